@@ -1,0 +1,57 @@
+"""Mistakes of the user, told without a traceback.
+
+Everything that a person can mend in the sweep file or on the command line is a
+`Problem`; `UserError` carries one or several of them to the command line, which prints
+one line each and ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: the field's dotted path, what is wrong, and the line of the file."""
+
+    path: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f" (line {self.line})" if self.line else ""
+        return f"{self.path}: {self.message}{where}" if self.path else f"{self.message}{where}"
+
+
+class UserError(Exception):
+    """One or more problems that the user can mend; nothing was started or left behind."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+def user_error(path: str, message: str) -> UserError:
+    """A `UserError` of one problem, to raise."""
+    return UserError(Problem(path, message))
+
+
+def nearest(word: str, known: Iterable[str], show_all_up_to: int = 12) -> str:
+    """Say what was probably meant: `did you mean "x"?`, else what there is to choose from.
+
+    Args:
+        word: what was given.
+        known: what is accepted.
+        show_all_up_to: list every accepted word when there is no near one and there are
+            at most this many.
+    """
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    if len(known) <= show_all_up_to:
+        return f"there is {', '.join(known)}"
+    close = difflib.get_close_matches(word, known, n=5, cutoff=0.3)
+    return f"there is, among {len(known)}: {', '.join(close or known[:5])}"

@@ -1,0 +1,221 @@
+"""The partition of a model into layers: one object that every strategy uses.
+
+"Layer" is the papers' word for one group of the partition. timm's own group matcher gives
+the papers' counts (6, 14, 14 and 6 for WRN-50-2, ViT-S, ViT-B and ConvNeXt-T); decisions D1
+and D2 of the algorithm notes are the two corrections on top of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from raysel.errors import nearest, user_error
+from raysel.models.torchvision_shim import ensure_importable
+
+ensure_importable()
+
+import timm  # noqa: E402
+from timm.models._manipulate import group_with_matcher  # noqa: E402
+
+Rule = Literal["coarse", "fine"] | tuple[str, ...]
+"""How to cut: timm's coarse or fine layers, or name patterns, one a layer."""
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: a stable name and the names of its parameters, in forward order."""
+
+    name: str
+    parameters: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many scalars the layer has."""
+        return sum(self.sizes)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The layers of a model in forward order; every parameter is in exactly one.
+
+    Attributes:
+        layers: L layers.
+        head: names of the classifier's own parameters (a part of the last layer where a
+            final norm shares it).
+    """
+
+    layers: tuple[Layer, ...]
+    head: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers' names in forward order."""
+        return tuple(layer.name for layer in self.layers)
+
+    @property
+    def size(self) -> int:
+        """How many scalars the model has."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def layer_of(self) -> dict[str, int]:
+        """The index of the layer of each parameter."""
+        return {name: i for i, layer in enumerate(self.layers) for name in layer.parameters}
+
+    @property
+    def head_layer(self) -> int:
+        """The index of the layer that holds the classifier; the last if there is none."""
+        return self.layer_of[self.head[0]] if self.head else len(self) - 1
+
+    def by_tensor(self) -> Partition:
+        """The finest partition: each parameter tensor a layer of its own name."""
+        single = (
+            Layer(name, (name,), (size,))
+            for layer in self.layers
+            for name, size in zip(layer.parameters, layer.sizes, strict=True)
+        )
+        return Partition(tuple(single), self.head)
+
+
+def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
+    """Cut a model into named layers.
+
+    Tied parameters belong to their first owner in forward order (D2).
+
+    Raises:
+        UserError: a pattern matches nothing, or a parameter matches no pattern.
+    """
+    groups = _pattern_groups(model, rule) if isinstance(rule, tuple) else _timm_groups(model, rule)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    head = tuple(name for name in sizes if _under(name, classifier_path(model)))
+    names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
+    layers = tuple(
+        Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
+        for name, group in zip(names, groups, strict=True)
+    )
+    return Partition(layers, head)
+
+
+@functools.lru_cache(maxsize=64)
+def partition_of(name: str, rule: Rule, classes: int, channels: int = 3) -> Partition:
+    """The partition of a timm model by its name, without allocating its weights.
+
+    Raises:
+        UserError: there is no such model (path `model.name`).
+    """
+    if not timm.is_model(name):
+        raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=classes, in_chans=channels)
+    return partition(model, rule)
+
+
+def _nearest_model(name: str) -> str:
+    known = timm.list_models() + timm.list_models(pretrained=True)
+    return nearest(name, known)
+
+
+def classifier_path(model: nn.Module) -> str:
+    """The dotted name of the classifier module, `""` where the model has none.
+
+    Models with several classifiers (distilled ones) give the first.
+    """
+    config = getattr(model, "pretrained_cfg", None) or {}
+    path = config.get("classifier") or ""
+    return path[0] if isinstance(path, list | tuple) else str(path)
+
+
+def _timm_groups(model: nn.Module, rule: str) -> list[list[str]]:
+    """timm's groups of parameter names in forward order, with D1 applied."""
+    if hasattr(model, "group_matcher"):
+        matcher = model.group_matcher(coarse=rule == "coarse")
+        by_name = group_with_matcher(model.named_parameters(), matcher, reverse=True)
+    else:
+        children = [child for child, module in model.named_children() if _has_parameters(module)]
+        order = {child: index for index, child in enumerate(children)}
+        by_name = {
+            name: order.get(name.split(".")[0], len(children))
+            for name, _ in model.named_parameters()
+        }
+    groups: dict[int, list[str]] = {}
+    for name, _ in model.named_parameters():  # forward order; a tied tensor stands once (D2)
+        groups.setdefault(by_name[name], []).append(name)
+    ordered = [groups[key] for key in sorted(groups)]
+    return _final_norm_to_head(model, ordered)
+
+
+def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[str]]:
+    """D1: a final norm between the last block and the classifier goes to the head's layer.
+
+    Only a norm with no weight layer between it and the last block moves (errata 15): one
+    that follows a convolution there belongs to that convolution.
+    """
+    path = classifier_path(model)
+    if len(groups) < 2 or not any(_under(name, path) for name in groups[-1]):
+        return groups
+    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in groups[-2]))
+    modules = dict(model.named_modules())
+    top = {owner for owner in owners if "." not in owner}
+    moved = [
+        owner for owner in top if owner == owners[-1] and isinstance(modules.get(owner), _NORMS)
+    ]
+    weights_on_top = [owner for owner in top if owner not in moved]
+    if not moved or weights_on_top or len(owners) == 1:
+        return groups
+    norm = [name for name in groups[-2] if name.rpartition(".")[0] in moved]
+    rest = [name for name in groups[-2] if name not in norm]
+    return [*groups[:-2], rest, norm + groups[-1]]
+
+
+def _pattern_groups(model: nn.Module, patterns: Sequence[str]) -> list[list[str]]:
+    """A layer a pattern: a prefix of dotted names, or a regular expression found in them."""
+    groups: list[list[str]] = [[] for _ in patterns]
+    for name, _ in model.named_parameters():
+        for group, pattern in zip(groups, patterns, strict=True):
+            if _under(name, pattern) or re.search(pattern, name):
+                group.append(name)
+                break
+        else:
+            raise user_error("model.partition", f'no pattern matches the parameter "{name}"')
+    for group, pattern in zip(groups, patterns, strict=True):
+        if not group:
+            raise user_error("model.partition", f'"{pattern}" matches no parameter')
+    return groups
+
+
+def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]) -> list[str]:
+    """`stem`, the module path of each layer in between, `head`.
+
+    The path is the shortest one that leads to the layer's largest tensor and to no other
+    layer's: `layer1`, `stages.0`, `blocks.11`, `conv_head`.
+    """
+    names = []
+    for index, group in enumerate(groups):
+        others = [name for other in groups if other is not group for name in other]
+        largest = max(group, key=lambda name: sizes[name]).split(".")
+        paths = (".".join(largest[:depth]) for depth in range(1, len(largest) + 1))
+        path = next(path for path in paths if not any(_under(name, path) for name in others))
+        is_head = bool(set(head) & set(group))
+        names.append("head" if is_head else "stem" if index == 0 and len(groups) > 1 else path)
+    return names
+
+
+def _under(name: str, path: str) -> bool:
+    return bool(path) and (name == path or name.startswith(path + "."))
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None

@@ -1,0 +1,51 @@
+"""torchvision beside a torch that cannot load its compiled part.
+
+timm imports torchvision, and torchvision's import asks torch for the operators `nms` and
+`qnms`. Where the compiled extension does not load (a CPU build of torch beside the
+registry's torchvision), those schemas are missing and the import fails, though nothing
+here calls them. Declaring the two schemas beforehand is enough. Where the extension loads,
+nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from pathlib import Path
+
+import torch
+
+_LIBRARY: torch.library.Library | None = None
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+
+def extension_loads(package: Path) -> bool:
+    """Whether a compiled extension of torchvision lies in `package` and can be loaded."""
+    for candidate in sorted(package.glob("_C*.so")) + sorted(package.glob("_C*.pyd")):
+        try:
+            ctypes.CDLL(str(candidate))
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def ensure_importable() -> bool:
+    """Make `import torchvision` work; call before importing timm or torchvision.
+
+    Returns:
+        True if the missing operator schemas had to be declared.
+    """
+    global _LIBRARY  # the schemas live as long as this object does
+    spec = importlib.util.find_spec("torchvision")
+    if _LIBRARY is not None or spec is None or not spec.submodule_search_locations:
+        return _LIBRARY is not None
+    if extension_loads(Path(spec.submodule_search_locations[0])):
+        return False
+    _LIBRARY = torch.library.Library("torchvision", "DEF")
+    for schema in _SCHEMAS:
+        _LIBRARY.define(schema)
+    return True
