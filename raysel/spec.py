@@ -163,7 +163,9 @@ class TrainingSpec(_Frozen):
     epochs: PositiveInt | IntRange | Choice = 15
     batch_size: PositiveInt | IntRange | Choice = 32
     optimizer: Optimizer | Choice = Field(default="sgd", description="sgd is Nesterov's")
-    learning_rate: PositiveFloat | FloatRange | Choice = FloatRange(bounds=(1e-4, 1e-1), log=True)
+    learning_rate: PositiveFloat | FloatRange | Choice = FloatRange.model_validate(
+        {"float": (1e-4, 1e-1), "log": True}
+    )
     momentum: Annotated[float, Field(ge=0, lt=1)] | FloatRange | Choice = 0.9
     weight_decay: NonNegativeFloat | FloatRange | Choice = 0.0
     schedule: Schedule | Choice = "constant"
@@ -409,7 +411,7 @@ def line_of(text: str, path: str) -> int | None:
 def _read_yaml(text: str, name: str) -> tuple[yaml.Node | None, dict[str, Any]]:
     try:
         root = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, Loader=_Loader)
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         message = "only plain YAML values are read; tags that build objects are refused"
@@ -432,7 +434,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise user_error("--set", f'"{override}" is not of the form key.subkey=value')
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise user_error("--set", f'"{text}" is not a YAML value') from None
     place = data

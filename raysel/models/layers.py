@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -141,7 +141,7 @@ def classifier_path(model: nn.Module) -> str:
 def _timm_groups(model: nn.Module, rule: str) -> list[list[str]]:
     """timm's groups of parameter names in forward order, with D1 applied."""
     if hasattr(model, "group_matcher"):
-        matcher = model.group_matcher(coarse=rule == "coarse")
+        matcher = cast(Any, model).group_matcher(coarse=rule == "coarse")
         by_name = group_with_matcher(model.named_parameters(), matcher, reverse=True)
     else:
         children = [child for child, module in model.named_children() if _has_parameters(module)]
