@@ -43,6 +43,7 @@ class Parameter:
         kind: `float`, `int`, `bool`, `choice` (of `options`), or `layers`: one or several
             layer names of the model, joined by `+`.
         low, high: the accepted range of a number; the ends belong to it unless `open_ends`.
+        optional: whether None is a value (the strategy then computes its own).
         search: what the word `search` in a sweep file stands for; for `layers` it is
             every layer of the model.
     """
@@ -55,10 +56,13 @@ class Parameter:
     high: float = math.inf
     open_ends: bool = False
     options: tuple[str, ...] = ()
+    optional: bool = False
     search: Distribution | None = None
 
     def problem(self, value: Any, layers: Iterable[str]) -> str | None:
         """What is wrong with `value` for a model with these `layers`; None if nothing is."""
+        if value is None and self.optional:
+            return None
         if self.kind == "layers":
             return self._layers_problem(value, list(layers))
         if self.kind == "bool":
@@ -138,6 +142,11 @@ class Step:
     momentum_buffers: list[Tensor] | None
     momentum: float
     finite: Tensor | None = None
+
+    @property
+    def present(self) -> Tensor:
+        """[T] bool: which tensors got a gradient at this step."""
+        return torch.tensor([g is not None for g in self.gradients], device=self.device)
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,292 @@
+"""Bias-variance guided layer selection: move the layer whose gradient is signal, not noise.
+
+Tomita et al., "Bias-Variance Guided Layer Selection for Fine-Tuning", Algorithm 1. With the
+gradient g_l of layer l at step t and the decay alpha:
+
+    b_l <- alpha b_l + (1 - alpha) g_l            (mean)
+    v_l <- alpha v_l + (1 - alpha) g_l^2          (second moment)
+    r_l  = sum_i b_{l,i}^2 / sum_i (v_{l,i} - b_{l,i}^2)
+    update only theta_{l*}, l* = argmax_l r_l     (or every l with r_l > tau: Table 5)
+
+Both means advance for every layer, moved or not, and the current gradient takes part in its
+own selection. Only the sum of v_l is ever needed, so it is one number a tensor; b_l itself
+is not stored where the optimizer's momentum buffer already is b_l / (1 - alpha).
+
+The paper starts with b = 0, v = 1; its authors' code with zeros and Adam's correction
+(`debiased`). Under the paper's start the ratio is ruled by the start value for the first
+hundreds of steps, which `Decision.transient` reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raysel.models.layers import Partition
+from raysel.models.norms import squared_norms
+from raysel.spec import FloatRange
+from raysel.strategies.base import (
+    Cost,
+    Decision,
+    Parameter,
+    Step,
+    Strategy,
+    TrainingOverride,
+    register,
+)
+
+_PAPER = "Tomita et al., Bias-Variance Guided Layer Selection, Algorithm 1"
+_NOISE_GUARD = 1e-6  # the sums' own rounding is below 1e-8 of V (models/norms.py)
+
+_EMA_DECAY = Parameter(
+    "ema_decay",
+    "float",
+    0.9,
+    "alpha, the decay of both moving averages",
+    low=0.0,
+    high=1.0,
+    open_ends=True,
+    search=FloatRange.model_validate({"float": (0.5, 0.99)}),
+)
+
+
+def _ema_init(default: str) -> Parameter:
+    return Parameter(
+        "ema_init",
+        "choice",
+        default,
+        "start of the averages: b = 0, v = 1 (paper), or zeros with Adam's correction (debiased)",
+        options=("paper", "debiased"),
+    )
+
+
+# --- the equations -----------------------------------------------------------------------------
+
+
+def bias_variance_ratio(b_sq: Tensor, v_sum: Tensor) -> Tensor:
+    """r = sum b^2 / (sum v - sum b^2), of [L] float64 sums.
+
+    Infinite where the variance is below the rounding of the two sums (D9 and errata 1);
+    0 for a layer without any gradient, and where a sum is not finite.
+    """
+    variance = v_sum - b_sq
+    ratio = torch.where(variance <= _NOISE_GUARD * v_sum, torch.inf, b_sq / variance)
+    sound = torch.isfinite(b_sq) & torch.isfinite(v_sum) & (b_sq > 0)
+    return torch.where(sound, ratio, 0.0)
+
+
+def argmax_rule(ratio: Tensor, b_sq: Tensor, count: int = 1) -> Tensor:
+    """1 for the `count` layers with the largest ratio, 0 elsewhere; [L] float32.
+
+    Infinite ratios are ranked by the norm of b, ties go to the lower layer (D9). A layer of
+    ratio 0 is never chosen, so that a step without signal moves nothing.
+    """
+    unbounded = torch.isinf(ratio)
+    order = torch.sort(torch.where(unbounded, b_sq, ratio), descending=True, stable=True).indices
+    order = order[torch.sort(unbounded[order].int(), descending=True, stable=True).indices]
+    chosen = torch.zeros_like(ratio, dtype=torch.float32)
+    chosen[order[:count]] = 1.0
+    return chosen * (ratio > 0)
+
+
+def threshold_rule(ratio: Tensor, threshold: float) -> Tensor:
+    """1 for every layer with a ratio above the threshold, 0 elsewhere; [L] float32."""
+    return (ratio > threshold).to(torch.float32)
+
+
+def default_threshold(ema_decay: float) -> float:
+    """The paper's 0.056 at alpha = 0.9; elsewhere 0.8 % above the noise floor (1-a)/(2a).
+
+    For gradients that are noise alone, r is (1-a)/(2a) in the mean, 0.0556 at 0.9: the
+    published value lies just above it (errata 2).
+    """
+    return 0.056 if ema_decay == 0.9 else 1.008 * (1 - ema_decay) / (2 * ema_decay)
+
+
+# --- the statistics ----------------------------------------------------------------------------
+
+
+class GradientMoments:
+    """The moving averages b and sum(v) of every tensor, and the ratio of every layer."""
+
+    def __init__(self, decay: float, debiased: bool) -> None:
+        self.decay = decay
+        self.debiased = debiased
+        self._mean: list[Tensor] | None = None  # T tensors b; None while momentum serves
+        self._second: Tensor | None = None  # [T] float64, sum of v
+        self._steps: Tensor | None = None  # 0-dim float64, sound steps so far
+        self._seen: Tensor | None = None  # [L] float64, sound steps with a gradient
+
+    def advance(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Take in a step's gradients.
+
+        Returns:
+            ratio [L], sum of b^2 [L] (uncorrected), and the part of sum(v) that is still
+            the start value [L]; all float64.
+        """
+        self._start(step)
+        assert self._second is not None and self._steps is not None and self._seen is not None
+        present = step.present
+        keep, take = self._rates(step)
+        had = self._second
+        moved = had * keep + step.squared_norms.nan_to_num(0.0, 0.0, 0.0) * take
+        self._second = torch.where(present, moved, had)
+        sound = 1.0 if step.finite is None else step.finite.to(torch.float64)
+        self._steps = self._steps + sound
+        self._seen = self._seen + sound * (step.by_layer(present) > 0)
+        b_sq = step.by_layer(torch.where(present, self._mean_squares(step, keep, take), 0.0))
+        v_sum = step.by_layer(torch.where(present, self._second, 0.0))
+        remainder = self.decay**self._steps
+        if self.debiased:
+            correction = 1.0 - remainder
+            ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
+            first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (errata 1)
+            return torch.where(first, torch.inf, ratio), b_sq, torch.zeros_like(ratio)
+        sizes = torch.tensor([p.numel() for p in step.parameters], dtype=torch.float64)
+        start = step.by_layer(torch.where(present, sizes.to(step.device), 0.0)) * remainder
+        return bias_variance_ratio(b_sq, v_sum), b_sq, start / v_sum
+
+    def _start(self, step: Step) -> None:
+        """The averages' start values, on the first step."""
+        if self._second is not None:
+            return
+        sizes = [0.0 if self.debiased else float(p.numel()) for p in step.parameters]
+        self._second = torch.tensor(sizes, dtype=torch.float64, device=step.device)
+        self._steps = torch.zeros((), dtype=torch.float64, device=step.device)
+        self._seen = torch.zeros(step.layer_count, dtype=torch.float64, device=step.device)
+        if not self._served_by_momentum(step):
+            self._mean = [torch.zeros_like(p) for p in step.parameters]
+
+    def _served_by_momentum(self, step: Step) -> bool:
+        return step.momentum_buffers is not None and step.momentum == self.decay
+
+    def _rates(self, step: Step) -> tuple[float | Tensor, float | Tensor]:
+        """alpha and 1 - alpha; 1 and 0 where the device finds the step not sound."""
+        if step.finite is None:
+            return self.decay, 1.0 - self.decay
+        sound = step.finite.to(torch.float64)
+        return 1.0 - (1.0 - self.decay) * sound, (1.0 - self.decay) * sound
+
+    def _mean_squares(self, step: Step, keep: float | Tensor, take: float | Tensor) -> Tensor:
+        """Sum of b^2 of each tensor, [T]."""
+        if self._mean is None:
+            # buf_t = mu buf + g is b_t / (1 - alpha) for mu = alpha (algorithm notes 3.4)
+            return squared_norms(step.momentum_buffers or [], step.device) * (1 - self.decay) ** 2
+        pairs = [(b, g) for b, g in zip(self._mean, step.gradients, strict=True) if g is not None]
+        means, gradients = [b for b, _ in pairs], [g for _, g in pairs]
+        if isinstance(take, Tensor):  # an unsound step adds 0 * 0 and keeps b as it is
+            assert step.finite is not None
+            gradients = [torch.where(step.finite, g, 0.0) * take.to(g.dtype) for g in gradients]
+            torch._foreach_mul_(means, torch.as_tensor(keep).to(means[0].dtype))
+            torch._foreach_add_(means, gradients)
+        else:
+            torch._foreach_lerp_(means, gradients, take)
+        return squared_norms(self._mean, step.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages; empty before the first step."""
+        if self._second is None:
+            return {}
+        return {
+            "mean": self._mean,
+            "second": self._second,
+            "steps": self._steps,
+            "seen": self._seen,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self._mean = state.get("mean")
+        self._second = state.get("second")
+        self._steps = state.get("steps")
+        self._seen = state.get("seen")
+
+
+# --- the strategies ----------------------------------------------------------------------------
+
+
+class _Guided(Strategy):
+    """What the argmax and the threshold rule share: the statistics and their bookkeeping."""
+
+    published = TrainingOverride(
+        optimizer="sgd", learning_rate=0.01, momentum=0.9, batch_size=128, epochs=50
+    )
+    cost = Cost(
+        during="about 7 operations a parameter",
+        memory="a few numbers a tensor where ema_decay equals SGD's momentum without L2 decay, "
+        "else one copy of the parameters",
+    )
+
+    def __init__(self, partition: Partition, values: Mapping[str, Any]) -> None:
+        super().__init__(partition, values)
+        self._moments = GradientMoments(
+            self.values["ema_decay"], debiased=self.values["ema_init"] == "debiased"
+        )
+
+    def _rule(self, ratio: Tensor, b_sq: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def decide(self, step: Step) -> Decision:
+        """Advance the averages with this step's gradients, then choose."""
+        ratio, b_sq, start_share = self._moments.advance(step)
+        weights = self._rule(ratio, b_sq)
+        transient = ((start_share > 0.5) & (weights > 0)).any().to(torch.float32)
+        return Decision(weights, ratio, transient)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The moving averages."""
+        return self._moments.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the moving averages."""
+        self._moments.load_state_dict(state)
+
+
+@register
+class BiasVarianceGuided(_Guided):
+    """The layer with the largest bias-variance ratio moves, one a step."""
+
+    name = "bvg_ls"
+    summary = "the layer with the largest bias-variance ratio of its gradient moves, each step anew"
+    paper = _PAPER
+    parameters = (
+        _EMA_DECAY,
+        _ema_init("paper"),
+        Parameter("update_layers", "int", 1, "how many layers move at each step", low=1),
+    )
+
+    def _rule(self, ratio: Tensor, b_sq: Tensor) -> Tensor:
+        return argmax_rule(ratio, b_sq, self.values["update_layers"])
+
+
+@register
+class BiasVarianceThreshold(_Guided):
+    """Every layer whose ratio is above a threshold moves."""
+
+    name = "bvg_ls_threshold"
+    summary = "every layer whose bias-variance ratio is above a threshold moves"
+    paper = f"{_PAPER} with the threshold of Table 5"
+    parameters = (
+        _EMA_DECAY,
+        _ema_init("debiased"),
+        Parameter(
+            "threshold",
+            "float",
+            None,
+            "tau; without it 0.056 at ema_decay 0.9, else 1.008 (1 - a) / (2 a)",
+            low=0.0,
+            high=float("inf"),
+            open_ends=True,
+            optional=True,
+            search=FloatRange.model_validate({"float": (0.028, 0.224), "log": True}),
+        ),
+    )
+
+    def _rule(self, ratio: Tensor, b_sq: Tensor) -> Tensor:
+        threshold = self.values["threshold"]
+        if threshold is None:
+            threshold = default_threshold(self.values["ema_decay"])
+        return threshold_rule(ratio, threshold)
