@@ -1,0 +1,218 @@
+"""What the confirm runs say: which strategy won, and whether it beats full fine-tuning.
+
+The winner has the best mean validation error. Test errors are compared only afterwards,
+with full fine-tuning and paired by training seed. The 95 % intervals are Student's t over
+training seeds on one split of the data: they say how the result varies with the seed, and
+nothing about another split or another data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import stats
+
+BASELINE = "full"
+CONFIDENCE = 0.95
+
+Entry = Mapping[str, Any]
+"""One strategy of `results.json`'s `confirm`."""
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean and 95 % Student t interval.
+
+    Args:
+        values: finite numbers, one a training seed.
+
+    Returns:
+        (mean, low, high); low and high are None for a single value, and equal to the
+        mean where the values do not differ.
+
+    Raises:
+        ValueError: there are no values, or one is not finite.
+    """
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"an interval needs finite values, not {list(values)}")
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return mean, None, None
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str, Any]:
+    """Name the winner by validation error and compare it with full fine-tuning.
+
+    Args:
+        confirm: `results.json`'s `confirm`: a strategy and its runs each.
+        objective: what the search optimised; told where it was not the validation error.
+
+    Returns:
+        `results.json`'s `verdict`: winner, against, difference (winner minus `full`, mean
+        test error 0..1 over the seeds that both have), its 95 % interval low and high, n
+        (number of those seeds), outcome, sentence. What does not exist is None. Outcomes:
+        better, worse (`full` is better), not_proven, winner_is_full, no_baseline (`full`
+        has no test error on one of the winner's seeds), one_seed (no interval), no_result.
+    """
+    ranked = sorted((entry for entry in confirm if _finite(entry, "val/error")), key=_rank)
+    if not ranked:
+        return _told(None, None, None, "no_result", "No strategy has a confirmed result.")
+    winner = ranked[0]
+    name = str(winner["strategy"])
+    chosen = f"{name}, chosen by validation error{_searched_otherwise(objective)}"
+    if name == BASELINE:
+        return _told(name, None, None, "winner_is_full", _full_won(winner, chosen, len(ranked)))
+    full = next((entry for entry in confirm if entry["strategy"] == BASELINE), None)
+    paired = _pair(winner, full) if full else None
+    if paired is None:
+        return _told(name, None, None, "no_baseline", _alone(winner, full, chosen))
+    outcome = _outcome(paired)
+    sentence = f"{chosen}. Against full fine-tuning: {_compared(paired, outcome)}."
+    return _told(name, BASELINE, paired, outcome, sentence)
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """Winner minus full by seed: the mean, its interval (None without a spread), the count,
+    and whether one of the two has seeds that the other lacks."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    n: int
+    partial: bool
+
+
+def _finite(entry: Entry, metric: str) -> dict[int, float]:
+    """Seed -> value of a metric, where it is a finite number."""
+    values = {run["seed"]: run.get(metric) for run in entry["runs"]}
+    return {
+        seed: value for seed, value in values.items() if value is not None and math.isfinite(value)
+    }
+
+
+def _rank(entry: Entry) -> tuple[float, float, str]:
+    """Mean validation error, then mean validation loss, then name; the lowest wins."""
+    error, loss = (list(_finite(entry, metric).values()) for metric in ("val/error", "val/loss"))
+    # rounded: the same errors added up in another order are a tie
+    mean_error = round(math.fsum(error) / len(error), 12)
+    mean_loss = math.fsum(loss) / len(loss) if loss else math.inf
+    return mean_error, mean_loss, str(entry["strategy"])
+
+
+def _pair(winner: Entry, full: Entry) -> _Paired | None:
+    """Test errors of the two, subtracted seed by seed; None if they share no seed."""
+    ours, theirs = _finite(winner, "test/error"), _finite(full, "test/error")
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    mean, low, high = interval([ours[seed] - theirs[seed] for seed in seeds])
+    partial = ours.keys() != theirs.keys()
+    if low is not None and high is not None and high - low < 1e-12:
+        # Equal differences leave no spread to judge by: t would call any of them proven.
+        low = high = None
+    return _Paired(mean, low, high, len(seeds), partial)
+
+
+def _outcome(paired: _Paired) -> str:
+    if paired.n == 1:
+        return "one_seed"
+    if paired.low is None or paired.high is None or paired.low <= 0 <= paired.high:
+        return "not_proven"
+    return "better" if paired.high < 0 else "worse"
+
+
+def _told(
+    winner: str | None, against: str | None, paired: _Paired | None, outcome: str, sentence: str
+) -> dict[str, Any]:
+    return {
+        "winner": winner,
+        "against": against,
+        "difference": paired.difference if paired else None,
+        "low": paired.low if paired else None,
+        "high": paired.high if paired else None,
+        "n": paired.n if paired else 0,
+        "outcome": outcome,
+        "sentence": sentence,
+    }
+
+
+# --- words ----------------------------------------------------------------------------------
+
+
+def _searched_otherwise(objective: Mapping[str, str]) -> str:
+    metric, mode = objective["metric"], objective["mode"]
+    if (metric, mode) == ("val/error", "min"):
+        return ""
+    return f" (the search {'minimised' if mode == 'min' else 'maximised'} {metric})"
+
+
+def _compared(paired: _Paired, outcome: str) -> str:
+    """The paired difference in points, its interval, and what they prove."""
+    if paired.n == 1:
+        (shown,) = _points(paired.difference)
+        return f"{shown} points of test error on the one training seed they share; one seed \
+has no interval and proves nothing"
+    seeds = f"{paired.n} training seeds{' that both have' if paired.partial else ''} on one split"
+    if paired.low is None or paired.high is None:
+        (shown,) = _points(paired.difference)
+        return f"{shown} points of test error in each of {seeds}; without any spread there is \
+no interval: not proven better; more seeds would tell"
+    shown, low, high = _points(paired.difference, paired.low, paired.high)
+    proof = {
+        "better": "better",
+        "worse": "full fine-tuning is better",
+        "not_proven": "not proven better; more seeds would tell",
+    }[outcome]
+    return f"{shown} points of test error (95 % interval {low} to {high}, paired over {seeds}): \
+{proof}"
+
+
+def _full_won(full: Entry, chosen: str, strategies: int) -> str:
+    rest = "no other strategy did better there" if strategies > 1 else "there was no other strategy"
+    return f"{chosen}: {rest}. {_test_error(full)}"
+
+
+def _alone(winner: Entry, full: Entry | None, chosen: str) -> str:
+    why = (
+        "Full fine-tuning was tested on none of its seeds"
+        if full
+        else "Full fine-tuning has no confirmed result"
+    )
+    return f"{chosen}. {_test_error(winner)} {why}: there is nothing to compare with."
+
+
+def _test_error(entry: Entry) -> str:
+    values = list(_finite(entry, "test/error").values())
+    if not values:
+        return "It has no test error."
+    mean, low, high = interval(values)
+    if low is None or high is None:
+        return f"Test error {100 * mean:.1f} % (one training seed, no interval)."
+    return (
+        f"Test error {100 * mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, "
+        f"over {len(values)} training seeds on one split)."
+    )
+
+
+def _points(*rates: float) -> list[str]:
+    """Differences of rates as signed percentage points, with as many decimals (1 to 3) as it
+    takes that nothing but zero is shown as zero: the side of zero is what the reader needs."""
+    points = [100 * rate if abs(rate) > 1e-12 else 0.0 for rate in rates]
+    decimals = next(
+        (d for d in (1, 2) if all(round(p, d) != 0 for p in points if p != 0)),
+        3,
+    )
+    return [
+        f"{point:+.{decimals}f}".replace("-", "−") if round(point, decimals) else "0"
+        for point in points
+    ]
