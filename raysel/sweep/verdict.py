@@ -103,7 +103,7 @@ def _finite(entry: Entry, metric: str) -> dict[int, float]:
 def _rank(entry: Entry) -> tuple[float, float, str]:
     """Mean validation error, then mean validation loss, then name; the lowest wins."""
     error, loss = (list(_finite(entry, metric).values()) for metric in ("val/error", "val/loss"))
-    # rounded: the same errors added up in another order are a tie
+    # rounded: as many mistakes in all are a tie, whatever the last bit of the mean says
     mean_error = round(math.fsum(error) / len(error), 12)
     mean_loss = math.fsum(loss) / len(loss) if loss else math.inf
     return mean_error, mean_loss, str(entry["strategy"])

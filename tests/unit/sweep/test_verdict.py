@@ -143,10 +143,10 @@ def test_the_winner_is_chosen_by_the_mean_and_not_by_the_best_seed():
 
 
 def test_a_tie_goes_to_the_lower_validation_loss_then_to_the_name():
-    # the same three errors in another order: their float sums differ in the last bit
-    a = entry("a", [0.1, 0.2, 0.3], [0.3] * 3, val_loss=[0.9] * 3)
-    b = entry("b", [0.3, 0.2, 0.1], [0.3] * 3, val_loss=[0.8] * 3)
-    c = entry("c", [0.3, 0.1, 0.2], [0.3] * 3, val_loss=[0.8] * 3)
+    # 69 mistakes of 300 each; as floats the mean of a comes out lower in the last bit
+    a = entry("a", [22 / 100, 23 / 100, 24 / 100], [0.3] * 3, val_loss=[0.9] * 3)
+    b = entry("b", [23 / 100, 23 / 100, 23 / 100], [0.3] * 3, val_loss=[0.8] * 3)
+    c = entry("c", [23 / 100, 23 / 100, 23 / 100], [0.3] * 3, val_loss=[0.8] * 3)
     assert verdict([c, a, b], ERROR)["winner"] == "b"
 
 
