@@ -1,0 +1,62 @@
+# The developers' manual. Everything runs in .venv, which the first target makes.
+
+PYTHON ?= python3
+PORT ?= 5000
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+
+# Stamps: made when an install has ended well, so that the next call does not repeat it.
+INSTALLED := $(VENV)/.installed
+INSTALLED_TEST := $(VENV)/.installed-test
+PINS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: sweep test test-all lint format ui clean help
+
+sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minutes)
+	@$(BIN)/raysel run search_spaces/digits.yaml
+
+test: lint  ## lint, types, unit and integration tests (under 10 minutes)
+	@$(BIN)/python -m pytest tests -m "not slow"
+
+test-all: lint  ## the same and everything that is slow
+	@$(BIN)/python -m pytest tests
+
+lint: $(INSTALLED_TEST)  ## ruff and mypy; changes nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED_TEST)  ## ruff mends what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ui: $(INSTALLED)  ## the MLflow UI over runs/mlflow.db, on this machine alone (PORT=5000)
+	@test -f runs/mlflow.db || { echo "there is no runs/mlflow.db yet: make sweep first"; exit 1; }
+	@$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///runs/mlflow.db
+
+clean:  ## remove .venv, builds and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find raysel tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): $(PINS) | $(BIN)/pip
+	@echo "installing raysel and its libraries into $(VENV), torch among them: about 2 minutes"
+	@$(PIP) -e .
+	@touch $@
+
+$(INSTALLED_TEST): $(PINS) | $(BIN)/pip
+	@echo "installing raysel, its libraries and the test tools into $(VENV): about 2 minutes"
+	@$(PIP) -e ".[test]"
+	@touch $(INSTALLED) $@
+
+# pip is the last thing that venv writes: where it is missing, an earlier call was cut off.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "raysel needs Python 3.10 to 3.13: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
