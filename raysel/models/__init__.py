@@ -1,1 +1,13 @@
-"""What is tuned: models by name, their weights, and their partition into layers."""
+"""What is tuned: models by name, their weights, and their partition into layers.
+
+timm is imported here, behind the torchvision shim; the rest of raysel takes it from here.
+"""
+
+from raysel.models.torchvision_shim import ensure_importable
+
+ensure_importable()
+
+import timm  # noqa: E402
+from timm.models._manipulate import group_with_matcher  # noqa: E402
+
+__all__ = ["group_with_matcher", "timm"]

@@ -17,12 +17,7 @@ import torch
 from torch import nn
 
 from raysel.errors import nearest, user_error
-from raysel.models.torchvision_shim import ensure_importable
-
-ensure_importable()
-
-import timm  # noqa: E402
-from timm.models._manipulate import group_with_matcher  # noqa: E402
+from raysel.models import group_with_matcher, timm
 
 Rule = Literal["coarse", "fine"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, or name patterns, one a layer."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -181,8 +181,15 @@ class Decision:
 class Batch(Protocol):
     """Inputs [n, c, h, w] and labels [n] on the model's device."""
 
-    images: Tensor
-    labels: Tensor
+    @property
+    def images(self) -> Tensor:
+        """[n, c, h, w], normalised."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """[n] int64."""
+        ...
 
 
 class Probe(Protocol):
@@ -199,16 +206,8 @@ class Probe(Protocol):
         parameter that belongs to the partition requires a gradient."""
         ...
 
-    def source_model(self) -> AbstractContextManager[nn.Module]:
-        """The same with the source task's head, for losses on source data (D16)."""
-        ...
-
-    def batches(self, domain: Domain, count: int | None = None) -> list[Batch]:
+    def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:
         """`count` training batches (all of them if None), the same at every call."""
-        ...
-
-    def fine_tuned(self, epochs: int) -> AbstractContextManager[nn.Module]:
-        """A copy, fully fine-tuned on the target's training data for some epochs (D23)."""
         ...
 
 
@@ -297,8 +296,6 @@ def registered() -> dict[str, type[Strategy]]:
     """Every known strategy by name, in alphabetical order."""
     return dict(sorted(_REGISTRY.items()))
 
-
-StrategyFactory = Callable[[Partition, Mapping[str, Any]], Strategy]
 
 __all__ = [
     "Batch",

@@ -1,0 +1,86 @@
+"""Examples on the device, and the order in which they come.
+
+The order of an epoch is a function of the trial's seed and the epoch alone, so a resumed
+trial needs no random state to go on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysel.tasks.data import Examples
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images [n, c, h, w] and labels [n] on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, index: Tensor | slice) -> Batch:
+        """Some of the examples."""
+        return Batch(self.images[index], self.labels[index])
+
+    def split(self, size: int) -> list[Batch]:
+        """The examples in order, `size` at a time; the last may be smaller."""
+        return [self.part(slice(i, i + size)) for i in range(0, len(self), size)]
+
+
+def to_device(
+    examples: Examples, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Batch:
+    """Normalise all examples by channel and put them on the device."""
+    center = np.asarray(mean, dtype=np.float32).reshape(1, -1, 1, 1)
+    scale = np.asarray(std, dtype=np.float32).reshape(1, -1, 1, 1)
+    images = torch.from_numpy((examples.images - center) / scale)
+    return Batch(images.to(device), torch.from_numpy(np.array(examples.labels)).to(device))
+
+
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed from several whole numbers (a trial's seed, an epoch, a purpose)."""
+    low, high = np.random.SeedSequence(parts).generate_state(2)
+    return (int(high) << 32 | int(low)) & (2**63 - 1)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """A permutation of `count` examples for this epoch, on the CPU."""
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def epoch_batches(data: Batch, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """The shuffled batches of one epoch.
+
+    A last batch of a single example is left out (batch norm cannot take it) unless it is
+    the only one.
+    """
+    order = epoch_order(len(data), seed, epoch).to(data.labels.device)
+    for start in range(0, len(data), batch_size):
+        index = order[start : start + batch_size]
+        if len(index) > 1 or start == 0:
+            yield data.part(index)
+
+
+def batches_per_epoch(count: int, batch_size: int) -> int:
+    """How many batches `epoch_batches` yields."""
+    whole, rest = divmod(count, batch_size)
+    return max(whole + (rest > 1), 1)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from `seed` inside; the caller's random state is as before afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

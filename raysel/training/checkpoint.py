@@ -1,0 +1,50 @@
+"""A trial's checkpoint: everything that it has learnt, in one file, written whole or not at all.
+
+The file is torch's zip format and is read with `weights_only=True`, so a foreign file can
+run no code. A checksum stands beside the payload: a damaged file is told from a sound one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAME = "checkpoint.pt"
+
+
+class DamagedCheckpoint(Exception):
+    """The file is there but cannot be read as a checkpoint."""
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> Path:
+    """Write `state` as the folder's checkpoint, in place of the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{NAME}.{os.getpid()}"
+    with partial.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / NAME)
+    return folder / NAME
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The folder's checkpoint on the CPU, None if there is none.
+
+    Raises:
+        DamagedCheckpoint: the file cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path} holds no checkpoint")
+    return state

@@ -1,0 +1,67 @@
+"""Non-finite losses and gradients: counted, skipped, and in the end fatal.
+
+A step is sound if its loss and all its gradients are finite. On the CPU the host knows and
+skips the step; on an accelerator the flag and the counters stay on the device and are read
+every few steps, so that no step waits for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MAX_BAD_STEPS = 10
+"""So many steps in a row without a finite loss end the trial."""
+
+_READ_EVERY = 50
+
+
+class Diverged(Exception):
+    """The loss stayed non-finite."""
+
+
+class Health:
+    """Counts the steps that were skipped."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_host = device.type == "cpu"
+        self._counts = torch.zeros(3, dtype=torch.int64, device=device)  # all, in a row, worst
+        self._until_read = _READ_EVERY
+
+    def sound(self, loss: Tensor, squared_norms: Tensor) -> bool | Tensor:
+        """Whether this step may be taken: a bool on the CPU, a 0-dim bool tensor elsewhere.
+
+        Raises:
+            Diverged: too many steps in a row were not.
+        """
+        finite = torch.isfinite(loss) & torch.isfinite(squared_norms.sum())
+        bad = (~finite).to(torch.int64)
+        self._counts[0] += bad
+        self._counts[1] = (self._counts[1] + 1) * bad
+        self._counts[2] = torch.maximum(self._counts[2], self._counts[1])
+        self._until_read -= 1
+        if self._on_host or self._until_read == 0:
+            self.check()
+        return bool(finite) if self._on_host else finite
+
+    def check(self) -> None:
+        """Read the counters; raises `Diverged` where the worst run is too long."""
+        self._until_read = _READ_EVERY
+        if int(self._counts[2]) >= MAX_BAD_STEPS:
+            raise Diverged(f"the loss was not finite for {MAX_BAD_STEPS} steps in a row")
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were skipped so far."""
+        return int(self._counts[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters."""
+        return {"counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the counters."""
+        self._counts.copy_(state["counts"])

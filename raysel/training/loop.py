@@ -1,0 +1,302 @@
+"""The training loop of one trial: for each epoch, for each batch, forward, backward, weights,
+step, record.
+
+A trial is a function of its configuration, the data and the initial weights: the order of
+the data and every random number are drawn from (seed, epoch), so that a trial resumed at
+any epoch ends bit-identical to one that never stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raysel.models.layers import Partition
+from raysel.models.norms import squared_norms
+from raysel.spec import ObjectiveSpec, TrialConfig
+from raysel.strategies.base import Decision, Step, registered
+from raysel.training.batches import Batch, batches_per_epoch, epoch_batches, seed_of, seeded
+from raysel.training.health import Health
+from raysel.training.modes import set_training_mode
+from raysel.training.optimizer import OPTIMIZERS
+from raysel.training.probe import TrialProbe
+from raysel.training.schedule import learning_rate
+from raysel.training.selection import EpochTrace
+
+_DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """What a trial may see: never the test split."""
+
+    train: Batch
+    validation: Batch
+    source: Batch | None = None
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave: its number from 1, and metrics by the names of the record."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+class FineTuning:
+    """One trial.
+
+    Args:
+        config: what to do.
+        model: the model with its initial weights, on the device of the data.
+        partition: its layers.
+        data: target training and validation examples, source examples if there are any.
+        objective: what makes an epoch the best.
+        keep_best: remember the weights of the best epoch.
+        trace: folder of the selection trace; None writes none.
+        trace_every: keep every so many steps.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        model: nn.Module,
+        partition: Partition,
+        data: TrialData,
+        objective: ObjectiveSpec | None = None,
+        keep_best: bool = False,
+        trace: Path | None = None,
+        trace_every: int = 1,
+    ) -> None:
+        self.config, self.settings = config, config.training
+        self.model, self.data = model, data
+        self.objective = objective or ObjectiveSpec()
+        self.keep_best = keep_best
+        self.trace_folder, self.trace_every = trace, trace_every
+        strategy_type = registered()[config.strategy]
+        self.partition = strategy_type.refine(partition)
+        self.strategy = strategy_type(self.partition, config.parameters)
+        self.names = self._freeze(self.strategy.trainable_parameters())
+        parameters = dict(model.named_parameters())
+        layer_of = self.partition.layer_of
+        self.layer_of = [layer_of[name] for name in self.names]
+        self.parameters = [parameters[name] for name in self.names]
+        self.device = self.parameters[0].device
+        self.optimizer = OPTIMIZERS[self.settings.optimizer](
+            self.parameters, self.layer_of, self.settings
+        )
+        self.layer_index = torch.tensor(self.layer_of, device=self.device)
+        self.layer_sizes = torch.zeros(len(self.partition))
+        self.layer_sizes.index_add_(
+            0,
+            torch.tensor(self.layer_of),
+            torch.tensor([float(p.numel()) for p in self.parameters]),
+        )
+        batches = batches_per_epoch(len(data.train), self.settings.batch_size)
+        self.steps_per_epoch = -(-batches // self.settings.accumulate)
+        self.health = Health(self.device)
+        self.probe = TrialProbe(
+            model, self.partition, data.train, data.source, self.settings.batch_size
+        )
+        self.epoch, self.step = 0, 0
+        self.moved = [False] * len(self.partition)
+        self.best_epoch, self.best_value = 0, float("inf")
+        self.best_state: dict[str, Tensor] | None = None
+
+    def run_epoch(self) -> EpochResult:
+        """Train one epoch, validate, write the trace.
+
+        Raises:
+            Diverged: the loss was not finite for too many steps in a row.
+        """
+        started = time.perf_counter()
+        self.epoch += 1
+        trace = EpochTrace(self.partition.names, self.epoch, self.trace_every)
+        losses: list[Tensor] = []
+        with self._random_numbers(_PROBE):
+            if self.epoch == 1:
+                self.strategy.prepare(self.probe)
+            self.strategy.epoch_start(self.epoch, self.settings.epochs, self.probe)
+        with self._random_numbers(_DROPOUT):
+            set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
+            for batches in self._steps():
+                losses.append(self._backward(batches))
+                decision = self._update(losses[-1])
+                if decision is not None:
+                    trace.add(self.step, decision)
+        self.health.check()
+        metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
+        metrics |= self._account(trace)
+        self._remember_best(metrics[self.objective.metric])
+        metrics["cost/seconds"] = time.perf_counter() - started
+        return EpochResult(self.epoch, metrics)
+
+    def _steps(self) -> Iterator[list[Batch]]:
+        """The batches of each optimizer step of this epoch."""
+        size, seed = self.settings.batch_size, self.config.seed
+        batches = epoch_batches(self.data.train, size, seed, self.epoch)
+        while group := list(islice(batches, self.settings.accumulate)):
+            yield group
+
+    def _backward(self, batches: list[Batch]) -> Tensor:
+        """Gradients of the mean loss over the batches of one step; the loss, 0-dim."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        count = sum(len(batch) for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            with self._autocast():
+                loss = functional.cross_entropy(self.model(batch.images), batch.labels)
+            share = loss.float() * (len(batch) / count)
+            share.backward()
+            total += share.detach()
+        return total
+
+    @torch.no_grad()
+    def _update(self, loss: Tensor) -> Decision | None:
+        """One optimizer step; None where the host knows that the step is not sound."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        norms = squared_norms(gradients, self.device)
+        finite = self.health.sound(loss, norms)
+        self.step += 1
+        if finite is False:
+            return None
+        flag = finite if isinstance(finite, Tensor) else None
+        self.optimizer.advance(self._clipped(gradients, norms), flag)
+        decision = self.strategy.decide(self._view(gradients, norms, flag))
+        rate = learning_rate(self.settings, self.step - 1, self.steps_per_epoch)
+        self.optimizer.apply(decision.weights, rate, flag)
+        return decision
+
+    def _view(self, gradients: list[Tensor | None], norms: Tensor, flag: Tensor | None) -> Step:
+        clipped = self.settings.clip_norm is not None
+        return Step(
+            number=self.step,
+            parameters=self.parameters,
+            gradients=gradients,
+            squared_norms=norms,
+            layer_of=self.layer_index,
+            layer_count=len(self.partition),
+            momentum_buffers=None if clipped else self.optimizer.momentum_buffers,
+            momentum=self.settings.momentum,
+            finite=flag,
+        )
+
+    def _clipped(self, gradients: list[Tensor | None], norms: Tensor) -> list[Tensor | None]:
+        """The gradients scaled to the largest allowed norm, as new tensors: strategies see
+        the unclipped ones (algorithm notes 2.5).
+        """
+        if self.settings.clip_norm is None:
+            return gradients
+        scale = (self.settings.clip_norm / (norms.sum().sqrt() + 1e-6)).clamp(max=1.0).float()
+        return [None if g is None else g * scale.to(g.dtype) for g in gradients]
+
+    @torch.inference_mode()
+    def evaluate(self, data: Batch, prefix: str) -> dict[str, float]:
+        """`<prefix>/error` (0..1) and `<prefix>/loss` over all examples, in eval mode."""
+        was_training = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        wrong = torch.zeros((), device=self.device, dtype=torch.float64)
+        loss = torch.zeros((), device=self.device, dtype=torch.float64)
+        for batch in data.split(256):
+            with self._autocast():
+                logits = self.model(batch.images).float()
+            wrong += (logits.argmax(1) != batch.labels).sum()
+            loss += functional.cross_entropy(logits, batch.labels, reduction="sum").double()
+        for module, training in was_training.items():
+            module.training = training
+        return {
+            f"{prefix}/error": float(wrong) / len(data),
+            f"{prefix}/loss": float(loss) / len(data),
+        }
+
+    def _account(self, trace: EpochTrace) -> dict[str, float]:
+        """The trace's summary, its cost in parameters, and its file."""
+        self.moved = [was or now for was, now in zip(self.moved, trace.moved(), strict=True)]
+        if self.trace_folder is not None:
+            trace.write(self.trace_folder)
+        metrics = trace.summary()
+        metrics["cost/updated_params"] = trace.mean_moved(self.layer_sizes)
+        metrics["train/skipped_steps"] = float(self.health.skipped)
+        return metrics
+
+    @property
+    def updated_share(self) -> float:
+        """The share of the model's parameters that moved at least once."""
+        moved = sum(float(s) for s, m in zip(self.layer_sizes, self.moved, strict=True) if m)
+        return moved / self.partition.size
+
+    def _remember_best(self, value: float) -> None:
+        signed = value if self.objective.mode == "min" else -value
+        if signed < self.best_value:
+            self.best_value, self.best_epoch = signed, self.epoch
+            if self.keep_best:
+                self.best_state = copy.deepcopy(self._moving_state())
+
+    def load_best(self) -> None:
+        """Put the weights of the best epoch into the model."""
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state, strict=False)
+
+    def _moving_state(self) -> dict[str, Tensor]:
+        """What training can change of the model: its tunable parameters, every buffer."""
+        state = self.model.state_dict()
+        frozen = {name for name, _ in self.model.named_parameters()} - set(self.names)
+        return {name: tensor for name, tensor in state.items() if name not in frozen}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the trial has learnt."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "epoch": self.epoch,
+            "step": self.step,
+            "model": self._moving_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "health": self.health.state_dict(),
+            "moved": self.moved,
+            "best": (self.best_epoch, self.best_value, self.best_state),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.model.load_state_dict(state["model"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.strategy.load_state_dict(state["strategy"])
+        self.health.load_state_dict(state["health"])
+        self.moved = list(state["moved"])
+        self.best_epoch, self.best_value, self.best_state = state["best"]
+
+    def _freeze(self, trainable: frozenset[str]) -> list[str]:
+        """Only the named parameters get a gradient; their names in forward order."""
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in trainable)
+            parameter.grad = None
+        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        if not names:
+            raise ValueError(f"{self.strategy.name}: no parameter may move")
+        return names
+
+    def _random_numbers(self, purpose: int) -> AbstractContextManager[None]:
+        return seeded(seed_of(self.config.seed, self.epoch, purpose), self.device)
+
+    def _autocast(self) -> torch.autocast:
+        reduced = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
+
+
+def _mean_finite(losses: list[Tensor]) -> float:
+    """The mean of the finite losses of an epoch, read once."""
+    values = torch.stack(losses).double().cpu()
+    return float(values[torch.isfinite(values)].mean())

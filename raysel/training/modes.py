@@ -1,0 +1,41 @@
+"""Which parts of the model run in training mode (decision D4, errata 3).
+
+`train`: everything; batch norm uses and updates batch statistics, moved or not.
+`eval`: nothing; running statistics are frozen everywhere, dropout is off.
+`frozen_eval`: what has no parameter that may move runs in eval, the rest in training mode.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from raysel.spec import BatchNorm
+
+_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+def set_training_mode(model: nn.Module, mode: BatchNorm, batch_size: int) -> None:
+    """Put every module into its mode; to be called before each epoch's training part.
+
+    Args:
+        batch_size: with a single image a batch norm has no batch statistics, so those
+            layers stay in eval then.
+    """
+    model.train(mode != "eval")
+    if mode == "frozen_eval":
+        _rest_frozen_parts(model)
+    if batch_size == 1:
+        for module in model.modules():
+            if isinstance(module, _BATCH_NORMS):
+                module.eval()
+
+
+def _rest_frozen_parts(model: nn.Module) -> None:
+    """Eval for every module under which nothing may move.
+
+    A module without parameters (dropout) goes with the parent that holds it.
+    """
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()

@@ -1,0 +1,99 @@
+"""The selection trace: which layers moved at which step, with what weight and score.
+
+While an epoch runs, decisions are kept as they are, on their device. At its end they are
+read once, summed up, and written as one Parquet part, so that a checkpoint stores no
+history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from raysel.strategies.base import Decision
+
+
+@dataclass
+class EpochTrace:
+    """The decisions of one epoch."""
+
+    layers: Sequence[str]
+    epoch: int
+    every: int = 1
+    _steps: list[int] = field(default_factory=list)
+    _weights: list[Tensor] = field(default_factory=list)
+    _scores: list[Tensor] = field(default_factory=list)
+    _transients: list[Tensor] = field(default_factory=list)
+
+    def add(self, step: int, decision: Decision) -> None:
+        """Keep a step's decision, without reading it."""
+        self._steps.append(step)
+        self._weights.append(decision.weights)
+        if decision.scores is not None:
+            self._scores.append(decision.scores)
+        if decision.transient is not None:
+            self._transients.append(decision.transient)
+
+    def summary(self) -> dict[str, float]:
+        """`select/<layer>`, the mean weight; `score/<layer>`, the mean of the finite scores."""
+        if not self._weights:
+            return {}
+        weights = _read(self._weights).mean(axis=0)
+        metrics = {f"select/{n}": float(w) for n, w in zip(self.layers, weights, strict=True)}
+        if self._scores:
+            scores = _read(self._scores)
+            for index, name in enumerate(self.layers):
+                finite = scores[:, index][np.isfinite(scores[:, index])]
+                if finite.size:
+                    metrics[f"score/{name}"] = float(finite.mean())
+        if self._transients:
+            metrics["select/transient_share"] = float(_read(self._transients).mean())
+        return metrics
+
+    def moved(self) -> list[bool]:
+        """Whether each layer moved at least once."""
+        if not self._weights:
+            return [False] * len(self.layers)
+        return [bool(share > 0) for share in (_read(self._weights) > 0).mean(axis=0)]
+
+    def mean_moved(self, sizes: Tensor) -> float:
+        """How many parameters moved at a step, in the mean; `sizes` [L] counts a layer's."""
+        if not self._weights:
+            return 0.0
+        return float((_read(self._weights) > 0).mean(axis=0) @ sizes.double().numpy())
+
+    def write(self, folder: Path) -> None:
+        """Write the part of this epoch, whole or not at all; every `every`-th step."""
+        kept = [i for i, step in enumerate(self._steps) if step % self.every == 0]
+        count = len(self.layers)
+        weights = _read([self._weights[i] for i in kept]) if kept else np.zeros((0, count))
+        scores = np.full(weights.shape, math.nan)
+        if self._scores and kept:
+            scores = _read([self._scores[i] for i in kept])
+        steps = np.repeat(np.array([self._steps[i] for i in kept], dtype=np.int32), count)
+        table = pa.table(
+            {
+                "step": steps,
+                "epoch": np.full(len(steps), self.epoch, dtype=np.int32),
+                "layer": pa.array(list(self.layers) * len(kept), pa.string()).dictionary_encode(),
+                "weight": weights.astype(np.float32).reshape(-1),
+                "score": scores.astype(np.float32).reshape(-1),
+            }
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".epoch-{self.epoch:04d}.parquet"
+        pq.write_table(table, partial)
+        partial.replace(folder / f"epoch-{self.epoch:04d}.parquet")
+
+
+def _read(tensors: Sequence[Tensor]) -> np.ndarray:
+    """[n, ...] float64 on the host: the one synchronisation of an epoch's trace."""
+    return torch.stack(list(tensors)).double().cpu().numpy()

@@ -1,0 +1,130 @@
+"""The source model: trained once on the task's source part, then kept by what determines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import raysel
+from raysel.models import timm
+from raysel.models.build import Blueprint, build
+from raysel.models.layers import partition
+from raysel.spec import TrainingSettings, TrialConfig
+from raysel.tasks.data import Examples, Task
+from raysel.training.batches import to_device
+from raysel.training.loop import FineTuning, TrialData
+
+SETTINGS = TrainingSettings(
+    epochs=15,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    momentum=0.9,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    batch_norm="train",
+    precision="float32",
+    clip_norm=None,
+    accumulate=1,
+    deterministic=False,
+)
+"""How a source model is trained."""
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """Weights of the source model and how well it does on its own validation part.
+
+    Attributes:
+        weights: every tensor of the state dict, on the CPU.
+        accuracy: on source validation, 0..1.
+        seconds: of its training; 0 if it was kept from before.
+    """
+
+    weights: dict[str, Tensor]
+    accuracy: float
+    seconds: float
+
+
+def source_model(task: Task, blueprint: Blueprint, seed: int, cache: Path | None) -> SourceModel:
+    """Train the source model, or take the kept one that the same inputs gave before.
+
+    Args:
+        task: must have a source part.
+        blueprint: the model.
+        seed: of the initial weights and the order of the data.
+        cache: folder of kept models, one safetensors file each; None keeps none.
+    """
+    assert task.source_train is not None and task.source_validation is not None
+    path = cache / f"{_key(task, blueprint, seed)}.safetensors" if cache else None
+    if path and (kept := _read(path)):
+        return kept
+    started = time.perf_counter()
+    weights, accuracy = _train(task, blueprint, seed)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        metadata = {"accuracy": repr(accuracy)}
+        safetensors.torch.save_file(weights, partial, metadata=metadata)
+        partial.replace(path)
+    return SourceModel(weights, accuracy, time.perf_counter() - started)
+
+
+def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tensor], float]:
+    assert task.source_train is not None and task.source_validation is not None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(blueprint, seed).to(device)
+    train, validation = (
+        to_device(part, task.mean, task.std, device)
+        for part in (task.source_train, task.source_validation)
+    )
+    config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
+    trial = FineTuning(config, model, partition(model), TrialData(train, validation))
+    result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
+    weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    return weights, 1.0 - result.metrics["val/error"]
+
+
+def _read(path: Path) -> SourceModel | None:
+    """The kept model; None if there is none or its file is damaged."""
+    try:
+        weights = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            accuracy = float(file.metadata()["accuracy"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError):
+        return None
+    return SourceModel(weights, accuracy, 0.0)
+
+
+def _key(task: Task, blueprint: Blueprint, seed: int) -> str:
+    """A hash of everything that determines the source model."""
+    digest = hashlib.sha256()
+    facts = {
+        "blueprint": asdict(blueprint),
+        "settings": SETTINGS.model_dump(mode="json"),
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "versions": [raysel.__version__, torch.__version__, timm.__version__],
+        "cuda": torch.cuda.is_available(),
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for part in (task.source_train, task.source_validation):
+        digest.update(_bytes(part))
+    return digest.hexdigest()[:24]
+
+
+def _bytes(part: Examples | None) -> bytes:
+    if part is None:
+        return b""
+    images, labels = (np.ascontiguousarray(array).tobytes() for array in (part.images, part.labels))
+    return hashlib.sha256(images).digest() + hashlib.sha256(labels).digest()
