@@ -1,0 +1,1 @@
+"""What is learnt: data sets, shifts, splits."""

@@ -1,0 +1,177 @@
+"""A task as values: a data set before it is split, its parts, and the sealed test part.
+
+Shapes: n examples, c channels, h x w pixels. Images are float32 in [0, 1], labels int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.float32]
+"""[n, c, h, w], values in [0, 1]."""
+
+Labels = NDArray[np.int64]
+"""[n], values 0 .. number of classes - 1."""
+
+Indices = NDArray[np.int64]
+"""[n], places of examples in their data set."""
+
+
+class TestSplitSealed(RuntimeError):
+    """The test part was read outside the confirm phase."""
+
+    __test__ = False  # pytest would take the name for a test case
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A whole data set before it is split; images are decoded only for those asked for.
+
+    Attributes:
+        classes: name of each class.
+        labels: [N] of all examples.
+        channels, image_size: c and (h, w) of every image.
+        load_images: from indices [n] to images [n, c, h, w].
+    """
+
+    classes: tuple[str, ...]
+    labels: Labels
+    channels: int
+    image_size: tuple[int, int]
+    load_images: Callable[[Indices], Images]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images with their labels.
+
+    Attributes:
+        images: float32 [n, c, h, w], values in [0, 1].
+        labels: int64 [n].
+
+    Raises:
+        ValueError: another type or shape, or not one label an image.
+    """
+
+    images: Images
+    labels: Labels
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.float32 or self.images.ndim != 4:
+            raise ValueError(
+                f"images must be float32 [n, c, h, w], not {self.images.dtype}"
+                f" {list(self.images.shape)}"
+            )
+        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 [{len(self.images)}], not {self.labels.dtype}"
+                f" {list(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class SealedTest:
+    """The test part, which raises where it is read outside the confirm phase.
+
+        with task.test.opened() as examples:
+            ...
+
+    It guards against a mistake, not against malice. A copy that was pickled (that is how
+    a worker gets it) arrives sealed, even when it was sent from within an open block.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+        self._open = False
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __repr__(self) -> str:
+        return f"SealedTest({len(self)} examples, {'open' if self._open else 'sealed'})"
+
+    @property
+    def examples(self) -> Examples:
+        """The test examples, within `opened()`.
+
+        Raises:
+            TestSplitSealed: everywhere else.
+        """
+        if not self._open:
+            raise TestSplitSealed("the test split is read in the confirm phase only")
+        return self._examples
+
+    @contextmanager
+    def opened(self) -> Iterator[Examples]:
+        """Break the seal for one block: for the confirm phase, and for nothing else."""
+        self._open = True
+        try:
+            yield self._examples
+        finally:
+            self._open = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_examples": self._examples, "_open": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What one sweep learns: a source to start from, and a target to tune on.
+
+    Attributes:
+        classes: name of each class.
+        source_train, source_validation: without shift; None where no source part is left.
+        train, validation: the target's, with its shift.
+        test: the target's, with its shift, sealed until the confirm phase.
+        mean, std: a number a channel, of the source's training part (of the target's where
+            there is no source): images are standardised as the source model saw them.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    source_train: Examples | None
+    source_validation: Examples | None
+    train: Examples
+    validation: Examples
+    test: SealedTest
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        height, width = self.train.images.shape[2:]
+        return int(height), int(width)
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel.
+
+    Args:
+        images: [n, c, h, w].
+
+    Returns:
+        c means and c deviations; the deviation of a constant channel is told as 1, so
+        that it can be divided by.
+    """
+    mean = images.mean(axis=(0, 2, 3), dtype=np.float64)
+    std = images.std(axis=(0, 2, 3), dtype=np.float64)
+    # rounding leaves a constant channel a deviation of about 1e-17, not 0
+    std = np.where(std > 1e-8, std, 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
