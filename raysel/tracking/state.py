@@ -7,8 +7,7 @@ Folding is pure and can be taken up where it was left: `fold(later, fold(earlier
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raysel.tracking.record import SWEEP, Event, Kind
@@ -21,8 +20,6 @@ INTERRUPTED = "INTERRUPTED"
 
 ENDED = frozenset({COMPLETE, PRUNED, FAILED})
 """The states that a trial never leaves again."""
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
