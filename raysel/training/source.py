@@ -56,27 +56,40 @@ class SourceModel:
     seconds: float
 
 
-def source_model(task: Task, blueprint: Blueprint, seed: int, cache: Path | None) -> SourceModel:
-    """Train the source model, or take the kept one that the same inputs gave before.
+def kept_source_model(
+    task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+) -> SourceModel | None:
+    """The source model that the same inputs gave before; None if there is none, or damaged."""
+    try:
+        path = _path(task, blueprint, seed, threads, cache)
+        weights = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            accuracy = float(file.metadata()["accuracy"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError):
+        return None
+    return SourceModel(weights, accuracy, 0.0)
+
+
+def source_model(
+    task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+) -> SourceModel:
+    """Train the source model and keep it.
 
     Args:
         task: must have a source part.
         blueprint: the model.
         seed: of the initial weights and the order of the data.
-        cache: folder of kept models, one safetensors file each; None keeps none.
+        threads: of torch; the result depends on it.
+        cache: folder of kept models, one safetensors file each.
     """
-    assert task.source_train is not None and task.source_validation is not None
-    path = cache / f"{_key(task, blueprint, seed)}.safetensors" if cache else None
-    if path and (kept := _read(path)):
-        return kept
     started = time.perf_counter()
+    torch.set_num_threads(threads)
     weights, accuracy = _train(task, blueprint, seed)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        metadata = {"accuracy": repr(accuracy)}
-        safetensors.torch.save_file(weights, partial, metadata=metadata)
-        partial.replace(path)
+    path = _path(task, blueprint, seed, threads, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    safetensors.torch.save_file(weights, partial, metadata={"accuracy": repr(accuracy)})
+    partial.replace(path)
     return SourceModel(weights, accuracy, time.perf_counter() - started)
 
 
@@ -95,32 +108,21 @@ def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tenso
     return weights, 1.0 - result.metrics["val/error"]
 
 
-def _read(path: Path) -> SourceModel | None:
-    """The kept model; None if there is none or its file is damaged."""
-    try:
-        weights = safetensors.torch.load_file(path)
-        with safetensors.safe_open(path, "pt") as file:
-            accuracy = float(file.metadata()["accuracy"])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError):
-        return None
-    return SourceModel(weights, accuracy, 0.0)
-
-
-def _key(task: Task, blueprint: Blueprint, seed: int) -> str:
-    """A hash of everything that determines the source model."""
+def _path(task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path) -> Path:
+    """The file of a source model: named by a hash of everything that determines it."""
     digest = hashlib.sha256()
     facts = {
         "blueprint": asdict(blueprint),
         "settings": SETTINGS.model_dump(mode="json"),
         "seed": seed,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "versions": [raysel.__version__, torch.__version__, timm.__version__],
         "cuda": torch.cuda.is_available(),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for part in (task.source_train, task.source_validation):
         digest.update(_bytes(part))
-    return digest.hexdigest()[:24]
+    return cache / f"{digest.hexdigest()[:24]}.safetensors"
 
 
 def _bytes(part: Examples | None) -> bytes:

@@ -1,0 +1,1 @@
+"""Many trials: prepare, search, confirm, sum up. Ray is imported here."""

@@ -1,0 +1,59 @@
+"""How the driver writes events: into the record first, then to whoever watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raysel.spec import TrialConfig
+from raysel.tracking.record import Event, Kind, Record
+
+Observer = Callable[[Event], None]
+"""Is told every event after it was committed."""
+
+
+class Books:
+    """The record of one sweep in one life of its driver.
+
+    Args:
+        record: where events go.
+        life: 1 for the first driver of the sweep, 2 for the next that takes it up, …
+        observer: is told every new event.
+    """
+
+    def __init__(self, record: Record, life: int, observer: Observer | None = None) -> None:
+        self.record, self.life = record, life
+        self._observer = observer
+
+    def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
+        """Commit an event; False where the same one was there before."""
+        event = Event(trial, kind, epoch, time.time(), dict(payload))
+        new = self.record.append(event)
+        if new and self._observer:
+            self._observer(event)
+        return new
+
+    def started(
+        self,
+        trial: str,
+        number: int,
+        phase: str,
+        config: TrialConfig,
+        searched: Mapping[str, Any],
+    ) -> None:
+        """A trial is handed to a worker; told again in a later life, it is resumed."""
+        payload = {
+            "number": number,
+            "phase": phase,
+            "strategy": config.strategy,
+            "label": config.label(searched),
+            "config": config.model_dump(mode="json"),
+            "searched": dict(searched),
+        }
+        if not self.write(trial, Kind.STARTED, 0, payload):
+            self.write(trial, Kind.RESUMED, self.life, {})
+
+    def interrupted(self, trial: str, cause: str) -> None:
+        """The sweep ended before the trial did."""
+        self.write(trial, Kind.INTERRUPTED, self.life, {"cause": cause})

@@ -1,0 +1,59 @@
+"""The Ray that the sweep runs on: a cluster that is there, or one on this machine alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+
+# Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
+# handling of Ctrl-C and its buffering of results would come between.
+if not os.environ.get("RAY_ADDRESS"):  # lets a one-node Ray listen on loopback only
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's state is never restored
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has."""
+
+    cpus: int
+    gpus: float
+
+    def concurrent(self, cpus: int, gpus: float, wanted: int | None) -> int:
+        """How many trials of this size run at a time; `wanted` is the upper bound."""
+        fits = self.cpus // cpus
+        if gpus:
+            fits = min(fits, int(self.gpus / gpus + 1e-9))
+        return max(1, min(fits, wanted or fits))
+
+
+def connect() -> Capacity:
+    """Join the cluster that the environment names, or start one on this machine.
+
+    A cluster of one's own listens on loopback only.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    have = ray.cluster_resources()
+    return Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))

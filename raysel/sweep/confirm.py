@@ -1,0 +1,107 @@
+"""The confirm phase: the best configuration of each strategy, several seeds, the test set
+read once a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysel.spec import ObjectiveSpec, Spec, TrialConfig
+from raysel.sweep.books import Books
+from raysel.sweep.engine import Assignment
+from raysel.tracking.record import Kind
+from raysel.tracking.state import TrialState
+
+_SEED_OFFSET = 1000  # confirm's seeds are others than the search's, which chose on its own
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """The best configuration that the search found for one strategy."""
+
+    trial: str
+    config: TrialConfig
+    searched: Mapping[str, Any]
+
+
+def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Finalist]:
+    """The best completed trial of each strategy by its objective, on validation data.
+
+    Ties go to the earlier trial. A strategy without a completed trial has none.
+    """
+    sign = 1.0 if objective.mode == "min" else -1.0
+    best: dict[str, TrialState] = {}
+    for trial in sorted(trials, key=lambda t: t.number):
+        if trial.phase != "search" or trial.status != "COMPLETE" or trial.value is None:
+            continue
+        leader = best.get(trial.strategy)
+        if leader is None or sign * trial.value < sign * (leader.value or 0.0):
+            best[trial.strategy] = trial
+    return [Finalist(t.id, TrialConfig.model_validate(t.config), t.searched) for t in best.values()]
+
+
+def runs_of(spec: Spec, chosen: Sequence[Finalist]) -> list[tuple[Finalist, Assignment]]:
+    """Each finalist with each seed; the same seeds for all, so that runs can be paired."""
+    first = spec.search.seed + _SEED_OFFSET
+    return [
+        (
+            finalist,
+            Assignment(
+                f"confirm-{finalist.config.strategy}-s{index}",
+                finalist.config.model_copy(update={"seed": first + index}),
+            ),
+        )
+        for index in range(spec.confirm.seeds)
+        for finalist in chosen
+    ]
+
+
+class ConfirmLedger:
+    """Hands out the runs that have not ended yet; see `raysel.sweep.engine.Ledger`."""
+
+    def __init__(
+        self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], books: Books
+    ) -> None:
+        done = set(ended)
+        self._waiting = [(f, run) for f, run in runs if run.trial not in done]
+        self._numbers = {run.trial: number for number, (_, run) in enumerate(runs)}
+        self._books = books
+        self._live: dict[str, Assignment] = {}
+        self._epochs: dict[str, int] = {}
+
+    def next_trial(self) -> Assignment | None:
+        """The next run of the list."""
+        if not self._waiting:
+            return None
+        finalist, run = self._waiting.pop(0)
+        self._live[run.trial] = run
+        number = self._numbers[run.trial]
+        self._books.started(run.trial, number, "confirm", run.config, finalist.searched)
+        return run
+
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+        """Record an epoch; the last one carries the test metrics and ends the run."""
+        final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
+        curve = {n: v for n, v in metrics.items() if n not in final}
+        self._books.write(trial, Kind.EPOCH, epoch, {"metrics": curve})
+        self._epochs[trial] = epoch
+        if trial not in self._live or epoch < self._live[trial].config.training.epochs:
+            return False
+        payload = {"status": "COMPLETE", "cause": None, "value": None, "metrics": final}
+        self._books.write(trial, Kind.ENDED, epoch, payload)
+        del self._live[trial]
+        return True
+
+    def failed(self, trial: str, cause: str) -> None:
+        """Record a failure."""
+        if self._live.pop(trial, None) is not None:
+            payload = {"status": "FAILED", "cause": cause, "value": None}
+            self._books.write(trial, Kind.ENDED, self._epochs.get(trial, 0), payload)
+
+    def interrupt(self, cause: str) -> None:
+        """Every live run was cut short."""
+        for trial in list(self._live):
+            self._books.interrupted(trial, cause)
+        self._live.clear()

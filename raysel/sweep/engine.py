@@ -1,0 +1,189 @@
+"""Ray Tune as the engine that runs trials, and nothing more.
+
+What to run next, when to stop it and what it all meant is decided by a `Ledger` on the
+driver: the search has one over the Optuna study, the confirm phase one over a list.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from raysel.spec import ResourcesSpec, TrialConfig
+from raysel.sweep.trainable import Shared, TrialRunner
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: its id in the record, and its configuration."""
+
+    trial: str
+    config: TrialConfig
+
+
+class Ledger(Protocol):
+    """Decides, and keeps the books: every call is recorded before it returns."""
+
+    def next_trial(self) -> Assignment | None:
+        """The next trial to run, None when there is none left."""
+        ...
+
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+        """An epoch ended; whether the trial is to end here."""
+        ...
+
+    def failed(self, trial: str, cause: str) -> None:
+        """The trial failed for good."""
+        ...
+
+
+class StopRequest:
+    """How the user's wish to stop reaches the engine: once in order, twice at once."""
+
+    def __init__(self) -> None:
+        self._orderly = threading.Event()
+        self._at_once = threading.Event()
+
+    def ask(self) -> None:
+        """Running trials end their epoch; asked again, nothing is waited for."""
+        (self._at_once if self._orderly.is_set() else self._orderly).set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether no more trial and no more epoch is to begin."""
+        return self._orderly.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether running epochs are given up too."""
+        return self._at_once.is_set()
+
+
+class _StaysOnDriver:
+    """Left out of the pickles that Tune writes and never reads back here: a ledger holds a
+    database connection, and the record is the state.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _StaysOnDriver:
+        return self
+
+
+class _LedgerSearcher(_StaysOnDriver, Searcher):
+    """Takes the next trial from the ledger."""
+
+    def __init__(self, ledger: Ledger, stop: StopRequest) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._ledger, self._stop = ledger, stop
+        self.trials: dict[str, str] = {}  # Ray's id -> ours
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        assignment = None if self._stop.asked else self._ledger.next_trial()
+        if assignment is None:
+            return Searcher.FINISHED
+        self.trials[trial_id] = assignment.trial
+        return {"trial": assignment.trial, "config": assignment.config.model_dump(mode="json")}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the scheduler has told the ledger."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+
+class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
+    """Tells the ledger what came, and stops a trial where the ledger says so."""
+
+    def __init__(self, ledger: Ledger, searcher: _LedgerSearcher, stop: StopRequest) -> None:
+        super().__init__()
+        self._ledger, self._searcher, self._stop = ledger, searcher, stop
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Accept whatever Tune says: the objective is the ledger's."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        ours = self._searcher.trials[trial.trial_id]
+        if "failure" in result:
+            self._ledger.failed(ours, result["failure"])
+            return TrialScheduler.STOP
+        metrics = {
+            name.removeprefix("metrics/"): value
+            for name, value in result.items()
+            if name.startswith("metrics/")
+        }
+        ends = self._ledger.epoch(ours, int(result["epoch"]), metrics)
+        return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The worker was lost more often than a trial is tried."""
+        ours = self._searcher.trials[trial.trial_id]
+        error = trial.get_error() or trial.get_pickled_error()
+        self._ledger.failed(ours, f"worker lost: {str(error).strip().splitlines()[-1:]}")
+
+
+class _AtOnce(_StaysOnDriver, Stopper):
+    """Ends the phase where the user asked twice."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._stop.at_once
+
+
+def run_phase(
+    ledger: Ledger,
+    shared: Shared,
+    resources: ResourcesSpec,
+    concurrent: int,
+    storage: Path,
+    stop: StopRequest,
+) -> None:
+    """Run the ledger's trials on the connected Ray cluster until it has no more.
+
+    Args:
+        concurrent: how many trials run at a time.
+        storage: folder for Ray's own files.
+    """
+    searcher = _LedgerSearcher(ledger, stop)
+    runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
+    needed = {"CPU": float(resources.cpus)} | (
+        {"GPU": float(resources.gpus)} if resources.gpus else {}
+    )
+    tune.Tuner(
+        tune.with_resources(runner, needed),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            search_alg=searcher,
+            scheduler=_LedgerScheduler(ledger, searcher, stop),
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.config["trial"]),
+        ),
+        run_config=tune.RunConfig(
+            name=storage.name,
+            storage_path=str(storage.parent),
+            stop=_AtOnce(stop),
+            failure_config=tune.FailureConfig(max_failures=3),
+            verbose=0,
+        ),
+    ).fit()

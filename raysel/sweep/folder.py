@@ -1,0 +1,88 @@
+"""Where the files of a sweep lie: `<storage>/<sweep>/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The places in a sweep's folder."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, storage: str, name: str) -> SweepFolder:
+        """The folder of the sweep `name` below `storage`."""
+        return cls(Path(storage).absolute() / name)
+
+    @property
+    def spec(self) -> Path:
+        """The resolved sweep file."""
+        return self.path / "spec.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, command, git commit."""
+        return self.path / "manifest.json"
+
+    @property
+    def record(self) -> Path:
+        """The database of events and of Optuna's study."""
+        return self.path / "sweep.db"
+
+    @property
+    def tune(self) -> Path:
+        """Ray's own files."""
+        return self.path / "tune"
+
+    @property
+    def results(self) -> Path:
+        """The machine-readable outcome."""
+        return self.path / "results.json"
+
+    @property
+    def best(self) -> Path:
+        """The winning model."""
+        return self.path / "best"
+
+    @property
+    def writer_log(self) -> Path:
+        """What the MLflow writer says."""
+        return self.path / "mlflow-writer.log"
+
+    @property
+    def source_cache(self) -> Path:
+        """Source models, shared by the sweeps of one storage."""
+        return self.path.parent / ".cache" / "source"
+
+    def trial(self, trial: str) -> Path:
+        """A trial's checkpoint and trace."""
+        return self.path / "trials" / trial
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; numbers that are not finite become null."""
+    write_whole(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value

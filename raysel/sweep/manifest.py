@@ -1,0 +1,55 @@
+"""With what a sweep was run: versions, machine, command, git commit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from raysel.spec import Spec
+
+_PACKAGES = ("raysel", "ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def manifest() -> dict[str, Any]:
+    """What `manifest.json` holds."""
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "command": " ".join(sys.argv),
+        "git_sha": _git_sha(),
+    }
+
+
+def sweep_id(spec: Spec) -> str:
+    """The sweep's name and four digits of a hash of its resolved file."""
+    digest = hashlib.sha256(spec.to_yaml().encode()).hexdigest()
+    return f"{spec.name}-{digest[:4]}"
+
+
+def _git_sha() -> str | None:
+    """The commit of the working folder; None outside a repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,156 @@
+"""What came out: the record's events folded into `results.json`, the machine-readable truth.
+
+Tables, figures and the report are drawn from it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raysel.models.layers import Partition
+from raysel.spec import ObjectiveSpec, Spec
+from raysel.sweep.search import best
+from raysel.sweep.verdict import interval, verdict
+from raysel.tracking.state import TrialState
+
+
+def results(
+    spec: Spec,
+    sweep_id: str,
+    partition: Partition,
+    trials: Sequence[TrialState],
+    source: Mapping[str, Any] | None,
+    spent: Mapping[str, Any],
+    versions: Mapping[str, str],
+    complete: bool,
+) -> dict[str, Any]:
+    """The outcome of a sweep.
+
+    Args:
+        trials: every trial of both phases.
+        source: the source model's `validation_accuracy` and `seconds`, if there is one.
+        spent: `seconds` of the wall clock.
+        complete: whether both phases ran to their end.
+    """
+    search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
+    runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
+    confirmed = confirm_rows(spec, search, runs, partition.names)
+    objective = spec.objective.model_dump()
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "sweep_id": sweep_id,
+        "status": "complete" if complete else "interrupted",
+        "objective": objective,
+        "layers": list(partition.names),
+        "layer_sizes": [layer.size for layer in partition.layers],
+        "source": source,
+        "trials": [trial_row(t, spec.objective) for t in search],
+        "confirm": confirmed,
+        "verdict": verdict(confirmed, objective),
+        "spent": {
+            **spent,
+            "trials": len(search),
+            "epochs": sum(len(t.epochs) for t in trials),
+        },
+        "versions": dict(versions),
+    }
+
+
+def trial_row(trial: TrialState, objective: ObjectiveSpec) -> dict[str, Any]:
+    """One trial of the search."""
+    measured = ((row["epoch"], row.get(objective.metric)) for row in trial.epochs)
+    values = {int(e): v for e, v in measured if e is not None and v is not None}
+    return {
+        "id": trial.id,
+        "number": trial.number,
+        "strategy": trial.strategy,
+        "label": trial.label,
+        "status": trial.status,
+        "cause": trial.cause,
+        "config": dict(trial.config),
+        "searched": dict(trial.searched),
+        "value": trial.value,
+        "best_epoch": best(values, objective)[0] if values else None,
+        "seconds": _seconds(trial),
+        "epochs": [dict(row) for row in trial.epochs],
+    }
+
+
+def confirm_rows(
+    spec: Spec, search: Sequence[TrialState], runs: Iterable[TrialState], layers: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One row a confirmed strategy, in the order of the validation error."""
+    by_strategy: dict[str, list[TrialState]] = {}
+    for run in sorted(runs, key=lambda t: t.number):
+        by_strategy.setdefault(run.strategy, []).append(run)
+    rows = [
+        _confirm_row(strategy, _origin(search, own[0]), own, layers)
+        for strategy, own in by_strategy.items()
+    ]
+    return sorted(rows, key=lambda row: row["validation_error"])
+
+
+def _confirm_row(
+    strategy: str, origin: TrialState | None, runs: Sequence[TrialState], layers: Sequence[str]
+) -> dict[str, Any]:
+    rows = [_run_row(run, layers) for run in runs]
+    mean, low, high = interval([row["test/error"] for row in rows])
+    return {
+        "strategy": strategy,
+        "trial": origin.id if origin else None,
+        "label": runs[0].label,
+        "runs": rows,
+        "validation_error": _mean(row["val/error"] for row in rows),
+        "test_error": {"mean": mean, "low": low, "high": high, "n": len(rows)},
+        "moved": {name: _mean(row["moved"][name] for row in rows) for name in layers},
+        "updated_share": _mean(row["updated_share"] for row in rows),
+        "seconds": _mean(row["seconds"] for row in rows),
+    }
+
+
+def _run_row(run: TrialState, layers: Sequence[str]) -> dict[str, Any]:
+    chosen = int(_known(run.end_metrics, "confirm/epoch"))
+    at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
+    return {
+        "id": run.id,
+        "seed": run.config["seed"],
+        "epoch": chosen,
+        "val/error": _known(at_chosen, "val/error"),
+        "val/loss": _known(at_chosen, "val/loss"),
+        "test/error": _known(run.end_metrics, "test/error"),
+        "test/loss": _known(run.end_metrics, "test/loss"),
+        "seconds": _seconds(run),
+        "moved": {
+            name: _mean(row.get(f"select/{name}") or 0.0 for row in run.epochs) for name in layers
+        },
+        "updated_share": _known(run.end_metrics, "confirm/updated_share"),
+    }
+
+
+def _origin(search: Sequence[TrialState], run: TrialState) -> TrialState | None:
+    """The trial of the search whose configuration the run repeats with another seed."""
+    wanted = {**run.config, "seed": None}
+    return next((t for t in search if {**t.config, "seed": None} == wanted), None)
+
+
+def _seconds(trial: TrialState) -> float:
+    return float(sum(row.get("cost/seconds") or 0.0 for row in trial.epochs))
+
+
+def _known(metrics: Mapping[str, float | None], name: str) -> float:
+    """A metric that a completed run must have.
+
+    Raises:
+        ValueError: it is missing or was not finite.
+    """
+    value = metrics.get(name)
+    if value is None:
+        raise ValueError(f"the run has no {name}")
+    return value
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

@@ -1,0 +1,176 @@
+"""The search: one Optuna study decides what runs next and what ends early.
+
+The event is committed first and is the truth; the study follows from it. Optuna commits
+each call in a transaction of its own, so a driver that dies between the two leaves a study
+that lacks the last event: `StudyLedger` brings it up to date when it attaches.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from raysel.search import budget, pruner, sampler
+from raysel.space import Space
+from raysel.spec import ObjectiveSpec, Spec, TrialConfig
+from raysel.sweep.books import Books
+from raysel.sweep.engine import Assignment
+from raysel.tracking.record import Event, Kind
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+
+
+def trial_id(number: int) -> str:
+    """The record's name of Optuna's trial `number`."""
+    return f"{number:04d}"
+
+
+def open_study(spec: Spec, space: Space, url: str) -> optuna.Study:
+    """The sweep's study in the record's database, made with its first trials if it is new."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}}),
+        study_name=spec.name,
+        direction="minimize" if spec.objective.mode == "min" else "maximize",
+        pruner=pruner(spec.pruner, space.max_epochs),
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([spec.objective.metric])
+    for parameters in space.first_trials():
+        study.enqueue_trial(parameters, skip_if_exists=True)
+    return study
+
+
+class StudyLedger:
+    """Asks and tells the study; see `raysel.sweep.engine.Ledger`."""
+
+    def __init__(self, spec: Spec, space: Space, study: optuna.Study, books: Books) -> None:
+        self._spec, self._space, self._study, self._books = spec, space, study, books
+        self._budget = budget(spec.search, space)
+        self._live: dict[str, tuple[Trial, TrialConfig]] = {}
+        self._values: dict[str, dict[int, float]] = {}
+        self._replay()
+        self._left = [t for t in self._trials() if t.state == TrialState.RUNNING]
+
+    def next_trial(self) -> Assignment | None:
+        """What a dead driver left comes first, then a new suggestion while the budget lasts."""
+        trial = self._adopt() if self._left else self._ask()
+        if trial is None:
+            return None
+        config = self._space.suggest(trial)
+        name = trial_id(trial.number)
+        self._live[name] = (trial, config)
+        self._values.setdefault(name, {})
+        searched = self._space.searched_values(config)
+        self._books.started(name, trial.number, "search", config, searched)
+        return Assignment(name, config)
+
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+        """Record an epoch, report it to the study; whether the trial ends with it."""
+        self._books.write(trial, Kind.EPOCH, epoch, {"metrics": metrics})
+        optuna_trial, config = self._live[trial]
+        value = metrics.get(self._spec.objective.metric, math.nan)
+        if not math.isfinite(value):
+            self.failed(trial, f"{self._spec.objective.metric} is not finite at epoch {epoch}")
+            return True
+        self._values[trial][epoch] = value
+        _report(optuna_trial, epoch, value)
+        if epoch >= config.training.epochs:
+            self._end(trial, "COMPLETE", epoch, None)
+            return True
+        if optuna_trial.should_prune():
+            self._end(trial, "PRUNED", epoch, f"pruned at epoch {epoch}")
+            return True
+        return False
+
+    def failed(self, trial: str, cause: str) -> None:
+        """Record a failure; the study learns of it as FAIL."""
+        self._end(trial, "FAILED", max(self._values[trial], default=0), cause)
+
+    def interrupt(self, cause: str) -> None:
+        """Every trial that is still live was cut short: RUNNING in the study, owned by no one."""
+        for trial in list(self._live):
+            self._books.interrupted(trial, cause)
+        self._live.clear()
+
+    def _end(self, trial: str, status: str, epoch: int, cause: str | None) -> None:
+        if trial not in self._live:
+            return  # a worker's last word on a trial that has ended
+        value = None if status == "FAILED" else self._value(self._values[trial])
+        payload = {"status": status, "cause": cause, "value": value}
+        self._books.write(trial, Kind.ENDED, epoch, payload)
+        self._tell(self._live.pop(trial)[0], status, value)
+
+    def _value(self, values: Mapping[int, float]) -> float:
+        """A trial's objective: of its best epoch, or of its last (`confirm.epoch`)."""
+        if self._spec.confirm.epoch == "last":
+            return values[max(values)]
+        return best(values, self._spec.objective)[1]
+
+    def _tell(self, trial: Trial, status: str, value: float | None) -> None:
+        state = _STATES[status]
+        if state == TrialState.COMPLETE:
+            self._study.tell(trial, value)
+        else:  # a pruned trial's value is its last intermediate one
+            self._study.tell(trial, state=state)
+
+    def _adopt(self) -> Trial:
+        """Take up a trial that a dead driver left RUNNING."""
+        frozen = self._left.pop(0)
+        self._study.sampler = sampler(self._spec.search, self._space, frozen.number, False)
+        return Trial(self._study, frozen._trial_id)
+
+    def _ask(self) -> Trial | None:
+        """A new trial; its suggestion is a function of the study alone."""
+        trials = self._trials()
+        waiting = [t.number for t in trials if t.state == TrialState.WAITING]
+        if not waiting and len(trials) >= self._budget:
+            return None
+        number = min(waiting, default=len(trials))
+        self._study.sampler = sampler(self._spec.search, self._space, number)
+        return self._study.ask()
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _replay(self) -> None:
+        """Bring the study up to date with the record."""
+        known = {trial_id(t.number): t for t in self._trials()}
+        for stored in self._books.record.events():
+            event = stored.event
+            frozen = known.get(event.trial)
+            if frozen is not None and frozen.state == TrialState.RUNNING:
+                self._apply(event, Trial(self._study, frozen._trial_id))
+
+    def _apply(self, event: Event, trial: Trial) -> None:
+        if event.kind == Kind.EPOCH:
+            value = event.payload["metrics"].get(self._spec.objective.metric)
+            if value is not None:
+                self._values.setdefault(event.trial, {})[event.epoch] = value
+                _report(trial, event.epoch, value)
+        elif event.kind == Kind.ENDED:
+            self._tell(trial, event.payload["status"], event.payload["value"])
+
+
+def best(values: Mapping[int, float], objective: ObjectiveSpec) -> tuple[int, float]:
+    """The epoch with the best value, the first of equals, and the value."""
+    sign = 1.0 if objective.mode == "min" else -1.0
+    epoch = min(values, key=lambda e: (sign * values[e], e))
+    return epoch, values[epoch]
+
+
+def _report(trial: Trial, step: int, value: float) -> None:
+    """Report unless the study has a value for this step already (it would warn)."""
+    known: dict[int, Any] = trial.study._storage.get_trial(trial._trial_id).intermediate_values
+    if step not in known:
+        trial.report(value, step)

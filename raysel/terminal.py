@@ -1,0 +1,253 @@
+"""What a person sees while a sweep runs: a table that is rewritten in place.
+
+In a pipe or a log file it becomes a line an ended trial; with `--json` every event is a
+JSON object on a line of its own; with `--quiet` nothing is shown but the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raysel.spec import Spec
+from raysel.sweep.session import Outcome
+from raysel.tracking.record import Event, Kind
+from raysel.training.source import SourceModel
+
+
+@dataclass
+class _Row:
+    """One strategy of the live table."""
+
+    running: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    best: float | None = None
+    best_label: str = ""
+
+
+class TerminalWatcher:
+    """Shows a sweep on a terminal, or as lines where there is none."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._rows: dict[str, _Row] = {}
+        self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
+        self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
+        self._began = 0.0
+        self._objective, self._sign = "val/error", 1.0
+
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """One line before anything happens."""
+        self._objective = spec.objective.metric
+        self._sign = 1.0 if spec.objective.mode == "min" else -1.0
+        self._console.print(
+            f"[bold]{spec.name}[/] · {trials} trials · {strategies} strategies · "
+            f"{concurrent} at a time"
+        )
+        if spec.model.weights == "source":
+            self._show(Text(f"source   training {spec.model.name} on the source part …"))
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """The source model, in a line."""
+        self._close()
+        how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
+        self._console.print(
+            f"source   {spec.model.name} on {examples} clean {spec.task.data}: "
+            f"{100 * model.accuracy:.1f} % validation accuracy ({how})"
+        )
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """Begin a phase's table."""
+        self._close()
+        self._phase, self._total, self._done, self._done_before = name, total, done, done
+        self._rows, self._began = {}, time.monotonic()
+        if name == "confirm":
+            self._console.print(
+                "\nconfirm  the best of each strategy by validation error, "
+                f"{total} runs, test set read once a run"
+            )
+        self._refresh()
+
+    def event(self, event: Event) -> None:
+        """Take an event into the table."""
+        if not event.trial:
+            return
+        if event.kind == Kind.STARTED:
+            strategy, label = event.payload["strategy"], event.payload["label"]
+            self._trials[event.trial] = (strategy, label)
+            self._row(event.trial).running += 1
+        elif event.kind == Kind.EPOCH:
+            self._epoch(event)
+        elif event.kind == Kind.ENDED:
+            self._ended(event)
+        self._refresh()
+
+    def _epoch(self, event: Event) -> None:
+        value = event.payload["metrics"].get(self._objective)
+        row = self._row(event.trial)
+        if value is not None and (row.best is None or self._sign * value < self._sign * row.best):
+            row.best, row.best_label = value, self._trials[event.trial][1]
+
+    def _ended(self, event: Event) -> None:
+        row, status = self._row(event.trial), event.payload["status"]
+        row.running -= 1
+        row.counts[status] = row.counts.get(status, 0) + 1
+        self._done += 1
+        if not self._console.is_terminal or status == "FAILED":
+            label = self._trials[event.trial][1]
+            value = event.payload.get("value")
+            told = f" {self._objective} {value:.3f}" if value is not None else ""
+            cause = f": {event.payload['cause']}" if status == "FAILED" else ""
+            self._console.print(
+                f"{self._done:>3}/{self._total} {event.trial} {label} {status.lower()}{told}{cause}",
+                markup=False,
+                highlight=False,
+            )
+
+    def stopping(self) -> None:
+        """The user asked to stop."""
+        running = sum(row.running for row in self._rows.values())
+        self._console.print(
+            f"stopping: {running} trials end their epoch, then the summary "
+            "(Ctrl-C again to leave at once)"
+        )
+
+    def _row(self, trial: str) -> _Row:
+        return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
+
+    def _show(self, content: RenderableType) -> None:
+        if not self._console.is_terminal:
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+            self._live.start()
+        self._live.update(content)
+
+    def _refresh(self) -> None:
+        self._show(_Renderer(self))
+
+    def _close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def table(self) -> RenderableType:
+        """The live table as it is now."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        table.add_column("strategy")
+        for name in ("done", "pruned", "failed", "running", "best " + self._objective):
+            table.add_column(name, justify="right")
+        table.add_column("with")
+        for strategy, row in self._rows.items():
+            table.add_row(
+                strategy,
+                *(str(row.counts.get(s, 0)) for s in ("COMPLETE", "PRUNED", "FAILED")),
+                str(row.running),
+                "" if row.best is None else f"{row.best:.3f}",
+                Text(row.best_label.removeprefix(strategy).strip(), overflow="ellipsis"),
+            )
+        return Group(table, self._bar())
+
+    def _bar(self) -> RenderableType:
+        elapsed = time.monotonic() - self._began
+        ended = self._done - self._done_before
+        left = elapsed / ended * (self._total - self._done) if ended else None
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            "  ",
+            ProgressBar(total=max(self._total, 1), completed=self._done, width=40),
+            f"{self._done}/{self._total}",
+            clock(elapsed),
+            "" if left is None else f"{clock(left)} left",
+        )
+        return line
+
+    def finish(self) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+
+class _Renderer:
+    """Renders the table anew at each refresh, so that the clock runs."""
+
+    def __init__(self, watcher: TerminalWatcher) -> None:
+        self._watcher = watcher
+
+    def __rich_console__(self, *_: Any) -> Iterator[RenderableType]:
+        yield self._watcher.table()
+
+
+class JsonWatcher:
+    """Every event as a JSON object on a line of its own, for scripts."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def _line(self, **content: Any) -> None:
+        self._console.out(json.dumps(content, ensure_ascii=False), highlight=False)
+
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """The sweep begins."""
+        self._line(kind="began", name=spec.name, trials=trials, concurrent=concurrent)
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """The source model is there."""
+        self._line(kind="source", accuracy=model.accuracy, seconds=model.seconds)
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """A phase begins."""
+        self._line(kind="phase", name=name, total=total, done=done)
+
+    def event(self, event: Event) -> None:
+        """An event was committed."""
+        payload = {} if event.kind == Kind.SWEEP else dict(event.payload)
+        self._line(trial=event.trial, kind=event.kind, epoch=event.epoch, at=event.at, **payload)
+
+    def stopping(self) -> None:
+        """The user asked to stop."""
+        self._line(kind="stopping")
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+class QuietWatcher(JsonWatcher):
+    """Says nothing."""
+
+    def _line(self, **content: Any) -> None:
+        """Nothing."""
+
+
+def summary(outcome: Outcome, rows: list[dict[str, str]]) -> RenderableType:
+    """The confirm table, the verdict, and where everything lies.
+
+    Args:
+        rows: the confirm table's cells by column.
+    """
+    parts: list[RenderableType] = []
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        for index, column in enumerate(rows[0]):
+            table.add_column(column, justify="left" if index == 0 else "right")
+        for row in rows:
+            table.add_row(*row.values())
+        parts += [table, ""]
+    parts += [f"verdict  {outcome.results['verdict']['sentence']}", ""]
+    return Group(*parts)
+
+
+def clock(seconds: float) -> str:
+    """`1:31`, `2:05:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
