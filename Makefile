@@ -5,7 +5,8 @@ PORT ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt
+# Quiet twice: errors alone are told.
+PIP := $(BIN)/python -m pip install -q -q --disable-pip-version-check --no-input -c constraints.txt
 
 # Stamps: made when an install has ended well, so that the next call does not repeat it.
 INSTALLED := $(VENV)/.installed
@@ -50,10 +51,10 @@ $(INSTALLED): $(PINS) | $(BIN)/pip
 	@$(PIP) -e .
 	@touch $@
 
-$(INSTALLED_TEST): $(PINS) | $(BIN)/pip
-	@echo "installing raysel, its libraries and the test tools into $(VENV): about 2 minutes"
+$(INSTALLED_TEST): $(INSTALLED)
+	@echo "adding the test tools: about 20 seconds"
 	@$(PIP) -e ".[test]"
-	@touch $(INSTALLED) $@
+	@touch $@
 
 # pip is the last thing that venv writes: where it is missing, an earlier call was cut off.
 $(BIN)/pip:
