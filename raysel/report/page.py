@@ -1,0 +1,212 @@
+"""`report/index.html`: one file that opens from a mail, without a network, by day and night.
+
+Everything on it comes from `results.json`, and from `spec.yaml` where that lies beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from raysel.errors import UserError
+from raysel.report import figures, palette, tables
+from raysel.report.render import save_png, to_svg
+from raysel.report.tables import ConfirmRow, Results
+from raysel.spec import FloatRange, IntRange, Spec
+from raysel.spec_file import parse
+from raysel.sweep.folder import write_whole
+
+BADGES = {
+    "better": ("good", "better than full fine-tuning"),
+    "worse": ("bad", "full fine-tuning is better"),
+    "not_proven": ("open", "not proven"),
+    "winner_is_full": ("open", "full fine-tuning won"),
+    "no_baseline": ("open", "no baseline"),
+    "one_seed": ("open", "one seed: nothing proven"),
+    "no_result": ("bad", "no result"),
+}
+"""Outcome of the verdict -> its tone and its two or three words on the page."""
+
+
+def write_report(results: Results, folder: Path, mlflow_hint: str | None = None) -> Path:
+    """Write the report of a sweep, complete or not.
+
+    Args:
+        results: the content of `results.json`.
+        folder: the sweep's folder; a `spec.yaml` in it becomes part of the page.
+        mlflow_hint: how to see the sweep in MLflow: a command, or an address.
+
+    Returns:
+        `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
+        file is there whole or not at all.
+    """
+    pictures = folder / "report" / "figures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, str] = {}
+    for name in figures.FIGURES:
+        figure = figures.draw(name, results)
+        target = pictures / f"{name}.png"
+        if figure is None:
+            target.unlink(missing_ok=True)  # of an earlier state of this sweep
+            continue
+        drawn[name] = to_svg(figure, name)
+        save_png(figure, target)
+    spec_file = folder / "spec.yaml"
+    spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
+    index = folder / "report" / "index.html"
+    write_whole(index, page(results, drawn, spec_text, mlflow_hint))
+    return index
+
+
+def page(
+    results: Results,
+    drawn: Mapping[str, str],
+    spec_text: str | None = None,
+    mlflow_hint: str | None = None,
+) -> str:
+    """The page as text.
+
+    Args:
+        drawn: figures as SVG by their name in `figures.FIGURES`; what misses is left out.
+    """
+    confirm = tables.confirm_rows(results)
+    verdict = results.get("verdict") or {}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
+    return environment.get_template("index.html.j2").render(
+        name=results["name"],
+        description=results.get("description") or "",
+        sweep_id=results.get("sweep_id") or "",
+        complete=results.get("status") == "complete",
+        sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
+        badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+        metric=str(results["objective"]["metric"]).replace("val/", "validation "),
+        confirm=confirm,
+        bars=bars(confirm),
+        search=tables.search_rows(results),
+        trials=tables.trial_rows(results),
+        notes=tables.transient_notes(results),
+        styles=palette.styles(tables.strategies(results)),
+        colours=palette.css(),
+        figures={name: Markup(svg) for name, svg in drawn.items()},
+        source=results.get("source"),
+        spent=results.get("spent") or {},
+        asked=asked(spec_text),
+        spec=spec_text,
+        versions=results.get("versions") or {},
+        mlflow=mlflow_hint,
+        mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
+    )
+
+
+# --- what the template shows ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One strategy's interval on the table's common scale, in percent of its width."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    tests: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The intervals of the confirm table: strategy -> bar, and what the scale's ends mean."""
+
+    left: float
+    right: float
+    of: Mapping[str, Bar]
+
+
+def bars(rows: list[ConfirmRow]) -> Bars | None:
+    """Place the intervals on one scale with a margin of a twentieth; None without any."""
+    known = [row for row in rows if row.mean is not None]
+    ends = [v for row in known for v in (row.mean, row.low, row.high, *row.tests) if v is not None]
+    if not ends:
+        return None
+    margin = (max(ends) - min(ends)) / 20 or 0.01
+    left, right = min(ends) - margin, max(ends) + margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - left) / (right - left), 2)
+
+    placed = {
+        row.strategy: Bar(
+            place(row.mean),
+            None if row.low is None else place(row.low),
+            None if row.high is None else place(row.high),
+            tuple(map(place, row.tests)),
+        )
+        for row in known
+        if row.mean is not None
+    }
+    return Bars(left, right, placed)
+
+
+def asked(spec_text: str | None) -> dict[str, str]:
+    """What the sweep file asked for, in words by heading; empty without a readable file."""
+    try:
+        spec = parse(spec_text) if spec_text else None
+    except UserError:  # of another version: the page then shows the file alone
+        return {}
+    if spec is None:
+        return {}
+    task, split, shift = spec.task, spec.task.split, spec.task.shift
+    shifted = "" if shift.kind == "none" else f" under {shift.kind}, severity {shift.severity}"
+    parts = f"{split.train} to train, {split.validation} to validate, {split.test} to test"
+    tested = "best epoch by validation" if spec.confirm.epoch == "best" else "last epoch"
+    return {
+        "task": f"{task.data}{shifted}: {parts}, split seed {split.seed}",
+        "model": f"{spec.model.name}, weights {spec.model.weights}",
+        "search": f"{spec.search.num_trials} trials of {_epochs(spec)} by {spec.search.sampler}, "
+        f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
+        "confirm": f"the best of each strategy with {spec.confirm.seeds} seeds, "
+        f"tested at the {tested}",
+    }
+
+
+def _epochs(spec: Spec) -> str:
+    epochs = spec.training.epochs
+    if isinstance(epochs, int):
+        return f"{epochs} epochs"
+    low, high = (
+        epochs.bounds
+        if isinstance(epochs, IntRange | FloatRange)
+        else (epochs.options[0], epochs.options[-1])
+    )
+    return f"{low} to {high} epochs"
+
+
+def seconds(value: Any) -> str:
+    """`0.4 s`, `3 min 05 s`, `2 h 10 min`; a dash for nothing."""
+    total = tables.finite(value)
+    if total is None:
+        return "–"
+    if total < 60:
+        return f"{total:.1f} s"
+    minutes, rest = divmod(round(total), 60)
+    return (
+        f"{minutes} min {rest:02d} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with a fixed count of decimals; a dash for nothing."""
+    known = tables.finite(value)
+    return "–" if known is None else f"{known:.{digits}f}"

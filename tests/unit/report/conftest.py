@@ -1,0 +1,190 @@
+"""A made-up sweep in the shape of results.json: five strategies on a six-layer model."""
+
+import math
+
+import numpy as np
+import pytest
+
+from raysel.sweep.verdict import interval, verdict
+
+LAYERS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+SIZES = [29_000, 18_500, 230_000, 919_000, 3_673_000, 5_130]
+OBJECTIVE = {"metric": "val/error", "mode": "min"}
+
+# what each strategy can reach, and how often its layers move
+FLOOR = {
+    "full": 0.26,
+    "linear_probe": 0.40,
+    "surgical": 0.25,
+    "bvg_ls": 0.235,
+    "bvg_ls_threshold": 0.245,
+}
+
+
+def moved(
+    strategy: str, rng: np.random.Generator, progress: float = 0.5, block: str = "stem"
+) -> dict[str, float]:
+    """Layer -> share of an epoch's steps in which it moved."""
+    if strategy == "full":
+        shares = np.ones(6)
+    elif strategy == "linear_probe":
+        shares = np.eye(6)[5]
+    elif strategy == "surgical":
+        shares = np.eye(6)[LAYERS.index(block)]
+    else:
+        towards = np.array([3.0, 1.2, 0.8, 0.6, 0.4, 1.5]) * (1 - progress) + progress * np.array(
+            [0.8, 0.9, 1.4, 1.2, 0.7, 0.3]
+        )
+        shares = rng.dirichlet(8 * towards)
+        if strategy == "bvg_ls_threshold":
+            shares = np.clip(shares * 2.4, 0, 1)
+    return {name: float(share) for name, share in zip(LAYERS, shares, strict=True)}
+
+
+def curve(
+    strategy: str, learning_rate: float, length: int, rng: np.random.Generator
+) -> list[float]:
+    """Validation error by epoch; best near a learning rate of 0.02, as whole mistakes of 200."""
+    off = math.log10(learning_rate / 0.02)
+    floor = min(0.9, FLOOR[strategy] + 0.09 * off**2 + abs(rng.normal(0, 0.01)))
+    pace = 2.0 + 2.0 * max(0.0, -off)
+    epochs = np.arange(1, length + 1)
+    errors = floor + (0.61 - floor) * np.exp(-epochs / pace) + rng.normal(0, 0.008, length)
+    return [round(float(error) * 200) / 200 for error in np.clip(errors, 0.02, 0.9)]
+
+
+def trial(number: int, strategy: str, rng: np.random.Generator, length: int = 15) -> dict:
+    """One trial of the search; a hopeless one is pruned, number 11 fails."""
+    learning_rate = float(10 ** rng.uniform(-4, -1))
+    parameters: dict = {}
+    if strategy.startswith("bvg"):
+        parameters["ema_decay"] = float(rng.uniform(0.5, 0.99))
+    if strategy == "surgical":
+        parameters["block"] = str(rng.choice(LAYERS))
+    errors = curve(strategy, learning_rate, length, rng)
+    status, cause = "COMPLETE", None
+    if number == 11:
+        status, cause, errors = "FAILED", "the loss is not finite since epoch 2", errors[:2]
+    elif errors[2] > 0.48 or errors[min(5, length - 1)] > 0.45:
+        status, errors = "PRUNED", errors[: 3 if errors[2] > 0.48 else 6]
+    epochs = []
+    for index, error in enumerate(errors):
+        epoch = {
+            "epoch": index + 1,
+            "train/loss": 2.2 * math.exp(-index / 5),
+            "val/error": error,
+            "val/loss": 3 * error,
+            "cost/seconds": 0.2,
+            "cost/updated_params": 4.9e6,
+        }
+        shares = moved(strategy, rng, index / length, parameters.get("block", "stem"))
+        epoch |= {f"select/{name}": share for name, share in shares.items()}
+        if strategy.startswith("bvg"):
+            epoch["select/transient_share"] = 0.62 * math.exp(-index / 6)
+        epochs.append(epoch)
+    value = None if status == "FAILED" else min(errors) if status == "COMPLETE" else errors[-1]
+    searched = {"learning_rate": learning_rate, **parameters}
+    return {
+        "id": f"{number:04d}",
+        "number": number,
+        "strategy": strategy,
+        "label": f"{strategy} lr={learning_rate:.3g}",
+        "status": status,
+        "cause": cause,
+        "config": {
+            "strategy": strategy,
+            "parameters": parameters,
+            "training": {"learning_rate": learning_rate, "epochs": length},
+            "seed": number,
+        },
+        "searched": searched,
+        "value": value,
+        "best_epoch": int(np.argmin(errors)) + 1 if status == "COMPLETE" else None,
+        "seconds": 0.21 * len(errors),
+        "epochs": epochs,
+    }
+
+
+def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
+    """The best trial of a strategy, trained again with some seeds."""
+    strategy = best["strategy"]
+    block = best["config"]["parameters"].get("block", "head")
+    share = SIZES[LAYERS.index(block)] / sum(SIZES)
+    shares = {"linear_probe": share, "surgical": share}
+    runs = []
+    for seed in range(seeds):
+        luck = np.random.default_rng(seed).normal(0, 0.012)  # a seed is hard for all alike
+        val = round((FLOOR[strategy] + luck + rng.normal(0, 0.008)) * 200) / 200
+        test = round((FLOOR[strategy] + 0.012 + luck + rng.normal(0, 0.011)) * 400) / 400
+        runs.append(
+            {
+                "id": f"confirm-{strategy}-s{seed}",
+                "seed": 1000 + seed,
+                "epoch": 12,
+                "val/error": val,
+                "val/loss": 3 * val,
+                "test/error": test,
+                "test/loss": 3 * test,
+                "seconds": 3.1,
+                "moved": moved(strategy, rng, 0.5, block),
+                "updated_share": shares.get(strategy, 1.0),
+            }
+        )
+    mean, low, high = interval([run["test/error"] for run in runs])
+    return {
+        "strategy": strategy,
+        "trial": best["id"],
+        "label": best["label"],
+        "runs": runs,
+        "validation_error": float(np.mean([run["val/error"] for run in runs])),
+        "test_error": {"mean": mean, "low": low, "high": high, "n": len(runs)},
+        "moved": {name: float(np.mean([run["moved"][name] for run in runs])) for name in LAYERS},
+        "updated_share": runs[0]["updated_share"],
+        "seconds": 3.1 if strategy != "linear_probe" else 0.4,
+    }
+
+
+def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 15) -> dict:
+    """A whole sweep."""
+    rng = np.random.default_rng(seed)
+    names = list(FLOOR)
+    found = [trial(number, names[number % 5], rng, length) for number in range(trials)]
+    complete = [item for item in found if item["status"] == "COMPLETE"]
+    best = [
+        min((item for item in complete if item["strategy"] == name), key=lambda t: t["value"])
+        for name in names
+        if any(item["strategy"] == name for item in complete)
+    ]
+    confirm = [confirmed(item, seeds, rng) for item in best]
+    return {
+        "name": "digits",
+        "description": "Which layers should move when the camera gets noisy?",
+        "sweep_id": "digits-3f2a",
+        "status": "complete",
+        "objective": dict(OBJECTIVE),
+        "layers": list(LAYERS),
+        "layer_sizes": list(SIZES),
+        "source": {"validation_accuracy": 0.982, "seconds": 9.1},
+        "trials": found,
+        "confirm": confirm,
+        "verdict": verdict(confirm, OBJECTIVE),
+        "spent": {
+            "seconds": 171.3,
+            "trials": trials,
+            "epochs": sum(len(item["epochs"]) for item in found),
+        },
+        "versions": {"raysel": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "ray": "2.60.0"},
+    }
+
+
+@pytest.fixture(scope="session")
+def _results() -> dict:
+    return make_results()
+
+
+@pytest.fixture
+def results(_results: dict) -> dict:
+    """A fresh copy of a complete sweep, free to be changed."""
+    import copy
+
+    return copy.deepcopy(_results)

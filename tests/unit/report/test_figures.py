@@ -1,0 +1,134 @@
+import copy
+import math
+import re
+
+import numpy as np
+import pytest
+
+from raysel.report import figures, palette
+from raysel.report.render import save_png, to_svg
+
+PANELS = {"error_by_epoch": 5, "heat_maps": 5, "confirm_intervals": 1, "explored": 1}
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_is_drawn_from_a_complete_sweep(results, name, tmp_path):
+    figure = figures.draw(name, results)
+    svg = to_svg(figure, name)
+    assert svg.startswith("<svg viewBox=")
+    path = save_png(figure, tmp_path / f"{name}.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no half file left
+    if name in PANELS:
+        assert sum(axes.get_visible() for axes in figure.axes) == PANELS[name]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_nothing_to_draw_is_none(results, name):
+    results |= {"trials": [], "confirm": []}
+    assert figures.draw(name, results) is None
+
+
+def test_drawing_leaves_the_results_alone(results):
+    before = copy.deepcopy(results)
+    for name in figures.FIGURES:
+        figures.draw(name, results)
+    assert results == before
+
+
+def test_the_intervals_drawn_are_those_of_the_results(results):
+    axes = figures.draw("confirm_intervals", results).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    drawn = {
+        labels[int(line.get_ydata()[0])].removesuffix(" ◂"): tuple(line.get_xdata())
+        for line in axes.lines
+        if len(line.get_xdata()) == 2
+    }
+    expected = {
+        e["strategy"]: (e["test_error"]["low"], e["test_error"]["high"]) for e in results["confirm"]
+    }
+    assert drawn == expected
+    assert labels[0] == f"{results['verdict']['winner']} ◂"
+
+
+def test_one_seed_is_drawn_without_an_interval(results):
+    for entry in results["confirm"]:
+        entry["runs"] = entry["runs"][:1]
+        entry["test_error"] |= {"low": None, "high": None, "n": 1}
+    axes = figures.draw("confirm_intervals", results).axes[0]
+    assert all(len(line.get_xdata()) == 1 for line in axes.lines)
+
+
+def test_the_best_trial_is_the_thick_curve(results):
+    best = min(
+        (t for t in results["trials"] if t["strategy"] == "surgical" and t["status"] == "COMPLETE"),
+        key=lambda t: t["value"],
+    )
+    figure = figures.draw("error_by_epoch", results)
+    panel = next(a for a in figure.axes if a.get_title("left").startswith("surgical"))
+    thick = max(panel.lines, key=lambda line: line.get_linewidth())
+    assert list(thick.get_ydata()) == [epoch["val/error"] for epoch in best["epochs"]]
+    assert panel.get_title("left") == f"surgical · trial {best['id']}"
+
+
+def test_heat_map_is_layer_by_epoch_in_forward_order(results):
+    figure = figures.draw("heat_maps", results)
+    panel = next(a for a in figure.axes if a.get_title("left").startswith("linear_probe"))
+    grid = np.asarray(panel.images[0].get_array())
+    assert grid.shape == (6, 15)
+    assert grid[5].tolist() == [1.0] * 15
+    assert grid[:5].sum() == 0
+
+
+def test_transient_share_is_not_a_layer_even_with_a_finer_partition(results):
+    for trial in results["trials"]:
+        for epoch in trial["epochs"]:
+            for layer in results["layers"]:
+                epoch[f"select/{layer}.weight"] = epoch.pop(f"select/{layer}")
+    figure = figures.draw("heat_maps", results)
+    panel = next(a for a in figure.axes if a.get_title("left").startswith("bvg_ls ·"))
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    assert names == [f"{layer}.weight" for layer in results["layers"]]
+
+
+def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
+    for trial in results["trials"]:
+        trial["epochs"][0]["val/error"] = math.nan
+        trial["epochs"][0]["select/stem"] = None
+    with np.errstate(all="raise"):
+        for name in figures.FIGURES:
+            assert figures.draw(name, results) is not None
+
+
+def test_update_share_falls_back_on_the_best_trial(results):
+    results["confirm"] = []
+    axes = figures.draw("update_share", results).axes[0]
+    grid = np.asarray(axes.images[0].get_array())
+    row = [label.get_text() for label in axes.get_yticklabels()].index("full")
+    assert grid[row].tolist() == [1.0] * 6
+
+
+def test_a_strategy_has_one_colour_in_every_figure_and_full_its_own():
+    few, many = palette.styles(["full", "bvg_ls"]), palette.styles([f"s{i}" for i in range(16)])
+    assert few["full"].light != few["bvg_ls"].light
+    assert palette.styles(["bvg_ls", "full"]) == few
+    assert len({(style.light, style.marker) for style in many.values()}) == 16
+
+
+def test_svg_takes_its_colours_from_the_page(results):
+    svg = to_svg(figures.draw("error_by_epoch", results), "error_by_epoch")
+    variables = set(re.findall(r"var\((--c[0-9a-f]{6})", svg))
+    assert variables
+    assert variables <= {variable for variable, _, _ in palette.css()}
+    assert "var(--ink" in svg
+    assert "<style" not in svg
+
+
+def test_a_dollar_or_a_tag_in_a_name_is_text(results):
+    hostile = r"$\nope$ <script>x</script>--><b>"
+    for entry in [*results["trials"], *results["confirm"]]:
+        entry["strategy"] = hostile if entry["strategy"] == "bvg_ls" else entry["strategy"]
+    for name in ("confirm_intervals", "heat_maps", "explored"):
+        svg = to_svg(figures.draw(name, results), name)
+        assert "<script" not in svg
+        assert "&lt;script&gt;" in svg

@@ -1,0 +1,257 @@
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+
+from raysel.report import figures, page
+from raysel.report.page import write_report
+from raysel.report.render import to_svg
+from raysel.spec_file import parse
+from raysel.sweep.verdict import verdict
+
+SPEC = parse(
+    """
+name: digits
+task: {data: digits, shift: {kind: gaussian_noise, severity: 5}}
+model: {name: resnet10t}
+strategies: {full: , linear_probe: , bvg_ls: {ema_decay: 0.9}}
+"""
+).to_yaml()
+
+
+class Reader(HTMLParser):
+    """What a browser would see: the elements, their attributes, the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.inside = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.inside:
+            while self.inside.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.inside):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+
+def read(path):
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def drawn(_results):
+    """Every figure of the unchanged sweep, drawn once."""
+    return {name: to_svg(figures.draw(name, _results), name) for name in figures.FIGURES}
+
+
+@pytest.fixture
+def show(results, drawn):
+    """The page of `results` as it is when called, with figures that may be older."""
+    return lambda spec=None, hint=None: Reader(page.page(results, drawn, spec, hint))
+
+
+def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    index = write_report(results, tmp_path, "make ui")
+    assert index == tmp_path / "report" / "index.html"
+    files = sorted(p.relative_to(index.parent).as_posix() for p in index.parent.rglob("*.*"))
+    assert files == [
+        "figures/confirm_intervals.png",
+        "figures/error_by_epoch.png",
+        "figures/explored.png",
+        "figures/heat_maps.png",
+        "figures/update_share.png",
+        "index.html",
+    ]
+    seen = read(index)
+    assert results["verdict"]["sentence"] in seen.words
+    for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
+        assert words in seen.words
+    assert SPEC in "".join(seen.text)
+    assert seen.tags.count("svg") == 4 + 5  # the figures, and an interval a confirmed strategy
+
+
+def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
+    seen = show()
+    states = [value for _, name, value in seen.attributes if name == "data-state"]
+    assert states == [trial["status"] for trial in results["trials"]]
+    numbers = [value for _, name, value in seen.attributes if name == "data-sort"]
+    values = numbers[1::5]  # trial, value, best epoch, epochs, seconds
+    shown = ["" if t["value"] is None else str(t["value"]) for t in results["trials"]]
+    assert values == shown
+
+
+def test_the_page_asks_nothing_of_any_network(results, tmp_path):
+    seen = read(write_report(results, tmp_path))
+    addresses = [
+        value
+        for _, name, value in seen.attributes
+        if name in ("src", "href", "xlink:href", "action", "data")
+    ]
+    assert all(value.startswith(("#", "data:image/png")) for value in addresses)
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "url(http" not in html
+    assert "@import" not in html
+    assert ("meta", "content", page_policy()) in seen.attributes
+
+
+def page_policy():
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    )
+
+
+def test_ids_are_unique_so_that_figures_do_not_borrow_from_each_other(results, tmp_path):
+    seen = read(write_report(results, tmp_path))
+    ids = [value for _, name, value in seen.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    used = set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html))
+    assert used
+    assert used <= set(ids)
+
+
+def test_a_hostile_name_stays_text(results, tmp_path):
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    results |= {"name": attack, "description": attack, "versions": {attack: attack}}
+    results["verdict"]["sentence"] = attack
+    results["layers"][0] = attack
+    results["verdict"]["winner"] = attack
+    for entry in [*results["trials"], *results["confirm"]]:
+        if entry["strategy"] == "bvg_ls":
+            entry["strategy"] = attack
+        entry["label"] = entry["cause"] = attack
+        entry["searched"] = {attack: attack}
+    (tmp_path / "spec.yaml").write_text(f"</pre>{attack}", encoding="utf-8")
+    seen = read(write_report(results, tmp_path, f'">{attack}'))
+    assert seen.tags.count("script") == 1
+    assert "img" not in seen.tags
+    assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
+    assert seen.words.count("alert(1)") > 40
+
+
+def test_only_a_web_address_becomes_a_link(show):
+    def links(hint):
+        return [v for t, n, v in show(hint=hint).attributes
+                if (t, n) == ("a", "href") and not v.startswith("#")]  # fmt: skip
+
+    assert links("javascript:alert(1)") == []
+    assert links("http://127.0.0.1:5000") == ["http://127.0.0.1:5000"]
+
+
+def test_an_interrupted_sweep_without_confirm_is_a_sensible_page(results, tmp_path):
+    results |= {"status": "interrupted", "confirm": [], "verdict": verdict([], OBJECTIVE)}
+    results["trials"][-1] |= {"status": "INTERRUPTED", "value": None}
+    seen = read(write_report(results, tmp_path))
+    assert "raysel resume digits" in seen.words
+    assert "No strategy has a confirmed result." in seen.words
+    assert "Confirmed" not in seen.words
+    assert "Error by epoch" in seen.words
+    assert not (tmp_path / "report" / "figures" / "confirm_intervals.png").exists()
+
+
+OBJECTIVE = {"metric": "val/error", "mode": "min"}
+
+
+def test_a_sweep_that_was_interrupted_before_anything_is_a_page_too(results, tmp_path):
+    results |= {
+        "status": "interrupted",
+        "trials": [],
+        "confirm": [],
+        "verdict": None,
+        "source": None,
+        "spent": {},
+        "versions": {},
+    }
+    seen = read(write_report(results, tmp_path))
+    assert "There is no verdict yet" in seen.words
+    assert "table" not in seen.tags
+
+
+def test_a_strategy_without_a_complete_trial_keeps_its_row(results, show):
+    for trial in results["trials"]:
+        if trial["strategy"] == "bvg_ls":
+            trial |= {"status": "FAILED", "value": None, "best_epoch": None, "epochs": []}
+    results["confirm"] = [e for e in results["confirm"] if e["strategy"] != "bvg_ls"]
+    results["verdict"] = verdict(results["confirm"], OBJECTIVE)
+    seen = show()
+    assert re.search(r"bvg_ls 0 0 8 0 – – –", seen.words)
+
+
+def test_a_figure_of_an_earlier_state_is_removed(results, tmp_path):
+    write_report(results, tmp_path)
+    results["confirm"] = []
+    write_report(results, tmp_path)
+    assert not (tmp_path / "report" / "figures" / "confirm_intervals.png").exists()
+
+
+def test_the_note_on_start_values_is_on_the_page_only_where_it_applies(results, show):
+    note = "the start value of the variance estimate outweighed"
+    assert note in show().words
+    for trial in results["trials"]:
+        for epoch in trial["epochs"]:
+            epoch["select/transient_share"] = 0.1
+    assert note not in show().words
+
+
+def test_bars_share_one_scale(results):
+    rows = page.tables.confirm_rows(results)
+    bars = page.bars(rows)
+    for row in rows:
+        bar = bars.of[row.strategy]
+        for place, value in ((bar.mean, row.mean), (bar.low, row.low), (bar.high, row.high)):
+            assert bars.left + place / 100 * (bars.right - bars.left) == pytest.approx(
+                value, abs=1e-4
+            )
+        assert all(0 < place < 100 for place in (bar.mean, bar.low, bar.high, *bar.tests))
+
+
+def test_one_value_alone_has_a_scale():
+    row = page.tables.ConfirmRow(
+        "full", True, "", "", 0.2, 0.25, None, None, 1, (0.25,), "0.250", "all 6", "100 %", 1.0
+    )
+    assert page.bars([row]).of["full"].mean == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.4, "0.4 s"),
+        (59.94, "59.9 s"),
+        (185, "3 min 05 s"),
+        (7800, "2 h 10 min"),
+        (None, "–"),
+    ],
+)
+def test_seconds_in_words(value, words):
+    assert page.seconds(value) == words
+
+
+def test_a_spec_of_another_version_is_shown_and_not_read():
+    assert page.asked("name: x\nnot_a_key: 1\n") == {}
+    assert page.asked(None) == {}
+
+
+@pytest.mark.parametrize("outcome", page.BADGES)
+def test_every_outcome_has_a_badge(results, outcome):
+    results["verdict"]["outcome"] = outcome
+    assert page.BADGES[outcome][1] in page.page(results, {})
+
+
+def test_forty_trials_take_under_four_seconds_of_cpu(results, tmp_path):
+    start = time.process_time()
+    write_report(results, tmp_path)
+    assert time.process_time() - start < 4

@@ -1,0 +1,141 @@
+import pytest
+
+from raysel.report import tables
+
+LAYERS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+
+
+@pytest.mark.parametrize(
+    ("moved", "words"),
+    [
+        (dict.fromkeys(LAYERS, 1.0), "all 6"),
+        ({**dict.fromkeys(LAYERS, 0.118), "stem": 0.41}, "all 6 (stem 41 %)"),
+        ({**dict.fromkeys(LAYERS, 0.0), "stem": 1.0}, "stem"),
+        ({"head": 0.5}, "head (50 %)"),
+        ({"layer4": 1.0, "head": 1.0}, "layer4 + head"),
+        ({"head": 1.0, "layer4": 0.5}, "layer4 + head (head 100 %)"),
+        ({"stem": 0.2, "layer1": 0.3, "layer2": 0.2, "head": 0.3}, "4 of 6 (layer1 30 %)"),
+        (dict.fromkeys(LAYERS, 0.0), "none"),
+        ({}, "none"),
+    ],
+)
+def test_layers_in_words(moved, words):
+    assert tables.layers_in_words(moved, LAYERS) == words
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.0, "0 %"),
+        (1.0, "100 %"),
+        (0.41, "41 %"),
+        (0.0059, "0.6 %"),
+        (0.00001, "<0.1 %"),
+        (0.996, "99.6 %"),
+        (0.99999, ">99.9 %"),
+    ],
+)
+def test_percent_never_rounds_something_to_nothing_or_all(share, words):
+    assert tables.percent(share) == words
+
+
+def test_plus_minus_shows_the_half_width():
+    assert tables.plus_minus(0.251, 0.263) == "0.251 ± 0.012"
+    assert tables.plus_minus(0.251, None) == "0.251"
+    assert tables.plus_minus(None, None) == "–"
+
+
+def test_search_rows_count_every_trial_once(results):
+    rows = tables.search_rows(results)
+    counted = sum(row.done + row.pruned + row.failed + row.interrupted for row in rows)
+    assert counted == len(results["trials"]) == 40
+    assert sum(row.failed for row in rows) == 1
+    assert [row.best for row in rows] == sorted(row.best for row in rows)
+
+
+def test_best_is_of_complete_trials_only(results):
+    bvg = [t for t in results["trials"] if t["strategy"] == "bvg_ls"]
+    pruned = next(t for t in bvg if t["status"] != "COMPLETE")
+    pruned["value"] = 0.001
+    row = next(row for row in tables.search_rows(results) if row.strategy == "bvg_ls")
+    assert row.best == min(t["value"] for t in bvg if t["status"] == "COMPLETE")
+    assert row.with_values.startswith("learning_rate 0.0")
+    assert ", ema_decay 0." in row.with_values
+
+
+def test_best_of_an_objective_to_maximise_is_the_largest(results):
+    results["objective"]["mode"] = "max"
+    row = tables.search_rows(results)[0]
+    complete = [t["value"] for t in results["trials"] if t["status"] == "COMPLETE"]
+    assert row.best == max(complete)
+
+
+def test_a_strategy_without_a_complete_trial_stands_last(results):
+    for trial in results["trials"]:
+        if trial["strategy"] == "bvg_ls":
+            trial["status"], trial["value"] = "FAILED", None
+    row = tables.search_rows(results)[-1]
+    assert (row.strategy, row.best, row.done, row.with_values) == ("bvg_ls", None, 0, "")
+
+
+def test_confirm_rows_begin_with_the_winner_and_follow_validation_error(results):
+    rows = tables.confirm_rows(results)
+    assert rows[0].winner
+    assert rows[0].strategy == results["verdict"]["winner"]
+    errors = [row.validation_error for row in rows]
+    assert errors == sorted(errors)
+    assert not any(row.winner for row in rows[1:])
+    assert all(len(row.tests) == row.n == 5 for row in rows)
+
+
+def test_confirm_row_in_words(results):
+    rows = {row.strategy: row for row in tables.confirm_rows(results)}
+    assert rows["linear_probe"].layers == "head"
+    assert rows["linear_probe"].parameters == "0.1 %"
+    assert rows["full"].layers == "all 6"
+    assert rows["full"].parameters == "100 %"
+    test = results["confirm"][0]["test_error"]
+    assert rows["full"].test_error == f"{test['mean']:.3f} ± {test['high'] - test['mean']:.3f}"
+
+
+def test_trial_rows_by_number(results):
+    results["trials"].reverse()
+    rows = tables.trial_rows(results)
+    assert [row.number for row in rows] == list(range(40))
+    failed = rows[11]
+    assert (failed.status, failed.value) == ("FAILED", None)
+    assert failed.cause == "the loss is not finite since epoch 2"
+
+
+def test_transient_note_above_a_fifth_only(results):
+    best = tables.best_trials(results)["bvg_ls"]
+    for trial in tables.best_trials(results).values():
+        for epoch in trial["epochs"]:
+            epoch.pop("select/transient_share", None)
+    assert tables.transient_notes(results) == []
+    for epoch in best["epochs"]:
+        epoch["select/transient_share"] = 0.20
+    assert tables.transient_notes(results) == []
+    best["epochs"][0]["select/transient_share"] = 0.35  # 15 epochs: the mean is now 21 %
+    (note,) = tables.transient_notes(results)
+    assert note.startswith("bvg_ls: in 21 % of the steps")
+    assert "ema_init: debiased" in note
+
+
+def test_nothing_found_gives_empty_tables(results):
+    results |= {"trials": [], "confirm": [], "verdict": None}
+    assert tables.search_rows(results) == []
+    assert tables.confirm_rows(results) == []
+    assert tables.trial_rows(results) == []
+    assert tables.transient_notes(results) == []
+
+
+def test_not_finite_is_no_number():
+    assert [tables.finite(v) for v in (float("nan"), float("inf"), None, "1", True, 2)] == [
+        None,
+        None,
+        None,
+        None,
+        None,
+        2.0,
+    ]
