@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysel.report.tables import confirm_rows
 from raysel.spec import Spec
 from raysel.sweep.session import Outcome
 from raysel.tracking.record import Event, Kind
@@ -108,10 +110,9 @@ class TerminalWatcher:
             value = event.payload.get("value")
             told = f" {self._objective} {value:.3f}" if value is not None else ""
             cause = f": {event.payload['cause']}" if status == "FAILED" else ""
+            line = f"{event.trial} {label} {status.lower()}{told}{cause}"
             self._console.print(
-                f"{self._done:>3}/{self._total} {event.trial} {label} {status.lower()}{told}{cause}",
-                markup=False,
-                highlight=False,
+                f"{self._done:>3}/{self._total} {line}", markup=False, highlight=False
             )
 
     def stopping(self) -> None:
@@ -228,22 +229,43 @@ class QuietWatcher(JsonWatcher):
         """Nothing."""
 
 
-def summary(outcome: Outcome, rows: list[dict[str, str]]) -> RenderableType:
-    """The confirm table, the verdict, and where everything lies.
-
-    Args:
-        rows: the confirm table's cells by column.
-    """
+def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
+    """The confirm table, the verdict, and where everything lies."""
+    results = outcome.results
+    name = results["name"]
     parts: list[RenderableType] = []
+    rows = confirm_rows(results)
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-        for index, column in enumerate(rows[0]):
-            table.add_column(column, justify="left" if index == 0 else "right")
+        table.add_column("strategy")
+        for column in ("test error", "layers moved", "parameters", "seconds"):
+            table.add_column(column, justify="right" if column == "seconds" else "left")
         for row in rows:
-            table.add_row(*row.values())
-        parts += [table, ""]
-    parts += [f"verdict  {outcome.results['verdict']['sentence']}", ""]
+            seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+            marked = f"{row.strategy} ◂" if row.winner else row.strategy
+            table.add_row(marked, row.test_error, row.layers, row.parameters, seconds)
+        parts += [table, Text()]
+    parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
+    if not outcome.complete:
+        parts.append(Text(f"stopped  what is finished stays; go on with: raysel resume {name}"))
+    parts += [Text(), Text(f"report   {_near(report)}"), Text(f"mlflow   {_ui(outcome)}")]
+    if model is not None:
+        parts.append(Text(f"model    {_near(model)}"))
     return Group(*parts)
+
+
+def _near(path: Path) -> str:
+    """The path as a person types it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _ui(outcome: Outcome) -> str:
+    """How to open the MLflow UI."""
+    uri = outcome.tracking_uri
+    if uri.startswith("http"):
+        return uri
+    return f"mlflow ui --backend-store-uri {uri}"
 
 
 def clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ if not os.environ.get("RAY_ADDRESS"):  # lets a one-node Ray listen on loopback 
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints a banner even when silent
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's state is never restored
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

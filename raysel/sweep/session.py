@@ -39,6 +39,7 @@ from raysel.tasks.data import Task
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.tracking.state import ENDED, TrialState, fold
+from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
 
 DRAIN_SECONDS = 60.0
@@ -183,6 +184,8 @@ class _Session:
         )
         write_json(self.folder.results, outcome.results)
         publish(outcome)
+        if complete:
+            self._drop_checkpoints(outcome)
         self._finish(books, outcome)
         writer.drain(DRAIN_SECONDS)
         return outcome
@@ -198,7 +201,7 @@ class _Session:
         record = Record(sqlite_url(folder.record))
         lives = [e for e in record.events() if e.event.trial == SWEEP]
         life = 1 + sum(e.event.kind in (Kind.SWEEP, Kind.RESUMED) for e in lives)
-        books = Books(record, life, self.watcher.event)
+        books = Books(record, life, self._observe)
         payload = {
             "name": spec.name,
             "sweep_id": sweep_id(spec),
@@ -276,6 +279,18 @@ class _Session:
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
         run_phase(ledger, shared, self.spec.resources, concurrent, storage, self.stop)
+
+    def _observe(self, event: Event) -> None:
+        """Show the event; a trial of the search that has ended needs no checkpoint any more."""
+        self.watcher.event(event)
+        if event.kind == Kind.ENDED and event.trial.isdigit():
+            checkpoint.remove(self.folder.trial(event.trial))
+
+    def _drop_checkpoints(self, outcome: Outcome) -> None:
+        """The confirm runs' checkpoints, once the best model was made from one of them."""
+        for row in outcome.results["confirm"]:
+            for run in row["runs"]:
+                checkpoint.remove(self.folder.trial(run["id"]))
 
     def _trials(self, books: Books) -> list[TrialState]:
         return list(fold(stored.event for stored in books.record.events()).values())

@@ -1,7 +1,7 @@
 """A trial's checkpoint: everything that it has learnt, in one file, written whole or not at all.
 
 The file is torch's zip format and is read with `weights_only=True`, so a foreign file can
-run no code. A checksum stands beside the payload: a damaged file is told from a sound one.
+run no code.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     """Write `state` as the folder's checkpoint, in place of the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{NAME}.{os.getpid()}"
-    with partial.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
+    torch.save(dict(state), partial)  # no fsync: what a power cut truncates is told damaged
     partial.replace(folder / NAME)
     return folder / NAME
 
@@ -48,3 +45,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{path} holds no checkpoint")
     return state
+
+
+def remove(folder: Path) -> None:
+    """Delete the folder's checkpoint, if it has one."""
+    (folder / NAME).unlink(missing_ok=True)
