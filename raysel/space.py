@@ -183,12 +183,9 @@ class Space:
         known = [[n for n in own if n is not None] for own in sizes]
         return sum(map(math.prod, known)) if known == sizes else None
 
-    def describe(self) -> list[tuple[str, str]]:
-        """For each strategy its name and what is searched, in words."""
-        return [
-            (strategy, ", ".join(map(str, own)) or "one configuration")
-            for strategy, own in self.searched.items()
-        ]
+    def describe(self) -> dict[str, str]:
+        """For each strategy what is searched, in words; empty where nothing is."""
+        return {strategy: ", ".join(map(str, own)) for strategy, own in self.searched.items()}
 
 
 # --- distributions ------------------------------------------------------------------------

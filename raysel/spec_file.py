@@ -200,7 +200,7 @@ def _problem(detail: Mapping[str, Any]) -> Problem:
     if detail["type"] == "extra_forbidden":
         known = [field.alias or name for name, field in _model_at(location).model_fields.items()]
         return Problem(".".join(keys), f"unknown key; {nearest(keys[-1], known)}")
-    return Problem(".".join(keys), _message(detail))
+    return Problem(".".join(keys), explain(detail))
 
 
 def _model_at(location: list[str]) -> type[BaseModel]:
@@ -214,7 +214,8 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     return model
 
 
-def _message(detail: Mapping[str, Any]) -> str:
+def explain(detail: Mapping[str, Any]) -> str:
+    """One of a `ValidationError`'s complaints in our words: what was given, what is accepted."""
     kind, given, limits = detail["type"], _shown(detail.get("input")), detail.get("ctx", {})
     if kind == "missing":
         return "is missing"

@@ -63,7 +63,7 @@ def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
 def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, option in enumerate(not_empty(options)):
         if option in options[:index]:  # the search tells options apart by ==, where 1 is true
-            raise ValueError(f"{option} stands twice")
+            raise ValueError("an option stands twice")
     return options
 
 

@@ -1,0 +1,219 @@
+"""The command line: each verb calls one function below and prints.
+
+torch, Ray, MLflow, Optuna and pydantic are imported inside the verbs, so that `--help` and
+shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import raysel
+from raysel.errors import UserError, user_error
+
+if TYPE_CHECKING:
+    from raysel.spec import Spec
+    from raysel.summary import Summary
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="raysel",
+    help="Finds out which layers of a pretrained vision model to fine-tune, and how much.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 for a user's mistake, told in one line
+    each, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(given or ["--help"], prog_name="raysel", standalone_mode=False)
+    except UserError as error:
+        for problem in error.problems:
+            _error(str(problem))
+        return BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        # an unknown verb or option: click's own exception, which typer since 0.20 vendors
+        if not hasattr(error, "format_message"):
+            raise
+        _error(" ".join(error.format_message().split()))
+        return BAD_INPUT
+    return code if isinstance(code, int) else 0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"raysel {raysel.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """What stands before the verb."""
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
+        "sweep.yaml"
+    ),
+) -> None:
+    """Write a commented sweep file to start from."""
+    text = files(raysel).joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise user_error(str(file), "is there already; give another name") from None
+    except OSError as error:
+        raise user_error(str(file), f"cannot be written: {error.strerror}") from None
+    print(f"{file} written. Next: raysel validate {file}, then raysel run {file}")
+
+
+@app.command()
+def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a sweep file, and say how large its space is. Nothing is computed."""
+    try:
+        spec = _checked(file, set_ or ())
+    except UserError as error:
+        if as_json:
+            _print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
+        raise
+    from raysel.summary import summary  # noqa: PLC0415
+
+    found = summary(spec)
+    if as_json:
+        _print_json({"valid": True, **asdict(found)})
+    else:
+        _print_summary(found)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of sweep files, for editors."""
+    from raysel.schema import sweep_schema  # noqa: PLC0415
+
+    _print_json(sweep_schema())
+
+
+@app.command("version")
+def versions() -> None:
+    """Print the versions of raysel and of what it stands on."""
+    for package in ("raysel", "torch", "timm", "ray", "optuna", "mlflow"):
+        print(f"{package:8} {_version(package)}")
+
+
+def _checked(file: Path, overrides: Sequence[str]) -> Spec:
+    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
+    from raysel import spec_file  # noqa: PLC0415
+
+    spec_file.load(file, overrides)
+    from raysel.validate import read  # noqa: PLC0415
+
+    return read(file, overrides)
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show the outcome only.")]
+AsEvents = Annotated[bool, typer.Option("--json", help="Print every event as a JSON line.")]
+
+
+@app.command()
+def run(
+    file: SweepFile, set_: Overrides = None, quiet: Quiet = False, as_json: AsEvents = False
+) -> int:
+    """Run a sweep: search, confirm, report, best model."""
+    from raysel.validate import read  # noqa: PLC0415
+
+    spec = read(file, set_ or ())
+    from raysel.sweep import session  # noqa: PLC0415
+
+    return _session(quiet, as_json, lambda watcher, publish: session.start(spec, watcher, publish))
+
+
+@app.command()
+def resume(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")],
+    storage: Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")] = "runs",
+    quiet: Quiet = False,
+    as_json: AsEvents = False,
+) -> int:
+    """Go on with a sweep that was stopped."""
+    from raysel.sweep import session  # noqa: PLC0415
+
+    return _session(
+        quiet, as_json, lambda watcher, publish: session.resume(storage, sweep, watcher, publish)
+    )
+
+
+def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
+    """Run a session under the eyes of a watcher; 130 where it was stopped."""
+    from raysel.handover import HandOver  # noqa: PLC0415
+    from raysel.terminal import shown  # noqa: PLC0415
+
+    with shown(quiet, as_json) as watcher:
+        handed = HandOver()
+        outcome = action(watcher, handed)
+        watcher.outcome(outcome, handed.report, handed.model)
+    return 0 if outcome.complete else INTERRUPTED
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _print_summary(found: Summary) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    console.print(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    layers = Table("layer", box=None, pad_edge=False)
+    layers.add_column("parameters", justify="right")
+    for layer, size in found.layers.items():
+        layers.add_row(layer, f"{size:,}")
+    strategies = Table("strategy", "searched", box=None, pad_edge=False)
+    for name, searched in found.strategies.items():
+        strategies.add_row(name, searched or "one configuration")
+    console.print(layers, "", strategies, "", sep="\n")
+    points = "unlimited" if found.size is None else f"{found.size:,}"
+    console.print(f"{points} configurations · {found.trials} trials · {found.sampler}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _error(line: str) -> None:
+    print(f"error  {line}", file=sys.stderr)

@@ -1,0 +1,315 @@
+"""A sweep against the registry, the model's real layers, the data and the machine:
+everything that can be known without compute, all of it told together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from raysel import spec_file
+from raysel.errors import Problem, UserError, nearest
+from raysel.models.layers import Partition, partition_of
+from raysel.models.torchvision_shim import ensure_importable
+from raysel.space import Space, count, described, strategies_of
+from raysel.spec import (
+    SEARCH,
+    Choice,
+    Distribution,
+    FloatRange,
+    IntRange,
+    Spec,
+    StrategySpec,
+    TrainingOverride,
+    TrainingSettings,
+    TrainingSpec,
+)
+from raysel.strategies import Strategy, registered
+from raysel.strategies.base import Parameter
+from raysel.tasks.catalog import TaskShape, check_task, load_task, task_shape
+
+ensure_importable()
+
+import timm  # noqa: E402
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
+    """Read a sweep file and check it.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=c` strings, applied on top.
+
+    Raises:
+        UserError: all problems, with the lines on which they stand.
+    """
+    file = spec_file.read(path, overrides)
+    spec = file.spec()
+    problems = check(spec)
+    if problems:
+        raise UserError(*file.locate(problems))
+    return spec
+
+
+def check(spec: Spec) -> list[Problem]:
+    """Everything wrong with a sweep that can be known without compute; nothing is written."""
+    task, model = check_task(spec.task), _model_problems(spec)
+    layers = None if model else partition_for(spec).names
+    strategies = [
+        problem
+        for name, chosen in strategies_of(spec).items()
+        for problem in _strategy_problems(name, chosen, layers)
+    ]
+    training = list(_training_problems("training", spec.training))
+    problems = [*task, *model, *strategies, *training]
+    if not task:
+        problems += _source_problems(spec)
+    if layers is not None and not strategies and not training:
+        problems += _grid_problems(spec, Space(spec, layers))
+    rest = (_budget_problems(spec), _objective_problems(spec), _storage_problems(spec))
+    return [*problems, *itertools.chain(*rest)]
+
+
+def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:
+    """What one trial asks for beyond all that the cluster has.
+
+    Args:
+        cpus, gpus: what the whole cluster has.
+    """
+    asked = [("cpus", spec.resources.cpus, cpus), ("gpus", spec.resources.gpus, gpus)]
+    return [
+        Problem(
+            f"resources.{what}",
+            f"a trial asks for {wanted:g} {what.upper().rstrip('S')}s; the cluster has {there:g}",
+        )
+        for what, wanted, there in asked
+        if wanted > there
+    ]
+
+
+def partition_for(spec: Spec) -> Partition:
+    """The layers of the sweep's model for its task, without allocating its weights.
+
+    Raises:
+        UserError: there is no such model, or the partition's patterns do not fit it.
+    """
+    shape = _shape(spec)
+    return partition_of(
+        spec.model.name, spec.model.partition, shape.class_count, channels=shape.channels
+    )
+
+
+def _shape(spec: Spec) -> TaskShape:
+    """The task's shape; an ordinary one where the task is wrong, as the layers are the same."""
+    try:
+        return task_shape(spec.task)
+    except UserError:
+        return TaskShape(channels=3, image_size=(224, 224), class_count=10)
+
+
+# --- the model ------------------------------------------------------------------------------
+
+
+def _model_problems(spec: Spec) -> list[Problem]:
+    problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
+    unknown = any(problem.path == "model.name" for problem in problems)
+    return problems + ([] if unknown else list(_weights_problems(spec)))
+
+
+def _pattern_problems(spec: Spec) -> Iterator[Problem]:
+    if isinstance(spec.model.partition, str):
+        return
+    for index, pattern in enumerate(spec.model.partition):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            message = f'"{pattern}" is not a regular expression: {error}'
+            yield Problem(f"model.partition.{index}", message)
+
+
+def _partition_problems(spec: Spec) -> Iterable[Problem]:
+    try:
+        partition_for(spec)
+    except UserError as error:
+        return error.problems
+    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+        shape = _shape(spec)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = (
+            f"timm cannot build {spec.model.name} for {shape.channels} channels and"
+            f" {shape.class_count} classes: {reason}"
+        )
+        return [Problem("model.name", message)]
+    return []
+
+
+def _weights_problems(spec: Spec) -> Iterator[Problem]:
+    weights = spec.model.weights
+    if weights == "source":
+        return
+    if weights == "pretrained":
+        if not timm.models.is_model_pretrained(spec.model.name):
+            message = f"timm has no weights for {spec.model.name}; give source or a file"
+            yield Problem("model.weights", message)
+    elif not Path(weights).is_file():
+        hint = nearest(weights, ["source", "pretrained"])
+        yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
+    elif Path(weights).suffix != ".safetensors":
+        yield Problem("model.weights", f'"{weights}" is not a .safetensors file')
+
+
+def _source_problems(spec: Spec) -> Iterator[Problem]:
+    """What asks for source data on a task without."""
+    if load_task(spec.task).source_train is not None:
+        return
+    if spec.model.weights == "source":
+        message = "the task leaves no source part to train on; give pretrained or a file"
+        yield Problem("model.weights", message)
+    for name in strategies_of(spec):
+        strategy = registered().get(name)
+        if strategy and strategy.needs:
+            yield Problem(f"strategies.{name}", "needs source data; the task has none")
+
+
+# --- the strategies ---------------------------------------------------------------------------
+
+
+def _strategy_problems(
+    name: str, chosen: StrategySpec, layers: Sequence[str] | None
+) -> Iterator[Problem]:
+    path, strategy = f"strategies.{name}", registered().get(name)
+    if strategy is None:
+        yield Problem(path, f'no strategy is called "{name}"; {nearest(name, registered())}')
+        return
+    yield from _unknown_parameters(path, strategy, chosen)
+    for parameter in strategy.parameters:
+        for message in _parameter_messages(parameter, chosen, layers):
+            yield Problem(f"{path}.{parameter.name}", message)
+    if isinstance(chosen.training, TrainingOverride):
+        yield from _training_problems(f"{path}.training", chosen.training)
+
+
+def _unknown_parameters(
+    path: str, strategy: type[Strategy], chosen: StrategySpec
+) -> Iterator[Problem]:
+    declared = [parameter.name for parameter in strategy.parameters]
+    for name in chosen.parameters:
+        if name not in declared:
+            hint = nearest(name, [*declared, "training"])
+            yield Problem(f"{path}.{name}", f"{strategy.name} has no such parameter; {hint}")
+
+
+def _parameter_messages(
+    parameter: Parameter, chosen: StrategySpec, layers: Sequence[str] | None
+) -> Iterable[str]:
+    """What is wrong with one parameter of a strategy; `layers` is None where unknown."""
+    value = chosen.parameters.get(parameter.name, parameter.default)
+    if value is None:
+        return [] if parameter.optional else [f"is missing: {parameter.help}"]
+    if value == SEARCH:
+        known = parameter.search is not None or parameter.kind == "layers"
+        return [] if known else [f"declares no range to search; give {_accepted(parameter)}"]
+    if isinstance(value, Distribution) and not isinstance(value, _DISTRIBUTIONS[parameter.kind]):
+        return [f"{described(value)} does not suit; give {_accepted(parameter)}"]
+    if parameter.kind == "layers" and layers is None:
+        return []
+    messages = (parameter.problem(corner, layers or ()) for corner in corners(value))
+    return list(filter(None, messages))[:1]
+
+
+_DISTRIBUTIONS: dict[str, tuple[type, ...]] = {
+    "float": (FloatRange, IntRange, Choice),
+    "int": (IntRange, Choice),
+    "bool": (Choice,),
+    "choice": (Choice,),
+    "layers": (Choice,),
+}
+
+
+def _accepted(parameter: Parameter) -> str:
+    """What may stand for a parameter, in words."""
+    return {
+        "float": f"a number in {parameter.interval()}, or {{float: [low, high]}}",
+        "int": f"a whole number in {parameter.interval()}, or {{int: [low, high]}}",
+        "bool": "true, false, or {categorical: [true, false]}",
+        "choice": f"{', '.join(parameter.options)}, or {{categorical: [a, b]}}",
+        "layers": "layer names joined by +, {categorical: [a, b]}, or search",
+    }[parameter.kind]
+
+
+def corners(value: Any) -> Sequence[Any]:
+    """The values to check for all that a constant or distribution may give."""
+    if isinstance(value, Choice):
+        return value.options
+    return value.bounds if isinstance(value, FloatRange | IntRange) else (value,)
+
+
+def _training_problems(path: str, training: TrainingSpec | TrainingOverride) -> Iterator[Problem]:
+    """Distributions that reach beyond what the setting itself may be."""
+    for name in type(training).model_fields:
+        value = getattr(training, name)
+        if isinstance(value, Distribution):
+            message = _setting_message(name, corners(value))
+            if message:
+                yield Problem(f"{path}.{name}", message)
+
+
+def _setting_message(name: str, values: Sequence[Any]) -> str | None:
+    setting: TypeAdapter[Any] = TypeAdapter(
+        TrainingSettings.model_fields[name].rebuild_annotation()
+    )
+    for value in values:
+        try:
+            setting.validate_python(value)
+        except ValidationError as error:
+            return spec_file.explain(error.errors()[0])
+    return None
+
+
+# --- search, objective, storage ------------------------------------------------------------------
+
+
+def _budget_problems(spec: Spec) -> Iterator[Problem]:
+    trials, names = spec.search.num_trials, strategies_of(spec)
+    if trials < len(names):
+        message = (
+            f"{trials} trials are fewer than the {len(names)} strategies, each of which is tried"
+            f" first as published ({', '.join(names)}); give at least {len(names)}"
+        )
+        yield Problem("search.num_trials", message)
+
+
+def _grid_problems(spec: Spec, space: Space) -> Iterator[Problem]:
+    if spec.search.sampler != "grid":
+        return
+    searched = (value for own in space.searched.values() for value in own)
+    for value in searched:
+        if count(value.distribution) is None:
+            message = (
+                f"grid cannot walk {value.scoped}, a real number; give it a step or"
+                " {categorical: [a, b]}, or take tpe, random or qmc"
+            )
+            yield Problem("search.sampler", message)
+            return
+
+
+def _objective_problems(spec: Spec) -> Iterator[Problem]:
+    metric, mode = spec.objective.metric, spec.objective.mode
+    if mode != "min":
+        yield Problem("objective.mode", f"{metric} is better the smaller it is; give min")
+
+
+def _storage_problems(spec: Spec) -> Iterator[Problem]:
+    """Whether the folder, or the one in which it would be made, can be written."""
+    folder = Path(spec.storage).absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield Problem("storage", f'"{spec.storage}" cannot be written: no permission in {there}')
