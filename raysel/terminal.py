@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,11 @@ class TerminalWatcher:
         )
         return line
 
+    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+        """The confirm table, the verdict, and where everything lies."""
+        self._close()
+        self._console.print(outcome_lines(outcome, report, model))
+
     def finish(self) -> None:
         """Leave the terminal as it was."""
         self._close()
@@ -218,15 +224,50 @@ class JsonWatcher:
         """The user asked to stop."""
         self._line(kind="stopping")
 
+    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+        """The verdict, and where everything lies."""
+        self._line(
+            kind="outcome",
+            complete=outcome.complete,
+            verdict=outcome.results["verdict"],
+            results=str(outcome.folder.results),
+            report=str(report),
+            model=str(model) if model else None,
+        )
+
     def finish(self) -> None:
         """Nothing."""
 
 
-class QuietWatcher(JsonWatcher):
-    """Says nothing."""
+class QuietWatcher(TerminalWatcher):
+    """Shows the outcome alone."""
 
-    def _line(self, **content: Any) -> None:
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """Nothing."""
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """Nothing."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """Nothing."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
+    """The watcher that the user asked for; the terminal is left as it was."""
+    console = Console(highlight=False, soft_wrap=True)
+    watcher: TerminalWatcher | JsonWatcher
+    if as_json:
+        watcher = JsonWatcher(console)
+    else:
+        watcher = QuietWatcher(console) if quiet else TerminalWatcher(console)
+    try:
+        yield watcher
+    finally:
+        watcher.finish()
 
 
 def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:

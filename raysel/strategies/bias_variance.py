@@ -177,6 +177,8 @@ class GradientMoments:
             return squared_norms(step.momentum_buffers or [], step.device) * (1 - self.decay) ** 2
         pairs = [(b, g) for b, g in zip(self._mean, step.gradients, strict=True) if g is not None]
         means, gradients = [b for b, _ in pairs], [g for _, g in pairs]
+        if not pairs:
+            return torch.zeros_like(step.squared_norms)
         if isinstance(take, Tensor):  # an unsound step adds 0 * 0 and keeps b as it is
             assert step.finite is not None
             gradients = [torch.where(step.finite, g, 0.0) * take.to(g.dtype) for g in gradients]

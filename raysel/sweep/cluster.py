@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
@@ -37,24 +39,35 @@ class Capacity:
         return max(1, min(fits, wanted or fits))
 
 
-def connect() -> Capacity:
+@contextmanager
+def connected() -> Iterator[Capacity]:
     """Join the cluster that the environment names, or start one on this machine.
 
-    A cluster of one's own listens on loopback only.
+    A cluster of one's own listens on loopback only, and ends with the block; one that this
+    process had joined before is left as it was.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    if not ray.is_initialized():
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+    mine = not ray.is_initialized()
+    if mine:
+        _start()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     have = ray.cluster_resources()
-    return Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))
+    try:
+        yield Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _start() -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=os.cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )

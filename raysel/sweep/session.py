@@ -26,7 +26,7 @@ from raysel.space import Space
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.sweep.books import Books
-from raysel.sweep.cluster import Capacity, connect
+from raysel.sweep.cluster import Capacity, connected
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
@@ -129,16 +129,15 @@ class _Session:
             self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
         )
         space = Space(self.spec, layers.names)
-        capacity = connect()
-        _check_capacity(self.spec, capacity)
-        books, writer = self._open(layers)
-        try:
-            with self._signals():
-                return self._run(task, layers, space, capacity, books, writer, publish)
-        finally:
-            writer.stop()
-            books.record.close()
-            ray.shutdown()
+        with connected() as capacity:
+            _check_capacity(self.spec, capacity)
+            books, writer = self._open(layers)
+            try:
+                with self._signals():
+                    return self._run(task, layers, space, capacity, books, writer, publish)
+            finally:
+                writer.stop()
+                books.record.close()
 
     def _run(
         self,

@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"tracking"}),
     frozenset({"sweep"}),
     frozenset({"report", "export", "service"}),
-    frozenset({"terminal", "cli", "__main__"}),
+    frozenset({"terminal", "handover", "cli", "__main__"}),
 )
 """From the ground up: the folders and files directly below `raysel/`."""
 

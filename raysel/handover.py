@@ -1,0 +1,28 @@
+"""What a sweep hands to a person at its end: the report and the best model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raysel.export import save_best
+from raysel.report.page import write_report
+from raysel.sweep.session import Outcome
+
+
+class HandOver:
+    """Makes the report and the best model; remembers where they lie.
+
+    Attributes:
+        report: the page.
+        model: the folder of the best model; None where nothing was confirmed.
+    """
+
+    report: Path
+    model: Path | None = None
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Called once, before the sweep is said to be finished."""
+        uri = outcome.tracking_uri
+        hint = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        self.report = write_report(outcome.results, outcome.folder.path, hint)
+        self.model = save_best(outcome)
