@@ -151,9 +151,7 @@ def run(
     file: SweepFile, set_: Overrides = None, quiet: Quiet = False, as_json: AsEvents = False
 ) -> int:
     """Run a sweep: search, confirm, report, best model."""
-    from raysel.validate import read  # noqa: PLC0415
-
-    spec = read(file, set_ or ())
+    spec = _checked(file, set_ or ())
     from raysel.sweep import session  # noqa: PLC0415
 
     return _session(quiet, as_json, lambda watcher, publish: session.start(spec, watcher, publish))

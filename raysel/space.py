@@ -254,7 +254,9 @@ def _largest(value: Any) -> int:
 
 
 def _searched(strategy: type[Strategy], name: str, distribution: Distribution) -> SearchedValue:
-    published = {p.name: p.default for p in strategy.parameters}
+    published = {
+        p.name: p.published if p.default is None else p.default for p in strategy.parameters
+    }
     training = _defaults() | _given(strategy.published)
     value = published[name] if name in published else training[name]
     return SearchedValue(strategy.name, name, distribution, nearest_value(distribution, value))

@@ -44,6 +44,7 @@ class Parameter:
             layer names of the model, joined by `+`.
         low, high: the accepted range of a number; the ends belong to it unless `open_ends`.
         optional: whether None is a value (the strategy then computes its own).
+        published: the paper's value where the default is computed.
         search: what the word `search` in a sweep file stands for; for `layers` it is
             every layer of the model.
     """
@@ -57,6 +58,7 @@ class Parameter:
     open_ends: bool = False
     options: tuple[str, ...] = ()
     optional: bool = False
+    published: Any = None
     search: Distribution | None = None
 
     def problem(self, value: Any, layers: Iterable[str]) -> str | None:

@@ -283,6 +283,7 @@ class BiasVarianceThreshold(_Guided):
             high=float("inf"),
             open_ends=True,
             optional=True,
+            published=0.056,
             search=FloatRange.model_validate({"float": (0.028, 0.224), "log": True}),
         ),
     )

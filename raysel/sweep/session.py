@@ -41,6 +41,7 @@ from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.tracking.state import ENDED, TrialState, fold
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
@@ -130,7 +131,8 @@ class _Session:
         )
         space = Space(self.spec, layers.names)
         with connected() as capacity:
-            _check_capacity(self.spec, capacity)
+            if problems := check_cluster(self.spec, capacity.cpus, capacity.gpus):
+                raise UserError(*problems)
             books, writer = self._open(layers)
             try:
                 with self._signals():
@@ -350,20 +352,6 @@ def _shared(
         threads=spec.resources.cpus,
         folder=folder,
     )
-
-
-def _check_capacity(spec: Spec, capacity: Capacity) -> None:
-    """Refuse trials that no node can hold."""
-    asked = spec.resources
-    problems = []
-    if asked.gpus > capacity.gpus:
-        has = f"{capacity.gpus:g} GPU" + ("" if capacity.gpus == 1 else "s")
-        problems.append(Problem("resources.gpus", f"{asked.gpus:g} a trial; the cluster has {has}"))
-    if asked.cpus > capacity.cpus:
-        message = f"{asked.cpus} a trial; the cluster has {capacity.cpus}"
-        problems.append(Problem("resources.cpus", message))
-    if problems:
-        raise UserError(*problems)
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:

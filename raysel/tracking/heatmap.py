@@ -16,13 +16,18 @@ import pyarrow.parquet as pq
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 COLUMNS = 360
 """The most columns of a picture."""
 
 _ROWS_ON_A_PAGE = 40
-_COLOURS = colormaps["cividis_r"].with_extremes(bad="#ececec")  # light: little; dark: much
+_LONGEST_TITLE = 100
+# one hue from light to dark, without the near-white end: told apart from grey by every eye
+_COLOURS = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256))).with_extremes(
+    bad="#ececec"
+)
 _INK = "#222222"
 
 
@@ -108,31 +113,31 @@ def draw(trace_parts: Path, layers: Sequence[str], path: Path, title: str = "") 
 
 def _figure(trace: Trace, title: str) -> Figure:
     cells = columns_of(trace)
-    rows, columns = len(trace.layers), len(trace.steps)
-    height = 1.15 + 0.24 * min(max(rows, 4), _ROWS_ON_A_PAGE)
+    rows = len(trace.layers)
+    height = 1.3 + 0.24 * min(max(rows, 4), _ROWS_ON_A_PAGE)
     figure = Figure(figsize=(8, height), dpi=100)
-    longest = max(len(name) for name in trace.layers)
-    left, right = min(0.05 + 0.0095 * longest, 0.35), 0.83
-    area = (left, 0.55 / height, right - left, 1 - 1.05 / height)
-    axes = figure.add_axes(area)
+    left = min(0.03 + 0.0078 * max(len(name) for name in trace.layers), 0.4)
+    bottom, tall = 0.55 / height, 1 - 1.15 / height
+    axes = figure.add_axes((left, bottom, 0.835 - left, tall))
+    highest = max(1.0, float(cells.max()))
     image = axes.imshow(
         np.ma.masked_equal(cells, 0),
         aspect="auto",
         interpolation="nearest",
         cmap=_COLOURS,
         vmin=0,
-        vmax=max(1.0, float(cells.max())),
-        extent=(0, columns, rows, 0),
+        vmax=highest,
+        extent=(0, len(trace.steps), rows, 0),
     )
     _mark_epochs(axes, trace.epochs)
     _name_layers(axes, trace)
-    axes.set_title(title, loc="left", fontsize=10, color=_INK)
     axes.tick_params(length=0, labelsize=8, colors=_INK)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    bar = figure.colorbar(image, cax=figure.add_axes((0.925, area[1], 0.014, area[3])))
-    bar.set_ticks([0, bar.vmax], labels=["0", f"{bar.vmax:.3g}"])
-    bar.set_label("weight (grey: none)", fontsize=8, color=_INK, labelpad=-6)
+    axes.spines[:].set_visible(False)
+    short = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
+    figure.text(0.015, 1 - 0.27 / height, short, fontsize=10, color=_INK)
+    bar = figure.colorbar(image, cax=figure.add_axes((0.93, bottom, 0.014, tall)))
+    bar.set_ticks([0, highest], labels=["0", f"{highest:.3g}"])
+    bar.set_label("weight (grey: none)", fontsize=8, color=_INK, labelpad=-4)
     bar.ax.tick_params(length=0, labelsize=8, colors=_INK)
     bar.outline.set_visible(False)
     return figure
@@ -164,7 +169,7 @@ def _name_layers(axes: Axes, trace: Trace) -> None:
             f"{share:.0%}",
             (1.0, middle),
             xycoords=("axes fraction", "data"),
-            xytext=(34, 0),
+            xytext=(36, 0),
             textcoords="offset points",
             ha="right",
             va="center",
@@ -172,10 +177,11 @@ def _name_layers(axes: Axes, trace: Trace) -> None:
             color=_INK,
         )
     axes.annotate(
-        "steps moved",
+        "steps\nmoved",
         (1.0, 1.0),
         xycoords="axes fraction",
-        xytext=(6, 4),
+        xytext=(36, 4),
+        ha="right",
         textcoords="offset points",
         fontsize=8,
         color=_INK,
