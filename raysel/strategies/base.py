@@ -202,10 +202,18 @@ class Probe(Protocol):
     """
 
     partition: Partition
+    fresh_head: bool
+    """Whether the head was initialised anew, so that it says nothing about the source."""
 
     def model(self) -> AbstractContextManager[nn.Module]:
         """A copy of the model as it is now, in eval mode, to measure or to wreck; every
         parameter that belongs to the partition requires a gradient."""
+        ...
+
+    def fine_tuned(self, epochs: int) -> AbstractContextManager[nn.Module]:
+        """A copy that was fully fine-tuned on the target's training data for some epochs, as
+        this trial trains, then put into eval mode (D23); 0 epochs is `model()`.
+        """
         ...
 
     def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:

@@ -133,6 +133,7 @@ class TrialRunner(tune.Trainable):
             keep_best=shared.keep_best,
             trace=self._folder / "trace",
             trace_every=shared.trace_every,
+            fresh_head=not set(shared.partition.head) <= set(shared.weights),
         )
         try:
             state = checkpoint.load(self._folder)

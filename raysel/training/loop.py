@@ -65,6 +65,7 @@ class FineTuning:
         keep_best: remember the weights of the best epoch.
         trace: folder of the selection trace; None writes none.
         trace_every: keep every so many steps.
+        fresh_head: whether the model's head was initialised anew.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class FineTuning:
         keep_best: bool = False,
         trace: Path | None = None,
         trace_every: int = 1,
+        fresh_head: bool = False,
     ) -> None:
         self.config, self.settings = config, config.training
         self.model, self.data = model, data
@@ -106,7 +108,13 @@ class FineTuning:
         self.steps_per_epoch = -(-batches // self.settings.accumulate)
         self.health = Health(self.device)
         self.probe = TrialProbe(
-            model, self.partition, data.train, data.source, self.settings.batch_size
+            model,
+            self.partition,
+            data.train,
+            data.source,
+            self.settings.batch_size,
+            fresh_head,
+            self._fine_tune_fully,
         )
         self.epoch, self.step = 0, 0
         self.moved = [False] * len(self.partition)
@@ -140,6 +148,13 @@ class FineTuning:
         self._remember_best(metrics[self.objective.metric])
         metrics["cost/seconds"] = time.perf_counter() - started
         return EpochResult(self.epoch, metrics)
+
+    def _fine_tune_fully(self, model: nn.Module, epochs: int) -> None:
+        """Train another model in place as this trial trains, every layer of it."""
+        config = self.config.model_copy(update={"strategy": "full", "parameters": {}})
+        trial = FineTuning(config, model, self.partition, self.data, self.objective)
+        for _ in range(epochs):
+            trial.run_epoch()
 
     def _steps(self) -> Iterator[list[Batch]]:
         """The batches of each optimizer step of this epoch."""

@@ -8,7 +8,7 @@ statistics of the trained one cannot change; the caller restores the random stat
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -27,6 +27,8 @@ class TrialProbe:
         target: the target's training examples.
         source: source examples, where the task has them.
         batch_size: of the batches that are handed out.
+        fresh_head: whether the head was initialised anew.
+        fine_tune: trains a model in place for some epochs as this trial does.
     """
 
     def __init__(
@@ -36,8 +38,12 @@ class TrialProbe:
         target: Batch,
         source: Batch | None,
         batch_size: int,
+        fresh_head: bool = False,
+        fine_tune: Callable[[nn.Module, int], None] | None = None,
     ) -> None:
         self.partition = partition
+        self.fresh_head = fresh_head
+        self._fine_tune = fine_tune
         self._model = model
         self._examples: dict[Domain, Batch | None] = {"target": target, "source": source}
         self._batch_size = batch_size
@@ -50,6 +56,18 @@ class TrialProbe:
             parameter.requires_grad_(True)
             parameter.grad = None
         yield scratch
+
+    @contextmanager
+    def fine_tuned(self, epochs: int) -> Iterator[nn.Module]:
+        """A copy, fully fine-tuned on the target for some epochs, in eval mode."""
+        with self.model() as scratch:
+            if epochs:
+                assert self._fine_tune is not None
+                self._fine_tune(scratch, epochs)
+                for parameter in scratch.parameters():
+                    parameter.requires_grad_(True)
+                    parameter.grad = None
+            yield scratch.eval()
 
     def batches(self, domain: Domain, count: int | None = None) -> list[Batch]:
         """The first `count` batches of the domain in its own order, which is shuffled once."""
