@@ -133,6 +133,7 @@ class Step:
         momentum: that decay.
         finite: None where the step is known to be sound; on an accelerator a 0-dim bool
             tensor: where it is false, a strategy must leave its statistics as they are.
+        seed: the trial's, for strategies that draw.
     """
 
     number: int
@@ -144,6 +145,7 @@ class Step:
     momentum_buffers: list[Tensor] | None
     momentum: float
     finite: Tensor | None = None
+    seed: int = 0
 
     @property
     def present(self) -> Tensor:
@@ -262,6 +264,20 @@ class Strategy(ABC):
         """Names of the parameters that may ever move: those of the trainable layers."""
         layers = (self.partition.layers[index] for index in self.trainable())
         return frozenset(name for layer in layers for name in layer.parameters)
+
+    def active(self, epoch: int, epochs: int) -> list[int]:
+        """Indices of the layers that may move in this epoch of `epochs`.
+
+        The others rest: they get no gradient, their optimizer state stays as it is, and the
+        backward pass ends above the lowest active layer. Asked after `epoch_start`.
+        """
+        return self.trainable()
+
+    def active_parameters(self, epoch: int, epochs: int) -> frozenset[str]:
+        """Names of the parameters that may move in this epoch: those of the active layers."""
+        layers = (self.partition.layers[index] for index in self.active(epoch, epochs))
+        named = frozenset(name for layer in layers for name in layer.parameters)
+        return named & self.trainable_parameters()
 
     def prepare(self, probe: Probe) -> None:
         """Called once before training."""

@@ -14,7 +14,7 @@ from raysel.sweep.engine import Assignment
 from raysel.tracking.record import Kind
 from raysel.tracking.state import TrialState
 
-_SEED_OFFSET = 1000  # confirm's seeds are others than the search's, which chose on its own
+_FIRST_SEED = 1  # confirm's seeds follow the search's own, which chose on its data order
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Fi
 
 def runs_of(spec: Spec, chosen: Sequence[Finalist]) -> list[tuple[Finalist, Assignment]]:
     """Each finalist with each seed; the same seeds for all, so that runs can be paired."""
-    first = spec.search.seed + _SEED_OFFSET
+    first = spec.search.seed + _FIRST_SEED
     return [
         (
             finalist,

@@ -1,12 +1,14 @@
 """A trial's checkpoint: everything that it has learnt, in one file, written whole or not at all.
 
 The file is torch's zip format and is read with `weights_only=True`, so a foreign file can
-run no code.
+run no code. torch writes a checksum of every record and does not look at it when it reads,
+so it is looked at here: a flipped bit would otherwise go on as a weight.
 """
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ def load(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as records:
+            if (broken := records.testzip()) is not None:
+                raise ValueError(f"the checksum of {broken} does not fit")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error

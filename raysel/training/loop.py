@@ -135,6 +135,7 @@ class FineTuning:
             if self.epoch == 1:
                 self.strategy.prepare(self.probe)
             self.strategy.epoch_start(self.epoch, self.settings.epochs, self.probe)
+        self._freeze(self.strategy.active_parameters(self.epoch, self.settings.epochs))
         with self._random_numbers(_DROPOUT):
             set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
             for batches in self._steps():
@@ -205,6 +206,7 @@ class FineTuning:
             momentum_buffers=None if clipped else self.optimizer.momentum_buffers,
             momentum=self.settings.momentum,
             finite=flag,
+            seed=self.config.seed,
         )
 
     def _clipped(self, gradients: list[Tensor | None], norms: Tensor) -> list[Tensor | None]:

@@ -1,0 +1,140 @@
+"""The MLflow writer as its driver sees it: a process to start, to wait for and to stop.
+
+Nothing here imports MLflow: its import takes longer than a trial's epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from raysel.tracking.record import Record
+
+EVENTS_CURSOR = "mlflow"
+"""The record's cursor: up to here MLflow has states and metrics."""
+
+FILES_CURSOR = "mlflow-files"
+"""The record's cursor: up to here MLflow has traces, pictures and the report."""
+
+_ALWAYS = {
+    # one thread: the processors belong to training
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # its log lines go to our log, not to handlers of its own
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+}
+_UNLESS_SET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # no retries inside the client: it would send a lost `create_run` again without looking,
+    # and it would hide an outage for minutes. The writer looks first, and tries for ever.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class WriterProcess:
+    """A writer (`raysel.tracking.writer`) in a session of its own, so that a Ctrl-C in the
+    terminal does not reach it.
+
+    Args:
+        record_url: the record, as `Record` takes it.
+        tracking_uri: MLflow's.
+        experiment: name of the MLflow experiment.
+        artifact_root: where MLflow's artifacts lie, a folder or a URI; empty, or a server
+            behind the tracking URI: MLflow decides.
+        log_path: where the writer's words go; its folder must exist. One writer at a time
+            uses a log: a second one waits for the first to end.
+    """
+
+    def __init__(
+        self,
+        record_url: str,
+        tracking_uri: str,
+        experiment: str,
+        artifact_root: str | Path,
+        log_path: Path,
+    ) -> None:
+        self._arguments = [record_url, tracking_uri, experiment, str(artifact_root), str(log_path)]
+        self._record = Record(record_url)
+        self._log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it begins with what an earlier one left."""
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "raysel.tracking.writer", *self._arguments],
+                stdin=subprocess.PIPE,
+                bufsize=0,  # a knock at a dead process leaves nothing behind to flush
+                stdout=log,
+                stderr=log,
+                env=environment(os.environ),
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def behind(self) -> int:
+        """How many events MLflow does not have yet."""
+        return len(self._record.events(after=self._record.cursor(EVENTS_CURSOR)))
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until MLflow has every event and file.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            True if it has; False where time ran out or the writer has died.
+        """
+        self._knock()
+        deadline = time.monotonic() + timeout
+        while True:
+            alive = self.alive  # asked first: it may send the last event and end in between
+            if self._all_sent():
+                return True
+            if not alive or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End the process: in order within `grace` seconds, else at once.
+
+        What was not sent stays in the record, for the next writer of this sweep.
+        """
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()  # that is its sign to send the rest and to go
+            try:
+                self._process.wait(grace)
+            except subprocess.TimeoutExpired:
+                self._process.terminate()
+                self._process.wait()
+            self._process = None
+        self._record.close()
+
+    def _all_sent(self) -> bool:
+        last = self._record.last_sequence()
+        return all(self._record.cursor(name) >= last for name in (EVENTS_CURSOR, FILES_CURSOR))
+
+    def _knock(self) -> None:
+        """Wake it from its nap between two looks at the record."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended
+                self._process.stdin.write(b"\n")
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The writer's environment variables: quiet, one thread, no telemetry."""
+    return {**_UNLESS_SET, **inherited, **_ALWAYS}

@@ -1,0 +1,59 @@
+"""One small Ray for all integration tests, and a sweep that takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raysel.spec import Spec
+from raysel.spec_file import parse
+from raysel.sweep.cluster import connected
+
+SMALL = """
+name: small
+task:
+  data: digits
+  source: 300
+  shift: {kind: gaussian_noise, severity: 3}
+  split: {train: 60, validation: 60, test: 60, seed: 3}
+model: {name: test_resnet}
+strategies:
+  full:
+  linear_probe:
+  surgical: {block: search}
+  bvg_ls: {ema_decay: {float: [0.5, 0.99]}, ema_init: debiased}
+  bvg_ls_threshold: {threshold: search}
+training: {epochs: 3, batch_size: 20}
+search: {num_trials: 8, seed: 1}
+pruner: {grace_epochs: 1}
+confirm: {seeds: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Two CPUs of Ray on loopback, stopped at the end."""
+    with connected():
+        yield
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage folder whose MLflow store and source models all tests share."""
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture
+def small(storage: Path) -> Spec:
+    """A sweep of 8 trials over 5 strategies, 3 epochs each."""
+    return parse(SMALL, [f"storage={storage}"])
+
+
+@pytest.fixture
+def small_file(tmp_path: Path, storage: Path) -> Path:
+    """The same as a file."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL + f"storage: {storage}\n", encoding="utf-8")
+    return path

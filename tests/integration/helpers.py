@@ -1,0 +1,56 @@
+"""What several integration tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.session import Outcome
+from raysel.tracking.record import Record, sqlite_url
+from raysel.tracking.state import TrialState, fold
+from raysel.training.source import SourceModel
+
+
+class Silent:
+    """A watcher that shows nothing and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def began(self, *_: Any) -> None: ...
+
+    def source(self, model: SourceModel, *_: Any) -> None: ...
+
+    def phase(self, *_: Any) -> None: ...
+
+    def event(self, event: Any) -> None:
+        self.events.append(event)
+
+    def stopping(self) -> None: ...
+
+
+def publish_nothing(outcome: Outcome) -> None:
+    """For tests that need neither report nor model."""
+
+
+def states(folder: Path) -> dict[str, TrialState]:
+    """The record of a sweep, folded."""
+    record = Record(sqlite_url(SweepFolder(folder).record))
+    try:
+        return fold(stored.event for stored in record.events())
+    finally:
+        record.close()
+
+
+def study_of(folder: Path, name: str) -> optuna.Study:
+    """The Optuna study of a sweep."""
+    return optuna.load_study(study_name=name, storage=sqlite_url(SweepFolder(folder).record))
+
+
+def without_clocks(trial: TrialState) -> tuple[Any, ...]:
+    """What a trial did, without the times that differ from run to run."""
+    epochs = [{k: v for k, v in row.items() if k != "cost/seconds"} for row in trial.epochs]
+    return (trial.id, trial.status, dict(trial.config), trial.value, epochs)

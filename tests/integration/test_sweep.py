@@ -1,0 +1,198 @@
+"""A whole sweep on one small Ray: what it leaves, and that its three records agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from optuna.trial import TrialState as OptunaState
+
+from raysel.cli import main
+from raysel.models import timm
+from raysel.spec import Spec
+from raysel.sweep import session
+from raysel.sweep.session import start
+
+from .helpers import Silent, publish_nothing, states, study_of, without_clocks
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+OPTUNA = {
+    "COMPLETE": OptunaState.COMPLETE,
+    "PRUNED": OptunaState.PRUNED,
+    "FAILED": OptunaState.FAIL,
+}
+MLFLOW = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAILED": "FAILED"}
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster: None, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep that ran through the command line."""
+    from .conftest import SMALL
+
+    file = tmp_path_factory.mktemp("file") / "small.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    code = main(["run", str(file), "--set", f"storage={storage}", "--set", "name=whole", "--quiet"])
+    assert code == 0
+    return storage / "whole"
+
+
+def test_a_sweep_leaves_what_the_design_lists(finished: Path) -> None:
+    for name in ("spec.yaml", "manifest.json", "sweep.db", "tune", "results.json"):
+        assert (finished / name).exists(), name
+    assert (finished / "report" / "index.html").stat().st_size > 10_000
+    assert (finished / "best" / "model.safetensors").is_file()
+    assert len(list((finished / "trials" / "0000" / "trace").glob("*.parquet"))) >= 1
+    assert not list((finished / "trials").rglob("checkpoint.pt")), "checkpoints of ended trials"
+
+
+def test_all_strategies_take_part_and_the_budget_is_exact(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert len(results["trials"]) == 8
+    assert {t["strategy"] for t in results["trials"]} == {
+        "full", "linear_probe", "surgical", "bvg_ls", "bvg_ls_threshold",
+    }  # fmt: skip
+    assert {t["status"] for t in results["trials"]} <= {"COMPLETE", "PRUNED"}
+
+
+def test_the_verdict_follows_from_the_confirm_runs(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    by_validation = {
+        row["strategy"]: np.mean([run["val/error"] for run in row["runs"]])
+        for row in results["confirm"]
+    }
+    winner = results["verdict"]["winner"]
+    assert by_validation[winner] == min(by_validation.values())
+    tests = {r["strategy"]: [run["test/error"] for run in r["runs"]] for r in results["confirm"]}
+    if winner != "full" and "full" in tests:
+        expected = np.mean(np.array(tests[winner]) - np.array(tests["full"]))
+        assert results["verdict"]["difference"] == pytest.approx(expected)
+
+
+def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
+    record = states(finished)
+    study = study_of(finished, "whole")
+    for trial in study.trials:
+        told = record[f"{trial.number:04d}"]
+        assert trial.state == OPTUNA[told.status]
+        values = {row["epoch"]: row["val/error"] for row in told.epochs}
+        assert trial.intermediate_values == values
+        if told.status == "COMPLETE":
+            assert trial.value == min(values.values()) == told.value
+    client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("whole")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1 and parents[0].info.status == "FINISHED"
+    children = {run.data.tags["raysel.trial_id"]: run for run in runs if run not in parents}
+    assert len(children) == len(runs) - 1, "two runs of one trial"
+    assert set(children) == set(record)
+    for name, told in record.items():
+        run = children[name]
+        assert run.info.status == MLFLOW[told.status]
+        assert run.data.tags["raysel.status"] == told.status
+        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        points = client.get_metric_history(run.info.run_id, "val/error")
+        assert [(p.step, p.value) for p in sorted(points, key=lambda p: p.step)] == [
+            (row["epoch"], row["val/error"]) for row in told.epochs
+        ]
+        assert ("test/error" in run.data.metrics) == (told.phase == "confirm")
+        artifacts = {item.path for item in client.list_artifacts(run.info.run_id, "selection")}
+        assert "selection/trace.parquet" in artifacts
+
+
+def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
+    from raysel.export import best_run
+    from raysel.spec_file import load
+    from raysel.tasks.catalog import load_task
+    from raysel.training.batches import to_device
+
+    results = json.loads((finished / "results.json").read_text())
+    model = timm.create_model(f"local-dir:{finished / 'best'}", pretrained=True, in_chans=1).eval()
+    task = load_task(load(finished / "spec.yaml").task)
+    with task.test.opened() as test:
+        batch = to_device(test, task.mean, task.std, torch.device("cpu"))
+    with torch.inference_mode():
+        wrong = (model(batch.images).argmax(1) != batch.labels).double().mean()
+    run = best_run(results)
+    assert run is not None
+    assert float(wrong) == pytest.approx(run["test/error"])
+
+
+def test_the_test_split_is_nowhere_before_the_confirm_phase(
+    small: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = session.run_phase
+
+    def watched(ledger, shared, *rest):  # type: ignore[no-untyped-def]
+        seen.append((type(ledger).__name__, shared.test))
+        real(ledger, shared, *rest)
+
+    monkeypatch.setattr(session, "run_phase", watched)
+    spec = small.model_copy(update={"name": "sealed"})
+    start(spec, Silent(), publish_nothing)
+    assert [(name, test is None) for name, test in seen] == [
+        ("StudyLedger", True),
+        ("ConfirmLedger", False),
+    ]
+
+
+def test_same_file_and_seed_give_the_same_sweep(small: Spec) -> None:
+    outcomes = []
+    for name in ("first", "second"):
+        resources = small.resources.model_copy(update={"max_concurrent_trials": 1})
+        spec = small.model_copy(update={"name": name, "resources": resources})
+        outcome = start(spec, Silent(), publish_nothing)
+        outcomes.append(states(outcome.folder.path))
+    first, second = (sorted(map(without_clocks, trials.values())) for trials in outcomes)
+    assert first == second
+
+
+def test_a_name_that_has_a_sweep_is_refused(
+    finished: Path, small_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(finished.rglob("*"))
+    code = main(["run", str(small_file), "--set", "name=whole"])
+    assert code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        'error  a sweep named "whole" exists (8 of 8 trials done). '
+        "Go on: raysel resume whole. New one: --set name=whole-2"
+    ]
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_more_gpus_than_the_cluster_has_are_refused(
+    small_file: Path, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["run", str(small_file), "--set", "name=gpus", "--set", "resources.gpus=64"])
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error  resources.gpus: a trial asks for 64 GPUs; the cluster has 0"
+    assert not (storage / "gpus").exists()
+
+
+def test_a_deterministic_error_is_told_once_and_the_sweep_goes_on(small: Spec) -> None:
+    from raysel.spec import StrategySpec, TrainingOverride
+
+    # a learning rate that makes the loss infinite within a few steps
+    bad = StrategySpec(training=TrainingOverride(learning_rate=1e30))
+    spec = small.model_copy(
+        update={"name": "failing", "strategies": small.strategies | {"full": bad}}
+    )
+    outcome = start(spec, Silent(), publish_nothing)
+    failed = [t for t in states(outcome.folder.path).values() if t.status == "FAILED"]
+    assert failed and all(t.strategy == "full" for t in failed)
+    assert all(t.cause for t in failed)
+    study = study_of(outcome.folder.path, "failing")
+    assert {t.number for t in study.trials if t.state == OptunaState.FAIL} == {
+        t.number for t in failed
+    }
+    assert "full" not in {row["strategy"] for row in outcome.results["confirm"]}
+    assert outcome.results["verdict"]["outcome"] == "no_baseline"
