@@ -40,13 +40,17 @@ class Lifeline:
     """Whether somebody still wants this process: it ends with standard input or the parent.
 
     A byte that comes in says that there is something to do.
+
+    Args:
+        descriptor: of the standard input. Read without Python's buffer, whose lock a thread
+            that waits for input would hold when the interpreter ends.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._parent = os.getppid()
         self._eof = threading.Event()
         self._wake = threading.Event()
-        threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(descriptor,), daemon=True).start()
 
     @property
     def cut(self) -> bool:
@@ -58,8 +62,8 @@ class Lifeline:
         self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
         self._wake.clear()
 
-    def _listen(self, stream: IO[bytes]) -> None:
-        while stream.read(1):
+    def _listen(self, descriptor: int) -> None:
+        while os.read(descriptor, 1):
             self._wake.set()
         self._eof.set()
         self._wake.set()
@@ -137,7 +141,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    lifeline = Lifeline(sys.stdin.buffer)
+    lifeline = Lifeline(sys.stdin.fileno())
     lock = _only_one(Path(log_path[0])) if log_path else None
     record = Record(record_url)
     courier = Courier(record, partial(connect, tracking_uri, experiment, artifact_root))
