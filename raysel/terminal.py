@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from raysel.report.tables import confirm_rows
 from raysel.spec import Spec
 from raysel.sweep.session import Outcome
 from raysel.tracking.record import Event, Kind
+from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
 
 
@@ -35,6 +36,11 @@ class _Row:
     counts: dict[str, int] = field(default_factory=dict)
     best: float | None = None
     best_label: str = ""
+
+    def improve(self, value: float | None, label: str, sign: float) -> None:
+        """Take in a value; `sign` is 1 where less is better, -1 where more is."""
+        if value is not None and (self.best is None or sign * value < sign * self.best):
+            self.best, self.best_label = value, label
 
 
 class TerminalWatcher:
@@ -69,11 +75,16 @@ class TerminalWatcher:
             f"{100 * model.accuracy:.1f} % validation accuracy ({how})"
         )
 
-    def phase(self, name: str, total: int, done: int) -> None:
-        """Begin a phase's table."""
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
+        """Begin a phase's table, with what an earlier life brought to its end."""
         self._close()
-        self._phase, self._total, self._done, self._done_before = name, total, done, done
+        self._phase, self._total = name, total
+        self._done = self._done_before = len(ended)
         self._rows, self._began = {}, time.monotonic()
+        for trial in ended:
+            row = self._rows.setdefault(trial.strategy, _Row())
+            row.counts[trial.status] = row.counts.get(trial.status, 0) + 1
+            row.improve(trial.value, trial.label, self._sign)
         if name == "confirm":
             self._console.print(
                 "\nconfirm  the best of each strategy by validation error, "
@@ -85,7 +96,7 @@ class TerminalWatcher:
         """Take an event into the table."""
         if not event.trial:
             return
-        if event.kind == Kind.STARTED:
+        if event.kind in (Kind.STARTED, Kind.RESUMED):
             strategy, label = event.payload["strategy"], event.payload["label"]
             self._trials[event.trial] = (strategy, label)
             self._row(event.trial).running += 1
@@ -97,9 +108,7 @@ class TerminalWatcher:
 
     def _epoch(self, event: Event) -> None:
         value = event.payload["metrics"].get(self._objective)
-        row = self._row(event.trial)
-        if value is not None and (row.best is None or self._sign * value < self._sign * row.best):
-            row.best, row.best_label = value, self._trials[event.trial][1]
+        self._row(event.trial).improve(value, self._trials[event.trial][1], self._sign)
 
     def _ended(self, event: Event) -> None:
         row, status = self._row(event.trial), event.payload["status"]
@@ -211,9 +220,9 @@ class JsonWatcher:
         """The source model is there."""
         self._line(kind="source", accuracy=model.accuracy, seconds=model.seconds)
 
-    def phase(self, name: str, total: int, done: int) -> None:
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
         """A phase begins."""
-        self._line(kind="phase", name=name, total=total, done=done)
+        self._line(kind="phase", name=name, total=total, done=len(ended))
 
     def event(self, event: Event) -> None:
         """An event was committed."""
@@ -248,7 +257,7 @@ class QuietWatcher(TerminalWatcher):
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
         """Nothing."""
 
-    def phase(self, name: str, total: int, done: int) -> None:
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
         """Nothing."""
 
     def event(self, event: Event) -> None:

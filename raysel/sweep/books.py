@@ -52,7 +52,7 @@ class Books:
             "searched": dict(searched),
         }
         if not self.write(trial, Kind.STARTED, 0, payload):
-            self.write(trial, Kind.RESUMED, self.life, {})
+            self.write(trial, Kind.RESUMED, self.life, payload)
 
     def interrupted(self, trial: str, cause: str) -> None:
         """The sweep ended before the trial did."""

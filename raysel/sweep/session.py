@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,8 +58,8 @@ class Watcher(Protocol):
         """The source model is there."""
         ...
 
-    def phase(self, name: str, total: int, done: int) -> None:
-        """A phase of `total` trials begins, `done` of which ended in an earlier life."""
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
+        """A phase of `total` trials begins, some of which ended in an earlier life."""
         ...
 
     def event(self, event: Event) -> None:
@@ -259,7 +259,7 @@ class _Session:
         study = open_study(self.spec, space, sqlite_url(self.folder.record))
         ledger = StudyLedger(self.spec, space, study, books)
         done = [t for t in self._trials(books) if t.phase == "search" and t.status in ENDED]
-        self.watcher.phase("search", total, len(done))
+        self.watcher.phase("search", total, done)
         if len(done) < total:
             self._run_phase(ledger, shared, concurrent, "search")
         ledger.interrupt("stopped by the user")
@@ -267,11 +267,11 @@ class _Session:
     def _confirm(self, books: Books, task: Task, shared: Shared, concurrent: int) -> None:
         trials = self._trials(books)
         runs = runs_of(self.spec, finalists(trials, self.spec.objective))
-        ended = [t.id for t in trials if t.phase == "confirm" and t.status in ENDED]
-        self.watcher.phase("confirm", len(runs), len(ended))
+        ended = [t for t in trials if t.phase == "confirm" and t.status in ENDED]
+        self.watcher.phase("confirm", len(runs), ended)
         if len(ended) >= len(runs):
             return
-        ledger = ConfirmLedger(runs, ended, books)
+        ledger = ConfirmLedger(runs, [t.id for t in ended], books)
         with task.test.opened() as test:
             unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
             self._run_phase(ledger, unsealed, concurrent, "confirm")

@@ -44,6 +44,8 @@ def load(folder: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(path) as records:
             if (broken := records.testzip()) is not None:
                 raise ValueError(f"the checksum of {broken} does not fit")
+            if any(record.external_attr for record in records.infolist()):
+                raise ValueError("a record is marked as a folder")  # torch reads those as garbage
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
         raise DamagedCheckpoint(f"{path} is damaged: {error}") from error

@@ -9,6 +9,7 @@ any epoch ends bit-identical to one that never stopped.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -26,7 +27,7 @@ from raysel.models.norms import squared_norms
 from raysel.spec import ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, registered
 from raysel.training.batches import Batch, batches_per_epoch, epoch_batches, seed_of, seeded
-from raysel.training.health import Health
+from raysel.training.health import Diverged, Health
 from raysel.training.modes import set_training_mode
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
@@ -125,7 +126,8 @@ class FineTuning:
         """Train one epoch, validate, write the trace.
 
         Raises:
-            Diverged: the loss was not finite for too many steps in a row.
+            Diverged: the loss was not finite for too many steps in a row, or is not finite on
+                the validation examples.
         """
         started = time.perf_counter()
         self.epoch += 1
@@ -145,6 +147,8 @@ class FineTuning:
                     trace.add(self.step, decision)
         self.health.check()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
+        if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
+            raise Diverged("the validation loss is not finite")
         metrics |= self._account(trace)
         self._remember_best(metrics[self.objective.metric])
         metrics["cost/seconds"] = time.perf_counter() - started

@@ -181,7 +181,7 @@ def test_more_gpus_than_the_cluster_has_are_refused(
 def test_a_deterministic_error_is_told_once_and_the_sweep_goes_on(small: Spec) -> None:
     from raysel.spec import StrategySpec, TrainingOverride
 
-    # a learning rate that makes the loss infinite within a few steps
+    # a learning rate that makes the loss infinite within an epoch
     bad = StrategySpec(training=TrainingOverride(learning_rate=1e30))
     spec = small.model_copy(
         update={"name": "failing", "strategies": small.strategies | {"full": bad}}

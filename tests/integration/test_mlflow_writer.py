@@ -1,0 +1,554 @@
+"""Events arrive in a real MLflow (SQLite) store, once, whatever dies in between."""
+
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from mlflow.tracking import MlflowClient
+
+from raysel.tracking import writer as writer_module
+from raysel.tracking.courier import Courier
+from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
+from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
+from raysel.tracking.store import MlflowStore
+from raysel.tracking.writer import follow
+
+LAYERS = ["stem", "layer1", "head"]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def store_folder(tmp_path_factory):
+    """One MLflow store for the module: a fresh one takes seconds."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+class Sweep:
+    """A sweep's record, its writer, and what MLflow has of it."""
+
+    def __init__(self, folder, store_folder):
+        self.id = f"sweep-{next(_numbers)}"
+        self.folder = folder / self.id
+        self.folder.mkdir()
+        self.store_folder = store_folder
+        self.uri = sqlite_url(store_folder / "mlflow.db")
+        self.url = sqlite_url(self.folder / "sweep.db")
+        self.log = self.folder / "writer.log"
+        self.record = Record(self.url)
+        self.clock = itertools.count(1_700_000_000)
+        self.write(
+            SWEEP,
+            Kind.SWEEP,
+            0,
+            name=self.id,
+            sweep_id=self.id,
+            description="what it is for",
+            spec="name: x\n",
+            layers=LAYERS,
+            layer_sizes=[1, 2, 3],
+            manifest={"versions": {"raysel": "0.1"}, "git_sha": "abc", "command": "raysel run x"},
+            folder=str(self.folder),
+            objective={"metric": "val/error", "mode": "min"},
+        )
+
+    def write(self, trial, kind, epoch, **payload):
+        assert self.record.append(Event(trial, kind, epoch, float(next(self.clock)), payload))
+
+    def start(self, trial, phase="search", **config):
+        config = {"strategy": "full", "parameters": {}, "training": {"epochs": 3}, "seed": 0}
+        number = int("".join(c for c in trial if c.isdigit()))
+        self.write(
+            trial,
+            Kind.STARTED,
+            0,
+            number=number,
+            phase=phase,
+            strategy="full",
+            label="full lr=0.01",
+            config=config,
+            searched={},
+        )
+
+    def epoch(self, trial, number):
+        metrics = {"val/error": 1 / number, "train/loss": 2 / number, "select/stem": None}
+        self.write(trial, Kind.EPOCH, number, metrics=metrics)
+
+    def end(self, trial, status="COMPLETE", **more):
+        self.write(trial, Kind.ENDED, 3, status=status, cause=None, value=0.3, **more)
+
+    def whole_trial(self, trial, status="COMPLETE"):
+        self.start(trial)
+        for number in (1, 2, 3):
+            self.epoch(trial, number)
+        self.end(trial, status)
+
+    def trace(self, trial, epochs):
+        folder = self.folder / "trials" / trial / "trace"
+        folder.mkdir(parents=True)
+        for epoch in range(1, epochs + 1):
+            table = pa.table(
+                {
+                    "step": np.full(3, epoch, np.int32),
+                    "epoch": np.full(3, epoch, np.int32),
+                    "layer": pa.array(LAYERS).dictionary_encode(),
+                    "weight": np.array([1, 0, 0], np.float32),
+                    "score": np.full(3, np.nan, np.float32),
+                }
+            )
+            pq.write_table(table, folder / f"epoch-{epoch:04d}.parquet")
+
+    def connect(self, sweep):
+        return MlflowStore(self.uri, self.id, str(self.store_folder / "art"), sweep)
+
+    def carry(self):
+        """What a writer does until nothing is left, without its process."""
+        courier = Courier(self.record, self.connect)
+        while courier.carry() or courier.carry_files():
+            pass
+
+    def process(self):
+        art = self.store_folder / "art"
+        return WriterProcess(self.url, self.uri, self.id, art, self.log)
+
+    @property
+    def client(self):
+        return MlflowClient(self.uri)
+
+    def runs(self):
+        experiment = self.client.get_experiment_by_name(self.id)
+        return self.client.search_runs([experiment.experiment_id]) if experiment else []
+
+    def run(self, trial):
+        (run,) = [r for r in self.runs() if r.data.tags.get("raysel.trial_id", SWEEP) == trial]
+        return run
+
+    def points(self, trial):
+        """Every point that MLflow keeps, not only the latest of each metric."""
+        run_id = self.run(trial).info.run_id
+        with sqlite3.connect(self.store_folder / "mlflow.db") as connection:
+            rows = connection.execute(
+                "SELECT key, step, value, timestamp FROM metrics WHERE run_uuid = ?", [run_id]
+            )
+            return sorted(rows)
+
+    def artifacts(self, trial, folder=None):
+        listed = self.client.list_artifacts(self.run(trial).info.run_id, folder)
+        return sorted(item.path for item in listed)
+
+
+@pytest.fixture
+def sweep(tmp_path, store_folder):
+    sweep = Sweep(tmp_path, store_folder)
+    yield sweep
+    sweep.record.close()
+
+
+def test_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
+    sweep.whole_trial("0000")
+    sweep.start("confirm-full-s0", phase="confirm")
+    sweep.epoch("confirm-full-s0", 1)
+    sweep.end("confirm-full-s0", metrics={"test/error": 0.25, "val/error": 0.9})
+    sweep.carry()
+    parent, trial, confirm = map(sweep.run, (SWEEP, "0000", "confirm-full-s0"))
+    assert {r.data.tags.get("mlflow.parentRunId") for r in (trial, confirm)} == {parent.info.run_id}
+    assert "mlflow.parentRunId" not in parent.data.tags
+    names = [r.info.run_name for r in (parent, trial, confirm)]
+    assert names == [sweep.id, "00 full lr=0.01", "confirm full seed 0"]
+    assert trial.data.params == {"strategy": "full", "seed": "0", "training.epochs": "3"}
+    assert [p[:3] for p in sweep.points("0000")] == [
+        ("train/loss", 1, 2.0),
+        ("train/loss", 2, 1.0),
+        ("train/loss", 3, 2 / 3),
+        ("val/error", 1, 1.0),
+        ("val/error", 2, 0.5),
+        ("val/error", 3, 1 / 3),
+    ]
+    assert "test/error" not in trial.data.metrics
+    assert confirm.data.metrics["test/error"] == 0.25
+    assert confirm.data.metrics["val/error"] == 1.0  # that of its epoch
+
+
+def test_times_are_those_of_the_events(sweep):
+    sweep.whole_trial("0000")
+    sweep.carry()
+    events = [s.event for s in sweep.record.events() if s.event.trial == "0000"]
+    run = sweep.run("0000")
+    assert run.info.start_time == events[0].at * 1000
+    assert run.info.end_time == events[-1].at * 1000
+    assert {p[3] for p in sweep.points("0000")} == {e.at * 1000 for e in events[1:-1]}
+
+
+def test_the_experiment_says_what_it_is_about(sweep):
+    sweep.carry()
+    tags = sweep.client.get_experiment_by_name(sweep.id).tags
+    assert tags["mlflow.experiment.primaryMetric.name"] == "val/error"
+    assert tags["mlflow.experiment.primaryMetric.greaterIsBetter"] == "False"
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.parametrize(
+    ("status", "mlflow"),
+    [("COMPLETE", "FINISHED"), ("PRUNED", "FINISHED"), ("FAILED", "FAILED")],
+)
+def test_ended_trials_in_mlflows_words(sweep, status, mlflow):
+    sweep.whole_trial("0000", status)
+    sweep.carry()
+    run = sweep.run("0000")
+    assert (run.info.status, run.data.tags["raysel.status"]) == (mlflow, status)
+
+
+def test_a_trial_runs_is_interrupted_resumed_and_ends_as_one_run(sweep):
+    def now():
+        sweep.carry()  # each time a new courier: as in a new life
+        run = sweep.run("0000")
+        return run.info.status, run.data.tags["raysel.status"], run.data.tags["raysel.cause"]
+
+    sweep.start("0000")
+    sweep.epoch("0000", 1)
+    assert now() == ("RUNNING", "RUNNING", "")
+    first = sweep.run("0000").info.run_id
+    sweep.write("0000", Kind.INTERRUPTED, 1, cause="stopped by the user")
+    sweep.write(SWEEP, Kind.FINISHED, 1, status="INTERRUPTED", cause="stopped by the user")
+    assert now() == ("KILLED", "INTERRUPTED", "stopped by the user")
+    assert sweep.run(SWEEP).info.status == "KILLED"
+    sweep.write(SWEEP, Kind.RESUMED, 2)
+    sweep.write("0000", Kind.RESUMED, 2)
+    assert now() == ("RUNNING", "RUNNING", "")
+    assert sweep.run(SWEEP).info.status == "RUNNING"
+    sweep.epoch("0000", 2)
+    sweep.end("0000")
+    sweep.write(SWEEP, Kind.FINISHED, 2, status="COMPLETE", verdict="full is better")
+    assert now() == ("FINISHED", "COMPLETE", "")
+    assert sweep.run("0000").info.run_id == first
+    assert sweep.run(SWEEP).info.status == "FINISHED"
+    assert sweep.run(SWEEP).data.tags["raysel.verdict"] == "full is better"
+    assert [p[:2] for p in sweep.points("0000")] == [
+        ("train/loss", 1),
+        ("train/loss", 2),
+        ("val/error", 1),
+        ("val/error", 2),
+    ]
+
+
+def test_carrying_everything_twice_changes_nothing(sweep):
+    def snapshot():
+        runs = sweep.runs()
+        return {
+            r.info.run_id: (
+                r.info.status,
+                r.info.end_time,
+                r.data.tags,
+                r.data.params,
+                sweep.points(r.data.tags.get("raysel.trial_id", SWEEP)),
+            )
+            for r in runs
+        }
+
+    for number, status in enumerate(["COMPLETE", "PRUNED", "FAILED"]):
+        sweep.whole_trial(f"{number:04d}", status)
+    sweep.carry()
+    before = snapshot()
+    assert len(before) == 4
+    sweep.record.move_cursor(EVENTS_CURSOR, 0)
+    sweep.record.move_cursor(FILES_CURSOR, 0)
+    sweep.carry()
+    assert snapshot() == before
+
+
+def test_a_lost_answer_makes_no_second_run(sweep, monkeypatch):
+    """The server did what was asked, and the answer never came."""
+    sweep.start("0000")
+    made = MlflowClient.create_run
+
+    def made_but_not_told(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        monkeypatch.setattr(MlflowClient, "create_run", made)
+        raise ConnectionError("timed out")
+
+    courier = Courier(sweep.record, sweep.connect)
+    monkeypatch.setattr(MlflowClient, "create_run", made_but_not_told)
+    with pytest.raises(ConnectionError):
+        courier.carry()
+    courier.disconnect()
+    assert courier.carry()
+    assert len(sweep.runs()) == 2
+
+
+def test_the_cursor_waits_until_mlflow_took_the_batch(sweep, monkeypatch):
+    courier = Courier(sweep.record, sweep.connect)
+    courier.carry()
+    at = sweep.record.cursor(EVENTS_CURSOR)
+    sweep.whole_trial("0000")
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            courier.carry()
+    assert sweep.record.cursor(EVENTS_CURSOR) == at
+    courier.disconnect()
+    courier.carry()
+    assert len(sweep.points("0000")) == 6
+    assert sweep.run("0000").info.status == "FINISHED"
+
+
+def test_a_store_that_was_thrown_away_is_filled_again(sweep):
+    sweep.whole_trial("0000")
+    sweep.carry()
+    for run in sweep.runs():
+        sweep.client.delete_run(run.info.run_id)
+    sweep.start("0001")
+    sweep.carry()
+    assert Counter(r.data.tags.get("raysel.trial_id", SWEEP) for r in sweep.runs()) == {
+        SWEEP: 1,
+        "0000": 1,
+        "0001": 1,
+    }
+    assert len(sweep.points("0000")) == 6
+
+
+def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
+    sweep.start("0000")
+    sweep.start("0001")
+    courier = Courier(sweep.record, sweep.connect)
+    courier.carry()
+    sweep.client.delete_run(sweep.run("0000").info.run_id)
+    for trial in ("0000", "0001"):
+        sweep.epoch(trial, 1)
+        sweep.end(trial)
+    while courier.carry() or courier.carry_files():
+        pass
+    assert sweep.run("0001").info.status == "FINISHED"
+    assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
+
+
+def test_a_deleted_experiment_is_taken_out_of_the_bin(sweep):
+    sweep.carry()
+    experiment = sweep.client.get_experiment_by_name(sweep.id)
+    sweep.client.delete_experiment(experiment.experiment_id)
+    sweep.start("0000")
+    sweep.carry()
+    assert sweep.run("0000").info.status == "RUNNING"
+
+
+def test_many_metrics_at_once_are_split_as_mlflow_wants(sweep):
+    sweep.start("0000")
+    metrics = {f"select/layer{number:04d}": 1.0 for number in range(1700)}
+    sweep.write("0000", Kind.EPOCH, 1, metrics=metrics)
+    sweep.carry()
+    assert len(sweep.points("0000")) == 1700
+
+
+def test_traces_pictures_and_the_report_are_artifacts(sweep):
+    sweep.trace("0000", epochs=3)
+    sweep.whole_trial("0000")
+    (sweep.folder / "report").mkdir()
+    (sweep.folder / "report" / "index.html").write_text("<html>")
+    (sweep.folder / "results.json").write_text("{}")
+    sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
+    sweep.carry()
+    assert sweep.artifacts("0000", "selection") == [
+        "selection/heatmap.png",
+        "selection/trace.parquet",
+    ]
+    run_id = sweep.run("0000").info.run_id
+    local = sweep.client.download_artifacts(run_id, "selection/trace.parquet")
+    assert pq.read_table(local)["epoch"].to_pylist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert sweep.artifacts(SWEEP) == ["report", "results.json", "spec.yaml"]
+
+
+def test_a_torn_trace_costs_its_picture_and_nothing_else(sweep, caplog):
+    sweep.trace("0000", epochs=1)
+    (sweep.folder / "trials" / "0000" / "trace" / "epoch-0002.parquet").write_bytes(b"torn")
+    sweep.whole_trial("0000")
+    sweep.trace("0001", epochs=1)
+    sweep.whole_trial("0001")
+    sweep.carry()
+    assert "trace of 0000" in caplog.text
+    assert sweep.artifacts("0000") == []
+    assert sweep.artifacts("0001") == ["selection"]
+
+
+class Unwatched:
+    """A lifeline that never sleeps."""
+
+    cut = True
+
+    def wait(self, seconds):
+        pass
+
+
+def test_an_outage_is_waited_out(sweep, caplog):
+    sweep.whole_trial("0000")
+    failures = iter([ConnectionError("down"), OSError("still down")])
+
+    def connect(state):
+        for error in failures:
+            raise error
+        return sweep.connect(state)
+
+    assert follow(sweep.record, Courier(sweep.record, connect), Unwatched())
+    assert len(sweep.points("0000")) == 6
+    # told once, not at every try
+    assert [
+        r.message.split(",")[0] for r in caplog.records if r.name == writer_module.__name__
+    ] == [
+        "mlflow does not answer",
+        "mlflow is back after 0 s",
+    ]
+
+
+def test_it_gives_up_when_nobody_waits_and_keeps_the_rest(sweep, monkeypatch):
+    monkeypatch.setattr(writer_module, "DRAIN_SECONDS", 0.05)
+    sweep.whole_trial("0000")
+
+    def connect(state):
+        time.sleep(0.01)
+        raise ConnectionError("down")
+
+    assert not follow(sweep.record, Courier(sweep.record, connect), Unwatched())
+    assert sweep.record.cursor(EVENTS_CURSOR) == 0
+
+
+# --- the process ------------------------------------------------------------------------------
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+def test_the_process_sends_all_ends_by_itself_and_is_silent(sweep, capfd):
+    sweep.trace("0000", epochs=3)
+    sweep.whole_trial("0000")
+    writer = sweep.process()
+    writer.start()
+    assert os.getsid(writer._process.pid) != os.getsid(0)  # a Ctrl-C does not reach it
+    assert os.getpriority(os.PRIO_PROCESS, writer._process.pid) >= os.getpriority(
+        os.PRIO_PROCESS, 0
+    )
+    assert writer.drain(60)
+    assert writer.behind() == 0
+    assert sweep.artifacts("0000", "selection") != []
+    assert writer.alive
+    sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
+    assert writer.drain(60)
+    wait_until(lambda: not writer.alive)
+    assert writer._process.returncode == 0
+    writer.stop()
+    assert capfd.readouterr() == ("", "")
+    assert sweep.log.read_text() == ""
+
+
+def test_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
+    sweep.start("0000")
+    sweep.epoch("0000", 1)
+    writer = sweep.process()
+    writer.start()
+    assert writer.drain(60)
+    os.kill(writer._process.pid, signal.SIGKILL)
+    wait_until(lambda: not writer.alive)
+    # as if it had died after MLflow took the batch and before the cursor moved
+    sweep.record.move_cursor(EVENTS_CURSOR, sweep.record.last_sequence() - 1)
+    sweep.epoch("0000", 2)
+    assert not writer.drain(1)
+    writer.start()
+    assert writer.drain(60)
+    writer.stop()
+    assert len(sweep.runs()) == 2
+    assert [p[:2] for p in sweep.points("0000")] == [
+        ("train/loss", 1),
+        ("train/loss", 2),
+        ("val/error", 1),
+        ("val/error", 2),
+    ]
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from raysel.tracking.process import WriterProcess
+writer = WriterProcess(*sys.argv[1:5], Path(sys.argv[5]))
+writer.start()
+print(writer._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_writer_of_a_killed_driver_sends_what_is_left_and_ends(sweep):
+    sweep.whole_trial("0000")
+    art = str(sweep.store_folder / "art")
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, sweep.url, sweep.uri, sweep.id, art, str(sweep.log)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    writer = int(driver.stdout.readline())
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    wait_until(lambda: not is_running(writer))
+    assert len(sweep.points("0000")) == 6
+    assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_second_writer_waits_for_the_first(sweep):
+    first, second = sweep.process(), sweep.process()
+    first.start()
+    assert first.drain(60)
+    second.start()
+    sweep.whole_trial("0000")
+    assert first.drain(60)
+    time.sleep(3)  # time enough for the second to come up
+    first.stop()
+    assert second.drain(60)
+    second.stop()
+    assert len(sweep.runs()) == 2
+
+
+def test_a_server_that_is_not_there_holds_nobody_up(sweep):
+    sweep.whole_trial("0000")
+    writer = WriterProcess(sweep.url, "http://127.0.0.1:9", sweep.id, "", sweep.log)
+    writer.start()
+    assert not writer.drain(4)
+    before = time.monotonic()
+    writer.stop(grace=1)
+    assert time.monotonic() - before < 4
+    assert "mlflow does not answer" in sweep.log.read_text()
+    sweep.carry()
+    assert len(sweep.points("0000")) == 6
+
+
+def test_record_and_study_share_a_file_and_mlflow_has_its_own(sweep):
+    """Both Optuna and MLflow keep `alembic_version`: in one file they would wreck each other."""
+
+    def tables(url):
+        return set(sa.inspect(sa.create_engine(url)).get_table_names()) - {"sqlite_sequence"}
+
+    sweep.carry()
+    ours = tables(sweep.url)
+    assert ours == {"events", "cursors"}
+    optunas = sqlite_url(sweep.folder / "study.db")
+    optuna.storages.RDBStorage(optunas)
+    assert not ours & tables(optunas)
+    assert "alembic_version" in tables(optunas) & tables(sweep.uri)
+    assert "experiments" in tables(sweep.uri)
