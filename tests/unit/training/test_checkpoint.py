@@ -1,0 +1,209 @@
+"""A trial's checkpoint: whole or not at all, and enough to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from trial_kit import (
+    DATA,
+    MANY_STEPS,
+    batch,
+    config,
+    differences,
+    finished,
+    learnt,
+    tiny,
+    trace_rows,
+    trial,
+    without_seconds,
+)
+
+from raysel.models.build import Blueprint, build
+from raysel.spec import TrialConfig
+from raysel.training import checkpoint
+from raysel.training.loop import FineTuning, TrialData
+
+STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("full", {}),
+    "linear_probe": ("linear_probe", {}),
+    "surgical": ("surgical", {"block": "stem+body"}),
+    "bvg_ls paper, by momentum": ("bvg_ls", {"ema_decay": 0.9, "ema_init": "paper"}),
+    "bvg_ls paper, own mean": ("bvg_ls", {"ema_decay": 0.8, "ema_init": "paper"}),
+    "bvg_ls debiased, by momentum": ("bvg_ls", {"ema_decay": 0.9, "ema_init": "debiased"}),
+    "bvg_ls debiased, own mean": ("bvg_ls", {"ema_decay": 0.8, "ema_init": "debiased"}),
+    "bvg_ls_threshold": ("bvg_ls_threshold", {"threshold": 0.3}),
+}
+
+
+def _run(folder: Path, chosen: TrialConfig, model: nn.Module, data: TrialData) -> FineTuning:
+    return trial(chosen, model, data, keep_best=True, trace=folder / "trace")
+
+
+def _assert_resumable(
+    tmp_path: Path, chosen: TrialConfig, make: Any = tiny, data: TrialData = DATA
+) -> None:
+    """One trial that never stops, and for each of its epochs one that stops there: the same
+    end, the same metrics, the same trace."""
+    whole = _run(tmp_path / "whole", chosen, make(), data)
+    rows = []
+    for epoch in range(1, chosen.training.epochs + 1):
+        rows.append(without_seconds(whole.run_epoch().metrics))
+        checkpoint.save(tmp_path / f"after-{epoch}", whole.state_dict())
+    for epoch in range(1, chosen.training.epochs):
+        torch.manual_seed(epoch)  # a new process has another random state
+        resumed = _run(tmp_path / f"after-{epoch}", chosen, make(), data)
+        state = checkpoint.load(tmp_path / f"after-{epoch}")
+        assert state is not None
+        resumed.load_state_dict(state)
+        assert [without_seconds(row) for row in finished(resumed)] == rows[epoch:]
+        assert differences(learnt(resumed), learnt(whole)) == []
+        after = [r for r in trace_rows(tmp_path / "whole/trace") if r["epoch"] > epoch]
+        assert after and trace_rows(tmp_path / f"after-{epoch}" / "trace") == after
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_trial_resumed_at_any_epoch_ends_as_one_that_never_stopped(tmp_path, name, optimizer):
+    strategy, parameters = STRATEGIES[name]
+    rate = 0.05 if optimizer == "sgd" else 0.01
+    training = {**MANY_STEPS, "optimizer": optimizer, "learning_rate": rate}
+    _assert_resumable(tmp_path, config(strategy, parameters, **training))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"weight_decay": 0.01, "clip_norm": 0.5},
+        {"precision": "bfloat16"},
+        {"batch_norm": "eval"},
+        {"batch_norm": "frozen_eval"},
+        {"momentum": 0.0},
+        {"epochs": 6, "batch_size": 13},
+    ],
+    ids=str,
+)
+def test_no_setting_of_the_training_breaks_a_resume(tmp_path, training):
+    chosen = config("bvg_ls", {"update_layers": 2}, **(MANY_STEPS | training))
+    _assert_resumable(tmp_path, chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("test_resnet", 16), ("test_vit", 16), ("test_convnext", 32)]
+)
+def test_timms_models_resume(tmp_path, name, size):
+    data = TrialData(batch(24, 1, size), batch(16, 2, size))
+    blueprint = Blueprint(name, classes=4, channels=1, image_size=(size, size))
+    chosen = config("bvg_ls", {"ema_decay": 0.8}, epochs=2, **MANY_STEPS)
+    _assert_resumable(tmp_path, chosen, lambda: build(blueprint, seed=0), data)
+
+
+def test_skipped_steps_and_the_best_epoch_outlive_a_stop(tmp_path):
+    broken = DATA.train.images.clone()
+    broken[7] = float("nan")
+    data = TrialData(type(DATA.train)(broken, DATA.train.labels), DATA.validation)
+    chosen = config(learning_rate=0.3, batch_norm="eval")
+    _assert_resumable(tmp_path, chosen, data=data)
+    state = checkpoint.load(tmp_path / "after-3")
+    assert state is not None
+    assert int(state["health"]["counts"][0]) == 3  # one an epoch
+    assert state["best"][0] >= 1 and state["best"][2] is not None
+
+
+def test_a_model_that_another_trial_has_used_gives_the_same(tmp_path):
+    """A worker builds its model once and fills it anew for each trial."""
+    fresh, used = tiny(), tiny()
+    finished(trial(config("surgical", {"block": "stem"}, batch_norm="eval"), used))
+    used.load_state_dict(tiny().state_dict())
+    runs = [trial(config("bvg_ls", batch_norm="frozen_eval"), model) for model in (fresh, used)]
+    rows = [[without_seconds(row) for row in finished(run)] for run in runs]
+    assert rows[0] == rows[1]
+    assert differences(learnt(runs[0]), learnt(runs[1])) == []
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+STATE = {
+    "epoch": 3,
+    "model": {"weight": torch.arange(300.0).reshape(3, 100), "count": torch.tensor(7)},
+    "moved": [True, False],
+    "row": {"epoch": 3, "metrics": {"val/error": 0.25}},
+}
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    checkpoint.save(tmp_path / "new" / "folder", STATE)
+    assert differences(checkpoint.load(tmp_path / "new" / "folder"), STATE) == []
+
+
+def test_there_is_none_before_the_first_and_none_after_it_was_removed(tmp_path):
+    assert checkpoint.load(tmp_path) is None
+    checkpoint.save(tmp_path, STATE)
+    checkpoint.remove(tmp_path)
+    checkpoint.remove(tmp_path)
+    assert checkpoint.load(tmp_path) is None
+
+
+def test_a_save_that_fails_leaves_the_one_before(tmp_path):
+    checkpoint.save(tmp_path, STATE)
+    with pytest.raises(Exception, match="pickle"):
+        checkpoint.save(tmp_path, {"epoch": 4, "model": lambda: None})
+    assert differences(checkpoint.load(tmp_path), STATE) == []
+
+
+def test_a_truncated_file_is_told(tmp_path):
+    path = checkpoint.save(tmp_path, STATE)
+    raw = path.read_bytes()
+    for length in (0, 1, 100, len(raw) // 2, len(raw) - 100, len(raw) - 1):
+        path.write_bytes(raw[:length])
+        with pytest.raises(checkpoint.DamagedCheckpoint):
+            checkpoint.load(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
+    """Every byte in turn: the file is told damaged, or what is read is what was written."""
+    path = checkpoint.save(tmp_path, STATE)
+    raw = path.read_bytes()
+    unnoticed = []
+    for position in range(len(raw)):
+        damaged = bytearray(raw)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            read = checkpoint.load(tmp_path)
+        except checkpoint.DamagedCheckpoint:
+            continue
+        if differences(read, STATE):
+            unnoticed.append(position)
+    assert unnoticed == []
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (ran,))
+
+    torch.save({"epoch": Trap()}, tmp_path / checkpoint.NAME)
+    with pytest.raises(checkpoint.DamagedCheckpoint):
+        checkpoint.load(tmp_path)
+    assert not ran.exists()
+
+
+def test_something_else_than_a_checkpoint_is_told(tmp_path):
+    torch.save([1, 2], tmp_path / checkpoint.NAME)
+    with pytest.raises(checkpoint.DamagedCheckpoint):
+        checkpoint.load(tmp_path)
+
+
+def test_nothing_but_the_checkpoint_is_left_in_the_folder(tmp_path):
+    for epoch in (1, 2):
+        checkpoint.save(tmp_path, {**STATE, "epoch": epoch})
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+    loaded = checkpoint.load(tmp_path)
+    assert loaded is not None and loaded["epoch"] == 2
