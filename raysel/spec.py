@@ -84,7 +84,7 @@ def _list_or_word(value: Any) -> str:
 
 
 Partition = Annotated[
-    Annotated[Literal["coarse", "fine"], Tag(A_VALUE)]
+    Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
     | Annotated[tuple[str, ...], AfterValidator(not_empty), Tag(A_LIST)],
     Discriminator(_list_or_word),
 ]
@@ -100,7 +100,8 @@ class ModelSpec(Frozen):
     )
     partition: Partition = Field(
         default="coarse",
-        description="timm's coarse or fine layers, or a list of name patterns, one a layer",
+        description="timm's coarse or fine layers, delimiter (a cut at every max-pooling, batch "
+        "norm and activation), or a list of name patterns, one a layer",
     )
 
 

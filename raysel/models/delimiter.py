@@ -15,8 +15,6 @@ import torch
 from torch import nn
 from torch.nn.modules import activation
 
-from raysel.models import timm
-
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 """Modules whose parameters scale and shift but weigh nothing."""
 
@@ -29,7 +27,9 @@ class Untraceable(Exception):
 
 
 def weight_runs(model: nn.Module) -> list[list[str]]:
-    """The names of the parameters of each run, in execution order; every tensor once.
+    """The names of the parameters of each run, in execution order.
+
+    A tied tensor stands under each of its names, where the module of that name executes.
 
     A parameter that no module without children owns (a class token, a layer scale) belongs
     to the last run inside its owner; the model's own belong to the first run. What the pass
@@ -38,11 +38,10 @@ def weight_runs(model: nn.Module) -> list[list[str]]:
     Raises:
         Untraceable: the forward pass fails on the meta device.
     """
-    names = {id(p): name for name, p in reversed(list(model.named_parameters()))}
     runs = _Runs()
-    with _hooked(model, runs, names):
+    with _hooked(model, runs):
         _run_without_data(model)
-    return _complete(runs, list(names.values())[::-1])
+    return _complete(runs, [name for name, _ in model.named_parameters(remove_duplicate=False)])
 
 
 class _Runs:
@@ -91,23 +90,24 @@ def _complete(runs: _Runs, order: list[str]) -> list[list[str]]:
 
 
 @contextmanager
-def _hooked(model: nn.Module, runs: _Runs, names: dict[int, str]) -> Iterator[None]:
+def _hooked(model: nn.Module, runs: _Runs) -> Iterator[None]:
     """Tell `runs` of every module as it executes."""
-
-    def owned(module: nn.Module) -> list[str]:
-        return [names[id(p)] for p in module.parameters(recurse=False)]
+    owned = {
+        module: [f"{path}.{name}" if path else name for name, _ in _own(module)]
+        for path, module in model.named_modules()
+    }
 
     def enter(module: nn.Module, _: object) -> None:
-        if isinstance(module, NORMS):
-            runs.attach(owned(module))
+        if isinstance(module, NORMS) or module is model:
+            runs.attach(owned[module])
         elif _is_leaf(module):
-            runs.weigh(owned(module))
+            runs.weigh(owned[module])
         if is_delimiter(module):
             runs.cut()
 
     def leave(module: nn.Module, _: object, __: object) -> None:
-        if not _is_leaf(module) and not isinstance(module, NORMS) and module is not model:
-            runs.attach(owned(module))
+        if not _is_leaf(module) and not isinstance(module, NORMS):
+            runs.attach(owned[module])
 
     handles = [
         handle
@@ -133,6 +133,10 @@ def is_delimiter(module: nn.Module) -> bool:
     return is_activation and not isinstance(module, _NO_ACTIVATION)
 
 
+def _own(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return module.named_parameters(recurse=False, remove_duplicate=False)
+
+
 def _is_leaf(module: nn.Module) -> bool:
     return next(module.children(), None) is None
 
@@ -149,7 +153,9 @@ def _run_without_data(model: nn.Module) -> None:
         with torch.no_grad():
             torch.func.functional_call(model, state, (torch.empty(_input(model), device="meta"),))
     except Exception as error:
-        raise Untraceable(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise Untraceable(
+            str(error).splitlines()[0] if str(error) else type(error).__name__
+        ) from error
     finally:
         for module, mode in modes:
             module.training = mode

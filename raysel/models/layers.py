@@ -2,12 +2,14 @@
 
 "Layer" is the papers' word for one group of the partition. timm's own group matcher gives
 the papers' counts (6, 14, 14 and 6 for WRN-50-2, ViT-S, ViT-B and ConvNeXt-T); decisions D1
-and D2 of the algorithm notes are the two corrections on top of it.
+and D2 of the algorithm notes are the two corrections on top of it. The block-wise paper's
+literal cut is `raysel.models.delimiter`.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from torch import nn
 
 from raysel.errors import nearest, user_error
 from raysel.models import group_with_matcher, timm
+from raysel.models.delimiter import NORMS, Untraceable, weight_runs
 
-Rule = Literal["coarse", "fine"] | tuple[str, ...]
-"""How to cut: timm's coarse or fine layers, or name patterns, one a layer."""
+Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
+"""How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
+patterns, one a layer."""
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,14 @@ class Partition:
 def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
     """Cut a model into named layers.
 
-    Tied parameters belong to their first owner in forward order (D2).
+    Tied parameters belong to their first owner in forward order (D2); a warning is logged
+    where their owners lie in different layers.
 
     Raises:
-        UserError: a pattern matches nothing, or a parameter matches no pattern.
+        UserError: a pattern matches nothing, a parameter matches no pattern, or the model
+            cannot be traced for `delimiter`.
     """
-    groups = _pattern_groups(model, rule) if isinstance(rule, tuple) else _timm_groups(model, rule)
+    groups = _groups(model, rule)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     head = tuple(name for name in sizes if _under(name, classifier_path(model)))
     names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
@@ -133,23 +139,65 @@ def classifier_path(model: nn.Module) -> str:
     return path[0] if isinstance(path, list | tuple) else str(path)
 
 
-def _timm_groups(model: nn.Module, rule: str) -> list[list[str]]:
-    """timm's groups of parameter names in forward order, with D1 applied."""
+def _groups(model: nn.Module, rule: Rule) -> list[list[str]]:
+    """The names of each layer's parameters, in forward order; a tied tensor stands once."""
+    keys = _pattern_keys(model, rule) if isinstance(rule, tuple) else _keys(model, rule)
+    _warn_of_ties(model, keys)
+    groups: dict[int, list[str]] = {}
+    for name, _ in model.named_parameters():
+        groups.setdefault(keys[name], []).append(name)
+    ordered = [groups[key] for key in sorted(groups)]
+    return _final_norm_to_head(model, ordered) if rule in ("coarse", "fine") else ordered
+
+
+def _keys(model: nn.Module, rule: str) -> dict[str, int]:
+    """For every name of a parameter, those of tied ones too, the place of its layer."""
+    if rule == "delimiter":
+        return _run_keys(model)
+    parameters = list(model.named_parameters(remove_duplicate=False))
     if hasattr(model, "group_matcher"):
         matcher = cast(Any, model).group_matcher(coarse=rule == "coarse")
-        by_name = group_with_matcher(model.named_parameters(), matcher, reverse=True)
-    else:
-        children = [child for child, module in model.named_children() if _has_parameters(module)]
-        order = {child: index for index, child in enumerate(children)}
-        by_name = {
-            name: order.get(name.split(".")[0], len(children))
-            for name, _ in model.named_parameters()
-        }
-    groups: dict[int, list[str]] = {}
-    for name, _ in model.named_parameters():  # forward order; a tied tensor stands once (D2)
-        groups.setdefault(by_name[name], []).append(name)
-    ordered = [groups[key] for key in sorted(groups)]
-    return _final_norm_to_head(model, ordered)
+        return dict(group_with_matcher(parameters, matcher, reverse=True))
+    children = [child for child, module in model.named_children() if _has_parameters(module)]
+    order = {child: index for index, child in enumerate(children)}
+    return {name: order.get(name.split(".")[0], len(children)) for name, _ in parameters}
+
+
+def _run_keys(model: nn.Module) -> dict[str, int]:
+    try:
+        runs = weight_runs(model)
+    except Untraceable as error:
+        message = f"the model cannot be traced for delimiter ({error}); give coarse or fine"
+        raise user_error("model.partition", message) from None
+    return {name: index for index, run in enumerate(runs) for name in run}
+
+
+def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
+    """A layer a pattern: a prefix of dotted names, or a regular expression found in them."""
+    keys: dict[str, int] = {}
+    for name, _ in model.named_parameters(remove_duplicate=False):
+        fits = (i for i, p in enumerate(patterns) if _under(name, p) or re.search(p, name))
+        key = next(fits, None)
+        if key is not None:
+            keys[name] = key
+    used = set()
+    for name, _ in model.named_parameters():
+        if name not in keys:
+            raise user_error("model.partition", f'no pattern matches the parameter "{name}"')
+        used.add(keys[name])
+    for index, pattern in enumerate(patterns):
+        if index not in used:
+            raise user_error("model.partition", f'"{pattern}" matches no parameter')
+    return keys
+
+
+def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
+    """D2: to merge the owners' layers would change L, so a tie across layers is told instead."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owner = first.setdefault(id(parameter), name)
+        if owner != name and keys.get(name) != keys[owner]:
+            _log.warning("%s is tied to %s of another layer and moves with that one", name, owner)
 
 
 def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[str]]:
@@ -165,7 +213,7 @@ def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[
     modules = dict(model.named_modules())
     top = {owner for owner in owners if "." not in owner}
     moved = [
-        owner for owner in top if owner == owners[-1] and isinstance(modules.get(owner), _NORMS)
+        owner for owner in top if owner == owners[-1] and isinstance(modules.get(owner), NORMS)
     ]
     weights_on_top = [owner for owner in top if owner not in moved]
     if not moved or weights_on_top or len(owners) == 1:
@@ -173,22 +221,6 @@ def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[
     norm = [name for name in groups[-2] if name.rpartition(".")[0] in moved]
     rest = [name for name in groups[-2] if name not in norm]
     return [*groups[:-2], rest, norm + groups[-1]]
-
-
-def _pattern_groups(model: nn.Module, patterns: Sequence[str]) -> list[list[str]]:
-    """A layer a pattern: a prefix of dotted names, or a regular expression found in them."""
-    groups: list[list[str]] = [[] for _ in patterns]
-    for name, _ in model.named_parameters():
-        for group, pattern in zip(groups, patterns, strict=True):
-            if _under(name, pattern) or re.search(pattern, name):
-                group.append(name)
-                break
-        else:
-            raise user_error("model.partition", f'no pattern matches the parameter "{name}"')
-    for group, pattern in zip(groups, patterns, strict=True):
-        if not group:
-            raise user_error("model.partition", f'"{pattern}" matches no parameter')
-    return groups
 
 
 def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]) -> list[str]:
