@@ -10,6 +10,11 @@ import pytest
 from raysel.spec import Spec
 from raysel.spec_file import parse
 from raysel.sweep.cluster import connected
+from raysel.sweep.session import start
+
+from .helpers import Silent, publish_nothing
+
+ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
 
 SMALL = """
 name: small
@@ -57,3 +62,10 @@ def small_file(tmp_path: Path, storage: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SMALL + f"storage: {storage}\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def reference(ray_cluster: None, storage: Path) -> Path:
+    """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
+    spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
+    return start(spec, Silent(), publish_nothing).folder.path

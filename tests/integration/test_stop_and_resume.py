@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState as OptunaState
 
+from .conftest import ONE_AT_A_TIME
 from .helpers import states, study_of, without_clocks
-
-ONE_AT_A_TIME = ("--set", "resources.max_concurrent_trials=1")
 
 
 @contextmanager
@@ -62,11 +61,9 @@ def resume(storage: Path, name: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
-    small_file: Path, storage: Path
+    small_file: Path, storage: Path, reference: Path
 ) -> None:
-    with driver(small_file, "untouched", *ONE_AT_A_TIME) as process:
-        assert process.wait(240) == 0
-    with driver(small_file, "killed", *ONE_AT_A_TIME) as process:
+    with driver(small_file, "killed", "--set", *ONE_AT_A_TIME) as process:
         wait_for_epochs(storage / "killed", 7, process)
         process.send_signal(signal.SIGKILL)
     left = [t.state for t in study_of(storage / "killed", "killed").trials]
@@ -76,7 +73,7 @@ def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
     trials = study_of(storage / "killed", "killed").trials
     assert len(trials) == 8
     assert {t.state for t in trials} <= {OptunaState.COMPLETE, OptunaState.PRUNED}
-    killed, untouched = states(storage / "killed"), states(storage / "untouched")
+    killed, untouched = states(storage / "killed"), states(reference)
     assert sorted(map(without_clocks, killed.values())) == sorted(
         map(without_clocks, untouched.values())
     )

@@ -143,14 +143,13 @@ def test_the_test_split_is_nowhere_before_the_confirm_phase(
     ]
 
 
-def test_same_file_and_seed_give_the_same_sweep(small: Spec) -> None:
-    outcomes = []
-    for name in ("first", "second"):
-        resources = small.resources.model_copy(update={"max_concurrent_trials": 1})
-        spec = small.model_copy(update={"name": name, "resources": resources})
-        outcome = start(spec, Silent(), publish_nothing)
-        outcomes.append(states(outcome.folder.path))
-    first, second = (sorted(map(without_clocks, trials.values())) for trials in outcomes)
+def test_same_file_and_seed_give_the_same_sweep(small: Spec, reference: Path) -> None:
+    resources = small.resources.model_copy(update={"max_concurrent_trials": 1})
+    spec = small.model_copy(update={"name": "again", "resources": resources})
+    again = start(spec, Silent(), publish_nothing).folder.path
+    first, second = (
+        sorted(map(without_clocks, states(folder).values())) for folder in (reference, again)
+    )
     assert first == second
 
 
