@@ -15,6 +15,13 @@ is not stored where the optimizer's momentum buffer already is b_l / (1 - alpha)
 The paper starts with b = 0, v = 1; its authors' code with zeros and Adam's correction
 (`debiased`). Under the paper's start the ratio is ruled by the start value for the first
 hundreds of steps, which `Decision.transient` reports.
+
+Without moving averages (alpha = 0) b = g and v = g^2, so r is 0/0 for every layer: a single
+batch has no variance, and the paper defines no ratio for it. The ablation is the limit, a
+small alpha such as 0.01: r -> |g_t|^2 / (alpha |g_t - g_{t-1}|^2), the variance of the last
+two batches alone.
+
+`bvg_ts` is the authors' successor: the same ratio for every tensor, and the better half moves.
 """
 
 from __future__ import annotations
@@ -90,6 +97,11 @@ def argmax_rule(ratio: Tensor, b_sq: Tensor, count: int = 1) -> Tensor:
     chosen = torch.zeros_like(ratio, dtype=torch.float32)
     chosen[order[:count]] = 1.0
     return chosen * (ratio > 0)
+
+
+def tensor_count(update_share: float, tensors: int) -> int:
+    """How many of T tensors move: max(1, int(share T))."""
+    return max(1, int(update_share * tensors))
 
 
 def threshold_rule(ratio: Tensor, threshold: float) -> Tensor:
@@ -293,3 +305,35 @@ class BiasVarianceThreshold(_Guided):
         if threshold is None:
             threshold = default_threshold(self.values["ema_decay"])
         return threshold_rule(ratio, threshold)
+
+
+@register
+class BiasVarianceTensors(_Guided):
+    """The tensors with the largest bias-variance ratios move, a fixed share of them a step."""
+
+    name = "bvg_ts"
+    summary = "of all parameter tensors, the share with the largest bias-variance ratios moves"
+    paper = f"{_PAPER}, by tensor: the authors' public successor BVG-TS"
+    published = _Guided.published.model_copy(update={"learning_rate": 1e-3})
+    parameters = (
+        _EMA_DECAY,
+        _ema_init("debiased"),
+        Parameter(
+            "update_share",
+            "float",
+            0.5,
+            "share of the tensors that move at each step; at least one does",
+            low=0.0,
+            high=1.0,
+            search=FloatRange.model_validate({"float": (0.1, 0.9)}),
+        ),
+    )
+
+    @classmethod
+    def refine(cls, partition: Partition) -> Partition:
+        """Every tensor a layer of its own."""
+        return partition.by_tensor()
+
+    def _rule(self, ratio: Tensor, b_sq: Tensor) -> Tensor:
+        count = tensor_count(self.values["update_share"], len(self.partition))
+        return argmax_rule(ratio, b_sq, count)
