@@ -148,14 +148,19 @@ class Step:
     seed: int = 0
 
     @property
-    def present(self) -> Tensor:
-        """[T] bool: which tensors got a gradient at this step."""
-        return torch.tensor([g is not None for g in self.gradients], device=self.device)
+    def present(self) -> Tensor | None:
+        """[T] bool: which tensors got a gradient at this step; None where all of them did."""
+        had = [gradient is not None for gradient in self.gradients]
+        return None if all(had) else torch.tensor(had, device=self.device)
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.squared_norms.device
+
+    def reached(self, present: Tensor) -> Tensor:
+        """[L] bool: which layers have a tensor among `present` [T]."""
+        return self.by_layer(present) > 0
 
     def by_layer(self, values: Tensor) -> Tensor:
         """Sum [T] per-tensor values into [L] per-layer ones, float64."""

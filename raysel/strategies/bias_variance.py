@@ -95,7 +95,7 @@ def argmax_rule(ratio: Tensor, b_sq: Tensor, count: int = 1) -> Tensor:
     order = torch.sort(torch.where(unbounded, b_sq, ratio), descending=True, stable=True).indices
     order = order[torch.sort(unbounded[order].int(), descending=True, stable=True).indices]
     chosen = torch.zeros_like(ratio, dtype=torch.float32)
-    chosen[order[:count]] = 1.0
+    chosen.scatter_(0, order[:count], 1.0)
     return chosen * (ratio > 0)
 
 
@@ -130,6 +130,7 @@ class GradientMoments:
         self._mean: list[Tensor] | None = None  # T tensors b; None while momentum serves
         self._second: Tensor | None = None  # [T] float64, sum of v
         self._steps: Tensor | None = None  # 0-dim float64, sound steps so far
+        self._sizes: Tensor | None = None  # [T] float64, numbers in each tensor
         self._seen: Tensor | None = None  # [L] float64, sound steps with a gradient
 
     def advance(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,32 +142,33 @@ class GradientMoments:
         """
         self._start(step)
         assert self._second is not None and self._steps is not None and self._seen is not None
+        assert self._sizes is not None
         present = step.present
         keep, take = self._rates(step)
-        had = self._second
-        moved = had * keep + step.squared_norms.nan_to_num(0.0, 0.0, 0.0) * take
-        self._second = torch.where(present, moved, had)
+        moved = self._second * keep + step.squared_norms.nan_to_num(0.0, 0.0, 0.0) * take
+        self._second = moved if present is None else torch.where(present, moved, self._second)
         sound = 1.0 if step.finite is None else step.finite.to(torch.float64)
         self._steps = self._steps + sound
-        self._seen = self._seen + sound * (step.by_layer(present) > 0)
-        b_sq = step.by_layer(torch.where(present, self._mean_squares(step, keep, take), 0.0))
-        v_sum = step.by_layer(torch.where(present, self._second, 0.0))
+        self._seen = self._seen + (sound if present is None else sound * step.reached(present))
+        b_sq = step.by_layer(_only(present, self._mean_squares(step, keep, take)))
+        v_sum = step.by_layer(_only(present, self._second))
         remainder = self.decay**self._steps
         if self.debiased:
             correction = 1.0 - remainder
             ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
             first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (errata 1)
             return torch.where(first, torch.inf, ratio), b_sq, torch.zeros_like(ratio)
-        sizes = torch.tensor([p.numel() for p in step.parameters], dtype=torch.float64)
-        start = step.by_layer(torch.where(present, sizes.to(step.device), 0.0)) * remainder
+        start = step.by_layer(_only(present, self._sizes)) * remainder
         return bias_variance_ratio(b_sq, v_sum), b_sq, start / v_sum
 
     def _start(self, step: Step) -> None:
         """The averages' start values, on the first step."""
+        if self._sizes is None:  # made once: a copy to the device would wait for the host
+            sizes = [float(p.numel()) for p in step.parameters]
+            self._sizes = torch.tensor(sizes, dtype=torch.float64, device=step.device)
         if self._second is not None:
             return
-        sizes = [0.0 if self.debiased else float(p.numel()) for p in step.parameters]
-        self._second = torch.tensor(sizes, dtype=torch.float64, device=step.device)
+        self._second = torch.zeros_like(self._sizes) if self.debiased else self._sizes
         self._steps = torch.zeros((), dtype=torch.float64, device=step.device)
         self._seen = torch.zeros(step.layer_count, dtype=torch.float64, device=step.device)
         if not self._served_by_momentum(step):
@@ -217,6 +219,11 @@ class GradientMoments:
         self._second = state.get("second")
         self._steps = state.get("steps")
         self._seen = state.get("seen")
+
+
+def _only(present: Tensor | None, values: Tensor) -> Tensor:
+    """The values [T] of the tensors that got a gradient, 0 for the others."""
+    return values if present is None else torch.where(present, values, 0.0)
 
 
 # --- the strategies ----------------------------------------------------------------------------
