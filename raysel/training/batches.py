@@ -61,13 +61,13 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
 def epoch_batches(data: Batch, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
     """The shuffled batches of one epoch.
 
-    A last batch of a single example is left out (batch norm cannot take it) unless it is
-    the only one.
+    A last batch of a single example is left out (batch norm cannot take it) unless every
+    batch is one example, or it is the only one.
     """
     order = epoch_order(len(data), seed, epoch).to(data.labels.device)
     for start in range(0, len(data), batch_size):
         index = order[start : start + batch_size]
-        if len(index) > 1 or start == 0:
+        if len(index) > 1 or batch_size == 1 or start == 0:
             yield data.part(index)
 
 

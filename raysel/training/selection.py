@@ -30,15 +30,14 @@ class EpochTrace:
     every: int = 1
     _steps: list[int] = field(default_factory=list)
     _weights: list[Tensor] = field(default_factory=list)
-    _scores: list[Tensor] = field(default_factory=list)
+    _scores: list[Tensor | None] = field(default_factory=list)
     _transients: list[Tensor] = field(default_factory=list)
 
     def add(self, step: int, decision: Decision) -> None:
         """Keep a step's decision, without reading it."""
         self._steps.append(step)
         self._weights.append(decision.weights)
-        if decision.scores is not None:
-            self._scores.append(decision.scores)
+        self._scores.append(decision.scores)
         if decision.transient is not None:
             self._transients.append(decision.transient)
 
@@ -48,12 +47,11 @@ class EpochTrace:
             return {}
         weights = _read(self._weights).mean(axis=0)
         metrics = {f"select/{n}": float(w) for n, w in zip(self.layers, weights, strict=True)}
-        if self._scores:
-            scores = _read(self._scores)
-            for index, name in enumerate(self.layers):
-                finite = scores[:, index][np.isfinite(scores[:, index])]
-                if finite.size:
-                    metrics[f"score/{name}"] = float(finite.mean())
+        scores = self._score_rows(range(len(self._steps)))
+        for index, name in enumerate(self.layers):
+            finite = scores[:, index][np.isfinite(scores[:, index])]
+            if finite.size:
+                metrics[f"score/{name}"] = float(finite.mean())
         if self._transients:
             metrics["select/transient_share"] = float(_read(self._transients).mean())
         return metrics
@@ -75,9 +73,7 @@ class EpochTrace:
         kept = [i for i, step in enumerate(self._steps) if step % self.every == 0]
         count = len(self.layers)
         weights = _read([self._weights[i] for i in kept]) if kept else np.zeros((0, count))
-        scores = np.full(weights.shape, math.nan)
-        if self._scores and kept:
-            scores = _read([self._scores[i] for i in kept])
+        scores = self._score_rows(kept)
         steps = np.repeat(np.array([self._steps[i] for i in kept], dtype=np.int32), count)
         table = pa.table(
             {
@@ -92,6 +88,14 @@ class EpochTrace:
         partial = folder / f".epoch-{self.epoch:04d}.parquet"
         pq.write_table(table, partial)
         partial.replace(folder / f"epoch-{self.epoch:04d}.parquet")
+
+    def _score_rows(self, kept: Sequence[int]) -> np.ndarray:
+        """The scores of some steps, [n, L]; NaN where the strategy gave none."""
+        rows = np.full((len(kept), len(self.layers)), math.nan)
+        given = [(row, s) for row, i in enumerate(kept) if (s := self._scores[i]) is not None]
+        if given:
+            rows[[row for row, _ in given]] = _read([scores for _, scores in given])
+        return rows
 
 
 def _read(tensors: Sequence[Tensor]) -> np.ndarray:

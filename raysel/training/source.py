@@ -114,6 +114,7 @@ def _path(task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
     facts = {
         "blueprint": asdict(blueprint),
         "settings": SETTINGS.model_dump(mode="json"),
+        "normalisation": [task.mean, task.std],
         "seed": seed,
         "threads": threads,
         "versions": [raysel.__version__, torch.__version__, timm.__version__],
