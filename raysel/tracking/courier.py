@@ -140,7 +140,8 @@ class Courier:
                 return  # it ended before its first epoch did
             except (pa.ArrowInvalid, ValueError) as error:
                 _log.warning("trace of %s: %s", trial.id, error)
-            store.upload(trial.id, Path(folder), "selection")
+            if any(Path(folder).iterdir()):
+                store.upload(trial.id, Path(folder), "selection")
 
 
 def _show(

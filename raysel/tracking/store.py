@@ -15,11 +15,6 @@ from raysel.tracking.record import SWEEP
 from raysel.tracking.runs import SWEEP_ID, TRIAL_ID, Point, RunImage
 from raysel.tracking.state import SweepState
 
-METRICS_A_BATCH = 800
-"""MLflow takes 1000 metrics, params and tags together."""
-
-PARAMS_A_BATCH = 100
-
 _PARENT = "mlflow.parentRunId"
 
 
@@ -160,18 +155,14 @@ class MlflowStore:
         """Points, parameters that MLflow lacks (it forbids to change one), tags that differ."""
         new_tags = _difference(image.tags, known.tags)
         new_params = {name: v for name, v in image.params.items() if name not in known.params}
-        tags = [RunTag(name, value) for name, value in new_tags.items()]
-        params = [Param(name, value) for name, value in new_params.items()]
-        metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in points]
-        while metrics or params or tags:
-            self._client.log_batch(
-                known.run_id,
-                metrics=metrics[:METRICS_A_BATCH],
-                params=params[:PARAMS_A_BATCH],
-                tags=tags,
-                synchronous=True,  # whatever MLFLOW_ENABLE_ASYNC_LOGGING says
-            )
-            metrics, params, tags = metrics[METRICS_A_BATCH:], params[PARAMS_A_BATCH:], []
+        # the client splits what is too much for one request
+        self._client.log_batch(
+            known.run_id,
+            metrics=[Metric(p.key, p.value, p.timestamp, p.step) for p in points],
+            params=[Param(name, value) for name, value in new_params.items()],
+            tags=[RunTag(name, value) for name, value in new_tags.items()],
+            synchronous=True,  # whatever MLFLOW_ENABLE_ASYNC_LOGGING says
+        )
         known.tags |= new_tags
         known.params |= new_params
 

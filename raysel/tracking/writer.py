@@ -124,7 +124,7 @@ def connect(uri: str, experiment: str, artifact_root: str, sweep: SweepState) ->
     return MlflowStore(uri, experiment, artifact_root, sweep)
 
 
-def _only_one(log_path: Path) -> IO[str]:
+def only_one(log_path: Path) -> IO[str]:
     """Wait until no other writer uses this log: two would create a run twice.
 
     The lock ends with the process, however that ends.
@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> int:
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     lifeline = Lifeline(sys.stdin.fileno())
-    lock = _only_one(Path(log_path[0])) if log_path else None
+    lock = only_one(Path(log_path[0])) if log_path else None
     record = Record(record_url)
     courier = Courier(record, partial(connect, tracking_uri, experiment, artifact_root))
     try:
