@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,33 @@ class EpochTrace:
     _steps: list[int] = field(default_factory=list)
     _weights: list[Tensor] = field(default_factory=list)
     _scores: list[Tensor | None] = field(default_factory=list)
-    _transients: list[Tensor] = field(default_factory=list)
+    _transients: list[Tensor | None] = field(default_factory=list)
+    _sound: list[Tensor | None] = field(default_factory=list)
 
-    def add(self, step: int, decision: Decision) -> None:
-        """Keep a step's decision, without reading it."""
+    def add(self, step: int, decision: Decision, sound: Tensor | None = None) -> None:
+        """Keep a step's decision, without reading it.
+
+        Args:
+            sound: 0-dim bool on the device, whether the step was taken; None where the host
+                knows that it was.
+        """
         self._steps.append(step)
         self._weights.append(decision.weights)
         self._scores.append(decision.scores)
-        if decision.transient is not None:
-            self._transients.append(decision.transient)
+        self._transients.append(decision.transient)
+        self._sound.append(sound)
+
+    def drop_unsound(self) -> None:
+        """Forget the steps that the device did not take; to be called at the epoch's end."""
+        flags = [flag for flag in self._sound if flag is not None]
+        if not flags or bool(torch.stack(flags).all()):
+            return
+        taken = [flag is None or bool(flag) for flag in self._sound]
+        self._steps = list(compress(self._steps, taken))
+        self._weights = list(compress(self._weights, taken))
+        self._scores = list(compress(self._scores, taken))
+        self._transients = list(compress(self._transients, taken))
+        self._sound = list(compress(self._sound, taken))
 
     def summary(self) -> dict[str, float]:
         """`select/<layer>`, the mean weight; `score/<layer>`, the mean of the finite scores."""
@@ -52,8 +71,9 @@ class EpochTrace:
             finite = scores[:, index][np.isfinite(scores[:, index])]
             if finite.size:
                 metrics[f"score/{name}"] = float(finite.mean())
-        if self._transients:
-            metrics["select/transient_share"] = float(_read(self._transients).mean())
+        transients = [transient for transient in self._transients if transient is not None]
+        if transients:
+            metrics["select/transient_share"] = float(_read(transients).mean())
         return metrics
 
     def moved(self) -> list[bool]:

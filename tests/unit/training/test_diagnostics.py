@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-
-from raysel.models.layers import partition
-from raysel.strategies.base import Step
-from raysel.training import checkpoint
-from raysel.training.diagnostics import Diagnostics
-from tests.unit.training.trial_kit import (
+from trial_kit import (
     config,
     differences,
     finished,
@@ -21,6 +16,11 @@ from tests.unit.training.trial_kit import (
     trial,
     without_seconds,
 )
+
+from raysel.models.layers import partition
+from raysel.strategies.base import Step
+from raysel.training import checkpoint
+from raysel.training.diagnostics import Diagnostics
 
 EVERY = ("bias_variance_ratio", "relative_gradient_norm", "parameter_change")
 LAYERS = ("stem", "block", "body", "head")
@@ -138,7 +138,7 @@ def test_nothing_is_measured_unless_asked():
 @pytest.mark.parametrize("strategy", ["full", "bvg_ls", "bvg_ls_threshold"])
 @pytest.mark.parametrize("training", [{}, {"momentum": 0.5}, {"optimizer": "adam"}])
 def test_a_trial_is_bit_identical_with_and_without(strategy, training):
-    plain, watched = trial(config(strategy, **training)), None
+    plain = trial(config(strategy, **training))
     watched = trial(config(strategy, **training), diagnostics=EVERY)
     mine, theirs = finished(plain), finished(watched)
     for a, b in zip(mine, theirs, strict=True):

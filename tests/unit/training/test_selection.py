@@ -128,3 +128,15 @@ def test_an_epoch_whose_steps_were_all_skipped_moved_nothing():
     assert trace.summary() == {}
     assert trace.moved() == [False] * 3
     assert trace.mean_moved(torch.ones(3)) == 0
+
+
+def test_a_step_that_the_device_did_not_take_is_forgotten_at_the_end(tmp_path):
+    trace = EpochTrace(LAYERS, epoch=3)
+    for step, (decision, sound) in enumerate(zip(GUIDED, (True, False, True, False), strict=True)):
+        trace.add(step, decision, torch.tensor(sound))
+    trace.drop_unsound()
+    trace.write(tmp_path)
+    assert [row["step"] for row in trace_rows(tmp_path)] == [0] * 3 + [2] * 3
+    assert trace.moved() == [False, True, False]
+    assert trace.summary()["select/body"] == 1.0
+    assert trace.summary()["select/transient_share"] == 0.5
