@@ -171,6 +171,7 @@ class ProbeThenTune(_Scheduled):
     name = "lp_ft"
     summary = "the classifier alone for some epochs, then every layer"
     paper = f"{_LP_FT}; the automatic paper probes 2 epochs at 0.1, then tunes 3 at 1e-5"
+    batch_norm = "frozen_eval"
     parameters = (
         Parameter(
             "probe_epochs",
