@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from raysel.values import (
+    A_FILE,
     A_LIST,
     A_VALUE,
     KEYS_BELOW,
@@ -228,8 +229,10 @@ class StrategySpec(Frozen):
 class SearchSpec(Frozen):
     """How the next trial is chosen."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid"] = Field(
-        default="tpe", description="grid walks every point of a space without real numbers"
+    sampler: Literal["tpe", "random", "qmc", "grid", "cross_validation"] = Field(
+        default="tpe",
+        description="grid walks every point of a space without real numbers; cross_validation is"
+        " the grid in which surgical takes every single layer in turn",
     )
     num_trials: PositiveWhole = 40
     seed: NonNegativeWhole = 0
@@ -272,10 +275,16 @@ class ResourcesSpec(Frozen):
     )
 
 
+Diagnostic = Literal["bias_variance_ratio", "relative_gradient_norm", "parameter_change"]
+
+
 class TraceSpec(Frozen):
     """How much of the selection trace is kept."""
 
     every: PositiveWhole = Field(default=1, description="every this many steps a row a layer")
+    diagnostics: tuple[Diagnostic, ...] = Field(
+        default=(), description="what else is measured of every layer, whatever the strategy"
+    )
 
 
 class TrackingSpec(Frozen):
@@ -283,6 +292,19 @@ class TrackingSpec(Frozen):
 
     uri: str | None = Field(default=None, description="sqlite beside the runs, if nothing is given")
     experiment: str | None = Field(default=None, description="the sweep's name, if not given")
+
+
+class CodeFile(Frozen):
+    """A Python file of the user's own, and what it must hold."""
+
+    path: str = Field(description="relative to the sweep file")
+    sha256: str | None = Field(default=None, description="of its content, as it was first run")
+
+
+Code = Annotated[
+    Annotated[str, Tag(A_VALUE)] | Annotated[CodeFile, Tag(A_FILE)],
+    Discriminator(lambda value: A_FILE if isinstance(value, Mapping | BaseModel) else A_VALUE),
+]
 
 
 class Spec(Frozen):
@@ -304,6 +326,14 @@ class Spec(Frozen):
     trace: TraceSpec = TraceSpec()
     tracking: TrackingSpec = TrackingSpec()
     storage: str = Field(default="runs", description="the folder that holds the sweeps")
+    code: tuple[Code, ...] = Field(
+        default=(), description="Python files with strategies or models of your own"
+    )
+
+    @property
+    def code_files(self) -> tuple[CodeFile, ...]:
+        """The files of `code`, each as an object."""
+        return tuple(CodeFile(path=c) if isinstance(c, str) else c for c in self.code)
 
     def to_yaml(self) -> str:
         """The resolved file, every default written out; `parse` reads it back unchanged."""

@@ -14,9 +14,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from raysel.errors import Problem, UserError, nearest, user_error
-from raysel.spec import Spec, TrainingOverride
+from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.values import (
     A_CHOICE,
+    A_FILE,
     A_FLOAT_RANGE,
     A_LIST,
     A_VALUE,
@@ -187,6 +188,7 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     AN_INT_RANGE: IntRange,
     A_CHOICE: Choice,
     KEYS_BELOW: TrainingOverride,
+    A_FILE: CodeFile,
 }
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 

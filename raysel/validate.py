@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from raysel import spec_file
+from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.layers import Partition, partition_of
 from raysel.models.torchvision_shim import ensure_importable
@@ -40,17 +40,26 @@ import timm  # noqa: E402
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
-    """Read a sweep file and check it.
+    """Read a sweep file, run the code that it names, and check it.
 
     Args:
         path: the YAML file.
         overrides: `a.b=c` strings, applied on top.
+
+    Returns:
+        The sweep, its code files by absolute path and hash.
 
     Raises:
         UserError: all problems, with the lines on which they stand.
     """
     file = spec_file.read(path, overrides)
     spec = file.spec()
+    try:
+        sources = user_code.read(spec.code_files, path.parent)
+    except UserError as error:
+        raise UserError(*file.locate(error.problems)) from None
+    user_code.load(sources)
+    spec = user_code.located(spec, sources)
     problems = check(spec)
     if problems:
         raise UserError(*file.locate(problems))

@@ -127,6 +127,7 @@ AN_INT_RANGE = "{int: [low, high]}"
 A_CHOICE = "{categorical: [a, b]}"
 KEYS_BELOW = "keys below"
 A_LIST = "a list"
+A_FILE = "{path: FILE}"
 
 _TAG_OF_KEY = {"float": A_FLOAT_RANGE, "int": AN_INT_RANGE, "categorical": A_CHOICE}
 _TAG_OF_TYPE: dict[type, str] = {

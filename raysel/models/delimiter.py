@@ -82,7 +82,8 @@ def _complete(runs: _Runs, order: list[str]) -> list[list[str]]:
     if not runs.groups:
         return [order]
     run_of = {name: index for index, group in enumerate(runs.groups) for name in group}
-    current, groups = 0, [[] for _ in runs.groups]  # type: list[list[str]]
+    current = 0
+    groups: list[list[str]] = [[] for _ in runs.groups]
     for name in order:
         current = run_of.get(name, current)
         groups[current].append(name)

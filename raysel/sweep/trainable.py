@@ -19,9 +19,10 @@ import torch
 from ray import tune
 from torch import nn
 
+from raysel import user_code
 from raysel.models.build import Blueprint, build, load_weights
 from raysel.models.layers import Partition
-from raysel.spec import ObjectiveSpec, TrialConfig
+from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Examples
 from raysel.training import checkpoint
 from raysel.training.batches import Batch, to_device
@@ -38,6 +39,7 @@ class Shared:
         test: the test examples, in the confirm phase only.
         keep_best: test the best epoch by validation and not the last.
         threads: of torch; a trial's result depends on it.
+        code: the user's own files; their strategies are made known before a trial begins.
     """
 
     blueprint: Blueprint
@@ -54,6 +56,8 @@ class Shared:
     trace_every: int
     threads: int
     folder: Path
+    code: tuple[user_code.Source, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class TrialRunner(tune.Trainable):
         self._shared = shared
         self._prepared: _Prepared | None = None
         torch.set_num_threads(shared.threads)
+        user_code.load(shared.code)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -133,6 +138,7 @@ class TrialRunner(tune.Trainable):
             keep_best=shared.keep_best,
             trace=self._folder / "trace",
             trace_every=shared.trace_every,
+            diagnostics=shared.diagnostics,
             fresh_head=not set(shared.partition.head) <= set(shared.weights),
         )
         try:

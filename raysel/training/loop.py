@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec import ObjectiveSpec, TrialConfig
+from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, registered
 from raysel.training.batches import Batch, batches_per_epoch, epoch_batches, seed_of, seeded
+from raysel.training.diagnostics import Diagnostics
 from raysel.training.health import Diverged, Health
 from raysel.training.modes import set_training_mode
 from raysel.training.optimizer import OPTIMIZERS
@@ -66,6 +67,7 @@ class FineTuning:
         keep_best: remember the weights of the best epoch.
         trace: folder of the selection trace; None writes none.
         trace_every: keep every so many steps.
+        diagnostics: what else to measure of every layer.
         fresh_head: whether the model's head was initialised anew.
     """
 
@@ -79,6 +81,7 @@ class FineTuning:
         keep_best: bool = False,
         trace: Path | None = None,
         trace_every: int = 1,
+        diagnostics: Sequence[Diagnostic] = (),
         fresh_head: bool = False,
     ) -> None:
         self.config, self.settings = config, config.training
@@ -108,6 +111,9 @@ class FineTuning:
         batches = batches_per_epoch(len(data.train), self.settings.batch_size)
         self.steps_per_epoch = -(-batches // self.settings.accumulate)
         self.health = Health(self.device)
+        self.diagnostics = Diagnostics(
+            diagnostics, self.partition.names, self.parameters, self.layer_of
+        )
         self.probe = TrialProbe(
             model,
             self.partition,
@@ -193,7 +199,9 @@ class FineTuning:
             return None
         flag = finite if isinstance(finite, Tensor) else None
         self.optimizer.advance(self._clipped(gradients, norms), flag)
-        decision = self.strategy.decide(self._view(gradients, norms, flag))
+        view = self._view(gradients, norms, flag)
+        decision = self.strategy.decide(view)
+        self.diagnostics.step(view)
         rate = learning_rate(self.settings, self.step - 1, self.steps_per_epoch)
         self.optimizer.apply(decision.weights, rate, flag)
         return decision
@@ -249,7 +257,7 @@ class FineTuning:
         metrics = trace.summary()
         metrics["cost/updated_params"] = trace.mean_moved(self.layer_sizes)
         metrics["train/skipped_steps"] = float(self.health.skipped)
-        return metrics
+        return metrics | self.diagnostics.end_epoch()
 
     @property
     def updated_share(self) -> float:
@@ -285,6 +293,7 @@ class FineTuning:
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
             "health": self.health.state_dict(),
+            "diagnostics": self.diagnostics.state_dict(),
             "moved": self.moved,
             "best": (self.best_epoch, self.best_value, self.best_state),
         }
@@ -296,6 +305,7 @@ class FineTuning:
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
         self.health.load_state_dict(state["health"])
+        self.diagnostics.load_state_dict(state["diagnostics"])
         self.moved = list(state["moved"])
         self.best_epoch, self.best_value, self.best_state = state["best"]
 

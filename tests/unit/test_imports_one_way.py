@@ -21,10 +21,10 @@ ROOT = Path(raysel.__file__).parent
 PACKAGE = "raysel"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "values", "spec", "spec_file"}),
+    frozenset({"__init__", "errors", "values", "spec", "spec_file", "user_code"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
-    frozenset({"space", "search", "validate", "schema", "summary"}),
+    frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),
     frozenset({"training"}),
     frozenset({"tracking"}),
     frozenset({"sweep"}),

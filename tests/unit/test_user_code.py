@@ -1,0 +1,185 @@
+"""Files of the user's own: read once, run once in a process, every mistake one line."""
+
+import hashlib
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysel import cli, user_code
+from raysel.errors import UserError
+from raysel.spec import CodeFile
+from raysel.spec_file import parse
+from raysel.strategies import base, registered
+
+MINE = """\
+from raysel.strategies.base import Decision, Strategy, register
+import torch
+
+@register
+class Mine(Strategy):
+    name = "mine"
+    summary = "everything moves"
+    paper = "none"
+
+    def decide(self, step):
+        return Decision(torch.ones(len(self.partition)))
+"""
+
+SWEEP = """\
+name: own
+task: {data: digits}
+model: {name: test_resnet}
+code: [lib/mine.py]
+strategies:
+  mine:
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working folder; what the test registers is forgotten after it."""
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    known = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "mine.py").write_text(MINE)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if name.startswith("raysel_code_"):
+            del sys.modules[name]
+
+
+def source(text: str, name: str = "mine.py") -> user_code.Source:
+    return user_code.Source(str(Path(name).absolute()), text)
+
+
+def told(text: str) -> str:
+    with pytest.raises(UserError) as raised:
+        user_code.load([source(text)])
+    return str(raised.value)
+
+
+def test_a_file_is_read_relative_to_the_sweep_file_and_named_by_its_hash(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    from raysel.validate import read
+
+    spec = read(Path("../sweep.yaml"))
+    (file,) = spec.code_files
+    assert Path(file.path).samefile(folder / "lib" / "mine.py")
+    assert file.sha256 == hashlib.sha256(MINE.encode()).hexdigest()
+    assert parse(spec.to_yaml()) == spec
+    assert "mine" in registered()
+
+
+def test_the_same_text_runs_once_in_a_process():
+    text = "import builtins\nbuiltins.runs = getattr(builtins, 'runs', 0) + 1\n"
+    import builtins
+
+    builtins.runs = 0
+    user_code.load([source(text)])
+    user_code.load([source(text)])
+    assert builtins.runs == 1
+    user_code.load([source(text + "# another\n")])
+    assert builtins.runs == 2
+    del builtins.runs
+
+
+def test_a_changed_file_replaces_its_strategy():
+    user_code.load([source(MINE)])
+    user_code.load([source(MINE.replace("everything moves", "nothing new"))])
+    assert registered()["mine"].summary == "nothing new"
+
+
+def test_what_a_file_defines_can_be_pickled():
+    user_code.load([source("class Thing:\n    pass\n", "my-things.py")])
+    thing = sys.modules["raysel_code_my-things"].Thing()
+    assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
+
+
+def test_future_imports_of_this_package_do_not_reach_the_file():
+    user_code.load([source("def f(x: int): ...\nassert f.__annotations__['x'] is int\n")])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a = 1\ndef f(:\n", "mine.py: is not Python: invalid syntax (line 2)"),
+        ("\n\nraise RuntimeError('no\\nway')", "mine.py: RuntimeError: no (line 3)"),
+        ("def f():\n    1 / 0\n\nf()", "mine.py: ZeroDivisionError: division by zero (line 2)"),
+        ("import sys\nsys.exit(3)", "mine.py: SystemExit: 3 (line 2)"),
+        ("import there_is_none", "mine.py: ModuleNotFoundError: No module named 'there_is_none'"),
+        ("\0", "mine.py: "),
+        (
+            MINE.replace('"mine"', '"bvg_ls"'),
+            'mine.py: ValueError: two strategies are named "bvg_ls" (line ',
+        ),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_with_its_place(text, line):
+    message = told(text)
+    assert message.startswith(line)
+    assert "\n" not in message
+
+
+def test_a_file_that_failed_is_tried_again():
+    told("1 / 0")
+    assert "ZeroDivisionError" in told("1 / 0")
+
+
+def test_two_files_of_the_user_cannot_share_a_strategys_name():
+    user_code.load([source(MINE)])
+    with pytest.raises(UserError, match=r'^other.py: ValueError: two strategies are named "mine"'):
+        user_code.load([source(MINE, "other.py")])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["none.py"], r"^code.0: there is no file none.py$"),
+        (["lib/mine.py", "lib"], r'^code.1: "lib" is not a \.py file$'),
+        (["lib/mine.py", "mine.py"], r"^code: two files are called mine.py; rename one$"),
+        (["binary.py"], r"^code.0: binary.py is not text in UTF-8$"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(folder, files, message):
+    (folder / "mine.py").write_text(MINE)
+    (folder / "binary.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=message):
+        user_code.read([CodeFile(path=name) for name in files], folder)
+
+
+def test_a_copy_that_was_changed_is_refused(folder):
+    file = CodeFile(path="lib/mine.py", sha256=hashlib.sha256(MINE.encode()).hexdigest())
+    user_code.read([file], folder)
+    (folder / "lib" / "mine.py").write_text(MINE + "\n")
+    with pytest.raises(UserError, match="has changed since the sweep began"):
+        user_code.read([file], folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("[lib/mine.py, nope.py]", "error  code.1: there is no file nope.py (line 4)"),
+        ("lib/mine.py", 'error  code: "lib/mine.py" is not accepted; give a list (line 4)'),
+        ("[{pth: lib/mine.py}]", 'error  code.0.pth: unknown key; did you mean "path"? (line 4)'),
+    ],
+)
+def test_the_command_line_tells_mistakes_with_the_files_line(folder, capsys, code, line):
+    (folder / "sweep.yaml").write_text(SWEEP.replace("[lib/mine.py]", code))
+    assert cli.main(["validate", "sweep.yaml"]) == 2
+    assert line in capsys.readouterr().err.splitlines()
+
+
+def test_broken_code_ends_validation_with_2_and_one_line(folder, capsys):
+    (folder / "lib" / "mine.py").write_text(MINE.replace("import torch", "import torhc"))
+    before = sorted(folder.rglob("*"))
+    assert cli.main(["validate", "sweep.yaml"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("error  lib/mine.py: ModuleNotFoundError: No module named 'torhc'")
+    assert err.endswith("(line 2)\n")
+    assert sorted(folder.rglob("*")) == before
