@@ -26,6 +26,9 @@ Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
 patterns, one a layer."""
 
+_STEM, _HEAD = _PLACES = ("stem", "head")
+"""Layers that are named by their place; no other layer has such a name."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -156,11 +159,19 @@ def _keys(model: nn.Module, rule: str) -> dict[str, int]:
         return _run_keys(model)
     parameters = list(model.named_parameters(remove_duplicate=False))
     if hasattr(model, "group_matcher"):
-        matcher = cast(Any, model).group_matcher(coarse=rule == "coarse")
+        matcher = _matcher(model, rule)
         return dict(group_with_matcher(parameters, matcher, reverse=True))
     children = [child for child, module in model.named_children() if _has_parameters(module)]
     order = {child: index for index, child in enumerate(children)}
-    return {name: order.get(name.split(".")[0], len(children)) for name, _ in parameters}
+    # the model's own parameters (a position embedding) are added to what the stem gives
+    return {name: order.get(name.split(".")[0], 0) for name, _ in parameters}
+
+
+def _matcher(model: nn.Module, rule: str) -> dict[str, Any]:
+    try:
+        return dict(cast(Any, model).group_matcher(coarse=rule == "coarse"))
+    except AssertionError as error:  # how timm says that a model has no coarse groups
+        raise user_error("model.partition", f"not {rule} for this model: {error}") from None
 
 
 def _run_keys(model: nn.Module) -> dict[str, int]:
@@ -173,10 +184,24 @@ def _run_keys(model: nn.Module) -> dict[str, int]:
 
 
 def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
-    """A layer a pattern: a prefix of dotted names, or a regular expression found in them."""
+    """A layer a pattern: a prefix of dotted names, or a regular expression found in them.
+
+    What is the prefix of a name is no expression beside: `conv1` is not every `layer2.0.conv1`.
+    """
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    expressions = {
+        pattern: re.compile(pattern)
+        for pattern in patterns
+        if not any(_under(name, pattern) for name in names)
+    }
     keys: dict[str, int] = {}
-    for name, _ in model.named_parameters(remove_duplicate=False):
-        fits = (i for i, p in enumerate(patterns) if _under(name, p) or re.search(p, name))
+    for name in names:
+        fits = (
+            index
+            for index, pattern in enumerate(patterns)
+            if _under(name, pattern)
+            or (pattern in expressions and expressions[pattern].search(name))
+        )
         key = next(fits, None)
         if key is not None:
             keys[name] = key
@@ -216,11 +241,11 @@ def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[
         owner for owner in top if owner == owners[-1] and isinstance(modules.get(owner), NORMS)
     ]
     weights_on_top = [owner for owner in top if owner not in moved]
-    if not moved or weights_on_top or len(owners) == 1:
+    if not moved or weights_on_top:
         return groups
     norm = [name for name in groups[-2] if name.rpartition(".")[0] in moved]
     rest = [name for name in groups[-2] if name not in norm]
-    return [*groups[:-2], rest, norm + groups[-1]]
+    return [*groups[:-2], *([rest] if rest else []), norm + groups[-1]]
 
 
 def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]) -> list[str]:
@@ -234,9 +259,14 @@ def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, .
         others = [name for other in groups if other is not group for name in other]
         largest = max(group, key=lambda name: sizes[name]).split(".")
         paths = (".".join(largest[:depth]) for depth in range(1, len(largest) + 1))
-        path = next(path for path in paths if not any(_under(name, path) for name in others))
+        path = next(
+            path
+            for path in paths
+            if path not in _PLACES and not any(_under(name, path) for name in others)
+        )
         is_head = bool(set(head) & set(group))
-        names.append("head" if is_head else "stem" if index == 0 and len(groups) > 1 else path)
+        is_stem = index == 0 and len(groups) > 1
+        names.append(_HEAD if is_head else _STEM if is_stem else path)
     return names
 
 

@@ -46,7 +46,7 @@ from raysel.strategies.base import (
 )
 
 _PAPER = "Tomita et al., Bias-Variance Guided Layer Selection, Algorithm 1"
-_NOISE_GUARD = 1e-6  # the sums' own rounding is below 1e-8 of V (models/norms.py)
+_NOISE_GUARD = 1e-6  # above the sums' own rounding (models/norms.py)
 
 _EMA_DECAY = Parameter(
     "ema_decay",
