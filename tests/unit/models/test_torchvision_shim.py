@@ -1,0 +1,99 @@
+"""torchvision's import beside a torch that cannot load its compiled part.
+
+Each case is a process of its own, with a made-up torchvision first on the path: operator
+schemas cannot be taken back once they are declared.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from raysel.models import torchvision_shim
+from raysel.models.torchvision_shim import extension_loads
+
+LOADABLE = Path(_ctypes.__file__) if getattr(_ctypes, "__file__", None) else None
+DECLARED = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+SCRIPT = """
+    import importlib.util, torch
+    spec = importlib.util.spec_from_file_location("shim", {shim!r})
+    shim = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shim)
+    print(shim.ensure_importable(), shim.ensure_importable())
+    for name in ("nms", "qnms"):
+        try:
+            print(torch.ops.torchvision.__getattr__(name).default._schema)
+        except AttributeError:
+            print("not there")
+"""
+
+
+def _package(folder: Path, extension: str) -> Path:
+    package = folder / "torchvision"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    if extension == "sound":
+        if LOADABLE is None:
+            pytest.skip("this Python has no extension module of its own to borrow")
+        shutil.copy(LOADABLE, package / "_C.so")
+    elif extension == "broken":
+        (package / "_C.so").write_bytes(b"\x7fELF and then nothing")
+    return package
+
+
+def _declared(tmp_path: Path, extension: str | None) -> list[str]:
+    """What the shim says twice, then the two schemas, in a fresh process."""
+    path = [str(tmp_path)] if extension else []
+    if extension:
+        _package(tmp_path, extension)
+    script = textwrap.dedent(SCRIPT).format(shim=torchvision_shim.__file__)
+    if not extension:  # no torchvision at all
+        script = script.replace(
+            "import importlib.util, torch",
+            "import importlib.util, sys, torch; sys.modules['torchvision'] = None",
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("extension", "loads"), [("sound", True), ("broken", False), ("missing", False)]
+)
+def test_an_extension_is_tried_and_not_only_looked_for(tmp_path, extension, loads):
+    assert extension_loads(_package(tmp_path, extension)) is loads
+
+
+def test_where_the_extension_loads_nothing_is_declared(tmp_path):
+    assert _declared(tmp_path, "sound") == ["False False", "not there", "not there"]
+
+
+@pytest.mark.parametrize("extension", ["broken", "missing"])
+def test_where_it_does_not_the_two_schemas_are_declared_once(tmp_path, extension):
+    assert _declared(tmp_path, extension) == [
+        "True True",
+        f"torchvision::{DECLARED}",
+        f"torchvision::q{DECLARED}",
+    ]
+
+
+def test_timm_can_be_imported_here():
+    """Whatever this machine's torchvision is like."""
+    script = "from raysel.models import timm; print(timm.is_model('resnet10t'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
