@@ -22,6 +22,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+import torch
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,20 @@ class Capacity:
         return max(1, min(fits, wanted or fits))
 
 
+def foreseen() -> Capacity:
+    """What `connected` will give, without starting a cluster of one's own."""
+    if not ray.is_initialized():
+        if not os.environ.get("RAY_ADDRESS"):
+            return Capacity(os.cpu_count() or 1, float(torch.cuda.device_count()))
+        _start()
+    return _capacity()
+
+
+def _capacity() -> Capacity:
+    have = ray.cluster_resources()
+    return Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))
+
+
 @contextmanager
 def connected() -> Iterator[Capacity]:
     """Join the cluster that the environment names, or start one on this machine.
@@ -51,9 +66,8 @@ def connected() -> Iterator[Capacity]:
         _start()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    have = ray.cluster_resources()
     try:
-        yield Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))
+        yield _capacity()
     finally:
         if mine:
             ray.shutdown()

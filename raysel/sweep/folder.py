@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CODE = "code"
+"""The folder of the user's own Python files, below the sweep's."""
+
 
 @dataclass(frozen=True)
 class SweepFolder:
@@ -24,6 +27,11 @@ class SweepFolder:
     def spec(self) -> Path:
         """The resolved sweep file."""
         return self.path / "spec.yaml"
+
+    @property
+    def code(self) -> Path:
+        """Copies of the user's own Python files."""
+        return self.path / CODE
 
     @property
     def manifest(self) -> Path:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
+import secrets
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-from raysel.spec import Spec
 
 _PACKAGES = ("raysel", "ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 
@@ -38,10 +36,11 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def sweep_id(spec: Spec) -> str:
-    """The sweep's name and four digits of a hash of its resolved file."""
-    digest = hashlib.sha256(spec.to_yaml().encode()).hexdigest()
-    return f"{spec.name}-{digest[:4]}"
+def new_sweep_id(name: str) -> str:
+    """The sweep's name and six random digits: a sweep that is deleted and run anew is another
+    one, so that its runs in MLflow do not mix with the old ones.
+    """
+    return f"{name}-{secrets.token_hex(3)}"
 
 
 def _git_sha() -> str | None:

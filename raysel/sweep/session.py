@@ -11,13 +11,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 
-from raysel import spec_file
+from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, user_error
 from raysel.models.build import Blueprint, read_weights
 from raysel.models.layers import Partition, partition_of
@@ -26,11 +26,11 @@ from raysel.space import Space
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.sweep.books import Books
-from raysel.sweep.cluster import Capacity, connected
+from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
-from raysel.sweep.folder import SweepFolder, write_json, write_whole
-from raysel.sweep.manifest import manifest, sweep_id, versions
+from raysel.sweep.folder import CODE, SweepFolder, write_json, write_whole
+from raysel.sweep.manifest import manifest, new_sweep_id, versions
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger, open_study
 from raysel.sweep.trainable import Shared
@@ -38,7 +38,7 @@ from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
-from raysel.tracking.state import ENDED, TrialState, fold
+from raysel.tracking.state import ENDED, TrialState, fold, fold_sweep
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.validate import check_cluster
@@ -102,7 +102,9 @@ def start(spec: Spec, watcher: Watcher, publish: Publish) -> Outcome:
     folder = SweepFolder.of(spec.storage, spec.name)
     if folder.path.exists():
         raise UserError(_exists(folder, spec))
-    return _Session(spec, folder, watcher).run(publish)
+    sources = user_code.read(spec.code_files, Path())
+    spec = user_code.located(spec, sources, CODE)
+    return _Session(spec, folder, watcher, sources).run(publish)
 
 
 def resume(storage: str, name: str, watcher: Watcher, publish: Publish) -> Outcome:
@@ -114,13 +116,21 @@ def resume(storage: str, name: str, watcher: Watcher, publish: Publish) -> Outco
     folder = SweepFolder.of(storage, name)
     if not folder.spec.is_file():
         raise user_error(name, f"there is no sweep of that name in {storage}/")
-    spec = spec_file.load(folder.spec)
-    return _Session(spec.model_copy(update={"storage": storage}), folder, watcher).run(publish)
+    spec = spec_file.load(folder.spec).model_copy(update={"storage": storage})
+    sources = user_code.read(spec.code_files, folder.path)
+    return _Session(spec, folder, watcher, sources).run(publish)
 
 
 class _Session:
-    def __init__(self, spec: Spec, folder: SweepFolder, watcher: Watcher) -> None:
-        self.spec, self.folder, self.watcher = spec, folder, watcher
+    def __init__(
+        self,
+        spec: Spec,
+        folder: SweepFolder,
+        watcher: Watcher,
+        code: tuple[user_code.Source, ...],
+    ) -> None:
+        user_code.load(code)
+        self.spec, self.folder, self.watcher, self.code = spec, folder, watcher, code
         self.started = time.perf_counter()
         self.stop = StopRequest()
 
@@ -130,16 +140,15 @@ class _Session:
             self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
         )
         space = Space(self.spec, layers.names)
-        with connected() as capacity:
-            if problems := check_cluster(self.spec, capacity.cpus, capacity.gpus):
-                raise UserError(*problems)
-            books, writer = self._open(layers)
-            try:
-                with self._signals():
-                    return self._run(task, layers, space, capacity, books, writer, publish)
-            finally:
-                writer.stop()
-                books.record.close()
+        if problems := check_cluster(self.spec, *astuple(foreseen())):
+            raise UserError(*problems)
+        books, writer = self._open(layers)  # before Ray: MLflow takes seconds to import
+        try:
+            with connected() as capacity, self._signals():
+                return self._run(task, layers, space, capacity, books, writer, publish)
+        finally:
+            writer.stop()
+            books.record.close()
 
     def _run(
         self,
@@ -160,7 +169,7 @@ class _Session:
         self.watcher.began(spec, total, len(space.strategies), concurrent)
         blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
         weights, source = self._weights(task, blueprint)
-        shared = _shared(spec, task, layers, blueprint, weights, self.folder.path)
+        shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
         self._search(space, books, shared, concurrent, total)
         if not self.stop.asked:
             self._confirm(books, task, shared, concurrent)
@@ -169,7 +178,7 @@ class _Session:
             folder=self.folder,
             results=results(
                 spec,
-                sweep_id(spec),
+                self.sweep_id,
                 layers,
                 self._trials(books),
                 source,
@@ -195,8 +204,10 @@ class _Session:
         """The folder, the record and the MLflow writer."""
         spec, folder = self.spec, self.folder
         folder.path.mkdir(parents=True, exist_ok=True)
-        facts = manifest()
+        facts = manifest() | {"code": user_code.hashes(self.code)}
         if not folder.spec.exists():
+            for source in self.code:
+                write_whole(folder.code / source.name, source.text)
             write_whole(folder.spec, spec.to_yaml())
             write_json(folder.manifest, facts)
         record = Record(sqlite_url(folder.record))
@@ -205,7 +216,7 @@ class _Session:
         books = Books(record, life, self._observe)
         payload = {
             "name": spec.name,
-            "sweep_id": sweep_id(spec),
+            "sweep_id": new_sweep_id(spec.name),
             "description": spec.description,
             "spec": spec.to_yaml(),
             "layers": list(layers.names),
@@ -216,6 +227,7 @@ class _Session:
         }
         if not books.write(SWEEP, Kind.SWEEP, 0, payload):
             books.write(SWEEP, Kind.RESUMED, life, {})
+        self.sweep_id = fold_sweep(stored.event for stored in record.events()).id
         writer = WriterProcess(
             sqlite_url(folder.record),
             tracking_uri(spec),
@@ -248,9 +260,9 @@ class _Session:
         if kept is not None:
             return kept
         # with a trial's resources, on a worker: the driver's machine may have no GPU
-        remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(source_model)
+        remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(_train_source)
         task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-        model: SourceModel = ray.get(remote.remote(task, blueprint, seed, cpus, cache))
+        model: SourceModel = ray.get(remote.remote(self.code, task, blueprint, seed, cpus, cache))
         return model
 
     def _search(
@@ -320,6 +332,12 @@ class _Session:
                 signal.signal(sign, handler)
 
 
+def _train_source(code: tuple[user_code.Source, ...], *arguments: Any) -> SourceModel:
+    """`source_model` on a worker, to which the model may be known by the user's code alone."""
+    user_code.load(code)
+    return source_model(*arguments)
+
+
 def tracking_uri(spec: Spec) -> str:
     """The MLflow store: the one that the file names, or SQLite beside the runs."""
     default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
@@ -333,6 +351,7 @@ def _shared(
     blueprint: Blueprint,
     weights: dict[str, Any],
     folder: Path,
+    code: tuple[user_code.Source, ...],
 ) -> Shared:
     """What the search's trials share; the test part is not in it."""
     needs_source = any(registered()[name].needs for name in spec.strategies)
@@ -351,6 +370,8 @@ def _shared(
         trace_every=spec.trace.every,
         threads=spec.resources.cpus,
         folder=folder,
+        code=code,
+        diagnostics=spec.trace.diagnostics,
     )
 
 
