@@ -31,7 +31,7 @@ from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESa
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
-from raysel.space import Space
+from raysel.space import CROSS_VALIDATION, Space
 from raysel.spec import PrunerSpec, SearchSpec
 
 STARTUP_TRIALS = 10
@@ -41,17 +41,18 @@ STARTUP_TRIALS = 10
 def walks_every_point(search: SearchSpec, space: Space) -> bool:
     """Whether the space is walked point by point: asked for, or small enough to be."""
     size = space.size()
-    if search.sampler == "grid":
+    if search.sampler in ("grid", CROSS_VALIDATION):
         return True
     return search.sampler != "random" and size is not None and size <= search.num_trials
 
 
 def budget(search: SearchSpec, space: Space) -> int:
-    """How many trials the search has: `num_trials`, or all points of a smaller space."""
+    """How many trials the search has: `num_trials`, or all points of a smaller space; under
+    cross-validation always all points."""
     size = space.size()
     if size is None or not walks_every_point(search, space):
         return search.num_trials
-    return min(search.num_trials, size)
+    return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
 
 
 def sampler(

@@ -33,14 +33,26 @@ from raysel.strategies.base import Parameter
 BASELINES = ("full", "linear_probe")
 """In every sweep, unless `search.baselines` is false."""
 
+CROSS_VALIDATION = "cross_validation"
+"""The search of the surgical papers: the grid in which `surgical` takes every single layer."""
+
 STRATEGY = "strategy"
 """The name of the choice among the strategies."""
 
 
 def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
-    """The strategies that are compared: the file's own, then the baselines it omits."""
+    """The strategies that are compared: the file's own, then the baselines it omits.
+
+    Under cross-validation `surgical` is among them, with every single layer as its block;
+    all layers together are `full` and no block (D11).
+    """
+    own = dict(spec.strategies)
+    if spec.search.sampler == CROSS_VALIDATION:
+        surgical = own.get("surgical", StrategySpec())
+        blocks = surgical.parameters | {"block": SEARCH}
+        own["surgical"] = surgical.model_copy(update={"parameters": blocks})
     added = BASELINES if spec.search.baselines else ()
-    return spec.strategies | {name: StrategySpec() for name in added if name not in spec.strategies}
+    return own | {name: StrategySpec() for name in added if name not in own}
 
 
 def settings_of(spec: Spec, name: str) -> dict[str, Any]:

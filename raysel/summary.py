@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raysel.search import budget, walks_every_point
-from raysel.space import Space
+from raysel.space import CROSS_VALIDATION, Space
 from raysel.spec import Spec
 from raysel.validate import partition_for
 
@@ -37,6 +37,7 @@ def summary(spec: Spec) -> Summary:
     partition = partition_for(spec)
     space = Space(spec, partition.names)
     walked = walks_every_point(spec.search, space)
+    crossed = spec.search.sampler == CROSS_VALIDATION
     return Summary(
         name=spec.name,
         model=spec.model.name,
@@ -45,5 +46,5 @@ def summary(spec: Spec) -> Summary:
         strategies=space.describe(),
         size=space.size(),
         trials=budget(spec.search, space),
-        sampler="grid" if walked else spec.search.sampler,
+        sampler="grid" if walked and not crossed else spec.search.sampler,
     )

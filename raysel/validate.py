@@ -17,7 +17,7 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.layers import Partition, partition_of
 from raysel.models.torchvision_shim import ensure_importable
-from raysel.space import Space, count, described, strategies_of
+from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
     SEARCH,
     Choice,
@@ -81,7 +81,12 @@ def check(spec: Spec) -> list[Problem]:
         problems += _source_problems(spec)
     if layers is not None and not strategies and not training:
         problems += _grid_problems(spec, Space(spec, layers))
-    rest = (_budget_problems(spec), _objective_problems(spec), _storage_problems(spec))
+    rest = (
+        _budget_problems(spec),
+        _cross_validation_problems(spec),
+        _objective_problems(spec),
+        _storage_problems(spec),
+    )
     return [*problems, *itertools.chain(*rest)]
 
 
@@ -193,6 +198,10 @@ def _strategy_problems(
     name: str, chosen: StrategySpec, layers: Sequence[str] | None
 ) -> Iterator[Problem]:
     path, strategy = f"strategies.{name}", registered().get(name)
+    if name == CROSS_VALIDATION:
+        message = "is a search and not a strategy; set search.sampler: cross_validation"
+        yield Problem(path, message)
+        return
     if strategy is None:
         yield Problem(path, f'no strategy is called "{name}"; {nearest(name, registered())}')
         return
@@ -286,7 +295,7 @@ def _setting_message(name: str, values: Sequence[Any]) -> str | None:
 
 def _budget_problems(spec: Spec) -> Iterator[Problem]:
     trials, names = spec.search.num_trials, strategies_of(spec)
-    if trials < len(names):
+    if trials < len(names) and spec.search.sampler != CROSS_VALIDATION:
         message = (
             f"{trials} trials are fewer than the {len(names)} strategies, each of which is tried"
             f" first as published ({', '.join(names)}); give at least {len(names)}"
@@ -295,17 +304,33 @@ def _budget_problems(spec: Spec) -> Iterator[Problem]:
 
 
 def _grid_problems(spec: Spec, space: Space) -> Iterator[Problem]:
-    if spec.search.sampler != "grid":
+    sampler = spec.search.sampler
+    if sampler not in ("grid", CROSS_VALIDATION):
         return
     searched = (value for own in space.searched.values() for value in own)
     for value in searched:
         if count(value.distribution) is None:
             message = (
-                f"grid cannot walk {value.scoped}, a real number; give it a step or"
-                " {categorical: [a, b]}, or take tpe, random or qmc"
+                f"{sampler} cannot walk {value.scoped}, a real number; give it a value, a step"
+                " or {categorical: [a, b]}, or take tpe, random or qmc"
             )
             yield Problem("search.sampler", message)
             return
+
+
+def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
+    """Every candidate is one single layer, and is trained to its end."""
+    if spec.search.sampler != CROSS_VALIDATION:
+        return
+    surgical = spec.strategies.get("surgical")
+    if surgical and surgical.parameters.get("block", SEARCH) not in (None, SEARCH):
+        message = (
+            "cross_validation takes every single layer; leave it out, or take the sampler grid"
+        )
+        yield Problem("strategies.surgical.block", message)
+    if spec.pruner.kind != "none":
+        message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
+        yield Problem("pruner.kind", f"{message} not; give none")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

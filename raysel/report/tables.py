@@ -97,17 +97,32 @@ def search_rows(results: Results) -> list[SearchRow]:
 
 
 def best_trials(results: Results) -> dict[str, Mapping[str, Any]]:
-    """Strategy -> its best complete trial (the earlier one of equals); no key where none is."""
+    """Strategy -> its best complete trial, as the confirm phase chose it; no key where none is."""
     sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
-    best: dict[str, Mapping[str, Any]] = {}
+    best: dict[str, tuple[tuple[float, ...], Mapping[str, Any]]] = {}
     for trial in results.get("trials") or []:
-        value = finite(trial.get("value"))
-        if trial["status"] != "COMPLETE" or value is None:
+        if trial["status"] != "COMPLETE" or finite(trial.get("value")) is None:
             continue
-        known = best.get(trial["strategy"])
-        if known is None or sign * value < sign * known["value"]:
-            best[trial["strategy"]] = trial
-    return best
+        rank = _rank(trial, sign)
+        if trial["strategy"] not in best or rank < best[trial["strategy"]][0]:
+            best[trial["strategy"]] = rank, trial
+    return {strategy: trial for strategy, (_, trial) in best.items()}
+
+
+def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
+    """Objective, then for equals loss, epoch, learning rate, number (D10): smaller is better."""
+    epoch = trial.get("best_epoch")
+    rows = (row for row in trial.get("epochs") or [] if row["epoch"] == epoch)
+    loss = finite(next(rows, {}).get("val/loss"))
+    training = (trial.get("config") or {}).get("training") or {}
+    rate = finite(training.get("learning_rate"))
+    return (
+        sign * trial["value"],
+        math.inf if loss is None else loss,
+        epoch or 0,
+        rate or 0.0,
+        trial["number"],
+    )
 
 
 def confirm_rows(results: Results) -> list[ConfirmRow]:

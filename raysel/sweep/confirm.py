@@ -4,6 +4,7 @@ read once a run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,17 +30,32 @@ class Finalist:
 def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Finalist]:
     """The best completed trial of each strategy by its objective, on validation data.
 
-    Ties go to the earlier trial. A strategy without a completed trial has none.
+    Among equals (a small validation split makes them common) the lower validation loss at
+    the trial's chosen epoch wins, then the earlier epoch, the smaller learning rate (D10),
+    the earlier trial. A strategy without a completed trial has none.
     """
-    sign = 1.0 if objective.mode == "min" else -1.0
     best: dict[str, TrialState] = {}
     for trial in sorted(trials, key=lambda t: t.number):
         if trial.phase != "search" or trial.status != "COMPLETE" or trial.value is None:
             continue
-        leader = best.get(trial.strategy)
-        if leader is None or sign * trial.value < sign * (leader.value or 0.0):
+        leader = best.setdefault(trial.strategy, trial)
+        if _rank(trial, objective) < _rank(leader, objective):
             best[trial.strategy] = trial
     return [Finalist(t.id, TrialConfig.model_validate(t.config), t.searched) for t in best.values()]
+
+
+def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[float, float, int, float]:
+    """Objective, loss, epoch, learning rate: the smaller the better."""
+    value = math.inf if trial.value is None else trial.value
+    # the first epoch with the trial's value is the one whose weights were kept
+    chosen = next((row for row in trial.epochs if row.get(objective.metric) == value), {})
+    loss = chosen.get("val/loss")
+    return (
+        value if objective.mode == "min" else -value,
+        math.inf if loss is None else loss,
+        int(chosen.get("epoch") or 0),
+        float(trial.config["training"]["learning_rate"]),
+    )
 
 
 def runs_of(spec: Spec, chosen: Sequence[Finalist]) -> list[tuple[Finalist, Assignment]]:
