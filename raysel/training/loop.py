@@ -25,7 +25,7 @@ from torch.nn import functional
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
-from raysel.strategies.base import Decision, Step, registered
+from raysel.strategies.base import Step, registered
 from raysel.training.batches import Batch, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.health import Diverged, Health
@@ -33,7 +33,7 @@ from raysel.training.modes import set_training_mode
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 from raysel.training.schedule import learning_rate
-from raysel.training.selection import EpochTrace
+from raysel.training.selection import EpochTrace, by_layer
 
 _DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
 
@@ -90,7 +90,7 @@ class FineTuning:
         self.keep_best = keep_best
         self.trace_folder, self.trace_every = trace, trace_every
         strategy_type = registered()[config.strategy]
-        self.partition = strategy_type.refine(partition)
+        self.layers, self.partition = partition, strategy_type.refine(partition)
         self.strategy = strategy_type(self.partition, config.parameters)
         self.names = self._freeze(self.strategy.trainable_parameters())
         parameters = dict(model.named_parameters())
@@ -148,10 +148,9 @@ class FineTuning:
             set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
             for batches in self._steps():
                 losses.append(self._backward(batches))
-                decision = self._update(losses[-1])
-                if decision is not None:
-                    trace.add(self.step, decision)
+                self._update(losses[-1], trace)
         self.health.check()
+        trace.drop_unsound()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
             raise Diverged("the validation loss is not finite")
@@ -189,14 +188,14 @@ class FineTuning:
         return total
 
     @torch.no_grad()
-    def _update(self, loss: Tensor) -> Decision | None:
-        """One optimizer step; None where the host knows that the step is not sound."""
+    def _update(self, loss: Tensor, trace: EpochTrace) -> None:
+        """One optimizer step, unless the host knows that it is not sound."""
         gradients = [parameter.grad for parameter in self.parameters]
         norms = squared_norms(gradients, self.device)
         finite = self.health.sound(loss, norms)
         self.step += 1
         if finite is False:
-            return None
+            return
         flag = finite if isinstance(finite, Tensor) else None
         self.optimizer.advance(self._clipped(gradients, norms), flag)
         view = self._view(gradients, norms, flag)
@@ -204,7 +203,7 @@ class FineTuning:
         self.diagnostics.step(view)
         rate = learning_rate(self.settings, self.step - 1, self.steps_per_epoch)
         self.optimizer.apply(decision.weights, rate, flag)
-        return decision
+        trace.add(self.step, decision, flag)
 
     def _view(self, gradients: list[Tensor | None], norms: Tensor, flag: Tensor | None) -> Step:
         clipped = self.settings.clip_norm is not None
@@ -255,6 +254,8 @@ class FineTuning:
         if self.trace_folder is not None:
             trace.write(self.trace_folder)
         metrics = trace.summary()
+        if metrics and self.partition != self.layers:
+            metrics = by_layer(metrics, self.partition, self.layers)
         metrics["cost/updated_params"] = trace.mean_moved(self.layer_sizes)
         metrics["train/skipped_steps"] = float(self.health.skipped)
         return metrics | self.diagnostics.end_epoch()

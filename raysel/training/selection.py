@@ -8,7 +8,7 @@ history.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from raysel.models.layers import Layer, Partition
 from raysel.strategies.base import Decision
 
 
@@ -121,3 +122,24 @@ class EpochTrace:
 def _read(tensors: Sequence[Tensor]) -> np.ndarray:
     """[n, ...] float64 on the host: the one synchronisation of an epoch's trace."""
     return torch.stack(list(tensors)).double().cpu().numpy()
+
+
+def by_layer(metrics: Mapping[str, float], fine: Partition, layers: Partition) -> dict[str, float]:
+    """The metrics of a strategy that works on a finer partition, told of the sweep's layers.
+
+    A layer's weight is the mean over its numbers, its score the mean over the parts that
+    have one. The trace itself keeps the parts.
+    """
+    told = {n: v for n, v in metrics.items() if not n.startswith(("select/", "score/"))}
+    told |= {n: v for n, v in metrics.items() if n == "select/transient_share"}
+    layer_of = layers.layer_of
+    parts: dict[str, list[Layer]] = {name: [] for name in layers.names}
+    for part in fine.layers:
+        parts[layers.names[layer_of[part.parameters[0]]]].append(part)
+    for name, own in parts.items():
+        moved = sum(metrics.get(f"select/{part.name}", 0.0) * part.size for part in own)
+        told[f"select/{name}"] = moved / sum(part.size for part in own)
+        scores = [metrics[f"score/{p.name}"] for p in own if f"score/{p.name}" in metrics]
+        if scores:
+            told[f"score/{name}"] = sum(scores) / len(scores)
+    return told
