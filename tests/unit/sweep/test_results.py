@@ -1,0 +1,240 @@
+"""results.json: what the events say, added up by hand."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ledger_kit import sweep
+
+from raysel.models.layers import Layer, Partition
+from raysel.sweep.results import results, trial_row
+from raysel.tracking.state import TrialState
+
+SPEC = sweep()
+PARTITION = Partition(
+    (
+        Layer("stem", ("a.weight", "a.bias"), (6, 2)),
+        Layer("body", ("b.weight",), (40,)),
+        Layer("head", ("c.weight", "c.bias"), (10, 2)),
+    ),
+    ("c.weight", "c.bias"),
+)
+
+
+def _config(strategy: str, rate: float, seed: int) -> dict[str, Any]:
+    return {
+        "strategy": strategy,
+        "parameters": {},
+        "training": {"learning_rate": rate, "epochs": 2},
+        "seed": seed,
+    }
+
+
+def _epochs(*errors: float, select: float = 1.0) -> tuple[dict[str, float], ...]:
+    return tuple(
+        {
+            "epoch": epoch,
+            "val/error": error,
+            "val/loss": 3 * error,
+            "cost/seconds": 0.5 * epoch,
+            "select/stem": select / epoch,
+            "select/body": 0.0,
+            "select/head": 1.0,
+        }
+        for epoch, error in enumerate(errors, start=1)
+    )
+
+
+def _trial(number: int, strategy: str, rate: float, *errors: float, **changes: Any) -> TrialState:
+    whole = TrialState(
+        f"{number:04d}",
+        number=number,
+        strategy=strategy,
+        label=f"{strategy} lr={rate}",
+        config=_config(strategy, rate, seed=0),
+        searched={"learning_rate": rate},
+        status="COMPLETE",
+        value=min(errors, default=None),
+        epochs=_epochs(*errors),
+    )
+    return replace(whole, **changes)
+
+
+def _run(number: int, strategy: str, rate: float, index: int, test: float, epoch: int = 2):
+    return TrialState(
+        f"confirm-{strategy}-s{index}",
+        number=number,
+        phase="confirm",
+        strategy=strategy,
+        label=f"{strategy} lr={rate}",
+        config=_config(strategy, rate, seed=100 + index),
+        status="COMPLETE",
+        epochs=_epochs(0.5, 0.4 + 0.1 * index, select=0.5),
+        end_metrics={
+            "test/error": test,
+            "test/loss": 2 * test,
+            "confirm/epoch": float(epoch),
+            "confirm/updated_share": 0.25,
+        },
+    )
+
+
+SEARCH = [
+    _trial(0, "full", 0.1, 0.6, 0.3),
+    _trial(1, "bvg_ls", 0.2, 0.5, 0.2),
+    _trial(2, "bvg_ls", 0.3, 0.7, status="PRUNED", cause="pruned at epoch 1", value=0.7),
+    _trial(3, "full", 0.4, status="FAILED", cause="diverged: no", value=None),
+    _trial(4, "surgical", 0.5, 0.4, status="INTERRUPTED", cause="stopped", value=None),
+]
+CONFIRM = [
+    *(_run(2 * i, "full", 0.1, i, test) for i, test in enumerate((0.40, 0.50, 0.45))),
+    *(_run(2 * i + 1, "bvg_ls", 0.2, i, test, 1) for i, test in enumerate((0.30, 0.44, 0.31))),
+]
+
+
+def _results(trials: list[TrialState], **changes: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "source": {"validation_accuracy": 0.98, "seconds": 9.0},
+        "spent": {"seconds": 12.5},
+        "versions": {"raysel": "0"},
+        "complete": True,
+    }
+    return results(SPEC, "toy-1", PARTITION, trials, **{**facts, **changes})
+
+
+def test_the_head_of_the_file_says_what_the_sweep_was():
+    outcome = _results([*CONFIRM, *SEARCH])
+    assert outcome["name"] == "toy" and outcome["sweep_id"] == "toy-1"
+    assert outcome["status"] == "complete"
+    assert outcome["objective"] == {"metric": "val/error", "mode": "min"}
+    assert outcome["layers"] == ["stem", "body", "head"]
+    assert outcome["layer_sizes"] == [8, 40, 12]
+    assert outcome["source"] == {"validation_accuracy": 0.98, "seconds": 9.0}
+    assert outcome["versions"] == {"raysel": "0"}
+    assert outcome["spent"] == {"seconds": 12.5, "trials": 5, "epochs": 2 + 2 + 1 + 1 + 6 * 2}
+    assert _results(SEARCH, complete=False)["status"] == "interrupted"
+
+
+def test_it_is_plain_json():
+    outcome = _results([*SEARCH, *CONFIRM])
+    assert json.loads(json.dumps(outcome, allow_nan=False)) == outcome
+
+
+def test_every_trial_of_the_search_is_told_as_it_ended():
+    rows = _results([*CONFIRM, *reversed(SEARCH)])["trials"]
+    assert [row["id"] for row in rows] == ["0000", "0001", "0002", "0003", "0004"]
+    assert [row["status"] for row in rows] == [
+        *("COMPLETE", "COMPLETE", "PRUNED", "FAILED", "INTERRUPTED")
+    ]
+    assert [row["value"] for row in rows] == [0.3, 0.2, 0.7, None, None]
+    assert [row["best_epoch"] for row in rows] == [2, 2, 1, None, 1]
+    assert [row["cause"] for row in rows][2:] == ["pruned at epoch 1", "diverged: no", "stopped"]
+    assert rows[0]["seconds"] == 0.5 + 1.0
+    assert rows[0]["searched"] == {"learning_rate": 0.1}
+    assert rows[0]["epochs"] == [dict(row) for row in SEARCH[0].epochs]
+    assert rows[0]["config"] == SEARCH[0].config and rows[0]["strategy"] == "full"
+
+
+def test_the_best_epoch_is_the_first_of_equals_and_skips_what_was_not_finite():
+    trial = _trial(0, "full", 0.1, 0.5, 0.4, 0.4)
+    assert trial_row(trial, SPEC.objective)["best_epoch"] == 2
+    unknown = replace(trial, epochs=({**trial.epochs[0], "val/error": None}, *trial.epochs[1:]))
+    assert trial_row(unknown, SPEC.objective)["best_epoch"] == 2
+    largest = SPEC.objective.model_copy(update={"mode": "max"})
+    assert trial_row(trial, largest)["best_epoch"] == 1
+
+
+def test_a_confirmed_strategy_is_the_mean_over_its_seeds():
+    rows = {row["strategy"]: row for row in _results([*SEARCH, *CONFIRM])["confirm"]}
+    full = rows["full"]
+    assert full["trial"] == "0000" and full["label"] == "full lr=0.1"
+    assert full["validation_error"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)  # at epoch 2
+    assert full["seconds"] == 1.5
+    assert full["moved"] == pytest.approx({"stem": 0.5 * (1 + 0.5) / 2, "body": 0.0, "head": 1.0})
+    assert full["updated_share"] == 0.25
+    tests = [0.40, 0.50, 0.45]
+    half = 4.302652729911275 * statistics.stdev(tests) / 3**0.5  # Student's t, 2 degrees
+    mean = statistics.mean(tests)
+    assert full["test_error"] == pytest.approx(
+        {"mean": mean, "low": mean - half, "high": mean + half, "n": 3}
+    )
+    bvg = rows["bvg_ls"]
+    assert bvg["trial"] == "0001"
+    assert bvg["validation_error"] == pytest.approx(0.5)  # its chosen epoch is 1
+
+
+def test_each_run_is_told_at_its_chosen_epoch():
+    rows = {row["strategy"]: row for row in _results([*CONFIRM, *SEARCH])["confirm"]}
+    run = rows["full"]["runs"][1]
+    assert run == {
+        "id": "confirm-full-s1",
+        "seed": 101,
+        "epoch": 2,
+        "val/error": 0.5,
+        "val/loss": 1.5,
+        "test/error": 0.5,
+        "test/loss": 1.0,
+        "seconds": 1.5,
+        "moved": {"stem": 0.375, "body": 0.0, "head": 1.0},
+        "updated_share": 0.25,
+    }
+    assert [r["epoch"] for r in rows["bvg_ls"]["runs"]] == [1, 1, 1]
+    assert [r["val/error"] for r in rows["bvg_ls"]["runs"]] == [0.5, 0.5, 0.5]
+
+
+def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict_follows():
+    better = [
+        replace(run, epochs=_epochs(0.2, 0.1)) if run.strategy == "bvg_ls" else run
+        for run in CONFIRM
+    ]
+    outcome = _results([*SEARCH, *better])
+    assert [row["strategy"] for row in outcome["confirm"]] == ["bvg_ls", "full"]
+    verdict = outcome["verdict"]
+    assert verdict["winner"] == "bvg_ls" and verdict["against"] == "full" and verdict["n"] == 3
+    assert verdict["difference"] == pytest.approx((0.30 - 0.40 + 0.44 - 0.50 + 0.31 - 0.45) / 3)
+    assert verdict["sentence"]
+
+
+def test_a_test_error_never_changes_the_order():
+    worse = [
+        replace(run, end_metrics={**run.end_metrics, "test/error": 0.0})
+        if run.strategy == "bvg_ls"
+        else run
+        for run in CONFIRM
+    ]
+    orders = [
+        [row["strategy"] for row in _results([*SEARCH, *runs])["confirm"]]
+        for runs in (CONFIRM, worse)
+    ]
+    assert orders[0] == orders[1]
+
+
+def test_a_run_that_did_not_complete_is_not_counted():
+    failed = replace(CONFIRM[0], status="FAILED", end_metrics={})
+    rows = {row["strategy"]: row for row in _results([*SEARCH, failed, *CONFIRM[1:]])["confirm"]}
+    assert [run["seed"] for run in rows["full"]["runs"]] == [101, 102]
+    assert rows["full"]["test_error"]["n"] == 2
+
+
+def test_one_seed_has_no_interval():
+    outcome = _results([*SEARCH, CONFIRM[0]])
+    (row,) = outcome["confirm"]
+    assert row["test_error"] == {"mean": 0.40, "low": None, "high": None, "n": 1}
+
+
+def test_a_sweep_that_was_stopped_before_confirm_has_no_winner():
+    outcome = _results(SEARCH, complete=False)
+    assert outcome["confirm"] == []
+    assert outcome["verdict"]["winner"] is None and outcome["verdict"]["outcome"] == "no_result"
+    assert _results([])["trials"] == []
+
+
+def test_the_origin_is_the_trial_of_the_same_configuration():
+    """Another trial of the strategy differs by its rate alone."""
+    other = _trial(5, "full", 0.11, 0.6, 0.1)
+    rows = {r["strategy"]: r for r in _results([other, *SEARCH, *CONFIRM])["confirm"]}
+    assert rows["full"]["trial"] == "0000"
