@@ -167,12 +167,23 @@ class GradientMoments:
             sizes = [float(p.numel()) for p in step.parameters]
             self._sizes = torch.tensor(sizes, dtype=torch.float64, device=step.device)
         if self._second is not None:
+            self._follow(step.device)
             return
         self._second = torch.zeros_like(self._sizes) if self.debiased else self._sizes
         self._steps = torch.zeros((), dtype=torch.float64, device=step.device)
         self._seen = torch.zeros(step.layer_count, dtype=torch.float64, device=step.device)
         if not self._served_by_momentum(step):
             self._mean = [torch.zeros_like(p) for p in step.parameters]
+
+    def _follow(self, device: torch.device) -> None:
+        """Go to where the gradients are: a checkpoint is read on the CPU."""
+        assert self._second is not None and self._steps is not None and self._seen is not None
+        if self._second.device == device:
+            return
+        self._second, self._steps = self._second.to(device), self._steps.to(device)
+        self._seen = self._seen.to(device)
+        if self._mean is not None:
+            self._mean = [mean.to(device) for mean in self._mean]
 
     def _served_by_momentum(self, step: Step) -> bool:
         return step.momentum_buffers is not None and step.momentum == self.decay
