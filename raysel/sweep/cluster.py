@@ -20,6 +20,7 @@ os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints a banner even 
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's state is never restored
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would put trials behind the writer
 
 import ray
 import torch
