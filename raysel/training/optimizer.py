@@ -201,7 +201,8 @@ class Adam(LayerwiseOptimizer):
         torch._foreach_add_(means, gradients, alpha=1 - beta1)
         torch._foreach_mul_(squares, 1 - (1 - beta2) * kept)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        torch._foreach_add_(steps, kept)
+        # as a list: a single tensor would be taken for a number, and read by the host
+        torch._foreach_add_(steps, [kept] * len(steps))
 
     def _decayed_gradient(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
         if not self.weight_decay:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from raysel.training.batches import Batch
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.schedule import learning_rate
+from raysel.training.selection import EpochTrace
 
 GUIDED = {"ema_decay": 0.8, "ema_init": "debiased"}
 
@@ -137,6 +139,34 @@ def test_a_validation_loss_that_is_not_finite_ends_the_trial():
     run = trial(config("full"), data=TrialData(DATA.train, _broken(DATA.validation)))
     with pytest.raises(Diverged):
         run.run_epoch()
+
+
+# --- an accelerator -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    ("strategy", "parameters"),
+    [
+        ("full", {}),
+        ("surgical", {"block": "body"}),
+        ("bvg_ls", {"ema_decay": 0.9}),
+        ("bvg_ls", GUIDED),
+        ("bvg_ls_threshold", GUIDED),
+    ],
+)
+def test_no_step_waits_for_the_host(strategy, parameters, optimizer):
+    """On the meta device, where there is no number that the host could read."""
+    settings = {"optimizer": optimizer, "clip_norm": 1.0, "weight_decay": 0.01, "accumulate": 2}
+    run = trial(config(strategy, parameters, **settings), tiny().to("meta"))
+    run._autocast = nullcontext  # type: ignore[method-assign, assignment]  # not for this device
+    trace = EpochTrace(run.partition.names, epoch=1)
+    part = Batch(torch.empty(8, 1, 8, 8, device="meta"), torch.empty(8, device="meta").long())
+    for _ in range(3):
+        run._update(run._backward([part, part]), trace)
+    assert run.step == 3
+    with pytest.raises((NotImplementedError, RuntimeError)):  # here it would have to read
+        run.health.check()
 
 
 # --- clipping and rates -------------------------------------------------------------------------
