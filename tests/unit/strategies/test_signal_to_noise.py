@@ -1,0 +1,202 @@
+"""Auto-SNR: per-example gradients, their ratio of mean to variance, and the threshold."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from rates_kit import DATA, Linear, batch, begun, decided, measured, probe_of, same, small, strategy
+from torch.nn import functional
+
+from raysel.errors import UserError
+from raysel.models.layers import Layer, Partition, partition
+from raysel.strategies import registered
+from raysel.strategies.gradients import ordered_parameters
+from raysel.strategies.signal_to_noise import (
+    GradientSpread,
+    above_threshold,
+    per_example_spread,
+    signal_to_noise,
+)
+from raysel.training.batches import Batch
+
+
+def layers(*sizes: int) -> Partition:
+    return Partition(tuple(Layer(f"l{i}", (f"p{i}",), (n,)) for i, n in enumerate(sizes)), ())
+
+
+def ratio(means: list[float], variances: list[float], *sizes: int) -> list[float]:
+    spread = GradientSpread(torch.tensor(means).double(), torch.tensor(variances).double())
+    return signal_to_noise(spread, layers(*sizes)).tolist()
+
+
+# --- the ratio --------------------------------------------------------------------------------
+
+
+def test_two_examples_by_hand():
+    """g = 1 and 3: mean 2, unbiased variance 2, ratio 2; the score is B SNR = 4."""
+    _, scores = measured("auto_snr", Linear([1.0], [1.0]).probe([[1.0, 3.0], [3.0, 5.0]]))
+    np.testing.assert_allclose(scores, [4.0, 2 * 16 / 2], rtol=1e-12)
+
+
+def test_a_layer_is_the_mean_of_its_parameters():
+    assert ratio([2.0, 4.0, 3.0], [2.0, 1.0, 9.0], 2, 1) == [9.0, 1.0]
+
+
+def test_the_mean_and_variance_of_each_examples_gradient():
+    model = small().double().eval()
+    cut = partition(model)
+    data = Batch(batch(7, 1).images.double(), batch(7, 1).labels)
+    rows = []
+    for i in range(7):
+        model.zero_grad()
+        functional.cross_entropy(model(data.images[i : i + 1]), data.labels[i : i + 1]).backward()
+        gradients = [p.grad.flatten() for p in ordered_parameters(model, cut) if p.grad is not None]
+        rows.append(torch.cat(gradients).numpy())
+    spread = per_example_spread(model, cut, data)
+    np.testing.assert_allclose(spread.mean, np.mean(rows, axis=0), rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(spread.variance, np.var(rows, axis=0, ddof=1), rtol=1e-9, atol=1e-18)
+
+
+def test_no_gradient_at_all_is_no_signal():
+    assert ratio([0.0, 2.0], [0.0, 2.0], 1, 1) == [0.0, 2.0]
+
+
+def test_a_mean_without_spread_counts_as_the_largest_finite_ratio():
+    assert ratio([5.0, 2.0, 3.0], [0.0, 2.0, 1.0], 1, 2) == [9.0, 5.5]
+
+
+def test_rounding_is_no_spread():
+    assert ratio([5.0, 3.0], [1e-20, 1.0], 1, 1) == [9.0, 9.0]
+
+
+def test_examples_that_are_all_alike_give_no_infinity():
+    one = DATA.train.part(slice(0, 1))
+    alike = Batch(one.images.repeat(8, 1, 1, 1), one.labels.repeat(8))
+    weights, scores = measured("auto_snr", probe_of(small(), alike))
+    assert bool(torch.isfinite(scores).all()) and bool((scores > 0).all())
+    assert weights.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("size", [5, 8, 32])
+def test_pure_noise_scores_just_above_one(size):
+    """E[B SNR] = (B - 1) / (B - 3) for normal noise (errata 4), whatever B: it is E[t^2]."""
+    noise = np.random.default_rng(size).normal(size=(size, 50_000))
+    spread = GradientSpread(
+        torch.tensor(noise.mean(axis=0)), torch.tensor(noise.var(axis=0, ddof=1))
+    )
+    score = size * float(signal_to_noise(spread, layers(50_000))[0])
+    assert score == pytest.approx((size - 1) / (size - 3), rel=0.05)
+
+
+def test_signal_raises_it():
+    """(mu^2 + s^2 / B) / s^2 times (B - 1) / (B - 3): B = 16, mu = 1, s = 2."""
+    values = 1 + 2 * np.random.default_rng(0).normal(size=(16, 100_000))
+    spread = GradientSpread(
+        torch.tensor(values.mean(axis=0)), torch.tensor(values.var(axis=0, ddof=1))
+    )
+    expected = (1 / 4 + 1 / 16) * 15 / 13
+    assert float(signal_to_noise(spread, layers(100_000))[0]) == pytest.approx(expected, rel=0.02)
+
+
+# --- the threshold ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weights", "threshold", "kept"),
+    [
+        ([1.0, 0.5, 0.2], 0.3, [1, 1, 0]),
+        ([1.0, 0.5, 0.2], 0.5, [1, 1, 0]),  # at the threshold is not below it
+        ([1.0, 0.5, 0.2], 0.0, [1, 1, 1]),
+        ([0.1, 0.4, 0.2], 0.9, [0, 1, 0]),  # all below: the largest
+        ([1.0], 0.95, [1]),
+    ],
+)
+def test_layers_below_are_frozen(weights, threshold, kept):
+    found = above_threshold(torch.tensor(weights), threshold)
+    assert found.tolist() == kept and found.dtype == torch.float32
+
+
+def test_the_threshold_is_a_share_of_the_largest():
+    probe = probe_of(small())
+    scores = measured("auto_snr", probe)[1]
+    share = (scores / scores.max()).tolist()
+    cut = sorted(share)[1] - 1e-6
+    weights = measured("auto_snr", probe, threshold=cut)[0].tolist()
+    assert weights == [float(s >= cut) for s in share] and sum(weights) == 2
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+def test_ratios_are_averaged_over_batches_and_not_pooled():
+    """Two batches of the same spread around 1 and -1: pooled, the mean would be 0."""
+    net = Linear([1.0])
+    both = measured("auto_snr", net.probe([[0.5], [1.5]], [[-0.5], [-1.5]]))[1]
+    one = measured("auto_snr", net.probe([[0.5], [1.5]]))[1]
+    torch.testing.assert_close(both, one)
+    assert one.tolist() == pytest.approx([2 * 1 / 0.5])
+
+
+def test_as_many_batches_as_asked_for():
+    probe = Linear([1.0]).probe([[1.0], [3.0]], [[1.0], [5.0]], [[1.0], [2.0]])
+    single = [2 * 4 / 2, 2 * 9 / 8, 2 * 2.25 / 0.5]
+    for count in (1, 2, 3, 7):
+        found = measured("auto_snr", probe, batches=count)[1]
+        assert found.tolist() == pytest.approx([np.mean(single[:count])])
+
+
+def test_a_last_batch_of_one_example_is_left_out():
+    model = small()
+    whole = probe_of(model, batch(8, 1))
+    ragged = probe_of(model, Batch(*(torch.cat([a, b]) for a, b in zip(
+        (batch(8, 1).images, batch(8, 1).labels), (batch(1, 2).images, batch(1, 2).labels),
+        strict=True))))  # fmt: skip
+    assert len(ragged.batches("target")) == 2
+    assert same(measured("auto_snr", ragged), measured("auto_snr", whole))
+
+
+def test_batches_of_one_example_are_refused():
+    with pytest.raises(UserError, match=r"training\.batch_size.*at least 2"):
+        measured("auto_snr", probe_of(small(), batch_size=1))
+
+
+def test_a_batch_that_is_not_finite_is_left_out():
+    net = Linear([1.0], [1.0])
+    sound = [[1.0, 3.0], [3.0, 5.0]]
+    spoilt = [[math.nan, 3.0], [3.0, 5.0]]
+    assert same(
+        measured("auto_snr", net.probe(sound, spoilt)), measured("auto_snr", net.probe(sound))
+    )
+
+
+def test_where_no_batch_is_finite_the_last_weights_stay():
+    probe = probe_of(small())
+    chosen = strategy("auto_snr", probe.partition, threshold=0.9)
+    before = decided(begun(chosen, probe))
+    assert 0.0 in before[0].tolist()
+    broken = Batch(torch.full_like(DATA.train.images, math.inf), DATA.train.labels)
+    chosen.epoch_start(2, 3, probe_of(small(), broken))
+    assert same(decided(chosen), before)
+
+
+def test_where_none_ever_was_all_layers_move():
+    broken = Batch(torch.full_like(DATA.train.images, math.inf), DATA.train.labels)
+    assert measured("auto_snr", probe_of(small(), broken))[0].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_order_of_examples_does_not_matter():
+    model = small().double()
+    data = Batch(batch(8, 1).images.double(), batch(8, 1).labels)
+    turned = Batch(data.images.flip(0), data.labels.flip(0))
+    one, other = (measured("auto_snr", probe_of(model, d))[1] for d in (data, turned))
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=0)
+
+
+def test_what_is_declared():
+    kind = registered()["auto_snr"]
+    assert not kind.needs and kind.batch_norm == "eval"
+    threshold = next(p for p in kind.parameters if p.name == "threshold")
+    assert threshold.search is not None and threshold.search.bounds == (0.05, 0.95)
