@@ -28,15 +28,19 @@ class Finalist:
 
 
 def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Finalist]:
-    """The best completed trial of each strategy by its objective, on validation data.
+    """The best trial of each strategy by its objective, on validation data.
+
+    A completed trial comes before a pruned one: pruned trials stand in only for a strategy
+    whose trials were all pruned, so that it is confirmed too.
 
     Among equals (a small validation split makes them common) the lower validation loss at
     the trial's chosen epoch wins, then the earlier epoch, the smaller learning rate (D10),
-    the earlier trial. A strategy without a completed trial has none.
+    the earlier trial. A strategy of failures alone has none.
     """
     best: dict[str, TrialState] = {}
     for trial in sorted(trials, key=lambda t: t.number):
-        if trial.phase != "search" or trial.status != "COMPLETE" or trial.value is None:
+        usable = trial.status in ("COMPLETE", "PRUNED") and trial.value is not None
+        if trial.phase != "search" or not usable:
             continue
         leader = best.setdefault(trial.strategy, trial)
         if _rank(trial, objective) < _rank(leader, objective):
@@ -44,13 +48,14 @@ def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Fi
     return [Finalist(t.id, TrialConfig.model_validate(t.config), t.searched) for t in best.values()]
 
 
-def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[float, float, int, float]:
-    """Objective, loss, epoch, learning rate: the smaller the better."""
+def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[bool, float, float, int, float]:
+    """Pruned, objective, loss, epoch, learning rate: the smaller the better."""
     value = math.inf if trial.value is None else trial.value
     # the first epoch with the trial's value is the one whose weights were kept
     chosen = next((row for row in trial.epochs if row.get(objective.metric) == value), {})
     loss = chosen.get("val/loss")
     return (
+        trial.status == "PRUNED",
         value if objective.mode == "min" else -value,
         math.inf if loss is None else loss,
         int(chosen.get("epoch") or 0),
