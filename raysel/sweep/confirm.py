@@ -110,6 +110,9 @@ class ConfirmLedger:
         self._epochs[trial] = epoch
         if trial not in self._live or epoch < self._live[trial].config.training.epochs:
             return False
+        if broken := [name for name, value in final.items() if not math.isfinite(value)]:
+            self.failed(trial, f"{', '.join(broken)}: not finite")
+            return True
         payload = {"status": "COMPLETE", "cause": None, "value": None, "metrics": final}
         self._books.write(trial, Kind.ENDED, epoch, payload)
         del self._live[trial]

@@ -150,7 +150,6 @@ def test_a_run_that_fails_is_told_once_with_its_cause(tmp_path):
     assert sum(e.event.kind == "ended" for e in phase.record.events()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="recorded as COMPLETE, and `results` then raises")
 @pytest.mark.parametrize("name", ["test/error", "test/loss"])
 def test_a_run_whose_test_metrics_are_not_finite_has_failed(tmp_path, name):
     """Results are computed from complete runs: one such would stop the sweep, at each resume."""
