@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ import raysel
 from raysel.errors import UserError, user_error
 
 if TYPE_CHECKING:
+    from raysel.catalogue import StrategyCard
     from raysel.spec import Spec
     from raysel.summary import Summary
 
@@ -132,6 +133,56 @@ def versions() -> None:
         print(f"{package:8} {_version(package)}")
 
 
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Any timm model.")],
+    fine: Annotated[bool, typer.Option("--fine", help="timm's finer layers.")] = False,
+    delimiter: Annotated[
+        bool, typer.Option("--delimiter", help="Cut at every max-pooling, batch norm, activation.")
+    ] = False,
+    classes: Annotated[int, typer.Option("--classes", min=1, help="Outputs of its head.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the layers of a model, as strategies see them."""
+    if fine and delimiter:
+        raise user_error("--fine", "give it or --delimiter, not both")
+    from raysel.catalogue import layer_table  # noqa: PLC0415
+
+    found = layer_table(model, "fine" if fine else "delimiter" if delimiter else "coarse", classes)
+    if as_json:
+        return _print_json(asdict(found))
+    print(f"{model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    rows = [
+        (row.name, f"{row.parameters:,}", f"{row.share:.1%}", f"{row.tensor} {list(row.shape)}")
+        for row in found.layers
+    ]
+    rows.append(("total", f"{found.parameters:,}", "100.0%", ""))
+    return _print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
+
+
+@app.command()
+def strategies(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one.")] = None,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option("--code", metavar="FILE", help="A Python file with strategies of your own."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the strategies, or show all that one declares."""
+    from raysel import catalogue, user_code  # noqa: PLC0415
+
+    own = user_code.load_from(code or ())
+    if name is not None:
+        card = catalogue.strategy_card(name)
+        return _print_json(asdict(card)) if as_json else _print_strategy(card)
+    rows = catalogue.strategy_rows(source.module for source in own)
+    if as_json:
+        return _print_json([asdict(row) for row in rows])
+    shown = [(row.name, row.words) for row in rows]
+    return _print_table(("strategy", "what moves"), shown)
+
+
 def _checked(file: Path, overrides: Sequence[str]) -> Spec:
     """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
     from raysel import spec_file  # noqa: PLC0415
@@ -207,6 +258,39 @@ def _print_summary(found: Summary) -> None:
     console.print(layers, "", strategies, "", sep="\n")
     points = "unlimited" if found.size is None else f"{found.size:,}"
     console.print(f"{points} configurations · {found.trials} trials · {found.sampler}")
+
+
+def _print_strategy(card: StrategyCard) -> None:
+    published = ", ".join(f"{name} {value}" for name, value in card.published.items())
+    facts = {
+        "": card.summary,
+        "paper": card.paper,
+        "needs": card.needs,
+        **{f"cost, {when}": words for when, words in card.cost.items()},
+        "batch norm": f"{card.batch_norm} (with training.batch_norm: published)",
+        "published": published or "nothing said of its training",
+    }
+    _print_table((card.name, ""), list(facts.items()))
+    if card.parameters:
+        print()
+        rows = [(p.name, p.type, p.default, p.range, p.search, p.help) for p in card.parameters]
+        _print_table(("parameter", "type", "default", "range", "search", ""), rows)
+
+
+def _print_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()
+) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for index, title in enumerate(head):
+        justify: Literal["left", "right"] = "right" if index in numbers else "left"
+        table.add_column(title, justify=justify, no_wrap=index == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # a bracket is text and no markup
+    Console(highlight=False).print(table)
 
 
 def _print_json(value: Any) -> None:

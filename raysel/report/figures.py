@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap, PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from raysel.report.palette import ACCENT, INK, Style, styles
+from raysel.report.maps import (
+    OPACITY,
+    bias_variance_ratios,
+    gradient_norms,
+    heat_maps,
+    parameter_changes,
+    selection,
+    shade,
+)
+from raysel.report.palette import INK, Style, styles
+from raysel.report.panels import WIDTH, headed, label_outer, legend, panels
 from raysel.report.render import LOOK
 from raysel.report.tables import (
     ConfirmRow,
@@ -33,14 +40,11 @@ from raysel.report.tables import (
     percent,
     ranked,
     strategies,
+    weighs_rates,
 )
-
-_WIDTH = 8.6  # inches
-_OPACITY = ListedColormap([(*to_rgb(ACCENT), a) for a in np.linspace(0, 0.92, 64)], "opacity")
 
 _DASHED = (0, (3, 2))
 
-Place = Literal["outside upper left", "outside lower right"]
 Drawing = Callable[[Results], Figure | None]
 
 
@@ -53,7 +57,7 @@ def confirm_intervals(results: Results) -> Figure | None:
     if not rows:
         return None
     look = styles(strategies(results))
-    figure = Figure((_WIDTH, 0.75 + 0.36 * len(rows)), layout="constrained")
+    figure = Figure((WIDTH, 0.75 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
         _draw_interval(axes, place, row, look[row.strategy])
@@ -72,17 +76,17 @@ def error_by_epoch(results: Results) -> Figure | None:
     if not curves:
         return None
     look, best = styles(strategies(results)), best_trials(results)
-    figure, panels = _panels(list(curves), height=1.9, share_y=True)
-    for strategy, axes in panels.items():
+    figure, placed = panels(list(curves), height=1.9, share_y=True)
+    for strategy, axes in placed.items():
         thin = LineCollection(curves[strategy], colors=look[strategy].light, lw=0.8, alpha=0.4)
         axes.add_collection(thin)
         if strategy != "full" and "full" in best:
             axes.plot(*_curve(best["full"]).T, color=look["full"].light, lw=1.1, ls=_DASHED)
         if strategy in best:
             axes.plot(*_curve(best[strategy]).T, color=look[strategy].light, lw=2.2)
-        axes.set_title(_headed(strategy, best.get(strategy)))
+        axes.set_title(headed(strategy, best.get(strategy)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _label_outer(panels, "epoch", "validation error")
+    label_outer(placed, "epoch", "validation error")
     _curve_legend(figure, "full" in best and len(curves) > 1, look.get("full"))
     every = np.concatenate([curve for group in curves.values() for curve in group])
     axes.set_ylim(max(0.0, every[:, 1].min() - 0.03), every[:, 1].max() + 0.03)
@@ -97,7 +101,7 @@ def explored(results: Results) -> Figure | None:
     if not shown:
         return None
     look = styles(strategies(results))
-    figure = Figure((_WIDTH, 3.0), layout="constrained")
+    figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for trial in shown:
         style, full = look[trial["strategy"]], trial["status"] == "COMPLETE"
@@ -117,35 +121,7 @@ def explored(results: Results) -> Figure | None:
     tried = {trial["strategy"] for trial in shown}
     handles = [_key(name, look[name], ls="", ms=6) for name in ranked(results) if name in tried]
     handles.append(Line2D([], [], color=INK, marker="o", mfc="none", ls="", ms=4.5, label="pruned"))
-    _legend(figure, handles, "outside upper left")
-    return figure
-
-
-def heat_maps(results: Results) -> Figure | None:
-    """Layer by epoch for the best trial of each strategy: share of the steps in which the
-    layer moved, or its mean weight where the strategy weighs learning rates."""
-    best = best_trials(results)
-    maps = {name: _selection(trial, results["layers"]) for name, trial in best.items()}
-    maps = {name: maps[name] for name in ranked(results) if name in maps and maps[name][0]}
-    if not maps:
-        return None
-    rows = max(len(names) for names, _ in maps.values())
-    top = max(1.0, *(float(np.nanmax(grid)) for _, grid in maps.values()))
-    figure, panels = _panels(list(maps), height=0.75 + 0.17 * min(rows, 30))
-    alike = len({tuple(names) for names, _ in maps.values()}) == 1
-    for index, (strategy, axes) in enumerate(panels.items()):
-        names, grid = maps[strategy]
-        epochs = grid.shape[1]
-        box = (0.5, epochs + 0.5, len(names) - 0.5, -0.5)
-        axes.imshow(grid, _OPACITY, norm=_shade(top), aspect="auto", extent=box)
-        axes.grid(False)
-        axes.spines[:].set_visible(True)
-        axes.set_title(_headed(strategy, best[strategy]))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.set_yticks(*_layer_ticks(names))
-        axes.tick_params(axis="y", length=0, labelleft=not alike or _is_left(axes, index))
-    _label_outer(panels, "epoch", None)
-    _opacity_legend(figure, top)
+    legend(figure, handles, "outside upper left")
     return figure
 
 
@@ -157,10 +133,10 @@ def update_share(results: Results) -> Figure | None:
     if not shares or not layers:
         return None
     grid = np.array([[share.get(layer, math.nan) for layer in layers] for share in shares.values()])
-    figure = Figure((_WIDTH, 0.7 + 0.3 * len(shares)), layout="constrained")
+    figure = Figure((WIDTH, 0.7 + 0.3 * len(shares)), layout="constrained")
     axes = figure.subplots()
     top = max(1.0, float(np.nanmax(grid)))
-    axes.imshow(grid, _OPACITY, norm=_shade(top), aspect="auto")
+    axes.imshow(grid, OPACITY, norm=shade(top), aspect="auto")
     axes.set_yticks(range(len(shares)), list(shares))
     names = [_layer_head(results, index) for index in range(len(layers))]
     crowded = len(layers) > 10
@@ -168,9 +144,11 @@ def update_share(results: Results) -> Figure | None:
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(False)
     axes.spines[:].set_visible(False)
+    weighed = {entry["strategy"] for entry in results.get("confirm") or [] if weighs_rates(entry)}
     for (row, column), share in np.ndenumerate(grid):
         if len(layers) <= 16 and not math.isnan(share):
-            axes.text(column, row, percent(float(share)), ha="center", va="center", size=8)
+            words = f"{share:.2g}" if list(shares)[row] in weighed else percent(float(share))
+            axes.text(column, row, words, ha="center", va="center", size=8)
     return figure
 
 
@@ -179,6 +157,9 @@ FIGURES: Mapping[str, Drawing] = {
     "error_by_epoch": error_by_epoch,
     "heat_maps": heat_maps,
     "update_share": update_share,
+    "bias_variance_ratios": bias_variance_ratios,
+    "gradient_norms": gradient_norms,
+    "parameter_changes": parameter_changes,
     "explored": explored,
 }
 """Every figure by the name of its file."""
@@ -217,18 +198,6 @@ def _point(trial: Mapping[str, Any]) -> tuple[float, float] | None:
     return (rate, value) if rate and rate > 0 and value is not None else None
 
 
-def _selection(trial: Mapping[str, Any], layers: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Layer names and their update share or mean weight, [layers, epochs]."""
-    epochs = trial.get("epochs") or []
-    keys = dict.fromkeys(key for epoch in epochs for key in epoch if key.startswith("select/"))
-    names = [name for name in layers if f"select/{name}" in keys]
-    if not names:  # a strategy with a finer partition of its own
-        names = [key[7:] for key in keys if key != "select/transient_share"]
-    rows = {name: [finite(epoch.get(f"select/{name}")) for epoch in epochs] for name in names}
-    rows = {name: row for name, row in rows.items() if any(value is not None for value in row)}
-    return list(rows), np.array(list(rows.values()), dtype=float)
-
-
 def _shares(results: Results, layers: Sequence[str]) -> dict[str, Mapping[str, float]]:
     confirmed = {e["strategy"]: e["moved"] for e in results.get("confirm") or [] if e.get("moved")}
     shares: dict[str, Mapping[str, float]] = {}
@@ -236,7 +205,7 @@ def _shares(results: Results, layers: Sequence[str]) -> dict[str, Mapping[str, f
         if strategy in confirmed:
             shares[strategy] = confirmed[strategy]
         elif strategy in best_trials(results):
-            names, grid = _selection(best_trials(results)[strategy], layers)
+            names, grid = selection(best_trials(results)[strategy], layers)
             if names:
                 shares[strategy] = dict(zip(names, np.nanmean(grid, axis=1), strict=True))
     return shares
@@ -263,47 +232,6 @@ def _draw_interval(axes: Axes, place: int, row: ConfirmRow, style: Style) -> Non
     axes.plot([row.mean], [place], style.marker, color=style.light, ms=7)
 
 
-def _panels(
-    names: Sequence[str], height: float, share_y: bool = False
-) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel (of a height in inches) a name, three in a row."""
-    columns = min(3, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = Figure((_WIDTH, 0.3 + height * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=share_y, sharey=share_y, squeeze=False)
-    flat = list(grid.flat)
-    for spare in flat[len(names) :]:
-        spare.set_visible(False)
-    return figure, dict(zip(names, flat, strict=False))
-
-
-def _is_left(axes: Axes, index: int) -> bool:
-    spec = axes.get_subplotspec()
-    return spec is None or spec.is_first_col() or index == 0
-
-
-def _label_outer(panels: Mapping[str, Axes], x: str, y: str | None) -> None:
-    """Axis labels at the left and below the lowest panel of each column only."""
-    placed = [(axes, axes.get_subplotspec()) for axes in panels.values()]
-    lowest = {spec.colspan.start: axes for axes, spec in placed if spec}
-    for axes, spec in placed:
-        if spec and spec.is_first_col() and y:
-            axes.set_ylabel(y)
-        if axes in lowest.values():
-            axes.set_xlabel(x)
-            axes.tick_params(labelbottom=True)
-
-
-def _headed(strategy: str, trial: Mapping[str, Any] | None) -> str:
-    return f"{strategy} · trial {trial['id']}" if trial else strategy
-
-
-def _layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """At most thirty layer names, evenly taken."""
-    every = math.ceil(len(names) / 30)
-    return list(range(0, len(names), every)), list(names[::every])
-
-
 def _plain_log(axes: Axes) -> None:
     """Decades as 0.001 and not as powers in math text."""
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
@@ -320,12 +248,6 @@ def _key(label: str, style: Style, **look: Any) -> Line2D:
     return Line2D([], [], **{"color": style.light, "marker": style.marker, **look}, label=label)
 
 
-def _legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
-    """One row of keys above or below the panels."""
-    count = len(handles)
-    figure.legend(handles=handles, loc=place, ncols=min(count, 6), handletextpad=0.4)
-
-
 def _curve_legend(figure: Figure, has_full: bool, look: Style | None) -> None:
     lines = [("each trial", 0.8, "-"), ("the best one", 2.2, "-")]
     handles = [
@@ -333,24 +255,4 @@ def _curve_legend(figure: Figure, has_full: bool, look: Style | None) -> None:
     ]
     if has_full and look:
         handles.append(_key("the best of full", look, lw=1.1, ls=_DASHED, marker=""))
-    _legend(figure, handles, "outside lower right")
-
-
-def _shade(top: float) -> PowerNorm:
-    """0..top to opacity, steep at first: with many layers every share is small."""
-    return PowerNorm(0.6, vmin=0, vmax=top)
-
-
-def _opacity_legend(figure: Figure, top: float) -> None:
-    """What the heat maps' opacity means, in five steps."""
-    shade = _shade(top)
-    handles = [
-        Patch(
-            facecolor=_OPACITY(float(shade(step * top))),
-            edgecolor=INK,
-            linewidth=0.4,
-            label=percent(step) if top == 1 else f"{step * top:.2g}",
-        )
-        for step in (0.0, 0.05, 0.25, 0.5, 1.0)
-    ]
-    _legend(figure, handles, "outside lower right")
+    legend(figure, handles, "outside lower right")

@@ -172,11 +172,17 @@ def asked(spec_text: str | None) -> dict[str, str]:
     return {
         "task": f"{task.data}{shifted}: {parts}, split seed {split.seed}",
         "model": f"{spec.model.name}, weights {spec.model.weights}",
-        "search": f"{spec.search.num_trials} trials of {_epochs(spec)} by {spec.search.sampler}, "
+        "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
         "confirm": f"the best of each strategy with {spec.confirm.seeds} seeds, "
         f"tested at the {tested}",
     }
+
+
+def _trials(spec: Spec) -> str:
+    if spec.search.sampler == "cross_validation":
+        return "a trial for each single layer and training value"
+    return f"{spec.search.num_trials} trials"
 
 
 def _epochs(spec: Spec) -> str:

@@ -58,6 +58,8 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = svg[svg.index("<svg") :]  # no XML prologue inside HTML
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # "axes_1" would stand in every figure
+    # an image's id is a hash of its pixels: two panels may show the same
+    svg = re.sub(r'(<image [^>]*?)id="image[0-9a-f]*"', r"\1", svg)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
     svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the page's
     svg = re.sub(r"\s*<style.*?</style>", "", svg, flags=re.DOTALL)  # would hold for all the page

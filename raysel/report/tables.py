@@ -113,7 +113,8 @@ def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
     """Objective, then for equals loss, epoch, learning rate, number (D10): smaller is better."""
     epoch = trial.get("best_epoch")
     rows = (row for row in trial.get("epochs") or [] if row["epoch"] == epoch)
-    loss = finite(next(rows, {}).get("val/loss"))
+    chosen: Mapping[str, Any] = next(rows, {})
+    loss = finite(chosen.get("val/loss"))
     training = (trial.get("config") or {}).get("training") or {}
     rate = finite(training.get("learning_rate"))
     return (
@@ -218,6 +219,25 @@ def layers_in_words(moved: Mapping[str, float], layers: Iterable[str]) -> str:
     return f"{count} ({most} {percent(shares[most])})" if uneven else count
 
 
+def weights_in_words(weights: Mapping[str, float], layers: Iterable[str]) -> str:
+    """How learning rates were weighed: `all 6 (weights 0.1 to 1; most stem)`, `all 6`.
+
+    Args:
+        weights: layer -> its mean weight.
+        layers: the model's layers in forward order.
+    """
+    names = [*layers]
+    names += [name for name in weights if name not in names]
+    known = {name: weights[name] for name in names if finite(weights.get(name))}
+    if not known:
+        return "none"
+    count = f"all {len(names)}" if len(known) == len(names) else f"{len(known)} of {len(names)}"
+    low, high = (f"{value:.2g}" for value in (min(known.values()), max(known.values())))
+    if low == high:
+        return count if high == "1" else f"{count} (weight {high})"
+    return f"{count} (weights {low} to {high}; most {max(known, key=lambda name: known[name])})"
+
+
 # --- rows -------------------------------------------------------------------------------------
 
 
@@ -254,9 +274,21 @@ def _confirm_row(entry: Mapping[str, Any], winner: str | None, layers: list[str]
         n=int(test.get("n") or 0),
         tests=tuple(value for value in tests if value is not None),
         test_error=plus_minus(mean, high),
-        layers=layers_in_words(entry.get("moved") or {}, layers),
+        layers=_moved_in_words(entry, layers),
         parameters="–" if share is None else percent(share),
         seconds=finite(entry.get("seconds")),
+    )
+
+
+def weighs_rates(entry: Mapping[str, Any]) -> bool:
+    """Whether `moved` of a confirmed strategy is a mean weight and not a share of steps."""
+    return entry.get("moved_is") == "weight"
+
+
+def _moved_in_words(entry: Mapping[str, Any], layers: list[str]) -> str:
+    moved = entry.get("moved") or {}
+    return (
+        weights_in_words(moved, layers) if weighs_rates(entry) else layers_in_words(moved, layers)
     )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raysel.models.layers import Partition
+from raysel.models.layers import Layer, Partition
 from raysel.spec import ObjectiveSpec, Spec
+from raysel.strategies import registered
+from raysel.strategies.rates import LayerRates
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tracking.state import TrialState
@@ -35,7 +37,7 @@ def results(
     """
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
-    confirmed = confirm_rows(spec, search, runs, partition.names)
+    confirmed = confirm_rows(spec, search, runs, partition)
     objective = spec.objective.model_dump()
     return {
         "name": spec.name,
@@ -79,23 +81,23 @@ def trial_row(trial: TrialState, objective: ObjectiveSpec) -> dict[str, Any]:
 
 
 def confirm_rows(
-    spec: Spec, search: Sequence[TrialState], runs: Iterable[TrialState], layers: Sequence[str]
+    spec: Spec, search: Sequence[TrialState], runs: Iterable[TrialState], partition: Partition
 ) -> list[dict[str, Any]]:
     """One row a confirmed strategy, in the order of the validation error."""
     by_strategy: dict[str, list[TrialState]] = {}
     for run in sorted(runs, key=lambda t: t.number):
         by_strategy.setdefault(run.strategy, []).append(run)
     rows = [
-        _confirm_row(strategy, _origin(search, own[0]), own, layers)
+        _confirm_row(strategy, _origin(search, own[0]), own, partition)
         for strategy, own in by_strategy.items()
     ]
     return sorted(rows, key=lambda row: row["validation_error"])
 
 
 def _confirm_row(
-    strategy: str, origin: TrialState | None, runs: Sequence[TrialState], layers: Sequence[str]
+    strategy: str, origin: TrialState | None, runs: Sequence[TrialState], partition: Partition
 ) -> dict[str, Any]:
-    rows = [_run_row(run, layers) for run in runs]
+    rows = [_run_row(run, partition) for run in runs]
     mean, low, high = interval([row["test/error"] for row in rows])
     return {
         "strategy": strategy,
@@ -104,13 +106,20 @@ def _confirm_row(
         "runs": rows,
         "validation_error": _mean(row["val/error"] for row in rows),
         "test_error": {"mean": mean, "low": low, "high": high, "n": len(rows)},
-        "moved": {name: _mean(row["moved"][name] for row in rows) for name in layers},
+        "moved": {name: _mean(row["moved"][name] for row in rows) for name in partition.names},
+        "moved_is": "weight" if _weighs_rates(strategy) else "share of steps",
         "updated_share": _mean(row["updated_share"] for row in rows),
         "seconds": _mean(row["seconds"] for row in rows),
     }
 
 
-def _run_row(run: TrialState, layers: Sequence[str]) -> dict[str, Any]:
+def _weighs_rates(strategy: str) -> bool:
+    """Whether `moved` is the mean weight of a layer's learning rate, not a share of steps."""
+    kind = registered().get(strategy)
+    return kind is not None and issubclass(kind, LayerRates)
+
+
+def _run_row(run: TrialState, partition: Partition) -> dict[str, Any]:
     chosen = int(_known(run.end_metrics, "confirm/epoch"))
     at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
     return {
@@ -123,10 +132,21 @@ def _run_row(run: TrialState, layers: Sequence[str]) -> dict[str, Any]:
         "test/loss": _known(run.end_metrics, "test/loss"),
         "seconds": _seconds(run),
         "moved": {
-            name: _mean(row.get(f"select/{name}") or 0.0 for row in run.epochs) for name in layers
+            layer.name: _mean(_moved(row, layer) for row in run.epochs)
+            for layer in partition.layers
         },
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
     }
+
+
+def _moved(row: Mapping[str, float | None], layer: Layer) -> float:
+    """How much a layer moved in an epoch; of a strategy that works tensor by tensor the mean
+    over the layer's tensors, by size."""
+    whole = row.get(f"select/{layer.name}")
+    if whole is not None:
+        return whole
+    tensors = zip(layer.parameters, layer.sizes, strict=True)
+    return sum((row.get(f"select/{name}") or 0.0) * size for name, size in tensors) / layer.size
 
 
 def _origin(search: Sequence[TrialState], run: TrialState) -> TrialState | None:

@@ -48,7 +48,7 @@ def test_a_sound_sweep_has_no_problem():
         # the registry
         (
             "strategies.bvg_lss=",
-            'strategies.bvg_sl: no strategy is called "bvg_lss"; did you mean "bvg_ls"?',
+            'strategies.bvg_lss: no strategy is called "bvg_lss"; did you mean "bvg_ls"?',
         ),
         (
             "strategies.bvg_ls.ema_deca=0.9",

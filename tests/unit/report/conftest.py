@@ -41,6 +41,20 @@ def moved(
     return {name: float(share) for name, share in zip(LAYERS, shares, strict=True)}
 
 
+def diagnostics(index: int, length: int) -> dict[str, float]:
+    """What `trace.diagnostics` measures: signal fades, late layers first; all drift away."""
+    time = index / length
+    return {
+        f"{kind}/{name}": value
+        for place, name in enumerate(LAYERS)
+        for kind, value in {
+            "ratio": 0.056 + 2.0 * math.exp(-(1 + place) * time * 2),
+            "rgn": 0.4 * math.exp(-3 * time) / (1 + place),
+            "change": 0.02 * index * (1 + place),
+        }.items()
+    }
+
+
 def curve(
     strategy: str, learning_rate: float, length: int, rng: np.random.Generator
 ) -> list[float]:
@@ -79,6 +93,7 @@ def trial(number: int, strategy: str, rng: np.random.Generator, length: int = 15
         }
         shares = moved(strategy, rng, index / length, parameters.get("block", "stem"))
         epoch |= {f"select/{name}": share for name, share in shares.items()}
+        epoch |= diagnostics(index, length)
         if strategy.startswith("bvg"):
             epoch["select/transient_share"] = 0.62 * math.exp(-index / 6)
         epochs.append(epoch)

@@ -8,7 +8,15 @@ import pytest
 from raysel.report import figures, palette
 from raysel.report.render import save_png, to_svg
 
-PANELS = {"error_by_epoch": 5, "heat_maps": 5, "confirm_intervals": 1, "explored": 1}
+PANELS = {
+    "error_by_epoch": 5,
+    "heat_maps": 5,
+    "confirm_intervals": 1,
+    "explored": 1,
+    "bias_variance_ratios": 5,
+    "gradient_norms": 5,
+    "parameter_changes": 5,
+}
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
@@ -98,6 +106,59 @@ def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
     with np.errstate(all="raise"):
         for name in figures.FIGURES:
             assert figures.draw(name, results) is not None
+
+
+@pytest.mark.parametrize(
+    ("figure", "prefix"),
+    [
+        ("bias_variance_ratios", "ratio/"),
+        ("gradient_norms", "rgn/"),
+        ("parameter_changes", "change/"),
+    ],
+)
+def test_a_diagnostic_is_drawn_as_it_was_measured(results, figure, prefix):
+    axes = figures.draw(figure, results).axes[0]
+    trial = next(t for t in results["trials"] if axes.get_title("left").endswith(t["id"]))
+    grid = np.asarray(axes.images[0].get_array())
+    measured = [[epoch[prefix + name] for epoch in trial["epochs"]] for name in results["layers"]]
+    assert grid.shape == (6, 15)
+    assert grid.tolist() == measured
+
+
+def test_a_measured_value_below_the_scale_is_drawn_as_its_lowest_and_zero_as_nothing(results):
+    for trial in results["trials"]:
+        trial["epochs"][0] |= {"rgn/stem": 1e-9, "rgn/head": 0.0}
+    axes = figures.draw("gradient_norms", results).axes[0]
+    grid, norm = np.asarray(axes.images[0].get_array()), axes.images[0].norm
+    assert grid[0, 0] == pytest.approx(grid.max() / 1000)
+    assert norm(grid[0, 0]) > 0
+    assert grid[5, 0] == 0
+
+
+def test_what_was_not_measured_is_not_drawn(results):
+    for trial in results["trials"]:
+        for epoch in trial["epochs"]:
+            for name in results["layers"]:
+                del epoch[f"ratio/{name}"]
+    assert figures.draw("bias_variance_ratios", results) is None
+    assert figures.draw("gradient_norms", results) is not None
+
+
+def test_a_diagnostic_without_a_positive_value_is_not_drawn(results):
+    for trial in results["trials"]:
+        for epoch in trial["epochs"]:
+            epoch |= {f"change/{name}": 0.0 for name in results["layers"]}
+    assert figures.draw("parameter_changes", results) is None
+
+
+def test_weights_are_numbers_and_shares_are_percent(results):
+    results["confirm"][0] |= {"moved_is": "weight", "moved": dict.fromkeys(results["layers"], 1.5)}
+    strategy = results["confirm"][0]["strategy"]
+    axes = figures.draw("update_share", results).axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axes.texts}
+    assert texts[rows.index(strategy), 0] == "1.5"
+    assert texts[rows.index("linear_probe"), 5] == "100 %"
 
 
 def test_update_share_falls_back_on_the_best_trial(results):

@@ -1,0 +1,59 @@
+"""Figures of several panels, and what stands around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WIDTH = 8.6
+"""Of every figure, in inches."""
+
+Place = Literal["outside upper left", "outside lower right"]
+
+
+def panels(
+    names: Sequence[str], height: float, share_y: bool = False
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel (of a height in inches) a name, three in a row."""
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = Figure((WIDTH, 0.3 + height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=share_y, sharey=share_y, squeeze=False)
+    flat = list(grid.flat)
+    for spare in flat[len(names) :]:
+        spare.set_visible(False)
+    return figure, dict(zip(names, flat, strict=False))
+
+
+def is_left(axes: Axes, index: int) -> bool:
+    """Whether a panel, the `index`-th, stands in the first column."""
+    spec = axes.get_subplotspec()
+    return spec is None or spec.is_first_col() or index == 0
+
+
+def label_outer(panels: Mapping[str, Axes], x: str, y: str | None) -> None:
+    """Axis labels at the left and below the lowest panel of each column only."""
+    placed = [(axes, axes.get_subplotspec()) for axes in panels.values()]
+    lowest = {spec.colspan.start: axes for axes, spec in placed if spec}
+    for axes, spec in placed:
+        if spec and spec.is_first_col() and y:
+            axes.set_ylabel(y)
+        if axes in lowest.values():
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+
+
+def headed(strategy: str, trial: Mapping[str, Any] | None) -> str:
+    """A panel's title."""
+    return f"{strategy} · trial {trial['id']}" if trial else strategy
+
+
+def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
+    """One row of keys above or below the panels."""
+    count = len(handles)
+    figure.legend(handles=handles, loc=place, ncols=min(count, 6), handletextpad=0.4)
