@@ -128,7 +128,7 @@ def test_a_model_that_another_trial_has_used_gives_the_same(tmp_path):
 
 STATE = {
     "epoch": 3,
-    "model": {"weight": torch.arange(300.0).reshape(3, 100), "count": torch.tensor(7)},
+    "model": {"weight": torch.arange(60.0).reshape(3, 20), "count": torch.tensor(7)},
     "moved": [True, False],
     "row": {"epoch": 3, "metrics": {"val/error": 0.25}},
 }

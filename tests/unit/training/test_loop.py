@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from trial_kit import (
 
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition
+from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
 
 GUIDED = {"ema_decay": 0.9, "ema_init": "debiased"}
@@ -79,6 +81,17 @@ def test_another_seed_gives_another_order_and_another_dropout():
         ends.append(run.model.state_dict()["stem.0.weight"])
     assert not torch.equal(ends[0], ends[1])
     assert not torch.allclose(ends[2], ends[3], atol=1e-5)
+
+
+def test_each_epoch_draws_its_own_dropout():
+    """One image forty times, weights that hardly move: only the dropped features differ."""
+    image, label = DATA.train.images[:1], DATA.train.labels[:1]
+    data = TrialData(Batch(image.expand(40, 1, 8, 8), label.expand(40)), DATA.validation)
+    chosen = config(batch_size=40, learning_rate=1e-9)
+    losses = [
+        row["train/loss"] for row in finished(trial(chosen, tiny(dropout=0.5, norm=False), data))
+    ]
+    assert min(abs(a - b) for a, b in combinations(losses, 2)) > 1e-4
 
 
 def test_the_callers_random_numbers_are_left_alone():
