@@ -24,7 +24,8 @@ class FairShare(Strategy):
         large = norms >= self.values["share"] * norms.max()
         chosen = torch.where(large, counts, torch.inf).argmin()
         weights = torch.zeros_like(norms).index_fill_(0, chosen, 1.0)
-        self.counts = counts + weights
+        sound = 1.0 if step.finite is None else step.finite  # an unsound step teaches nothing
+        self.counts = counts + weights * sound
         return Decision(weights, scores=norms)
 
     def state_dict(self):

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from raysel import cli, user_code
 from raysel.errors import UserError
+from raysel.models.layers import Layer, Partition
 from raysel.spec import CodeFile
 from raysel.spec_file import parse
 from raysel.strategies import base, registered
@@ -183,3 +185,22 @@ def test_broken_code_ends_validation_with_2_and_one_line(folder, capsys):
     assert err.startswith("error  lib/mine.py: ModuleNotFoundError: No module named 'torhc'")
     assert err.endswith("(line 2)\n")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_the_example_keeps_the_contract_of_an_unsound_step():
+    example = Path(__file__).parents[1] / "integration" / "example_strategy.py"
+    user_code.load_from([example])
+    layers = Partition(tuple(Layer(name, (name,), (1,)) for name in "ab"), ())
+    strategy = registered()["fair_share"](layers, {})
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in "ab"]
+
+    def step(norms: list[float], finite: bool) -> base.Step:
+        return base.Step(
+            1, parameters, [torch.ones(1)] * 2, torch.tensor(norms, dtype=torch.float64),
+            torch.tensor([0, 1]), 2, None, 0.0, torch.tensor(finite),
+        )  # fmt: skip
+
+    assert strategy.decide(step([1.0, 9.0], True)).weights.tolist() == [0, 1]
+    strategy.decide(step([float("nan"), 1.0], False))
+    assert strategy.state_dict()["counts"].tolist() == [0, 1]
+    assert strategy.decide(step([4.0, 9.0], True)).weights.tolist() == [1, 0]
