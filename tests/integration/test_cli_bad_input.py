@@ -37,7 +37,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         ("training.epohcs=3", 'training.epohcs: unknown key; did you mean "epochs"?'),
         ("training.epochs=many", 'training.epochs: "many" is not accepted; give a whole number'),
-        ("strategies.bvg_l=", 'strategies.bvg_l: no strategy is called "bvg_l"; did you mean "bvg_ls"?'),
+        (
+            "strategies.bvg_l=",
+            'strategies.bvg_l: no strategy is called "bvg_l"; did you mean "bvg_ls"?',
+        ),
         ("task.data=digit", 'task.data: no data set is called "digit"; did you mean "digits"?'),
         (
             "model.name=resnet10_t",
