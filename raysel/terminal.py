@@ -286,7 +286,7 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
     parts: list[RenderableType] = []
     rows = confirm_rows(results)
     if rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         table.add_column("strategy")
         for column in ("test error", "layers moved", "parameters", "seconds"):
             table.add_column(column, justify="right" if column == "seconds" else "left")

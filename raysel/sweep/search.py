@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from raysel.search import budget, pruner, sampler
 from raysel.space import Space
 from raysel.spec import ObjectiveSpec, Spec, TrialConfig
+from raysel.sweep import pruning
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment
 from raysel.tracking.record import Event, Kind
@@ -88,10 +89,12 @@ class StudyLedger:
         if epoch >= config.training.epochs:
             self._end(trial, "COMPLETE", epoch, None)
             return True
-        if optuna_trial.should_prune():
+        verdict = pruning.ask(optuna_trial)
+        if verdict.prune:
             self._end(trial, "PRUNED", epoch, f"pruned at epoch {epoch}")
-            return True
-        return False
+        else:
+            verdict.note()
+        return verdict.prune
 
     def failed(self, trial: str, cause: str) -> None:
         """Record a failure; the study learns of it as FAIL."""
@@ -119,6 +122,8 @@ class StudyLedger:
 
     def _tell(self, trial: Trial, status: str, value: float | None) -> None:
         state = _STATES[status]
+        if state == TrialState.PRUNED:
+            pruning.ask(trial).note()
         if state == TrialState.COMPLETE:
             self._study.tell(trial, value)
         else:  # a pruned trial's value is its last intermediate one

@@ -83,8 +83,6 @@ def test_the_readme_shows_the_very_example() -> None:
     assert len(text.splitlines()) < 40
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     shown = [block for block in blocks if "@register" in block]
-    if not shown:
-        pytest.skip("the README shows no strategy yet")
     assert [block.strip() for block in shown] == [text.strip()]
 
 

@@ -358,16 +358,13 @@ def test_a_driver_that_dies_at_any_moment_changes_nothing(
     assert max(Counter((e.trial, e.kind, e.epoch) for e in second.events).values()) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Optuna's successive halving marks a rung as reached when it is asked, and lets the "
-    "trial pass when it is asked again",
-)
+@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
 def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_life(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, kind
 ):
-    first = begin(tmp_path, sweep())
-    work(first.ledger, _start_one(first))
+    first = begin(tmp_path, sweep(f"pruner.kind={kind}", "search.num_trials=12"))
+    for _ in range(6):
+        work(first.ledger, _start_one(first))
     bad = _start_one(first)
     append = Record.append
 
@@ -381,9 +378,10 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
         with pytest.raises(Died):
             work(first.ledger, bad, worker=lambda config, epoch: 9.0)
     second = begin(tmp_path, first.spec, 2)
-    last = len(second.states["0001"].epochs)
+    last = len(second.states[bad.trial].epochs)
     assert _start_one(second) == bad
-    assert second.ledger.epoch("0001", last, {"val/error": 9.0})
+    assert second.ledger.epoch(bad.trial, last, {"val/error": 9.0})
+    _assert_records_agree(second)
 
 
 @pytest.mark.parametrize("died", ["before it was written down", "before a value was chosen"])
