@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import raysel
-from raysel.errors import UserError, user_error
+from raysel.errors import Trouble, UserError, user_error
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
     from raysel.spec import Spec
     from raysel.summary import Summary
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -44,8 +45,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 2 for a user's mistake, told in one line
-    each, 130 when interrupted."""
+    """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
+    befell from outside, told in one line each; 130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(given or ["--help"], prog_name="raysel", standalone_mode=False)
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             _error(str(problem))
         return BAD_INPUT
+    except Trouble as trouble:
+        _error(str(trouble))
+        return FAILED
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
@@ -199,28 +203,89 @@ AsEvents = Annotated[bool, typer.Option("--json", help="Print every event as a J
 
 @app.command()
 def run(
-    file: SweepFile, set_: Overrides = None, quiet: Quiet = False, as_json: AsEvents = False
+    file: SweepFile,
+    set_: Overrides = None,
+    resume_if_exists: Annotated[
+        bool,
+        typer.Option("--resume-if-exists", help="Go on with the sweep of that name, if any."),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsEvents = False,
 ) -> int:
     """Run a sweep: search, confirm, report, best model."""
     spec = _checked(file, set_ or ())
     from raysel.sweep import session  # noqa: PLC0415
 
-    return _session(quiet, as_json, lambda watcher, publish: session.start(spec, watcher, publish))
+    return _session(
+        quiet,
+        as_json,
+        lambda watcher, publish: session.start(spec, watcher, publish, resume_if_exists),
+    )
+
+
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")]
+Storage = Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")]
 
 
 @app.command()
 def resume(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")],
-    storage: Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")] = "runs",
+    sweep: SweepName,
+    set_: Overrides = None,
+    from_backup: Annotated[
+        bool, typer.Option("--from-backup", help="Use the last copy of a damaged record.")
+    ] = False,
+    storage: Storage = "runs",
     quiet: Quiet = False,
     as_json: AsEvents = False,
 ) -> int:
-    """Go on with a sweep that was stopped."""
+    """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
     from raysel.sweep import session  # noqa: PLC0415
 
     return _session(
-        quiet, as_json, lambda watcher, publish: session.resume(storage, sweep, watcher, publish)
+        quiet,
+        as_json,
+        lambda watcher, publish: session.resume(
+            storage, sweep, watcher, publish, set_ or (), from_backup
+        ),
     )
+
+
+@app.command()
+def stop(
+    sweep: SweepName,
+    storage: Storage = "runs",
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Wait so many seconds for its end.")
+    ] = 120.0,
+) -> None:
+    """End a running sweep in order; `raysel resume` goes on with it."""
+    from raysel.sweep.stopping import stop_sweep  # noqa: PLC0415
+
+    print(stop_sweep(storage, sweep, timeout))
+
+
+@app.command()
+def reconcile(
+    sweep: SweepName,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell the differences; mend nothing.")
+    ] = False,
+    close: Annotated[
+        bool, typer.Option("--close", help="End what was interrupted: nobody will resume it.")
+    ] = False,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> int:
+    """Compare a sweep's record, its Optuna study and MLflow, and mend what differs."""
+    from raysel.sweep.reconcile import reconcile_sweep  # noqa: PLC0415
+
+    found = reconcile_sweep(storage, sweep, dry_run, close)
+    if as_json:
+        _print_json(asdict(found) | {"agree": found.agree})
+    else:
+        for line in found.lines():
+            print(line)
+    return 0 if found.agree else FAILED
 
 
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
@@ -232,6 +297,8 @@ def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
         handed = HandOver()
         outcome = action(watcher, handed)
         watcher.outcome(outcome, handed.report, handed.model)
+    if outcome.failed:
+        return FAILED
     return 0 if outcome.complete else INTERRUPTED
 
 

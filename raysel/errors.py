@@ -2,7 +2,7 @@
 
 Everything that a person can mend in the sweep file or on the command line is a
 `Problem`; `UserError` carries one or several of them to the command line, which prints
-one line each and ends with exit code 2.
+one line each and ends with exit code 2. `Trouble` is what befalls a sweep from outside.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ class UserError(Exception):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("\n".join(map(str, problems)))
+
+
+class Trouble(Exception):
+    """The world is wrong and not the user: told in one line, with the way out (exit code 1)."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
 
 
 def user_error(path: str, message: str) -> UserError:

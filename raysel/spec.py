@@ -265,6 +265,19 @@ class ConfirmSpec(Frozen):
     )
 
 
+class BudgetSpec(Frozen):
+    """When a sweep ends in order before its trials are done; counted over all its lives."""
+
+    seconds: PositiveReal | None = None
+    hours: PositiveReal | None = None
+
+    @property
+    def total(self) -> float | None:
+        """In seconds; the smaller where both are given, None where neither is."""
+        given = [self.seconds, self.hours and 3600 * self.hours]
+        return min((value for value in given if value), default=None)
+
+
 class ResourcesSpec(Frozen):
     """What one trial gets."""
 
@@ -323,9 +336,13 @@ class Spec(Frozen):
     objective: ObjectiveSpec = ObjectiveSpec()
     confirm: ConfirmSpec = ConfirmSpec()
     resources: ResourcesSpec = ResourcesSpec()
+    budget: BudgetSpec = BudgetSpec()
     trace: TraceSpec = TraceSpec()
     tracking: TrackingSpec = TrackingSpec()
     storage: str = Field(default="runs", description="the folder that holds the sweeps")
+    record: str | None = Field(
+        default=None, description="postgresql://… ; a SQLite file in the folder, if not given"
+    )
     code: tuple[Code, ...] = Field(
         default=(), description="Python files with strategies or models of your own"
     )

@@ -107,6 +107,8 @@ class TerminalWatcher:
         self._refresh()
 
     def _epoch(self, event: Event) -> None:
+        if note := event.payload.get("note"):
+            self._console.print(f"{event.trial}  {note}", markup=False, highlight=False)
         value = event.payload["metrics"].get(self._objective)
         self._row(event.trial).improve(value, self._trials[event.trial][1], self._sign)
 
@@ -125,12 +127,13 @@ class TerminalWatcher:
                 f"{self._done:>3}/{self._total} {line}", markup=False, highlight=False
             )
 
-    def stopping(self) -> None:
-        """The user asked to stop."""
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order."""
         running = sum(row.running for row in self._rows.values())
         self._console.print(
-            f"stopping: {running} trials end their epoch, then the summary "
-            "(Ctrl-C again to leave at once)"
+            f"stopping: {cause}; {running} trials end their epoch, then the summary "
+            "(Ctrl-C again to leave at once)",
+            markup=False,
         )
 
     def _row(self, trial: str) -> _Row:
@@ -229,9 +232,9 @@ class JsonWatcher:
         payload = {} if event.kind == Kind.SWEEP else dict(event.payload)
         self._line(trial=event.trial, kind=event.kind, epoch=event.epoch, at=event.at, **payload)
 
-    def stopping(self) -> None:
-        """The user asked to stop."""
-        self._line(kind="stopping")
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order."""
+        self._line(kind="stopping", cause=cause)
 
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The verdict, and where everything lies."""
@@ -287,7 +290,7 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
     rows = confirm_rows(results)
     if rows:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("strategy")
+        table.add_column("strategy", no_wrap=True)
         for column in ("test error", "layers moved", "parameters", "seconds"):
             table.add_column(column, justify="right" if column == "seconds" else "left")
         for row in rows:
@@ -297,7 +300,8 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
         parts += [table, Text()]
     parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
     if not outcome.complete:
-        parts.append(Text(f"stopped  what is finished stays; go on with: raysel resume {name}"))
+        parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
+        parts.append(Text(f"go on    raysel resume {name}"))
     parts += [Text(), Text(f"report   {_near(report)}"), Text(f"mlflow   {_ui(outcome)}")]
     if model is not None:
         parts.append(Text(f"model    {_near(model)}"))

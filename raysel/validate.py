@@ -17,6 +17,7 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.layers import Partition, partition_of
 from raysel.models.torchvision_shim import ensure_importable
+from raysel.places import check_record_url, network_file_system
 from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
     SEARCH,
@@ -347,3 +348,11 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
     elif not os.access(there, os.W_OK | os.X_OK):
         yield Problem("storage", f'"{spec.storage}" cannot be written: no permission in {there}')
+    elif spec.record is not None:
+        yield from filter(None, [check_record_url(spec.record, spec.name)])
+    elif kind := network_file_system(there):
+        yield Problem(
+            "storage",
+            f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
+            "folder, or record: postgresql://user@host/database",
+        )

@@ -220,7 +220,7 @@ def layers_in_words(moved: Mapping[str, float], layers: Iterable[str]) -> str:
 
 
 def weights_in_words(weights: Mapping[str, float], layers: Iterable[str]) -> str:
-    """How learning rates were weighed: `all 6 (weights 0.1 to 1; most stem)`, `all 6`.
+    """How learning rates were weighed: `all 6 (0.1 to 1, most stem)`, `all 6`.
 
     Args:
         weights: layer -> its mean weight.
@@ -235,7 +235,7 @@ def weights_in_words(weights: Mapping[str, float], layers: Iterable[str]) -> str
     low, high = (f"{value:.2g}" for value in (min(known.values()), max(known.values())))
     if low == high:
         return count if high == "1" else f"{count} (weight {high})"
-    return f"{count} (weights {low} to {high}; most {max(known, key=lambda name: known[name])})"
+    return f"{count} ({low} to {high}, most {max(known, key=lambda name: known[name])})"
 
 
 # --- rows -------------------------------------------------------------------------------------

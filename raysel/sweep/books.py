@@ -41,8 +41,13 @@ class Books:
         phase: str,
         config: TrialConfig,
         searched: Mapping[str, Any],
+        suggested: Mapping[str, Any] | None = None,
     ) -> None:
-        """A trial is handed to a worker; told again in a later life, it is resumed."""
+        """A trial is handed to a worker; told again in a later life, it is resumed.
+
+        Args:
+            suggested: the trial's parameters in the study, from which it can be made anew.
+        """
         payload = {
             "number": number,
             "phase": phase,
@@ -50,9 +55,15 @@ class Books:
             "label": config.label(searched),
             "config": config.model_dump(mode="json"),
             "searched": dict(searched),
+            "suggested": dict(suggested or {}),
         }
         if not self.write(trial, Kind.STARTED, 0, payload):
             self.write(trial, Kind.RESUMED, self.life, payload)
+
+    def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float], note: str | None) -> bool:
+        """An epoch ended; a note says what befell the trial in it."""
+        payload: dict[str, Any] = {"metrics": metrics}
+        return self.write(trial, Kind.EPOCH, epoch, payload | ({"note": note} if note else {}))
 
     def interrupted(self, trial: str, cause: str) -> None:
         """The sweep ended before the trial did."""

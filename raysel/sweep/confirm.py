@@ -28,6 +28,14 @@ class Finalist:
 
 
 def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Finalist]:
+    """The configurations of the `leaders`."""
+    return [
+        Finalist(t.id, TrialConfig.model_validate(t.config), t.searched)
+        for t in leaders(trials, objective)
+    ]
+
+
+def leaders(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[TrialState]:
     """The best trial of each strategy by its objective, on validation data.
 
     A completed trial comes before a pruned one: pruned trials stand in only for a strategy
@@ -45,7 +53,7 @@ def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Fi
         leader = best.setdefault(trial.strategy, trial)
         if _rank(trial, objective) < _rank(leader, objective):
             best[trial.strategy] = trial
-    return [Finalist(t.id, TrialConfig.model_validate(t.config), t.searched) for t in best.values()]
+    return list(best.values())
 
 
 def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[bool, float, float, int, float]:
@@ -63,20 +71,27 @@ def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[bool, float, flo
     )
 
 
-def runs_of(spec: Spec, chosen: Sequence[Finalist]) -> list[tuple[Finalist, Assignment]]:
-    """Each finalist with each seed; the same seeds for all, so that runs can be paired."""
+def runs_of(
+    spec: Spec, chosen: Sequence[Finalist], known: Iterable[TrialState] = ()
+) -> list[tuple[Finalist, Assignment]]:
+    """Each finalist with each seed; the same seeds for all, so that runs can be paired.
+
+    Args:
+        known: the sweep's trials; where a search that was extended has found another finalist,
+            its runs get names of their own.
+    """
     first = spec.search.seed + _FIRST_SEED
-    return [
-        (
-            finalist,
-            Assignment(
-                f"confirm-{finalist.config.strategy}-s{index}",
-                finalist.config.model_copy(update={"seed": first + index}),
-            ),
-        )
-        for index in range(spec.confirm.seeds)
-        for finalist in chosen
-    ]
+    taken = {trial.id: dict(trial.config) for trial in known}
+
+    def run(finalist: Finalist, index: int) -> Assignment:
+        config = finalist.config.model_copy(update={"seed": first + index})
+        name = f"confirm-{config.strategy}-s{index}"
+        if taken.get(name, config.model_dump(mode="json")) != config.model_dump(mode="json"):
+            name = f"confirm-{config.strategy}-{finalist.trial}-s{index}"
+        return Assignment(name, config)
+
+    seeds = range(spec.confirm.seeds)
+    return [(finalist, run(finalist, index)) for index in seeds for finalist in chosen]
 
 
 class ConfirmLedger:
@@ -102,11 +117,13 @@ class ConfirmLedger:
         self._books.started(run.trial, number, "confirm", run.config, finalist.searched)
         return run
 
-    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+    def epoch(
+        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+    ) -> bool:
         """Record an epoch; the last one carries the test metrics and ends the run."""
         final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
         curve = {n: v for n, v in metrics.items() if n not in final}
-        self._books.write(trial, Kind.EPOCH, epoch, {"metrics": curve})
+        self._books.epoch(trial, epoch, curve, note)
         self._epochs[trial] = epoch
         if trial not in self._live or epoch < self._live[trial].config.training.epochs:
             return False

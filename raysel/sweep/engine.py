@@ -17,6 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from raysel.errors import Trouble
 from raysel.spec import ResourcesSpec, TrialConfig
 from raysel.sweep.trainable import Shared, TrialRunner
 
@@ -36,8 +37,10 @@ class Ledger(Protocol):
         """The next trial to run, None when there is none left."""
         ...
 
-    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
-        """An epoch ended; whether the trial is to end here."""
+    def epoch(
+        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+    ) -> bool:
+        """An epoch ended; whether the trial is to end here. A note says what befell it."""
         ...
 
     def failed(self, trial: str, cause: str) -> None:
@@ -46,15 +49,30 @@ class Ledger(Protocol):
 
 
 class StopRequest:
-    """How the user's wish to stop reaches the engine: once in order, twice at once."""
+    """How the wish to stop reaches the engine: once in order, twice at once.
+
+    Attributes:
+        cause: why, in words; the first one that was given.
+        error: what befell the driver itself; nothing more is written then.
+    """
 
     def __init__(self) -> None:
         self._orderly = threading.Event()
         self._at_once = threading.Event()
+        self.cause = ""
+        self.error: Exception | None = None
 
-    def ask(self) -> None:
+    def ask(self, cause: str) -> None:
         """Running trials end their epoch; asked again, nothing is waited for."""
+        self.cause = self.cause or cause
         (self._at_once if self._orderly.is_set() else self._orderly).set()
+
+    def fail(self, error: Exception) -> None:
+        """Leave at once: the books cannot be kept."""
+        self.error = self.error or error
+        self.cause = self.cause or str(error)
+        self._orderly.set()
+        self._at_once.set()
 
     @property
     def asked(self) -> bool:
@@ -88,7 +106,11 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
         self.trials: dict[str, str] = {}  # Ray's id -> ours
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        assignment = None if self._stop.asked else self._ledger.next_trial()
+        assignment = None
+        try:
+            assignment = None if self._stop.asked else self._ledger.next_trial()
+        except Exception as error:  # Tune would go on without it
+            self._stop.fail(error)
         if assignment is None:
             return Searcher.FINISHED
         self.trials[trial_id] = assignment.trial
@@ -118,23 +140,37 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        ours = self._searcher.trials[trial.trial_id]
+        ends = True
+        try:
+            if not self._stop.error:  # what comes after is not written any more
+                ends = self._tell(self._searcher.trials[trial.trial_id], result)
+        except Exception as error:  # Tune would hide it in one of its own
+            self._stop.fail(error)
+        return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+
+    def _tell(self, trial: str, result: dict[str, Any]) -> bool:
+        """Whether the trial ends."""
+        if "trouble" in result:
+            raise Trouble(trial, result["trouble"])
         if "failure" in result:
-            self._ledger.failed(ours, result["failure"])
-            return TrialScheduler.STOP
+            self._ledger.failed(trial, result["failure"])
+            return True
         metrics = {
             name.removeprefix("metrics/"): value
             for name, value in result.items()
             if name.startswith("metrics/")
         }
-        ends = self._ledger.epoch(ours, int(result["epoch"]), metrics)
-        return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+        return self._ledger.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker was lost more often than a trial is tried."""
         ours = self._searcher.trials[trial.trial_id]
         error = trial.get_error() or trial.get_pickled_error()
-        self._ledger.failed(ours, f"worker lost: {str(error).strip().splitlines()[-1:]}")
+        words = str(error).strip().splitlines() or ["no reason was given"]
+        try:
+            self._ledger.failed(ours, f"worker lost: {words[-1]}")
+        except Exception as trouble:
+            self._stop.fail(trouble)
 
 
 class _AtOnce(_StaysOnDriver, Stopper):
@@ -163,6 +199,9 @@ def run_phase(
     Args:
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
+
+    Raises:
+        Exception: what the ledger raised; the phase was left at once.
     """
     searcher = _LedgerSearcher(ledger, stop)
     runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
@@ -187,3 +226,5 @@ def run_phase(
             verbose=0,
         ),
     ).fit()
+    if stop.error:
+        raise stop.error

@@ -44,6 +44,16 @@ class SweepFolder:
         return self.path / "sweep.db"
 
     @property
+    def backup(self) -> Path:
+        """The last copy of the record."""
+        return self.path / "sweep.backup.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver that owns the sweep."""
+        return self.path / "owner.lock"
+
+    @property
     def tune(self) -> Path:
         """Ray's own files."""
         return self.path / "tune"

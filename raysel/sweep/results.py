@@ -12,6 +12,7 @@ from raysel.models.layers import Layer, Partition
 from raysel.spec import ObjectiveSpec, Spec
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
+from raysel.sweep.confirm import leaders
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tracking.state import TrialState
@@ -37,7 +38,8 @@ def results(
     """
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
-    confirmed = confirm_rows(spec, search, runs, partition)
+    runs = _of_one_configuration(runs, leaders(search, spec.objective))
+    rows = confirm_rows(spec, search, runs, partition)
     objective = spec.objective.model_dump()
     return {
         "name": spec.name,
@@ -49,8 +51,8 @@ def results(
         "layer_sizes": [layer.size for layer in partition.layers],
         "source": source,
         "trials": [trial_row(t, spec.objective) for t in search],
-        "confirm": confirmed,
-        "verdict": verdict(confirmed, objective),
+        "confirm": rows,
+        "verdict": verdict(rows, objective),
         "spent": {
             **spent,
             "trials": len(search),
@@ -58,6 +60,21 @@ def results(
         },
         "versions": dict(versions),
     }
+
+
+def _of_one_configuration(
+    runs: Sequence[TrialState], chosen: Sequence[TrialState]
+) -> list[TrialState]:
+    """Of each strategy the runs of its finalist; a search that was extended may have found
+    another one than was confirmed before. Where that has no run yet, the earlier one's."""
+    wanted = {run.strategy: _unseeded(run) for run in runs}
+    confirmed = [_unseeded(run) for run in runs]
+    wanted |= {t.strategy: _unseeded(t) for t in chosen if _unseeded(t) in confirmed}
+    return [run for run in runs if _unseeded(run) == wanted[run.strategy]]
+
+
+def _unseeded(trial: TrialState) -> dict[str, Any]:
+    return {**trial.config, "seed": None}
 
 
 def trial_row(trial: TrialState, objective: ObjectiveSpec) -> dict[str, Any]:
@@ -151,8 +168,7 @@ def _moved(row: Mapping[str, float | None], layer: Layer) -> float:
 
 def _origin(search: Sequence[TrialState], run: TrialState) -> TrialState | None:
     """The trial of the search whose configuration the run repeats with another seed."""
-    wanted = {**run.config, "seed": None}
-    return next((t for t in search if {**t.config, "seed": None} == wanted), None)
+    return next((t for t in search if _unseeded(t) == _unseeded(run)), None)
 
 
 def _seconds(trial: TrialState) -> float:

@@ -23,6 +23,8 @@ from raysel.spec import ObjectiveSpec, Spec, TrialConfig
 from raysel.sweep import pruning
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment
+from raysel.tracking.database import engine_options, told
+from raysel.tracking.owner import Owner
 from raysel.tracking.record import Event, Kind
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -34,11 +36,22 @@ def trial_id(number: int) -> str:
     return f"{number:04d}"
 
 
-def open_study(spec: Spec, space: Space, url: str) -> optuna.Study:
-    """The sweep's study in the record's database, made with its first trials if it is new."""
+def open_study(spec: Spec, space: Space, url: str, owner: Owner | None = None) -> optuna.Study:
+    """The sweep's study in the record's database, made with its first trials if it is new.
+
+    Args:
+        owner: guards every transaction of the study too.
+
+    Raises:
+        Trouble: the database does not answer, or the sweep is owned by another driver now.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with told(url):
+        storage = RDBStorage(url, engine_kwargs=engine_options(url))
+    if owner is not None:
+        owner.guard(storage.engine)
     study = optuna.create_study(
-        storage=RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}}),
+        storage=storage,
         study_name=spec.name,
         direction="minimize" if spec.objective.mode == "min" else "maximize",
         pruner=pruner(spec.pruner, space.max_epochs),
@@ -73,12 +86,14 @@ class StudyLedger:
         self._live[name] = (trial, config)
         self._values.setdefault(name, {})
         searched = self._space.searched_values(config)
-        self._books.started(name, trial.number, "search", config, searched)
+        self._books.started(name, trial.number, "search", config, searched, trial.params)
         return Assignment(name, config)
 
-    def epoch(self, trial: str, epoch: int, metrics: dict[str, float]) -> bool:
+    def epoch(
+        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+    ) -> bool:
         """Record an epoch, report it to the study; whether the trial ends with it."""
-        self._books.write(trial, Kind.EPOCH, epoch, {"metrics": metrics})
+        self._books.epoch(trial, epoch, metrics, note)
         optuna_trial, config = self._live[trial]
         value = metrics.get(self._spec.objective.metric, math.nan)
         if not math.isfinite(value):
@@ -112,22 +127,13 @@ class StudyLedger:
         value = None if status == "FAILED" else self._value(self._values[trial])
         payload = {"status": status, "cause": cause, "value": value}
         self._books.write(trial, Kind.ENDED, epoch, payload)
-        self._tell(self._live.pop(trial)[0], status, value)
+        tell_end(self._live.pop(trial)[0], status, value)
 
     def _value(self, values: Mapping[int, float]) -> float:
         """A trial's objective: of its best epoch, or of its last (`confirm.epoch`)."""
         if self._spec.confirm.epoch == "last":
             return values[max(values)]
         return best(values, self._spec.objective)[1]
-
-    def _tell(self, trial: Trial, status: str, value: float | None) -> None:
-        state = _STATES[status]
-        if state == TrialState.PRUNED:
-            pruning.ask(trial).note()
-        if state == TrialState.COMPLETE:
-            self._study.tell(trial, value)
-        else:  # a pruned trial's value is its last intermediate one
-            self._study.tell(trial, state=state)
 
     def _adopt(self) -> Trial:
         """Take up a trial that a dead driver left RUNNING."""
@@ -164,7 +170,18 @@ class StudyLedger:
                 self._values.setdefault(event.trial, {})[event.epoch] = value
                 _report(trial, event.epoch, value)
         elif event.kind == Kind.ENDED:
-            self._tell(trial, event.payload["status"], event.payload["value"])
+            tell_end(trial, event.payload["status"], event.payload["value"])
+
+
+def tell_end(trial: Trial, status: str, value: float | None) -> None:
+    """Tell the trial's study how it ended: `COMPLETE`, `PRUNED` or `FAILED`."""
+    state = _STATES[status]
+    if state == TrialState.PRUNED:
+        pruning.ask(trial).note()
+    if state == TrialState.COMPLETE:
+        trial.study.tell(trial, value)
+    else:  # a pruned trial's value is its last intermediate one
+        trial.study.tell(trial, state=state)
 
 
 def best(values: Mapping[int, float], objective: ObjectiveSpec) -> tuple[int, float]:

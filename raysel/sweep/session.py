@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,27 +19,32 @@ from typing import Any, Protocol
 import ray
 
 from raysel import spec_file, user_code
-from raysel.errors import Problem, UserError, user_error
+from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.models.build import Blueprint, read_weights
 from raysel.models.layers import Partition, partition_of
+from raysel.places import sqlite_url, sweep_url
 from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
 from raysel.strategies import registered
-from raysel.sweep.books import Books
+from raysel.sweep.agreement import agreed
+from raysel.sweep.backup import restore
 from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
-from raysel.sweep.folder import CODE, SweepFolder, write_json, write_whole
-from raysel.sweep.manifest import manifest, new_sweep_id, versions
+from raysel.sweep.failures import Failures
+from raysel.sweep.folder import CODE, SweepFolder, write_json
+from raysel.sweep.manifest import versions
+from raysel.sweep.opening import continued, open_sweep, stored_spec
 from raysel.sweep.results import results
-from raysel.sweep.search import StudyLedger, open_study
+from raysel.sweep.search import StudyLedger
 from raysel.sweep.trainable import Shared
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tracking.owner import Held, holder_of_file
 from raysel.tracking.process import WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
-from raysel.tracking.state import ENDED, TrialState, fold, fold_sweep
+from raysel.tracking.record import SWEEP, Event, Kind, Record
+from raysel.tracking.state import ENDED, TrialState, fold
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.validate import check_cluster
@@ -66,8 +72,8 @@ class Watcher(Protocol):
         """An event was committed."""
         ...
 
-    def stopping(self) -> None:
-        """The user asked to stop."""
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order."""
         ...
 
 
@@ -78,6 +84,8 @@ class Outcome:
     Attributes:
         results: the content of `results.json`.
         weights: the initial weights of every trial.
+        cause: why it ended before it was complete.
+        failed: it ended because its trials fail, one like the other.
     """
 
     folder: SweepFolder
@@ -86,6 +94,8 @@ class Outcome:
     blueprint: Blueprint
     weights: dict[str, Any]
     complete: bool
+    cause: str | None
+    failed: bool
     tracking_uri: str
 
 
@@ -93,32 +103,70 @@ Publish = Callable[[Outcome], None]
 """Makes report and model from the outcome, before the sweep is called finished."""
 
 
-def start(spec: Spec, watcher: Watcher, publish: Publish) -> Outcome:
-    """Run a new sweep.
+def start(
+    spec: Spec, watcher: Watcher, publish: Publish, resume_if_exists: bool = False
+) -> Outcome:
+    """Run a new sweep, or go on with the one of that name where that is wished.
 
     Raises:
-        UserError: a sweep of that name exists, or the cluster is too small.
+        UserError: a sweep of that name exists or would change its meaning, or the cluster is
+            too small.
+        Trouble: the sweep's record cannot be kept.
     """
     folder = SweepFolder.of(spec.storage, spec.name)
-    if folder.path.exists():
+    stored = stored_spec(spec, folder)
+    if stored is not None and not resume_if_exists:
         raise UserError(_exists(folder, spec))
     sources = user_code.read(spec.code_files, Path())
     spec = user_code.located(spec, sources, CODE)
+    if stored is not None:
+        spec = continued(stored, spec)
     return _Session(spec, folder, watcher, sources).run(publish)
 
 
-def resume(storage: str, name: str, watcher: Watcher, publish: Publish) -> Outcome:
+def resume(
+    storage: str,
+    name: str,
+    watcher: Watcher,
+    publish: Publish,
+    overrides: Sequence[str] = (),
+    from_backup: bool = False,
+) -> Outcome:
     """Go on with a sweep that was interrupted; a finished one is summed up again.
 
+    Args:
+        overrides: `search.num_trials=60` and the like extend it.
+        from_backup: put the last copy of its record in the place of a damaged one first.
+
     Raises:
-        UserError: there is no such sweep.
+        UserError: there is no such sweep, or it would change its meaning.
+        Trouble: the sweep's record cannot be read or kept.
     """
-    folder = SweepFolder.of(storage, name)
-    if not folder.spec.is_file():
-        raise user_error(name, f"there is no sweep of that name in {storage}/")
-    spec = spec_file.load(folder.spec).model_copy(update={"storage": storage})
+    folder = existing_folder(storage, name)
+    stored = spec_file.load(folder.spec)
+    wanted = spec_file.load(folder.spec, overrides)
+    spec = continued(stored, wanted).model_copy(update={"storage": storage})
+    if from_backup:
+        if (holder := holder_of_file(folder.lock)) is not None:
+            raise Held(name, holder)
+        restore(folder)
     sources = user_code.read(spec.code_files, folder.path)
     return _Session(spec, folder, watcher, sources).run(publish)
+
+
+def existing_folder(storage: str, name: str) -> SweepFolder:
+    """The folder of a sweep.
+
+    Raises:
+        UserError: there is no such sweep; the nearest name is told.
+    """
+    folder = SweepFolder.of(storage, name)
+    if folder.spec.is_file():
+        return folder
+    root = Path(storage)
+    known = sorted(p.parent.name for p in root.glob("*/spec.yaml")) if root.is_dir() else []
+    near = f"; {nearest(name, known)}" if known else ""
+    raise user_error(name, f"there is no sweep of that name in {storage}/{near}")
 
 
 class _Session:
@@ -133,6 +181,7 @@ class _Session:
         self.spec, self.folder, self.watcher, self.code = spec, folder, watcher, code
         self.started = time.perf_counter()
         self.stop = StopRequest()
+        self.failures = Failures(self._ask_to_stop)
 
     def run(self, publish: Publish) -> Outcome:
         task = load_task(self.spec.task)
@@ -142,13 +191,18 @@ class _Session:
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
-        books, writer = self._open(layers)  # before Ray: MLflow takes seconds to import
+        self.sweep = open_sweep(
+            self.spec, self.folder, layers, self.code, self._observe, self.stop.ask
+        )
         try:
-            with connected() as capacity, self._signals():
-                return self._run(task, layers, space, capacity, books, writer, publish)
+            writer = self._start_writer()  # before Ray: MLflow takes seconds to import
+            try:
+                with connected() as capacity, self._signals(), self._time_budget():
+                    return self._run(task, layers, space, capacity, writer, publish)
+            finally:
+                writer.stop()
         finally:
-            writer.stop()
-            books.record.close()
+            self.sweep.close()
 
     def _run(
         self,
@@ -156,7 +210,6 @@ class _Session:
         layers: Partition,
         space: Space,
         capacity: Capacity,
-        books: Books,
         writer: WriterProcess,
         publish: Publish,
     ) -> Outcome:
@@ -170,19 +223,19 @@ class _Session:
         blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
         weights, source = self._weights(task, blueprint)
         shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
-        self._search(space, books, shared, concurrent, total)
+        self._search(space, shared, concurrent, total)
         if not self.stop.asked:
-            self._confirm(books, task, shared, concurrent)
+            self._confirm(task, shared, concurrent)
         complete = not self.stop.asked
         outcome = Outcome(
             folder=self.folder,
             results=results(
                 spec,
-                self.sweep_id,
+                self.sweep.id,
                 layers,
-                self._trials(books),
+                self._trials(),
                 source,
-                {"seconds": time.perf_counter() - self.started},
+                {"seconds": self.sweep.spent + time.perf_counter() - self.started},
                 versions(),
                 complete,
             ),
@@ -190,53 +243,29 @@ class _Session:
             blueprint=blueprint,
             weights=weights,
             complete=complete,
+            cause=None if complete else self.stop.cause,
+            failed=self.failures.too_many,
             tracking_uri=tracking_uri(spec),
         )
         write_json(self.folder.results, outcome.results)
         publish(outcome)
         if complete:
             self._drop_checkpoints(outcome)
-        self._finish(books, outcome)
+        self._finish(outcome)
         writer.drain(DRAIN_SECONDS)
         return outcome
 
-    def _open(self, layers: Partition) -> tuple[Books, WriterProcess]:
-        """The folder, the record and the MLflow writer."""
+    def _start_writer(self) -> WriterProcess:
         spec, folder = self.spec, self.folder
-        folder.path.mkdir(parents=True, exist_ok=True)
-        facts = manifest() | {"code": user_code.hashes(self.code)}
-        if not folder.spec.exists():
-            for source in self.code:
-                write_whole(folder.code / source.name, source.text)
-            write_whole(folder.spec, spec.to_yaml())
-            write_json(folder.manifest, facts)
-        record = Record(sqlite_url(folder.record))
-        lives = [e for e in record.events() if e.event.trial == SWEEP]
-        life = 1 + sum(e.event.kind in (Kind.SWEEP, Kind.RESUMED) for e in lives)
-        books = Books(record, life, self._observe)
-        payload = {
-            "name": spec.name,
-            "sweep_id": new_sweep_id(spec.name),
-            "description": spec.description,
-            "spec": spec.to_yaml(),
-            "layers": list(layers.names),
-            "layer_sizes": [layer.size for layer in layers.layers],
-            "manifest": facts,
-            "folder": str(folder.path),
-            "objective": spec.objective.model_dump(),
-        }
-        if not books.write(SWEEP, Kind.SWEEP, 0, payload):
-            books.write(SWEEP, Kind.RESUMED, life, {})
-        self.sweep_id = fold_sweep(stored.event for stored in record.events()).id
         writer = WriterProcess(
-            sqlite_url(folder.record),
+            self.sweep.url,
             tracking_uri(spec),
             spec.tracking.experiment or spec.name,
             folder.path.parent / "mlartifacts",
             folder.writer_log,
         )
         writer.start()
-        return books, writer
+        return writer
 
     def _weights(
         self, task: Task, blueprint: Blueprint
@@ -265,29 +294,30 @@ class _Session:
         model: SourceModel = ray.get(remote.remote(self.code, task, blueprint, seed, cpus, cache))
         return model
 
-    def _search(
-        self, space: Space, books: Books, shared: Shared, concurrent: int, total: int
-    ) -> None:
-        study = open_study(self.spec, space, sqlite_url(self.folder.record))
-        ledger = StudyLedger(self.spec, space, study, books)
-        done = [t for t in self._trials(books) if t.phase == "search" and t.status in ENDED]
+    def _search(self, space: Space, shared: Shared, concurrent: int, total: int) -> None:
+        sweep = self.sweep
+        events = [stored.event for stored in sweep.books.record.events()]
+        study, _ = agreed(self.spec, space, sweep.url, events, fold(events), sweep.owner)
+        ledger = StudyLedger(self.spec, space, study, self.sweep.books)
+        done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         self.watcher.phase("search", total, done)
         if len(done) < total:
             self._run_phase(ledger, shared, concurrent, "search")
-        ledger.interrupt("stopped by the user")
+        ledger.interrupt(self.stop.cause)
 
-    def _confirm(self, books: Books, task: Task, shared: Shared, concurrent: int) -> None:
-        trials = self._trials(books)
-        runs = runs_of(self.spec, finalists(trials, self.spec.objective))
-        ended = [t for t in trials if t.phase == "confirm" and t.status in ENDED]
+    def _confirm(self, task: Task, shared: Shared, concurrent: int) -> None:
+        trials = self._trials()
+        runs = runs_of(self.spec, finalists(trials, self.spec.objective), trials)
+        names = {run.trial for _, run in runs}
+        ended = [t for t in trials if t.id in names and t.status in ENDED]
         self.watcher.phase("confirm", len(runs), ended)
         if len(ended) >= len(runs):
             return
-        ledger = ConfirmLedger(runs, [t.id for t in ended], books)
+        ledger = ConfirmLedger(runs, [t.id for t in ended], self.sweep.books)
         with task.test.opened() as test:
             unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
             self._run_phase(ledger, unsealed, concurrent, "confirm")
-        ledger.interrupt("stopped by the user")
+        ledger.interrupt(self.stop.cause)
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
@@ -296,6 +326,7 @@ class _Session:
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""
         self.watcher.event(event)
+        self.failures.see(event)
         if event.kind == Kind.ENDED and event.trial.isdigit():
             checkpoint.remove(self.folder.trial(event.trial))
 
@@ -305,24 +336,49 @@ class _Session:
             for run in row["runs"]:
                 checkpoint.remove(self.folder.trial(run["id"]))
 
-    def _trials(self, books: Books) -> list[TrialState]:
-        return list(fold(stored.event for stored in books.record.events()).values())
+    def _trials(self) -> list[TrialState]:
+        return list(fold(stored.event for stored in self.sweep.books.record.events()).values())
 
-    def _finish(self, books: Books, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         payload = {
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
-            "cause": None if outcome.complete else "stopped by the user",
+            "cause": outcome.cause,
             "verdict": outcome.results["verdict"]["sentence"],
         }
+        books = self.sweep.books
         books.write(SWEEP, Kind.FINISHED, books.life, payload)
+
+    @contextmanager
+    def _time_budget(self) -> Iterator[None]:
+        """End in order when the time of all lives is used up."""
+        total = self.spec.budget.total
+        if total is None:
+            yield
+            return
+        left = total - self.sweep.spent - (time.perf_counter() - self.started)
+        cause = f"the time budget of {total:g} s is used up"
+        timer = threading.Timer(max(0.0, left), self._ask_to_stop, [cause])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _ask_to_stop(self, cause: str) -> None:
+        if not self.stop.asked:
+            self.stop.ask(cause)
+            self.watcher.stopping(cause)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM ask the engine to stop."""
 
-        def ask(*_: object) -> None:
-            self.stop.ask()
-            self.watcher.stopping()
+        def ask(sign: int, _: object) -> None:
+            again = self.stop.asked
+            self.stop.ask("stopped by Ctrl-C" if sign == signal.SIGINT else "stopped by SIGTERM")
+            if not again:
+                self.watcher.stopping(self.stop.cause)
 
         before = {sign: signal.signal(sign, ask) for sign in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -376,17 +432,14 @@ def _shared(
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:
-    done = ""
-    if folder.record.is_file():
-        record = Record(sqlite_url(folder.record))
-        trials = fold(stored.event for stored in record.events()).values()
-        record.close()
-        ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
-        done = f" ({ended} of {spec.search.num_trials} trials done)"
+    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    trials = fold(stored.event for stored in record.events()).values()
+    record.close()
+    ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
     return Problem(
         "",
-        f'a sweep named "{spec.name}" exists{done}. Go on: raysel resume {spec.name}. '
-        f"New one: --set name={spec.name}-2",
+        f'a sweep named "{spec.name}" exists ({ended} of {spec.search.num_trials} trials done). '
+        f"Go on: raysel resume {spec.name}. New one: --set name={spec.name}-2",
     )
 
 

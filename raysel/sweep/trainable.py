@@ -10,6 +10,7 @@ its checkpoint.
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from raysel import user_code
 from raysel.models.build import Blueprint, build, load_weights
 from raysel.models.layers import Partition
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.sweep import troubles
 from raysel.tasks.data import Examples
 from raysel.training import checkpoint
 from raysel.training.batches import Batch, to_device
@@ -73,7 +75,8 @@ class TrialRunner(tune.Trainable):
     """Runs trials one after another in one process.
 
     The configuration is `{"trial": id, "config": TrialConfig as a dict}`; a row is
-    `{"epoch", "metrics"}`, or `{"epoch", "failure"}`.
+    `{"epoch", "metrics"}` with a `note` where something befell it, `{"epoch", "failure"}` where
+    the trial has failed, `{"epoch", "trouble"}` where the whole sweep cannot go on.
     """
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
@@ -91,8 +94,9 @@ class TrialRunner(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial = config["trial"]
-        self._config = TrialConfig.model_validate(config["config"])
+        self._asked = self._config = TrialConfig.model_validate(config["config"])
         self._run: FineTuning | None = None
+        self._note: str | None = None
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
@@ -100,9 +104,32 @@ class TrialRunner(tune.Trainable):
             return self._step()
         except Diverged as error:
             return self._failure(f"diverged: {error}")
-        except Exception as error:  # deterministic: told, not tried again
+        except Exception as error:
+            if trouble := troubles.of_the_disk(error):
+                self._run = None
+                return {"epoch": 0, "trouble": trouble}
+            smaller = troubles.halved(self._config) if troubles.is_out_of_memory(error) else None
+            if smaller is not None and self._config == self._asked:
+                return self._try_again(smaller)
+            return self._give_up(error)
+
+    def _give_up(self, error: Exception) -> dict[str, Any]:
+        """A deterministic failure: told, not tried again."""
+        with suppress(OSError):
             (self._folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            return self._failure(f"{type(error).__name__}: {error}")
+        return self._failure(f"{type(error).__name__}: {error}")
+
+    def _try_again(self, smaller: TrialConfig) -> dict[str, Any]:
+        """Once, with half the batch; the same examples make an update."""
+        settings = smaller.training
+        self._note = (
+            f"out of memory at batch {self._asked.training.batch_size}; again with "
+            f"{settings.batch_size} × {settings.accumulate}"
+        )
+        self._config, self._run = smaller, None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self.step()
 
     def _failure(self, cause: str) -> dict[str, Any]:
         epoch = self._run.epoch if self._run else 0
@@ -112,12 +139,14 @@ class TrialRunner(tune.Trainable):
     def _step(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._run is None:
-            row = self._start()
-            if row is not None:  # a checkpoint whose epoch may not have been told yet
-                return row
+            told = self._start()
+            if told is not None:  # a checkpoint whose epoch may not have been told yet
+                return told
         assert self._run is not None
         result = self._run.run_epoch()
-        row = {"epoch": result.epoch, "metrics": result.metrics}
+        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics}
+        if self._note:
+            row["note"], self._note = self._note, None
         if result.epoch == self._config.training.epochs:
             row["metrics"] |= self._test()
         checkpoint.save(self._folder, {**self._run.state_dict(), "row": row})
@@ -129,6 +158,11 @@ class TrialRunner(tune.Trainable):
         prepared = self._prepared or self._prepare()
         self._prepared = prepared
         self._fill(prepared.model)
+        state, damage = checkpoint.newest(self._folder)
+        state = self._own(state)
+        if damage:
+            epoch = state["row"]["epoch"] if state else 0
+            self._note = f"{damage}; goes on from epoch {epoch}"
         self._run = FineTuning(
             self._config,
             prepared.model,
@@ -141,14 +175,20 @@ class TrialRunner(tune.Trainable):
             diagnostics=shared.diagnostics,
             fresh_head=not set(shared.partition.head) <= set(shared.weights),
         )
-        try:
-            state = checkpoint.load(self._folder)
-        except checkpoint.DamagedCheckpoint:
-            state = None  # the trial starts anew, and says the same again
-        if state is None or state["config"] != self._config.model_dump(mode="json"):
+        if state is None:
             return None
         self._run.load_state_dict(state)
         return dict(state["row"])
+
+    def _own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The checkpoint if it is of this trial, be it with the batch that was halved."""
+        if state is None:
+            return None
+        for config in (self._config, troubles.halved(self._asked)):
+            if config is not None and state["config"] == config.model_dump(mode="json"):
+                self._config = config
+                return state
+        return None
 
     def _prepare(self) -> _Prepared:
         shared = self._shared

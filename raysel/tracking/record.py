@@ -4,29 +4,38 @@ An event is on the disk when `Record.append` returns. Optuna's study may lie in 
 database: its tables have other names (`studies`, `trials`, …). MLflow's may not: both MLflow
 and Optuna keep a table named `alembic_version`.
 
-Any database that SQLAlchemy reaches will do; what is special to SQLite stands in
-`_durable_sqlite`.
+How the database is reached stands in `raysel.tracking.database`, where it lies in
+`raysel.places`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from raysel.places import sqlite_url as sqlite_url  # beside what it opens
+from raysel.tracking.database import Damaged, connect_to, told
 
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
 
-BUSY_SECONDS = 30
-"""How long a statement waits while another process writes to the same SQLite file."""
+SCHEMA = 1
+"""The version of the tables below."""
+
+PATIENCE_SECONDS = 60.0
+"""How long an event waits for a database server that is being restarted."""
+
+_T = TypeVar("_T")
 
 
 class Kind(str, Enum):
@@ -81,6 +90,7 @@ _EVENTS = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("at", sa.Float(53), nullable=False),
     sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("checksum", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("trial", "kind", "epoch"),
     sqlite_autoincrement=True,  # a sequence is never used twice: cursors point at them
 )
@@ -93,9 +103,7 @@ _CURSORS = sa.Table(
 )
 
 
-def sqlite_url(path: Path) -> str:
-    """The database URL of a SQLite file; the path is made absolute."""
-    return str(URL.create("sqlite", database=str(path.absolute())))
+_VERSIONS = sa.Table("record_version", _METADATA, sa.Column("version", sa.Integer))
 
 
 class Record:
@@ -108,16 +116,46 @@ class Record:
         """Open the record, with empty tables where there are none.
 
         Args:
-            url: a database URL. A SQLite file must lie on a local disk, in a folder that
-                exists: its write-ahead log does not work over a network file system.
+            url: a database URL of `raysel.places`.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database cannot be reached or written.
+            Trouble: the database cannot be reached, read or written, or its tables are
+                those of another version of raysel.
         """
-        self._engine = sa.create_engine(url)
+        self.url = url
+        self._engine = connect_to(url)
+        with told(url):
+            _METADATA.create_all(self._engine)
+            self._check_version()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The connections, for a guard over all that is written through them."""
+        return self._engine
+
+    def check(self) -> None:
+        """Read everything once.
+
+        Raises:
+            Trouble: something in the record is damaged.
+        """
         if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _durable_sqlite)
-        _METADATA.create_all(self._engine)
+            with self._reading() as connection:
+                answer = connection.scalar(sa.text("PRAGMA quick_check(1)"))
+                if answer != "ok":
+                    raise Damaged(str(answer).splitlines()[0])
+        self.events()
+
+    def _check_version(self) -> None:
+        with self._engine.begin() as connection:
+            found = connection.scalars(sa.select(_VERSIONS.c.version)).all()
+            if not found:
+                connection.execute(sa.insert(_VERSIONS).values(version=SCHEMA))
+        if found and found[0] != SCHEMA:
+            raise Damaged(
+                f"its tables are those of another version of raysel (schema {found[0]}, this "
+                f"one has {SCHEMA})"
+            )
 
     def append(self, event: Event) -> bool:
         """Commit an event.
@@ -136,6 +174,10 @@ class Record:
             "at": event.at,
             "payload": json.dumps(_finite(event.payload), allow_nan=False, ensure_ascii=False),
         }
+        row["checksum"] = _checksum(row)
+        return self._patiently(lambda: self._insert(row))
+
+    def _insert(self, row: Mapping[str, Any]) -> bool:
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.insert(_EVENTS).values(row))
@@ -143,21 +185,34 @@ class Record:
             return False
         return True
 
+    def _patiently(self, action: Callable[[], _T]) -> _T:
+        """An idempotent action; a server that was cut off is waited for."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with told(self.url):
+            while True:
+                try:
+                    return action()
+                except (OperationalError, InterfaceError):
+                    served = self._engine.dialect.name != "sqlite"
+                    if not served or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.5)
+
     def events(self, after: int = 0, limit: int | None = None) -> list[StoredEvent]:
         """The events whose sequence is above `after`, in order; at most `limit`."""
         query = sa.select(_EVENTS).where(_EVENTS.c.sequence > after).order_by(_EVENTS.c.sequence)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_stored(row) for row in connection.execute(query.limit(limit))]
 
     def last_sequence(self) -> int:
         """The sequence of the newest event; 0 for an empty record."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(sa.select(sa.func.max(_EVENTS.c.sequence))) or 0
 
     def cursor(self, name: str) -> int:
         """The sequence up to which the reader `name` has done its work; 0 at first."""
         query = sa.select(_CURSORS.c.sequence).where(_CURSORS.c.name == name)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalar(query) or 0
 
     def move_cursor(self, name: str, sequence: int) -> None:
@@ -166,22 +221,18 @@ class Record:
         A name belongs to one process at a time.
         """
         moved = sa.update(_CURSORS).where(_CURSORS.c.name == name).values(sequence=sequence)
-        with self._engine.begin() as connection:
+        with told(self.url), self._engine.begin() as connection:
             if not connection.execute(moved).rowcount:
                 connection.execute(sa.insert(_CURSORS).values(name=name, sequence=sequence))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with told(self.url), self._engine.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         """Give the connections back; the record can be opened again."""
         self._engine.dispose()
-
-
-def _durable_sqlite(connection: Any, _: Any) -> None:
-    """A commit is on the disk when it returns, and readers never stop the writer."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")  # first: the next may wait
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
 
 
 def _finite(value: Any) -> Any:
@@ -196,5 +247,13 @@ def _finite(value: Any) -> Any:
 
 
 def _stored(row: sa.Row[Any]) -> StoredEvent:
+    if row.checksum != _checksum(row._asdict()):
+        raise Damaged(f"event {row.sequence} is not the one that was written")
     event = Event(row.trial, row.kind, row.epoch, row.at, json.loads(row.payload))
     return StoredEvent(row.sequence, event)
+
+
+def _checksum(row: Mapping[str, Any]) -> int:
+    """Of all that an event says: SQLite itself does not see a flipped bit."""
+    told_apart = [row["trial"], row["kind"], str(row["epoch"]), repr(row["at"]), row["payload"]]
+    return zlib.crc32("\0".join(told_apart).encode())

@@ -109,6 +109,8 @@ def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
         "raysel.cause": trial.cause or "",
         "mlflow.note.content": note(trial, sweep),
     }
+    if trial.notes:
+        tags["raysel.notes"] = "; ".join(trial.notes)
     if lost := _not_finite(trial):
         tags["raysel.non_finite_values"] = str(lost)
     return RunImage(

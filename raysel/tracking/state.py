@@ -33,6 +33,7 @@ class TrialState:
         strategy, label: what it tries, in a word and in a few.
         config: a `TrialConfig` as a dictionary.
         searched: the values that the search chose, by name.
+        suggested: the same under the study's names; empty in the confirm phase.
         status: RUNNING, COMPLETE, PRUNED, FAILED or INTERRUPTED.
         cause: why it failed or was interrupted.
         value: the objective at its end; None where there is none.
@@ -42,6 +43,7 @@ class TrialState:
             COMPLETE, PRUNED or FAILED.
         interrupted_at: unix time at which it was left, while it is INTERRUPTED.
         end_metrics: what was measured once, at the end (`test/error`, …).
+        notes: what befell it (out of memory, a damaged checkpoint), in sentences.
     """
 
     id: str
@@ -51,6 +53,7 @@ class TrialState:
     label: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     searched: Mapping[str, Any] = field(default_factory=dict)
+    suggested: Mapping[str, Any] = field(default_factory=dict)
     status: str = RUNNING
     cause: str | None = None
     value: float | None = None
@@ -59,6 +62,7 @@ class TrialState:
     ended_at: float | None = None
     interrupted_at: float | None = None
     end_metrics: Mapping[str, float | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,15 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             ended_at=event.at,
         )
     if event.kind == Kind.RESUMED:
-        return replace(sweep, status=RUNNING, cause=None, verdict=None, ended_at=None)
+        return replace(
+            sweep,
+            status=RUNNING,
+            cause=None,
+            verdict=None,
+            ended_at=None,
+            spec=payload.get("spec", sweep.spec),
+            folder=payload.get("folder", sweep.folder),
+        )
     return sweep
 
 
@@ -159,13 +171,16 @@ def _fold_trial(trial: TrialState, event: Event) -> TrialState:
             label=payload.get("label", ""),
             config=payload.get("config") or {},
             searched=payload.get("searched") or {},
+            suggested=payload.get("suggested") or {},
             started_at=event.at,
         )
     if event.kind == Kind.EPOCH:
         epoch = {"epoch": event.epoch, **payload.get("metrics", {})}
         others = [known for known in trial.epochs if known["epoch"] != event.epoch]
         ordered = sorted([*others, epoch], key=lambda known: known["epoch"])
-        return replace(trial, epochs=tuple(ordered))
+        new = payload.get("note")
+        notes = trial.notes if new is None or new in trial.notes else (*trial.notes, new)
+        return replace(trial, epochs=tuple(ordered), notes=notes)
     if event.kind == Kind.ENDED:
         return replace(
             trial,

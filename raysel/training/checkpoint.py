@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 NAME = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
 
 
 class DamagedCheckpoint(Exception):
@@ -23,21 +24,46 @@ class DamagedCheckpoint(Exception):
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Write `state` as the folder's checkpoint, in place of the one before."""
+    """Write `state` as the folder's checkpoint; the one before stays as the previous one.
+
+    Raises:
+        OSError: the disk is full, say; the checkpoint is the one before.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{NAME}.{os.getpid()}"
-    torch.save(dict(state), partial)  # no fsync: what a power cut truncates is told damaged
+    try:
+        with partial.open("wb") as stream:  # torch's own writer would hide the system's error
+            torch.save(dict(state), stream)  # no fsync: what a power cut truncates is told damaged
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if (folder / NAME).exists():
+        (folder / NAME).replace(folder / PREVIOUS)
     partial.replace(folder / NAME)
     return folder / NAME
 
 
-def load(folder: Path) -> dict[str, Any] | None:
+def newest(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The newest checkpoint that is intact, and what is wrong with those after it."""
+    damage = None
+    for name in (NAME, PREVIOUS):
+        try:
+            state = load(folder, name)
+        except DamagedCheckpoint as error:
+            damage = damage or str(error)
+            continue
+        if state is not None:
+            return state, damage
+    return None, damage
+
+
+def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
     """The folder's checkpoint on the CPU, None if there is none.
 
     Raises:
         DamagedCheckpoint: the file cannot be read.
     """
-    path = folder / NAME
+    path = folder / name
     if not path.exists():
         return None
     try:
@@ -55,5 +81,6 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 
 def remove(folder: Path) -> None:
-    """Delete the folder's checkpoint, if it has one."""
-    (folder / NAME).unlink(missing_ok=True)
+    """Delete the folder's checkpoints, if it has any."""
+    for name in (NAME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)

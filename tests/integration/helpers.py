@@ -29,7 +29,7 @@ class Silent:
     def event(self, event: Any) -> None:
         self.events.append(event)
 
-    def stopping(self) -> None: ...
+    def stopping(self, *_: Any) -> None: ...
 
 
 def publish_nothing(outcome: Outcome) -> None:

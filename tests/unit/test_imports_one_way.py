@@ -21,7 +21,7 @@ ROOT = Path(raysel.__file__).parent
 PACKAGE = "raysel"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "values", "spec", "spec_file", "user_code"}),
+    frozenset({"__init__", "errors", "values", "spec", "spec_file", "user_code", "places"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),
@@ -50,6 +50,7 @@ NOT_AT_START = frozenset(
         "numpy",
         "pyarrow",
         "sqlalchemy",
+        "psutil",
         "matplotlib",
     ]
 )

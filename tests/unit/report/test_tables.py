@@ -144,11 +144,11 @@ def test_not_finite_is_no_number():
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ([1.0, 0.1, 0.5, 0.2, 0.3, 0.4], "all 6 (weights 0.1 to 1; most stem)"),
-        ([0.004, 3.2, 0.5, 0.2, 0.3, 0.4], "all 6 (weights 0.004 to 3.2; most layer1)"),
+        ([1.0, 0.1, 0.5, 0.2, 0.3, 0.4], "all 6 (0.1 to 1, most stem)"),
+        ([0.004, 3.2, 0.5, 0.2, 0.3, 0.4], "all 6 (0.004 to 3.2, most layer1)"),
         ([1.0] * 6, "all 6"),
         ([0.5] * 6, "all 6 (weight 0.5)"),
-        ([0.0, 0.0, 0.25, 1.0, 0.0, 0.0], "2 of 6 (weights 0.25 to 1; most layer3)"),
+        ([0.0, 0.0, 0.25, 1.0, 0.0, 0.0], "2 of 6 (0.25 to 1, most layer3)"),
         ([0.0] * 6, "none"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +202,47 @@ def test_something_else_than_a_checkpoint_is_told(tmp_path):
         checkpoint.load(tmp_path)
 
 
-def test_nothing_but_the_checkpoint_is_left_in_the_folder(tmp_path):
+def test_nothing_but_the_checkpoint_and_the_one_before_is_left_in_the_folder(tmp_path):
+    for epoch in (1, 2, 3):
+        checkpoint.save(tmp_path, {**STATE, "epoch": epoch})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {checkpoint.NAME, checkpoint.PREVIOUS}
+    loaded, before = checkpoint.load(tmp_path), checkpoint.load(tmp_path, checkpoint.PREVIOUS)
+    assert loaded is not None and loaded["epoch"] == 3
+    assert before is not None and before["epoch"] == 2
+    checkpoint.remove(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_a_damaged_checkpoint_gives_way_to_the_intact_one_before(tmp_path, size):
     for epoch in (1, 2):
         checkpoint.save(tmp_path, {**STATE, "epoch": epoch})
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(path.read_bytes()[:size])
+    state, damage = checkpoint.newest(tmp_path)
+    assert state is not None and state["epoch"] == 1
+    assert damage is not None and str(path) in damage
+    (tmp_path / checkpoint.PREVIOUS).write_bytes(b"nothing")
+    assert checkpoint.newest(tmp_path) == (None, damage)
+
+
+def test_without_a_checkpoint_there_is_nothing_and_nothing_is_wrong(tmp_path):
+    assert checkpoint.newest(tmp_path) == (None, None)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, {**STATE, "epoch": 1})
+    monkeypatch.setattr(checkpoint.torch, "save", _raise(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, {**STATE, "epoch": 2})
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
-    loaded = checkpoint.load(tmp_path)
-    assert loaded is not None and loaded["epoch"] == 2
+    state, damage = checkpoint.newest(tmp_path)
+    assert state is not None and state["epoch"] == 1 and damage is None
+
+
+def _raise(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail

@@ -1,0 +1,80 @@
+"""Where the record of a sweep lies: a SQLite file in its folder, or a schema of its own in
+PostgreSQL.
+
+An URL says it all, so that it can be handed to another process; a password is never in it
+(PGPASSWORD or ~/.pgpass has it).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from raysel.errors import Problem, UserError
+
+IDLE_SECONDS = 20
+"""PostgreSQL ends a transaction whose process says nothing for so long: a frozen driver must
+not hold a lock for ever."""
+
+_NETWORK = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "beegfs", "gpfs", "9p")
+
+
+def sqlite_url(path: Path) -> str:
+    """The database URL of a SQLite file; the path is made absolute."""
+    return str(URL.create("sqlite", database=str(path.absolute())))
+
+
+def sweep_url(record: str | None, file: Path, sweep: str) -> str:
+    """The record of one sweep.
+
+    Args:
+        record: `record` of the sweep file; None for the file beside the sweep's others.
+        file: that file.
+        sweep: the sweep's name; in PostgreSQL the schema `raysel_<name>` is the sweep's.
+
+    Raises:
+        UserError: the URL is none that raysel can use.
+    """
+    if record is None:
+        return sqlite_url(file)
+    if problem := check_record_url(record, sweep):
+        raise UserError(problem)
+    url = make_url(record).set(drivername="postgresql+psycopg")
+    options = f'-csearch_path="{schema_name(sweep)}" '
+    options += f"-cidle_in_transaction_session_timeout={IDLE_SECONDS}s"
+    return str(url.update_query_dict({"options": options}))
+
+
+def schema_name(sweep: str) -> str:
+    """PostgreSQL's schema of a sweep."""
+    return f"raysel_{sweep}"
+
+
+def check_record_url(record: str, sweep: str) -> Problem | None:
+    """What is wrong with `record` of a sweep file."""
+    try:
+        url = make_url(record)
+    except ArgumentError:
+        return Problem("record", f'"{record}" is no URL; give postgresql://user@host/database')
+    if url.get_backend_name() != "postgresql":
+        return Problem(
+            "record",
+            f"{url.drivername} is not supported; give postgresql://…, or leave"
+            " it out for SQLite beside the runs",
+        )
+    if url.password:
+        return Problem("record", "holds a password; put it into PGPASSWORD or ~/.pgpass")
+    if len(schema_name(sweep).encode()) > 63:
+        return Problem("name", "with PostgreSQL a name has 56 characters at most")
+    return None
+
+
+def network_file_system(folder: Path) -> str | None:
+    """The type of the network file system that holds `folder`, None for a local disk."""
+    places = {Path(p.mountpoint): p.fstype for p in psutil.disk_partitions(all=True)}
+    holder = next((p for p in (folder.absolute(), *folder.absolute().parents) if p in places), None)
+    kind = places[holder] if holder else ""
+    return kind if any(name in kind.lower() for name in _NETWORK) else None

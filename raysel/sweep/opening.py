@@ -1,0 +1,207 @@
+"""A sweep opened by the one driver that owns it: its folder, its record, its place in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from raysel import user_code
+from raysel.errors import Problem, UserError
+from raysel.models.layers import Partition
+from raysel.places import sweep_url
+from raysel.spec import Spec
+from raysel.spec_file import parse
+from raysel.sweep.backup import Keeper
+from raysel.sweep.books import Books
+from raysel.sweep.folder import SweepFolder, write_json, write_whole
+from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
+from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
+from raysel.tracking.state import fold_sweep
+
+MAY_CHANGE = (
+    *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
+    *("description", "tracking", "storage", "record"),
+)
+"""Keys that a sweep may change on the way: what was computed keeps its meaning."""
+
+
+@dataclass
+class OpenSweep:
+    """What the driver holds while it owns a sweep.
+
+    Attributes:
+        id: the sweep's, for ever.
+        url: of the record.
+        spent: seconds of the driver's earlier lives.
+    """
+
+    id: str
+    url: str
+    books: Books
+    owner: Owner
+    keeper: Keeper | None
+    spent: float
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.keeper is not None:
+            self.keeper.close()
+        self.owner.release()
+        self.books.record.close()
+
+
+def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
+    """The sweep of that name as it was last run, None if there is none."""
+    if spec.record is None:
+        text = folder.spec.read_text(encoding="utf-8") if folder.spec.is_file() else ""
+    else:
+        record = Record(sweep_url(spec.record, folder.record, spec.name))
+        text = fold_sweep(stored.event for stored in record.events()).spec
+        record.close()
+    return parse(text) if text else None
+
+
+def continued(stored: Spec, wanted: Spec) -> Spec:
+    """The sweep `stored` as it goes on when a person asks for `wanted`.
+
+    Raises:
+        UserError: something would change what the sweep's results mean.
+    """
+    before, now = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    changed = [
+        Problem(
+            key,
+            f"{before.get(key)!r} in the sweep, {now.get(key)!r} now. Another value makes another "
+            f"sweep: raysel run FILE --set name={stored.name}-2",
+        )
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and not _free(key)
+    ]
+    if changed:
+        raise UserError(*changed)
+    return wanted
+
+
+def open_sweep(
+    spec: Spec,
+    folder: SweepFolder,
+    layers: Partition,
+    code: tuple[user_code.Source, ...],
+    observe: Callable[[Event], None],
+    stop: Callable[[str], None],
+) -> OpenSweep:
+    """Own the sweep and begin a life of its driver.
+
+    Args:
+        observe: is told every event.
+        stop: is called with the cause when the sweep is to end.
+
+    Raises:
+        Trouble: another driver owns it, or its record is damaged or out of reach.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    url = sweep_url(spec.record, folder.record, spec.name)
+    owner: Owner = FileOwner(folder.lock, spec.name)  # of this machine's folder, always
+    try:
+        record = Record(url)
+        if spec.record is not None:
+            owner = _Both(owner, LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED)))
+        record.check()
+        events = record.events()
+        facts = manifest() | {"code": user_code.hashes(code)}
+        _write_files(spec, folder, code, facts)
+        keeper = Keeper(folder) if spec.record is None else None
+    except BaseException:
+        owner.release()
+        raise
+    life = 1 + sum(_begins(stored.event) for stored in events)
+    books = Books(record, life, _kept(observe, keeper))
+    _write_life(books, spec, folder, layers, facts)
+    sweep = fold_sweep(stored.event for stored in record.events())
+    return OpenSweep(sweep.id, url, books, owner, keeper, _spent(events))
+
+
+_STOPPED = "stopped by raysel stop, or taken over"
+
+
+class _Both:
+    """The folder's lock and the record's lease."""
+
+    def __init__(self, lock: Owner, lease: Owner) -> None:
+        self._lock, self._lease = lock, lease
+
+    def guard(self, engine: Any) -> None:
+        self._lease.guard(engine)
+
+    def release(self) -> None:
+        self._lease.release()
+        self._lock.release()
+
+
+def _write_files(
+    spec: Spec, folder: SweepFolder, code: tuple[user_code.Source, ...], facts: Mapping[str, Any]
+) -> None:
+    """The sweep file last: where it is, the sweep is."""
+    if not folder.manifest.exists():
+        for source in code:
+            write_whole(folder.code / source.name, source.text)
+        write_json(folder.manifest, facts)
+    text = spec.to_yaml()
+    if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
+        write_whole(folder.spec, text)
+
+
+def _write_life(
+    books: Books, spec: Spec, folder: SweepFolder, layers: Partition, facts: Mapping[str, Any]
+) -> None:
+    payload = {
+        "name": spec.name,
+        "sweep_id": new_sweep_id(spec.name),
+        "description": spec.description,
+        "spec": spec.to_yaml(),
+        "layers": list(layers.names),
+        "layer_sizes": [layer.size for layer in layers.layers],
+        "manifest": facts,
+        "folder": str(folder.path),
+        "objective": spec.objective.model_dump(),
+    }
+    if not books.write(SWEEP, Kind.SWEEP, 0, payload):
+        again = {"spec": spec.to_yaml(), "folder": str(folder.path)}
+        books.write(SWEEP, Kind.RESUMED, books.life, again)
+
+
+def _kept(observe: Callable[[Event], None], keeper: Keeper | None) -> Callable[[Event], None]:
+    """Tell the keeper of the record's copy too."""
+
+    def told(event: Event) -> None:
+        if keeper is not None:
+            keeper.written(important=event.kind == Kind.ENDED)
+        observe(event)
+
+    return told
+
+
+def _begins(event: Event) -> bool:
+    return event.trial == SWEEP and event.kind in (Kind.SWEEP, Kind.RESUMED)
+
+
+def _spent(events: Iterable[StoredEvent]) -> float:
+    """Seconds of all lives: of each from its beginning to its last event."""
+    listed = [stored.event for stored in events]
+    starts = [index for index, event in enumerate(listed) if _begins(event)]
+    lives = pairwise([*starts, len(listed)])
+    return sum(max(0.0, listed[end - 1].at - listed[start].at) for start, end in lives)
+
+
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        items = [_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
+        return {key: item for part in items for key, item in part.items()}
+    return {path: value}

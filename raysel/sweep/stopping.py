@@ -1,0 +1,76 @@
+"""`raysel stop`: end a running sweep in order, from another terminal or another machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from raysel.errors import Trouble
+from raysel.places import sweep_url
+from raysel.spec_file import load
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.session import existing_folder
+from raysel.tracking.database import told
+from raysel.tracking.owner import Holder, ask_to_stop, holder_of_file, holder_of_lease
+from raysel.tracking.record import Record
+
+
+def holder_of(folder: SweepFolder) -> Holder | None:
+    """Who runs the sweep, None if nobody does."""
+    holder = holder_of_file(folder.lock)
+    spec = load(folder.spec)
+    if holder is not None or spec.record is None:
+        return holder
+    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    try:
+        with told(record.url):
+            return holder_of_lease(record.engine)
+    finally:
+        record.close()
+
+
+def stop_sweep(storage: str, name: str, timeout: float) -> str:
+    """Ask the sweep's driver to end, and wait for it; what happened, in words.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        UserError: there is no such sweep.
+        Trouble: the driver cannot be reached, or goes on for longer.
+    """
+    folder = existing_folder(storage, name)
+    holder = holder_of(folder)
+    if holder is None:
+        return f"{name} is not running"
+    if holder.host == socket.gethostname() and holder.pid:
+        os.kill(holder.pid, signal.SIGTERM)
+    else:
+        _ask(folder, holder)
+    if not _wait(lambda: holder_of(folder) is None, timeout):
+        raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
+    return f"{name} has stopped; go on with: raysel resume {name}"
+
+
+def _ask(folder: SweepFolder, holder: Holder) -> None:
+    spec = load(folder.spec)
+    if spec.record is None:
+        raise Trouble(spec.name, f"is run by {holder}: stop it on that machine")
+    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    try:
+        with told(record.url):
+            ask_to_stop(record.engine)
+    finally:
+        record.close()
+
+
+def _wait(done: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

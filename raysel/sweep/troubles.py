@@ -1,0 +1,45 @@
+"""What befalls a trial on its worker and is not its own fault: a full disk, too little memory."""
+
+from __future__ import annotations
+
+import errno
+
+import torch
+
+from raysel.spec import TrialConfig
+
+_DISK = {
+    errno.ENOSPC: "the disk is full; make space",
+    errno.EDQUOT: "the disk quota is used up; make space",
+    errno.EFBIG: "a file became larger than is allowed",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk cannot be read or written",
+}
+
+
+def of_the_disk(error: BaseException | None) -> str | None:
+    """What is wrong with the disk in words; None if that is not what the error tells."""
+    while error is not None:
+        if isinstance(error, OSError):
+            for number, words in _DISK.items():
+                # pyarrow tells the number in its text alone
+                if error.errno == number or f"[Errno {number}]" in str(error):
+                    return f"{words} ({error}), then: raysel resume NAME"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, the device's or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def halved(config: TrialConfig) -> TrialConfig | None:
+    """The same trial with half the batch and twice the accumulation; None if it is one image."""
+    settings = config.training
+    if settings.batch_size < 2:
+        return None
+    smaller = {"batch_size": settings.batch_size // 2, "accumulate": 2 * settings.accumulate}
+    return config.model_copy(update={"training": settings.model_copy(update=smaller)})

@@ -1,0 +1,137 @@
+"""MLflow against the record: every run once, with its state, its tags and every point once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from raysel.errors import Trouble
+from raysel.tracking.record import SWEEP, Event
+from raysel.tracking.runs import (
+    SWEEP_ID,
+    TRIAL_ID,
+    Point,
+    RunImage,
+    points,
+    sweep_image,
+    trial_image,
+)
+from raysel.tracking.state import fold, fold_sweep
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Tell in one line that MLflow does not answer.
+
+    Raises:
+        Trouble: in the place of what its client raises.
+    """
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        words = (str(error).splitlines() or ["no reason is given"])[0][:200]
+        raise Trouble(uri, f"does not answer ({words})") from error
+
+
+class Audit:
+    """What MLflow says of one sweep beside what it should say.
+
+    Attributes:
+        differences: in sentences.
+        surplus: ids of runs that must go: a second one of a trial, one with points that the
+            record does not know.
+    """
+
+    def __init__(self, uri: str, experiment: str, events: Sequence[Event]) -> None:
+        """Compare.
+
+        Raises:
+            mlflow.exceptions.MlflowException: MLflow does not answer.
+        """
+        self._client = MlflowClient(uri)
+        self.differences: list[str] = []
+        self.surplus: list[str] = []
+        sweep, trials = fold_sweep(events), fold(events)
+        images = {SWEEP: sweep_image(sweep)}
+        images |= {name: trial_image(trial, sweep) for name, trial in trials.items()}
+        measured: dict[str, list[Point]] = {name: [] for name in images}
+        for event in events:
+            if event.trial != SWEEP:
+                measured[event.trial] += points(event)
+        runs = self._runs(experiment, sweep.id)
+        for name, image in images.items():
+            self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
+        for name, unknown in runs.items():
+            self._tell(f"{name}: unknown to the record", unknown)
+
+    def remove_surplus(self) -> None:
+        """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
+        for run_id in self.surplus:
+            self._client.delete_run(run_id)
+
+    def _look_at(
+        self, name: str, image: RunImage, runs: Sequence[Run], wanted: Sequence[Point]
+    ) -> None:
+        if not runs:
+            return self._tell(f"{name}: MLflow does not have it")
+        if len(runs) > 1:
+            self._tell(f"{name}: {len(runs)} runs in MLflow", runs[1:])
+        run = runs[0]
+        if run.info.status != image.status:
+            self._tell(f"{name}: {run.info.status} in MLflow, should be {image.status}")
+        if wrong := _different(image.tags, run.data.tags):
+            self._tell(f"{name}: MLflow's tag {wrong} is not the record's")
+        if wrong := _different(image.params, run.data.params):
+            self._tell(f"{name}: MLflow's parameter {wrong} is not the record's", [run])
+        lacking, unknown = self._points(run, wanted)
+        if lacking:
+            self._tell(f"{name}: MLflow lacks {lacking} points")
+        if unknown:
+            self._tell(f"{name}: MLflow has {unknown} points that the record does not know", [run])
+        return None
+
+    def _points(self, run: Run, wanted: Sequence[Point]) -> tuple[int, int]:
+        """How many points are lacking and how many are unknown or there twice."""
+        should = Counter((p.key, p.step, p.timestamp, p.value) for p in wanted)
+        keys = {p.key for p in wanted} | set(run.data.metrics)
+        has = Counter(
+            (key, m.step, m.timestamp, m.value)
+            for key in keys
+            for m in self._client.get_metric_history(run.info.run_id, key)
+        )
+        return (should - has).total(), (has - should).total()
+
+    def _tell(self, words: str, surplus: Iterable[Run] = ()) -> None:
+        self.differences.append(words)
+        self.surplus += [run.info.run_id for run in surplus]
+
+    def _runs(self, experiment: str, sweep_id: str) -> dict[str, list[Run]]:
+        found = self._client.get_experiment_by_name(experiment)
+        runs: dict[str, list[Run]] = {}
+        for run in self._all(found.experiment_id, sweep_id) if found else ():
+            runs.setdefault(run.data.tags.get(TRIAL_ID, SWEEP), []).append(run)
+        return runs
+
+    def _all(self, experiment_id: str, sweep_id: str) -> Iterator[Run]:
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [experiment_id],
+                f"tags.`{SWEEP_ID}` = '{sweep_id}'",
+                order_by=["attributes.start_time ASC"],
+                max_results=1000,
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _different(wanted: Mapping[str, str], has: Mapping[str, str]) -> str | None:
+    return next((name for name, value in wanted.items() if has.get(name) != value), None)
