@@ -133,6 +133,10 @@ class TerminalWatcher:
             "(Ctrl-C again to leave at once)"
         )
 
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._console.print(f"mlflow   {words}", markup=False)
+
     def _row(self, trial: str) -> _Row:
         return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
 
@@ -232,6 +236,10 @@ class JsonWatcher:
     def stopping(self) -> None:
         """The user asked to stop."""
         self._line(kind="stopping")
+
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._line(kind="tracker", told=words)
 
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The verdict, and where everything lies."""
