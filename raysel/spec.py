@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from raysel import tracker
 from raysel.values import (
     A_FILE,
     A_LIST,
@@ -303,7 +304,9 @@ class TraceSpec(Frozen):
 class TrackingSpec(Frozen):
     """Where MLflow keeps its record."""
 
-    uri: str | None = Field(default=None, description="sqlite beside the runs, if nothing is given")
+    uri: Annotated[str, AfterValidator(tracker.usable)] | None = Field(
+        default=None, description="sqlite beside the runs, if nothing is given; no password in it"
+    )
     experiment: str | None = Field(default=None, description="the sweep's name, if not given")
 
 

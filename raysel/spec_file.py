@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from raysel import tracker
 from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.values import (
@@ -221,6 +222,8 @@ def explain(detail: Mapping[str, Any]) -> str:
     kind, given, limits = detail["type"], _shown(detail.get("input")), detail.get("ctx", {})
     if kind == "missing":
         return "is missing"
+    if kind == tracker.REFUSED:
+        return str(detail["msg"])
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", limits["expected"])
         return f"{given} is unknown; {nearest(str(detail['input']), options)}"

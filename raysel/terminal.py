@@ -136,6 +136,10 @@ class TerminalWatcher:
             markup=False,
         )
 
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._console.print(f"mlflow   {words}", markup=False)
+
     def _row(self, trial: str) -> _Row:
         return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
 
@@ -235,6 +239,10 @@ class JsonWatcher:
     def stopping(self, cause: str) -> None:
         """The sweep is to end in order."""
         self._line(kind="stopping", cause=cause)
+
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._line(kind="tracker", told=words)
 
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The verdict, and where everything lies."""

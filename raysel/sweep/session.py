@@ -76,6 +76,10 @@ class Watcher(Protocol):
         """The sweep is to end in order."""
         ...
 
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back; called from another thread."""
+        ...
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -252,8 +256,15 @@ class _Session:
         if complete:
             self._drop_checkpoints(outcome)
         self._finish(outcome)
-        writer.drain(DRAIN_SECONDS)
+        self._drain(writer)
         return outcome
+
+    def _drain(self, writer: WriterProcess) -> None:
+        """Wait for MLflow, not for ever, and say what it does not have then."""
+        if not writer.drain(DRAIN_SECONDS):
+            left = writer.behind()
+            what = f"{left} record{'s' * (left != 1)}" if left else "some files"
+            self.watcher.tracker(f"{what} not sent yet: raysel reconcile {self.spec.name}")
 
     def _start_writer(self) -> WriterProcess:
         spec, folder = self.spec, self.folder
@@ -263,6 +274,7 @@ class _Session:
             spec.tracking.experiment or spec.name,
             folder.path.parent / "mlartifacts",
             folder.writer_log,
+            self.watcher.tracker,
         )
         writer.start()
         return writer

@@ -40,6 +40,9 @@ class Courier:
     Args:
         record: where the events are.
         connect: opens MLflow for the sweep; called again after `disconnect`.
+
+    Attributes:
+        sent: how many events MLflow took from this courier.
     """
 
     def __init__(self, record: Record, connect: Connect) -> None:
@@ -50,6 +53,7 @@ class Courier:
         self._at = record.cursor(EVENTS_CURSOR)
         self._files_at = min(record.cursor(FILES_CURSOR), self._at)
         self._files: deque[StoredEvent] = deque()
+        self.sent = 0
         self._learn([stored for stored in record.events() if stored.sequence <= self._at])
 
     @property
@@ -79,6 +83,7 @@ class Courier:
         _show(store, events, sweep, trials)
         self._learn(batch)
         self._record.move_cursor(EVENTS_CURSOR, self._at)
+        self.sent += len(batch)
         return True
 
     def carry_files(self) -> bool:

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from raysel.tracking.record import SWEEP
 from raysel.tracking.runs import SWEEP_ID, TRIAL_ID, Point, RunImage
+from raysel.tracking.schema import check_schema
 from raysel.tracking.state import SweepState
 
 _PARENT = "mlflow.parentRunId"
@@ -37,7 +38,7 @@ class _Known:
 class MlflowStore:
     """The runs of one sweep in MLflow.
 
-    Every method may raise `mlflow.exceptions.MlflowException` where MLflow does not answer;
+    Every method may raise where MLflow does not answer (`raysel.tracking.trouble` knows why);
     the object is then thrown away and a new one asks anew what is there.
     """
 
@@ -50,7 +51,11 @@ class MlflowStore:
             artifact_root: where artifacts lie, a folder or a URI; a server decides that for
                 itself.
             sweep: only its id and its objective are looked at.
+
+        Raises:
+            OtherSchema: a store without a server has the tables of another MLflow.
         """
+        check_schema(uri)
         self._client = MlflowClient(uri)
         location = None if uri.startswith("http") else _as_uri(artifact_root)
         self._experiment = self._find_experiment(experiment, location)

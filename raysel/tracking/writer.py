@@ -3,7 +3,8 @@
     python -m raysel.tracking.writer RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT [LOG]
 
 It follows the record until the sweep has finished, or until its standard input ends or its
-parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`.
+parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. What it has
+to say it says on its standard output (`raysel.tracking.words`).
 
 Arguments can be read by everyone on the machine: passwords belong into the variables
 PGPASSWORD, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
@@ -16,18 +17,21 @@ import logging
 import os
 import sys
 import threading
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from raysel.tracking.courier import Courier
+from raysel.tracking.outage import Outage
 from raysel.tracking.record import Record
 from raysel.tracking.state import SweepState
 from raysel.tracking.store import MlflowStore
+from raysel.tracking.trouble import Reason, explain
+from raysel.tracking.words import Word
 
 POLL_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
 DRAIN_SECONDS = 60.0
 """How long the writer outlives its driver while MLflow does not answer."""
 
@@ -57,10 +61,15 @@ class Lifeline:
         """Nobody is there any more."""
         return self._eof.is_set() or os.getppid() != self._parent
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, no longer than until somebody knocks; a second at most once it is cut."""
-        self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
+    def wait(self, seconds: float) -> bool:
+        """Sleep, no longer than until somebody knocks; a second at most once it is cut.
+
+        Returns:
+            Whether somebody knocked.
+        """
+        knocked = self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
         self._wake.clear()
+        return knocked
 
     def _listen(self, descriptor: int) -> None:
         while os.read(descriptor, 1):
@@ -69,54 +78,89 @@ class Lifeline:
         self._wake.set()
 
 
-def follow(record: Record, courier: Courier, lifeline: Lifeline) -> bool:
-    """Carry events as they come.
+Explain = Callable[[BaseException, bool], Reason]
+"""Why a call failed; the second argument tells whether it was about a file."""
 
-    Returns:
-        True when all is sent and nobody waits for more; False when it was given up, with
-        the rest kept in the record.
+
+class Follower:
+    """Carries events as they come, and files when no event waits.
+
+    Args:
+        record: where the events are.
+        courier: brings them.
+        lifeline: who waits for it.
+        explain: says why a call failed.
+        say: takes a word for the driver.
     """
-    old = record.last_sequence()  # a `finished` up to here is that of an earlier life
-    outage = _Outage()
-    while True:
-        try:
-            busy = courier.carry() or courier.carry_files()
-        except Exception as error:  # whatever a client, a server or a disk can raise
-            courier.disconnect()
-            outage.goes_on(error)
-            if lifeline.cut and outage.seconds > DRAIN_SECONDS:
+
+    def __init__(
+        self,
+        record: Record,
+        courier: Courier,
+        lifeline: Lifeline,
+        explain: Explain,
+        say: Callable[[Word], None],
+    ) -> None:
+        self._record, self._courier, self._lifeline = record, courier, lifeline
+        self._explain = explain
+        self._tracker = Outage(say, "back")
+        self._files = Outage(say, "takes files again")
+
+    def follow(self) -> bool:
+        """Carry until nothing more will come.
+
+        Returns:
+            True when all is sent and nobody waits for more; False when it was given up, with
+            the rest kept in the record.
+        """
+        old = self._record.last_sequence()  # a `finished` up to here is that of an earlier life
+        while True:
+            while self._carry():
+                pass
+            gone = self._lifeline.cut
+            stuck = self._tracker.on or self._files.on
+            if not stuck and (gone or self._courier.finished_at > old):
+                return True
+            if gone and max(self._tracker.seconds, self._files.seconds) > DRAIN_SECONDS:
                 return False
-            lifeline.wait(outage.pause)
-            continue
-        outage.is_over()
+            knocked = self._lifeline.wait(self._tracker.pause or POLL_SECONDS)
+            if knocked or gone:
+                self._tracker.try_now()
+                self._files.try_now()
+
+    def _carry(self) -> bool:
+        """One step; False where nothing is left, or where it failed."""
+        if not self._tracker.due:
+            return False
+        try:
+            busy = self._courier.carry()
+        except Exception as error:  # whatever a client, a server or a disk can raise
+            self._courier.disconnect()
+            self._failed(error, False)
+            return False
+        if not busy:
+            busy = self._files.due and self._carry_file()
+            if not busy:
+                self._tracker.may_end(self._courier.sent)
+                return False
+        self._tracker.eases()
+        return True
+
+    def _carry_file(self) -> bool:
+        try:
+            busy = self._courier.carry_files()
+        except Exception as error:
+            self._failed(error, True)
+            return False
         if busy:
-            continue
-        if lifeline.cut or courier.finished_at > old:
-            return True
-        lifeline.wait(POLL_SECONDS)
+            self._files.eases()
+        self._files.may_end(self._courier.sent)
+        return busy
 
-
-class _Outage:
-    """While MLflow does not answer: how long, and how long to wait before the next try."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self.pause = 0.0
-
-    @property
-    def seconds(self) -> float:
-        return 0.0 if self._since is None else time.monotonic() - self._since
-
-    def goes_on(self, error: Exception) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-            _log.warning("mlflow does not answer, trying again: %s", error, exc_info=error)
-        self.pause = min(max(1.0, 2 * self.pause), LONGEST_PAUSE_SECONDS)
-
-    def is_over(self) -> None:
-        if self._since is not None:
-            _log.warning("mlflow is back after %.0f s", self.seconds)
-        self._since, self.pause = None, 0.0
+    def _failed(self, error: Exception, of_files: bool) -> None:
+        reason = self._explain(error, of_files)
+        outage = self._files if reason.files_only else self._tracker
+        outage.goes_on(reason, error, self._courier.sent)
 
 
 def connect(uri: str, experiment: str, artifact_root: str, sweep: SweepState) -> MlflowStore:
@@ -134,6 +178,20 @@ def only_one(log_path: Path) -> IO[str]:
     return stream
 
 
+class Voice:
+    """Says words to the driver, on what was the standard output; whatever a library prints
+    goes into the log from now on."""
+
+    def __init__(self) -> None:
+        self._out = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def say(self, word: Word) -> None:
+        """Send a word, if there is still somebody to hear it."""
+        with suppress(OSError):
+            os.write(self._out, word.line())
+
+
 def main(arguments: list[str]) -> int:
     """The process; 0 when all was sent."""
     record_url, tracking_uri, experiment, artifact_root, *log_path = arguments
@@ -141,12 +199,17 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    voice = Voice()
     lifeline = Lifeline(sys.stdin.fileno())
     lock = only_one(Path(log_path[0])) if log_path else None
     record = Record(record_url)
     courier = Courier(record, partial(connect, tracking_uri, experiment, artifact_root))
+
+    def why(error: BaseException, of_files: bool) -> Reason:
+        return explain(error, tracking_uri, experiment, of_files)
+
     try:
-        return 0 if follow(record, courier, lifeline) else 1
+        return 0 if Follower(record, courier, lifeline, why, voice.say).follow() else 1
     finally:
         record.close()
         if lock:

@@ -12,6 +12,7 @@ from raysel.spec_file import parse
 from raysel.sweep.cluster import connected
 from raysel.sweep.session import start
 
+from . import postgres as own_postgres
 from .helpers import Silent, publish_nothing
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
@@ -69,3 +70,22 @@ def reference(ray_cluster: None, storage: Path) -> Path:
     """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
     spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
     return start(spec, Silent(), publish_nothing).folder.path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[own_postgres.Postgres]:
+    """A running PostgreSQL, stopped at the end. Whoever stops it starts it again."""
+    if reason := own_postgres.why_not():
+        pytest.skip(reason)
+    server = own_postgres.Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: own_postgres.Postgres) -> str:
+    """The URL of a fresh and empty database."""
+    return postgres.new_database()

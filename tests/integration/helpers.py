@@ -19,6 +19,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        self.told: list[str] = []
 
     def began(self, *_: Any) -> None: ...
 
@@ -30,6 +31,9 @@ class Silent:
         self.events.append(event)
 
     def stopping(self, *_: Any) -> None: ...
+
+    def tracker(self, words: str) -> None:
+        self.told.append(words)
 
 
 def publish_nothing(outcome: Outcome) -> None:

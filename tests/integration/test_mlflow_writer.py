@@ -16,6 +16,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 import sqlalchemy as sa
 from mlflow.tracking import MlflowClient
 
@@ -24,7 +25,8 @@ from raysel.tracking.courier import Courier
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.tracking.store import MlflowStore
-from raysel.tracking.writer import follow, only_one
+from raysel.tracking.trouble import explain
+from raysel.tracking.writer import Follower, only_one
 
 LAYERS = ["stem", "layer1", "head"]
 _numbers = itertools.count(1)
@@ -156,7 +158,7 @@ def sweep(tmp_path, store_folder):
     sweep.record.close()
 
 
-def test_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
+def test_b10_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
     sweep.whole_trial("0000")
     sweep.start("confirm-full-s0", phase="confirm")
     sweep.epoch("confirm-full-s0", 1)
@@ -210,7 +212,7 @@ def test_ended_trials_in_mlflows_words(sweep, status, mlflow):
     assert (run.info.status, run.data.tags["raysel.status"]) == (mlflow, status)
 
 
-def test_a_trial_runs_is_interrupted_resumed_and_ends_as_one_run(sweep):
+def test_b03_a_trial_that_is_left_is_not_running_and_ends_as_the_same_run(sweep):
     def now():
         sweep.carry()  # each time a new courier: as in a new life
         run = sweep.run("0000")
@@ -268,7 +270,7 @@ def test_carrying_everything_twice_changes_nothing(sweep):
     assert snapshot() == before
 
 
-def test_a_lost_answer_makes_no_second_run(sweep, monkeypatch):
+def test_b02_a_lost_answer_makes_no_second_run(sweep, monkeypatch):
     """The server did what was asked, and the answer never came."""
     sweep.start("0000")
     made = MlflowClient.create_run
@@ -333,7 +335,7 @@ def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
     assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
 
 
-def test_a_parameter_that_mlflow_has_otherwise_does_not_cost_the_metrics(sweep):
+def test_b11_a_parameter_that_mlflow_has_otherwise_does_not_cost_the_metrics(sweep):
     """As an earlier version of raysel may have written it: MLflow forbids to change it."""
     sweep.start("0000")
     sweep.carry()
@@ -402,27 +404,49 @@ class Unwatched:
     cut = True
 
     def wait(self, seconds):
-        pass
+        return False
 
 
-def test_an_outage_is_waited_out(sweep, caplog):
-    sweep.whole_trial("0000")
-    failures = iter([ConnectionError("down"), OSError("still down")])
+class Listener(list):
+    """Follows a sweep with a courier; keeps the words that a person would read."""
+
+    def follow(self, sweep, connect):
+        return Follower(
+            sweep.record,
+            Courier(sweep.record, connect),
+            Unwatched(),
+            lambda error, of_files: explain(error, sweep.uri, sweep.id, of_files),
+            lambda word: word.told and self.append(word.told),
+        ).follow()
+
+
+def failing(sweep, *failures):
+    """Opens MLflow after it failed to."""
+    left = iter(failures)
 
     def connect(state):
-        for error in failures:
+        for error in left:
             raise error
         return sweep.connect(state)
 
-    assert follow(sweep.record, Courier(sweep.record, connect), Unwatched())
+    return connect
+
+
+def test_an_outage_is_waited_out_and_told_once_with_its_end(sweep):
+    sweep.whole_trial("0000")
+    told = Listener()
+    errors = ConnectionError("down"), OSError("down"), OSError("down")
+    assert told.follow(sweep, failing(sweep, *errors))
     assert len(sweep.points("0000")) == 6
-    # told once, not at every try
-    assert [
-        r.message.split(",")[0] for r in caplog.records if r.name == writer_module.__name__
-    ] == [
-        "mlflow does not answer",
-        "mlflow is back after 0 s",
-    ]
+    assert told == [f"{sweep.uri} does not answer", "back after 0 s; 6 records sent"]
+
+
+def test_a_single_lost_connection_is_nobodys_business(sweep):
+    sweep.whole_trial("0000")
+    told = Listener()
+    assert told.follow(sweep, failing(sweep, ConnectionError("reset")))
+    assert len(sweep.points("0000")) == 6
+    assert told == []
 
 
 def test_it_gives_up_when_nobody_waits_and_keeps_the_rest(sweep, monkeypatch):
@@ -433,8 +457,41 @@ def test_it_gives_up_when_nobody_waits_and_keeps_the_rest(sweep, monkeypatch):
         time.sleep(0.01)
         raise ConnectionError("down")
 
-    assert not follow(sweep.record, Courier(sweep.record, connect), Unwatched())
+    assert not Listener().follow(sweep, connect)
     assert sweep.record.cursor(EVENTS_CURSOR) == 0
+
+
+def test_a_place_for_files_that_is_full_holds_up_no_metric(sweep, monkeypatch):
+    monkeypatch.setattr(writer_module, "DRAIN_SECONDS", 0.05)
+    sweep.trace("0000", epochs=1)
+    sweep.whole_trial("0000")
+    told = Listener()
+    with monkeypatch.context() as full:
+        error = OSError(28, "No space left on device")
+        full.setattr(MlflowStore, "upload", lambda *_, **__: (_ for _ in ()).throw(error))
+        assert not told.follow(sweep, sweep.connect)
+    assert sweep.run("0000").info.status == "FINISHED"
+    assert told == [f"{sweep.uri} takes no files now ([Errno 28] No space left on device)"]
+    assert told.follow(sweep, sweep.connect)
+    assert sweep.artifacts("0000") == ["selection"]
+
+
+def test_files_wait_while_the_tracker_is_away_and_come_after_it(sweep, monkeypatch):
+    sweep.trace("0000", epochs=1)
+    sweep.whole_trial("0000")
+    upload = MlflowStore.upload
+    failures = iter([requests.exceptions.ConnectionError("down")] * 2)
+
+    def away(self, *args, **kwargs):
+        for error in failures:
+            raise error
+        return upload(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowStore, "upload", away)
+    told = Listener()
+    assert told.follow(sweep, sweep.connect)
+    assert told == [f"{sweep.uri} does not answer", "back after 0 s"]
+    assert sweep.artifacts("0000") == ["selection"]
 
 
 # --- the process ------------------------------------------------------------------------------
@@ -469,7 +526,7 @@ def test_the_process_sends_all_ends_by_itself_and_is_silent(sweep, capfd):
     assert sweep.log.read_text() == ""
 
 
-def test_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
+def test_b02_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
     sweep.start("0000")
     sweep.epoch("0000", 1)
     writer = sweep.process()
@@ -480,9 +537,7 @@ def test_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
     # as if it had died after MLflow took the batch and before the cursor moved
     sweep.record.move_cursor(EVENTS_CURSOR, sweep.record.last_sequence() - 1)
     sweep.epoch("0000", 2)
-    assert not writer.drain(1)
-    writer.start()
-    assert writer.drain(60)
+    assert writer.drain(60)  # it starts another one
     writer.stop()
     assert len(sweep.runs()) == 2
     assert [p[:2] for p in sweep.points("0000")] == [
@@ -539,15 +594,19 @@ def test_a_second_writer_waits_for_the_first(tmp_path):
     assert not second.is_alive()
 
 
-def test_a_server_that_is_not_there_holds_nobody_up(sweep):
+def test_b01_a_server_that_is_not_there_holds_nobody_up(sweep):
     sweep.whole_trial("0000")
-    writer = WriterProcess(sweep.url, "http://127.0.0.1:9", sweep.id, "", sweep.log)
+    told = []
+    writer = WriterProcess(sweep.url, "http://127.0.0.1:9", sweep.id, "", sweep.log, told.append)
     writer.start()
-    wait_until(lambda: "mlflow does not answer" in sweep.log.read_text())
-    assert not writer.drain(0.5)
+    wait_until(lambda: told)
     before = time.monotonic()
-    writer.stop(grace=1)
+    assert not writer.drain(60)
+    writer.stop()
     assert time.monotonic() - before < 4
+    assert told == [
+        "http://127.0.0.1:9 does not answer; the sweep goes on, records are kept and sent later"
+    ]
     sweep.carry()
     assert len(sweep.points("0000")) == 6
 

@@ -21,7 +21,12 @@ ROOT = Path(raysel.__file__).parent
 PACKAGE = "raysel"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "values", "spec", "spec_file", "user_code", "places"}),
+    frozenset(
+        {
+            *("__init__", "errors", "places", "spec", "spec_file"),
+            *("tracker", "user_code", "values"),
+        }
+    ),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),

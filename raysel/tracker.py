@@ -1,0 +1,49 @@
+"""MLflow's address, as a sweep file may name it: one that MLflow knows, and without a secret.
+
+The address stands in the sweep's folder, in MLflow's own tags and in the arguments of the
+writer's process, which everybody on the machine can read.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic_core import PydanticCustomError
+
+REFUSED = "tracking_uri"
+"""The type of the error: its message stands alone and does not repeat what was given."""
+
+_SERVERS = ("http", "https")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_WAYS = "give sqlite:///PATH, or a server's http://HOST:PORT"
+
+
+def usable(uri: str) -> str:
+    """The address itself.
+
+    Raises:
+        PydanticCustomError: it holds a secret, or is none that MLflow takes.
+    """
+    try:
+        parts = urlsplit(uri)
+        scheme, secret = parts.scheme.partition("+")[0], parts.password
+    except ValueError:
+        raise PydanticCustomError(REFUSED, f"is no address; {_WAYS}") from None
+    secret = secret or next((v for k, v in parse_qsl(parts.query) if "password" in k.lower()), None)
+    if scheme in _SERVERS and (secret or parts.username):
+        raise PydanticCustomError(
+            REFUSED,
+            "holds a user or a password; put them into the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
+    if secret:
+        raise PydanticCustomError(
+            REFUSED, "holds a password; put it into PGPASSWORD or ~/.pgpass, or use a server"
+        )
+    if uri.startswith("databricks") or scheme in (*_SERVERS, *_DATABASES):
+        return uri
+    if scheme in ("", "file"):
+        raise PydanticCustomError(
+            REFUSED, f'"{uri}" is a folder, in which MLflow keeps no record any more; {_WAYS}'
+        )
+    raise PydanticCustomError(REFUSED, f"MLflow knows no {scheme}://…; {_WAYS}")

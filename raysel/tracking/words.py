@@ -1,0 +1,33 @@
+"""What the MLflow writer says to its driver: a JSON object on a line of its standard output."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """One line.
+
+    Attributes:
+        stuck: whether the last try failed.
+        lasting: whether it will hardly mend itself.
+        told: what a person shall read; None where that was told before.
+    """
+
+    stuck: bool
+    lasting: bool = False
+    told: str | None = None
+
+    def line(self) -> bytes:
+        """As it is sent."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+def read(line: bytes) -> Word | None:
+    """The word of a line; None where a library talks."""
+    try:
+        return Word(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
