@@ -19,21 +19,20 @@ import ray
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, user_error
-from raysel.models.build import Blueprint, read_weights
-from raysel.models.layers import Partition, partition_of
+from raysel.models.build import Blueprint
+from raysel.models.layers import Partition
 from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
-from raysel.strategies import registered
 from raysel.sweep.books import Books
 from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.folder import CODE, SweepFolder, write_json, write_whole
+from raysel.sweep.inputs import blueprint_of, layers_of, ready_weights, shared_by_trials
 from raysel.sweep.manifest import manifest, new_sweep_id, versions
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger, open_study
-from raysel.sweep.trainable import Shared
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.tracking.process import WriterProcess
@@ -41,6 +40,7 @@ from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.tracking.state import ENDED, TrialState, fold, fold_sweep
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.training.trial import Shared
 from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
@@ -136,9 +136,7 @@ class _Session:
 
     def run(self, publish: Publish) -> Outcome:
         task = load_task(self.spec.task)
-        layers = partition_of(
-            self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
-        )
+        layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
@@ -167,9 +165,11 @@ class _Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
-        blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+        blueprint = blueprint_of(spec, task)
         weights, source = self._weights(task, blueprint)
-        shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
+        shared = shared_by_trials(
+            spec, task, layers, blueprint, weights, self.folder.path, self.code
+        )
         self._search(space, books, shared, concurrent, total)
         if not self.stop.asked:
             self._confirm(books, task, shared, concurrent)
@@ -242,11 +242,9 @@ class _Session:
         self, task: Task, blueprint: Blueprint
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Initial weights as arrays, and what is told of the source model."""
-        wanted = self.spec.model.weights
-        if wanted == "pretrained":
-            return {}, None
-        if wanted != "source":
-            return {n: t.numpy() for n, t in read_weights(Path(wanted)).items()}, None
+        ready = ready_weights(self.spec)
+        if ready is not None:
+            return ready, None
         model = self._source_model(task, blueprint)
         examples = len(task.source_train or ()) + len(task.source_validation or ())
         self.watcher.source(model, self.spec, examples)
@@ -342,37 +340,6 @@ def tracking_uri(spec: Spec) -> str:
     """The MLflow store: the one that the file names, or SQLite beside the runs."""
     default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
     return spec.tracking.uri or default
-
-
-def _shared(
-    spec: Spec,
-    task: Task,
-    layers: Partition,
-    blueprint: Blueprint,
-    weights: dict[str, Any],
-    folder: Path,
-    code: tuple[user_code.Source, ...],
-) -> Shared:
-    """What the search's trials share; the test part is not in it."""
-    needs_source = any(registered()[name].needs for name in spec.strategies)
-    return Shared(
-        blueprint=blueprint,
-        partition=layers,
-        weights=weights,
-        train=task.train,
-        validation=task.validation,
-        source=task.source_train if needs_source else None,
-        test=None,
-        mean=task.mean,
-        std=task.std,
-        objective=spec.objective,
-        keep_best=False,
-        trace_every=spec.trace.every,
-        threads=spec.resources.cpus,
-        folder=folder,
-        code=code,
-        diagnostics=spec.trace.diagnostics,
-    )
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:
