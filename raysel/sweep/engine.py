@@ -19,7 +19,8 @@ from ray.tune.stopper import Stopper
 
 from raysel.errors import Trouble
 from raysel.spec import ResourcesSpec, TrialConfig
-from raysel.sweep.trainable import Shared, TrialRunner
+from raysel.sweep.trainable import TrialRunner
+from raysel.training.trial import Shared
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ import ray
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest, user_error
-from raysel.models.build import Blueprint, read_weights
-from raysel.models.layers import Partition, partition_of
+from raysel.models.build import Blueprint
+from raysel.models.layers import Partition
 from raysel.places import sqlite_url, sweep_url
 from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
-from raysel.strategies import registered
 from raysel.sweep.agreement import agreed
 from raysel.sweep.backup import restore
 from raysel.sweep.cluster import Capacity, connected, foreseen
@@ -34,11 +33,11 @@ from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
 from raysel.sweep.folder import CODE, SweepFolder, write_json
+from raysel.sweep.inputs import blueprint_of, layers_of, ready_weights, shared_by_trials
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import continued, open_sweep, stored_spec
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
-from raysel.sweep.trainable import Shared
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.tracking.owner import Held, holder_of_file
@@ -47,6 +46,7 @@ from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import ENDED, TrialState, fold
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.training.trial import Shared
 from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
@@ -189,9 +189,7 @@ class _Session:
 
     def run(self, publish: Publish) -> Outcome:
         task = load_task(self.spec.task)
-        layers = partition_of(
-            self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
-        )
+        layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
@@ -224,9 +222,11 @@ class _Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
-        blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+        blueprint = blueprint_of(spec, task)
         weights, source = self._weights(task, blueprint)
-        shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
+        shared = shared_by_trials(
+            spec, task, layers, blueprint, weights, self.folder.path, self.code
+        )
         self._search(space, shared, concurrent, total)
         if not self.stop.asked:
             self._confirm(task, shared, concurrent)
@@ -283,11 +283,9 @@ class _Session:
         self, task: Task, blueprint: Blueprint
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Initial weights as arrays, and what is told of the source model."""
-        wanted = self.spec.model.weights
-        if wanted == "pretrained":
-            return {}, None
-        if wanted != "source":
-            return {n: t.numpy() for n, t in read_weights(Path(wanted)).items()}, None
+        ready = ready_weights(self.spec)
+        if ready is not None:
+            return ready, None
         model = self._source_model(task, blueprint)
         examples = len(task.source_train or ()) + len(task.source_validation or ())
         self.watcher.source(model, self.spec, examples)
@@ -410,37 +408,6 @@ def tracking_uri(spec: Spec) -> str:
     """The MLflow store: the one that the file names, or SQLite beside the runs."""
     default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
     return spec.tracking.uri or default
-
-
-def _shared(
-    spec: Spec,
-    task: Task,
-    layers: Partition,
-    blueprint: Blueprint,
-    weights: dict[str, Any],
-    folder: Path,
-    code: tuple[user_code.Source, ...],
-) -> Shared:
-    """What the search's trials share; the test part is not in it."""
-    needs_source = any(registered()[name].needs for name in spec.strategies)
-    return Shared(
-        blueprint=blueprint,
-        partition=layers,
-        weights=weights,
-        train=task.train,
-        validation=task.validation,
-        source=task.source_train if needs_source else None,
-        test=None,
-        mean=task.mean,
-        std=task.std,
-        objective=spec.objective,
-        keep_best=False,
-        trace_every=spec.trace.every,
-        threads=spec.resources.cpus,
-        folder=folder,
-        code=code,
-        diagnostics=spec.trace.diagnostics,
-    )
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:

@@ -69,6 +69,7 @@ class FineTuning:
         trace_every: keep every so many steps.
         diagnostics: what else to measure of every layer.
         fresh_head: whether the model's head was initialised anew.
+        step_limit: take no more optimizer steps than this, for a quick look.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class FineTuning:
         trace_every: int = 1,
         diagnostics: Sequence[Diagnostic] = (),
         fresh_head: bool = False,
+        step_limit: int | None = None,
     ) -> None:
+        self.step_limit = step_limit
         self.config, self.settings = config, config.training
         self.model, self.data = model, data
         self.objective = objective or ObjectiveSpec()
@@ -172,6 +175,8 @@ class FineTuning:
         batches = epoch_batches(self.data.train, size, seed, self.epoch)
         while group := list(islice(batches, self.settings.accumulate)):
             yield group
+            if self.step == self.step_limit:
+                return
 
     def _backward(self, batches: list[Batch]) -> Tensor:
         """Gradients of the mean loss over the batches of one step; the loss, 0-dim."""

@@ -31,11 +31,11 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     from raysel.sweep.engine import StopRequest, run_phase
     from raysel.sweep.folder import SweepFolder
     from raysel.sweep.search import StudyLedger, open_study
-    from raysel.sweep.trainable import Shared
     from raysel.tracking.process import WriterProcess
     from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
     from raysel.tracking.state import fold
     from raysel.training import checkpoint
+    from raysel.training.trial import Shared
 
     assert cluster
     spec, folder = work.spec, SweepFolder.of(work.spec.storage, work.spec.name)

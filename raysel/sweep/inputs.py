@@ -1,0 +1,75 @@
+"""What the trials of a sweep start from: the task, the model's layers, the initial weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from raysel import user_code
+from raysel.models.build import Blueprint, read_weights
+from raysel.models.layers import Partition, partition_of
+from raysel.spec import Spec
+from raysel.strategies import registered
+from raysel.tasks.data import Task
+from raysel.training.trial import Shared
+
+Weights = dict[str, np.ndarray]
+"""Initial weights by name; empty for timm's own pretrained ones."""
+
+
+def layers_of(spec: Spec, task: Task) -> Partition:
+    """The layers of the sweep's model for its task."""
+    return partition_of(
+        spec.model.name, spec.model.partition, len(task.classes), channels=task.channels
+    )
+
+
+def blueprint_of(spec: Spec, task: Task) -> Blueprint:
+    """The sweep's model for its task."""
+    return Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+
+
+def ready_weights(spec: Spec) -> Weights | None:
+    """Initial weights that need no training; None where a source model must be made.
+
+    Raises:
+        UserError: `model.weights` names a file that cannot be read.
+    """
+    wanted = spec.model.weights
+    if wanted == "source":
+        return None
+    if wanted == "pretrained":
+        return {}
+    return {name: tensor.numpy() for name, tensor in read_weights(Path(wanted)).items()}
+
+
+def shared_by_trials(
+    spec: Spec,
+    task: Task,
+    layers: Partition,
+    blueprint: Blueprint,
+    weights: Weights,
+    folder: Path,
+    code: tuple[user_code.Source, ...],
+) -> Shared:
+    """What the search's trials share; the test part is not in it."""
+    needs_source = any(registered()[name].needs for name in spec.strategies)
+    return Shared(
+        blueprint=blueprint,
+        partition=layers,
+        weights=weights,
+        train=task.train,
+        validation=task.validation,
+        source=task.source_train if needs_source else None,
+        test=None,
+        mean=task.mean,
+        std=task.std,
+        objective=spec.objective,
+        keep_best=False,
+        trace_every=spec.trace.every,
+        threads=spec.resources.cpus,
+        folder=folder,
+        code=code,
+        diagnostics=spec.trace.diagnostics,
+    )

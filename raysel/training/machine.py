@@ -1,0 +1,75 @@
+"""On what a trial ran: its numbers are the same on the same kind of machine only."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import raysel
+from raysel.models import timm
+
+
+def facts(device: torch.device) -> dict[str, str]:
+    """What the numbers of a trial depend on beside its configuration.
+
+    `device` (`cpu`, or the accelerator's name), `processor` (its model, and the widest
+    instructions that torch uses), `threads` (of torch), the versions of what computes.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "processor": f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "raysel": raysel.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def note(path: Path, device: torch.device) -> None:
+    """Write the facts into a file of a list: one entry for each kind of machine that the
+    trial ran on. A file that cannot be written costs no trial."""
+    known, mine = read(path), facts(device)
+    if mine in known:
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(OSError):
+        partial.write_text(json.dumps([*known, mine], indent=1), encoding="utf-8")
+        partial.replace(path)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """What `note` wrote; empty where nothing can be read."""
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [dict(entry) for entry in listed if isinstance(entry, dict)]
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The facts that both know and that differ: name -> (then, now)."""
+    return {
+        name: (str(then[name]), str(now[name]))
+        for name in then
+        if name in now and str(then[name]) != str(now[name])
+    }
+
+
+def _processor() -> str:
+    """The processor's model name; its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

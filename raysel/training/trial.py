@@ -1,0 +1,239 @@
+"""One trial from its configuration to its last epoch: built, taken up from its checkpoint,
+an epoch a call.
+
+A process runs trials one after another: the model is built and the data are put on the
+device once. Ray's actor (`raysel.sweep.trainable`) and a process without Ray
+(`raysel.sweep.single`) run the same lines.
+"""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raysel import user_code
+from raysel.models.build import Blueprint, build, load_weights
+from raysel.models.layers import Partition
+from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.tasks.data import Examples
+from raysel.training import checkpoint, machine, troubles
+from raysel.training.batches import Batch, to_device
+from raysel.training.health import Diverged
+from raysel.training.loop import FineTuning, TrialData
+
+MACHINE = "machine.json"
+"""In a trial's folder: on what it ran."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a phase share; it reaches a node once, through the object store.
+
+    Attributes:
+        weights: the initial weights; empty for timm's own pretrained ones.
+        test: the test examples, in the confirm phase only.
+        keep_best: test the best epoch by validation and not the last.
+        threads: of torch; a trial's result depends on it.
+        folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
+        code: the user's own files; their strategies are made known before a trial begins.
+    """
+
+    blueprint: Blueprint
+    partition: Partition
+    weights: dict[str, np.ndarray]
+    train: Examples
+    validation: Examples
+    source: Examples | None
+    test: Examples | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    objective: ObjectiveSpec
+    keep_best: bool
+    trace_every: int
+    threads: int
+    folder: Path
+    code: tuple[user_code.Source, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a process keeps from trial to trial."""
+
+    model: nn.Module
+    data: TrialData
+    test: Batch | None
+
+
+class TrialSteps:
+    """Runs the epochs of one trial after another.
+
+    A row is `{"epoch", "metrics"}` with a `note` where something befell it, or
+    `{"epoch", "failure"}`: a trial's own failure is an answer and not an exception, for it
+    would fail again in the same way. `{"epoch", "trouble"}`: the whole sweep cannot go on.
+
+    Attributes:
+        run: the trial under way; None before its first epoch and after a failure.
+        step_limit: end a trial after so many optimizer steps, for a quick look; None: at its
+            last epoch.
+    """
+
+    def __init__(self, shared: Shared, step_limit: int | None = None) -> None:
+        self._shared = shared
+        self._prepared: _Prepared | None = None
+        self.run: FineTuning | None = None
+        self.step_limit = step_limit
+        torch.set_num_threads(shared.threads)
+        user_code.load(shared.code)
+
+    def begin(self, trial: str, config: TrialConfig) -> None:
+        """Take up a trial; nothing is built before its first epoch."""
+        self.trial = trial
+        self._asked = self.config = config
+        self.run = None
+        self._note: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The trial's own."""
+        return self._shared.folder / "trials" / self.trial
+
+    def epoch(self) -> dict[str, Any]:
+        """One epoch; the last one of a trial that may be tested brings the test metrics."""
+        try:
+            return self._epoch()
+        except Diverged as error:
+            return self._failure(f"diverged: {error}")
+        except Exception as error:
+            if trouble := troubles.of_the_disk(error):
+                self.run = None
+                return {"epoch": 0, "trouble": trouble}
+            smaller = troubles.halved(self.config) if troubles.is_out_of_memory(error) else None
+            if smaller is not None and self.config == self._asked:
+                return self._try_again(smaller)
+            return self._give_up(error)
+
+    def _give_up(self, error: Exception) -> dict[str, Any]:
+        """A deterministic failure: told, not tried again."""
+        with suppress(OSError):
+            (self.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        return self._failure(f"{type(error).__name__}: {error}")
+
+    def _try_again(self, smaller: TrialConfig) -> dict[str, Any]:
+        """Once, with half the batch; the same examples make an update."""
+        settings = smaller.training
+        self._note = (
+            f"out of memory at batch {self._asked.training.batch_size}; again with "
+            f"{settings.batch_size} × {settings.accumulate}"
+        )
+        self.config, self.run = smaller, None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self.epoch()
+
+    def _failure(self, cause: str) -> dict[str, Any]:
+        epoch = self.run.epoch if self.run else 0
+        self.run = None
+        return {"epoch": epoch, "failure": cause[:2000]}
+
+    def _epoch(self) -> dict[str, Any]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.run is None:
+            told = self._start()
+            if told is not None:  # a checkpoint whose epoch may not have been told yet
+                return told
+        assert self.run is not None
+        result = self.run.run_epoch()
+        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics}
+        if self._note:
+            row["note"], self._note = self._note, None
+        if result.epoch == self.config.training.epochs:
+            row["metrics"] |= self._test()
+        checkpoint.save(self.folder, {**self.run.state_dict(), "row": row})
+        return row
+
+    def _start(self) -> dict[str, Any] | None:
+        """Build the trial; the last row of its checkpoint, if it has one."""
+        shared = self._shared
+        prepared = self._prepared or self._prepare()
+        self._prepared = prepared
+        self._fill(prepared.model)
+        state, damage = checkpoint.newest(self.folder)
+        state = self._own(state)
+        if damage:
+            epoch = state["row"]["epoch"] if state else 0
+            self._note = f"{damage}; goes on from epoch {epoch}"
+        machine.note(self.folder / MACHINE, prepared.data.train.images.device)
+        self.run = FineTuning(
+            self.config,
+            prepared.model,
+            shared.partition,
+            prepared.data,
+            objective=shared.objective,
+            keep_best=shared.keep_best,
+            trace=self.folder / "trace",
+            trace_every=shared.trace_every,
+            diagnostics=shared.diagnostics,
+            fresh_head=not set(shared.partition.head) <= set(shared.weights),
+            step_limit=self.step_limit,
+        )
+        if state is None:
+            return None
+        self.run.load_state_dict(state)
+        return dict(state["row"])
+
+    def _own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The checkpoint if it is of this trial, be it with the batch that was halved."""
+        if state is None:
+            return None
+        for config in (self.config, troubles.halved(self._asked)):
+            if config is not None and state["config"] == config.model_dump(mode="json"):
+                self.config = config
+                return state
+        return None
+
+    def _prepare(self) -> _Prepared:
+        shared = self._shared
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        parts = [
+            None if part is None else to_device(part, shared.mean, shared.std, device)
+            for part in (shared.train, shared.validation, shared.source, shared.test)
+        ]
+        train, validation, source, test = parts
+        assert train is not None and validation is not None
+        model = build(shared.blueprint, self.config.seed, pretrained=not shared.weights)
+        return _Prepared(model.to(device), TrialData(train, validation, source), test)
+
+    def _fill(self, model: nn.Module) -> None:
+        """The initial weights; a head that they lack is drawn from the trial's seed."""
+        shared = self._shared
+        state = {name: torch.tensor(array) for name, array in shared.weights.items()}
+        if not set(shared.partition.head) <= set(state):
+            fresh = build(shared.blueprint, self.config.seed, pretrained=not state)
+            if state:
+                load_weights(fresh, state, shared.partition.head)
+            state = fresh.state_dict()
+        model.load_state_dict(state)
+
+    def _test(self) -> dict[str, float]:
+        """Test metrics of the chosen epoch, where this phase may read the test split."""
+        assert self.run is not None and self._prepared is not None
+        run, test = self.run, self._prepared.test
+        if test is None:
+            return {}
+        chosen = run.epoch
+        if self._shared.keep_best:
+            run.load_best()
+            chosen = run.best_epoch
+        return {
+            **run.evaluate(test, "test"),
+            "confirm/epoch": float(chosen),
+            "confirm/updated_share": run.updated_share,
+        }
