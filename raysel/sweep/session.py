@@ -20,6 +20,7 @@ import ray
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, user_error
 from raysel.models.build import Blueprint, read_weights
+from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of
 from raysel.search import budget
 from raysel.space import Space
@@ -52,6 +53,14 @@ class Watcher(Protocol):
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """What will be done."""
+        ...
+
+    def decoding(self, done: int, total: int) -> None:
+        """So many pictures of a part are decoded."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a person should know of the data."""
         ...
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
@@ -135,20 +144,25 @@ class _Session:
         self.stop = StopRequest()
 
     def run(self, publish: Publish) -> Outcome:
-        task = load_task(self.spec.task)
+        task = self._task()
         layers = partition_of(
             self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
         )
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
-        books, writer = self._open(layers)  # before Ray: MLflow takes seconds to import
+        books, writer = self._open(layers, task)  # before Ray: MLflow takes seconds to import
         try:
             with connected() as capacity, self._signals():
                 return self._run(task, layers, space, capacity, books, writer, publish)
         finally:
             writer.stop()
             books.record.close()
+
+    def _task(self) -> Task:
+        spec = self.spec
+        wanted = spec.model.weights == "source" or _needs_source(spec)
+        return load_task(spec.task, model_input(spec.model.name), wanted, self.watcher.decoding)
 
     def _run(
         self,
@@ -167,6 +181,8 @@ class _Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
+        for note in task.notes:
+            self.watcher.note(note)
         blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
         weights, source = self._weights(task, blueprint)
         shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
@@ -200,7 +216,7 @@ class _Session:
         writer.drain(DRAIN_SECONDS)
         return outcome
 
-    def _open(self, layers: Partition) -> tuple[Books, WriterProcess]:
+    def _open(self, layers: Partition, task: Task) -> tuple[Books, WriterProcess]:
         """The folder, the record and the MLflow writer."""
         spec, folder = self.spec, self.folder
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -210,6 +226,8 @@ class _Session:
                 write_whole(folder.code / source.name, source.text)
             write_whole(folder.spec, spec.to_yaml())
             write_json(folder.manifest, facts)
+        if not folder.split.exists():
+            write_json(folder.split, task.record)
         record = Record(sqlite_url(folder.record))
         lives = [e for e in record.events() if e.event.trial == SWEEP]
         life = 1 + sum(e.event.kind in (Kind.SWEEP, Kind.RESUMED) for e in lives)
@@ -344,6 +362,10 @@ def tracking_uri(spec: Spec) -> str:
     return spec.tracking.uri or default
 
 
+def _needs_source(spec: Spec) -> bool:
+    return any(registered()[name].needs for name in spec.strategies)
+
+
 def _shared(
     spec: Spec,
     task: Task,
@@ -354,14 +376,13 @@ def _shared(
     code: tuple[user_code.Source, ...],
 ) -> Shared:
     """What the search's trials share; the test part is not in it."""
-    needs_source = any(registered()[name].needs for name in spec.strategies)
     return Shared(
         blueprint=blueprint,
         partition=layers,
         weights=weights,
         train=task.train,
         validation=task.validation,
-        source=task.source_train if needs_source else None,
+        source=task.source_train if _needs_source(spec) else None,
         test=None,
         mean=task.mean,
         std=task.std,

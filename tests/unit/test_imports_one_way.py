@@ -21,7 +21,7 @@ ROOT = Path(raysel.__file__).parent
 PACKAGE = "raysel"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "values", "spec", "spec_file", "user_code"}),
+    frozenset({"__init__", "errors", "values", "task_spec", "spec", "spec_file", "user_code"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),
