@@ -55,7 +55,8 @@ class Geometry:
     def _centre(self, image: Image.Image) -> Pixels:
         size = self.input.size
         image = _scaled(image, self.input.shorter_side, self.resampling)
-        left, top = ((side - size) // 2 for side in image.size)
+        # rounded as torchvision's CenterCrop does, so that pixels are those of timm's evaluation
+        left, top = (round((side - size) / 2) for side in image.size)
         return np.asarray(image.crop((left, top, left + size, top + size)))
 
     @property

@@ -132,6 +132,7 @@ def picture_task(
         UserError: the data are missing or wrong, do not suffice for the split, or more than
             `task.bad_images` of the pictures cannot be read.
     """
+    spec = _absolute(spec)
     pictures = open_pictures(spec, spec.download)
     parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
     with_source = with_source or spec.preprocess == "data"
@@ -240,9 +241,20 @@ class _Keeper:
 def cache_folder(spec: TaskSpec) -> Path:
     """Where the stores of a node lie: `task.cache`, or below the user's cache folder."""
     if spec.cache is not None:
-        return Path(spec.cache)
+        return Path(spec.cache).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "raysel" / "images"
+    return Path(base).absolute() / "raysel" / "images"
+
+
+def _absolute(spec: TaskSpec) -> TaskSpec:
+    """The same with absolute paths: a worker runs in another folder."""
+    data = spec.data
+    if isinstance(data, FolderData):
+        data = FolderData(folder=str(Path(data.folder).absolute()))
+    elif isinstance(data, TableData):
+        data = TableData(csv=str(Path(data.csv).absolute()), classes=data.classes)
+    root = str(Path(spec.root).absolute())
+    return spec.model_copy(update={"data": data, "root": root})
 
 
 def _image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:

@@ -61,12 +61,12 @@ class Published:
         """
         if not download and not self.expected(root).exists():
             raise user_error("task.data", self.missing(name, root))
-        import_module_of = _torchvision_datasets()
+        datasets = _torchvision_datasets()
         try:
             pictures = self.read(
-                self, name, getattr(import_module_of, self.torchvision), root, download, seed
+                self, name, getattr(datasets, self.torchvision), root, download, seed
             )
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
             reason = " ".join(str(error).split())
             raise user_error(
                 "task.data", f"{name} in {self.expected(root)} cannot be read: {reason}"
@@ -110,7 +110,10 @@ class Published:
 
 
 def _torchvision_datasets() -> Any:
-    from torchvision import datasets  # noqa: PLC0415  (slow, and behind the shim)
+    from raysel.models.torchvision_shim import ensure_importable  # noqa: PLC0415
+
+    ensure_importable()
+    from torchvision import datasets  # noqa: PLC0415  (slow)
 
     return datasets
 
