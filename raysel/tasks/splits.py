@@ -203,18 +203,23 @@ def _counts(
         "test": sizes.test,
     }
     counts: dict[str, int] = {}
+    whole = len(set(dealers.values())) == 1
     for dealer in dict.fromkeys(dealers.values()):
         sharing = {part: size for part, size in asked.items() if dealers[part] is dealer}
         takes_source = dealers["source"] is dealer
-        counts |= _pool_counts(sharing, dealer.left, source if takes_source else None)
-        if takes_source and not sharing and source is not None and source > dealer.left:
-            there = f"the data set's source part has {dealer.left}"
-            raise user_error("task.source", f"{source} examples; {there}")
+        if not sharing and source is not None and source > dealer.left:
+            message = f"{source} examples; the data set's source part has {dealer.left}"
+            raise user_error("task.source", message)
+        told = "the data set" if whole else f"the data set's part for {' and '.join(sharing)}"
+        beside = source if takes_source and sharing else None
+        counts |= _pool_counts(sharing, dealer.left, beside, told)
     return counts
 
 
-def _pool_counts(sharing: dict[str, PartSize], pool: int, source: int | None) -> dict[str, int]:
-    """Examples of the parts that share a pool of `pool` examples."""
+def _pool_counts(
+    sharing: dict[str, PartSize], pool: int, source: int | None, name: str
+) -> dict[str, int]:
+    """Examples of the parts that share a pool of `pool` examples, which is told as `name`."""
     counts = {part: size for part, size in sharing.items() if type(size) is int}
     # by cumulative shares, so that .7, .2 and .1 take exactly all there are
     share = 0.0
@@ -229,11 +234,11 @@ def _pool_counts(sharing: dict[str, PartSize], pool: int, source: int | None) ->
     if left < 0 or (rest and left - (source or 0) <= 0):
         told = " + ".join(f"{part} {size}" for part, size in sharing.items())
         total = sum(counts.values())
-        raise user_error("task.split", f"{told} = {total} examples; the data set has {pool}")
+        raise user_error("task.split", f"{told} = {total} examples; {name} has {pool}")
     if source is not None and source > left:
         raise user_error(
             "task.source",
-            f"{source} examples beside the target's {pool - left} are more than the data set's"
+            f"{source} examples beside the target's {pool - left} are more than {name}'s"
             f" {pool}; at most {left} are left",
         )
     return counts | dict.fromkeys(rest, left - (source or 0))

@@ -47,7 +47,9 @@ def task(data: Any, tmp_path: Path, **values: Any) -> TaskSpec:
     return TaskSpec.model_validate({"data": data, **given})
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, name: str, classes: int, train: int, test: int) -> None:
+def counted(
+    monkeypatch: pytest.MonkeyPatch, name: str, classes: int, train: int, test: int
+) -> None:
     """Expect other counts of a published data set: those of a small copy."""
     small = PUBLISHED[name].__class__(
         **{**PUBLISHED[name].__dict__, "class_count": classes, "train": train, "test": test}

@@ -56,9 +56,7 @@ def test_hidden_files_are_passed_over_and_others_are_named(tmp_path):
     (tmp_path / ".git").mkdir()
     pictures = image_folder(tmp_path)
     assert len(pictures) == 4
-    assert pictures.notes == (
-        '1 file is no image by the ending and left out: "cat/notes.txt"',
-    )
+    assert pictures.notes == ('1 file is no image by the ending and left out: "cat/notes.txt"',)
 
 
 def test_pictures_below_a_class_and_in_upper_case_are_found(tmp_path):
@@ -92,4 +90,4 @@ def test_a_folder_of_pictures_without_classes_is_refused(tmp_path):
 def test_one_part_under_two_names_is_refused(tmp_path):
     for part in ("train", "val", "valid"):
         folder(tmp_path / part)
-    assert 'name one part twice' in _told(tmp_path)
+    assert "name one part twice" in _told(tmp_path)

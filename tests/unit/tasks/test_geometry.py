@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PIL import Image
 from pictures_kit import pixels
+from PIL import Image
 
 from raysel.models import timm
 from raysel.tasks.geometry import Geometry
@@ -10,7 +10,9 @@ from raysel.tasks.model_input import ModelInput
 INPUT = ModelInput(size=28, interpolation="bicubic", crop_share=0.875)
 
 
-@pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (32, 32), (13, 200), (20, 25), (41, 64)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(60, 40), (40, 60), (32, 32), (13, 200), (20, 25), (41, 64)]
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_the_centre_is_that_of_timms_own_evaluation(width, height, whole):
     image = Image.fromarray(pixels(1, width, height))

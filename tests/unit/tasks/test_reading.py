@@ -79,9 +79,7 @@ def test_grey_with_alpha_lies_on_white(tmp_path):
 def test_cmyk_becomes_the_colours_that_it_prints(tmp_path):
     inks = np.zeros((8, 8, 4), np.uint8)
     inks[:, :, 0] = 255  # cyan alone: no red
-    image = Image.frombytes(
-        "CMYK", (8, 8), inks.tobytes()
-    )
+    image = Image.frombytes("CMYK", (8, 8), inks.tobytes())
     read = _read(_saved(tmp_path / "a.jpg", image, quality=95))
     np.testing.assert_allclose(read.reshape(-1, 3).mean(axis=0), [0, 255, 255], atol=4)
 

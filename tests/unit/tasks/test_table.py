@@ -27,9 +27,9 @@ def test_names_are_numbered_in_their_order(tmp_path):
 
 
 def test_numbers_are_taken_as_they_are(tmp_path):
-    pictures = _table(tmp_path, "file,label\na,2\nb,0\nc,1\nd,10\n" + "".join(
-        f"e{n},{n}\n" for n in range(3, 10)
-    ))
+    pictures = _table(
+        tmp_path, "file,label\na,2\nb,0\nc,1\nd,10\n" + "".join(f"e{n},{n}\n" for n in range(3, 10))
+    )
     assert pictures.labels[:4].tolist() == [2, 0, 1, 10]
     assert pictures.classes[10] == "10"
 
