@@ -69,7 +69,7 @@ def test_other_data_are_refused(record):
 )
 def test_a_damaged_list_is_told(record, change, told):
     _, content, path = record
-    empty = dict.fromkeys(content["parts"], [])
+    empty: dict[str, list[int]] = {key: [] for key in content["parts"]}
     parts = {**empty, "validation": [10], "test": [11], **change}
     path.write_text(json.dumps({**content, "parts": parts}))
     assert _told(path).startswith(told)
