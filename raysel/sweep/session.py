@@ -151,6 +151,8 @@ class _Session:
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
+        if problem := _moved_split(self.folder, task):
+            raise UserError(problem)
         books, writer = self._open(layers, task)  # before Ray: MLflow takes seconds to import
         try:
             with connected() as capacity, self._signals():
@@ -394,6 +396,22 @@ def _shared(
         code=code,
         diagnostics=spec.trace.diagnostics,
     )
+
+
+def _moved_split(folder: SweepFolder, task: Task) -> Problem | None:
+    """What to say where a sweep that goes on would train on other examples than it began with."""
+    if not folder.split.is_file():
+        return None
+    began = json.loads(folder.split.read_text(encoding="utf-8"))
+    if began["fingerprint"] == task.record["fingerprint"] and began["parts"] == dict(
+        task.record["parts"]
+    ):
+        return None
+    message = (
+        f"the data are not those that the sweep began with ({folder.split}): its trials could"
+        " not be compared. Bring the data back, or begin a new sweep: --set name=NAME"
+    )
+    return Problem("task.data", message)
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:

@@ -132,8 +132,8 @@ def picture_task(
         UserError: the data are missing or wrong, do not suffice for the split, or more than
             `task.bad_images` of the pictures cannot be read.
     """
-    spec = _absolute(spec)
     pictures = open_pictures(spec, spec.download)
+    spec = _absolute(spec)
     parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
     with_source = with_source or spec.preprocess == "data"
     keeper = _Keeper(spec, model.resized(spec.image_size), pictures, progress)
