@@ -113,13 +113,16 @@ def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -
         if as_json:
             _print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
         raise
+    from raysel import validate as validation  # noqa: PLC0415
     from raysel.summary import summary  # noqa: PLC0415
 
-    found = summary(spec)
+    found, notes = summary(spec), validation.notes(spec)
     if as_json:
-        _print_json({"valid": True, **asdict(found)})
-    else:
-        _print_summary(found)
+        _print_json({"valid": True, **asdict(found), "notes": notes})
+        return
+    _print_summary(found)
+    for note in notes:
+        print(f"note   {note}")
 
 
 @app.command()

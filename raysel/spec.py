@@ -24,6 +24,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from raysel import tracker
+from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
+from raysel.task_spec import SplitSpec as SplitSpec
+from raysel.task_spec import TaskSpec as TaskSpec
 from raysel.values import (
     A_FILE,
     A_LIST,
@@ -50,35 +53,6 @@ from raysel.values import Distribution as Distribution
 from raysel.values import IntRange as IntRange
 
 # --- the parts of the file ----------------------------------------------------------------
-
-
-class ShiftSpec(Frozen):
-    """How the target differs from the source."""
-
-    kind: str = Field(default="none", description="name of the shift: none, gaussian_noise, …")
-    severity: Annotated[Whole, Field(ge=1, le=5)] = Field(
-        default=5, description="1 mild … 5 strong"
-    )
-
-
-class SplitSpec(Frozen):
-    """How many target examples each part gets; stratified and disjoint."""
-
-    train: PositiveWhole = 200
-    validation: PositiveWhole = 200
-    test: PositiveWhole = 400
-    seed: NonNegativeWhole = 0
-
-
-class TaskSpec(Frozen):
-    """What is learnt."""
-
-    data: str = Field(description="name of a data set")
-    source: PositiveWhole | None = Field(
-        default=None, description="examples of the source part; all that the target leaves"
-    )
-    shift: ShiftSpec = ShiftSpec()
-    split: SplitSpec = SplitSpec()
 
 
 def _list_or_word(value: Any) -> str:
@@ -253,7 +227,7 @@ class PrunerSpec(Frozen):
 class ObjectiveSpec(Frozen):
     """What the search makes small or large; always measured on the validation split."""
 
-    metric: Literal["val/error", "val/loss"] = "val/error"
+    metric: Literal["val/error", "val/loss", "val/balanced_error", "val/top5_error"] = "val/error"
     mode: Literal["min", "max"] = "min"
 
 

@@ -16,11 +16,14 @@ from pydantic import BaseModel, ValidationError
 from raysel import tracker
 from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.spec import CodeFile, Spec, TrainingOverride
+from raysel.task_spec import FolderData, TableData
 from raysel.values import (
     A_CHOICE,
     A_FILE,
     A_FLOAT_RANGE,
+    A_FOLDER,
     A_LIST,
+    A_TABLE,
     A_VALUE,
     AN_INT_RANGE,
     KEYS_BELOW,
@@ -190,6 +193,8 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_CHOICE: Choice,
     KEYS_BELOW: TrainingOverride,
     A_FILE: CodeFile,
+    A_FOLDER: FolderData,
+    A_TABLE: TableData,
 }
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 

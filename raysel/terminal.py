@@ -57,6 +57,7 @@ class TerminalWatcher:
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
+        self._close()
         self._objective = spec.objective.metric
         self._sign = 1.0 if spec.objective.mode == "min" else -1.0
         self._console.print(
@@ -66,12 +67,22 @@ class TerminalWatcher:
         if spec.model.weights == "source":
             self._show(Text(f"source   training {spec.model.name} on the source part …"))
 
+    def decoding(self, done: int, total: int) -> None:
+        """How far the pictures of a part are decoded."""
+        if done % 16 == 0 or done == total:
+            self._show(Text(f"data     {done:,} of {total:,} pictures decoded"))
+
+    def note(self, text: str) -> None:
+        """A line about the data."""
+        self._close()
+        self._console.print(f"note     {text}", markup=False, highlight=False)
+
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
         """The source model, in a line."""
         self._close()
         how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
         self._console.print(
-            f"source   {spec.model.name} on {examples} clean {spec.task.data}: "
+            f"source   {spec.model.name} on {examples} clean {spec.task.name}: "
             f"{100 * model.accuracy:.1f} % validation accuracy ({how})"
         )
 
@@ -223,6 +234,15 @@ class JsonWatcher:
         """The sweep begins."""
         self._line(kind="began", name=spec.name, trials=trials, concurrent=concurrent)
 
+    def decoding(self, done: int, total: int) -> None:
+        """A part's pictures are decoded; one line a part, not one a picture."""
+        if done == total:
+            self._line(kind="decoded", pictures=total)
+
+    def note(self, text: str) -> None:
+        """Something that a person should know of the data."""
+        self._line(kind="note", text=text)
+
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
         """The source model is there."""
         self._line(kind="source", accuracy=model.accuracy, seconds=model.seconds)
@@ -263,6 +283,12 @@ class QuietWatcher(TerminalWatcher):
     """Shows the outcome alone."""
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """Nothing."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
         """Nothing."""
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:

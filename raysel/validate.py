@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
+from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of
 from raysel.models.torchvision_shim import ensure_importable
 from raysel.places import check_record_url, network_file_system
@@ -33,7 +34,7 @@ from raysel.spec import (
 )
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
-from raysel.tasks.catalog import TaskShape, check_task, load_task, task_shape
+from raysel.tasks.catalog import TaskShape, check_task, has_source, task_notes, task_shape
 
 ensure_importable()
 
@@ -91,6 +92,11 @@ def check(spec: Spec) -> list[Problem]:
     return [*problems, *itertools.chain(*rest)]
 
 
+def notes(spec: Spec) -> list[str]:
+    """What a person should know of a sound sweep: data that are not there yet."""
+    return task_notes(spec.task)
+
+
 def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:
     """What one trial asks for beyond all that the cluster has.
 
@@ -123,7 +129,7 @@ def partition_for(spec: Spec) -> Partition:
 def _shape(spec: Spec) -> TaskShape:
     """The task's shape; an ordinary one where the task is wrong, as the layers are the same."""
     try:
-        return task_shape(spec.task)
+        return task_shape(spec.task, model_input(spec.model.name))
     except UserError:
         return TaskShape(channels=3, image_size=(224, 224), class_count=10)
 
@@ -181,7 +187,7 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
 
 def _source_problems(spec: Spec) -> Iterator[Problem]:
     """What asks for source data on a task without."""
-    if load_task(spec.task).source_train is not None:
+    if has_source(spec.task):
         return
     if spec.model.weights == "source":
         message = "the task leaves no source part to train on; give pretrained or a file"

@@ -128,6 +128,8 @@ A_CHOICE = "{categorical: [a, b]}"
 KEYS_BELOW = "keys below"
 A_LIST = "a list"
 A_FILE = "{path: FILE}"
+A_FOLDER = "{folder: PATH}"
+A_TABLE = "{csv: PATH}"
 
 _TAG_OF_KEY = {"float": A_FLOAT_RANGE, "int": AN_INT_RANGE, "categorical": A_CHOICE}
 _TAG_OF_TYPE: dict[type, str] = {

@@ -17,7 +17,7 @@ from raysel.errors import UserError
 from raysel.report import figures, palette, tables
 from raysel.report.render import save_png, to_svg
 from raysel.report.tables import ConfirmRow, Results
-from raysel.spec import FloatRange, IntRange, Spec
+from raysel.spec import FloatRange, IntRange, Spec, SplitSpec
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
 
@@ -167,16 +167,28 @@ def asked(spec_text: str | None) -> dict[str, str]:
         return {}
     task, split, shift = spec.task, spec.task.split, spec.task.shift
     shifted = "" if shift.kind == "none" else f" under {shift.kind}, severity {shift.severity}"
-    parts = f"{split.train} to train, {split.validation} to validate, {split.test} to test"
+    parts = split_in_words(split)
     tested = "best epoch by validation" if spec.confirm.epoch == "best" else "last epoch"
     return {
-        "task": f"{task.data}{shifted}: {parts}, split seed {split.seed}",
+        "task": f"{task.name}{shifted}: {parts}, split seed {split.seed}",
         "model": f"{spec.model.name}, weights {spec.model.weights}",
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
         "confirm": f"the best of each strategy with {spec.confirm.seeds} seeds, "
         f"tested at the {tested}",
     }
+
+
+def split_in_words(split: SplitSpec) -> str:
+    """How many examples each part was asked to have."""
+    if split.indices is not None:
+        return f"the examples of {split.indices}"
+    train = _size(split.train) if split.shots is None else f"{split.shots} a class"
+    return f"{train} to train, {_size(split.validation)} to validate, {_size(split.test)} to test"
+
+
+def _size(size: int | float | str) -> str:
+    return f"{size:.4g} of the pool" if isinstance(size, float) else str(size)
 
 
 def _trials(spec: Spec) -> str:

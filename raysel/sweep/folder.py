@@ -54,6 +54,11 @@ class SweepFolder:
         return self.path / "owner.lock"
 
     @property
+    def split(self) -> Path:
+        """Which example of the data set is in which part."""
+        return self.path / "split.json"
+
+    @property
     def tune(self) -> Path:
         """Ray's own files."""
         return self.path / "tune"

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from raysel import user_code
 from raysel.models.build import Blueprint, read_weights
+from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of
 from raysel.spec import Spec
 from raysel.strategies import registered
+from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.training.trial import Shared
 
 Weights = dict[str, np.ndarray]
 """Initial weights by name; empty for timm's own pretrained ones."""
+
+
+def task_of(spec: Spec, decoding: Callable[[int, int], None] | None = None) -> Task:
+    """The task as the sweep's model takes it.
+
+    Args:
+        decoding: is told how many of how many pictures are decoded.
+
+    Raises:
+        UserError: the data are missing, or not what the file says.
+    """
+    wanted = spec.model.weights == "source" or needs_source(spec)
+    return load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+
+
+def needs_source(spec: Spec) -> bool:
+    """Whether a strategy of the sweep looks at the source part."""
+    return any(registered()[name].needs for name in spec.strategies)
 
 
 def layers_of(spec: Spec, task: Task) -> Partition:
@@ -54,14 +75,13 @@ def shared_by_trials(
     code: tuple[user_code.Source, ...],
 ) -> Shared:
     """What the search's trials share; the test part is not in it."""
-    needs_source = any(registered()[name].needs for name in spec.strategies)
     return Shared(
         blueprint=blueprint,
         partition=layers,
         weights=weights,
         train=task.train,
         validation=task.validation,
-        source=task.source_train if needs_source else None,
+        source=task.source_train if needs_source(spec) else None,
         test=None,
         mean=task.mean,
         std=task.std,

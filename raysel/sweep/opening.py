@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from raysel.sweep.backup import Keeper
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.tasks.data import Task
 from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.tracking.state import fold_sweep
@@ -89,6 +91,7 @@ def open_sweep(
     spec: Spec,
     folder: SweepFolder,
     layers: Partition,
+    task: Task,
     code: tuple[user_code.Source, ...],
     observe: Callable[[Event], None],
     stop: Callable[[str], None],
@@ -100,8 +103,11 @@ def open_sweep(
         stop: is called with the cause when the sweep is to end.
 
     Raises:
+        UserError: the data are not those that the sweep began with.
         Trouble: another driver owns it, or its record is damaged or out of reach.
     """
+    if problem := _moved_split(folder, task):
+        raise UserError(problem)
     folder.path.mkdir(parents=True, exist_ok=True)
     url = sweep_url(spec.record, folder.record, spec.name)
     owner: Owner = FileOwner(folder.lock, spec.name)  # of this machine's folder, always
@@ -112,7 +118,7 @@ def open_sweep(
         record.check()
         events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
-        _write_files(spec, folder, code, facts)
+        _write_files(spec, folder, task, code, facts)
         keeper = Keeper(folder) if spec.record is None else None
     except BaseException:
         owner.release()
@@ -141,14 +147,36 @@ class _Both:
         self._lock.release()
 
 
+def _moved_split(folder: SweepFolder, task: Task) -> Problem | None:
+    """What to say where a sweep that goes on would train on other examples than it began with."""
+    if not folder.split.is_file():
+        return None
+    began = json.loads(folder.split.read_text(encoding="utf-8"))
+    if began["fingerprint"] == task.record["fingerprint"] and began["parts"] == dict(
+        task.record["parts"]
+    ):
+        return None
+    message = (
+        f"the data are not those that the sweep began with ({folder.split}): its trials could"
+        " not be compared. Bring the data back, or begin a new sweep: --set name=NAME"
+    )
+    return Problem("task.data", message)
+
+
 def _write_files(
-    spec: Spec, folder: SweepFolder, code: tuple[user_code.Source, ...], facts: Mapping[str, Any]
+    spec: Spec,
+    folder: SweepFolder,
+    task: Task,
+    code: tuple[user_code.Source, ...],
+    facts: Mapping[str, Any],
 ) -> None:
     """The sweep file last: where it is, the sweep is."""
     if not folder.manifest.exists():
         for source in code:
             write_whole(folder.code / source.name, source.text)
         write_json(folder.manifest, facts)
+    if not folder.split.exists():
+        write_json(folder.split, task.record)
     text = spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
         write_whole(folder.spec, text)

@@ -33,12 +33,17 @@ from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
 from raysel.sweep.folder import CODE, SweepFolder, write_json
-from raysel.sweep.inputs import blueprint_of, layers_of, ready_weights, shared_by_trials
+from raysel.sweep.inputs import (
+    blueprint_of,
+    layers_of,
+    ready_weights,
+    shared_by_trials,
+    task_of,
+)
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import continued, open_sweep, stored_spec
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
-from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.tracking.owner import Held, holder_of_file
 from raysel.tracking.process import WriterProcess
@@ -58,6 +63,14 @@ class Watcher(Protocol):
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """What will be done."""
+        ...
+
+    def decoding(self, done: int, total: int) -> None:
+        """So many pictures of a part are decoded."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that a person should know of the data."""
         ...
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
@@ -188,13 +201,13 @@ class _Session:
         self.failures = Failures(self._ask_to_stop)
 
     def run(self, publish: Publish) -> Outcome:
-        task = load_task(self.spec.task)
+        task = task_of(self.spec, self.watcher.decoding)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
         self.sweep = open_sweep(
-            self.spec, self.folder, layers, self.code, self._observe, self.stop.ask
+            self.spec, self.folder, layers, task, self.code, self._observe, self.stop.ask
         )
         try:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
@@ -223,6 +236,8 @@ class _Session:
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
         blueprint = blueprint_of(spec, task)
+        for note in task.notes:
+            self.watcher.note(note)
         weights, source = self._weights(task, blueprint)
         shared = shared_by_trials(
             spec, task, layers, blueprint, weights, self.folder.path, self.code

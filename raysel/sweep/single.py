@@ -29,8 +29,8 @@ from raysel.sweep.inputs import (
     layers_of,
     ready_weights,
     shared_by_trials,
+    task_of,
 )
-from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.training.trial import Shared, TrialSteps
@@ -60,7 +60,7 @@ class Ground:
 def ground(spec: Spec, code: tuple[user_code.Source, ...], tell: Tell) -> Ground:
     """Load the task; read, find or train the initial weights."""
     user_code.load(code)
-    task = load_task(spec.task)
+    task = task_of(spec)
     blueprint = blueprint_of(spec, task)
     weights = ready_weights(spec)
     if weights is None:

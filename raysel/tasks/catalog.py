@@ -12,9 +12,24 @@ from typing import NamedTuple
 
 from raysel.errors import Problem, UserError, nearest
 from raysel.spec import TaskSpec
+from raysel.tasks import cifar_shifted
 from raysel.tasks.data import Dataset, Examples, Indices, SealedTest, Task, channel_statistics
+from raysel.tasks.model_input import ModelInput
+from raysel.tasks.picture_task import (
+    CIFAR_C,
+    CIFAR_F,
+    NAMES,
+    check_pictures,
+    class_count,
+    fetch_note,
+    is_pictures,
+    missing,
+    open_pictures,
+    picture_task,
+)
 from raysel.tasks.shifts import SHIFTS, shift_examples
-from raysel.tasks.splits import split
+from raysel.tasks.split_file import divide, split_record
+from raysel.tasks.store import Progress
 
 Opener = Callable[[TaskSpec], Dataset]
 """Opens a data set for a task: labels and shapes at once, images when they are asked for."""
@@ -50,33 +65,89 @@ def _digits_edges(spec: TaskSpec) -> Dataset:
     return import_module("raysel.tasks.digits").digits_edges()
 
 
+UNKNOWN_CLASSES = 10
+"""Classes assumed of data that are not there."""
+
+
 def check_task(spec: TaskSpec) -> list[Problem]:
-    """Everything wrong with a task that can be known without decoding an image."""
+    """Everything wrong with a task that can be known without decoding an image; data that are
+    not there are no mistake here (`task_notes` tells, `load_task` refuses).
+    """
     names = _name_problems(spec)
-    return names or _dataset_problems(spec, _OPENERS[spec.data](spec))
+    if names or is_pictures(spec):
+        return names or check_pictures(spec)
+    return _embedded_problems(spec) + _dataset_problems(spec, _OPENERS[_name(spec)](spec))
 
 
-def task_shape(spec: TaskSpec) -> TaskShape:
+def task_notes(spec: TaskSpec) -> list[str]:
+    """What a person should know of a sound task: data that are not there yet."""
+    if not is_pictures(spec):
+        return []
+    note = fetch_note(spec) or missing(spec)
+    return [note] if note else []
+
+
+def task_shape(spec: TaskSpec, model: ModelInput | None = None) -> TaskShape:
     """Channels, (height, width) in pixels and number of classes; no image is decoded.
 
+    Args:
+        model: what the model expects of pictures; timm's usual where nothing is given.
+
     Raises:
-        UserError: an unknown data set or shift.
+        UserError: an unknown data set or shift, or something wrong with its files.
     """
-    dataset = _open(spec)
-    return TaskShape(dataset.channels, dataset.image_size, len(dataset.classes))
+    _refuse_names(spec)
+    if not is_pictures(spec):
+        dataset = _OPENERS[_name(spec)](spec)
+        return TaskShape(dataset.channels, dataset.image_size, len(dataset.classes))
+    size = (model or ModelInput()).resized(spec.image_size).size
+    count = class_count(spec)
+    if count is None and missing(spec) is None:
+        count = len(open_pictures(spec).classes)
+    return TaskShape(3, (size, size), UNKNOWN_CLASSES if count is None else count)
 
 
-def load_task(spec: TaskSpec) -> Task:
-    """Decode, split and shift: the shift's seed is the split's.
+def has_source(spec: TaskSpec) -> bool:
+    """Whether the split leaves a source part; of data that are not there it is assumed.
 
     Raises:
         UserError: whatever `check_task` tells.
     """
-    dataset = _open(spec)
-    problems = _dataset_problems(spec, dataset)
+    _refuse_names(spec)
+    if not is_pictures(spec):
+        dataset = _OPENERS[_name(spec)](spec)
+        return len(divide(spec, dataset.labels, dataset.classes).source_train) > 0
+    if missing(spec) is not None:
+        return True
+    pictures = open_pictures(spec)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    return len(parts.source_train) > 0
+
+
+def load_task(
+    spec: TaskSpec,
+    model: ModelInput | None = None,
+    with_source: bool = True,
+    progress: Progress | None = None,
+) -> Task:
+    """Decode, split and shift: the shift's seed is the split's.
+
+    Args:
+        model: what the model expects of pictures; timm's usual where nothing is given.
+        with_source: whether pictures of the source part are needed.
+        progress: told how many pictures of a part are decoded.
+
+    Raises:
+        UserError: whatever `check_task` tells, missing data, too many unreadable pictures.
+    """
+    _refuse_names(spec)
+    if is_pictures(spec):
+        return picture_task(spec, model or ModelInput(), with_source, progress)
+    dataset = _OPENERS[_name(spec)](spec)
+    problems = _embedded_problems(spec) + _dataset_problems(spec, dataset)
     if problems:
         raise UserError(*problems)
-    parts = split(dataset.labels, dataset.classes, spec.split, spec.source)
+    parts = divide(spec, dataset.labels, dataset.classes)
 
     def plain(indices: Indices) -> Examples:
         return Examples(dataset.load_images(indices), dataset.labels[indices])
@@ -86,35 +157,48 @@ def load_task(spec: TaskSpec) -> Task:
             plain(indices), indices, spec.shift, spec.split.seed, len(dataset.classes)
         )
 
-    has_source = len(parts.source_train) > 0
-    source_train = plain(parts.source_train) if has_source else None
+    with_source = len(parts.source_train) > 0
+    source_train = plain(parts.source_train) if with_source else None
     train = target(parts.train)
     mean, std = channel_statistics((train if source_train is None else source_train).images)
+    if spec.preprocess == "unit":
+        mean, std = (0.0,) * dataset.channels, (1.0,) * dataset.channels
     return Task(
-        name=spec.data,
+        name=spec.name,
         classes=dataset.classes,
         source_train=source_train,
-        source_validation=plain(parts.source_validation) if has_source else None,
+        source_validation=plain(parts.source_validation) if with_source else None,
         train=train,
         validation=target(parts.validation),
         test=SealedTest(target(parts.test)),
         mean=mean,
         std=std,
+        record=split_record(spec, dataset.labels, dataset.classes, parts),
     )
 
 
-def _open(spec: TaskSpec) -> Dataset:
+def _name(spec: TaskSpec) -> str:
+    assert isinstance(spec.data, str)
+    return spec.data
+
+
+def _refuse_names(spec: TaskSpec) -> None:
     problems = _name_problems(spec)
     if problems:
         raise UserError(*problems)
-    return _OPENERS[spec.data](spec)
 
 
 def _name_problems(spec: TaskSpec) -> list[Problem]:
+    shifts: Collection[str] = SHIFTS
+    if spec.data == CIFAR_C:
+        shifts = cifar_shifted.CORRUPTIONS
+    elif spec.data == CIFAR_F:
+        shifts = ("none", "label_flip")
     named: list[tuple[str, str, str, Collection[str]]] = [
-        ("task.data", "data set", spec.data, _OPENERS),
-        ("task.shift.kind", "shift", spec.shift.kind, SHIFTS),
+        ("task.shift.kind", "shift", spec.shift.kind, shifts)
     ]
+    if isinstance(spec.data, str):
+        named.insert(0, ("task.data", "data set", spec.data, (*_OPENERS, *NAMES)))
     return [
         Problem(path, f'no {what} is called "{given}"; {nearest(given, known)}')
         for path, what, given, known in named
@@ -122,10 +206,23 @@ def _name_problems(spec: TaskSpec) -> list[Problem]:
     ]
 
 
+def _embedded_problems(spec: TaskSpec) -> list[Problem]:
+    """What is said of pictures, where the data are none."""
+    told = f"{spec.name} is embedded and stays as it is"
+    wrong = {
+        "image_size": spec.image_size is not None,
+        "augmentation": spec.augmentation != "none",
+        "preprocess": spec.preprocess == "model",
+    }
+    return [
+        Problem(f"task.{key}", f"{told}; leave it out") for key, is_so in wrong.items() if is_so
+    ]
+
+
 def _dataset_problems(spec: TaskSpec, dataset: Dataset) -> list[Problem]:
     problems = _channel_problems(spec, dataset)
     try:
-        split(dataset.labels, dataset.classes, spec.split, spec.source)
+        divide(spec, dataset.labels, dataset.classes)
     except UserError as error:
         problems += error.problems
     return problems
@@ -136,7 +233,7 @@ def _channel_problems(spec: TaskSpec, dataset: Dataset) -> list[Problem]:
     if dataset.channels >= needed:
         return []
     message = (
-        f"{spec.shift.kind} needs {needed} channels; {spec.data} has {dataset.channels}."
+        f"{spec.shift.kind} needs {needed} channels; {spec.name} has {dataset.channels}."
         " digits_edges has 3"
     )
     return [Problem("task.shift.kind", message)]

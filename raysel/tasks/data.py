@@ -1,17 +1,21 @@
 """A task as values: a data set before it is split, its parts, and the sealed test part.
 
 Shapes: n examples, c channels, h x w pixels. Images are float32 in [0, 1], labels int64.
+Small data sets are held as arrays (`Examples`), pictures in a store of the node
+(`StoredExamples`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from raysel.tasks.stored import StoredExamples
 
 Images = NDArray[np.float32]
 """[n, c, h, w], values in [0, 1]."""
@@ -80,6 +84,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.images.shape[1:]
+        return int(channels), int(height), int(width)
+
+
+Part = Examples | StoredExamples
+"""The examples of one part of a task."""
+
 
 class SealedTest:
     """The test part, which raises where it is read outside the confirm phase.
@@ -91,7 +105,7 @@ class SealedTest:
     a worker gets it) arrives sealed, even when it was sent from within an open block.
     """
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: Part) -> None:
         self._examples = examples
         self._open = False
 
@@ -102,7 +116,7 @@ class SealedTest:
         return f"SealedTest({len(self)} examples, {'open' if self._open else 'sealed'})"
 
     @property
-    def examples(self) -> Examples:
+    def examples(self) -> Part:
         """The test examples, within `opened()`.
 
         Raises:
@@ -113,7 +127,7 @@ class SealedTest:
         return self._examples
 
     @contextmanager
-    def opened(self) -> Iterator[Examples]:
+    def opened(self) -> Iterator[Part]:
         """Break the seal for one block: for the confirm phase, and for nothing else."""
         self._open = True
         try:
@@ -134,30 +148,34 @@ class Task:
         source_train, source_validation: without shift; None where no source part is left.
         train, validation: the target's, with its shift.
         test: the target's, with its shift, sealed until the confirm phase.
-        mean, std: a number a channel, of the source's training part (of the target's where
-            there is no source): images are standardised as the source model saw them.
+        mean, std: a number a channel, by which images are standardised. Of embedded data:
+            those of the source's training part (of the target's where there is no source),
+            so that images are standardised as the source model saw them.
+        record: which example belongs to which part, for `split.json`.
+        notes: what a person should know of the data, a line each.
     """
 
     name: str
     classes: tuple[str, ...]
-    source_train: Examples | None
-    source_validation: Examples | None
-    train: Examples
-    validation: Examples
+    source_train: Part | None
+    source_validation: Part | None
+    train: Part
+    validation: Part
     test: SealedTest
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
         """Channels of an image."""
-        return int(self.train.images.shape[1])
+        return self.train.image_shape[0]
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of an image in pixels."""
-        height, width = self.train.images.shape[2:]
-        return int(height), int(width)
+        return self.train.image_shape[1:]
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

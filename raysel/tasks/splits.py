@@ -3,18 +3,23 @@
 Each class is shuffled once; the parts are then dealt out one after the other, each in
 proportion to what the classes have left, by the largest remainder. The target's parts come
 first, so the size of the source changes nothing in them.
+
+A data set may have parts of its own (its pools): the test examples then come from its test
+part, the others from its training part. Without them all come from one pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysel.errors import Problem, UserError, user_error
 from raysel.spec import SplitSpec
+from raysel.task_spec import ALL, PartSize
 from raysel.tasks.data import Indices, Labels
 
 SOURCE_VALIDATION_SHARE = 0.1
@@ -35,7 +40,27 @@ class Splits:
     source_validation: Indices
 
 
-def split(labels: Labels, classes: Sequence[str], sizes: SplitSpec, source: int | None) -> Splits:
+Pool = Literal["train", "validation", "test", "source"]
+"""A part that a data set is published in."""
+
+POOLS: tuple[Pool, ...] = ("train", "validation", "test", "source")
+
+_FROM: dict[str, tuple[Pool, ...]] = {
+    "test": ("test", "train"),
+    "validation": ("validation", "train"),
+    "train": ("train",),
+    "source": ("source", "train"),
+}
+"""The pools that a part is drawn from: the first that the data set has."""
+
+
+def split(
+    labels: Labels,
+    classes: Sequence[str],
+    sizes: SplitSpec,
+    source: int | None,
+    pools: NDArray[np.str_] | None = None,
+) -> Splits:
     """Divide a data set.
 
     Args:
@@ -44,21 +69,25 @@ def split(labels: Labels, classes: Sequence[str], sizes: SplitSpec, source: int 
         sizes: examples of the target's parts, and the seed.
         source: examples of the source part; None takes all that the target leaves, and
             does without a source where that does not hold every class.
+        pools: [N] the pool of each example; None is one pool for all.
 
     Raises:
         UserError: there are too few examples, or a class is missing in the target's
             train or validation part or in a source part that was asked for; every
             such mistake is told.
     """
-    _check_sizes(len(labels), sizes, source)
     shuffled = np.random.default_rng(sizes.seed).permutation(len(labels))
-    dealer = _Dealer([shuffled[labels[shuffled] == c] for c in range(len(classes))])
-    test = dealer.deal(sizes.test)
-    validation = dealer.deal(sizes.validation)
-    train = dealer.deal(sizes.train)
-    source_size = dealer.left if source is None else source
-    source_validation = dealer.deal(_source_validation_size(source_size))
-    source_train = dealer.deal(source_size - len(source_validation))
+    dealers = _dealers(shuffled, labels, len(classes), pools if sizes.official else None)
+    count = _counts(dealers, sizes, source, len(classes))
+    test = dealers["test"].deal(count["test"])
+    validation = dealers["validation"].deal(count["validation"])
+    if sizes.shots is None:
+        train = dealers["train"].deal(count["train"])
+    else:
+        train = dealers["train"].deal_each(sizes.shots, classes)
+    source_size = dealers["source"].left if source is None else source
+    source_validation = dealers["source"].deal(_source_validation_size(source_size))
+    source_train = dealers["source"].deal(source_size - len(source_validation))
 
     held = [("task.split.train", train), ("task.split.validation", validation)]
     problems = [
@@ -76,6 +105,18 @@ def split(labels: Labels, classes: Sequence[str], sizes: SplitSpec, source: int 
     if problems:
         raise UserError(*problems)
     return Splits(train, validation, test, source_train, source_validation)
+
+
+def halves(labels: Labels, class_count: int, seed: int) -> NDArray[np.str_]:
+    """[N] `train` or `test`: stratified halves for a data set that has no parts of its own.
+
+    Of an odd number the training half has one more.
+    """
+    shuffled = np.random.default_rng([seed, 2]).permutation(len(labels))
+    dealer = _Dealer([shuffled[labels[shuffled] == c] for c in range(class_count)])
+    pools = np.full(len(labels), "train", dtype="<U10")
+    pools[dealer.deal(len(labels) // 2)] = "test"
+    return pools
 
 
 def largest_remainder(size: int, counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,30 +146,107 @@ class _Dealer:
     def deal(self, size: int) -> Indices:
         """The next `size` indices, in proportion to what each class has left; ascending."""
         counts = largest_remainder(size, np.array([len(stack) for stack in self._stacks]))
+        return self._take(counts.tolist())
+
+    def deal_each(self, shots: int, classes: Sequence[str]) -> Indices:
+        """The next `shots` indices of each class; ascending.
+
+        Raises:
+            UserError: a class has fewer left.
+        """
+        counts = [len(stack) for stack in self._stacks]
+        rarest = int(np.argmin(counts))
+        if counts[rarest] < shots:
+            raise user_error(
+                "task.split.shots",
+                f'{shots} examples a class; the other parts leave class "{classes[rarest]}"'
+                f" {counts[rarest]}",
+            )
+        return self._take([shots] * len(counts))
+
+    def _take(self, counts: Sequence[int]) -> Indices:
         dealt = [stack[:n] for stack, n in zip(self._stacks, counts, strict=True)]
         self._stacks = [stack[n:] for stack, n in zip(self._stacks, counts, strict=True)]
         return np.sort(np.concatenate(dealt)).astype(np.int64)
 
 
+def _dealers(
+    shuffled: Indices, labels: Labels, class_count: int, pools: NDArray[np.str_] | None
+) -> dict[str, _Dealer]:
+    """Who deals each part: parts that share a pool share a dealer."""
+
+    def dealer(pool: Pool | None) -> _Dealer:
+        own = shuffled if pool is None or pools is None else shuffled[pools[shuffled] == pool]
+        return _Dealer([own[labels[own] == c] for c in range(class_count)])
+
+    if pools is None:
+        return dict.fromkeys(_FROM, dealer(None))
+    there = {pool: dealer(pool) for pool in POOLS if np.any(pools == pool)}
+    nothing = _Dealer([shuffled[:0]] * class_count)
+    return {
+        part: next((there[pool] for pool in wanted if pool in there), nothing)
+        for part, wanted in _FROM.items()
+    }
+
+
+def _counts(
+    dealers: dict[str, _Dealer], sizes: SplitSpec, source: int | None, class_count: int
+) -> dict[str, int]:
+    """Examples of each of the target's parts.
+
+    Raises:
+        UserError: they, or the source beside them, are more than there are.
+    """
+    asked: dict[str, PartSize] = {
+        "train": sizes.train if sizes.shots is None else sizes.shots * class_count,
+        "validation": sizes.validation,
+        "test": sizes.test,
+    }
+    counts: dict[str, int] = {}
+    whole = len(set(dealers.values())) == 1
+    for dealer in dict.fromkeys(dealers.values()):
+        sharing = {part: size for part, size in asked.items() if dealers[part] is dealer}
+        takes_source = dealers["source"] is dealer
+        if not sharing and source is not None and source > dealer.left:
+            message = f"{source} examples; the data set's source part has {dealer.left}"
+            raise user_error("task.source", message)
+        told = "the data set" if whole else f"the data set's part for {' and '.join(sharing)}"
+        beside = source if takes_source and sharing else None
+        counts |= _pool_counts(sharing, dealer.left, beside, told)
+    return counts
+
+
+def _pool_counts(
+    sharing: dict[str, PartSize], pool: int, source: int | None, name: str
+) -> dict[str, int]:
+    """Examples of the parts that share a pool of `pool` examples, which is told as `name`."""
+    counts = {part: size for part, size in sharing.items() if type(size) is int}
+    # by cumulative shares, so that .7, .2 and .1 take exactly all there are
+    share = 0.0
+    for part, size in sharing.items():
+        if isinstance(size, float):
+            counts[part] = round((share + size) * pool) - round(share * pool)
+            share += size
+    rest = [part for part, size in sharing.items() if size == ALL]
+    if len(rest) > 1:
+        raise user_error("task.split", f"{' and '.join(rest)} cannot both be all of one pool")
+    left = pool - sum(counts.values())
+    if left < 0 or (rest and left - (source or 0) <= 0):
+        told = " + ".join(f"{part} {size}" for part, size in sharing.items())
+        total = sum(counts.values())
+        raise user_error("task.split", f"{told} = {total} examples; {name} has {pool}")
+    if source is not None and source > left:
+        raise user_error(
+            "task.source",
+            f"{source} examples beside the target's {pool - left} are more than {name}'s"
+            f" {pool}; at most {left} are left",
+        )
+    return counts | dict.fromkeys(rest, left - (source or 0))
+
+
 def _source_validation_size(source_size: int) -> int:
     """The share of the source that validates it: at least one example, if there is any."""
     return min(source_size, max(1, round(SOURCE_VALIDATION_SHARE * source_size)))
-
-
-def _check_sizes(available: int, sizes: SplitSpec, source: int | None) -> None:
-    target = sizes.train + sizes.validation + sizes.test
-    if target > available:
-        raise user_error(
-            "task.split",
-            f"train {sizes.train} + validation {sizes.validation} + test {sizes.test} ="
-            f" {target} examples; the data set has {available}",
-        )
-    if source is not None and target + source > available:
-        raise user_error(
-            "task.source",
-            f"{source} examples beside the target's {target} are more than the data set's"
-            f" {available}; at most {available - target} are left",
-        )
 
 
 def _lacking_class(part: Labels, labels: Labels, classes: Sequence[str]) -> str | None:

@@ -6,15 +6,39 @@ trial needs no random state to go on as if it had never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from raysel.tasks.data import Examples
+
+
+class Data(Protocol):
+    """The examples of a part for a trial: all of them on the device, or read as they come."""
+
+    @property
+    def labels(self) -> Tensor:
+        """[n] on the device."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def augmented(self, seed: int, epoch: int) -> Data:
+        """The examples as this epoch of a trial sees them."""
+        ...
+
+    def part(self, index: Tensor | slice) -> Batch:
+        """Some of the examples."""
+        ...
+
+    def split(self, size: int) -> Sequence[Batch]:
+        """The examples in order and as they are, `size` at a time."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def augmented(self, seed: int, epoch: int) -> Batch:
+        """The examples as they are: arrays are not augmented."""
+        return self
 
     def part(self, index: Tensor | slice) -> Batch:
         """Some of the examples."""
@@ -58,13 +86,14 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def epoch_batches(data: Batch, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+def epoch_batches(data: Data, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
     """The shuffled batches of one epoch.
 
     A last batch of a single example is left out (batch norm cannot take it) unless every
     batch is one example, or it is the only one.
     """
     order = epoch_order(len(data), seed, epoch).to(data.labels.device)
+    data = data.augmented(seed, epoch)
     for start in range(0, len(data), batch_size):
         index = order[start : start + batch_size]
         if len(index) > 1 or batch_size == 1 or start == 0:

@@ -26,7 +26,7 @@ from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Step, registered
-from raysel.training.batches import Batch, batches_per_epoch, epoch_batches, seed_of, seeded
+from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.health import Diverged, Health
 from raysel.training.modes import set_training_mode
@@ -42,9 +42,9 @@ _DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
 class TrialData:
     """What a trial may see: never the test split."""
 
-    train: Batch
-    validation: Batch
-    source: Batch | None = None
+    train: Data
+    validation: Data
+    source: Data | None = None
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class FineTuning:
         return [None if g is None else g * scale.to(g.dtype) for g in gradients]
 
     @torch.inference_mode()
-    def evaluate(self, data: Batch, prefix: str) -> dict[str, float]:
+    def evaluate(self, data: Data, prefix: str) -> dict[str, float]:
         """`<prefix>/error` (0..1) and `<prefix>/loss` over all examples, in eval mode."""
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()

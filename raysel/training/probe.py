@@ -8,14 +8,14 @@ statistics of the trained one cannot change; the caller restores the random stat
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
 
 from raysel.models.layers import Partition
 from raysel.strategies.base import Domain
-from raysel.training.batches import Batch
+from raysel.training.batches import Batch, Data
 
 
 class TrialProbe:
@@ -35,8 +35,8 @@ class TrialProbe:
         self,
         model: nn.Module,
         partition: Partition,
-        target: Batch,
-        source: Batch | None,
+        target: Data,
+        source: Data | None,
         batch_size: int,
         fresh_head: bool = False,
         fine_tune: Callable[[nn.Module, int], None] | None = None,
@@ -45,7 +45,7 @@ class TrialProbe:
         self.fresh_head = fresh_head
         self._fine_tune = fine_tune
         self._model = model
-        self._examples: dict[Domain, Batch | None] = {"target": target, "source": source}
+        self._examples: dict[Domain, Data | None] = {"target": target, "source": source}
         self._batch_size = batch_size
 
     @contextmanager
@@ -69,7 +69,7 @@ class TrialProbe:
                     parameter.grad = None
             yield scratch.eval()
 
-    def batches(self, domain: Domain, count: int | None = None) -> list[Batch]:
+    def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:
         """The first `count` batches of the domain in its own order, which is shuffled once."""
         examples = self._examples[domain]
         if examples is None:

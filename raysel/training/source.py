@@ -19,8 +19,8 @@ from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition
 from raysel.spec import TrainingSettings, TrialConfig
-from raysel.tasks.data import Examples, Task
-from raysel.training.batches import to_device
+from raysel.tasks.data import Examples, Part, Task
+from raysel.training.data import on_device
 from raysel.training.loop import FineTuning, TrialData
 
 SETTINGS = TrainingSettings(
@@ -98,7 +98,7 @@ def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tenso
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(blueprint, seed).to(device)
     train, validation = (
-        to_device(part, task.mean, task.std, device)
+        on_device(part, task.mean, task.std, device)
         for part in (task.source_train, task.source_validation)
     )
     config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
@@ -126,8 +126,12 @@ def _path(task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
     return cache / f"{digest.hexdigest()[:24]}.safetensors"
 
 
-def _bytes(part: Examples | None) -> bytes:
+def _bytes(part: Part | None) -> bytes:
     if part is None:
         return b""
+    if not isinstance(part, Examples):
+        kept = [part.sha256, repr(part.geometry), part.augmentation]
+        arrays = (part.rows, part.indices, part.labels)
+        return b"".join([*map(str.encode, kept), *(array.tobytes() for array in arrays)])
     images, labels = (np.ascontiguousarray(array).tobytes() for array in (part.images, part.labels))
     return hashlib.sha256(images).digest() + hashlib.sha256(labels).digest()

@@ -22,9 +22,10 @@ from raysel import user_code
 from raysel.models.build import Blueprint, build, load_weights
 from raysel.models.layers import Partition
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
-from raysel.tasks.data import Examples
+from raysel.tasks.data import Part
 from raysel.training import checkpoint, machine, troubles
-from raysel.training.batches import Batch, to_device
+from raysel.training.batches import Data
+from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
 
@@ -48,10 +49,10 @@ class Shared:
     blueprint: Blueprint
     partition: Partition
     weights: dict[str, np.ndarray]
-    train: Examples
-    validation: Examples
-    source: Examples | None
-    test: Examples | None
+    train: Part
+    validation: Part
+    source: Part | None
+    test: Part | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     objective: ObjectiveSpec
@@ -69,7 +70,7 @@ class _Prepared:
 
     model: nn.Module
     data: TrialData
-    test: Batch | None
+    test: Data | None
 
 
 class TrialSteps:
@@ -170,7 +171,7 @@ class TrialSteps:
         if damage:
             epoch = state["row"]["epoch"] if state else 0
             self._note = f"{damage}; goes on from epoch {epoch}"
-        machine.note(self.folder / MACHINE, prepared.data.train.images.device)
+        machine.note(self.folder / MACHINE, prepared.data.train.labels.device)
         self.run = FineTuning(
             self.config,
             prepared.model,
@@ -203,7 +204,7 @@ class TrialSteps:
         shared = self._shared
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         parts = [
-            None if part is None else to_device(part, shared.mean, shared.std, device)
+            None if part is None else on_device(part, shared.mean, shared.std, device)
             for part in (shared.train, shared.validation, shared.source, shared.test)
         ]
         train, validation, source, test = parts

@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             *("tracker", "user_code", "values"),
         }
     ),
+    frozenset({"__init__", "errors", "values", "task_spec", "spec", "spec_file", "user_code"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),

@@ -51,7 +51,13 @@ CHOICE = "{categorical: [a, b]}"
             "strategies.bvg_ls.ema_decay={float: [0, 1], stpe: 1}",
             'strategies.bvg_ls.ema_decay.stpe: unknown key; did you mean "step"?',
         ),
-        ("task.root=x", "task.root: unknown key; there is data, source, shift, split"),
+        ("task.colour=x", "task.colour: unknown key; there is data, root, download, image_size, "),
+        ("task.data={foldr: x}", "task.data: {foldr: x} is not accepted; give a value, {folder: "),
+        ("task.split.train=1.5", "task.split.train: 1.5 is not accepted: give a number of exam"),
+        (
+            "task.split={train: 3, shots: 2}",
+            "task.split: {train: 3, shots: 2} is not accepted: giv",
+        ),
         # wrong types
         ("training.learning_rate=a", 'training.learning_rate: "a" is not accepted; give a number'),
         ("training.epochs=true", "training.epochs: true is not accepted; give a whole number"),

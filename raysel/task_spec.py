@@ -1,0 +1,169 @@
+"""The `task` of a sweep file: which data, which shift, which examples belong to which part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from raysel.values import (
+    A_FOLDER,
+    A_TABLE,
+    A_VALUE,
+    Flag,
+    Frozen,
+    NonNegativeWhole,
+    PositiveWhole,
+    Real,
+    Whole,
+    not_empty,
+)
+
+
+class ShiftSpec(Frozen):
+    """How the target differs from the source."""
+
+    kind: str = Field(default="none", description="name of the shift: none, gaussian_noise, …")
+    severity: Annotated[Whole, Field(ge=1, le=5)] = Field(
+        default=5, description="1 mild … 5 strong"
+    )
+
+
+ALL = "all"
+"""Every example of the pool that the other parts leave."""
+
+
+def _size(value: Any) -> Any:
+    if value == ALL:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int) and value > 0:
+            return value
+        if isinstance(value, float) and 0 < value < 1:
+            return value
+    raise ValueError("give a number of examples, a share between 0 and 1, or all")
+
+
+PartSize = Annotated[int | float | Literal["all"], BeforeValidator(_size)]
+"""Examples of a part: a number, a share of the pool that it is drawn from, or `all`."""
+
+
+class SplitSpec(Frozen):
+    """How many target examples each part gets; stratified and disjoint."""
+
+    train: PartSize = 200
+    shots: PositiveWhole | None = Field(
+        default=None, description="so many training examples of each class, in place of train"
+    )
+    validation: PartSize = 200
+    test: PartSize = 400
+    seed: NonNegativeWhole = 0
+    official: Flag = Field(
+        default=True,
+        description="test examples come from the data set's own test part, where it has one;"
+        " false merges its parts before splitting",
+    )
+    indices: str | None = Field(
+        default=None, description="a split.json of another run: its very examples, no sizes"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSpec:
+        if self.shots is not None and "train" in self.model_fields_set:
+            raise ValueError("give train or shots, not both")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _to_file(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the sizes that something else stands for, so that the file can be read back."""
+        file: dict[str, Any] = handler(self)
+        if self.shots is not None:
+            del file["train"]
+        return file
+
+
+class FolderData(Frozen):
+    """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
+
+    folder: str = Field(description="PATH/<class>/*.jpg or PATH/{train,val,test}/<class>/*.jpg")
+
+
+class TableData(Frozen):
+    """`{csv: PATH}`: a table with the columns `file` and `label`, and `split` if there is one."""
+
+    csv: str = Field(description="the table; its files are relative to its folder, or to root")
+    classes: Annotated[tuple[str, ...], AfterValidator(not_empty)] | None = Field(
+        default=None, description="names of the classes, in the order of their numbers"
+    )
+
+
+def _kind_of_data(value: Any) -> str:
+    """Which arm is meant, so that a mistake in it is told once and not once an arm."""
+    if isinstance(value, FolderData) or (isinstance(value, Mapping) and "folder" in value):
+        return A_FOLDER
+    if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
+        return A_TABLE
+    return "an unknown source of data" if isinstance(value, Mapping) else A_VALUE
+
+
+DataChoice = Annotated[
+    Annotated[str, Tag(A_VALUE)]
+    | Annotated[FolderData, Tag(A_FOLDER)]
+    | Annotated[TableData, Tag(A_TABLE)],
+    Discriminator(_kind_of_data),
+]
+
+Augmentation = Literal["none", "flip", "random_crop", "random_resized_crop"]
+Preprocess = Literal["model", "unit", "data"]
+
+
+class TaskSpec(Frozen):
+    """What is learnt."""
+
+    data: DataChoice = Field(description="name of a data set, {folder: PATH} or {csv: PATH}")
+    root: str = Field(default="data", description="the folder of the published data sets")
+    download: Flag = Field(default=False, description="fetch a published data set into root")
+    image_size: PositiveWhole | None = Field(
+        default=None, description="pixels a side; the model's own, if nothing is given"
+    )
+    augmentation: Augmentation = Field(
+        default="none",
+        description="of the training images, anew in every epoch: flip, random_crop (padded by an"
+        " eighth, and flip), random_resized_crop (and flip)",
+    )
+    preprocess: Preprocess | None = Field(
+        default=None,
+        description="model: the mean and deviation in timm's data config; unit: plain [0, 1];"
+        " data: those of the source's training part. Pictures: model; embedded data: data",
+    )
+    bad_images: Annotated[Real, Field(ge=0, lt=1)] = Field(
+        default=0.01, description="share of unreadable images above which nothing is started"
+    )
+    cache: str | None = Field(
+        default=None,
+        description="folder of the decoded images on each node; below the user's cache folder,"
+        " if nothing is given",
+    )
+    source: PositiveWhole | None = Field(
+        default=None, description="examples of the source part; all that the target leaves"
+    )
+    shift: ShiftSpec = ShiftSpec()
+    split: SplitSpec = SplitSpec()
+
+    @property
+    def name(self) -> str:
+        """The data set in a word: its name, or that of its folder or table."""
+        if isinstance(self.data, FolderData):
+            return Path(self.data.folder).name
+        return self.data if isinstance(self.data, str) else Path(self.data.csv).name

@@ -1,0 +1,83 @@
+"""What training does to pictures, anew in every epoch.
+
+Each augmentation is a function of the pixels kept and of a generator that is drawn from
+(the trial's seed, the epoch, the picture's place in its data set): a resumed trial sees the
+very pictures that it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from raysel.tasks.geometry import Geometry, Pixels
+
+Augment = Callable[[Pixels, Geometry, np.random.Generator], Pixels]
+"""From the pixels kept [h, w, c] to what the model sees [size, size, c]."""
+
+NEEDS_WHOLE = frozenset({"random_resized_crop"})
+"""Augmentations that cut from the whole picture."""
+
+_AREA = (0.08, 1.0)
+_RATIO = (3 / 4, 4 / 3)
+_TRIES = 10
+
+
+def flip(pixels: Pixels, geometry: Geometry, generator: np.random.Generator) -> Pixels:
+    """The centre, mirrored left to right half the time."""
+    return _mirrored(geometry.centre(pixels), generator)
+
+
+def random_crop(pixels: Pixels, geometry: Geometry, generator: np.random.Generator) -> Pixels:
+    """The centre, moved by up to an eighth of its size over a black border, then `flip`:
+    CIFAR's usual augmentation (4 of 32 pixels)."""
+    size = geometry.input.size
+    border = size // 8
+    padded = np.pad(geometry.centre(pixels), ((border, border), (border, border), (0, 0)))
+    top, left = generator.integers(0, 2 * border, size=2, endpoint=True)
+    return _mirrored(padded[top : top + size, left : left + size], generator)
+
+
+def random_resized_crop(
+    pixels: Pixels, geometry: Geometry, generator: np.random.Generator
+) -> Pixels:
+    """A part of 8 to 100 % of the picture's area and a ratio of 3/4 to 4/3, resized, then
+    `flip`: what the BVG-LS paper trains with (torchvision's RandomResizedCrop and its defaults).
+    """
+    image = Image.fromarray(pixels)
+    box = crop_box(*image.size, generator)
+    size = geometry.input.size
+    cut = image.crop(box).resize((size, size), geometry.resampling)
+    return _mirrored(np.asarray(cut), generator)
+
+
+def crop_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a random part; the centre where ten draws do not fit."""
+    for _ in range(_TRIES):
+        area = width * height * generator.uniform(*_AREA)
+        ratio = math.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(generator.integers(0, width - w, endpoint=True))
+            top = int(generator.integers(0, height - h, endpoint=True))
+            return left, top, left + w, top + h
+    w, h = width, height
+    if width < height * _RATIO[0]:
+        h = round(width / _RATIO[0])
+    elif width > height * _RATIO[1]:
+        w = round(height * _RATIO[1])
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+AUGMENTATIONS: dict[str, Augment] = {
+    function.__name__: function for function in (flip, random_crop, random_resized_crop)
+}
+"""Every augmentation by its name in the sweep file; `none` is the centre as it is."""
+
+
+def _mirrored(pixels: Pixels, generator: np.random.Generator) -> Pixels:
+    return pixels[:, ::-1] if generator.random() < 0.5 else pixels

@@ -1,0 +1,111 @@
+"""A split as a file: which examples of a data set belonged to which part, and reading it back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysel.errors import UserError, user_error
+from raysel.task_spec import TaskSpec
+from raysel.tasks.data import Indices, Labels
+from raysel.tasks.splits import Splits, split
+
+PATH = "task.split.indices"
+
+
+def divide(
+    spec: TaskSpec,
+    labels: Labels,
+    classes: Sequence[str],
+    pools: NDArray[np.str_] | None = None,
+) -> Splits:
+    """The split that the sweep file asks for: by sizes, or the one of a file.
+
+    Raises:
+        UserError: as `split` and `read_split` say.
+    """
+    if spec.split.indices is None:
+        return split(labels, classes, spec.split, spec.source, pools)
+    return read_split(Path(spec.split.indices), labels, classes)
+
+
+def split_record(
+    spec: TaskSpec, labels: Labels, classes: Sequence[str], parts: Splits
+) -> dict[str, Any]:
+    """What `split.json` holds: the indices of each part, and by what to know the data set."""
+    indices = {name: part.tolist() for name, part in asdict(parts).items()}
+    return {
+        "data": spec.name,
+        "examples": len(labels),
+        "fingerprint": fingerprint(labels, classes),
+        "seed": spec.split.seed,
+        "parts": indices,
+    }
+
+
+def fingerprint(labels: Labels, classes: Sequence[str]) -> str:
+    """A hash of the labels in their order and of the classes' names: another data set, or
+    the same in another order, has another."""
+    digest = hashlib.sha256(np.ascontiguousarray(labels, np.int64).tobytes())
+    digest.update(json.dumps(list(classes)).encode())
+    return digest.hexdigest()[:32]
+
+
+def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
+    """The parts of a `split.json`.
+
+    Raises:
+        UserError: the file is missing or damaged, was made of other data, or gives an
+            example twice (path `task.split.indices`).
+    """
+    record = _read(path)
+    if record.get("fingerprint") != fingerprint(labels, classes):
+        told = f'made of {record.get("examples")} examples of "{record.get("data")}"'
+        here = f"this data set has {len(labels)}, or other labels or another order"
+        raise user_error(PATH, f"{path} was {told}; {here}")
+    try:
+        parts = {name: _indices(record["parts"][name]) for name in Splits.__annotations__}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        message = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
+        raise user_error(PATH, f"{message} of whole numbers") from None
+    dealt = np.concatenate(list(parts.values()))
+    if len(dealt) and (dealt.min() < 0 or dealt.max() >= len(labels)):
+        wrong = dealt[(dealt < 0) | (dealt >= len(labels))][0]
+        raise user_error(PATH, f"{path}: index {wrong} is outside 0 .. {len(labels) - 1}")
+    if len(np.unique(dealt)) < len(dealt):
+        values, counts = np.unique(dealt, return_counts=True)
+        raise user_error(PATH, f"{path}: example {values[counts > 1][0]} is in it twice")
+    for name in ("train", "validation", "test"):
+        if not len(parts[name]):
+            raise user_error(PATH, f"{path}: {name} is empty")
+    return Splits(**parts)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from None
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from None
+    if not isinstance(record, dict):
+        raise _unreadable(path, "it holds no keys")
+    return record
+
+
+def _unreadable(path: Path, reason: str) -> UserError:
+    return user_error(PATH, f"{path} cannot be read: {reason}; give a sweep's split.json")
+
+
+def _indices(value: Any) -> Indices:
+    listed = np.array(value)
+    if listed.ndim != 1 or (len(listed) and listed.dtype.kind not in "iu"):
+        raise ValueError("not a list of whole numbers")
+    return listed.astype(np.int64)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from pictures_kit import folder, picture
+
+from raysel.errors import UserError
+from raysel.tasks.folders import image_folder
+
+
+def _told(root) -> str:
+    with pytest.raises(UserError) as caught:
+        image_folder(root)
+    (problem,) = caught.value.problems
+    assert problem.path == "task.data"
+    return problem.message
+
+
+def test_a_class_is_a_folder_and_its_pictures_are_in_the_order_of_their_names(tmp_path):
+    pictures = image_folder(folder(tmp_path / "pets", each=3))
+    assert pictures.name == "pets"
+    assert pictures.classes == ("cat", "dog")
+    assert pictures.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    names = [path.relative_to(tmp_path / "pets").as_posix() for path in pictures.sources]
+    assert names == [f"{c}/{n:02d}.png" for c in ("cat", "dog") for n in range(3)]
+    assert pictures.pools is None
+
+
+def test_split_folders_are_parts(tmp_path):
+    for part, each in (("train", 3), ("val", 2), ("test", 1)):
+        folder(tmp_path / part, each=each)
+    pictures = image_folder(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert pictures.pools is not None
+    parts, counts = np.unique(pictures.pools, return_counts=True)
+    assert dict(zip(parts.tolist(), counts.tolist(), strict=True)) == {
+        **{"train": 6, "validation": 4, "test": 2}
+    }
+    for path, pool in zip(pictures.sources, pictures.pools, strict=True):
+        assert path.relative_to(tmp_path).parts[0][:3] == pool[:3]
+
+
+def test_a_class_that_is_called_test_beside_others_is_a_class(tmp_path):
+    assert image_folder(folder(tmp_path, ("crash", "test"), 2)).classes == ("crash", "test")
+
+
+def test_a_test_folder_may_lack_a_class(tmp_path):
+    folder(tmp_path / "train")
+    folder(tmp_path / "test", ("dog",), 2)
+    assert image_folder(tmp_path).labels[-2:].tolist() == [1, 1]
+
+
+def test_hidden_files_are_passed_over_and_others_are_named(tmp_path):
+    folder(tmp_path, each=2)
+    (tmp_path / "cat" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "cat" / "notes.txt").write_bytes(b"x")
+    (tmp_path / ".git").mkdir()
+    pictures = image_folder(tmp_path)
+    assert len(pictures) == 4
+    assert pictures.notes == ('1 file is no image by the ending and left out: "cat/notes.txt"',)
+
+
+def test_pictures_below_a_class_and_in_upper_case_are_found(tmp_path):
+    folder(tmp_path, each=1)
+    picture(tmp_path / "dog" / "more" / "LAST.JPG")
+    assert image_folder(tmp_path).labels.tolist() == [0, 1, 1]
+
+
+def test_an_empty_class_is_refused(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "eel").mkdir()
+    assert _told(tmp_path) == f"class folder {tmp_path / 'eel'} is empty"
+
+
+def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
+    folder(tmp_path, ("Cat", "cat", "dog"))
+    assert _told(tmp_path) == 'classes "Cat" and "cat" differ in upper and lower case alone'
+
+
+def test_a_class_of_the_test_folder_that_training_lacks_is_refused(tmp_path):
+    folder(tmp_path / "train")
+    folder(tmp_path / "test", ("dog", "eel"))
+    assert _told(tmp_path) == f'{tmp_path / "test"} holds "eel", which the training part does not'
+
+
+def test_a_folder_of_pictures_without_classes_is_refused(tmp_path):
+    picture(tmp_path / "a.jpg")
+    assert "holds no class; expected a folder a class" in _told(tmp_path)
+
+
+def test_one_part_under_two_names_is_refused(tmp_path):
+    for part in ("train", "val", "valid"):
+        folder(tmp_path / part)
+    assert "name one part twice" in _told(tmp_path)

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from raysel.errors import UserError
+from raysel.spec import TaskSpec
+from raysel.tasks.catalog import check_task, load_task
+from raysel.tasks.data import Examples
+from raysel.tasks.split_file import divide, split_record
+from raysel.tasks.splits import Splits
+
+LABELS = np.arange(60, dtype=np.int64) % 3
+CLASSES = ("a", "b", "c")
+
+
+def _spec(data="toy", **split) -> TaskSpec:
+    sizes = {"train": 12, "validation": 9, "test": 15}
+    return TaskSpec.model_validate({"data": data, "split": {**sizes, **split}})
+
+
+@pytest.fixture
+def record(tmp_path):
+    """A split's record, and the file in which it lies."""
+    spec = _spec(seed=7)
+    parts = divide(spec, LABELS, CLASSES)
+    path = tmp_path / "split.json"
+    content = split_record(spec, LABELS, CLASSES, parts)
+    path.write_text(json.dumps(content))
+    return parts, content, path
+
+
+def _told(path, labels=LABELS, classes=CLASSES) -> str:
+    with pytest.raises(UserError) as caught:
+        divide(_spec(indices=str(path)), labels, classes)
+    (problem,) = caught.value.problems
+    assert problem.path == "task.split.indices"
+    return problem.message.replace(str(path), "FILE")
+
+
+def test_a_split_that_is_read_back_is_the_very_same(record):
+    parts, _, path = record
+    again = divide(_spec(indices=str(path), train=1, seed=0), LABELS, CLASSES)
+    for name in Splits.__annotations__:
+        np.testing.assert_array_equal(getattr(again, name), getattr(parts, name))
+        assert getattr(again, name).dtype == np.int64
+
+
+def test_other_data_are_refused(record):
+    *_, path = record
+    told = 'FILE was made of 60 examples of "toy"; this data set has '
+    assert _told(path, LABELS[:-1]).startswith(f"{told}59, or other labels")
+    assert _told(path, LABELS[::-1].copy()).startswith(f"{told}60, or other labels")
+    assert _told(path, classes=("a", "b", "d")).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"train": [1, 2, 60]}, "FILE: index 60 is outside 0 .. 59"),
+        ({"train": [-1]}, "FILE: index -1 is outside 0 .. 59"),
+        ({"train": [3, 3]}, "FILE: example 3 is in it twice"),
+        ({"train": []}, "FILE: train is empty"),
+        ({"train": [1.5]}, "FILE lacks one of train, validation, test, source_train, source"),
+        ({"train": "all"}, "FILE lacks one of train, validation, test, source_train, source"),
+        ({"train": None}, "FILE lacks one of train, validation, test, source_train, source"),
+        ({"train": [10**30]}, "FILE lacks one of train, validation, test, source_train, source"),
+    ],
+)
+def test_a_damaged_list_is_told(record, change, told):
+    _, content, path = record
+    empty: dict[str, list[int]] = {key: [] for key in content["parts"]}
+    parts = {**empty, "validation": [10], "test": [11], **change}
+    path.write_text(json.dumps({**content, "parts": parts}))
+    assert _told(path).startswith(told)
+
+
+def test_an_example_in_two_parts_is_told(record):
+    _, content, path = record
+    content["parts"]["train"] = content["parts"]["test"]
+    path.write_text(json.dumps(content))
+    assert "is in it twice" in _told(path)
+
+
+def test_a_missing_file_and_one_that_is_no_record_are_told(tmp_path):
+    path = tmp_path / "x.json"
+    assert _told(path).startswith("FILE cannot be read: No such file or directory; give a sweep's")
+    for text in ("{", "[]", "3"):
+        path.write_text(text)
+        assert _told(path).startswith("FILE cannot be read: ")
+
+
+def test_a_task_is_reproduced_from_its_record(tmp_path):
+    spec = _spec("digits", train=30, validation=20, test=40, seed=5)
+    task = load_task(spec)
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(task.record))
+    other = _spec("digits", indices=str(path))
+    assert check_task(other) == []
+    again = load_task(other)
+    assert isinstance(task.train, Examples)
+    assert isinstance(again.train, Examples)
+    np.testing.assert_array_equal(again.train.images, task.train.images)
+    assert again.record["parts"] == task.record["parts"]
+
+
+def test_a_wrong_file_is_a_problem_of_the_task(tmp_path):
+    (problem,) = check_task(_spec("digits", indices=str(tmp_path / "no.json")))
+    assert problem.path == "task.split.indices"
