@@ -20,8 +20,9 @@ import ray
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest, user_error
-from raysel.models.build import Blueprint, read_weights
+from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition, partition_of
+from raysel.models.weights import fitted, read_weights
 from raysel.places import sqlite_url, sweep_url
 from raysel.search import budget
 from raysel.space import Space
@@ -185,8 +186,9 @@ class _Session:
 
     def run(self, publish: Publish) -> Outcome:
         task = load_task(self.spec.task)
+        model = self.spec.model
         layers = partition_of(
-            self.spec.model.name, self.spec.model.partition, len(task.classes), task.channels
+            model.name, model.partition, len(task.classes), task.channels, model.head
         )
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
@@ -220,7 +222,9 @@ class _Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
-        blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+        blueprint = Blueprint(
+            spec.model.name, len(task.classes), task.channels, task.image_size, spec.model.head
+        )
         weights, source = self._weights(task, blueprint)
         shared = _shared(spec, task, layers, blueprint, weights, self.folder.path, self.code)
         self._search(space, shared, concurrent, total)
@@ -275,7 +279,8 @@ class _Session:
         if wanted == "pretrained":
             return {}, None
         if wanted != "source":
-            return {n: t.numpy() for n, t in read_weights(Path(wanted)).items()}, None
+            found = fitted(read_weights(Path(wanted)), build(blueprint, seed=0))
+            return {name: tensor.numpy() for name, tensor in found.items()}, None
         model = self._source_model(task, blueprint)
         examples = len(task.source_train or ()) + len(task.source_validation or ())
         self.watcher.source(model, self.spec, examples)

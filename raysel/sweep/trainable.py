@@ -21,8 +21,9 @@ from ray import tune
 from torch import nn
 
 from raysel import user_code
-from raysel.models.build import Blueprint, build, load_weights
+from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
+from raysel.models.weights import load_weights
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.sweep import troubles
 from raysel.tasks.data import Examples
@@ -209,7 +210,7 @@ class TrialRunner(tune.Trainable):
         if not set(shared.partition.head) <= set(state):
             fresh = build(shared.blueprint, self._config.seed, pretrained=not state)
             if state:
-                load_weights(fresh, state, shared.partition.head)
+                load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)
 
