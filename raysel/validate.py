@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.data_config import model_input
-from raysel.models.layers import Partition, partition_of
+from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.torchvision_shim import ensure_importable
+from raysel.models.weights import SUFFIXES, fitted, read_weights
 from raysel.places import check_record_url, network_file_system
 from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
@@ -122,7 +123,11 @@ def partition_for(spec: Spec) -> Partition:
     """
     shape = _shape(spec)
     return partition_of(
-        spec.model.name, spec.model.partition, shape.class_count, channels=shape.channels
+        spec.model.name,
+        spec.model.partition,
+        shape.class_count,
+        channels=shape.channels,
+        head=spec.model.head,
     )
 
 
@@ -181,8 +186,22 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
     elif not Path(weights).is_file():
         hint = nearest(weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
-    elif Path(weights).suffix != ".safetensors":
-        yield Problem("model.weights", f'"{weights}" is not a .safetensors file')
+    elif Path(weights).suffix not in SUFFIXES:
+        endings = ", ".join(SUFFIXES)
+        yield Problem("model.weights", f'"{weights}" is no file of weights ({endings})')
+    else:
+        yield from _fit_problems(spec)
+
+
+def _fit_problems(spec: Spec) -> Iterable[Problem]:
+    """Whether the file's weights are the model's."""
+    shape = _shape(spec)
+    model = shapes_of(spec.model.name, shape.class_count, shape.channels, spec.model.head)
+    try:
+        fitted(read_weights(Path(spec.model.weights)), model)
+    except UserError as error:
+        return error.problems
+    return []
 
 
 def _source_problems(spec: Spec) -> Iterator[Problem]:

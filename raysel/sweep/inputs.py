@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from raysel import user_code
-from raysel.models.build import Blueprint, read_weights
+from raysel.models.build import Blueprint, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of
+from raysel.models.weights import fitted, read_weights
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.tasks.catalog import load_task
@@ -41,28 +42,29 @@ def needs_source(spec: Spec) -> bool:
 
 def layers_of(spec: Spec, task: Task) -> Partition:
     """The layers of the sweep's model for its task."""
-    return partition_of(
-        spec.model.name, spec.model.partition, len(task.classes), channels=task.channels
-    )
+    model = spec.model
+    return partition_of(model.name, model.partition, len(task.classes), task.channels, model.head)
 
 
 def blueprint_of(spec: Spec, task: Task) -> Blueprint:
     """The sweep's model for its task."""
-    return Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+    model = spec.model
+    return Blueprint(model.name, len(task.classes), task.channels, task.image_size, model.head)
 
 
-def ready_weights(spec: Spec) -> Weights | None:
+def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
     """Initial weights that need no training; None where a source model must be made.
 
     Raises:
-        UserError: `model.weights` names a file that cannot be read.
+        UserError: `model.weights` names a file that cannot be read, or does not fit the model.
     """
     wanted = spec.model.weights
     if wanted == "source":
         return None
     if wanted == "pretrained":
         return {}
-    return {name: tensor.numpy() for name, tensor in read_weights(Path(wanted)).items()}
+    found = fitted(read_weights(Path(wanted)), build(blueprint, seed=0))
+    return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def shared_by_trials(

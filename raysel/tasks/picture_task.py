@@ -18,13 +18,13 @@ from raysel.errors import Problem, UserError, user_error
 from raysel.task_spec import FolderData, ShiftSpec, TableData, TaskSpec
 from raysel.tasks import cifar_shifted
 from raysel.tasks.augmentation import NEEDS_WHOLE
-from raysel.tasks.data import Examples, Indices, Labels, SealedTest, Task
+from raysel.tasks.data import Indices, Labels, SealedTest, Task
 from raysel.tasks.folders import image_folder
 from raysel.tasks.geometry import Geometry, Pixels
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.published import PUBLISHED
-from raysel.tasks.shifts import SHIFTS, shift_examples
+from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
 from raysel.tasks.split_file import divide, split_record
 from raysel.tasks.splits import Splits
 from raysel.tasks.store import Draw, Progress, key_of, store
@@ -270,11 +270,9 @@ def _target_labels(
     shift = spec.shift
     if spec.data == CIFAR_F:
         shift = ShiftSpec(kind="label_flip")
-    if name not in _TARGET or pictures.shifted or SHIFTS[shift.kind].of_labels is None:
+    if name not in _TARGET or pictures.shifted:
         return labels
-    nothing = Examples(np.zeros((len(labels), 3, 1, 1), np.float32), labels)
-    classes = len(pictures.classes)
-    return shift_examples(nothing, indices, shift, spec.split.seed, classes).labels
+    return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
 
 
 def _drawer(
@@ -285,7 +283,7 @@ def _drawer(
         pixels = geometry.stored(pictures.read(index))
         if shift is None:
             return pixels
-        return _shifted(pixels, index, shift, seed)
+        return shift_pixels(pixels, index, shift, seed)
 
     return draw
 
@@ -295,14 +293,6 @@ def _draw_elsewhere(
 ) -> Draw:
     """`_drawer` on another node, from that node's copy of the data set."""
     return _drawer(open_pictures(spec), indices, geometry, shift, spec.split.seed)
-
-
-def _shifted(pixels: Pixels, index: int, shift: ShiftSpec, seed: int) -> Pixels:
-    """The shift is put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made."""
-    image = np.float32(pixels.transpose(2, 0, 1)) / np.float32(255)
-    one = Examples(np.ascontiguousarray(image[None]), np.zeros(1, np.int64))
-    shifted = shift_examples(one, np.array([index]), shift, seed, 1).images[0]
-    return np.round(shifted.transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
 def _key(
