@@ -171,7 +171,7 @@ class Record:
             "trial": event.trial,
             "kind": Kind(event.kind).value,
             "epoch": event.epoch,
-            "at": event.at,
+            "at": float(event.at),
             "payload": json.dumps(_finite(event.payload), allow_nan=False, ensure_ascii=False),
         }
         row["checksum"] = _checksum(row)

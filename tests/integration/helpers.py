@@ -32,6 +32,10 @@ class Silent:
 
     def stopping(self, *_: Any) -> None: ...
 
+    def decoding(self, *_: Any) -> None: ...
+
+    def note(self, *_: Any) -> None: ...
+
     def tracker(self, words: str) -> None:
         self.told.append(words)
 

@@ -1,0 +1,75 @@
+"""One owner: the lock beside a SQLite record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysel.tracking.owner import FileOwner, Held, Holder, holder_of_file
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from raysel.tracking.owner import FileOwner
+owner = FileOwner(Path(sys.argv[1]), "digits")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path):
+    """Another process that holds the lock."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "owner.lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_owner_is_told_who_the_first_is(tmp_path, other):
+    with pytest.raises(Held, match=rf"process {other.pid} on .*raysel stop digits"):
+        FileOwner(tmp_path / "owner.lock", "digits")
+    holder = holder_of_file(tmp_path / "owner.lock")
+    assert holder is not None and holder.pid == other.pid and not holder.is_gone
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_dies_with_its_process(tmp_path, other, sign):
+    os.kill(other.pid, sign)
+    other.wait()
+    assert holder_of_file(tmp_path / "owner.lock") is None
+    FileOwner(tmp_path / "owner.lock", "digits").release()
+
+
+def test_a_child_of_the_owner_does_not_hold_it(tmp_path):
+    owner = FileOwner(tmp_path / "owner.lock", "digits")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        owner.release()
+        again = FileOwner(tmp_path / "owner.lock", "digits")
+        child.kill()
+    again.release()
+
+
+def test_a_lock_that_was_given_back_has_no_holder(tmp_path):
+    FileOwner(tmp_path / "owner.lock", "digits").release()
+    assert holder_of_file(tmp_path / "owner.lock") is None
+    assert holder_of_file(tmp_path / "none.lock") is None
+
+
+def test_looking_does_not_take_it(tmp_path):
+    owner = FileOwner(tmp_path / "owner.lock", "digits")
+    holder = holder_of_file(tmp_path / "owner.lock")
+    assert holder is not None and holder.pid == os.getpid()
+    owner.release()
+
+
+def test_a_process_of_another_machine_is_never_said_to_be_gone():
+    assert not Holder("another-machine", 1, 0.0).is_gone
+    assert Holder(Holder.this_process().host, 2**22 + 1, 0.0).is_gone
