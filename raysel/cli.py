@@ -18,12 +18,20 @@ import typer
 
 import raysel
 from raysel import cli_review, cli_trial
-from raysel.console import AsJson, Overrides, Storage, SweepFile, SweepName, print_json, print_table
+from raysel.console import (
+    AsJson,
+    Overrides,
+    Storage,
+    SweepFile,
+    SweepName,
+    checked,
+    print_json,
+    print_table,
+)
 from raysel.errors import Trouble, UserError, user_error
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
-    from raysel.spec import Spec
     from raysel.summary import Summary
 
 FAILED = 1
@@ -102,7 +110,7 @@ def init(
 def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Check a sweep file, and say how large its space is. Nothing is computed."""
     try:
-        spec = _checked(file, set_ or ())
+        spec = checked(file, set_ or ())
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
@@ -184,16 +192,6 @@ def strategies(
     return print_table(("strategy", "what moves"), shown)
 
 
-def _checked(file: Path, overrides: Sequence[str]) -> Spec:
-    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
-    from raysel import spec_file  # noqa: PLC0415
-
-    spec_file.load(file, overrides)
-    from raysel.validate import read  # noqa: PLC0415
-
-    return read(file, overrides)
-
-
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show the outcome only.")]
 AsEvents = Annotated[bool, typer.Option("--json", help="Print every event as a JSON line.")]
 
@@ -210,7 +208,7 @@ def run(
     as_json: AsEvents = False,
 ) -> int:
     """Run a sweep: search, confirm, report, best model."""
-    spec = _checked(file, set_ or ())
+    spec = checked(file, set_ or ())
     from raysel.sweep import session  # noqa: PLC0415
 
     return _session(

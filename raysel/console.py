@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from raysel.spec import Spec
 
 SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
 Overrides = Annotated[
@@ -17,6 +20,16 @@ Overrides = Annotated[
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")]
 Storage = Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def checked(file: Path, overrides: Sequence[str]) -> Spec:
+    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
+    from raysel import spec_file  # noqa: PLC0415
+
+    spec_file.load(file, overrides)
+    from raysel.validate import read  # noqa: PLC0415
+
+    return read(file, overrides)
 
 
 def print_table(
@@ -35,7 +48,7 @@ def print_table(
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, show_header=any(head))
     for index, title in enumerate(head):
         justify: Literal["left", "right"] = "right" if index in numbers else "left"
         table.add_column(title, justify=justify, no_wrap=index in whole, overflow="fold")

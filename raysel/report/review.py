@@ -123,9 +123,14 @@ def trial_line(trial: TrialState) -> TrialLine:
 
 def moved(trial: TrialState, layers: Sequence[str]) -> list[Moved]:
     """What moved in a trial, layer by layer in forward order."""
+    return moved_in_rows(trial.epochs, layers)
+
+
+def moved_in_rows(epochs: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> list[Moved]:
+    """The same of the metrics of its epochs."""
     rows = []
     for layer in layers:
-        values = [row.get(f"select/{layer}") for row in trial.epochs]
+        values = [row.get(f"select/{layer}") for row in epochs]
         known = [value for value in values if value is not None]
         if known:
             rows.append(Moved(layer, math.fsum(known) / len(known), tuple(values)))
