@@ -28,13 +28,13 @@ class TimmModel(PythonModel):
         )
         self._model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> np.ndarray:
+    # without types: MLflow reads them as a signature of its own
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """The logits of some images."""
         images = model_input["images"] if isinstance(model_input, dict) else model_input
         normalised = (np.asarray(images, dtype=np.float32) - self._mean) / self._std
         with torch.inference_mode():
-            logits: np.ndarray = self._model(torch.from_numpy(normalised)).float().numpy()
-        return logits
+            return self._model(torch.from_numpy(normalised)).float().numpy()
 
 
 set_model(TimmModel())

@@ -33,6 +33,8 @@ class Silent:
 
     def stopping(self, *_: Any) -> None: ...
 
+    def decoding(self, *_: Any) -> None: ...
+
     def tracker(self, words: str) -> None:
         self.told.append(words)
 

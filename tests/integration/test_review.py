@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import torch
 
 from raysel.cli import main
 from raysel.models import timm
-from raysel.spec_file import parse
+from raysel.places import sweep_url
+from raysel.spec_file import load, parse
 from raysel.sweep.reading import read_sweep
-from raysel.sweep.session import start
+from raysel.sweep.reproduce import reproduce, run_again
 from raysel.tracking.owner import FileOwner
 from raysel.tracking.record import Record, sqlite_url
 
 from .conftest import SMALL
-from .helpers import Silent, publish_nothing, states
+from .helpers import states
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -192,10 +194,10 @@ def _scores(folder: Path, spec: Any, best: dict[str, float]) -> None:
     assert float(torch.cat(parts).double().mean()) == best["val/error"]
 
 
-def test_finetune_takes_a_few_steps_for_a_look(tmp_path: Path, storage: Path, told: Any) -> None:
+def test_finetune_takes_a_few_steps_for_a_look(tmp_path: Path, reference: Path, told: Any) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(SMALL + f"storage: {tmp_path}\n", encoding="utf-8")
-    shutil.copytree(storage / ".cache", tmp_path / ".cache")
+    shutil.copytree(reference.parent / ".cache", tmp_path / ".cache")
     code, tuned = told("finetune", file, "--steps", "2")
     assert (code, len(tuned["epochs"])) == (0, 1)
     parts = list(Path(tuned["folder"]).rglob("epoch-*.parquet"))
@@ -205,13 +207,13 @@ def test_finetune_takes_a_few_steps_for_a_look(tmp_path: Path, storage: Path, to
     assert set(pq.read_table(parts[0]).column("step").to_pylist()) == {1, 2}
 
 
-def test_finetune_starts_no_ray(tmp_path: Path, storage: Path) -> None:
+def test_finetune_starts_no_ray(tmp_path: Path, reference: Path) -> None:
     import subprocess
     import sys
 
     file = tmp_path / "small.yaml"
     file.write_text(SMALL + f"storage: {tmp_path}\n", encoding="utf-8")
-    shutil.copytree(storage / ".cache", tmp_path / ".cache")
+    shutil.copytree(reference.parent / ".cache", tmp_path / ".cache")
     code = (
         "import sys; from raysel.cli import main;"
         f"code = main(['finetune', {str(file)!r}, '--steps', '1']);"
@@ -221,16 +223,19 @@ def test_finetune_starts_no_ray(tmp_path: Path, storage: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_a_diverging_trial_is_reproduced_with_its_failure(storage: Path, told: Any) -> None:
-    from raysel.spec import StrategySpec, TrainingOverride
-
-    spec = parse(SMALL, [f"storage={storage}", "name=broken", "search.num_trials=5"])
-    bad = StrategySpec(training=TrainingOverride(learning_rate=1e30))
-    spec = spec.model_copy(update={"strategies": spec.strategies | {"full": bad}})
-    folder = start(spec, Silent(), publish_nothing).folder.path
-    failed = next(t for t in states(folder).values() if t.status == "FAILED")
-    code, found = told("reproduce", "broken", failed.id, "--storage", storage)
-    assert (code, found["outcome"]) == (0, "identical"), found["words"]
+def test_a_diverging_trial_is_reproduced_with_its_failure(reference: Path, tmp_path: Path) -> None:
+    view = read_sweep(str(reference.parent), "reference")
+    config = dict(view.trial("0").config)
+    config["training"] = {**config["training"], "learning_rate": 1e30}
+    asked = replace(view.trial("0"), config=config)
+    rows = [row for row, _ in run_again(view, asked, lambda _: None, tmp_path / "a")]
+    cause = rows[-1]["failure"]
+    assert cause.startswith("diverged")
+    failed = replace(asked, status="FAILED", cause=cause, epochs=(), value=None)
+    again = reproduce(view, failed, lambda _: None, lambda *_: None)
+    assert again.outcome == "identical"
+    other = reproduce(view, replace(failed, cause="diverged: x"), lambda _: None, lambda *_: None)
+    assert (other.outcome, other.first and other.first.now) == ("different", cause)
 
 
 # --- handing over --------------------------------------------------------------------------------
@@ -364,18 +369,28 @@ def test_rm_asks_first_and_refuses_a_sweep_that_runs(
 
 
 def test_a_record_in_postgresql_is_read_and_removed_with_its_sweep(
-    storage: Path, postgres_url: str, told: Any
+    copy: Path, postgres_url: str, told: Any
 ) -> None:
-    spec = parse(SMALL, [f"storage={storage}", "name=served", f"record={postgres_url}"])
-    start(spec, Silent(), publish_nothing)
-    where = ("--storage", storage)
-    assert told("show", "served", *where)[1]["state"] == "COMPLETE"
-    assert told("rm", "served", *where, "--yes")[0] == 0
     import sqlalchemy as sa
     from sqlalchemy.engine import make_url
 
+    url = sweep_url(postgres_url, copy / "sweep.db", "reference")
+    source, target = Record(sqlite_url(copy / "sweep.db")), Record(url)
+    for stored in source.events():
+        target.append(stored.event)
+    source.close()
+    target.close()
+    for file in copy.glob("sweep.db*"):
+        file.unlink()
+    spec = load(copy / "spec.yaml").model_copy(update={"record": postgres_url})
+    (copy / "spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
+    where = ("--storage", copy.parent)
+    shown = told("show", "reference", *where)[1]
+    assert (shown["state"], len(shown["trials"])) == ("COMPLETE", 18)
+    assert told("rm", "reference", *where, "--yes")[0] == 0
+    assert not copy.exists()
     engine = sa.create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
-    assert "raysel_served" not in sa.inspect(engine).get_schema_names()
+    assert "raysel_reference" not in sa.inspect(engine).get_schema_names()
     engine.dispose()
 
 
@@ -383,8 +398,6 @@ def test_single_keeps_the_threads_of_the_process(reference: Path, tmp_path: Path
     view = read_sweep(str(reference.parent), "reference")
     torch.set_num_threads(2)
     try:
-        from raysel.sweep.reproduce import run_again
-
         list(run_again(view, view.trial("0"), lambda _: None, tmp_path))
         assert torch.get_num_threads() == 2
     finally:
