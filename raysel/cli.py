@@ -6,23 +6,32 @@ shell completion answer at once.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import raysel
+from raysel import cli_review, cli_trial
+from raysel.console import (
+    AsJson,
+    Overrides,
+    Storage,
+    SweepFile,
+    SweepName,
+    checked,
+    print_json,
+    print_table,
+)
 from raysel.errors import Trouble, UserError, user_error
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
-    from raysel.spec import Spec
     from raysel.summary import Summary
 
 FAILED = 1
@@ -35,13 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,17 +110,17 @@ def init(
 def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Check a sweep file, and say how large its space is. Nothing is computed."""
     try:
-        spec = _checked(file, set_ or ())
+        spec = checked(file, set_ or ())
     except UserError as error:
         if as_json:
-            _print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
+            print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
         raise
     from raysel import validate as validation  # noqa: PLC0415
     from raysel.summary import summary  # noqa: PLC0415
 
     found, notes = summary(spec), validation.notes(spec)
     if as_json:
-        _print_json({"valid": True, **asdict(found), "notes": notes})
+        print_json({"valid": True, **asdict(found), "notes": notes})
         return
     _print_summary(found)
     for note in notes:
@@ -130,7 +132,7 @@ def schema() -> None:
     """Print the JSON Schema of sweep files, for editors."""
     from raysel.schema import sweep_schema  # noqa: PLC0415
 
-    _print_json(sweep_schema())
+    print_json(sweep_schema())
 
 
 @app.command("version")
@@ -157,14 +159,14 @@ def layers(
 
     found = layer_table(model, "fine" if fine else "delimiter" if delimiter else "coarse", classes)
     if as_json:
-        return _print_json(asdict(found))
+        return print_json(asdict(found))
     print(f"{model}: {len(found.layers)} layers, {found.parameters:,} parameters")
     rows = [
         (row.name, f"{row.parameters:,}", f"{row.share:.1%}", f"{row.tensor} {list(row.shape)}")
         for row in found.layers
     ]
     rows.append(("total", f"{found.parameters:,}", "100.0%", ""))
-    return _print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
+    return print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
 
 
 @app.command()
@@ -182,22 +184,12 @@ def strategies(
     own = user_code.load_from(code or ())
     if name is not None:
         card = catalogue.strategy_card(name)
-        return _print_json(asdict(card)) if as_json else _print_strategy(card)
+        return print_json(asdict(card)) if as_json else _print_strategy(card)
     rows = catalogue.strategy_rows(source.module for source in own)
     if as_json:
-        return _print_json([asdict(row) for row in rows])
+        return print_json([asdict(row) for row in rows])
     shown = [(row.name, row.words) for row in rows]
-    return _print_table(("strategy", "what moves"), shown)
-
-
-def _checked(file: Path, overrides: Sequence[str]) -> Spec:
-    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
-    from raysel import spec_file  # noqa: PLC0415
-
-    spec_file.load(file, overrides)
-    from raysel.validate import read  # noqa: PLC0415
-
-    return read(file, overrides)
+    return print_table(("strategy", "what moves"), shown)
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show the outcome only.")]
@@ -216,7 +208,7 @@ def run(
     as_json: AsEvents = False,
 ) -> int:
     """Run a sweep: search, confirm, report, best model."""
-    spec = _checked(file, set_ or ())
+    spec = checked(file, set_ or ())
     from raysel.sweep import session  # noqa: PLC0415
 
     return _session(
@@ -224,10 +216,6 @@ def run(
         as_json,
         lambda watcher, publish: session.start(spec, watcher, publish, resume_if_exists),
     )
-
-
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")]
-Storage = Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")]
 
 
 @app.command()
@@ -284,11 +272,15 @@ def reconcile(
 
     found = reconcile_sweep(storage, sweep, dry_run, close)
     if as_json:
-        _print_json(asdict(found) | {"agree": found.agree})
+        print_json(asdict(found) | {"agree": found.agree})
     else:
         for line in found.lines():
             print(line)
     return 0 if found.agree else FAILED
+
+
+cli_review.add_to(app)
+cli_trial.add_to(app)
 
 
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
@@ -340,31 +332,11 @@ def _print_strategy(card: StrategyCard) -> None:
         "batch norm": f"{card.batch_norm} (with training.batch_norm: published)",
         "published": published or "nothing said of its training",
     }
-    _print_table((card.name, ""), list(facts.items()))
+    print_table((card.name, ""), list(facts.items()))
     if card.parameters:
         print()
         rows = [(p.name, p.type, p.default, p.range, p.search, p.help) for p in card.parameters]
-        _print_table(("parameter", "type", "default", "range", "search", ""), rows)
-
-
-def _print_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()
-) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False)
-    for index, title in enumerate(head):
-        justify: Literal["left", "right"] = "right" if index in numbers else "left"
-        table.add_column(title, justify=justify, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # a bracket is text and no markup
-    Console(highlight=False).print(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+        print_table(("parameter", "type", "default", "range", "search", ""), rows)
 
 
 def _error(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from raysel.export import save_best
+from raysel.export.best import save_best
 from raysel.report.page import write_report
 from raysel.sweep.session import Outcome
 

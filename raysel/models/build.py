@@ -40,7 +40,7 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
         pretrained: take timm's pretrained weights for all but the head.
     """
     arguments: dict[str, object] = {}
-    if _wants_image_size(blueprint.name):
+    if wants_image_size(blueprint.name):
         arguments["img_size"] = blueprint.image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -56,7 +56,7 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
     return model
 
 
-def _wants_image_size(name: str) -> bool:
+def wants_image_size(name: str) -> bool:
     """Whether the model is built for one image size (vision transformers are)."""
     config = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if config is not None and getattr(config, "fixed_input_size", False):

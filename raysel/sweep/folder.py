@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysel.places import sqlite_url
+from raysel.spec import Spec
+
 CODE = "code"
 """The folder of the user's own Python files, below the sweep's."""
 
@@ -86,6 +89,12 @@ class SweepFolder:
     def trial(self, trial: str) -> Path:
         """A trial's checkpoint and trace."""
         return self.path / "trials" / trial
+
+
+def tracking_uri(spec: Spec) -> str:
+    """The MLflow store: the one that the file names, or SQLite beside the runs."""
+    default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
+    return spec.tracking.uri or default
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
-from raysel.places import sqlite_url, sweep_url
+from raysel.places import sweep_url
 from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
@@ -32,7 +32,7 @@ from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
-from raysel.sweep.folder import CODE, SweepFolder, write_json
+from raysel.sweep.folder import CODE, SweepFolder, tracking_uri, write_json
 from raysel.sweep.inputs import (
     blueprint_of,
     layers_of,
@@ -417,12 +417,6 @@ def _train_source(code: tuple[user_code.Source, ...], *arguments: Any) -> Source
     """`source_model` on a worker, to which the model may be known by the user's code alone."""
     user_code.load(code)
     return source_model(*arguments)
-
-
-def tracking_uri(spec: Spec) -> str:
-    """The MLflow store: the one that the file names, or SQLite beside the runs."""
-    default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
-    return spec.tracking.uri or default
 
 
 def _exists(folder: SweepFolder, spec: Spec) -> Problem:

@@ -50,11 +50,16 @@ class Ground:
     weights: Weights
     code: tuple[user_code.Source, ...]
 
-    def shared(self, folder: Path) -> Shared:
-        """What a trial of the search is given; its files go into `folder`."""
-        return shared_by_trials(
+    def shared(self, folder: Path, keep_best: bool = False) -> Shared:
+        """What a trial of the search is given; its files go into `folder`.
+
+        Args:
+            keep_best: remember the weights of the best epoch; no number depends on it.
+        """
+        shared = shared_by_trials(
             self.spec, self.task, self.layers, self.blueprint, self.weights, folder, self.code
         )
+        return replace(shared, keep_best=keep_best)
 
 
 def ground(spec: Spec, code: tuple[user_code.Source, ...], tell: Tell) -> Ground:

@@ -235,6 +235,24 @@ class Record:
         self._engine.dispose()
 
 
+def stored_events(connection: sa.Connection) -> list[StoredEvent]:
+    """Every event that a database holds, in order, for a reader that makes no tables.
+
+    Raises:
+        Damaged: the database is no record, or one of another version.
+    """
+    tables = set(sa.inspect(connection).get_table_names())
+    if _EVENTS.name not in tables:
+        raise Damaged("is no record of raysel's")
+    versions = (
+        connection.scalars(sa.select(_VERSIONS.c.version)) if _VERSIONS.name in tables else ()
+    )
+    if [*versions] != [SCHEMA]:
+        raise Damaged("is the record of another version of raysel")
+    query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)
+    return [_stored(row) for row in connection.execute(query)]
+
+
 def _finite(value: Any) -> Any:
     """The same value with None in the place of every float that is not finite."""
     if isinstance(value, float):

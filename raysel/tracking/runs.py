@@ -136,12 +136,12 @@ def note(trial: TrialState, sweep: SweepState) -> str:
     done = len(trial.epochs)
     epochs = f"{done} epoch" if done == 1 else f"{done} epochs"
     cause = f": {trial.cause}" if trial.cause else ""
-    number = "no value" if trial.value is None else f"{trial.value:.4g}"
-    value = f"{sweep.metric} {number}"
+    # a confirm run has no value: its seed is not searched
+    value = "" if trial.value is None else f", {sweep.metric} {trial.value:.4g}"
     ending = {
         RUNNING: "Is running.",
-        COMPLETE: f"Complete after {epochs}, {value}.",
-        PRUNED: f"Stopped by the pruner after {epochs}, {value}.",
+        COMPLETE: f"Complete after {epochs}{value}.",
+        PRUNED: f"Stopped by the pruner after {epochs}{value}.",
         FAILED: f"Failed after {epochs}{cause}.",
         INTERRUPTED: f"Left after {epochs}{cause}. `raysel resume {sweep.name}` takes it up.",
     }[trial.status]

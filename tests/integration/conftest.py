@@ -13,7 +13,7 @@ from raysel.sweep.cluster import connected
 from raysel.sweep.session import start
 
 from . import postgres as own_postgres
-from .helpers import Silent, publish_nothing
+from .helpers import Silent, publish_model
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
 
@@ -69,7 +69,7 @@ def small_file(tmp_path: Path, storage: Path) -> Path:
 def reference(ray_cluster: None, storage: Path) -> Path:
     """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
     spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
-    return start(spec, Silent(), publish_nothing).folder.path
+    return start(spec, Silent(), publish_model).folder.path
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from raysel.export.best import save_best
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.session import Outcome
 from raysel.tracking.record import Record, sqlite_url
@@ -42,6 +43,11 @@ class Silent:
 
 def publish_nothing(outcome: Outcome) -> None:
     """For tests that need neither report nor model."""
+
+
+def publish_model(outcome: Outcome) -> None:
+    """For tests that need the best model and no report."""
+    save_best(outcome)
 
 
 def states(folder: Path) -> dict[str, TrialState]:

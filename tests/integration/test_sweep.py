@@ -107,7 +107,7 @@ def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
 
 
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
-    from raysel.export import best_run
+    from raysel.export.best import best_run
     from raysel.spec_file import load
     from raysel.tasks.catalog import load_task
     from raysel.training.batches import to_device

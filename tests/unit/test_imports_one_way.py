@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"tracking"}),
     frozenset({"sweep"}),
     frozenset({"report", "export", "service"}),
-    frozenset({"terminal", "handover", "cli", "__main__"}),
+    frozenset({"console", "terminal", "handover", "cli_review", "cli_trial", "cli", "__main__"}),
 )
 """From the ground up: the folders and files directly below `raysel/`."""
 

@@ -115,13 +115,13 @@ def test_a_record_in_a_read_only_place_is_told(tmp_path):
     """As a file system that is mounted read-only: also for root."""
     filled(tmp_path / "sweep.db")
     url = f"sqlite:///file:{tmp_path / 'sweep.db'}?mode=ro&uri=true"
-    with pytest.raises(Trouble, match="cannot be written.*readonly"):
+    with pytest.raises(Trouble, match=r"cannot be written.*readonly"):
         Record(url).append(Event("0002", "epoch", 1, 1.0, {}))
 
 
 def test_a_database_server_that_is_not_there_is_told(tmp_path):
     url = sweep_url("postgresql://nobody@127.0.0.1:1/none", tmp_path / "sweep.db", "digits")
-    with pytest.raises(Trouble, match="127.0.0.1:1.*does not answer") as told:
+    with pytest.raises(Trouble, match=r"127\.0\.0\.1:1.*does not answer") as told:
         Record(url)
     assert "\n" not in str(told.value)
 

@@ -99,8 +99,7 @@ def test_the_parent_carries_verdict_versions_and_commit():
         ({"status": "INTERRUPTED"}, "Left after 2 epochs. `raysel resume digits` takes it up."),
         (
             {"phase": "confirm", "status": "COMPLETE", "end_metrics": {"test/error": 0.2512}},
-            "The best bvg_ls again, with seed 1000. Complete after 2 epochs, val/error no value. "
-            "Test error 0.2512.",
+            "The best bvg_ls again, with seed 1000. Complete after 2 epochs. Test error 0.2512.",
         ),
     ],
 )

@@ -1,18 +1,15 @@
-"""The best model, handed over in timm's own layout: `config.json` and `model.safetensors`.
-
-`timm.create_model("local-dir:DIR", pretrained=True)` loads it. No pickle is involved.
-"""
+"""The best model of a sweep, made at its end from the winner's best confirm run."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import save_for_hf
 
+from raysel.export.check import answers
+from raysel.export.layout import write_model
 from raysel.models.build import build
 from raysel.sweep.session import Outcome
 from raysel.training import checkpoint
@@ -52,24 +49,8 @@ def save_best(outcome: Outcome) -> Path | None:
     initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
     model.load_state_dict(initial, strict=False)
     model.load_state_dict(state["best"][2] or state["model"], strict=False)
-    partial = target.with_name(".best.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    height, width = outcome.task.image_size
-    save_for_hf(
-        model.eval(),
-        str(partial),
-        model_config={
-            "label_names": list(outcome.task.classes),
-            "raysel": {"sweep": outcome.results["sweep_id"], "run": run["id"]},
-        },
-        safe_serialization=True,
-        data_config={
-            "input_size": (outcome.task.channels, height, width),
-            "mean": outcome.task.mean,
-            "std": outcome.task.std,
-            "crop_pct": 1.0,
-        },
-    )
-    shutil.rmtree(target, ignore_errors=True)
-    partial.replace(target)
+    origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
+    answered = answers(model, outcome.task)
+    write_model(model, outcome.blueprint.name, outcome.task, origin, target)
+    answered.save(target)
     return target

@@ -1,0 +1,212 @@
+"""The verbs that look at sweeps and clear up after them: list, show, rm, gc."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.console import AsJson, Storage, SweepName, print_json, print_table
+
+if TYPE_CHECKING:
+    from raysel.report.review import SweepRow, TrialLine
+    from raysel.sweep.cleaning import Leftover
+    from raysel.sweep.reading import SweepView
+    from raysel.tracking.state import TrialState
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command("list")(list_sweeps)
+    app.command()(show)
+    app.command("rm")(remove)
+    app.command("gc")(collect)
+
+
+def list_sweeps(storage: Storage = "runs", as_json: AsJson = False) -> None:
+    """List the sweeps: state, progress, best trial, verdict."""
+    from raysel.report.review import sweep_row  # noqa: PLC0415
+    from raysel.sweep.reading import read_all  # noqa: PLC0415
+
+    views = dict(read_all(storage))
+    rows = [sweep_row(view) for view in views.values() if not isinstance(view, str)]
+    broken = {name: line for name, line in views.items() if isinstance(line, str)}
+    if as_json:
+        unreadable = [{"name": name, "problem": line} for name, line in broken.items()]
+        return print_json({"sweeps": [asdict(row) for row in rows], "unreadable": unreadable})
+    if not views:
+        return print(f"there is no sweep in {storage}/")
+    if rows:
+        head = ("sweep", "state", "search", "confirm", "best", "with", "began")
+        cells = [_cells(row) for row in rows]
+        print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
+    for row in rows:
+        for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
+            print(f"{row.name}: {words}")
+        if row.verdict:
+            print(f"{row.name}: {row.verdict}")
+    for name, line in broken.items():
+        print(f"{name}: cannot be read: {line}")
+    return None
+
+
+def _cells(row: SweepRow) -> tuple[str, ...]:
+    began = "" if row.started_at is None else _day(row.started_at)
+    return (
+        row.name,
+        row.state,
+        f"{row.done}/{row.trials}",
+        f"{row.confirmed}/{row.runs}" if row.runs else "",
+        "" if row.best is None else f"{row.best:.3f}",
+        row.best_label or "",
+        began,
+    )
+
+
+def show(
+    sweep: SweepName,
+    trial: Annotated[
+        str | None, typer.Argument(metavar="[TRIAL]", help="17, or confirm-full-s0.")
+    ] = None,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Show a sweep's trials, or one of them: what it tried, its curve, what moved, its end."""
+    from raysel.sweep.reading import read_sweep  # noqa: PLC0415
+
+    view = read_sweep(storage, sweep)
+    if trial is None:
+        _show_sweep(view, as_json)
+    else:
+        _show_trial(view, view.trial(trial), as_json)
+
+
+def _show_sweep(view: SweepView, as_json: bool) -> None:
+    from raysel.report.review import sweep_row, trial_line  # noqa: PLC0415
+
+    row = sweep_row(view)
+    lines = [trial_line(t) for t in [*view.phase("search"), *view.phase("confirm")]]
+    if as_json:
+        return print_json(asdict(row) | {"trials": [asdict(line) for line in lines]})
+    print(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
+    for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
+        print(words)
+    for phase, measure in (("search", row.metric), ("confirm", "test/error")):
+        head = (phase, "state", "epochs", measure, "seconds", "")
+        cells = [_trial_cells(line) for line in lines if line.phase == phase]
+        if cells:
+            print()
+            print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
+    if row.verdict:
+        print(f"\nverdict  {row.verdict}")
+    return None
+
+
+def _trial_cells(line: TrialLine) -> tuple[str, ...]:
+    confirm = line.phase == "confirm"  # the id says the strategy
+    measured = line.test_error if confirm else line.value
+    label = line.label.removeprefix(line.strategy).strip() if confirm else line.label
+    return (
+        line.id,
+        line.state,
+        f"{line.epochs}/{line.of}",
+        "" if measured is None else f"{measured:.3f}",
+        f"{line.seconds:.1f}",
+        f"{label}: {line.cause}" if line.state == "FAILED" else label,
+    )
+
+
+def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
+    from raysel.report import plot, review  # noqa: PLC0415
+
+    layers = view.sweep.layers
+    rows = review.moved(trial, layers)
+    if as_json:
+        line = asdict(review.trial_line(trial))
+        told = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
+        measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
+        moved = [asdict(row) for row in rows]
+        return print_json(line | told | measured | {"moved": moved})
+    print(f"{trial.id} {trial.label} · {trial.status}")
+    print(review.ending(trial, view))
+    for note in trial.notes:
+        print(f"note  {note}")
+    print()
+    print_table(("configuration", ""), list(review.configuration(trial).items()))
+    losses = ["train/loss", "val/loss"]
+    metric = view.spec.objective.metric
+    for group in (losses, [metric]) if metric not in losses else (losses,):
+        drawn = plot.curves({name: [row.get(name) for row in trial.epochs] for name in group})
+        print(*["", *drawn] if drawn else [], sep="\n", end="\n" if drawn else "")
+    if rows:
+        top = max(1.0, *(value or 0.0 for row in rows for value in row.epochs))
+        print(f"\nmoved  {review.moved_in_words(rows, layers)}")
+        cells = [(r.layer, plot.sparkline(r.epochs, top), f"{r.share:.3g}") for r in rows]
+        print_table(("layer", "by epoch", "mean weight"), cells, numbers=(2,))
+    if trial.end_metrics:
+        print()
+        ends = [
+            (name, f"{value:.4g}") for name, value in trial.end_metrics.items() if value is not None
+        ]
+        print_table(("at the end", ""), ends, numbers=(1,))
+    print(f"\nfiles  {view.folder.trial(trial.id)}")
+    return None
+
+
+def remove(
+    sweep: SweepName, storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False
+) -> int:
+    """Remove a sweep: its record, results, traces and model. MLflow keeps its runs."""
+    from raysel.sweep.cleaning import sweep_to_remove  # noqa: PLC0415
+
+    return _remove([sweep_to_remove(storage, sweep)], (), yes, as_json)
+
+
+def collect(storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False) -> int:
+    """Free what nobody needs any more: caches, checkpoints of ended trials, Ray's own files."""
+    from raysel.sweep.cleaning import leftovers  # noqa: PLC0415
+
+    found = leftovers(storage)
+    return _remove(found.found, found.kept, yes, as_json)
+
+
+def _remove(
+    items: list[Leftover] | tuple[Leftover, ...], kept: tuple[str, ...], yes: bool, as_json: bool
+) -> int:
+    from raysel.sweep import cleaning  # noqa: PLC0415
+
+    freed = sum(item.bytes for item in items)
+    if not as_json:
+        if items:
+            print_table(("MB", ""), [(_megabytes(i.bytes), i.what) for i in items], numbers=(0,))
+        for line in kept:
+            print(line)
+        if not items:
+            print("there is nothing to free")
+            return 0
+    elif items and not yes:
+        raise typer.BadParameter("--json does not ask; give --yes with it")
+    if items and not yes:
+        typer.confirm(f"Remove {_megabytes(freed)} MB?", abort=True)
+    problems = cleaning.remove(items)
+    if as_json:
+        removed = [{"what": item.what, "bytes": item.bytes} for item in items]
+        told = {"freed_bytes": freed, "removed": removed, "kept": kept, "problems": problems}
+        print_json(told)
+    else:
+        for line in problems:
+            print(line)
+        print(f"{_megabytes(freed)} MB freed")
+    return 1 if problems else 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f}"
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -1,0 +1,62 @@
+"""What the files of the command line share: arguments by name, tables and JSON printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from raysel.spec import Spec
+
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
+]
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")]
+Storage = Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def checked(file: Path, overrides: Sequence[str]) -> Spec:
+    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
+    from raysel import spec_file  # noqa: PLC0415
+
+    spec_file.load(file, overrides)
+    from raysel.validate import read  # noqa: PLC0415
+
+    return read(file, overrides)
+
+
+def print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int] = (),
+    whole: Sequence[int] = (0,),
+) -> None:
+    """Print rows under a head.
+
+    Args:
+        numbers: the columns that are set to the right.
+        whole: the columns that are not broken over lines where the terminal is narrow.
+    """
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=any(head))
+    for index, title in enumerate(head):
+        justify: Literal["left", "right"] = "right" if index in numbers else "left"
+        table.add_column(title, justify=justify, no_wrap=index in whole, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # a bracket is text and no markup
+    Console(highlight=False).print(table)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

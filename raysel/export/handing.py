@@ -1,0 +1,146 @@
+"""`raysel export`: a model of a sweep, out of its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from raysel.errors import Trouble, nearest, user_error
+from raysel.export.best import best_run
+from raysel.export.check import Answers, answers, load_answers
+from raysel.export.layout import CONFIG, WEIGHTS, write_model
+from raysel.sweep.inputs import task_of
+from raysel.sweep.reading import SweepView
+from raysel.sweep.reproduce import Reproduction, compared, run_again
+from raysel.sweep.single import Tell
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was handed over.
+
+    Attributes:
+        run: the confirm run whose weights it has.
+        expected: what the run's model answered in memory; None where it was not kept.
+        again: how the run went that was made again for its weights; None for the best model.
+    """
+
+    folder: Path
+    run: str
+    strategy: str
+    expected: Answers | None
+    again: Reproduction | None
+
+    def answers(self) -> Answers:
+        """What the run's model answered.
+
+        Raises:
+            Trouble: it was not kept.
+        """
+        if self.expected is None:
+            words = (
+                "was not kept by the raysel that ran the sweep: there is nothing to compare with"
+            )
+            raise Trouble(f"what {self.run} answered", words)
+        return self.expected
+
+
+def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> Exported:
+    """Write a model in timm's layout into a folder that is empty or not there.
+
+    The best model lies in the sweep's folder. The weights of the other strategies are not
+    kept: their best confirm run is run again, and its numbers are compared with the record.
+
+    Args:
+        strategy: None takes the winner's.
+
+    Raises:
+        UserError: the folder is not empty, or the strategy was not confirmed.
+        Trouble: the best model is not there, or the run did not give its numbers again.
+    """
+    results = _results(view)
+    rows: list[dict[str, Any]] = results["confirm"]
+    winner = results["verdict"]["winner"]
+    name = winner if strategy is None else strategy
+    row = next((row for row in rows if row["strategy"] == name), None)
+    if row is None:
+        known = [row["strategy"] for row in rows]
+        hint = nearest(str(name), known) if known else "none was"
+        raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
+    _check_empty(target)
+    if name == winner:
+        return _copy_best(view, results, target)
+    best = min(row["runs"], key=lambda r: (r["val/error"], r["val/loss"]))
+    return _run_again(view, best["id"], target, tell)
+
+
+def _results(view: SweepView) -> dict[str, Any]:
+    """The content of `results.json`.
+
+    Raises:
+        Trouble: the sweep has none yet, or no confirmed winner.
+    """
+    name = view.sweep.name
+    try:
+        results: dict[str, Any] = json.loads(view.folder.results.read_text(encoding="utf-8"))
+        winner = results["verdict"]["winner"]
+    except FileNotFoundError:
+        raise Trouble(name, f"has no results yet; go on with: raysel resume {name}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Trouble(str(view.folder.results), f"cannot be read: {error}") from None
+    if winner is None:
+        raise Trouble(name, "has no confirmed winner, and so no model")
+    return results
+
+
+def _check_empty(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise user_error("--to", f"{target} is a file; give a folder")
+    if target.is_dir() and any(target.iterdir()):
+        raise user_error("--to", f"{target} is not empty; give another folder")
+
+
+def _copy_best(view: SweepView, results: dict[str, Any], target: Path) -> Exported:
+    best = view.folder.best
+    run = best_run(results)
+    if run is None or not (best / WEIGHTS).is_file() or not (best / CONFIG).is_file():
+        name = view.sweep.name
+        raise Trouble(str(best), f"holds no model; make it again with: raysel resume {name}")
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, WEIGHTS):
+        partial = target / f".{name}.partial"
+        shutil.copyfile(best / name, partial)
+        partial.replace(target / name)
+    try:
+        expected = load_answers(best)
+    except Trouble:
+        expected = None
+    return Exported(target, run["id"], results["verdict"]["winner"], expected, None)
+
+
+def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported:
+    """Train a confirm run once more for its weights."""
+    trial = view.trial(name)
+    tell(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
+    rows: list[dict[str, Any]] = []
+    model: nn.Module | None = None
+    with tempfile.TemporaryDirectory(prefix="raysel-export-") as scratch:
+        for row, steps in run_again(view, trial, tell, Path(scratch)):
+            rows.append(row)
+            model = steps.run.model if steps.run else None
+    again = compared(view, trial, rows)
+    if not again.succeeded or model is None:
+        raise Trouble(name, f"did not give its numbers again ({again.first}); nothing was written")
+    # a confirm run that was tested has the weights of its chosen epoch in its model
+    task = task_of(view.spec)
+    expected = answers(model, task)
+    origin = {"sweep": view.sweep.id, "run": name}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_model(model, view.spec.model.name, task, origin, target)
+    return Exported(target, name, trial.strategy, expected, again)

@@ -1,0 +1,104 @@
+"""An exported model in MLflow's registry: safetensors and a file of code, no pickle.
+
+MLflow's own torch flavours pickle the module. What is registered here is a function
+(`raysel.export.served`, copied as text) beside the two files of timm's layout.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from raysel.errors import Trouble
+from raysel.export.layout import CONFIG
+from raysel.tracking.runs import SWEEP_ID, TRIAL_ID
+
+_CODE, _ARTIFACT = "served.py", "timm"
+"""Not imported: the file is run where the model is loaded."""
+
+_NEEDS = ("torch", "torchvision", "timm", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry; `uri` loads it through `mlflow.pyfunc.load_model`."""
+
+    name: str
+    version: str
+    uri: str
+
+
+def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str) -> Registered:
+    """Register an exported model.
+
+    Args:
+        folder: in timm's layout.
+        sweep_id, run: become tags of the version; where MLflow has the sweep's parent run,
+            the model belongs to it.
+
+    Raises:
+        Trouble: MLflow cannot be reached, or refuses.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
+    try:
+        client = mlflow.MlflowClient()
+        with _quiet():
+            info = Model.log(
+                None,
+                mlflow.pyfunc,
+                name="model",
+                run_id=_parent_run(client, sweep_id),
+                registered_model_name=name,
+                python_model=str(Path(__file__).with_name(_CODE)),
+                artifacts={_ARTIFACT: str(folder)},
+                signature=signature(folder),
+                pip_requirements=[f"{package}=={version(package)}" for package in _NEEDS],
+                tags=tags,
+            )
+        number = str(info.registered_model_version)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
+    except mlflow.MlflowException as error:
+        raise Trouble(tracking_uri, str(error).splitlines()[0]) from error
+    return Registered(name, number, f"models:/{name}/{number}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow tells of type hints, examples and progress on the terminal; errors still raise."""
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def signature(folder: Path) -> ModelSignature:
+    """Images [n, c, h, w] in [0, 1] to logits [n, classes], both float32."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    shape = config["pretrained_cfg"]["input_size"]
+    number = np.dtype(np.float32)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(number, (-1, *shape), "images")]),
+        outputs=Schema([TensorSpec(number, (-1, config["num_classes"]), "logits")]),
+    )
+
+
+def _parent_run(client: Any, sweep_id: str) -> str | None:
+    """MLflow's parent run of the sweep; None where it has none."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"tags.`{SWEEP_ID}` = '{sweep_id}'"
+    runs = client.search_runs(experiments, wanted, max_results=1000)
+    parents = [run for run in runs if TRIAL_ID not in run.data.tags]
+    return parents[0].info.run_id if parents else None

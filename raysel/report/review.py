@@ -1,0 +1,162 @@
+"""What `raysel list` and `raysel show` say, as values: JSON as they stand, rows for a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
+from raysel.sweep.reading import SweepView
+from raysel.tracking.runs import note
+from raysel.tracking.state import COMPLETE, ENDED, PRUNED, TrialState
+
+_SECONDS = "cost/seconds"
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One sweep of a list.
+
+    Attributes:
+        state: COMPLETE, INTERRUPTED, or RUNNING while somebody runs it.
+        done, trials: trials of the search that have ended, and how many there will be at
+            most (a space that is smaller has fewer).
+        confirmed, runs: runs of the confirm phase likewise; `runs` is 0 before it is known.
+        best: the best objective of a completed trial, by the trial `best_trial`.
+        running: who runs it, in words.
+    """
+
+    name: str
+    state: str
+    cause: str | None
+    done: int
+    trials: int
+    confirmed: int
+    runs: int
+    metric: str
+    best: float | None
+    best_trial: str | None
+    best_label: str | None
+    started_at: float | None
+    running: str | None
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """One trial of a sweep; `test_error` in the confirm phase only."""
+
+    id: str
+    phase: str
+    strategy: str
+    label: str
+    state: str
+    cause: str | None
+    value: float | None
+    test_error: float | None
+    epochs: int
+    of: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A layer in one trial: its mean weight in each epoch, and over all."""
+
+    layer: str
+    share: float
+    epochs: tuple[float | None, ...]
+
+
+def sweep_row(view: SweepView) -> SweepRow:
+    """One sweep in a list."""
+    sweep, search, confirm = view.sweep, view.phase("search"), view.phase("confirm")
+    best = best_trial(view)
+    done = sum(trial.status in ENDED for trial in search)
+    complete = sweep.status == COMPLETE
+    finalists = {t.strategy for t in search if t.status in (COMPLETE, PRUNED)}
+    planned = len(finalists) * view.spec.confirm.seeds if confirm else 0
+    return SweepRow(
+        name=sweep.name or view.folder.path.name,
+        state=sweep.status,
+        cause=sweep.cause,
+        done=done,
+        trials=len(search) if complete else max(view.spec.search.num_trials, len(search)),
+        confirmed=sum(trial.status in ENDED for trial in confirm),
+        runs=len(confirm) if complete else max(planned, len(confirm)),
+        metric=view.spec.objective.metric,
+        best=best.value if best else None,
+        best_trial=best.id if best else None,
+        best_label=best.label if best else None,
+        started_at=sweep.started_at,
+        running=str(view.holder) if view.holder else None,
+        verdict=sweep.verdict,
+    )
+
+
+def best_trial(view: SweepView) -> TrialState | None:
+    """The search's completed trial with the best objective, the first of equals."""
+    sign = -1.0 if view.spec.objective.mode == "max" else 1.0
+    ended = [t for t in view.phase("search") if t.status == COMPLETE and t.value is not None]
+    return min(ended, key=lambda t: sign * (t.value or 0.0), default=None)
+
+
+def trial_line(trial: TrialState) -> TrialLine:
+    """One trial in a table."""
+    training = trial.config.get("training") or {}
+    return TrialLine(
+        id=trial.id,
+        phase=trial.phase,
+        strategy=trial.strategy,
+        label=trial.label,
+        state=trial.status,
+        cause=trial.cause,
+        value=trial.value,
+        test_error=trial.end_metrics.get("test/error"),
+        epochs=len(trial.epochs),
+        of=int(training.get("epochs") or 0),
+        seconds=math.fsum(row.get(_SECONDS) or 0.0 for row in trial.epochs),
+    )
+
+
+def moved(trial: TrialState, layers: Sequence[str]) -> list[Moved]:
+    """What moved in a trial, layer by layer in forward order."""
+    return moved_in_rows(trial.epochs, layers)
+
+
+def moved_in_rows(epochs: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> list[Moved]:
+    """The same of the metrics of its epochs."""
+    rows = []
+    for layer in layers:
+        values = [row.get(f"select/{layer}") for row in epochs]
+        known = [value for value in values if value is not None]
+        if known:
+            rows.append(Moved(layer, math.fsum(known) / len(known), tuple(values)))
+    return rows
+
+
+def moved_in_words(rows: Sequence[Moved], layers: Sequence[str]) -> str:
+    """`stem`, `all 6 (stem 41 %)`; weights where one is above 1 or none was a share of steps."""
+    means = {row.layer: row.share for row in rows}
+    weighs = any(value is not None and value > 1 for row in rows for value in row.epochs)
+    return weights_in_words(means, layers) if weighs else layers_in_words(means, layers)
+
+
+def configuration(trial: TrialState) -> dict[str, str]:
+    """A trial's values in words: what was searched first, then the rest."""
+    training: Mapping[str, Any] = trial.config.get("training") or {}
+    parameters: Mapping[str, Any] = trial.config.get("parameters") or {}
+    rest = {k: v for k, v in {**parameters, **training}.items() if k not in trial.searched}
+    facts = {
+        "searched": values_in_words(trial.searched),
+        "fixed": values_in_words({k: v for k, v in rest.items() if v is not None}),
+        "seed": str(trial.config.get("seed")),
+    }
+    return {name: words for name, words in facts.items() if words}
+
+
+def ending(trial: TrialState, view: SweepView) -> str:
+    """Why a trial ended, in a sentence or two."""
+    return note(trial, view.sweep)

@@ -1,0 +1,164 @@
+"""What a storage folder holds that nobody needs any more, and how it is removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raysel.errors import Trouble, UserError, user_error
+from raysel.places import sweep_url
+from raysel.spec import Spec
+from raysel.spec_file import load
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
+from raysel.tracking.owner import holder_of_file
+from raysel.tracking.reading import drop_schema
+from raysel.tracking.state import COMPLETE, ENDED
+
+CACHE = ".cache"
+"""In a storage folder: what can be made again, shared by its sweeps."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that can go.
+
+    Attributes:
+        what: in words.
+        paths: files and folders.
+        bytes: what they hold.
+        record: URL of a record in PostgreSQL that goes with them.
+    """
+
+    what: str
+    paths: tuple[Path, ...]
+    bytes: int
+    record: str | None = None
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What can go, and in a line each what stays and why."""
+
+    found: tuple[Leftover, ...]
+    kept: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return sum(leftover.bytes for leftover in self.found)
+
+
+def leftovers(storage: str) -> Leftovers:
+    """Look through a storage folder; nothing is removed.
+
+    What a sweep that may go on still needs stays: its trials' checkpoints, and everything of
+    one that runs. The caches stay while any sweep runs.
+    """
+    found: list[Leftover] = []
+    kept: list[str] = []
+    running = False
+    for name in names(storage):
+        try:
+            view = read_sweep(storage, name)
+        except (UserError, Trouble) as error:
+            kept.append(f"{name}: stays as it is; {' · '.join(str(error).splitlines())}")
+            continue
+        if view.holder is not None:
+            running = True
+            kept.append(f"{name}: stays as it is; it is run by {view.holder}")
+            continue
+        found += _of_sweep(view)
+    cache = Path(storage).absolute() / CACHE
+    if running and cache.is_dir():
+        kept.append(f"{CACHE}: stays while a sweep runs")
+    elif cache.is_dir():
+        found += [
+            _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path])
+            for path in sorted(cache.iterdir())
+        ]
+    return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
+
+
+def sweep_to_remove(storage: str, name: str) -> Leftover:
+    """A sweep that nobody runs, to be handed to `remove`.
+
+    Raises:
+        UserError: there is none of that name, or it is running.
+        Trouble: its database cannot be reached.
+    """
+    folder = folder_of(storage, name)
+    spec = _spec(folder)
+    holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
+    if holder is not None:
+        raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    what = f"{name}: everything in {folder.path}"
+    if spec is None or spec.record is None:
+        return _leftover(what, [folder.path])
+    url = sweep_url(spec.record, folder.record, spec.name)
+    return replace(_leftover(f"{what}, and its record in the database", [folder.path]), record=url)
+
+
+def _spec(folder: SweepFolder) -> Spec | None:
+    """The sweep file; None if it is damaged: such a sweep can be removed as well."""
+    try:
+        return load(folder.spec)
+    except UserError:
+        return None
+
+
+def remove(items: Iterable[Leftover]) -> list[str]:
+    """Remove them; what could not be removed, in a line each.
+
+    Raises:
+        Trouble: a database cannot be reached; nothing was removed.
+    """
+    items = list(items)
+    for url in (item.record for item in items if item.record is not None):
+        drop_schema(url)
+    problems = []
+    for path in (path for item in items for path in item.paths):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            problems.append(f"{path}: cannot be removed: {error.strerror}")
+    return problems
+
+
+def _of_sweep(view: SweepView) -> Iterator[Leftover]:
+    name, folder = view.folder.path.name, view.folder
+    tune = [folder.tune] if folder.tune.is_dir() else []
+    yield _leftover(f"{name}: Ray's own files", tune)
+    yield _leftover(f"{name}: checkpoints that nobody goes on from", _checkpoints(view))
+    partial = list(folder.path.glob(".*.partial"))
+    yield _leftover(f"{name}: half-written files", partial)
+
+
+def _checkpoints(view: SweepView) -> list[Path]:
+    """Of trials that have ended or that the record does not know, and half-written ones.
+
+    The last checkpoint of a confirm run is what the best model is made from: it stays until
+    the sweep is complete.
+    """
+    trials = {trial.id: trial for trial in view.trials}
+    needed = set()
+    if view.sweep.status != COMPLETE:
+        needed = {t.id for t in trials.values() if t.status not in ENDED or t.phase == "confirm"}
+    root = view.folder.path / "trials"
+    files = [*root.glob("*/checkpoint*.pt"), *root.glob("*/.checkpoint.pt.*")]
+    return sorted(p for p in files if p.parent.name not in needed or p.name.startswith("."))
+
+
+def _leftover(what: str, paths: Iterable[Path]) -> Leftover:
+    listed = tuple(paths)
+    return Leftover(what, listed, sum(_size(path) for path in listed))
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

@@ -1,0 +1,102 @@
+"""`raysel finetune`: the first trial that a sweep would give a strategy, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from raysel import user_code
+from raysel.errors import Trouble
+from raysel.spec import Spec, TrialConfig
+from raysel.sweep import single
+from raysel.sweep.folder import write_json
+from raysel.tasks.data import Task
+from raysel.training import checkpoint
+
+TRIAL = "0000"
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """One trial that ran here.
+
+    Attributes:
+        folder: with its trace, and a `result.json`.
+        rows: the metrics of each epoch, and `epoch` itself.
+        failure: why it failed; None where it did not.
+        best_epoch: by the sweep's objective; 0 where there is none.
+        model: with the weights of that epoch; None after a failure.
+        partition_names: the layers, in forward order.
+    """
+
+    folder: Path
+    config: TrialConfig
+    label: str
+    rows: tuple[dict[str, Any], ...]
+    failure: str | None
+    best_epoch: int
+    model: nn.Module | None
+    task: Task
+    layers: tuple[str, ...]
+
+
+def finetune(
+    spec: Spec,
+    strategy: str | None,
+    step_limit: int | None,
+    tell: single.Tell,
+    show: Callable[[dict[str, Any], int], None],
+) -> FineTuned:
+    """Run the strategy's published setting on the sweep's task.
+
+    Args:
+        spec: a sweep that `raysel.validate` finds sound.
+        strategy: None takes the file's first one.
+        step_limit: end after so many optimizer steps.
+        tell: is told of what takes its time before the first epoch.
+        show: is told each epoch's row, and how many there will be.
+
+    Raises:
+        UserError: the sweep has no such strategy.
+        Trouble: the disk is full, say.
+    """
+    ground = single.ground(spec, user_code.read(spec.code_files, Path()), tell)
+    first = single.published(spec, ground.layers, strategy)
+    folder = Path(spec.storage).absolute() / f"{spec.name}.finetune" / first.config.strategy
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
+    shared = ground.shared(folder, keep_best=spec.confirm.epoch == "best")
+    rows: list[dict[str, Any]] = []
+    failure, best, model = None, 0, None
+    for row, steps in single.run(shared, TRIAL, first.config, step_limit):
+        if "trouble" in row:
+            raise Trouble(str(folder), row["trouble"])
+        failure = row.get("failure")
+        if failure is not None or steps.run is None:
+            model = None
+            break
+        rows.append({"epoch": row["epoch"], **row["metrics"]})
+        show(rows[-1], first.config.training.epochs)
+        best, model = steps.run.best_epoch, steps.run.model
+    if model is not None:
+        assert steps.run is not None
+        steps.run.load_best()
+    checkpoint.remove(folder / "trials" / TRIAL)
+    label = first.config.label(first.searched)
+    result = {"config": first.config.model_dump(mode="json"), "epochs": rows, "failure": failure}
+    write_json(folder / "result.json", result | {"best_epoch": best})
+    return FineTuned(
+        folder=folder,
+        config=first.config,
+        label=label,
+        rows=tuple(rows),
+        failure=failure,
+        best_epoch=best,
+        model=model,
+        task=ground.task,
+        layers=ground.layers.names,
+    )

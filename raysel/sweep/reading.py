@@ -1,0 +1,123 @@
+"""Sweeps as a visitor reads them, without Ray, and without a change to what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raysel import spec_file
+from raysel.errors import Trouble, UserError, nearest, user_error
+from raysel.places import sweep_url
+from raysel.spec import Spec
+from raysel.sweep.folder import SweepFolder
+from raysel.tracking.owner import Holder, holder_of_file
+from raysel.tracking.reading import lease_holder, read_events
+from raysel.tracking.state import INTERRUPTED, RUNNING, SweepState, TrialState, fold, fold_sweep
+
+LEFT = "its driver ended without a word"
+"""The cause of a sweep that its record calls running and that nobody runs."""
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """One sweep as it stands.
+
+    Attributes:
+        sweep: RUNNING only while somebody runs it.
+        trials: of both phases, in the order in which they started; RUNNING likewise.
+        holder: who runs it; None if nobody does.
+    """
+
+    folder: SweepFolder
+    spec: Spec
+    sweep: SweepState
+    trials: tuple[TrialState, ...]
+    holder: Holder | None
+
+    def phase(self, name: str) -> list[TrialState]:
+        """The trials of one phase, by number."""
+        return sorted((t for t in self.trials if t.phase == name), key=lambda t: t.number)
+
+    def trial(self, name: str) -> TrialState:
+        """One trial by its id, or by its number in the search.
+
+        Raises:
+            UserError: the sweep has no such trial; the nearest id is told.
+        """
+        wanted = f"{int(name):04d}" if name.isdigit() else name
+        known = {trial.id: trial for trial in self.trials}
+        if wanted in known:
+            return known[wanted]
+        hint = nearest(wanted, known) if known else "it has none"
+        raise user_error(name, f"{self.sweep.name} has no such trial; {hint}")
+
+
+def names(storage: str) -> list[str]:
+    """The names of the sweeps in a storage folder, in alphabetical order."""
+    root = Path(storage)
+    return sorted(path.parent.name for path in root.glob("*/spec.yaml")) if root.is_dir() else []
+
+
+def folder_of(storage: str, name: str) -> SweepFolder:
+    """The folder of a sweep that is there.
+
+    Raises:
+        UserError: there is none of that name; the nearest name is told.
+    """
+    known = names(storage)
+    if name in known:
+        return SweepFolder.of(storage, name)
+    hint = f"; {nearest(name, known)}" if known else ""
+    raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
+
+
+def read_sweep(storage: str, name: str) -> SweepView:
+    """A sweep by its name.
+
+    Raises:
+        UserError: there is none of that name, or its sweep file is not sound.
+        Trouble: its record cannot be read.
+    """
+    folder = folder_of(storage, name)
+    spec = spec_file.load(folder.spec)
+    url = sweep_url(spec.record, folder.record, spec.name)
+    # the holder first: a driver that ends in between has written its last word by then
+    holder = holder_of(folder, spec)
+    events = read_events(url)
+    sweep, trials = fold_sweep(events), fold(events)
+    if holder is not None:
+        sweep = replace(sweep, status=RUNNING, cause=None)
+    elif sweep.status == RUNNING:
+        sweep = replace(sweep, status=INTERRUPTED, cause=LEFT)
+    if sweep.status != RUNNING:
+        trials = {name: _left(trial) for name, trial in trials.items()}
+    return SweepView(folder, spec, sweep, tuple(trials.values()), holder)
+
+
+def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
+    """Every sweep of a storage folder by its name; a line in the place of one that cannot be
+    read."""
+    for name in names(storage):
+        try:
+            yield name, read_sweep(storage, name)
+        except (UserError, Trouble) as error:
+            yield name, " · ".join(str(error).splitlines())
+
+
+def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:
+    """Who runs the sweep, None if nobody does.
+
+    Raises:
+        Trouble: its database cannot be reached.
+    """
+    holder = holder_of_file(folder.lock)
+    if holder is not None or spec.record is None:
+        return holder
+    return lease_holder(sweep_url(spec.record, folder.record, spec.name))
+
+
+def _left(trial: TrialState) -> TrialState:
+    if trial.status != RUNNING:
+        return trial
+    return replace(trial, status=INTERRUPTED, cause=LEFT)

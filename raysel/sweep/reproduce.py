@@ -1,0 +1,259 @@
+"""A recorded trial run again, and compared with its record epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysel import user_code
+from raysel.errors import Trouble, user_error
+from raysel.spec import Spec, TrialConfig
+from raysel.sweep import single
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.reading import SweepView
+from raysel.tracking.state import FAILED, TrialState
+from raysel.training import machine, troubles
+from raysel.training.trial import MACHINE, TrialSteps
+
+CUDA_TOLERANCE = 0.02
+"""How far a number may be off on CUDA without `training.deterministic`, where sums are formed
+in another order each time: |then - now| <= T * max(1, |then|, |now|)."""
+
+IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
+
+_END = ("test/", "confirm/")
+_CLOCK = "cost/seconds"
+
+Row = Mapping[str, Any]
+"""Metrics by name; None where one was not finite."""
+
+Show = Callable[[int, int], None]
+"""Is told that an epoch of so many has been run again."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number that is another now; epoch 0 stands for what was measured at the end."""
+
+    epoch: int
+    metric: str
+    then: float | str | None
+    now: float | str | None
+
+    def __str__(self) -> str:
+        when = f"epoch {self.epoch}" if self.epoch else "at the end"
+        return f"{when}, {self.metric}: {_shown(self.then)} in the record, {_shown(self.now)} now"
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it.
+
+    Attributes:
+        outcome: `identical`, `within tolerance` or `different`.
+        epochs: that were compared.
+        tolerance: 0 where every number must be the same.
+        first: the first number that is not the same.
+        largest: how far the numbers are off at most, relative to max(1, |number|).
+        machine: what differs of device, threads and versions: name -> (then, now).
+    """
+
+    trial: str
+    outcome: str
+    epochs: int
+    tolerance: float
+    first: Difference | None
+    largest: float
+    machine: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the trial gave its numbers again."""
+        return self.outcome != DIFFERENT
+
+    def __str__(self) -> str:
+        count = f"{self.epochs} epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        if self.outcome == IDENTICAL:
+            return f"identical: {count}, every number"
+        if self.outcome == WITHIN:
+            return f"within tolerance {self.tolerance:g}: {count}, at most {self.largest:.2g} off"
+        return f"different: {self.first}"
+
+
+def machine_differences(view: SweepView, trial: TrialState) -> dict[str, tuple[str, str]]:
+    """What this machine has different from the one that the trial ran on last: device,
+    processor, threads, versions. Of an older record the driver's versions are all that is known.
+    """
+    noted = machine.read(view.folder.trial(trial.id) / MACHINE)
+    versions: Mapping[str, str] = view.sweep.manifest.get("versions") or {}
+    now = machine.facts(_device()) | {"threads": str(view.spec.resources.cpus)}
+    return machine.differences(noted[-1] if noted else versions, now)
+
+
+def default_tolerance(config: TrialConfig) -> float:
+    """What a trial is held to on this machine."""
+    exact = _device().type == "cpu" or config.training.deterministic
+    return 0.0 if exact else CUDA_TOLERANCE
+
+
+def reproduce(
+    view: SweepView,
+    trial: TrialState,
+    tell: single.Tell,
+    show: Show,
+    tolerance: float | None = None,
+) -> Reproduction:
+    """Run a trial again from its record.
+
+    Args:
+        tell: is told of what takes its time before the first epoch.
+        tolerance: None takes `default_tolerance`.
+
+    Raises:
+        UserError: the trial has no epoch, or its code or weights are not there any more.
+    """
+    with tempfile.TemporaryDirectory(prefix="raysel-reproduce-") as scratch:
+        rows = []
+        for row, _ in run_again(view, trial, tell, Path(scratch)):
+            rows.append(row)
+            show(len(rows), len(trial.epochs))
+    return compared(view, trial, rows, tolerance)
+
+
+def compared(
+    view: SweepView, trial: TrialState, rows: list[dict[str, Any]], tolerance: float | None = None
+) -> Reproduction:
+    """A trial's record and its new rows side by side; `tolerance` as in `reproduce`."""
+    if tolerance is None:
+        tolerance = default_tolerance(config_of(trial))
+    differs = machine_differences(view, trial)
+    return judged(trial.id, _pairs(trial, rows), tolerance, differs)
+
+
+def config_of(trial: TrialState) -> TrialConfig:
+    """What the trial did in the end: where memory was short, with the batch that was halved."""
+    config = TrialConfig.model_validate(trial.config)
+    short = any(note.startswith("out of memory") for note in trial.notes)
+    return (troubles.halved(config) or config) if short else config
+
+
+def run_again(
+    view: SweepView, trial: TrialState, tell: single.Tell, scratch: Path
+) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
+    """The rows of a recorded trial, once more: as many epochs as it has, and its failure.
+
+    Args:
+        scratch: a folder for the trial's own files; the sweep's are not touched.
+    """
+    expected = len(trial.epochs) + _fails_itself(trial)
+    if not expected:
+        raise user_error(trial.id, "has no epoch to compare with")
+    spec = located(view.spec, view.folder)
+    ground = single.ground(spec, user_code.read(spec.code_files, view.folder.path), tell)
+    shared = ground.shared(scratch)
+    confirm = trial.phase == "confirm"
+    with single.tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
+        for done, (row, steps) in enumerate(single.run(shared, trial.id, config_of(trial)), 1):
+            if "trouble" in row:
+                raise Trouble(trial.id, row["trouble"])
+            yield row, steps
+            if done >= expected:
+                return
+
+
+def located(spec: Spec, folder: SweepFolder) -> Spec:
+    """The sweep with the storage in which its folder lies now."""
+    return spec.model_copy(update={"storage": str(folder.path.parent)})
+
+
+def judged(
+    trial: str,
+    pairs: Iterable[tuple[int, str, Any, Any]],
+    tolerance: float,
+    machine_differs: Mapping[str, tuple[str, str]],
+) -> Reproduction:
+    """The verdict over pairs of (epoch, metric, then, now)."""
+    first: Difference | None = None
+    beyond: Difference | None = None
+    largest, epochs = 0.0, set()
+    for epoch, metric, then, now in pairs:
+        epochs.add(epoch)
+        off = _off(then, now)
+        if off == 0.0:
+            continue
+        largest = max(largest, off)
+        first = first or Difference(epoch, metric, then, now)
+        if off > tolerance:
+            beyond = beyond or Difference(epoch, metric, then, now)
+    outcome = DIFFERENT if beyond else WITHIN if first else IDENTICAL
+    return Reproduction(
+        trial, outcome, len(epochs - {0}), tolerance, beyond or first, largest, machine_differs
+    )
+
+
+def _pairs(trial: TrialState, rows: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any, Any]]:
+    """Every number then and now, in the order of time; a name that one of them lacks is told
+    as missing."""
+    for index, then in enumerate(trial.epochs):
+        now = rows[index] if index < len(rows) else {}
+        epoch = int(then["epoch"] or 0)
+        if "metrics" not in now:
+            yield epoch, "outcome", "an epoch", now.get("failure", "nothing")
+            return
+        measured = {n: v for n, v in now["metrics"].items() if not n.startswith(_END)}
+        yield from _compared(epoch, {n: v for n, v in then.items() if n != "epoch"}, measured)
+    if _fails_itself(trial):
+        now = rows[-1] if len(rows) > len(trial.epochs) else {}
+        yield len(trial.epochs) + 1, "failure", trial.cause, now.get("failure", "an epoch")
+    elif trial.end_metrics:
+        last = rows[-1]["metrics"]
+        yield from _compared(0, trial.end_metrics, {n: last[n] for n in last if n.startswith(_END)})
+
+
+def _compared(epoch: int, then: Row, now: Row) -> Iterator[tuple[int, str, Any, Any]]:
+    for name in dict.fromkeys([*then, *now]):
+        if name != _CLOCK:
+            pair = (rows.get(name, "missing") for rows in (then, now))
+            before, after = (_finite(value) for value in pair)
+            yield epoch, name, before, after
+
+
+def _finite(value: Any) -> Any:
+    """As the record keeps it: a number that is not finite is None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _off(then: Any, now: Any) -> float:
+    """How far two values are apart, relative to max(1, |value|); infinite where one of them is
+    no number."""
+    if then == now:
+        return 0.0
+    numbers = [v for v in (then, now) if isinstance(v, int | float)]
+    if len(numbers) < 2:
+        return math.inf
+    return abs(numbers[0] - numbers[1]) / max(1.0, *map(abs, numbers))
+
+
+def _fails_itself(trial: TrialState) -> bool:
+    """Whether the trial's own lines raise, after its last epoch; a lost worker is no such end,
+    nor is an objective that the books refuse."""
+    if trial.status != FAILED or not trial.cause:
+        return False
+    return not (trial.cause.startswith("worker lost") or "not finite at epoch" in trial.cause)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _shown(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "not finite" if value is None else repr(value)

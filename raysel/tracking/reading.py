@@ -1,0 +1,76 @@
+"""A record as a visitor reads it: nothing is made and nothing is written, so that a foreign,
+a damaged or a read-only database stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from raysel.errors import Trouble
+from raysel.tracking.database import engine_options, told
+from raysel.tracking.owner import Holder, holder_of_lease
+from raysel.tracking.record import Event, stored_events
+
+
+def read_events(url: str) -> list[Event]:
+    """Every event of a record, in order.
+
+    Args:
+        url: a database URL of `raysel.places`.
+
+    Raises:
+        Trouble: the database cannot be reached or read, or is no record of raysel's.
+    """
+    with _opened(url) as engine, told(url), engine.connect() as connection:
+        return [stored.event for stored in stored_events(connection)]
+
+
+def lease_holder(url: str) -> Holder | None:
+    """Who renews the lease of a sweep in PostgreSQL; None for a SQLite record.
+
+    Raises:
+        Trouble: the database cannot be reached.
+    """
+    if make_url(url).get_backend_name() == "sqlite":
+        return None
+    with _opened(url) as engine, told(url):
+        return holder_of_lease(engine)
+
+
+def drop_schema(url: str) -> None:
+    """Remove a sweep's schema with all its tables from PostgreSQL.
+
+    Raises:
+        Trouble: the database cannot be reached.
+    """
+    schema = str(make_url(url).query.get("options", "")).split('"')[1]
+    with _opened(url) as engine, told(url), engine.begin() as connection:
+        connection.execute(sa.schema.DropSchema(schema, cascade=True, if_exists=True))
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(_read_only(url), **engine_options(url))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _read_only(url: str) -> str:
+    """The same database; a SQLite file is opened for reading alone."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    file = Path(parsed.database or "")
+    if not file.is_file():
+        raise Trouble(str(file), "is not there")
+    # a folder that may not be written holds no live log: nobody else writes there either
+    frozen = "" if os.access(file.parent, os.W_OK) else "&immutable=1"
+    return f"sqlite:///file:{file}?mode=ro{frozen}&uri=true"

@@ -1,0 +1,142 @@
+"""Then and now: what a reproduction is held to, and the first number that is another."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from view_kit import ended, epoch, make, started
+
+from raysel.spec import TrainingSettings, TrialConfig
+from raysel.sweep.reading import read_sweep
+from raysel.sweep.reproduce import (
+    DIFFERENT,
+    IDENTICAL,
+    WITHIN,
+    compared,
+    config_of,
+    machine_differences,
+)
+from raysel.tracking.state import TrialState
+from raysel.training import machine
+from raysel.training.trial import MACHINE
+
+SETTINGS = {
+    **{"epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+    **{"weight_decay": 0.0, "schedule": "constant", "warmup_epochs": 0.0, "batch_norm": "train"},
+    **{"precision": "float32", "clip_norm": None, "accumulate": 1, "deterministic": False},
+}
+CONFIG = TrialConfig(
+    strategy="full",
+    parameters={},
+    training=TrainingSettings.model_validate(SETTINGS),
+    seed=0,
+)
+
+
+@pytest.fixture
+def view(tmp_path):
+    make(tmp_path, "a", started("0000", 0), epoch("0000", 1, 0.5), ended("0000", "COMPLETE", 0.5))
+    return read_sweep(str(tmp_path), "a")
+
+
+def trial(*errors: float | None, status: str = "COMPLETE", cause: str | None = None, **ends: float):
+    epochs = tuple(
+        {"epoch": i, "val/error": e, "cost/seconds": 1.0} for i, e in enumerate(errors, 1)
+    )
+    return TrialState(
+        "0000",
+        config=CONFIG.model_dump(mode="json"),
+        epochs=epochs,
+        status=status,
+        cause=cause,
+        end_metrics={name.replace("_", "/"): value for name, value in ends.items()},
+    )
+
+
+def rows(*errors: float, **ends: float):
+    """What the loop gives; the last row brings the end metrics."""
+    listed = [
+        {"epoch": i, "metrics": {"val/error": e, "cost/seconds": 2.0}}
+        for i, e in enumerate(errors, 1)
+    ]
+    listed[-1]["metrics"] |= {name.replace("_", "/"): value for name, value in ends.items()}
+    return listed
+
+
+def test_the_same_numbers_are_identical_whatever_the_clock_says(view):
+    found = compared(view, trial(0.5, 0.25), rows(0.5, 0.25), 0.0)
+    assert (found.outcome, found.epochs, found.first) == (IDENTICAL, 2, None)
+    assert found.succeeded
+
+
+def test_the_first_other_number_is_told_with_both_values(view):
+    found = compared(view, trial(0.5, 0.25, 0.125), rows(0.5, 0.25 + 1e-12, 0.5), 0.0)
+    assert found.outcome == DIFFERENT and not found.succeeded
+    assert (found.first.epoch, found.first.metric) == (2, "val/error")
+    assert "epoch 2, val/error: 0.25 in the record, 0.250000000001 now" in str(found)
+
+
+def test_a_tolerance_is_relative_for_large_numbers_and_absolute_for_small_ones(view):
+    assert compared(view, trial(0.5), rows(0.509), 0.01).outcome == WITHIN
+    assert compared(view, trial(0.5), rows(0.511), 0.01).outcome == DIFFERENT
+    assert compared(view, trial(500.0), rows(504.0), 0.01).outcome == WITHIN
+
+
+def test_beyond_the_tolerance_the_number_told_is_the_one_that_is_beyond(view):
+    found = compared(view, trial(0.5, 0.25), rows(0.501, 0.75), 0.01)
+    assert found.first.epoch == 2 and found.largest == pytest.approx(0.5)
+
+
+def test_what_was_not_finite_is_compared_as_the_record_keeps_it(view):
+    assert compared(view, trial(None), rows(math.nan), 0.0).outcome == IDENTICAL
+    assert compared(view, trial(0.5), rows(math.nan), 1.0).outcome == DIFFERENT
+
+
+def test_test_metrics_of_a_confirm_run_are_compared_too(view):
+    run = trial(0.5, test_error=0.25)
+    assert compared(view, run, rows(0.5, test_error=0.25), 0.0).outcome == IDENTICAL
+    found = compared(view, run, rows(0.5, test_error=0.5), 0.0)
+    assert str(found.first) == "at the end, test/error: 0.25 in the record, 0.5 now"
+
+
+def test_a_metric_that_one_of_them_lacks_is_a_difference(view):
+    more = rows(0.5)
+    more[0]["metrics"]["val/loss"] = 1.0
+    assert "val/loss: missing in the record" in str(compared(view, trial(0.5), more, 0.0))
+
+
+def test_a_failure_must_be_the_same_failure(view):
+    failed = trial(0.5, status="FAILED", cause="diverged: x")
+    again = [*rows(0.5), {"epoch": 1, "failure": "diverged: x"}]
+    assert compared(view, failed, again, 0.0).outcome == IDENTICAL
+    assert compared(view, failed, rows(0.5, 0.25), 0.0).outcome == DIFFERENT
+    other = [*rows(0.5), {"epoch": 1, "failure": "diverged: y"}]
+    assert compared(view, failed, other, 0.0).outcome == DIFFERENT
+
+
+def test_a_trial_that_now_fails_is_different(view):
+    found = compared(view, trial(0.5, 0.25), [*rows(0.5), {"epoch": 1, "failure": "boom"}], 1.0)
+    assert found.outcome == DIFFERENT and "boom" in str(found)
+
+
+def test_a_worker_that_was_lost_is_no_failure_of_the_trial(view):
+    lost = trial(0.5, status="FAILED", cause="worker lost: node died")
+    assert compared(view, lost, rows(0.5), 0.0).outcome == IDENTICAL
+
+
+def test_where_memory_was_short_the_halved_batch_is_run():
+    short = replace(trial(0.5), notes=("out of memory at batch 8; again with 4 × 2",))
+    assert (config_of(short).training.batch_size, config_of(short).training.accumulate) == (4, 2)
+    assert config_of(trial(0.5)).training.batch_size == 8
+
+
+def test_another_machine_is_told_fact_by_fact(view):
+    (state,) = view.trials
+    folder = view.folder.trial(state.id)
+    folder.mkdir(parents=True)
+    cpu = machine.torch.device("cpu")
+    machine.note(folder / MACHINE, cpu)
+    noted = (folder / MACHINE).read_text()
+    threads = machine.read(folder / MACHINE)[0]["threads"]
+    (folder / MACHINE).write_text(noted.replace(f'"threads": "{threads}"', '"threads": "64"'))
+    assert machine_differences(view, state) == {"threads": ("64", "1")}

@@ -1,0 +1,39 @@
+"""Sweep folders with a record that says what a test wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raysel.spec_file import parse
+from raysel.sweep.folder import SweepFolder
+from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
+
+FILE = "name: {}\ntask: {{data: digits}}\nmodel: {{name: resnet10t}}\nstrategies: {{full: }}\n"
+
+
+def epoch(trial: str, number: int, error: float) -> Event:
+    return Event(trial, Kind.EPOCH, number, float(number), {"metrics": {"val/error": error}})
+
+
+def started(trial: str, number: int, strategy: str = "full") -> Event:
+    payload = {"number": number, "phase": "search", "strategy": strategy, "label": strategy}
+    return Event(trial, Kind.STARTED, 0, 0.0, payload)
+
+
+def ended(trial: str, status: str, value: float | None) -> Event:
+    return Event(trial, Kind.ENDED, 1, 9.0, {"status": status, "value": value, "cause": None})
+
+
+def make(storage: Path, name: str, *events: Event) -> SweepFolder:
+    folder = SweepFolder.of(str(storage), name)
+    folder.path.mkdir(parents=True)
+    folder.spec.write_text(parse(FILE.format(name)).to_yaml(), encoding="utf-8")
+    record = Record(sqlite_url(folder.record))
+    record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, {"name": name, "layers": ["stem"]}))
+    for event in events:
+        record.append(event)
+    record.close()
+    return folder
+
+
+FINISHED = Event(SWEEP, Kind.FINISHED, 1, 10.0, {"status": "COMPLETE", "verdict": "full."})
