@@ -6,13 +6,13 @@ from hypothesis.extra.numpy import arrays
 
 from raysel.spec import ShiftSpec
 from raysel.tasks.data import Examples
-from raysel.tasks.shifts import SHIFTS, shift_examples
+from raysel.tasks.shifts import SHIFTS, shift_examples, shift_labels, shift_pixels
 
 CLASS_COUNT = 5
 SEEDS = st.integers(0, 2**32)
 GRADED = ("gaussian_noise", "contrast")
 IMAGE_SHIFTS = [kind for kind, shift in SHIFTS.items() if shift.of_image]
-LABEL_SHIFTS = [kind for kind, shift in SHIFTS.items() if shift.of_labels]
+LABEL_SHIFTS = [kind for kind, shift in SHIFTS.items() if shift.of_label]
 
 IMAGES = arrays(
     np.float32,
@@ -38,8 +38,10 @@ def _random_images(n=6, seed=0):
 
 def test_the_registry_holds_the_kinds_that_the_sweep_file_names():
     assert set(SHIFTS) == {
-        *("none", "gaussian_noise", "contrast", "inversion"),
-        *("channel_permutation", "label_flip"),
+        *("none", "contrast", "inversion", "channel_permutation", "label_flip", "label_noise"),
+        *("frost", "gaussian_blur", "gaussian_noise", "glass_blur", "impulse_noise"),
+        *("jpeg_compression", "motion_blur", "pixelate", "saturate", "shot_noise", "snow"),
+        *("spatter", "speckle_noise", "zoom_blur"),
     }
 
 
@@ -60,6 +62,25 @@ def test_none_changes_nothing():
     shifted = _shift(examples, "none")
     np.testing.assert_array_equal(shifted.images, examples.images)
     np.testing.assert_array_equal(shifted.labels, examples.labels)
+
+
+@pytest.mark.parametrize("kind", IMAGE_SHIFTS)
+def test_a_stored_image_is_shifted_as_the_loaded_one_is(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 36, 3), dtype=np.uint8)
+    before = pixels.copy()
+    loaded = (pixels.transpose(2, 0, 1) / 255).astype(np.float32)[None]
+    expected = _shift(_examples(loaded), kind, 4, seed=5, indices=[7]).images[0]
+    shifted = shift_pixels(pixels, 7, ShiftSpec(kind=kind, severity=4), seed=5)
+    assert shifted.dtype == np.uint8
+    assert shifted.shape == pixels.shape
+    assert np.abs(shifted.transpose(2, 0, 1) / 255 - expected).max() <= 0.5 / 255 + 1e-6
+    np.testing.assert_array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("kind", ["none", *LABEL_SHIFTS])
+def test_a_stored_image_stays_where_the_input_does_not_shift(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(shift_pixels(pixels, 0, ShiftSpec(kind=kind), 0), pixels)
 
 
 @pytest.mark.parametrize("kind", IMAGE_SHIFTS)
@@ -121,10 +142,11 @@ def test_the_distance_grows_with_the_severity(seed, kind):
     assert all(low < high for low, high in zip([0.0, *distances], distances, strict=False))
 
 
-def test_noise_has_a_deviation_of_a_tenth_a_severity():
+def test_noise_on_tiny_images_has_a_deviation_of_a_tenth_a_severity():
+    # Images smaller than 32 pixels, for which no paper has a deviation.
     # At 0.5 and severity 1 the border is five deviations away, so clipping takes nothing.
     # 40,000 draws tell a deviation to 0.1 * 1 / sqrt(2 * 40,000) = 0.00035; five of these.
-    grey = np.full((4, 1, 100, 100), 0.5, np.float32)
+    grey = np.full((100, 1, 20, 20), 0.5, np.float32)
     noise = _shift(_examples(grey), "gaussian_noise", severity=1).images - grey
     assert noise.std() == pytest.approx(0.1, abs=0.0018)
     assert noise.mean() == pytest.approx(0, abs=0.0025)
@@ -158,6 +180,26 @@ def test_the_first_three_channels_are_ordered_2_0_1_and_others_stay(severity):
 def test_a_flipped_label_is_counted_from_the_other_end():
     labels = _shift(_examples(_random_images(5)), "label_flip").labels
     np.testing.assert_array_equal(labels, [4, 3, 2, 1, 0])
+
+
+@pytest.mark.parametrize(("severity", "share"), [(1, 0.1), (5, 0.5)])
+def test_label_noise_gives_a_share_of_the_labels_another_class(severity, share):
+    labels = np.full(4000, 2, np.int64)
+    spec = ShiftSpec(kind="label_noise", severity=severity)
+    noisy = shift_labels(labels, np.arange(4000), spec, 0, CLASS_COUNT)
+    # five standard errors of a share of 4,000: at most 0.04
+    assert (noisy != labels).mean() == pytest.approx(share, abs=5 * (share / 4000) ** 0.5)
+    counts = np.bincount(noisy[noisy != 2], minlength=CLASS_COUNT)
+    assert counts[2] == 0
+    assert counts[[0, 1, 3, 4]].min() > 0.7 * counts[[0, 1, 3, 4]].max()
+
+
+def test_label_noise_is_an_examples_own():
+    labels = np.arange(50) % CLASS_COUNT
+    spec, indices = ShiftSpec(kind="label_noise"), np.arange(50)
+    whole = shift_labels(labels, indices, spec, 3, CLASS_COUNT)
+    part = shift_labels(labels[20:], indices[20:], spec, 3, CLASS_COUNT)
+    np.testing.assert_array_equal(part, whole[20:])
 
 
 @pytest.mark.parametrize("kind", sorted(SHIFTS))
