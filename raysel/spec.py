@@ -72,7 +72,13 @@ class ModelSpec(Frozen):
     name: str = Field(description="any timm model")
     weights: str = Field(
         default="source",
-        description="source (train on the source part), pretrained (timm's), or a safetensors file",
+        description="source (train on the source part), pretrained (timm's), or a file:"
+        " safetensors, or a torch checkpoint of tensors alone",
+    )
+    head: Literal["linear", "mlp"] = Field(
+        default="linear",
+        description="timm's own, or 512 units, ReLU and dropout before the classes (the block-wise"
+        " paper's)",
     )
     partition: Partition = Field(
         default="coarse",

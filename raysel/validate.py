@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.data_config import model_input
-from raysel.models.layers import Partition, partition_of
+from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.torchvision_shim import ensure_importable
+from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import check_record_url, network_file_system
 from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
@@ -93,8 +94,11 @@ def check(spec: Spec) -> list[Problem]:
 
 
 def notes(spec: Spec) -> list[str]:
-    """What a person should know of a sound sweep: data that are not there yet."""
-    return task_notes(spec.task)
+    """What a person should know of a sound sweep: data and weights that are not there yet."""
+    weights = Path(spec.model.weights)
+    absent = names_weights(str(weights)) and not weights.is_file()
+    missing = [f"model.weights: there is no file {weights} yet"] if absent else []
+    return task_notes(spec.task) + missing
 
 
 def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:
@@ -122,7 +126,11 @@ def partition_for(spec: Spec) -> Partition:
     """
     shape = _shape(spec)
     return partition_of(
-        spec.model.name, spec.model.partition, shape.class_count, channels=shape.channels
+        spec.model.name,
+        spec.model.partition,
+        shape.class_count,
+        channels=shape.channels,
+        head=spec.model.head,
     )
 
 
@@ -178,11 +186,26 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
         if not timm.models.is_model_pretrained(spec.model.name):
             message = f"timm has no weights for {spec.model.name}; give source or a file"
             yield Problem("model.weights", message)
-    elif not Path(weights).is_file():
+    elif Path(weights).is_file():
+        yield from _file_problems(spec)
+    elif not names_weights(weights):
         hint = nearest(weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
-    elif Path(weights).suffix != ".safetensors":
-        yield Problem("model.weights", f'"{weights}" is not a .safetensors file')
+
+
+def _file_problems(spec: Spec) -> Iterable[Problem]:
+    """Whether a file's weights are the model's."""
+    if not names_weights(spec.model.weights):
+        endings = ", ".join(SUFFIXES)
+        message = f'"{spec.model.weights}" is no file of weights ({endings})'
+        return [Problem("model.weights", message)]
+    shape = _shape(spec)
+    model = shapes_of(spec.model.name, shape.class_count, shape.channels, spec.model.head)
+    try:
+        fitted(read_weights(Path(spec.model.weights)), model)
+    except UserError as error:
+        return error.problems
+    return []
 
 
 def _source_problems(spec: Spec) -> Iterator[Problem]:

@@ -10,4 +10,6 @@ ensure_importable()
 import timm  # noqa: E402
 from timm.models._manipulate import group_with_matcher  # noqa: E402
 
-__all__ = ["group_with_matcher", "timm"]
+from raysel.models import wide_resnet  # noqa: E402  (enters its models into timm's registry)
+
+__all__ = ["group_with_matcher", "timm", "wide_resnet"]

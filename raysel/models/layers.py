@@ -21,6 +21,8 @@ from torch import nn
 from raysel.errors import nearest, user_error
 from raysel.models import group_with_matcher, timm
 from raysel.models.delimiter import NORMS, Untraceable, weight_runs
+from raysel.models.head import Head, put_mlp_head
+from raysel.models.papers import hint
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
@@ -114,8 +116,19 @@ def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
 
 
 @functools.lru_cache(maxsize=64)
-def partition_of(name: str, rule: Rule, classes: int, channels: int = 3) -> Partition:
+def partition_of(
+    name: str, rule: Rule, classes: int, channels: int = 3, head: Head = "linear"
+) -> Partition:
     """The partition of a timm model by its name, without allocating its weights.
+
+    Raises:
+        UserError: there is no such model (path `model.name`).
+    """
+    return partition(shapes_of(name, classes, channels, head), rule)
+
+
+def shapes_of(name: str, classes: int, channels: int = 3, head: Head = "linear") -> nn.Module:
+    """A timm model without weights, on the meta device.
 
     Raises:
         UserError: there is no such model (path `model.name`).
@@ -123,11 +136,15 @@ def partition_of(name: str, rule: Rule, classes: int, channels: int = 3) -> Part
     if not timm.is_model(name):
         raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
     with torch.device("meta"):
-        model = timm.create_model(name, num_classes=classes, in_chans=channels)
-    return partition(model, rule)
+        model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
+        if head == "mlp":
+            put_mlp_head(model, classifier_path(model), classes)
+    return model
 
 
 def _nearest_model(name: str) -> str:
+    if told := hint(name):
+        return told
     known = timm.list_models() + timm.list_models(pretrained=True)
     return nearest(name, known)
 

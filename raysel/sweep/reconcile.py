@@ -197,4 +197,5 @@ def _events(record: Record) -> list[Event]:
 
 def _partition(spec: Spec) -> Partition:
     shape = task_shape(spec.task)
-    return partition_of(spec.model.name, spec.model.partition, shape.class_count, shape.channels)
+    model = spec.model
+    return partition_of(model.name, model.partition, shape.class_count, shape.channels, model.head)

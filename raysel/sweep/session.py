@@ -298,7 +298,7 @@ class _Session:
         self, task: Task, blueprint: Blueprint
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Initial weights as arrays, and what is told of the source model."""
-        ready = ready_weights(self.spec)
+        ready = ready_weights(self.spec, blueprint)
         if ready is not None:
             return ready, None
         model = self._source_model(task, blueprint)

@@ -62,7 +62,7 @@ def ground(spec: Spec, code: tuple[user_code.Source, ...], tell: Tell) -> Ground
     user_code.load(code)
     task = task_of(spec)
     blueprint = blueprint_of(spec, task)
-    weights = ready_weights(spec)
+    weights = ready_weights(spec, blueprint)
     if weights is None:
         model = _source_model(spec, task, blueprint, tell)
         weights = {name: tensor.numpy() for name, tensor in model.weights.items()}

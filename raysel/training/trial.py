@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from raysel import user_code
-from raysel.models.build import Blueprint, build, load_weights
+from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
+from raysel.models.weights import load_weights
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
 from raysel.training import checkpoint, machine, troubles
@@ -219,7 +220,7 @@ class TrialSteps:
         if not set(shared.partition.head) <= set(state):
             fresh = build(shared.blueprint, self.config.seed, pretrained=not state)
             if state:
-                load_weights(fresh, state, shared.partition.head)
+                load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)
 

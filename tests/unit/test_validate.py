@@ -124,7 +124,6 @@ def test_a_sound_sweep_has_no_problem():
         # the model
         ("model.name=resnet10", 'model.name: timm has no model "resnet10"; did you mean'),
         ("model.weights=sourc", 'model.weights: there is no file "sourc"; did you mean "source"?'),
-        ("model.weights=w.safetensors", 'model.weights: there is no file "w.safetensors"; there'),
         ("model.partition=[conv1]", "model.partition: no pattern matches the parameter"),
         ("model.partition=['(']", 'model.partition.0: "(" is not a regular expression'),
         # the task
@@ -178,6 +177,34 @@ def test_source_weights_need_a_source():
     ]
 
 
+def saved_weights(folder, channels):
+    import safetensors.torch
+
+    from raysel.models.build import Blueprint, build
+
+    model = build(Blueprint("resnet10t", 10, channels, (16, 16)), seed=0)
+    safetensors.torch.save_file(model.state_dict(), folder / "w.safetensors")
+    return folder / "w.safetensors"
+
+
+def test_weights_that_do_not_fit_the_model_are_told_before_anything_runs(tmp_path):
+    (problem,) = problems(f"model.weights={saved_weights(tmp_path, channels=3)}")
+    assert problem.startswith("model.weights: does not fit the model; of another shape: ")
+    assert "for (" in problem
+
+
+def test_a_checkpoint_of_something_else_is_told(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"nothing of the kind")
+    (problem,) = problems(f"model.weights={tmp_path / 'w.pth'}")
+    assert "w.pth is no " in problem
+
+
+def test_another_file_is_no_file_of_weights(tmp_path):
+    (tmp_path / "w.txt").touch()
+    (problem,) = problems(f"model.weights={tmp_path / 'w.txt'}")
+    assert "is no file of weights (.safetensors, .pt," in problem
+
+
 def test_a_strategy_that_needs_source_data_is_refused_without(monkeypatch, tmp_path):
     class Needy(Strategy):
         name, summary, paper = "needy", "for this test", "none"
@@ -187,8 +214,7 @@ def test_a_strategy_that_needs_source_data_is_refused_without(monkeypatch, tmp_p
             raise NotImplementedError
 
     monkeypatch.setattr(base, "_REGISTRY", {"needy": Needy, "full": Full})
-    weights = tmp_path / "w.safetensors"
-    weights.touch()
+    weights = saved_weights(tmp_path, channels=1)
     sweep = (
         *("strategies={needy: , full: }", "search.baselines=false", f"model.weights={weights}"),
     )

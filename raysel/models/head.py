@@ -1,0 +1,60 @@
+"""The classifier in place of timm's: the block-wise paper's two dense layers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+Head = Literal["linear", "mlp"]
+"""timm's own classifier; or a hidden layer before the logits."""
+
+HIDDEN = 512
+DROPOUT = 0.5
+
+
+def put_mlp_head(model: nn.Module, path: str, classes: int) -> None:
+    """Replace the classifier at `path` by 512 units, ReLU, dropout 0.5 and the logits.
+
+    That is the head of the block-wise paper (its section IV; algorithm notes 5.5), on the
+    model's pooled features; the paper flattens them instead (decision D32), which with
+    224 pixels makes heads of up to 51 million parameters. Dense layers that stand before the
+    classifier (VGG16's two of 4,096) are a head of the old task and go.
+
+    Args:
+        path: the classifier's name in the model, a linear layer or a 1x1 convolution.
+    """
+    old = model.get_submodule(path)
+    parent, _, name = path.rpartition(".")
+    if isinstance(old, nn.Conv2d):
+        head = _of_convolutions(old.in_channels, classes)
+    else:
+        assert isinstance(old, nn.Linear)
+        head = _of_linears(_without_dense_layers(model, old.in_features), classes)
+    setattr(model.get_submodule(parent), name, head)
+
+
+def _of_linears(features: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, classes)
+    )
+
+
+def _of_convolutions(features: int, classes: int) -> nn.Sequential:
+    """The same of 1x1 convolutions, for a model that flattens after its classifier."""
+    return nn.Sequential(
+        nn.Conv2d(features, HIDDEN, 1),
+        nn.ReLU(),
+        nn.Dropout(DROPOUT),
+        nn.Conv2d(HIDDEN, classes, 1),
+    )
+
+
+def _without_dense_layers(model: nn.Module, features: int) -> int:
+    """Drop VGG's dense layers before the classifier; how many features it then gets."""
+    dense = getattr(model, "pre_logits", None)
+    first = getattr(dense, "fc1", None)
+    if not isinstance(first, nn.Conv2d):
+        return features
+    model.pre_logits = nn.Identity()
+    return first.in_channels

@@ -1,0 +1,154 @@
+"""Weights from a file, whoever wrote it: read, unwrapped, and fitted to a model."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from raysel.errors import user_error
+from raysel.models.layers import classifier_path
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
+"""Files that may hold weights."""
+
+_PATH = "model.weights"
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+_QUERY, _PROJECTOR = "encoder_q.", "fc."
+_SHOWN = 5
+
+
+def names_weights(value: str) -> bool:
+    """Whether `model.weights` names a file, be it there or not."""
+    return Path(value).suffix in SUFFIXES
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint.
+
+    A checkpoint is read with `weights_only`, so that it cannot run code. What wraps the
+    tensors is taken off: a key `state_dict` or the like, and a prefix that all names share
+    (`module.` of a parallel model). Of a MoCo checkpoint the query encoder is taken, without
+    its projector, which is none of the model's layers.
+
+    Raises:
+        UserError: the file is missing or holds no weights (path `model.weights`).
+    """
+    if not path.is_file():
+        raise user_error(_PATH, f"there is no file {path}; or give source or pretrained")
+    tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+    if not tensors:
+        raise user_error(_PATH, f"{path} holds no tensors")
+    return _unwrapped(tensors)
+
+
+def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights that a model takes, in its own names and types.
+
+    A classifier of another task, one of another shape or other names, is left out whole; so
+    are counters of batches that older checkpoints lack.
+
+    Args:
+        weights: as `read_weights` gives them.
+        model: only shapes are read; it may lie on the meta device.
+
+    Raises:
+        UserError: names or shapes do not fit, with the first five of each kind.
+    """
+    own, head = model.state_dict(), classifier_path(model)
+    body = {name: tensor for name, tensor in own.items() if not _under(name, head)}
+    given = {name: tensor for name, tensor in weights.items() if not _under(name, head)}
+    missing = [name for name in body if name not in given and not _is_counter(name)]
+    unexpected = [name for name in given if name not in body]
+    shapes = [
+        f"{name} {tuple(given[name].shape)} for {tuple(body[name].shape)}"
+        for name in body
+        if name in given and given[name].shape != body[name].shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    told = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+    if told:
+        raise user_error(_PATH, "does not fit the model; " + "; ".join(told))
+    classifier = {name: tensor for name, tensor in own.items() if _under(name, head)}
+    if all(name in weights and weights[name].shape == t.shape for name, t in classifier.items()):
+        given |= {name: weights[name] for name in classifier}
+    counters = {
+        name: torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for name, tensor in body.items()
+        if name not in given
+    }
+    return {name: tensor.to(own[name].dtype) for name, tensor in (given | counters).items()}
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Fill a model; a classifier that does not fit stays as it was initialised.
+
+    Raises:
+        UserError: see `fitted`; the model is as before.
+    """
+    model.load_state_dict(fitted(weights, model), strict=False)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise user_error(_PATH, f"{path} is no safetensors file: {error}") from None
+
+
+def _checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        message = f"{path} is no checkpoint of tensors alone, which is all that is read: {reason}"
+        raise user_error(_PATH, message) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise user_error(_PATH, f"{path} is no torch checkpoint: {reason}") from None
+    return _tensors(content)
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, which may lie under a key beside an optimizer's."""
+    if not isinstance(content, Mapping):
+        return {}
+    inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    if inner is not None:
+        return _tensors(inner)
+    return {str(name): t.detach() for name, t in content.items() if isinstance(t, Tensor)}
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            return _unwrapped({name[len(prefix) :]: t for name, t in weights.items()})
+    if any(name.startswith(_QUERY) for name in weights):
+        query = _below(weights, _QUERY)
+        return {name: t for name, t in query.items() if not name.startswith(_PROJECTOR)}
+    return weights
+
+
+def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n[len(prefix) :]: t for n, t in weights.items() if n.startswith(prefix)}
+
+
+def _under(name: str, path: str) -> bool:
+    return bool(path) and name.startswith(path + ".")
+
+
+def _is_counter(name: str) -> bool:
+    """Batch norm's count of batches, which torch keeps since 1.0 and nothing here reads."""
+    return name.endswith(".num_batches_tracked")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
