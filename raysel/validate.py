@@ -87,6 +87,7 @@ def check(spec: Spec) -> list[Problem]:
     rest = (
         _budget_problems(spec),
         _cross_validation_problems(spec),
+        _allocation_problems(spec),
         _objective_problems(spec),
         _storage_problems(spec),
     )
@@ -361,6 +362,13 @@ def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
     if spec.pruner.kind != "none":
         message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
         yield Problem("pruner.kind", f"{message} not; give none")
+
+
+def _allocation_problems(spec: Spec) -> Iterator[Problem]:
+    sampler = spec.search.sampler
+    if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
+        message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
+        yield Problem("search.allocation", f"{message}, or leave it out")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

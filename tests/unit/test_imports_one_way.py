@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors", "values", "task_spec", "spec", "spec_file", "user_code"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
-    frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),
+    frozenset({"space", "allocation", "search", "validate", "schema", "summary", "catalogue"}),
     frozenset({"training"}),
     frozenset({"tracking"}),
     frozenset({"sweep"}),

@@ -275,3 +275,9 @@ def test_reading_tells_the_lines_of_the_file(tmp_path):
         validate.read(file, ["model.name=resnet10t", "strategies.bvg_ls.ema_decay=0.5"]).name
         == "small"
     )
+
+
+def test_an_equal_share_of_a_grid_is_refused():
+    assert problems("search.sampler=grid", "search.allocation=equal", "training.learning_rate=0.1")[
+        0
+    ].startswith("search.allocation: grid tries every point of each strategy; take tpe, random")
