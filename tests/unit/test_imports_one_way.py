@@ -24,10 +24,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "errors", "places", "spec", "spec_file"),
-            *("tracker", "user_code", "values"),
+            *("task_spec", "tracker", "user_code", "values"),
         }
     ),
-    frozenset({"__init__", "errors", "values", "task_spec", "spec", "spec_file", "user_code"}),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset({"space", "allocation", "search", "validate", "schema", "summary", "catalogue"}),
