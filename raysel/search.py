@@ -31,6 +31,7 @@ from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESa
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
+from raysel import allocation
 from raysel.space import CROSS_VALIDATION, Space
 from raysel.spec import PrunerSpec, SearchSpec
 
@@ -51,12 +52,17 @@ def budget(search: SearchSpec, space: Space) -> int:
     cross-validation always all points."""
     size = space.size()
     if size is None or not walks_every_point(search, space):
-        return search.num_trials
+        equal = allocation.is_equal(search, space)
+        return sum(allocation.shares(search, space).values()) if equal else search.num_trials
     return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
 
 
 def sampler(
-    search: SearchSpec, space: Space, trial_number: int, constant_liar: bool = True
+    search: SearchSpec,
+    space: Space,
+    trial_number: int,
+    constant_liar: bool = True,
+    strategy: str | None = None,
 ) -> BaseSampler:
     """The sampler for one trial.
 
@@ -64,10 +70,12 @@ def sampler(
         trial_number: Optuna's number of the trial that is about to be asked for.
         constant_liar: whether TPE takes running trials for bad ones, so that trials at the
             same time keep apart; to be false while a running trial is owned by no one.
+        strategy: the trial's, where it is chosen already.
     """
     sequence = np.random.SeedSequence([search.seed, trial_number])
     seed = int(sequence.generate_state(1)[0])
-    if walks_every_point(search, space):
+    walks_strategy = allocation.walks_strategy(search, space, strategy)
+    if walks_strategy or walks_every_point(search, space):
         return _without_experimental_warning(lambda: ExhaustiveSampler(seed=seed))
     if search.sampler == "random":
         return RandomSampler(seed=seed)
@@ -91,6 +99,11 @@ def pruner(spec: PrunerSpec, max_epochs: int) -> BasePruner:
     Args:
         max_epochs: the most epochs that a trial takes (`Space.max_epochs`).
     """
+    found = _pruner(spec, max_epochs)
+    return allocation.WithinStrategy(found) if spec.compare == "within_strategy" else found
+
+
+def _pruner(spec: PrunerSpec, max_epochs: int) -> BasePruner:
     match spec.kind:
         case "asha":
             return SuccessiveHalvingPruner(

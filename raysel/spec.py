@@ -216,6 +216,11 @@ class SearchSpec(Frozen):
         " the grid in which surgical takes every single layer in turn",
     )
     num_trials: PositiveWhole = 40
+    allocation: Literal["adaptive", "equal"] = Field(
+        default="adaptive",
+        description="adaptive: the sampler tries good strategies more; equal: each gets as many"
+        " trials, for a fair comparison",
+    )
     seed: NonNegativeWhole = 0
     baselines: Flag = Field(
         default=True, description="full and linear_probe are added where the file omits them"
@@ -228,6 +233,10 @@ class PrunerSpec(Frozen):
     kind: Literal["asha", "hyperband", "median", "none"] = "asha"
     grace_epochs: PositiveWhole = 3
     reduction_factor: Annotated[Whole, Field(ge=2)] = 2
+    compare: Literal["all", "within_strategy"] = Field(
+        default="all",
+        description="the trials that one is measured against: all, or its own strategy's",
+    )
 
 
 class ObjectiveSpec(Frozen):

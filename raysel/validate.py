@@ -18,7 +18,7 @@ from raysel.errors import Problem, UserError, nearest
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.torchvision_shim import ensure_importable
-from raysel.models.weights import SUFFIXES, fitted, read_weights
+from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import check_record_url, network_file_system
 from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
@@ -87,6 +87,7 @@ def check(spec: Spec) -> list[Problem]:
     rest = (
         _budget_problems(spec),
         _cross_validation_problems(spec),
+        _allocation_problems(spec),
         _objective_problems(spec),
         _storage_problems(spec),
     )
@@ -94,8 +95,11 @@ def check(spec: Spec) -> list[Problem]:
 
 
 def notes(spec: Spec) -> list[str]:
-    """What a person should know of a sound sweep: data that are not there yet."""
-    return task_notes(spec.task)
+    """What a person should know of a sound sweep: data and weights that are not there yet."""
+    weights = Path(spec.model.weights)
+    absent = names_weights(str(weights)) and not weights.is_file()
+    missing = [f"model.weights: there is no file {weights} yet"] if absent else []
+    return task_notes(spec.task) + missing
 
 
 def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:
@@ -183,18 +187,19 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
         if not timm.models.is_model_pretrained(spec.model.name):
             message = f"timm has no weights for {spec.model.name}; give source or a file"
             yield Problem("model.weights", message)
-    elif not Path(weights).is_file():
+    elif Path(weights).is_file():
+        yield from _file_problems(spec)
+    elif not names_weights(weights):
         hint = nearest(weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
-    elif Path(weights).suffix not in SUFFIXES:
+
+
+def _file_problems(spec: Spec) -> Iterable[Problem]:
+    """Whether a file's weights are the model's."""
+    if not names_weights(spec.model.weights):
         endings = ", ".join(SUFFIXES)
-        yield Problem("model.weights", f'"{weights}" is no file of weights ({endings})')
-    else:
-        yield from _fit_problems(spec)
-
-
-def _fit_problems(spec: Spec) -> Iterable[Problem]:
-    """Whether the file's weights are the model's."""
+        message = f'"{spec.model.weights}" is no file of weights ({endings})'
+        return [Problem("model.weights", message)]
     shape = _shape(spec)
     model = shapes_of(spec.model.name, shape.class_count, shape.channels, spec.model.head)
     try:
@@ -357,6 +362,13 @@ def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
     if spec.pruner.kind != "none":
         message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
         yield Problem("pruner.kind", f"{message} not; give none")
+
+
+def _allocation_problems(spec: Spec) -> Iterator[Problem]:
+    sampler = spec.search.sampler
+    if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
+        message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
+        yield Problem("search.allocation", f"{message}, or leave it out")
 
 
 def _objective_problems(spec: Spec) -> Iterator[Problem]:

@@ -25,6 +25,11 @@ _QUERY, _PROJECTOR = "encoder_q.", "fc."
 _SHOWN = 5
 
 
+def names_weights(value: str) -> bool:
+    """Whether `model.weights` names a file, be it there or not."""
+    return Path(value).suffix in SUFFIXES
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file or of a torch checkpoint.
 

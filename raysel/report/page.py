@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from raysel.errors import UserError
 from raysel.report import figures, palette, tables
+from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import save_png, to_svg
 from raysel.report.tables import ConfirmRow, Results
 from raysel.spec import FloatRange, IntRange, Spec, SplitSpec
@@ -102,6 +103,7 @@ def page(
         figures={name: Markup(svg) for name, svg in drawn.items()},
         source=results.get("source"),
         spent=results.get("spent") or {},
+        published=beside_the_papers(results, spec_text),
         asked=asked(spec_text),
         spec=spec_text,
         versions=results.get("versions") or {},
@@ -157,12 +159,23 @@ def bars(rows: list[ConfirmRow]) -> Bars | None:
     return Bars(left, right, placed)
 
 
+def readable(spec_text: str | None) -> Spec | None:
+    """The sweep file; None where there is none, or one of another version of raysel."""
+    try:
+        return parse(spec_text) if spec_text else None
+    except UserError:
+        return None
+
+
+def beside_the_papers(results: Results, spec_text: str | None) -> list[Comparison]:
+    """The published tables of the sweep's data and model; none without a readable file."""
+    spec = readable(spec_text)
+    return compare(results, spec) if spec else []
+
+
 def asked(spec_text: str | None) -> dict[str, str]:
     """What the sweep file asked for, in words by heading; empty without a readable file."""
-    try:
-        spec = parse(spec_text) if spec_text else None
-    except UserError:  # of another version: the page then shows the file alone
-        return {}
+    spec = readable(spec_text)
     if spec is None:
         return {}
     task, split, shift = spec.task, spec.task.split, spec.task.shift

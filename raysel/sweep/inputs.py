@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from raysel import user_code
-from raysel.models.build import Blueprint, build
+from raysel.errors import user_error
+from raysel.models.build import Blueprint
 from raysel.models.data_config import model_input
-from raysel.models.layers import Partition, partition_of
-from raysel.models.weights import fitted, read_weights
+from raysel.models.layers import Partition, partition_of, shapes_of
+from raysel.models.weights import fitted, names_weights, read_weights
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.tasks.catalog import load_task
@@ -41,29 +42,43 @@ def needs_source(spec: Spec) -> bool:
 
 
 def layers_of(spec: Spec, task: Task) -> Partition:
-    """The layers of the sweep's model for its task."""
-    model = spec.model
-    return partition_of(model.name, model.partition, len(task.classes), task.channels, model.head)
+    """The layers of the sweep's model for its task.
+
+    Raises:
+        UserError: the file of the model's weights is not there.
+    """
+    weights = spec.model.weights
+    if names_weights(weights) and not Path(weights).is_file():
+        raise user_error("model.weights", f"there is no file {weights}")
+    return partition_of(
+        spec.model.name,
+        spec.model.partition,
+        len(task.classes),
+        channels=task.channels,
+        head=spec.model.head,
+    )
 
 
 def blueprint_of(spec: Spec, task: Task) -> Blueprint:
     """The sweep's model for its task."""
-    model = spec.model
-    return Blueprint(model.name, len(task.classes), task.channels, task.image_size, model.head)
+    return Blueprint(
+        spec.model.name, len(task.classes), task.channels, task.image_size, spec.model.head
+    )
 
 
 def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
     """Initial weights that need no training; None where a source model must be made.
 
     Raises:
-        UserError: `model.weights` names a file that cannot be read, or does not fit the model.
+        UserError: `model.weights` names a file that cannot be read or does not fit.
     """
     wanted = spec.model.weights
     if wanted == "source":
         return None
     if wanted == "pretrained":
         return {}
-    found = fitted(read_weights(Path(wanted)), build(blueprint, seed=0))
+    model = shapes_of(blueprint.name, blueprint.classes, blueprint.channels, blueprint.head)
+    found = fitted(read_weights(Path(wanted)), model)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

@@ -17,8 +17,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from raysel.search import budget, pruner, sampler
-from raysel.space import Space
+from raysel import allocation
+from raysel.search import budget, pruner, sampler, walks_every_point
+from raysel.space import STRATEGY, Space
 from raysel.spec import ObjectiveSpec, Spec, TrialConfig
 from raysel.sweep import pruning
 from raysel.sweep.books import Books
@@ -138,18 +139,30 @@ class StudyLedger:
     def _adopt(self) -> Trial:
         """Take up a trial that a dead driver left RUNNING."""
         frozen = self._left.pop(0)
-        self._study.sampler = sampler(self._spec.search, self._space, frozen.number, False)
+        self._study.sampler = sampler(
+            self._spec.search, self._space, frozen.number, False, allocation.strategy_of(frozen)
+        )
         return Trial(self._study, frozen._trial_id)
 
     def _ask(self) -> Trial | None:
         """A new trial; its suggestion is a function of the study alone."""
         trials = self._trials()
-        waiting = [t.number for t in trials if t.state == TrialState.WAITING]
+        waiting = [t for t in trials if t.state == TrialState.WAITING]
         if not waiting and len(trials) >= self._budget:
             return None
-        number = min(waiting, default=len(trials))
-        self._study.sampler = sampler(self._spec.search, self._space, number)
+        number = min((t.number for t in waiting), default=len(trials))
+        strategy = allocation.strategy_of(trials[number]) if waiting else self._whose_turn(trials)
+        self._study.sampler = sampler(self._spec.search, self._space, number, strategy=strategy)
         return self._study.ask()
+
+    def _whose_turn(self, trials: list[FrozenTrial]) -> str | None:
+        """The strategy of the next trial, put into the study; None leaves it to the sampler."""
+        search = self._spec.search
+        if not allocation.is_equal(search, self._space) or walks_every_point(search, self._space):
+            return None
+        strategy = allocation.next_strategy(search, self._space, trials)
+        self._study.enqueue_trial({STRATEGY: strategy})
+        return strategy
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import raysel
 from raysel.errors import Problem, UserError, user_error
 from raysel.task_spec import FolderData, ShiftSpec, TableData, TaskSpec
-from raysel.tasks import cifar_shifted
+from raysel.tasks import cifar_shifted, subpopulations
 from raysel.tasks.augmentation import NEEDS_WHOLE
 from raysel.tasks.data import Indices, Labels, SealedTest, Task
 from raysel.tasks.folders import image_folder
@@ -29,10 +29,11 @@ from raysel.tasks.split_file import divide, split_record
 from raysel.tasks.splits import Splits
 from raysel.tasks.store import Draw, Progress, key_of, store
 from raysel.tasks.stored import StoredExamples
+from raysel.tasks.subpopulations import SUBPOPULATIONS
 from raysel.tasks.table import picture_table
 
 CIFAR_C, CIFAR_F = "cifar10c", "cifar10f"
-NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F)
+NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F, *SUBPOPULATIONS)
 """Data sets of pictures that are known by name."""
 
 _TARGET = ("train", "validation", "test")
@@ -46,6 +47,8 @@ def is_pictures(spec: TaskSpec) -> bool:
 
 def class_count(spec: TaskSpec) -> int | None:
     """The number of classes where it is known without the data; else None."""
+    if spec.data in SUBPOPULATIONS:
+        return len(subpopulations.superclasses(str(spec.data)))
     if isinstance(spec.data, str):
         name = "cifar10" if spec.data in (CIFAR_C, CIFAR_F) else spec.data
         return PUBLISHED[name].class_count
@@ -65,6 +68,8 @@ def missing(spec: TaskSpec) -> str | None:
         return None if table.is_file() else f"there is no file {table}{_meant(table)}"
     if spec.data == CIFAR_C:
         return cifar_shifted.missing(root, spec.shift.kind)
+    if spec.data in SUBPOPULATIONS:
+        return subpopulations.missing(spec.data, root)
     name = "cifar10" if spec.data == CIFAR_F else spec.data
     known = PUBLISHED[name]
     return None if known.expected(root).exists() else known.missing(name, root)
@@ -88,7 +93,8 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
         UserError: it is not there, or something is wrong with it.
     """
     root, seed = Path(spec.root), spec.split.seed
-    fetched = download and isinstance(spec.data, str) and spec.data != CIFAR_C
+    by_hand = spec.data in (CIFAR_C, *SUBPOPULATIONS)
+    fetched = download and isinstance(spec.data, str) and not by_hand
     lack = None if fetched else missing(spec)
     if lack is not None:
         raise user_error("task.data", lack)
@@ -99,6 +105,8 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
         return picture_table(table, table.parent, spec.data.classes)
     if spec.data == CIFAR_C:
         return cifar_shifted.cifar10c(root, spec.shift.kind, spec.shift.severity, seed)
+    if spec.data in SUBPOPULATIONS:
+        return subpopulations.pictures(spec.data, root)
     name = "cifar10" if spec.data == CIFAR_F else spec.data
     return replace(PUBLISHED[name].open(name, root, download, seed), name=spec.name)
 
@@ -270,7 +278,7 @@ def _target_labels(
     shift = spec.shift
     if spec.data == CIFAR_F:
         shift = ShiftSpec(kind="label_flip")
-    if name not in _TARGET or pictures.shifted:
+    if name not in _TARGET or pictures.shifted or SHIFTS[shift.kind].of_label is None:
         return labels
     return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
 
@@ -283,6 +291,7 @@ def _drawer(
         pixels = geometry.stored(pictures.read(index))
         if shift is None:
             return pixels
+        # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made
         return shift_pixels(pixels, index, shift, seed)
 
     return draw

@@ -5,24 +5,25 @@ are what is to be told apart; the source shows some kinds of each (newts and axo
 salamanders), the target others. The automatic paper tunes on both, with the division `rand`
 (algorithm notes 5.4).
 
-The pictures are ImageNet's own: `root/train/<wnid>/*.JPEG` and `root/val/<wnid>/*.JPEG`.
+The pictures are ImageNet's own, in the root's folder `imagenet`: `train/<wnid>/*.JPEG` and
+`val/<wnid>/*.JPEG`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from raysel.errors import user_error
-from raysel.tasks.data import Labels
+from raysel.tasks.pictures import Pictures
+from raysel.tasks.reading import SUFFIXES
+from raysel.tasks.splits import Pool
 
 SUBPOPULATIONS = ("living17", "entity30")
 """The names in a sweep file."""
@@ -30,8 +31,7 @@ SUBPOPULATIONS = ("living17", "entity30")
 _SEED = 2
 _SHOWN = 5
 
-Finder = Callable[[Path], Sequence[Path]]
-"""From a class's folder to its pictures, in a fixed order."""
+FOLDER = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,6 @@ class Superclass:
     name: str
     source: tuple[str, ...]
     target: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Listing:
-    """The pictures of a subpopulation shift; none is decoded.
-
-    Attributes:
-        classes: names of the superclasses.
-        files: [n] where the pictures lie.
-        labels: [n] their superclasses.
-        pools: [n] `source` (ImageNet's training pictures of the source's kinds), `train` and
-            `test` (training and validation pictures of the target's kinds).
-    """
-
-    classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: Labels
-    pools: NDArray[np.str_]
 
 
 @cache
@@ -82,49 +64,59 @@ def superclasses(name: str) -> tuple[Superclass, ...]:
     return tuple(drawn)
 
 
-def listing(name: str, root: Path, pictures: Finder) -> Listing:
-    """The pictures of Living-17 or Entity-30 in ImageNet's folders.
+def missing(name: str, root: Path) -> str | None:
+    """Which of ImageNet's folders are not there, and how to get them; None if all are.
 
     Args:
         name: one of `SUBPOPULATIONS`.
-        root: ImageNet's folder, with `train` and `val`.
-        pictures: lists what a class's folder holds.
+        root: the folder of the published data sets.
+    """
+    wanted = [folder for kind in superclasses(name) for folder, _ in _folders(root / FOLDER, kind)]
+    absent = [folder for folder in wanted if not folder.is_dir()]
+    if not absent:
+        return None
+    return (
+        f"{name} is made of ImageNet's folders; of {len(wanted)} that it needs {len(absent)}"
+        f" are missing: {_told(absent)}. Get ImageNet (ILSVRC2012) from image-net.org and unpack"
+        f" it as {root / FOLDER}/train/<wnid> and {root / FOLDER}/val/<wnid>"
+    )
+
+
+def pictures(name: str, root: Path) -> Pictures:
+    """The pictures of Living-17 or Entity-30; none is decoded.
+
+    Its parts: `source` (training pictures of the source's kinds), `train` and `test` (training
+    and validation pictures of the target's kinds).
+
+    Args:
+        name: one of `SUBPOPULATIONS`.
+        root: the folder of the published data sets.
 
     Raises:
         UserError: folders are missing or empty (path `task.data`).
     """
+    if lack := missing(name, root):
+        raise user_error("task.data", lack)
     kinds = superclasses(name)
-    _check_folders(name, root, kinds)
-    found: list[tuple[Path, int, str]] = []
+    found: list[tuple[Path, int, Pool]] = []
     empty: list[Path] = []
     for label, kind in enumerate(kinds):
-        for folder, pool in _folders(root, kind):
-            files_there = pictures(folder)
-            found += [(file, label, pool) for file in files_there]
-            empty += [] if files_there else [folder]
+        for folder, pool in _folders(root / FOLDER, kind):
+            there = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+            found += [(file, label, pool) for file in there]
+            empty += [] if there else [folder]
     if empty:
         raise user_error("task.data", f"{_told(empty)} of {name} holds no picture")
-    return Listing(
+    return Pictures(
+        name=name,
         classes=tuple(kind.name for kind in kinds),
-        files=tuple(file for file, _, _ in found),
         labels=np.array([label for _, label, _ in found], np.int64),
+        sources=[file for file, _, _ in found],
         pools=np.array([pool for _, _, pool in found]),
     )
 
 
-def _check_folders(name: str, root: Path, kinds: Sequence[Superclass]) -> None:
-    wanted = [folder for kind in kinds for folder, _ in _folders(root, kind)]
-    missing = [folder for folder in wanted if not folder.is_dir()]
-    if missing:
-        message = (
-            f"{name} is made of ImageNet's folders; of {len(wanted)} that it needs {len(missing)}"
-            f" are missing: {_told(missing)}. Get ImageNet (ILSVRC2012) from image-net.org and"
-            f" unpack it as {root}/train/<wnid> and {root}/val/<wnid>"
-        )
-        raise user_error("task.data", message)
-
-
-def _folders(root: Path, kind: Superclass) -> list[tuple[Path, Literal["source", "train", "test"]]]:
+def _folders(root: Path, kind: Superclass) -> list[tuple[Path, Pool]]:
     return [
         *((root / "train" / wnid, "source") for wnid in kind.source),
         *((root / "train" / wnid, "train") for wnid in kind.target),

@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
-    frozenset({"space", "search", "validate", "schema", "summary", "catalogue"}),
+    frozenset({"space", "allocation", "search", "validate", "schema", "summary", "catalogue"}),
     frozenset({"training"}),
     frozenset({"tracking"}),
     frozenset({"sweep"}),

@@ -124,7 +124,6 @@ def test_a_sound_sweep_has_no_problem():
         # the model
         ("model.name=resnet10", 'model.name: timm has no model "resnet10"; did you mean'),
         ("model.weights=sourc", 'model.weights: there is no file "sourc"; did you mean "source"?'),
-        ("model.weights=w.safetensors", 'model.weights: there is no file "w.safetensors"; there'),
         ("model.partition=[conv1]", "model.partition: no pattern matches the parameter"),
         ("model.partition=['(']", 'model.partition.0: "(" is not a regular expression'),
         # the task
@@ -276,3 +275,9 @@ def test_reading_tells_the_lines_of_the_file(tmp_path):
         validate.read(file, ["model.name=resnet10t", "strategies.bvg_ls.ema_decay=0.5"]).name
         == "small"
     )
+
+
+def test_an_equal_share_of_a_grid_is_refused():
+    assert problems("search.sampler=grid", "search.allocation=equal", "training.learning_rate=0.1")[
+        0
+    ].startswith("search.allocation: grid tries every point of each strategy; take tpe, random")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from raysel.errors import UserError
-from raysel.tasks.subpopulations import SUBPOPULATIONS, listing, superclasses
+from raysel.tasks.subpopulations import SUBPOPULATIONS, pictures, superclasses
 
 # algorithm notes 5.4: ImageNet's numbers, source | target, as the release of BREEDS divides them
 LIVING_17 = {
@@ -70,7 +70,8 @@ def test_no_class_is_seen_twice(name):
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory):
     """ImageNet's folders of Living-17 with two pictures in each, and a stranger."""
-    root = tmp_path_factory.mktemp("imagenet")
+    data = tmp_path_factory.mktemp("data")
+    root = data / "imagenet"
     for kind in superclasses("living17"):
         for wnid in (*kind.source, *kind.target):
             for part in ("train", "val"):
@@ -79,21 +80,17 @@ def imagenet(tmp_path_factory):
                 for number in (1, 2):
                     (folder / f"{part}_{number}.JPEG").touch()
     (root / "train" / "n99999999").mkdir()
-    return root
-
-
-def pictures(folder):
-    return sorted(folder.iterdir())
+    return data
 
 
 def test_source_and_target_are_pools_of_their_own(imagenet):
-    found = listing("living17", imagenet, pictures)
+    found = pictures("living17", imagenet)
     assert found.classes[:2] == ("salamander", "turtle")
     # 17 superclasses, two kinds, two pictures each
     for pool in ("source", "train", "test"):
         assert (found.pools == pool).sum() == 17 * 2 * 2
     kinds = superclasses("living17")
-    for file, label, pool in zip(found.files, found.labels, found.pools, strict=True):
+    for file, label, pool in zip(found.sources, found.labels, found.pools, strict=True):
         kind = kinds[label]
         assert file.parent.name in (kind.source if pool == "source" else kind.target)
         assert file.parent.parent.name == ("val" if pool == "test" else "train")
@@ -101,7 +98,7 @@ def test_source_and_target_are_pools_of_their_own(imagenet):
 
 def test_missing_folders_are_told_in_one_line(tmp_path):
     with pytest.raises(UserError) as caught:
-        listing("entity30", tmp_path, pictures)
+        pictures("entity30", tmp_path)
     (problem,) = caught.value.problems
     assert problem.path == "task.data"
     # four kinds in the source, four in the target of which two parts are read
@@ -109,11 +106,43 @@ def test_missing_folders_are_told_in_one_line(tmp_path):
     assert "and 355 more" in problem.message
 
 
-def test_an_empty_folder_is_told(imagenet, monkeypatch):
-    wnid = superclasses("living17")[3].source[0]
+def test_an_empty_folder_is_told(imagenet):
+    folder = imagenet / "imagenet" / "train" / superclasses("living17")[3].source[0]
+    aside = imagenet / "aside"
+    folder.rename(aside)
+    folder.mkdir()
+    try:
+        with pytest.raises(UserError, match=f"{folder.name} of living17 holds no picture"):
+            pictures("living17", imagenet)
+    finally:
+        folder.rmdir()
+        aside.rename(folder)
 
-    def all_but_one(folder):
-        return [] if folder.name == wnid else pictures(folder)
 
-    with pytest.raises(UserError, match=f"{wnid} of living17 holds no picture"):
-        listing("living17", imagenet, all_but_one)
+def test_a_sweep_file_names_it_and_is_sound_without_the_pictures(tmp_path):
+    from raysel.task_spec import TaskSpec
+    from raysel.tasks.catalog import check_task, task_notes, task_shape
+
+    spec = TaskSpec(data="entity30", root=str(tmp_path))
+    assert check_task(spec) == []
+    assert task_shape(spec).class_count == 30
+    assert "are missing" in task_notes(spec)[0]
+
+
+def test_the_target_trains_on_its_own_kinds(imagenet):
+    from raysel.task_spec import SplitSpec, TaskSpec
+    from raysel.tasks.picture_task import open_pictures
+    from raysel.tasks.split_file import divide
+
+    sizes = SplitSpec(train=17, validation=17, test="all")
+    spec = TaskSpec(data="living17", root=str(imagenet), split=sizes)
+    found = open_pictures(spec)
+    parts = divide(spec, found.labels, found.classes, found.pools)
+    where = {name: set(found.pools[getattr(parts, name)]) for name in vars(parts)}
+    assert where == {
+        "train": {"train"},
+        "validation": {"train"},
+        "test": {"test"},
+        "source_train": {"source"},
+        "source_validation": {"source"},
+    }

@@ -1,0 +1,151 @@
+"""Fair comparisons: as many trials for each strategy, each pruned against its own alone."""
+
+from collections import Counter
+from itertools import islice
+
+import optuna
+import pytest
+from ledger_kit import LAYERS, begin, error, handed_out, run, sweep, work
+
+from raysel.allocation import WithinStrategy, shares
+from raysel.search import budget, pruner
+from raysel.space import STRATEGY, Space
+from raysel.spec import PrunerSpec
+
+EQUAL = ("search.allocation=equal", "pruner.kind=none")
+FOUR = ("full", "linear_probe", "surgical", "bvg_ls")
+
+
+def counted(assignments):
+    return Counter(assignment.config.strategy for assignment in assignments)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_each_strategy_gets_as_many_trials(tmp_path, sampler):
+    life = begin(tmp_path, sweep(*EQUAL, f"search.sampler={sampler}", "search.num_trials=20"))
+    assert counted(run(life)) == dict.fromkeys(FOUR, 5)
+
+
+def test_an_adaptive_search_does_not(tmp_path):
+    life = begin(tmp_path, sweep("pruner.kind=none", "search.num_trials=20"))
+    assert len(set(counted(run(life)).values())) > 1
+
+
+def test_what_does_not_come_out_even_goes_to_the_first_in_the_file():
+    spec = sweep(*EQUAL, "search.num_trials=10")
+    found = shares(spec.search, Space(spec, LAYERS))
+    assert list(found.items()) == [
+        *(("surgical", 3), ("bvg_ls", 3)),
+        *(("full", 2), ("linear_probe", 2)),
+    ]
+
+
+DISCRETE = (
+    *EQUAL,
+    "strategies.surgical={block: search, training: {learning_rate: 0.01}}",  # three points
+    "strategies.full={training: {learning_rate: 0.01}}",  # one
+)
+
+
+def test_a_strategy_with_few_points_has_each_of_them_once(tmp_path):
+    spec = sweep(*DISCRETE, "search.num_trials=20")
+    assert budget(spec.search, Space(spec, LAYERS)) == 3 + 1 + 5 + 5
+    done = run(begin(tmp_path, spec))
+    assert counted(done) == {"surgical": 3, "full": 1, "bvg_ls": 5, "linear_probe": 5}
+    blocks = [a.config.parameters["block"] for a in done if a.config.strategy == "surgical"]
+    assert sorted(blocks) == sorted(LAYERS)
+
+
+def test_the_share_holds_when_the_driver_dies_between_trials(tmp_path):
+    spec = sweep(*DISCRETE, "search.num_trials=20")
+    first = begin(tmp_path, spec)
+    done = list(islice(handed_out(first), 7))
+    left = done.pop()  # handed out, not worked off
+    done += run(begin(tmp_path, spec, life=2))
+    assert left.trial in {assignment.trial for assignment in done}
+    assert counted(done) == {"surgical": 3, "full": 1, "bvg_ls": 5, "linear_probe": 5}
+
+
+def test_the_share_holds_when_the_driver_dies_after_choosing_the_strategy(tmp_path, monkeypatch):
+    spec = sweep(*EQUAL, "search.num_trials=20")
+    life = begin(tmp_path, spec)
+    done = list(islice(handed_out(life), 6))
+    work(life.ledger, done[-1])
+    monkeypatch.setattr(life.study, "ask", lambda: pytest.exit)  # stands for a kill
+    with pytest.raises(AttributeError):
+        life.ledger.next_trial()
+    done += run(begin(tmp_path, spec, life=2))
+    assert counted(done) == dict.fromkeys(FOUR, 5)
+
+
+def test_trials_at_the_same_time_keep_the_shares(tmp_path):
+    life = begin(tmp_path, sweep(*EQUAL, "search.num_trials=16"))
+    running, done = [], []
+    while True:
+        while len(running) < 3 and (assignment := life.ledger.next_trial()) is not None:
+            running.append(assignment)
+        if not running:
+            break
+        done.append(running.pop(0))
+        work(life.ledger, done[-1])
+    assert counted(done) == dict.fromkeys(FOUR, 4)
+
+
+# --- the pruner ------------------------------------------------------------------------------
+
+
+def slow_starter(config, epoch):
+    """`bvg_ls` starts half a unit behind the others."""
+    return error(config, epoch) + 0.5 * (config.strategy == "bvg_ls")
+
+
+def pruned(tmp_path, compare):
+    overrides = ("search.allocation=equal", "search.num_trials=24", f"pruner.compare={compare}")
+    life = begin(tmp_path, sweep(*overrides))
+    ended = Counter()
+    while (assignment := life.ledger.next_trial()) is not None:
+        epochs = work(life.ledger, assignment, worker=slow_starter)
+        ended[assignment.config.strategy] += epochs == assignment.config.training.epochs
+    return ended
+
+
+def test_a_slow_starter_is_measured_against_its_own(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert pruned(tmp_path / "a", "all")["bvg_ls"] == 0
+    assert pruned(tmp_path / "b", "within_strategy")["bvg_ls"] > 0
+
+
+@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+def test_what_another_strategy_does_changes_no_verdict_within_a_strategy(kind):
+    spec = PrunerSpec(kind=kind, grace_epochs=1, compare="within_strategy")
+    ahead, behind = study(pruner(spec, 4)), study(pruner(spec, 4))
+    across = study(pruner(spec.model_copy(update={"compare": "all"}), 4))
+    assert isinstance(ahead.pruner, WithinStrategy)
+    verdicts = []
+    for value in (0.9, 0.8, 0.95, 0.7, 0.99, 0.6, 0.97, 0.85, 0.5, 0.96):
+        for where, lead in ((ahead, 0.5), (behind, -0.5), (across, 0.5)):
+            report(where, "fast", value - lead)
+        verdicts.append([report(where, "slow", value) for where in (ahead, behind, across)])
+    found_ahead, found_behind, found_across = zip(*verdicts, strict=True)
+    assert found_ahead == found_behind
+    assert any(found_ahead)
+    assert found_across != found_ahead
+
+
+def study(chosen):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(pruner=chosen, study_name="same")
+
+
+def report(where, strategy, value):
+    where.enqueue_trial({STRATEGY: strategy})
+    trial = where.ask()
+    trial.suggest_categorical(STRATEGY, ["fast", "slow"])
+    for epoch in (1, 2, 3, 4):
+        trial.report(value, epoch)
+        if trial.should_prune():
+            where.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            return epoch
+    where.tell(trial, value)
+    return 0
