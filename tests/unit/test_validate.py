@@ -276,3 +276,15 @@ def test_reading_tells_the_lines_of_the_file(tmp_path):
         validate.read(file, ["model.name=resnet10t", "strategies.bvg_ls.ema_decay=0.5"]).name
         == "small"
     )
+
+
+def test_the_five_likeliest_of_five_classes_are_no_objective(tmp_path):
+    table = tmp_path / "labels.csv"
+    rows = [f"{number}.jpg,{number % 4}" for number in range(900)]
+    table.write_text("\n".join(["file,label", *rows]))
+    four = f"task.data={{csv: {table}}}"
+    told = problems(four, "objective.metric=val/top5_error")
+    assert told == [
+        "objective.metric: val/top5_error is 0 for whatever model where there are 4 classes;"
+        " give val/error"
+    ]
