@@ -240,7 +240,7 @@ class TrialSteps:
         measured = run.measure(test)
         matrix = measured.confusion.tolist()
         names = self._shared.classes or tuple(map(str, range(len(matrix))))
-        write_confusion(self._folder, matrix, names)
+        write_confusion(self.folder, matrix, names)
         return {
             **measured.by_name("test"),
             "confirm/epoch": float(chosen),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from raysel.cli import main
-from raysel.sweep.confusion import read_confusion
+from raysel.training.confusion import read_confusion
 
 from .helpers import states
 

@@ -2,11 +2,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from raysel.sweep.split import keep_split, refuse_other_split
 
 from raysel.errors import UserError
 from raysel.spec import TaskSpec
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 
