@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +17,7 @@ from raysel.sweep.backup import Keeper
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.data import Task
 from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
@@ -26,6 +26,7 @@ from raysel.tracking.state import fold_sweep
 MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
     *("description", "tracking", "storage", "record"),
+    *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
 )
 """Keys that a sweep may change on the way: what was computed keeps its meaning."""
 
@@ -106,8 +107,7 @@ def open_sweep(
         UserError: the data are not those that the sweep began with.
         Trouble: another driver owns it, or its record is damaged or out of reach.
     """
-    if problem := _moved_split(folder, task):
-        raise UserError(problem)
+    refuse_other_split(folder, task)
     folder.path.mkdir(parents=True, exist_ok=True)
     url = sweep_url(spec.record, folder.record, spec.name)
     owner: Owner = FileOwner(folder.lock, spec.name)  # of this machine's folder, always
@@ -147,22 +147,6 @@ class _Both:
         self._lock.release()
 
 
-def _moved_split(folder: SweepFolder, task: Task) -> Problem | None:
-    """What to say where a sweep that goes on would train on other examples than it began with."""
-    if not folder.split.is_file():
-        return None
-    began = json.loads(folder.split.read_text(encoding="utf-8"))
-    if began["fingerprint"] == task.record["fingerprint"] and began["parts"] == dict(
-        task.record["parts"]
-    ):
-        return None
-    message = (
-        f"the data are not those that the sweep began with ({folder.split}): its trials could"
-        " not be compared. Bring the data back, or begin a new sweep: --set name=NAME"
-    )
-    return Problem("task.data", message)
-
-
 def _write_files(
     spec: Spec,
     folder: SweepFolder,
@@ -175,8 +159,7 @@ def _write_files(
         for source in code:
             write_whole(folder.code / source.name, source.text)
         write_json(folder.manifest, facts)
-    if not folder.split.exists():
-        write_json(folder.split, task.record)
+    keep_split(folder, task)
     text = spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
         write_whole(folder.spec, text)

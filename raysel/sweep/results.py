@@ -147,6 +147,8 @@ def _run_row(run: TrialState, partition: Partition) -> dict[str, Any]:
         "val/loss": _known(at_chosen, "val/loss"),
         "test/error": _known(run.end_metrics, "test/error"),
         "test/loss": _known(run.end_metrics, "test/loss"),
+        "test/balanced_error": run.end_metrics.get("test/balanced_error"),
+        "test/top5_error": run.end_metrics.get("test/top5_error"),
         "seconds": _seconds(run),
         "moved": {
             layer.name: _mean(_moved(row, layer) for row in run.epochs)

@@ -29,6 +29,7 @@ from raysel.strategies.base import Step, registered
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.health import Diverged, Health
+from raysel.training.metrics import Measured, Tally
 from raysel.training.modes import set_training_mode
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
@@ -234,24 +235,23 @@ class FineTuning:
         scale = (self.settings.clip_norm / (norms.sum().sqrt() + 1e-6)).clamp(max=1.0).float()
         return [None if g is None else g * scale.to(g.dtype) for g in gradients]
 
-    @torch.inference_mode()
     def evaluate(self, data: Data, prefix: str) -> dict[str, float]:
-        """`<prefix>/error` (0..1) and `<prefix>/loss` over all examples, in eval mode."""
+        """The metrics of `measure` by name: `<prefix>/error` and the like."""
+        return self.measure(data).by_name(prefix)
+
+    @torch.inference_mode()
+    def measure(self, data: Data) -> Measured:
+        """Error, loss, confusion matrix over all examples, in eval mode."""
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        wrong = torch.zeros((), device=self.device, dtype=torch.float64)
-        loss = torch.zeros((), device=self.device, dtype=torch.float64)
+        tally = Tally(self.device)
         for batch in data.split(256):
             with self._autocast():
                 logits = self.model(batch.images).float()
-            wrong += (logits.argmax(1) != batch.labels).sum()
-            loss += functional.cross_entropy(logits, batch.labels, reduction="sum").double()
+            tally.add(logits, batch.labels)
         for module, training in was_training.items():
             module.training = training
-        return {
-            f"{prefix}/error": float(wrong) / len(data),
-            f"{prefix}/loss": float(loss) / len(data),
-        }
+        return tally.measured()
 
     def _account(self, trace: EpochTrace) -> dict[str, float]:
         """The trace's summary, its cost in parameters, and its file."""

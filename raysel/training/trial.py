@@ -26,6 +26,7 @@ from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
 from raysel.training import checkpoint, machine, troubles
 from raysel.training.batches import Data
+from raysel.training.confusion import write_confusion
 from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
@@ -44,6 +45,7 @@ class Shared:
         keep_best: test the best epoch by validation and not the last.
         threads: of torch; a trial's result depends on it.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
+        classes: their names, for the confusion matrix.
         code: the user's own files; their strategies are made known before a trial begins.
     """
 
@@ -61,6 +63,7 @@ class Shared:
     trace_every: int
     threads: int
     folder: Path
+    classes: tuple[str, ...] = ()
     code: tuple[user_code.Source, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
@@ -234,8 +237,12 @@ class TrialSteps:
         if self._shared.keep_best:
             run.load_best()
             chosen = run.best_epoch
+        measured = run.measure(test)
+        matrix = measured.confusion.tolist()
+        names = self._shared.classes or tuple(map(str, range(len(matrix))))
+        write_confusion(self.folder, matrix, names)
         return {
-            **run.evaluate(test, "test"),
+            **measured.by_name("test"),
             "confirm/epoch": float(chosen),
             "confirm/updated_share": run.updated_share,
         }

@@ -56,7 +56,7 @@ CHOICE = "{categorical: [a, b]}"
         ("task.split.train=1.5", "task.split.train: 1.5 is not accepted: give a number of exam"),
         (
             "task.split={train: 3, shots: 2}",
-            "task.split: {train: 3, shots: 2} is not accepted: giv",
+            "task.split: {train: 3, shots: 2} is not accepted: gi",
         ),
         # wrong types
         ("training.learning_rate=a", 'training.learning_rate: "a" is not accepted; give a number'),
@@ -73,6 +73,10 @@ CHOICE = "{categorical: [a, b]}"
         ("task.shift.severity=6", "task.shift.severity: 6 is not accepted; give a number of at"),
         ("training.learning_rate=.inf", "training.learning_rate: .inf is not accepted; give a fin"),
         # words
+        (
+            "objective.metric=val/top5",
+            'objective.metric: "val/top5" is unknown; did you mean "val/top5_error"?',
+        ),
         ("search.sampler=tp", 'search.sampler: "tp" is unknown; did you mean "tpe"?'),
         ("model.partition=cors", 'model.partition: "cors" is unknown; did you mean "coarse"?'),
         ("training.optimizer=sdg", 'training.optimizer: "sdg" is unknown; did you mean "sgd"?'),

@@ -281,3 +281,15 @@ def test_an_equal_share_of_a_grid_is_refused():
     assert problems("search.sampler=grid", "search.allocation=equal", "training.learning_rate=0.1")[
         0
     ].startswith("search.allocation: grid tries every point of each strategy; take tpe, random")
+
+
+def test_the_five_likeliest_of_five_classes_are_no_objective(tmp_path):
+    table = tmp_path / "labels.csv"
+    rows = [f"{number}.jpg,{number % 4}" for number in range(900)]
+    table.write_text("\n".join(["file,label", *rows]))
+    four = f"task.data={{csv: {table}}}"
+    told = problems(four, "objective.metric=val/top5_error")
+    assert told == [
+        "objective.metric: val/top5_error is 0 for whatever model where there are 4 classes;"
+        " give val/error"
+    ]

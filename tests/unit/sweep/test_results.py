@@ -77,6 +77,7 @@ def _run(number: int, strategy: str, rate: float, index: int, test: float, epoch
         end_metrics={
             "test/error": test,
             "test/loss": 2 * test,
+            "test/balanced_error": test / 2,
             "confirm/epoch": float(epoch),
             "confirm/updated_share": 0.25,
         },
@@ -178,6 +179,8 @@ def test_each_run_is_told_at_its_chosen_epoch():
         "val/loss": 1.5,
         "test/error": 0.5,
         "test/loss": 1.0,
+        "test/balanced_error": 0.25,
+        "test/top5_error": None,
         "seconds": 1.5,
         "moved": {"stem": 0.375, "body": 0.0, "head": 1.0},
         "updated_share": 0.25,

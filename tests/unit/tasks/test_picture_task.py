@@ -154,6 +154,16 @@ def test_noise_follows_the_seed_and_the_picture_and_not_the_part(pets, tmp_path)
     assert not any(many[index] == other[index] for index in common)
 
 
+def test_two_pictures_that_are_equal_get_noise_of_their_own(tmp_path):
+    pets = tmp_path / "pets"
+    for name in ("cat", "dog"):
+        for number in range(10):
+            kit.picture(pets / name / f"{number}.png", seed=0, width=8, height=8)
+    spec = kit.task({"folder": str(pets)}, tmp_path, shift={"kind": "gaussian_noise"})
+    images = _all(_parts(load_task(spec))["train"])
+    assert len({image.tobytes() for image in images}) == len(images)
+
+
 def test_a_label_shift_changes_the_targets_labels(pets, tmp_path):
     spec = kit.task({"folder": str(pets)}, tmp_path, shift={"kind": "label_flip"})
     for name, part in _parts(load_task(spec)).items():

@@ -240,7 +240,7 @@ def test_the_metrics_of_an_epoch_are_those_of_the_record(tmp_path):
     names = ("stem", "block", "body", "head")
     assert set(metrics) - {f"score/{n}" for n in names} == {
         *("train/loss", "val/error", "val/loss", "cost/seconds", "cost/updated_params"),
-        *("train/skipped_steps", "select/transient_share"),
+        *("val/balanced_error", "train/skipped_steps", "select/transient_share"),
         *(f"select/{n}" for n in names),
     }
     assert sum(metrics[f"select/{n}"] for n in names) == pytest.approx(1.0)
@@ -261,7 +261,11 @@ def test_validation_is_measured_in_eval_mode_and_changes_nothing():
         logits = run.model.eval()(DATA.validation.images)
     wrong = (logits.argmax(1) != DATA.validation.labels).double().mean().item()
     loss = torch.nn.functional.cross_entropy(logits, DATA.validation.labels).item()
-    assert measured == {"val/error": wrong, "val/loss": pytest.approx(loss, rel=1e-6)}
+    assert measured == {
+        "val/error": wrong,
+        "val/loss": pytest.approx(loss, rel=1e-6),
+        "val/balanced_error": pytest.approx(wrong),  # six examples of each class
+    }
 
 
 @pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/error", "max")])

@@ -26,6 +26,7 @@ from raysel.tasks.data import Examples, Task
 from raysel.training.batches import epoch_batches, to_device
 from raysel.training.data import on_device
 from raysel.training.loop import TrialData
+from raysel.training.source import _bytes
 from raysel.training.stored import LazyBatches, StoredData
 
 CPU = torch.device("cpu")
@@ -191,3 +192,17 @@ def test_a_part_of_another_node_gives_the_same_batches(folder):
     sent = pickle.loads(pickle.dumps(task.train))
     here, there = _stored(task), _stored(replace(task, train=sent))
     assert torch.equal(here.part(slice(None)).images, there.part(slice(None)).images)
+
+
+def test_a_kept_source_model_follows_pictures_labels_and_augmentation(folder):
+    one = _bytes(_task(folder).source_train)
+    assert _bytes(_task(folder).source_train) == one
+    part = _task(folder).source_train
+    assert part is not None
+    others = [
+        _task(folder, augmentation="flip").source_train,
+        _task(folder, image_size=9).source_train,
+        _task(folder, split={**SPLIT, "seed": 1}).source_train,
+        replace(part, labels=part.labels[::-1].copy()),
+    ]
+    assert len({one, *map(_bytes, others)}) == 5

@@ -1,0 +1,33 @@
+"""A sweep's split in its folder: which example is in which part, the same in every life."""
+
+from __future__ import annotations
+
+import json
+
+from raysel.errors import user_error
+from raysel.sweep.folder import SweepFolder, write_json
+from raysel.tasks.data import Task
+
+
+def keep_split(folder: SweepFolder, task: Task) -> None:
+    """Write `split.json`, unless it is there."""
+    if not folder.split.exists():
+        write_json(folder.split, task.record)
+
+
+def refuse_other_split(folder: SweepFolder, task: Task) -> None:
+    """Stop a sweep that would go on with other examples than it began with.
+
+    Raises:
+        UserError: the data set, or what of it can be read, has changed.
+    """
+    if not folder.split.is_file():
+        return
+    began = json.loads(folder.split.read_text(encoding="utf-8"))
+    if all(began.get(key) == task.record.get(key) for key in ("fingerprint", "parts")):
+        return
+    raise user_error(
+        "task.data",
+        f"the data are not those that the sweep began with ({folder.split}): its trials could"
+        " not be compared. Bring the data back, or begin a new sweep: --set name=NAME",
+    )

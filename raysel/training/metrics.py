@@ -1,0 +1,87 @@
+"""What a model is measured by: error, loss, and what an imbalanced data set needs beside them.
+
+All is counted on the device and read once, when every example was seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcome over all examples.
+
+    Attributes:
+        loss: mean cross-entropy.
+        confusion: int64 [C, C] on the CPU: examples of class i (row) taken for class j.
+        top5_error: share of examples whose class is not among the five likeliest; None where
+            there are no more than five classes.
+    """
+
+    loss: float
+    confusion: Tensor
+    top5_error: float | None
+
+    @property
+    def error(self) -> float:
+        """Share of examples taken for another class, 0..1."""
+        total = int(self.confusion.sum())
+        return (total - int(self.confusion.trace())) / total
+
+    @property
+    def balanced_error(self) -> float:
+        """Mean over the classes that have examples of each one's error, 0..1."""
+        counts = self.confusion.sum(dim=1).double()
+        right = self.confusion.diagonal().double()
+        there = counts > 0
+        return float(1.0 - (right[there] / counts[there]).mean())
+
+    def by_name(self, prefix: str) -> dict[str, float]:
+        """`<prefix>/error`, `/loss`, `/balanced_error`, and `/top5_error` where it is known."""
+        metrics = {
+            f"{prefix}/error": self.error,
+            f"{prefix}/loss": self.loss,
+            f"{prefix}/balanced_error": self.balanced_error,
+        }
+        if self.top5_error is not None:
+            metrics[f"{prefix}/top5_error"] = self.top5_error
+        return metrics
+
+
+class Tally:
+    """Counts batches on a device; nothing is read before `measured`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._loss = torch.zeros((), device=device, dtype=torch.float64)
+        self._missed = torch.zeros((), device=device, dtype=torch.int64)
+        self._confusion: Tensor | None = None
+        self._classes = 0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch: logits float32 [m, C], labels [m]."""
+        if self._confusion is None:
+            self._classes = logits.shape[1]
+            size = self._classes**2
+            self._confusion = torch.zeros(size, device=self._device, dtype=torch.int64)
+        places = labels * self._classes + logits.argmax(1)
+        self._confusion.index_add_(0, places, torch.ones_like(places))
+        if self._classes > TOP:
+            likeliest = logits.topk(TOP, dim=1).indices
+            self._missed += (likeliest != labels[:, None]).all(dim=1).sum()
+        self._loss += functional.cross_entropy(logits, labels, reduction="sum").double()
+
+    def measured(self) -> Measured:
+        """The outcome; this waits for the device."""
+        assert self._confusion is not None
+        confusion = self._confusion.reshape(self._classes, self._classes).cpu()
+        count = int(confusion.sum())
+        missed = int(self._missed) / count if self._classes > TOP else None
+        return Measured(float(self._loss) / count, confusion, missed)
