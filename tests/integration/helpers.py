@@ -31,16 +31,12 @@ class Silent:
 
     def source(self, model: SourceModel, *_: Any) -> None: ...
 
-    def decoding(self, *_: Any) -> None: ...
-
     def phase(self, *_: Any) -> None: ...
 
     def event(self, event: Any) -> None:
         self.events.append(event)
 
     def stopping(self, *_: Any) -> None: ...
-
-    def note(self, *_: Any) -> None: ...
 
     def tracker(self, words: str) -> None:
         self.told.append(words)
