@@ -14,6 +14,7 @@ from raysel.sweep.session import start
 
 from . import postgres as own_postgres
 from .helpers import Silent, publish_model
+from .mlflow_server import MlflowServer
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
 
@@ -89,3 +90,17 @@ def postgres() -> Iterator[own_postgres.Postgres]:
 def postgres_url(postgres: own_postgres.Postgres) -> str:
     """The URL of a fresh and empty database."""
     return postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def tracker(
+    postgres: own_postgres.Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    """A running MLflow server: PostgreSQL behind it, basic auth before it."""
+    folder = tmp_path_factory.mktemp("tracker")
+    server = MlflowServer(folder, postgres.new_database(), auth=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -1,6 +1,5 @@
 """Events arrive in a real MLflow (SQLite) store, once, whatever dies in between."""
 
-import itertools
 import os
 import signal
 import sqlite3
@@ -11,9 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import optuna
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -23,13 +20,12 @@ from mlflow.tracking import MlflowClient
 from raysel.tracking import writer as writer_module
 from raysel.tracking.courier import Courier
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
+from raysel.tracking.record import SWEEP, Kind, sqlite_url
 from raysel.tracking.store import MlflowStore
 from raysel.tracking.trouble import explain
 from raysel.tracking.writer import Follower, only_one
 
-LAYERS = ["stem", "layer1", "head"]
-_numbers = itertools.count(1)
+from .written import WrittenSweep
 
 
 @pytest.fixture(scope="module")
@@ -38,122 +34,9 @@ def store_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("mlflow")
 
 
-class Sweep:
-    """A sweep's record, its writer, and what MLflow has of it."""
-
-    def __init__(self, folder, store_folder):
-        self.id = f"sweep-{next(_numbers)}"
-        self.folder = folder / self.id
-        self.folder.mkdir()
-        self.store_folder = store_folder
-        self.uri = sqlite_url(store_folder / "mlflow.db")
-        self.url = sqlite_url(self.folder / "sweep.db")
-        self.log = self.folder / "writer.log"
-        self.record = Record(self.url)
-        self.clock = itertools.count(1_700_000_000)
-        self.write(
-            SWEEP,
-            Kind.SWEEP,
-            0,
-            name=self.id,
-            sweep_id=self.id,
-            description="what it is for",
-            spec="name: x\n",
-            layers=LAYERS,
-            layer_sizes=[1, 2, 3],
-            manifest={"versions": {"raysel": "0.1"}, "git_sha": "abc", "command": "raysel run x"},
-            folder=str(self.folder),
-            objective={"metric": "val/error", "mode": "min"},
-        )
-
-    def write(self, trial, kind, epoch, **payload):
-        assert self.record.append(Event(trial, kind, epoch, float(next(self.clock)), payload))
-
-    def start(self, trial, phase="search", **config):
-        config = {"strategy": "full", "parameters": {}, "training": {"epochs": 3}, "seed": 0}
-        number = int("".join(c for c in trial if c.isdigit()))
-        self.write(
-            trial,
-            Kind.STARTED,
-            0,
-            number=number,
-            phase=phase,
-            strategy="full",
-            label="full lr=0.01",
-            config=config,
-            searched={},
-        )
-
-    def epoch(self, trial, number):
-        metrics = {"val/error": 1 / number, "train/loss": 2 / number, "select/stem": None}
-        self.write(trial, Kind.EPOCH, number, metrics=metrics)
-
-    def end(self, trial, status="COMPLETE", **more):
-        self.write(trial, Kind.ENDED, 3, status=status, cause=None, value=0.3, **more)
-
-    def whole_trial(self, trial, status="COMPLETE"):
-        self.start(trial)
-        for number in (1, 2, 3):
-            self.epoch(trial, number)
-        self.end(trial, status)
-
-    def trace(self, trial, epochs):
-        folder = self.folder / "trials" / trial / "trace"
-        folder.mkdir(parents=True)
-        for epoch in range(1, epochs + 1):
-            table = pa.table(
-                {
-                    "step": np.full(3, epoch, np.int32),
-                    "epoch": np.full(3, epoch, np.int32),
-                    "layer": pa.array(LAYERS).dictionary_encode(),
-                    "weight": np.array([1, 0, 0], np.float32),
-                    "score": np.full(3, np.nan, np.float32),
-                }
-            )
-            pq.write_table(table, folder / f"epoch-{epoch:04d}.parquet")
-
-    def connect(self, sweep):
-        return MlflowStore(self.uri, self.id, str(self.store_folder / "art"), sweep)
-
-    def carry(self):
-        """What a writer does until nothing is left, without its process."""
-        courier = Courier(self.record, self.connect)
-        while courier.carry() or courier.carry_files():
-            pass
-
-    def process(self):
-        art = self.store_folder / "art"
-        return WriterProcess(self.url, self.uri, self.id, art, self.log)
-
-    @property
-    def client(self):
-        return MlflowClient(self.uri)
-
-    def runs(self):
-        experiment = self.client.get_experiment_by_name(self.id)
-        return self.client.search_runs([experiment.experiment_id]) if experiment else []
-
-    def run(self, trial):
-        (run,) = [r for r in self.runs() if r.data.tags.get("raysel.trial_id", SWEEP) == trial]
-        return run
-
-    def points(self, trial):
-        """Every point that MLflow keeps, not only the latest of each metric."""
-        run_id = self.run(trial).info.run_id
-        with sqlite3.connect(self.store_folder / "mlflow.db") as connection:
-            rows = connection.execute(
-                "SELECT key, step, value, timestamp FROM metrics WHERE run_uuid = ?", [run_id]
-            )
-            return sorted(rows)
-
-    def artifacts(self, trial, folder=None):
-        listed = self.client.list_artifacts(self.run(trial).info.run_id, folder)
-        return sorted(item.path for item in listed)
-
-
 @pytest.fixture
 def sweep(tmp_path, store_folder):
-    sweep = Sweep(tmp_path, store_folder)
+    sweep = WrittenSweep(tmp_path, store_folder)
     yield sweep
     sweep.record.close()
 

@@ -1,0 +1,306 @@
+"""A real MLflow server, with PostgreSQL behind it and basic auth before it, that goes away and
+comes back: everything arrives, once, and nobody waits for it longer than a bound."""
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow.tracking import MlflowClient
+
+from raysel.tracking.process import EVENTS_CURSOR
+from raysel.tracking.record import SWEEP, Kind
+
+from .gate import Gate
+from .written import WrittenSweep
+
+MEANWHILE = "; the sweep goes on, records are kept and sent later"
+
+
+@pytest.fixture
+def gate(tracker):
+    gate = Gate(tracker.port)
+    yield gate
+    gate.shut()
+
+
+@pytest.fixture
+def sweep(tmp_path, tracker, monkeypatch):
+    """A sweep whose MLflow is the server, and a test that may read and write there."""
+    for name, value in tracker.login().items():
+        monkeypatch.setenv(name, value)
+    sweep = WrittenSweep(tmp_path, tmp_path, uri=tracker.uri)
+    yield sweep
+    sweep.record.close()
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def writer(sweep, gate, told):
+    """The writer, which knows the server by its gate only."""
+    writer = sweep.process(gate.uri, told.append)
+    yield writer
+    writer.stop()
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+def seconds_of(action):
+    before = time.monotonic()
+    action()
+    return time.monotonic() - before
+
+
+def send_the_rest(sweep):
+    """What `raysel reconcile` does when the tracker is back."""
+    writer = sweep.process()
+    writer.start()
+    assert writer.drain(60)
+    writer.stop()
+
+
+def assert_all_there_once(sweep, trials):
+    wanted = {SWEEP, *trials}
+    assert sorted(r.data.tags.get("raysel.trial_id", SWEEP) for r in sweep.runs()) == sorted(wanted)
+    for trial in trials:
+        events = [s.event for s in sweep.record.events() if s.event.trial == trial]
+        epochs = [e for e in events if e.kind == Kind.EPOCH]
+        points = [(p[0], p[1], p[3]) for p in sweep.points(trial)]
+        assert points == sorted(
+            (key, e.epoch, round(e.at * 1000))
+            for e in epochs
+            for key in ("train/loss", "val/error")
+        )
+        assert sweep.run(trial).info.status == "FINISHED"
+
+
+def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, writer, told):
+    sweep.whole_trial("0000")
+    writer.start()  # away before it began
+    wait_until(lambda: told)
+    assert told == [f"{gate.uri} does not answer{MEANWHILE}"]
+    gate.open()
+    wait_until(lambda: len(told) == 2)
+    assert told[1].startswith("back after ")
+    assert told[1].endswith("; 6 records sent")
+    assert writer.drain(60)
+    gate.shut()  # away in the middle
+    sweep.whole_trial("0001")
+    wait_until(lambda: len(told) == 3)
+    gate.open()
+    assert writer.drain(60)
+    gate.shut()  # away at the end
+    sweep.whole_trial("0002")
+    sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
+    assert seconds_of(lambda: writer.drain(60)) < 6
+    assert writer.behind() == 6
+    assert seconds_of(writer.stop) < 2
+    send_the_rest(sweep)
+    assert_all_there_once(sweep, ["0000", "0001", "0002"])
+    assert sweep.run(SWEEP).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_away_at_the_end_costs_no_more_where_that_was_known_before(sweep, writer, told):
+    sweep.whole_trial("0000")
+    writer.start()
+    wait_until(lambda: told)
+    assert seconds_of(lambda: writer.drain(60)) < 1
+    assert seconds_of(writer.stop) < 1
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_calls_and_never_answers_is_not_waited_for(sweep, gate, writer):
+    sweep.whole_trial("0000")
+    writer.start()
+    gate.open(mute=True)
+    time.sleep(3)  # it hangs in a call
+    assert seconds_of(lambda: writer.drain(2)) < 3
+    assert seconds_of(lambda: writer.stop(grace=0.5)) < 2
+
+
+def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, writer, told):
+    trials = [f"{number:04d}" for number in range(20)]
+    for trial in trials:
+        sweep.start(trial)
+        for epoch in range(1, 31):
+            sweep.epoch(trial, epoch)
+        sweep.end(trial)
+    assert sweep.record.last_sequence() > 600  # more than a batch
+    gate.shut_after(b"runs/log-batch", 19)  # in the second batch; the server took it
+    gate.open()
+    writer.start()
+    wait_until(lambda: told, 120)
+    assert 0 < sweep.record.cursor(EVENTS_CURSOR) < sweep.record.last_sequence()
+    gate.open()
+    assert writer.drain(120)
+    assert_all_there_once(sweep, trials)
+
+
+def test_the_database_behind_it_is_restarted_and_nothing_is_lost(sweep, gate, writer, postgres):
+    gate.open()
+    sweep.whole_trial("0000")
+    writer.start()
+    assert writer.drain(60)
+    postgres.stop(at_once=True)
+    try:
+        sweep.whole_trial("0001")
+        time.sleep(2)
+        assert writer.behind() == 5
+    finally:
+        postgres.start()
+    wait_until(lambda: writer.behind() == 0)
+    assert_all_there_once(sweep, ["0000", "0001"])
+
+
+# --- refusals: one line each --------------------------------------------------------------------
+
+
+def first_word(sweep, told, uri):
+    sweep.start("0000")
+    writer = sweep.process(uri, told.append)
+    writer.start()
+    wait_until(lambda: told)
+    assert seconds_of(lambda: writer.drain(60)) < 4
+    writer.stop()
+    (line,) = told
+    assert line.endswith(MEANWHILE)
+    return line.removesuffix(MEANWHILE)
+
+
+def test_no_password_is_told_with_the_variables_to_set(sweep, told, tracker, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    assert first_word(sweep, told, tracker.uri) == (
+        f"{tracker.uri} wants a user and a password (401); "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+
+
+@pytest.mark.slow
+def test_a_wrong_password_is_told_and_stands_nowhere(sweep, told, tracker, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-and-more")
+    assert first_word(sweep, told, tracker.uri) == (
+        f"{tracker.uri} refuses this user or password (401); "
+        "look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+    assert "hunter2" not in sweep.log.read_text()
+
+
+def test_a_user_who_may_only_read_is_told_who_and_where(sweep, told, tracker, monkeypatch):
+    MlflowClient(tracker.uri).create_experiment(sweep.id)
+    answer = requests.post(
+        f"{tracker.uri}/api/2.0/mlflow/users/create",
+        json={"username": "bob", "password": "a long password of bob"},
+        auth=(tracker.user, tracker.password),
+        timeout=20,
+    )
+    assert answer.ok, answer.text
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password of bob")
+    assert first_word(sweep, told, tracker.uri) == (
+        f'{tracker.uri} does not let the user bob write into the experiment "{sweep.id}" (403)'
+    )
+
+
+def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, told, tracker):
+    gate = Gate(tracker.port, "127.0.0.2")  # on loopback, but not a name that MLflow knows
+    gate.open()
+    try:
+        assert first_word(sweep, told, gate.uri) == (
+            f"{gate.uri} is not to be called by this name (403); "
+            f"start it with --allowed-hosts 127.0.0.2:{gate.port}"
+        )
+    finally:
+        gate.shut()
+
+
+def test_an_unknown_host_is_told(sweep, told):
+    assert first_word(sweep, told, "http://mlflow.invalid:5000") == (
+        'the host "mlflow.invalid" of tracking.uri is not known'
+    )
+
+
+@pytest.mark.slow
+def test_something_else_that_listens_there_is_told(sweep, told, tmp_path):
+    code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)"
+    code += "; print(s.server_port, flush=True); s.serve_forever()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        text=True,
+    )
+    try:
+        uri = f"http://127.0.0.1:{int(other.stdout.readline())}"
+        assert first_word(sweep, told, uri) == (
+            f"{uri} answers, but not as MLflow does (404); look at tracking.uri"
+        )
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+
+
+# --- a store of another version -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store_of_today(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("f5a4f2784254", "older than MLflow {} (schema f5a4f2784254); take a copy, then: "),
+        ("0123456789ab", "newer than MLflow {} (schema 0123456789ab); install that one here"),
+    ],
+)
+def test_the_tables_of_another_mlflow_are_told_and_left_alone(
+    sweep, told, store_of_today, tmp_path, revision, words
+):
+    import mlflow
+
+    store = tmp_path / "other.db"
+    store.write_bytes(store_of_today.read_bytes())
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+        connection.execute("DROP TABLE model_definitions")  # MLflow would mend that unasked
+    before = hashlib.sha256(store.read_bytes()).digest()
+    line = first_word(sweep, told, f"sqlite:///{store}")
+    assert words.format(mlflow.__version__) in line
+    assert hashlib.sha256(store.read_bytes()).digest() == before
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+
+def test_the_password_stands_in_no_argument_no_log_and_no_record(sweep, writer, gate, tracker):
+    sweep.whole_trial("0000")
+    writer.start()
+    wait_until(lambda: sweep.log.read_text())  # a traceback: the gate is shut
+    assert tracker.password not in Path(f"/proc/{writer._process.pid}/cmdline").read_text()
+    gate.open()
+    assert writer.drain(60)
+    told = [path.read_bytes() for path in sweep.folder.rglob("*") if path.is_file()]
+    assert told
+    assert not [text for text in told if tracker.password.encode() in text]
+    tags = [run.data.tags for run in sweep.runs()]
+    assert tracker.password not in str(tags)
