@@ -162,7 +162,7 @@ class _Work:
         uri = tracking_uri(self.spec)
         experiment = self.spec.tracking.experiment or self.spec.name
         try:
-            with answering(uri):
+            with answering(uri, experiment):
                 audit = Audit(uri, experiment, self.events)
                 found.mlflow = audit.differences
                 if audit.differences and not self.dry_run:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import DBAPIError
 
 from raysel.errors import Trouble
 from raysel.tracking.record import SWEEP, Event
@@ -21,21 +22,23 @@ from raysel.tracking.runs import (
     sweep_image,
     trial_image,
 )
+from raysel.tracking.schema import OtherSchema, check_schema
 from raysel.tracking.state import fold, fold_sweep
+from raysel.tracking.trouble import explain
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Tell in one line that MLflow does not answer.
+def answering(uri: str, experiment: str) -> Iterator[None]:
+    """Tell in one line why MLflow does not answer.
 
     Raises:
         Trouble: in the place of what its client raises.
     """
     try:
         yield
-    except (MlflowException, OSError) as error:
-        words = (str(error).splitlines() or ["no reason is given"])[0][:200]
-        raise Trouble(uri, f"does not answer ({words})") from error
+    except (MlflowException, OtherSchema, OSError, DBAPIError, ImportError) as error:
+        reason = explain(error, uri, experiment)
+        raise Trouble(uri, reason.words.removeprefix(f"{uri} ")) from error
 
 
 class Audit:
@@ -52,7 +55,9 @@ class Audit:
 
         Raises:
             mlflow.exceptions.MlflowException: MLflow does not answer.
+            OtherSchema: a store without a server has the tables of another MLflow.
         """
+        check_schema(uri)
         self._client = MlflowClient(uri)
         self.differences: list[str] = []
         self.surplus: list[str] = []

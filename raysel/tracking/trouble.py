@@ -21,7 +21,7 @@ class Reason:
     """Why a call failed.
 
     Attributes:
-        words: one line, with MLflow's address and without a secret.
+        words: one line, MLflow's address first; without a secret.
         lasting: it will hardly mend itself: a person has to do something.
         files_only: MLflow answers, and what failed is the place where it keeps files.
     """
@@ -44,10 +44,8 @@ def explain(error: BaseException, uri: str, experiment: str, of_files: bool = Fa
     if words := _lasting(chain, uri, experiment):
         return Reason(f"{uri} {words}", lasting=True)
     if any(_of(error, NameResolutionError) for error in chain):
-        return Reason(
-            f'the host "{urlsplit(uri).hostname}" of tracking.uri is not known',
-            lasting=True,
-        )
+        host = urlsplit(uri).hostname
+        return Reason(f'{uri} cannot be found: the host "{host}" is not known', lasting=True)
     if of_files and not any(isinstance(e, _SILENCE) for e in chain):
         return Reason(f"{uri} takes no files now ({_first_line(error)})", files_only=True)
     if status := _status(chain):
