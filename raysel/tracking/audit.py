@@ -139,4 +139,4 @@ class Audit:
 
 
 def _different(wanted: Mapping[str, str], has: Mapping[str, str]) -> str | None:
-    return next((name for name, value in wanted.items() if has.get(name) != value), None)
+    return next((name for name, value in wanted.items() if has.get(name, "") != value), None)

@@ -84,8 +84,7 @@ def sweep_image(sweep: SweepState) -> RunImage:
         "raysel.versions": " ".join(f"{name} {version}" for name, version in versions.items()),
         "raysel.report": str(Path(sweep.folder) / "report" / "index.html"),
         "mlflow.note.content": sweep.verdict or sweep.description,
-        "mlflow.source.name": sweep.manifest.get("command") or "raysel",
-        "mlflow.source.git.commit": sweep.manifest.get("git_sha") or "",
+        **_source(sweep),
     }
     return RunImage(
         trial=SWEEP,
@@ -108,6 +107,7 @@ def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
         "raysel.strategy": trial.strategy,
         "raysel.cause": trial.cause or "",
         "mlflow.note.content": note(trial, sweep),
+        **_source(sweep),
     }
     if trial.notes:
         tags["raysel.notes"] = "; ".join(trial.notes)
@@ -185,6 +185,13 @@ def points(event: Event) -> list[Point]:
 def milliseconds(seconds: float) -> int:
     """Unix time as MLflow counts it."""
     return round(seconds * 1000)
+
+
+def _source(sweep: SweepState) -> dict[str, str]:
+    return {
+        "mlflow.source.name": sweep.manifest.get("command") or "raysel",
+        "mlflow.source.git.commit": sweep.manifest.get("git_sha") or "",
+    }
 
 
 def _not_finite(trial: TrialState) -> int:

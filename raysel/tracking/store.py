@@ -147,7 +147,7 @@ class MlflowStore:
             known.status, known.ended = image.status, image.ended
 
     def _create(self, image: RunImage) -> _Known:
-        tags = dict(image.tags)
+        tags = _difference(image.tags, {})
         if image.trial != SWEEP:
             tags[_PARENT] = self._runs[SWEEP].run_id
         run = self._client.create_run(
@@ -183,7 +183,8 @@ def _refusal_told() -> Iterator[None]:
 
 
 def _difference(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in wanted.items() if has.get(name) != value}
+    """What is to be written; an empty tag is written only over one that is not."""
+    return {name: value for name, value in wanted.items() if has.get(name, "") != value}
 
 
 def _known(run: Run) -> _Known:
