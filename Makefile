@@ -21,11 +21,11 @@ sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minute
 	@$(BIN)/raysel run search_spaces/digits.yaml
 
 test: lint  ## lint, types, unit and integration tests (under 10 minutes)
-	@$(BIN)/python -m pytest tests/unit -m "not slow" -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m "not slow" -n 2
 	@$(BIN)/python -m pytest tests/integration -m "not slow"
 
 test-all: lint  ## the same and everything that is slow
-	@$(BIN)/python -m pytest tests/unit -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
 	@$(BIN)/python -m pytest tests/integration
 
 lint: $(INSTALLED_TEST)  ## ruff and mypy; changes nothing
