@@ -20,6 +20,10 @@ class Damaged(Exception):
     """What was read is not what was written."""
 
 
+class Foreign(Exception):
+    """It is no record, or one of another version of raysel."""
+
+
 def connect_to(url: str) -> sa.Engine:
     """An engine whose commits are durable when they return; a schema is made where it lacks."""
     if make_url(url).get_backend_name() == "sqlite":
@@ -59,6 +63,8 @@ def told(url: str) -> Iterator[None]:
         raise Trouble(_place(url), _words(str(error.orig).strip())) from error
     except Damaged as error:
         raise Trouble(_place(url), f"{error}; {_WAY_OUT}") from error
+    except Foreign as error:
+        raise Trouble(_place(url), f"{error}; manifest.json beside it names that one") from error
 
 
 _WAY_OUT = "go on from its last copy: raysel resume NAME --from-backup"

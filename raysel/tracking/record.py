@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from raysel.places import sqlite_url as sqlite_url  # beside what it opens
-from raysel.tracking.database import Damaged, connect_to, told
+from raysel.tracking.database import Damaged, Foreign, connect_to, told
 
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
@@ -152,7 +152,7 @@ class Record:
             if not found:
                 connection.execute(sa.insert(_VERSIONS).values(version=SCHEMA))
         if found and found[0] != SCHEMA:
-            raise Damaged(
+            raise Foreign(
                 f"its tables are those of another version of raysel (schema {found[0]}, this "
                 f"one has {SCHEMA})"
             )
@@ -239,16 +239,16 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     """Every event that a database holds, in order, for a reader that makes no tables.
 
     Raises:
-        Damaged: the database is no record, or one of another version.
+        Foreign: the database is no record, or one of another version.
     """
     tables = set(sa.inspect(connection).get_table_names())
     if _EVENTS.name not in tables:
-        raise Damaged("is no record of raysel's")
+        raise Foreign("is no record of raysel's")
     versions = (
         connection.scalars(sa.select(_VERSIONS.c.version)) if _VERSIONS.name in tables else ()
     )
     if [*versions] != [SCHEMA]:
-        raise Damaged("is the record of another version of raysel")
+        raise Foreign("is the record of another version of raysel")
     query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)
     return [_stored(row) for row in connection.execute(query)]
 

@@ -30,7 +30,7 @@ from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batche
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.health import Diverged, Health
 from raysel.training.metrics import Measured, Tally
-from raysel.training.modes import set_training_mode
+from raysel.training.modes import deterministic_algorithms, set_training_mode
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 from raysel.training.schedule import learning_rate
@@ -139,6 +139,10 @@ class FineTuning:
             Diverged: the loss was not finite for too many steps in a row, or is not finite on
                 the validation examples.
         """
+        with deterministic_algorithms(self.settings.deterministic):
+            return self._run_epoch()
+
+    def _run_epoch(self) -> EpochResult:
         started = time.perf_counter()
         self.epoch += 1
         trace = EpochTrace(self.partition.names, self.epoch, self.trace_every)

@@ -1,4 +1,4 @@
-"""Which parts of the model run in training mode (decision D4, errata 3).
+"""Which parts of the model run in training mode (decision D4, errata 3), and how torch computes.
 
 `train`: everything; batch norm uses and updates batch statistics, moved or not.
 `eval`: nothing; running statistics are frozen everywhere, dropout is off.
@@ -7,6 +7,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 
 from raysel.spec import BatchNorm
@@ -39,3 +44,26 @@ def _rest_frozen_parts(model: nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Let torch use nothing whose result differs from run to run (`training.deterministic`).
+
+    cuBLAS reads its variable when the process first uses the device.
+
+    Raises:
+        RuntimeError: within the block, by an operation that has no such implementation.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
