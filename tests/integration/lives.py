@@ -3,12 +3,13 @@ of what they left agree."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import ray
 import sqlalchemy as sa
 
+from raysel.cli import main
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import parse
@@ -113,16 +115,24 @@ def ended(process: subprocess.Popen[str], seconds: float = LIFE_SECONDS) -> tupl
 
 
 def live(*arguments: str, **more: Any) -> tuple[int, str, str]:
-    """A whole life."""
+    """A whole life in a process of its own."""
     with driver(*arguments, **more) as process:
         return ended(process)
+
+
+def here(*arguments: str) -> tuple[int, str, str]:
+    """`raysel ARGUMENTS` in this process, which has imported everything already."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(arguments)
+    return code, out.getvalue(), err.getvalue()
 
 
 def wait_until(what: Callable[[], object], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def is_frozen(process: subprocess.Popen[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,8 @@ import pytest
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder, tracking_uri
+from raysel.tracking import owner
+from raysel.tracking.state import fold_sweep
 
 from .helpers import without_clocks
 from .lives import (
@@ -22,6 +23,7 @@ from .lives import (
     ended,
     epochs,
     events_of,
+    here,
     is_frozen,
     live,
     rows,
@@ -34,11 +36,16 @@ from .lives import (
 LEASE = 3.0
 
 
+@pytest.fixture(autouse=True)
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "LEASE_SECONDS", LEASE)
+
+
 @pytest.fixture(scope="module")
 def untouched(ray_cluster: None, storage: Path) -> list[object]:
     """What the sweep gives when nobody disturbs it."""
     file, spec = write(storage / "untouched-tiny.yaml", "untouched-tiny", storage)
-    code, out, err = live("run", str(file), "--quiet")
+    code, out, err = here("run", str(file), "--quiet")
     assert code == 0, out + err
     return sorted(map(without_clocks, check_agreement(spec).values()))
 
@@ -65,13 +72,14 @@ def test_b14_a_second_driver_leaves_and_the_first_goes_on_undisturbed(
     tmp_path: Path, storage: Path, untouched: list[object]
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", "first", storage)
-    with driver("run", str(file), "--quiet") as first:
-        wait_until(lambda: epochs(spec) >= 1)
+    with driver("run", str(file), "--quiet", moment="after epoch", count=4) as first:
+        wait_until(lambda: is_frozen(first))  # it holds the sweep for as long as is wanted
         for arguments in (["run", str(file), "--resume-if-exists"], ["run", str(file)]):
-            code, _, err = live(*arguments, "--quiet")
+            code, _, err = here(*arguments, "--quiet")
             assert code == 1 and names_holder(one_line(err), first, "first"), err
-        code, _, err = live("resume", "first", "--storage", str(storage), "--from-backup")
+        code, _, err = here("resume", "first", "--storage", str(storage), "--from-backup")
         assert code == 1 and names_holder(one_line(err), first, "first"), err
+        first.send_signal(signal.SIGCONT)
         assert ended(first)[0] == 0
     assert same(spec, untouched)
 
@@ -84,7 +92,7 @@ def test_after_the_death_of_the_first_the_second_starts_at_once(
         wait_until(lambda: epochs(spec) >= 2)
         first.send_signal(signal.SIGKILL)
         first.wait()
-    code, out, err = live("resume", "heir", "--storage", str(storage), "--quiet")
+    code, out, err = here("resume", "heir", "--storage", str(storage), "--quiet")
     assert code == 0, out + err
     assert same(spec, untouched)
 
@@ -106,7 +114,7 @@ def test_a_whole_sweep_with_its_record_in_postgresql(
     tmp_path: Path, storage: Path, record: str, untouched: list[object]
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", "served", storage, record=record)
-    code, out, err = live("run", str(file), "--quiet")
+    code, out, err = here("run", str(file), "--quiet")
     assert code == 0, out + err
     assert same(spec, untouched)
     assert not (storage / "served" / "sweep.db").exists()
@@ -154,7 +162,7 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
         (writer,) = writers_of(frozen)
         writer.suspend()
         before = len(events_of(spec))
-        code, out, err = live("resume", name, "--storage", str(storage), "--quiet", lease=LEASE)
+        code, out, err = here("resume", name, "--storage", str(storage), "--quiet")
         assert code == 0, out + err
         assert len(events_of(spec)) > before
         assert same(spec, untouched)
@@ -175,7 +183,7 @@ def test_a_lease_that_is_kept_is_not_taken(tmp_path: Path, storage: Path, record
     file, spec = write(tmp_path / "f.yaml", "kept", storage, record=record)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:
         wait_until(lambda: epochs(spec) >= 1)
-        code, _, err = live("resume", "kept", "--storage", str(storage), lease=LEASE)
+        code, _, err = here("resume", "kept", "--storage", str(storage))
         assert code == 1 and names_holder(one_line(err), first, "kept"), err
         assert ended(first)[0] == 0
     check_agreement(spec)
@@ -190,11 +198,12 @@ def test_stop_from_another_process_ends_it_in_order(
     file, spec = write(tmp_path / "f.yaml", f"stopped-{place}", storage, **more)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:
         wait_until(lambda: epochs(spec) >= 2)
-        code, out, err = live("stop", spec.name, "--storage", str(storage), lease=LEASE)
+        code, out, err = here("stop", spec.name, "--storage", str(storage))
         assert code == 0 and "go on with: raysel resume" in out, out + err
         assert ended(first, 30)[0] == 130
-    assert "INTERRUPTED" in {t.status for t in states(spec).values()} or epochs(spec) % 3 == 0
-    code, out, err = live("resume", spec.name, "--storage", str(storage), "--quiet")
+    assert fold_sweep(events_of(spec)).status == "INTERRUPTED"
+    assert "RUNNING" not in {t.status for t in states(spec).values()}
+    code, out, err = here("resume", spec.name, "--storage", str(storage), "--quiet")
     assert code == 0, out + err
     check_agreement(spec)
 
@@ -231,7 +240,7 @@ def test_b25_a_lost_head_is_replaced_with_nothing_lost_or_twice(
     assert before
     file, spec = write(tmp_path / "f.yaml", "lost-head", tmp_path / "head-2", **more)
     for _ in range(2):  # and once more: a job that is retried after its end changes nothing
-        code, out, err = live("run", str(file), "--resume-if-exists", "--quiet")
+        code, out, err = here("run", str(file), "--resume-if-exists", "--quiet")
         assert code == 0, out + err
         assert same(spec, untouched)
     after = {e.trial: e for e in events_of(spec) if e.kind == "ended"}
