@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import ray
 
 from raysel import spec_file, user_code
-from raysel.errors import Problem, UserError, nearest, user_error
+from raysel.errors import Problem, Trouble, UserError, nearest, user_error
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
 from raysel.places import sweep_url
@@ -51,7 +51,7 @@ from raysel.tracking.owner import Held
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import ENDED, TrialState, fold
-from raysel.training import checkpoint
+from raysel.training import checkpoint, troubles
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.training.trial import Shared
 from raysel.validate import check_cluster
@@ -205,6 +205,16 @@ class _Session:
         self.failures = Failures(self._ask_to_stop)
 
     def run(self, publish: Publish) -> Outcome:
+        try:
+            return self._own_and_run(publish)
+        except (UserError, Trouble):
+            raise
+        except Exception as error:
+            if words := troubles.of_the_disk(error):
+                raise Trouble(str(self.folder.path), words) from error
+            raise
+
+    def _own_and_run(self, publish: Publish) -> Outcome:
         task = task_of(self.spec, self.watcher.decoding)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)

@@ -111,8 +111,13 @@ class FileOwner:
 
         Raises:
             Held: another process has it.
+            Trouble: the file cannot be written.
         """
-        stream = path.open("a+", encoding="utf-8")
+        try:
+            stream = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            words = f"cannot be written ({error.strerror}); look at the rights and at the disk"
+            raise Trouble(str(path), words) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,7 +3,7 @@
     python -m tests.integration.lease_driver LEASE_SECONDS DEED MOMENT COUNT ARGUMENTS...
 
 Moment and count are those of `chaos_driver`; the deed is `freeze` (SIGSTOP, as a machine that
-sleeps) or `die`.
+sleeps), `die`, or `fill` (the disk below $DISK, to its last byte).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from . import chaos_driver
 
@@ -20,7 +22,14 @@ def freeze() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-DEEDS = {"freeze": freeze, "die": chaos_driver.die}
+def fill() -> None:
+    """Somebody else writes until nothing is left."""
+    with suppress(OSError), Path(os.environ["DISK"], "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+
+
+DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill}
 
 if __name__ == "__main__":
     lease, deed, moment, count, *arguments = sys.argv[1:]

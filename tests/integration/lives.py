@@ -29,8 +29,11 @@ from raysel.tracking.reading import read_events
 from raysel.tracking.record import Event
 from raysel.tracking.state import ENDED, TrialState, fold, fold_sweep
 
+from .helpers import without_clocks
+
 ROOT = Path(__file__).parents[2]
 LIFE_SECONDS = 180
+DRIVER = (sys.executable, "-m", "tests.integration.lease_driver")
 
 TINY = """
 name: tiny
@@ -66,16 +69,20 @@ def driver(
     count: int = 10**6,
     lease: float = 30.0,
     deed: str = "freeze",
+    **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
     """`raysel ARGUMENTS`, which freezes (or does another deed of `deeds`) at a moment of
     `chaos_driver`; killed at the end of the block, frozen or not, with its MLflow writer."""
-    environment = os.environ | {
-        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = (
+        os.environ
+        | environment
+        | {
+            "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+            "PYTHONPATH": str(ROOT),
+        }
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.lease_driver", str(lease), deed, moment]
-        + [str(count), *arguments],
+        [*DRIVER, str(lease), deed, moment, str(count), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,3 +196,14 @@ def check_agreement(spec: Spec, trials: int = 5) -> dict[str, TrialState]:
     audit = Audit(tracking_uri(spec), spec.tracking.experiment or spec.name, events)
     assert audit.differences == []
     return found
+
+
+def same(spec: Spec, reference: list[object]) -> bool:
+    """Whether it agrees with itself and did what the undisturbed sweep did."""
+    return sorted(map(without_clocks, check_agreement(spec).values())) == reference
+
+
+def one_line(err: str) -> str:
+    """The only line on standard error."""
+    (line,) = err.strip().splitlines()
+    return line

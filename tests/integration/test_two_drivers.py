@@ -16,7 +16,6 @@ from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.tracking import owner
 from raysel.tracking.state import fold_sweep
 
-from .helpers import without_clocks
 from .lives import (
     check_agreement,
     driver,
@@ -26,7 +25,9 @@ from .lives import (
     here,
     is_frozen,
     live,
+    one_line,
     rows,
+    same,
     states,
     wait_until,
     write,
@@ -41,25 +42,6 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "LEASE_SECONDS", LEASE)
 
 
-@pytest.fixture(scope="module")
-def untouched(ray_cluster: None, storage: Path) -> list[object]:
-    """What the sweep gives when nobody disturbs it."""
-    file, spec = write(storage / "untouched-tiny.yaml", "untouched-tiny", storage)
-    code, out, err = here("run", str(file), "--quiet")
-    assert code == 0, out + err
-    return sorted(map(without_clocks, check_agreement(spec).values()))
-
-
-def same(spec: Spec, untouched: list[object]) -> bool:
-    return sorted(map(without_clocks, check_agreement(spec).values())) == untouched
-
-
-def one_line(err: str) -> str:
-    """The only line on standard error."""
-    (line,) = err.strip().splitlines()
-    return line
-
-
 def names_holder(line: str, holder: subprocess.Popen[str], name: str) -> bool:
     who = rf"process {holder.pid} on \S+ since \d\d:\d\d"
     return bool(re.fullmatch(rf"error  {name}: is run by {who}; .*raysel stop {name}", line))
@@ -69,7 +51,7 @@ def names_holder(line: str, holder: subprocess.Popen[str], name: str) -> bool:
 
 
 def test_b14_a_second_driver_leaves_and_the_first_goes_on_undisturbed(
-    tmp_path: Path, storage: Path, untouched: list[object]
+    tmp_path: Path, storage: Path, tiny_reference: list[object]
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", "first", storage)
     with driver("run", str(file), "--quiet", moment="after epoch", count=4) as first:
@@ -81,11 +63,11 @@ def test_b14_a_second_driver_leaves_and_the_first_goes_on_undisturbed(
         assert code == 1 and names_holder(one_line(err), first, "first"), err
         first.send_signal(signal.SIGCONT)
         assert ended(first)[0] == 0
-    assert same(spec, untouched)
+    assert same(spec, tiny_reference)
 
 
 def test_after_the_death_of_the_first_the_second_starts_at_once(
-    tmp_path: Path, storage: Path, untouched: list[object]
+    tmp_path: Path, storage: Path, tiny_reference: list[object]
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", "heir", storage)
     with driver("run", str(file), "--quiet") as first:
@@ -94,7 +76,7 @@ def test_after_the_death_of_the_first_the_second_starts_at_once(
         first.wait()
     code, out, err = here("resume", "heir", "--storage", str(storage), "--quiet")
     assert code == 0, out + err
-    assert same(spec, untouched)
+    assert same(spec, tiny_reference)
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------
@@ -111,18 +93,18 @@ def record_url(spec: Spec) -> str:
 
 
 def test_a_whole_sweep_with_its_record_in_postgresql(
-    tmp_path: Path, storage: Path, record: str, untouched: list[object]
+    tmp_path: Path, storage: Path, record: str, tiny_reference: list[object]
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", "served", storage, record=record)
     code, out, err = here("run", str(file), "--quiet")
     assert code == 0, out + err
-    assert same(spec, untouched)
+    assert same(spec, tiny_reference)
     assert not (storage / "served" / "sweep.db").exists()
 
 
 @pytest.mark.parametrize("hosts", ["one", "two"])
 def test_b25_of_two_drivers_started_at_once_exactly_one_goes_on(
-    tmp_path: Path, storage: Path, record: str, hosts: str, untouched: list[object]
+    tmp_path: Path, storage: Path, record: str, hosts: str, tiny_reference: list[object]
 ) -> None:
     """Two pods of one job: each with a folder of its own, or both with one."""
     name = f"at-once-{hosts}"
@@ -140,7 +122,7 @@ def test_b25_of_two_drivers_started_at_once_exactly_one_goes_on(
         assert code == 1 and names_holder(one_line(err), winner, name), err
         code, out, err = ended(winner)
         assert code == 0, out + err
-    assert same(files[0][1], untouched)
+    assert same(files[0][1], tiny_reference)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +134,7 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
     record: str,
     moment: str,
     count: int,
-    untouched: list[object],
+    tiny_reference: list[object],
 ) -> None:
     name = f"frozen-{moment.replace(' ', '-')}"
     file, spec = write(tmp_path / "f.yaml", name, storage, record=record)
@@ -165,7 +147,7 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
         code, out, err = here("resume", name, "--storage", str(storage), "--quiet")
         assert code == 0, out + err
         assert len(events_of(spec)) > before
-        assert same(spec, untouched)
+        assert same(spec, tiny_reference)
         left = rows(record_url(spec)), rows(tracking_uri(spec))
         results = (storage / name / "results.json").read_bytes()
         frozen.send_signal(signal.SIGCONT)
@@ -228,7 +210,7 @@ def test_stop_reaches_another_machine_through_the_lease(
 
 
 def test_b25_a_lost_head_is_replaced_with_nothing_lost_or_twice(
-    tmp_path: Path, storage: Path, record: str, untouched: list[object]
+    tmp_path: Path, storage: Path, record: str, tiny_reference: list[object]
 ) -> None:
     """Folder, checkpoints and driver are gone; the record in PostgreSQL is all that is left."""
     more = {"record": record, "tracking.uri": f"sqlite:///{storage}/mlflow.db"}
@@ -242,7 +224,7 @@ def test_b25_a_lost_head_is_replaced_with_nothing_lost_or_twice(
     for _ in range(2):  # and once more: a job that is retried after its end changes nothing
         code, out, err = here("run", str(file), "--resume-if-exists", "--quiet")
         assert code == 0, out + err
-        assert same(spec, untouched)
+        assert same(spec, tiny_reference)
     after = {e.trial: e for e in events_of(spec) if e.kind == "ended"}
     assert {name: after[name] for name in before} == before
 
@@ -260,7 +242,12 @@ def alive_writers(folder: Path) -> bool:
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["in order", "crash"])
 def test_a_restart_of_postgresql_in_mid_sweep_costs_nothing(
-    tmp_path: Path, storage: Path, postgres, record: str, at_once: bool, untouched: list[object]
+    tmp_path: Path,
+    storage: Path,
+    postgres,
+    record: str,
+    at_once: bool,
+    tiny_reference: list[object],
 ) -> None:
     file, spec = write(tmp_path / "f.yaml", f"restarted-{at_once}", storage, record=record)
     with driver("run", str(file), "--quiet") as process:
@@ -271,4 +258,4 @@ def test_a_restart_of_postgresql_in_mid_sweep_costs_nothing(
             postgres.start()
         code, out, err = ended(process)
         assert code == 0, out + err
-    assert same(spec, untouched)
+    assert same(spec, tiny_reference)
