@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import optuna
-from optuna.trial import FrozenTrial, Trial
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import FixedTrial, FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
+from raysel.errors import Trouble
 from raysel.space import Space
 from raysel.spec import Spec, TrialConfig
 from raysel.sweep import pruning
-from raysel.sweep.search import open_study, tell_end, trial_id
+from raysel.sweep.search import direction, open_study, tell_end, trial_id
+from raysel.tracking.database import connect_to, told
 from raysel.tracking.owner import Owner
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
@@ -28,9 +32,13 @@ STUDY_STATE = {
 
 
 def study_differences(
-    study: optuna.Study, trials: Mapping[str, TrialState], metric: str
+    study: optuna.Study, trials: Mapping[str, TrialState], metric: str, space: Space | None = None
 ) -> list[str]:
-    """Where the study says something else than the record, in sentences."""
+    """Where the study says something else than the record, in sentences.
+
+    Args:
+        space: compares what each parameter was drawn from too.
+    """
     asked = [t for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
     known = {trial_id(t.number): t for t in asked}
     searched = {name: t for name, t in trials.items() if t.phase == "search"}
@@ -38,6 +46,10 @@ def study_differences(
     for name, frozen in known.items():
         if name in searched:
             lacking += _trial_differences(frozen, searched[name], metric)
+            if space is not None and not _fits(frozen, searched[name], space):
+                lacking.append(
+                    f"{name}: what it was drawn from, or its rungs, are not the record's"
+                )
         elif frozen.state != OptunaState.RUNNING:  # a driver died before it wrote that it began
             lacking.append(f"{name}: {frozen.state.name} in the study, unknown to the record")
     return lacking
@@ -58,12 +70,21 @@ def _trial_differences(frozen: FrozenTrial, trial: TrialState, metric: str) -> I
         yield f"{trial.id}: {frozen.value} in the study, {trial.value} in the record"
 
 
+def _fits(frozen: FrozenTrial, trial: TrialState, space: Space) -> bool:
+    """Whether distributions and rungs are those that the trial's events make."""
+    same = FixedTrial(dict(trial.suggested))
+    space.suggest(same)
+    rungs = {v for name, v in frozen.system_attrs.items() if name.startswith("completed_rung_")}
+    return frozen.distributions == same.distributions and rungs <= {
+        *frozen.intermediate_values.values()
+    }
+
+
 def rebuild(
     spec: Spec, space: Space, url: str, events: Iterable[Event], owner: Owner | None = None
 ) -> optuna.Study:
     """Delete the study and make it anew: every event applied in its order."""
-    study = open_study(spec, space, url, owner)
-    optuna.delete_study(study_name=spec.name, storage=study._storage)
+    _drop_tables(url, owner)
     study = open_study(spec, space, url, owner)
     live: dict[str, tuple[Trial, TrialConfig]] = {}
     for event in events:
@@ -72,6 +93,17 @@ def rebuild(
         elif event.trial in live:
             _apply(*live[event.trial], event, spec.objective.metric)
     return study
+
+
+def _drop_tables(url: str, owner: Owner | None) -> None:
+    """Optuna's, with whatever is damaged in them; the sweep's database holds no other study."""
+    engine = connect_to(url)
+    if owner is not None:
+        owner.guard(engine)
+    with told(url), engine.begin() as connection:
+        models.BaseModel.metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
 
 
 def _asked_again(study: optuna.Study, space: Space, event: Event) -> tuple[Trial, TrialConfig]:
@@ -105,9 +137,39 @@ def agreed(
 
     A study that only lacks the last events is left to the ledger, which applies them.
     """
-    study = open_study(spec, space, url, owner)
-    found = study_differences(study, _as_of(study, trials), spec.objective.metric)
-    return (rebuild(spec, space, url, events, owner), found) if found else (study, [])
+    study, found = compared(spec, space, url, lambda s: _as_of(s, trials), owner)
+    if study is None or found:
+        study = rebuild(spec, space, url, events, owner)
+    return study, found
+
+
+def compared(
+    spec: Spec,
+    space: Space,
+    url: str,
+    wanted: Callable[[optuna.Study], Mapping[str, TrialState]],
+    owner: Owner | None = None,
+) -> tuple[optuna.Study | None, list[str]]:
+    """The study and where it differs; None where it cannot be read.
+
+    Args:
+        wanted: what the study should say.
+
+    Raises:
+        Trouble: the database does not answer.
+    """
+    try:
+        with told(url):
+            study = open_study(spec, space, url, owner)
+            found = study_differences(study, wanted(study), spec.objective.metric, space)
+            if study.direction != direction(spec):
+                found.append(f"the study: {study.direction.name} in Optuna's tables")
+            return study, found
+    except Trouble:
+        raise
+    except Exception as error:  # Optuna raises whatever it stumbles over
+        words = " ".join(str(error).split())
+        return None, [f"the study: cannot be read ({type(error).__name__}: {words[:200]})"]
 
 
 def _as_of(study: optuna.Study, trials: Mapping[str, TrialState]) -> dict[str, TrialState]:

@@ -13,7 +13,12 @@ import time
 from pathlib import Path
 
 from raysel.errors import Trouble, user_error
+from raysel.places import sqlite_url
 from raysel.sweep.folder import SweepFolder
+from raysel.tracking.owner import FileOwner
+from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import Record
 
 EVERY_SECONDS = 5.0
 
@@ -56,7 +61,12 @@ class Keeper:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a SQLite database that may be written to meanwhile, whole or not at all."""
+    """Copy a SQLite database that may be written to meanwhile, whole or not at all.
+
+    Raises:
+        sqlite3.Error: it cannot be copied, or the copy is damaged.
+        OSError: the disk is full, say.
+    """
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
     origin = sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30)
@@ -64,6 +74,9 @@ def copy(source: Path, target: Path) -> None:
         into = sqlite3.connect(partial)
         try:
             origin.backup(into)
+            answer = into.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if answer != "ok":  # the copy before is worth more
+                raise sqlite3.DatabaseError(answer)
         finally:
             into.close()
     finally:
@@ -74,10 +87,20 @@ def copy(source: Path, target: Path) -> None:
 def restore(folder: SweepFolder) -> Path:
     """Put the last copy in the place of the record; where the damaged one lies now.
 
+    MLflow may then know more than the record: it is to be looked through, and sent all again.
+
     Raises:
         UserError: there is no copy.
-        Trouble: the copy is damaged too.
+        Trouble: somebody owns the sweep, or the copy is damaged too.
     """
+    owner = FileOwner(folder.lock, folder.path.name)
+    try:
+        return _restore(folder)
+    finally:
+        owner.release()
+
+
+def _restore(folder: SweepFolder) -> Path:
     if not folder.backup.is_file():
         raise user_error("--from-backup", f"there is no {folder.backup}")
     _check(folder.backup)
@@ -89,17 +112,16 @@ def restore(folder: SweepFolder) -> Path:
     if folder.record.exists():
         folder.record.replace(aside)
     copy(folder.backup, folder.record)
+    record = Record(sqlite_url(folder.record))
+    for cursor, sequence in ((EVENTS_CURSOR, 0), (FILES_CURSOR, 0), (OUTDATED_CURSOR, 1)):
+        record.move_cursor(cursor, sequence)
+    record.close()
     return aside
 
 
 def _check(path: Path) -> None:
+    """Raise `Trouble` unless the copy can be read as a record, every event of it."""
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        answer = str(error)
-    if answer != "ok":
-        raise Trouble(str(path), f"is damaged too ({answer.splitlines()[0]})")
+        read_events(sqlite_url(path))
+    except Trouble as trouble:
+        raise Trouble(str(path), "is damaged too: nothing is left to go on from") from trouble

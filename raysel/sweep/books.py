@@ -25,6 +25,7 @@ class Books:
     def __init__(self, record: Record, life: int, observer: Observer | None = None) -> None:
         self.record, self.life = record, life
         self._observer = observer
+        self._unsaid: dict[str, str] = {}
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
@@ -61,9 +62,17 @@ class Books:
             self.write(trial, Kind.RESUMED, self.life, payload)
 
     def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float], note: str | None) -> bool:
-        """An epoch ended; a note says what befell the trial in it."""
+        """An epoch ended; a note says what befell the trial in it.
+
+        A trial that fell back to an older checkpoint tells epochs again: the note then waits
+        for one that is new.
+        """
+        told = "; ".join(words for words in (self._unsaid.pop(trial, None), note) if words)
         payload: dict[str, Any] = {"metrics": metrics}
-        return self.write(trial, Kind.EPOCH, epoch, payload | ({"note": note} if note else {}))
+        new = self.write(trial, Kind.EPOCH, epoch, payload | ({"note": told} if told else {}))
+        if told and not new:
+            self._unsaid[trial] = told
+        return new
 
     def interrupted(self, trial: str, cause: str) -> None:
         """The sweep ended before the trial did."""

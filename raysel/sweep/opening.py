@@ -96,12 +96,14 @@ def open_sweep(
     code: tuple[user_code.Source, ...],
     observe: Callable[[Event], None],
     stop: Callable[[str], None],
+    lost: Callable[[Exception], None],
 ) -> OpenSweep:
     """Own the sweep and begin a life of its driver.
 
     Args:
         observe: is told every event.
         stop: is called with the cause when the sweep is to end.
+        lost: is called when another driver has taken the sweep over.
 
     Raises:
         UserError: the data are not those that the sweep began with.
@@ -109,12 +111,8 @@ def open_sweep(
     """
     refuse_other_split(folder, task)
     folder.path.mkdir(parents=True, exist_ok=True)
-    url = sweep_url(spec.record, folder.record, spec.name)
-    owner: Owner = FileOwner(folder.lock, spec.name)  # of this machine's folder, always
+    owner, record = owned(spec, folder, stop, lost)
     try:
-        record = Record(url)
-        if spec.record is not None:
-            owner = _Both(owner, LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED)))
         record.check()
         events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
@@ -127,24 +125,34 @@ def open_sweep(
     books = Books(record, life, _kept(observe, keeper))
     _write_life(books, spec, folder, layers, facts)
     sweep = fold_sweep(stored.event for stored in record.events())
-    return OpenSweep(sweep.id, url, books, owner, keeper, _spent(events))
+    return OpenSweep(sweep.id, record.url, books, owner, keeper, _spent(events))
 
 
-_STOPPED = "stopped by raysel stop, or taken over"
+def owned(
+    spec: Spec,
+    folder: SweepFolder,
+    stop: Callable[[str], None] = lambda _: None,
+    lost: Callable[[Exception], None] = lambda _: None,
+) -> tuple[Owner, Record]:
+    """The sweep's ownership and its record: a lock or a lease, not both, so that neither a
+    frozen driver's lock nor another machine's lease keeps the next one out for ever.
+
+    Raises:
+        Trouble: somebody else owns it, or its record is damaged or out of reach.
+    """
+    url = sweep_url(spec.record, folder.record, spec.name)
+    if spec.record is not None:
+        record = Record(url)
+        return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
+    lock = FileOwner(folder.lock, spec.name)
+    try:
+        return lock, Record(url)
+    except BaseException:
+        lock.release()
+        raise
 
 
-class _Both:
-    """The folder's lock and the record's lease."""
-
-    def __init__(self, lock: Owner, lease: Owner) -> None:
-        self._lock, self._lease = lock, lease
-
-    def guard(self, engine: Any) -> None:
-        self._lease.guard(engine)
-
-    def release(self) -> None:
-        self._lease.release()
-        self._lock.release()
+_STOPPED = "stopped by raysel stop"
 
 
 def _write_files(

@@ -17,15 +17,15 @@ from raysel.places import sweep_url
 from raysel.space import Space
 from raysel.spec import Spec
 from raysel.spec_file import load
-from raysel.sweep.agreement import rebuild, study_differences
+from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.search import open_study
+from raysel.sweep.opening import owned
 from raysel.sweep.session import existing_folder, tracking_uri
 from raysel.sweep.stopping import holder_of
 from raysel.tasks.catalog import task_shape
 from raysel.tracking.database import told
-from raysel.tracking.owner import FileOwner, Held, LeaseOwner
+from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import ENDED, RUNNING, fold, fold_sweep
@@ -83,36 +83,39 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     """
     folder = existing_folder(storage, name)
     spec = load(folder.spec).model_copy(update={"storage": storage})
-    with _owned(folder, spec, dry_run) as record:
-        work = _Work(folder, spec, record, dry_run)
+    with _opened(folder, spec, dry_run) as (record, owner):
+        work = _Work(folder, spec, record, owner)
         found = Reconciled(name, work.record_differences(close), work.study(), [], not dry_run)
         work.mlflow(found)
         return found
 
 
 @contextmanager
-def _owned(folder: SweepFolder, spec: Spec, dry_run: bool) -> Iterator[Record]:
+def _opened(
+    folder: SweepFolder, spec: Spec, dry_run: bool
+) -> Iterator[tuple[Record, Owner | None]]:
     """The record, and the sweep's ownership unless nothing is to be changed."""
-    if dry_run and (holder := holder_of(folder)) is not None:
+    owner: Owner | None = None
+    if not dry_run:
+        owner, record = owned(spec, folder)
+    elif (holder := holder_of(folder)) is not None:
         raise Held(spec.name, holder)
-    lock = None if dry_run else FileOwner(folder.lock, spec.name)
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
-    lease = None
+    else:
+        record = Record(sweep_url(spec.record, folder.record, spec.name))
     try:
-        if spec.record is not None and not dry_run:
-            lease = LeaseOwner(record.engine, spec.name, lambda: None)
         record.check()
-        yield record
+        yield record, owner
     finally:
-        for owner in (lease, lock):
-            if owner is not None:
-                owner.release()
+        if owner is not None:
+            owner.release()
         record.close()
 
 
 class _Work:
-    def __init__(self, folder: SweepFolder, spec: Spec, record: Record, dry_run: bool) -> None:
-        self.folder, self.spec, self.dry_run = folder, spec, dry_run
+    def __init__(
+        self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner | None
+    ) -> None:
+        self.folder, self.spec, self.owner, self.dry_run = folder, spec, owner, owner is None
         lives = [e for e in _events(record) if e.trial == SWEEP and e.kind != Kind.FINISHED]
         self.books = Books(record, max(1, len(lives)))
 
@@ -147,11 +150,11 @@ class _Work:
         """What the study says otherwise; made anew from the record."""
         url = self.books.record.url
         space = Space(self.spec, _partition(self.spec).names)
-        with told(url):
-            study = open_study(self.spec, space, url)
-            found = study_differences(study, fold(self.events), self.spec.objective.metric)
-            if found and not self.dry_run:
-                rebuild(self.spec, space, url, self.events)
+        states = fold(self.events)
+        study, found = compared(self.spec, space, url, lambda _: states, self.owner)
+        if (study is None or found) and not self.dry_run:
+            with told(url):
+                rebuild(self.spec, space, url, self.events, self.owner)
         return found
 
     def mlflow(self, found: Reconciled) -> None:
@@ -182,6 +185,7 @@ class _Work:
             experiment,
             self.folder.path.parent / "mlartifacts",
             self.folder.writer_log,
+            fence=self.owner.fence if self.owner else None,
         )
         writer.start()
         try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from raysel import allocation
@@ -24,11 +25,11 @@ from raysel.spec import ObjectiveSpec, Spec, TrialConfig
 from raysel.sweep import pruning
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment
-from raysel.tracking.database import engine_options, told
+from raysel.tracking.database import engine_options, patiently, told
 from raysel.tracking.owner import Owner
 from raysel.tracking.record import Event, Kind
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_T = TypeVar("_T")
 _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
@@ -54,7 +55,7 @@ def open_study(spec: Spec, space: Space, url: str, owner: Owner | None = None) -
     study = optuna.create_study(
         storage=storage,
         study_name=spec.name,
-        direction="minimize" if spec.objective.mode == "min" else "maximize",
+        direction=direction(spec),
         pruner=pruner(spec.pruner, space.max_epochs),
         load_if_exists=True,
     )
@@ -66,6 +67,11 @@ def open_study(spec: Spec, space: Space, url: str, owner: Owner | None = None) -
     return study
 
 
+def direction(spec: Spec) -> StudyDirection:
+    """Whether less or more is better, in Optuna's words."""
+    return StudyDirection.MINIMIZE if spec.objective.mode == "min" else StudyDirection.MAXIMIZE
+
+
 class StudyLedger:
     """Asks and tells the study; see `raysel.sweep.engine.Ledger`."""
 
@@ -75,11 +81,15 @@ class StudyLedger:
         self._live: dict[str, tuple[Trial, TrialConfig]] = {}
         self._values: dict[str, dict[int, float]] = {}
         self._replay()
-        self._left = [t for t in self._trials() if t.state == TrialState.RUNNING]
 
     def next_trial(self) -> Assignment | None:
         """What a dead driver left comes first, then a new suggestion while the budget lasts."""
-        trial = self._adopt() if self._left else self._ask()
+        return self._patiently(self._next_trial)
+
+    def _next_trial(self) -> Assignment | None:
+        trials = self._trials()
+        left = [t for t in trials if t.state == TrialState.RUNNING and not self._is_live(t)]
+        trial = self._adopt(left[0]) if left else self._ask(trials)
         if trial is None:
             return None
         config = self._space.suggest(trial)
@@ -94,22 +104,25 @@ class StudyLedger:
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
     ) -> bool:
         """Record an epoch, report it to the study; whether the trial ends with it."""
-        self._books.epoch(trial, epoch, metrics, note)
+        new = self._books.epoch(trial, epoch, metrics, note)
         optuna_trial, config = self._live[trial]
         value = metrics.get(self._spec.objective.metric, math.nan)
         if not math.isfinite(value):
             self.failed(trial, f"{self._spec.objective.metric} is not finite at epoch {epoch}")
             return True
-        self._values[trial][epoch] = value
-        _report(optuna_trial, epoch, value)
+        values = self._values[trial]
+        value = values.setdefault(epoch, value)  # the record keeps what was told first
+        if not new and epoch < max(values):
+            return False  # told in an earlier life, which let it go on
+        self._patiently(lambda: _report(optuna_trial, epoch, value))
         if epoch >= config.training.epochs:
             self._end(trial, "COMPLETE", epoch, None)
             return True
-        verdict = pruning.ask(optuna_trial)
+        verdict = self._patiently(lambda: pruning.ask(optuna_trial))
         if verdict.prune:
             self._end(trial, "PRUNED", epoch, f"pruned at epoch {epoch}")
         else:
-            verdict.note()
+            self._patiently(verdict.note)
         return verdict.prune
 
     def failed(self, trial: str, cause: str) -> None:
@@ -128,7 +141,8 @@ class StudyLedger:
         value = None if status == "FAILED" else self._value(self._values[trial])
         payload = {"status": status, "cause": cause, "value": value}
         self._books.write(trial, Kind.ENDED, epoch, payload)
-        tell_end(self._live.pop(trial)[0], status, value)
+        optuna_trial = self._live.pop(trial)[0]
+        self._patiently(lambda: tell_end(optuna_trial, status, value))
 
     def _value(self, values: Mapping[int, float]) -> float:
         """A trial's objective: of its best epoch, or of its last (`confirm.epoch`)."""
@@ -136,17 +150,22 @@ class StudyLedger:
             return values[max(values)]
         return best(values, self._spec.objective)[1]
 
-    def _adopt(self) -> Trial:
-        """Take up a trial that a dead driver left RUNNING."""
-        frozen = self._left.pop(0)
+    def _is_live(self, trial: FrozenTrial) -> bool:
+        return trial_id(trial.number) in self._live
+
+    def _patiently(self, action: Callable[[], _T]) -> _T:
+        """What may be done twice: a database server that was cut off is waited for."""
+        return patiently(self._books.record.url, action)
+
+    def _adopt(self, frozen: FrozenTrial) -> Trial:
+        """Take up a trial that is RUNNING and that nobody runs."""
         self._study.sampler = sampler(
             self._spec.search, self._space, frozen.number, False, allocation.strategy_of(frozen)
         )
         return Trial(self._study, frozen._trial_id)
 
-    def _ask(self) -> Trial | None:
+    def _ask(self, trials: list[FrozenTrial]) -> Trial | None:
         """A new trial; its suggestion is a function of the study alone."""
-        trials = self._trials()
         waiting = [t for t in trials if t.state == TrialState.WAITING]
         if not waiting and len(trials) >= self._budget:
             return None
@@ -187,7 +206,9 @@ class StudyLedger:
 
 
 def tell_end(trial: Trial, status: str, value: float | None) -> None:
-    """Tell the trial's study how it ended: `COMPLETE`, `PRUNED` or `FAILED`."""
+    """Tell the trial's study how it ended: `COMPLETE`, `PRUNED` or `FAILED`; once."""
+    if trial.study._storage.get_trial(trial._trial_id).state.is_finished():
+        return
     state = _STATES[status]
     if state == TrialState.PRUNED:
         pruning.ask(trial).note()

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import ray
 
 from raysel import spec_file, user_code
-from raysel.errors import Problem, UserError, nearest, user_error
+from raysel.errors import Problem, Trouble, UserError, nearest, user_error
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
 from raysel.places import sweep_url
@@ -42,14 +42,16 @@ from raysel.sweep.inputs import (
 )
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import continued, open_sweep, stored_spec
+from raysel.sweep.reading import holder_of
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
 from raysel.tasks.data import Task
-from raysel.tracking.owner import Held, holder_of_file
+from raysel.tracking.database import told
+from raysel.tracking.owner import Held
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import ENDED, TrialState, fold
-from raysel.training import checkpoint
+from raysel.training import checkpoint, troubles
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.training.trial import Shared
 from raysel.validate import check_cluster
@@ -133,6 +135,8 @@ def start(
     folder = SweepFolder.of(spec.storage, spec.name)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
+        if (holder := holder_of(folder, spec)) is not None:
+            raise Held(spec.name, holder)
         raise UserError(_exists(folder, spec))
     sources = user_code.read(spec.code_files, Path())
     spec = user_code.located(spec, sources, CODE)
@@ -164,8 +168,8 @@ def resume(
     wanted = spec_file.load(folder.spec, overrides)
     spec = continued(stored, wanted).model_copy(update={"storage": storage})
     if from_backup:
-        if (holder := holder_of_file(folder.lock)) is not None:
-            raise Held(name, holder)
+        if spec.record is not None:
+            raise user_error("--from-backup", "the record lies in PostgreSQL, which has its own")
         restore(folder)
     sources = user_code.read(spec.code_files, folder.path)
     return _Session(spec, folder, watcher, sources).run(publish)
@@ -201,13 +205,30 @@ class _Session:
         self.failures = Failures(self._ask_to_stop)
 
     def run(self, publish: Publish) -> Outcome:
+        try:
+            return self._own_and_run(publish)
+        except (UserError, Trouble):
+            raise
+        except Exception as error:
+            if words := troubles.of_the_disk(error):
+                raise Trouble(str(self.folder.path), words) from error
+            raise
+
+    def _own_and_run(self, publish: Publish) -> Outcome:
         task = task_of(self.spec, self.watcher.decoding)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
         self.sweep = open_sweep(
-            self.spec, self.folder, layers, task, self.code, self._observe, self.stop.ask
+            self.spec,
+            self.folder,
+            layers,
+            task,
+            self.code,
+            self._observe,
+            self._ask_to_stop,
+            self.stop.fail,
         )
         try:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
@@ -290,6 +311,7 @@ class _Session:
             folder.path.parent / "mlartifacts",
             folder.writer_log,
             self.watcher.tracker,
+            self.sweep.owner.fence,
         )
         writer.start()
         return writer
@@ -322,12 +344,13 @@ class _Session:
     def _search(self, space: Space, shared: Shared, concurrent: int, total: int) -> None:
         sweep = self.sweep
         events = [stored.event for stored in sweep.books.record.events()]
-        study, _ = agreed(self.spec, space, sweep.url, events, fold(events), sweep.owner)
-        ledger = StudyLedger(self.spec, space, study, self.sweep.books)
-        done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
-        self.watcher.phase("search", total, done)
-        if len(done) < total:
-            self._run_phase(ledger, shared, concurrent, "search")
+        with told(sweep.url):  # the study's troubles too
+            study, _ = agreed(self.spec, space, sweep.url, events, fold(events), sweep.owner)
+            ledger = StudyLedger(self.spec, space, study, sweep.books)
+            done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
+            self.watcher.phase("search", total, done)
+            if len(done) < total:
+                self._run_phase(ledger, shared, concurrent, "search")
         ledger.interrupt(self.stop.cause)
 
     def _confirm(self, task: Task, shared: Shared, concurrent: int) -> None:

@@ -92,7 +92,9 @@ class Audit:
         if wrong := _different(image.tags, run.data.tags):
             self._tell(f"{name}: MLflow's tag {wrong} is not the record's")
         if wrong := _different(image.params, run.data.params):
-            self._tell(f"{name}: MLflow's parameter {wrong} is not the record's", [run])
+            # one that is lacking can be sent, one that is there cannot be changed
+            surplus = [run] if wrong in run.data.params else []
+            self._tell(f"{name}: MLflow's parameter {wrong} is not the record's", surplus)
         lacking, unknown = self._points(run, wanted)
         if lacking:
             self._tell(f"{name}: MLflow lacks {lacking} points")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from raysel.errors import Trouble
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a database server that is being restarted is waited for."""
+
+_T = TypeVar("_T")
 
 
 class Damaged(Exception):
@@ -25,18 +32,10 @@ class Foreign(Exception):
 
 
 def connect_to(url: str) -> sa.Engine:
-    """An engine whose commits are durable when they return; a schema is made where it lacks."""
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, **engine_options(url))
+    """An engine whose commits are durable when they return."""
+    engine = sa.create_engine(url, **engine_options(url))
+    if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _durable_sqlite)
-        return engine
-    with told(url):
-        engine = sa.create_engine(url, **engine_options(url))
-        quoted = str(make_url(url).query.get("options", "")).split('"')
-        if len(quoted) == 3:
-            schema = quoted[1]
-            with engine.begin() as connection:
-                connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     return engine
 
 
@@ -51,20 +50,72 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 @contextmanager
+def making_tables(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction in which tables are made where they lack; in PostgreSQL one process at a
+    time, and the URL's schema is there.
+
+    Two that look whether a table is there and then make it would else come upon each other.
+    """
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            schema = _schema(str(engine.url.query.get("options", "")))
+            key = zlib.crc32(f"raysel {schema}".encode())
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            if schema:
+                connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+        yield connection
+
+
+def _schema(options: str) -> str:
+    """PostgreSQL's schema in the options of `raysel.places.sweep_url`."""
+    quoted = options.split('"')
+    return quoted[1] if len(quoted) == 3 else ""
+
+
+@contextmanager
 def told(url: str) -> Iterator[None]:
     """Tell what befalls a database in one line.
 
     Raises:
-        Trouble: in the place of whatever SQLAlchemy raises.
+        Trouble: in the place of whatever SQLAlchemy raises, be it inside Optuna's own.
     """
     try:
         yield
-    except DBAPIError as error:
-        raise Trouble(_place(url), _words(str(error.orig).strip())) from error
     except Damaged as error:
         raise Trouble(_place(url), f"{error}; {_WAY_OUT}") from error
     except Foreign as error:
         raise Trouble(_place(url), f"{error}; manifest.json beside it names that one") from error
+    except Exception as error:
+        befell = _of_the_database(error)
+        if befell is None:
+            raise
+        raise Trouble(_place(url), _words(str(befell.orig).strip())) from error
+
+
+def patiently(url: str, action: Callable[[], _T]) -> _T:
+    """Do what may be done twice; while a server is restarted, again and again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    served = make_url(url).get_backend_name() != "sqlite"
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if not (served and _cut_off(error)) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
+
+
+def _cut_off(error: Exception) -> bool:
+    befell = _of_the_database(error)
+    if befell is None:
+        return False
+    return isinstance(befell, OperationalError | InterfaceError) or befell.connection_invalidated
+
+
+def _of_the_database(error: BaseException | None) -> DBAPIError | None:
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    return error
 
 
 _WAY_OUT = "go on from its last copy: raysel resume NAME --from-backup"
@@ -72,7 +123,7 @@ _WAY_OUT = "go on from its last copy: raysel resume NAME --from-backup"
 
 def _words(error: str) -> str:
     first = error.splitlines()[0] if error else "does not answer"
-    if "malformed" in first or "not a database" in first:
+    if any(sign in first for sign in ("malformed", "not a database", "decode to UTF-8")):
         return f"is damaged ({first}); {_WAY_OUT}"
     if "readonly" in first or "unable to open" in first or "permission" in first.lower():
         return f"cannot be written ({first}); look at the rights of the file and its folder"

@@ -16,15 +16,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import psutil
 import sqlalchemy as sa
 
 from raysel.errors import Trouble
-from raysel.tracking.database import told
+from raysel.tracking.database import making_tables, told
 
 LEASE_SECONDS = 30.0
 """After so long without a heartbeat a sweep may be taken over."""
@@ -83,6 +84,11 @@ class Lost(Trouble):
 class Owner(Protocol):
     """An owned sweep."""
 
+    @property
+    def fence(self) -> int | None:
+        """A number that grows with every owner; None where a lock keeps the others out."""
+        ...
+
     def guard(self, engine: sa.Engine) -> None:
         """Let no transaction of this engine through once the sweep is lost."""
         ...
@@ -98,13 +104,20 @@ class Owner(Protocol):
 class FileOwner:
     """Holds the lock file beside a SQLite record."""
 
+    fence = None
+
     def __init__(self, path: Path, sweep: str) -> None:
         """Take the lock.
 
         Raises:
             Held: another process has it.
+            Trouble: the file cannot be written.
         """
-        stream = path.open("a+", encoding="utf-8")
+        try:
+            stream = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            words = f"cannot be written ({error.strerror}); look at the rights and at the disk"
+            raise Trouble(str(path), words) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,81 +162,99 @@ def _read(stream: IO[str]) -> Holder | None:
 # --- a lease in the database --------------------------------------------------------------------
 
 
-class LeaseOwner:
-    """Holds the lease of a sweep whose record lies in PostgreSQL."""
+def fence_off(engine: sa.Engine, sweep: str, fence: int) -> None:
+    """Let no transaction of this engine through once the sweep has another owner.
 
-    def __init__(self, engine: sa.Engine, sweep: str, stop: Callable[[], None]) -> None:
+    Each asks at its beginning, and keeps the row as it is until it ends; it raises `Lost`.
+    """
+    mine = sa.select(_OWNERS.c.id).where(_ROW, _OWNERS.c.fence == fence)
+    held = mine.with_for_update(read=True, key_share=True)  # a heartbeat need not wait for it
+
+    def check(connection: sa.Connection) -> None:
+        if connection.scalar(held) is None:
+            raise Lost(sweep)
+
+    sa.event.listen(engine, "begin", check)
+
+
+class LeaseOwner:
+    """Holds the lease of a sweep whose record lies in PostgreSQL.
+
+    Attributes:
+        fence: the owner's number.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        sweep: str,
+        stop: Callable[[], None],
+        lost: Callable[[Lost], None],
+    ) -> None:
         """Take the lease; one that nobody renews is waited out.
 
         Args:
             engine: of the sweep's record.
-            stop: is called when `raysel stop` asks from elsewhere, and when the lease is lost.
+            stop: is called when `raysel stop` asks from elsewhere.
+            lost: is called when somebody else has taken the lease.
 
         Raises:
             Held: somebody else renews it.
         """
-        self._engine, self._sweep, self._stop = engine, sweep, stop
-        place = engine.url.render_as_string(hide_password=False)
-        with told(place):
-            _OWNERS.create(engine, checkfirst=True)
-            self._fence = self._take()
-        self.lost = False
+        self._engine, self._sweep, self._stop, self._lost = engine, sweep, stop, lost
+        with told(str(engine.url)):
+            with making_tables(engine) as connection:
+                _OWNERS.create(connection, checkfirst=True)
+                if connection.scalar(sa.select(_OWNERS.c.id)) is None:
+                    connection.execute(sa.insert(_OWNERS).values(_NOBODY))
+            self.fence = self._take()
         self.guard(engine)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
     def guard(self, engine: sa.Engine) -> None:
-        """Ask in each transaction, and keep the row as it is until the transaction ends."""
-        mine = sa.select(_OWNERS.c.id).where(_ROW, _OWNERS.c.fence == self._fence)
-
-        def check(connection: sa.Connection) -> None:
-            if connection.scalar(mine.with_for_update(read=True)) is None:
-                raise Lost(self._sweep)
-
-        sa.event.listen(engine, "begin", check)
+        """Fence the engine off."""
+        fence_off(engine, self._sweep, self.fence)
 
     def release(self) -> None:
-        """Let the next owner in at once."""
+        """Let the next owner in at once; a lease that is lost, or a server away, stays."""
         self._ended.set()
         self._thread.join()
-        if not self.lost:
-            with self._engine.begin() as connection:
-                connection.execute(sa.update(_OWNERS).where(_ROW).values(beat=None))
+        with suppress(Lost, sa.exc.DBAPIError), self._engine.begin() as connection:
+            connection.execute(sa.update(_OWNERS).where(_ROW).values(beat=None))
 
     def _take(self) -> int:
         deadline = time.monotonic() + LEASE_SECONDS + 5
         seen: object = None
         while True:
-            with self._engine.begin() as connection:
-                row = connection.execute(
-                    sa.select(_OWNERS, _age()).where(_ROW).with_for_update()
-                ).first()
-                if row is None or _is_free(row):
-                    return self._enter(connection, row)
+            with self._engine.connect() as connection:
+                row = _read_row(connection)
+            if _is_free(row) and (fence := self._enter()) is not None:
+                return fence
             if seen not in (None, row.beat) or time.monotonic() > deadline:
-                raise Held(self._sweep, Holder(**json.loads(row.holder)))
+                raise Held(self._sweep, _holder(row))
             seen = row.beat
             time.sleep(1.0)
 
-    def _enter(self, connection: sa.Connection, row: sa.Row[tuple[object, ...]] | None) -> int:
-        fence = 1 if row is None else row.fence + 1
-        values = {
-            "fence": fence,
-            "holder": json.dumps(asdict(Holder.this_process())),
-            "beat": sa.func.clock_timestamp(),
-            "stop": False,
-        }
-        if row is None:
-            connection.execute(sa.insert(_OWNERS).values(id=1, **values))
-        else:
-            connection.execute(sa.update(_OWNERS).where(_ROW).values(**values))
+    def _enter(self) -> int | None:
+        """Take a lease that was free a moment ago; what its last owner writes ends first."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.select(_OWNERS.c.id).where(_ROW).with_for_update())
+            row = _read_row(connection)
+            if not _is_free(row):
+                return None
+            fence = row.fence + 1
+            holder = json.dumps(asdict(Holder.this_process()))
+            beat = sa.func.clock_timestamp()
+            taken = sa.update(_OWNERS).where(_ROW)
+            connection.execute(taken.values(fence=fence, holder=holder, beat=beat, stop=False))
         return int(fence)
 
     def _renew(self) -> None:
         beat = (
             sa.update(_OWNERS)
-            .where(_ROW, _OWNERS.c.fence == self._fence)
+            .where(_ROW, _OWNERS.c.fence == self.fence)
             .values(beat=sa.func.clock_timestamp())
             .returning(_OWNERS.c.stop)
         )
@@ -232,9 +263,8 @@ class LeaseOwner:
             try:
                 with self._engine.begin() as connection:
                     asked = connection.scalar(beat)
-            except Lost:
-                self.lost = True
-                self._stop()
+            except Lost as lost:
+                self._lost(lost)
                 return
             except sa.exc.DBAPIError:
                 continue  # the server is away; what is written waits for it too
@@ -248,8 +278,8 @@ def holder_of_lease(engine: sa.Engine) -> Holder | None:
     if not sa.inspect(engine).has_table(_OWNERS.name):
         return None
     with engine.connect() as connection:
-        row = connection.execute(sa.select(_OWNERS, _age()).where(_ROW)).first()
-    return None if row is None or _is_free(row) else Holder(**json.loads(row.holder))
+        row = _read_row(connection)
+    return None if _is_free(row) else _holder(row)
 
 
 def ask_to_stop(engine: sa.Engine) -> None:
@@ -258,13 +288,19 @@ def ask_to_stop(engine: sa.Engine) -> None:
         connection.execute(sa.update(_OWNERS).where(_ROW).values(stop=True))
 
 
-def _age() -> sa.Label[int]:
-    """Seconds since the last heartbeat, by the server's clock."""
-    age = sa.func.clock_timestamp() - _OWNERS.c.beat
-    return sa.func.extract("epoch", age).label("age")
+_Row = sa.Row[tuple[Any, ...]]
+_NOBODY = {"id": 1, "fence": 0, "holder": "", "beat": None, "stop": False}
 
 
-def _is_free(row: sa.Row[tuple[object, ...]]) -> bool:
-    if row.beat is None or row.age > LEASE_SECONDS:
-        return True
-    return Holder(**json.loads(row.holder)).is_gone
+def _read_row(connection: sa.Connection) -> _Row:
+    """The lease, and the seconds since its last heartbeat by the server's clock."""
+    age = sa.func.extract("epoch", sa.func.clock_timestamp() - _OWNERS.c.beat).label("age")
+    return connection.execute(sa.select(_OWNERS, age).where(_ROW)).one()
+
+
+def _holder(row: _Row) -> Holder:
+    return Holder(**json.loads(row.holder))
+
+
+def _is_free(row: _Row) -> bool:
+    return row.beat is None or row.age > LEASE_SECONDS or _holder(row).is_gone

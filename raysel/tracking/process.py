@@ -25,6 +25,9 @@ EVENTS_CURSOR = "mlflow"
 FILES_CURSOR = "mlflow-files"
 """The record's cursor: up to here MLflow has traces, pictures and the report."""
 
+OUTDATED_CURSOR = "mlflow-outdated"
+"""The record's cursor: 1 while MLflow may know more than the record, which went back to a copy."""
+
 STUCK_SECONDS = 3.0
 """How long the end of a sweep waits for a tracker that does not answer."""
 
@@ -61,9 +64,10 @@ class WriterProcess:
         artifact_root: where MLflow's artifacts lie, a folder or a URI; empty, or a server
             behind the tracking URI: MLflow decides.
         log_path: where the writer's words go; its folder must exist. One writer at a time
-            uses a log: a second one waits for the first to end.
+            uses a log: without a `fence` a second one waits for the first to end.
         tell: takes a line for a person, when MLflow is away and when it is back; called from
             a thread of its own.
+        fence: the number of the sweep's owner; the writer ends when another has taken over.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class WriterProcess:
         artifact_root: str | Path,
         log_path: Path,
         tell: Callable[[str], None] = lambda _: None,
+        fence: int | None = None,
     ) -> None:
         self._arguments = [record_url, tracking_uri, experiment, str(artifact_root), str(log_path)]
+        self._arguments += [] if fence is None else [str(fence)]
         self._record = Record(record_url)
         self._log_path = log_path
         self._tell = tell

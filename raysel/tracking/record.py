@@ -10,30 +10,26 @@ How the database is reached stands in `raysel.tracking.database`, where it lies 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from raysel.places import sqlite_url as sqlite_url  # beside what it opens
-from raysel.tracking.database import Damaged, Foreign, connect_to, told
+from raysel.tracking.database import Damaged, Foreign, connect_to, making_tables, patiently, told
 
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
 
 SCHEMA = 1
 """The version of the tables below."""
-
-PATIENCE_SECONDS = 60.0
-"""How long an event waits for a database server that is being restarted."""
 
 _T = TypeVar("_T")
 
@@ -124,9 +120,9 @@ class Record:
         """
         self.url = url
         self._engine = connect_to(url)
-        with told(url):
-            _METADATA.create_all(self._engine)
-            self._check_version()
+        with told(url), making_tables(self._engine) as connection:
+            _METADATA.create_all(connection)
+            _check_version(connection)
 
     @property
     def engine(self) -> sa.Engine:
@@ -140,22 +136,14 @@ class Record:
             Trouble: something in the record is damaged.
         """
         if self._engine.dialect.name == "sqlite":
-            with self._reading() as connection:
-                answer = connection.scalar(sa.text("PRAGMA quick_check(1)"))
-                if answer != "ok":
-                    raise Damaged(str(answer).splitlines()[0])
+            self._safely(self._check_file)
         self.events()
 
-    def _check_version(self) -> None:
-        with self._engine.begin() as connection:
-            found = connection.scalars(sa.select(_VERSIONS.c.version)).all()
-            if not found:
-                connection.execute(sa.insert(_VERSIONS).values(version=SCHEMA))
-        if found and found[0] != SCHEMA:
-            raise Foreign(
-                f"its tables are those of another version of raysel (schema {found[0]}, this "
-                f"one has {SCHEMA})"
-            )
+    def _check_file(self) -> None:
+        with self._engine.connect() as connection:
+            answer = connection.scalar(sa.text("PRAGMA integrity_check(1)"))
+        if answer != "ok":
+            raise Damaged(f"is damaged ({' '.join(str(answer).split())})")
 
     def append(self, event: Event) -> bool:
         """Commit an event.
@@ -175,45 +163,53 @@ class Record:
             "payload": json.dumps(_finite(event.payload), allow_nan=False, ensure_ascii=False),
         }
         row["checksum"] = _checksum(row)
-        return self._patiently(lambda: self._insert(row))
+        tries = itertools.count()
+        return self._safely(lambda: self._insert(row, again=next(tries) > 0))
 
-    def _insert(self, row: Mapping[str, Any]) -> bool:
+    def _insert(self, row: Mapping[str, Any], again: bool) -> bool:
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.insert(_EVENTS).values(row))
         except IntegrityError:
-            return False
+            # a server that was cut off may have committed it and could not say so any more
+            return again and self._has(row)
         return True
 
-    def _patiently(self, action: Callable[[], _T]) -> _T:
-        """An idempotent action; a server that was cut off is waited for."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _has(self, row: Mapping[str, Any]) -> bool:
+        """Whether this very event is there, and not another life's of the same key."""
+        same = (_EVENTS.c[name] == row[name] for name in ("trial", "kind", "epoch", "checksum"))
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(_EVENTS.c.sequence).where(*same)) is not None
+
+    def _safely(self, action: Callable[[], _T]) -> _T:
+        """What may be done twice: a server that was cut off is waited for."""
         with told(self.url):
-            while True:
-                try:
-                    return action()
-                except (OperationalError, InterfaceError):
-                    served = self._engine.dialect.name != "sqlite"
-                    if not served or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.5)
+            return patiently(self.url, action)
 
     def events(self, after: int = 0, limit: int | None = None) -> list[StoredEvent]:
         """The events whose sequence is above `after`, in order; at most `limit`."""
         query = sa.select(_EVENTS).where(_EVENTS.c.sequence > after).order_by(_EVENTS.c.sequence)
-        with self._reading() as connection:
-            return [_stored(row) for row in connection.execute(query.limit(limit))]
+
+        def read() -> list[StoredEvent]:
+            with self._engine.connect() as connection:
+                return [_stored(row) for row in connection.execute(query.limit(limit))]
+
+        return self._safely(read)
 
     def last_sequence(self) -> int:
         """The sequence of the newest event; 0 for an empty record."""
-        with self._reading() as connection:
-            return connection.scalar(sa.select(sa.func.max(_EVENTS.c.sequence))) or 0
+        return self._number(sa.select(sa.func.max(_EVENTS.c.sequence)))
 
     def cursor(self, name: str) -> int:
         """The sequence up to which the reader `name` has done its work; 0 at first."""
-        query = sa.select(_CURSORS.c.sequence).where(_CURSORS.c.name == name)
-        with self._reading() as connection:
-            return connection.scalar(query) or 0
+        return self._number(sa.select(_CURSORS.c.sequence).where(_CURSORS.c.name == name))
+
+    def _number(self, query: sa.Select[tuple[int]]) -> int:
+        def read() -> int:
+            with self._engine.connect() as connection:
+                return connection.scalar(query) or 0
+
+        return self._safely(read)
 
     def move_cursor(self, name: str, sequence: int) -> None:
         """Say durably that the reader `name` has done its work up to `sequence`.
@@ -221,18 +217,28 @@ class Record:
         A name belongs to one process at a time.
         """
         moved = sa.update(_CURSORS).where(_CURSORS.c.name == name).values(sequence=sequence)
-        with told(self.url), self._engine.begin() as connection:
-            if not connection.execute(moved).rowcount:
-                connection.execute(sa.insert(_CURSORS).values(name=name, sequence=sequence))
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with told(self.url), self._engine.connect() as connection:
-            yield connection
+        def move() -> None:
+            with self._engine.begin() as connection:
+                if not connection.execute(moved).rowcount:
+                    connection.execute(sa.insert(_CURSORS).values(name=name, sequence=sequence))
+
+        self._safely(move)
 
     def close(self) -> None:
         """Give the connections back; the record can be opened again."""
         self._engine.dispose()
+
+
+def _check_version(connection: sa.Connection) -> None:
+    found = connection.scalars(sa.select(_VERSIONS.c.version)).all()
+    if not found:
+        connection.execute(sa.insert(_VERSIONS).values(version=SCHEMA))
+    elif [*found] != [SCHEMA]:
+        raise Foreign(
+            f"its tables are those of another version of raysel (schema {found[0]}, this one has"
+            f" {SCHEMA})"
+        )
 
 
 def stored_events(connection: sa.Connection) -> list[StoredEvent]:
@@ -273,5 +279,5 @@ def _stored(row: sa.Row[Any]) -> StoredEvent:
 
 def _checksum(row: Mapping[str, Any]) -> int:
     """Of all that an event says: SQLite itself does not see a flipped bit."""
-    told_apart = [row["trial"], row["kind"], str(row["epoch"]), repr(row["at"]), row["payload"]]
-    return zlib.crc32("\0".join(told_apart).encode())
+    texts = [row["trial"], row["kind"], row["epoch"], repr(row["at"]), row["payload"]]
+    return zlib.crc32("\0".join(map(str, texts)).encode(errors="replace"))

@@ -1,6 +1,6 @@
 """The process that carries a sweep's record into MLflow, beside the driver.
 
-    python -m raysel.tracking.writer RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT [LOG]
+    python -m raysel.tracking.writer RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT [LOG [FENCE]]
 
 It follows the record until the sweep has finished, or until its standard input ends or its
 parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. What it has
@@ -23,8 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from raysel.tracking.audit import Audit
 from raysel.tracking.courier import Courier
 from raysel.tracking.outage import Outage
+from raysel.tracking.owner import Lost, fence_off
+from raysel.tracking.process import OUTDATED_CURSOR
 from raysel.tracking.record import Record
 from raysel.tracking.state import SweepState
 from raysel.tracking.store import MlflowStore
@@ -112,6 +115,9 @@ class Follower:
         Returns:
             True when all is sent and nobody waits for more; False when it was given up, with
             the rest kept in the record.
+
+        Raises:
+            Lost: another driver has taken the sweep over, and has a writer of its own.
         """
         old = self._record.last_sequence()  # a `finished` up to here is that of an earlier life
         while True:
@@ -134,6 +140,8 @@ class Follower:
             return False
         try:
             busy = self._courier.carry()
+        except Lost:
+            raise
         except Exception as error:  # whatever a client, a server or a disk can raise
             self._courier.disconnect()
             self._failed(error, False)
@@ -149,6 +157,8 @@ class Follower:
     def _carry_file(self) -> bool:
         try:
             busy = self._courier.carry_files()
+        except Lost:
+            raise
         except Exception as error:
             self._failed(error, True)
             return False
@@ -163,8 +173,13 @@ class Follower:
         outage.goes_on(reason, error, self._courier.sent)
 
 
-def connect(uri: str, experiment: str, artifact_root: str, sweep: SweepState) -> MlflowStore:
-    """Open MLflow for a sweep."""
+def connect(
+    record: Record, uri: str, experiment: str, artifact_root: str, sweep: SweepState
+) -> MlflowStore:
+    """Open MLflow for a sweep; what it knows better than the record is removed first."""
+    if record.cursor(OUTDATED_CURSOR):
+        Audit(uri, experiment, [stored.event for stored in record.events()]).remove_surplus()
+        record.move_cursor(OUTDATED_CURSOR, 0)
     return MlflowStore(uri, experiment, artifact_root, sweep)
 
 
@@ -194,22 +209,27 @@ class Voice:
 
 def main(arguments: list[str]) -> int:
     """The process; 0 when all was sent."""
-    record_url, tracking_uri, experiment, artifact_root, *log_path = arguments
+    record_url, tracking_uri, experiment, artifact_root, *more = arguments
     os.nice(_NICE)  # training has the processors first
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     voice = Voice()
     lifeline = Lifeline(sys.stdin.fileno())
-    lock = only_one(Path(log_path[0])) if log_path else None
+    lock = only_one(Path(more[0])) if len(more) == 1 else None
     record = Record(record_url)
-    courier = Courier(record, partial(connect, tracking_uri, experiment, artifact_root))
+    if len(more) == 2:  # a frozen writer must not hold up the next owner's: it is fenced off
+        fence_off(record.engine, experiment, int(more[1]))
 
     def why(error: BaseException, of_files: bool) -> Reason:
         return explain(error, tracking_uri, experiment, of_files)
 
     try:
+        courier = Courier(record, partial(connect, record, tracking_uri, experiment, artifact_root))
         return 0 if Follower(record, courier, lifeline, why, voice.say).follow() else 1
+    except Lost as lost:
+        _log.warning("%s", lost)
+        return 1
     finally:
         record.close()
         if lock:

@@ -20,11 +20,12 @@ _DISK = {
 def of_the_disk(error: BaseException | None) -> str | None:
     """What is wrong with the disk in words; None if that is not what the error tells."""
     while error is not None:
-        if isinstance(error, OSError):
-            for number, words in _DISK.items():
-                # pyarrow tells the number in its text alone
-                if error.errno == number or f"[Errno {number}]" in str(error):
-                    return f"{words} ({error}), then: raysel resume NAME"
+        for number, words in _DISK.items():
+            # pyarrow and safetensors tell the number in their text alone
+            texts = (f"[Errno {number}]", f"(os error {number})")
+            if getattr(error, "errno", None) == number or any(t in str(error) for t in texts):
+                told = " ".join(str(error).split())
+                return f"{words} ({told[-300:]}), then: raysel resume NAME"
         error = error.__cause__ or error.__context__
     return None
 

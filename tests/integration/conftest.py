@@ -13,7 +13,7 @@ from raysel.sweep.cluster import connected
 from raysel.sweep.session import start
 
 from . import postgres as own_postgres
-from .helpers import Silent, publish_model
+from .helpers import Silent, publish_model, without_clocks
 from .mlflow_server import MlflowServer
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
@@ -71,6 +71,17 @@ def reference(ray_cluster: None, storage: Path) -> Path:
     """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
     spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
     return start(spec, Silent(), publish_model).folder.path
+
+
+@pytest.fixture(scope="session")
+def tiny_reference(ray_cluster: None, storage: Path) -> list[object]:
+    """What the sweep of `lives` gives when nobody disturbs it, without clocks."""
+    from . import lives
+
+    file, spec = lives.write(storage / "untouched-tiny.yaml", "untouched-tiny", storage)
+    code, out, err = lives.here("run", str(file), "--quiet")
+    assert code == 0, out + err
+    return sorted(map(without_clocks, lives.check_agreement(spec).values()))
 
 
 @pytest.fixture(scope="session")
