@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
@@ -65,6 +66,7 @@ def rebuild(
     study = open_study(spec, space, url, owner)
     optuna.delete_study(study_name=spec.name, storage=study._storage)
     study = open_study(spec, space, url, owner)
+    study.sampler = RandomSampler(seed=0)  # every value is given: there is nothing to sample
     live: dict[str, tuple[Trial, TrialConfig]] = {}
     for event in events:
         if event.kind == Kind.STARTED and event.payload["phase"] == "search":

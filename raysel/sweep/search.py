@@ -28,8 +28,11 @@ from raysel.tracking.database import engine_options, told
 from raysel.tracking.owner import Owner
 from raysel.tracking.record import Event, Kind
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+
+FIRST_REPLICATE = 1_000_000
+"""What is added to the sweep's seed for the second trial of a configuration, one more for the
+third, …: far from the confirm phase's seeds, which no trial of the search may have had."""
 
 
 def trial_id(number: int) -> str:
@@ -82,7 +85,7 @@ class StudyLedger:
         trial = self._adopt() if self._left else self._ask()
         if trial is None:
             return None
-        config = self._space.suggest(trial)
+        config = self._replicate(trial, self._space.suggest(trial))
         name = trial_id(trial.number)
         self._live[name] = (trial, config)
         self._values.setdefault(name, {})
@@ -135,6 +138,18 @@ class StudyLedger:
         if self._spec.confirm.epoch == "last":
             return values[max(values)]
         return best(values, self._spec.objective)[1]
+
+    def _replicate(self, trial: Trial, config: TrialConfig) -> TrialConfig:
+        """A configuration that was tried before runs with a seed of its own.
+
+        With the same seed it would give the same numbers again; with another one it tells how
+        far they are chance. The seed is a function of the study: of the trials before it.
+        """
+        chosen = trial.params
+        before = sum(t.params == chosen for t in self._trials() if t.number < trial.number)
+        if not before:
+            return config
+        return config.model_copy(update={"seed": config.seed + FIRST_REPLICATE + before - 1})
 
     def _adopt(self) -> Trial:
         """Take up a trial that a dead driver left RUNNING."""

@@ -1,7 +1,6 @@
 """Then and now: what a reproduction is held to, and the first number that is another."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from view_kit import ended, epoch, make, started
