@@ -83,9 +83,7 @@ def _again(outcome: Outcome, name: str) -> nn.Module | None:
     return model if again.succeeded else None
 
 
-def trained_again(
-    view: SweepView, name: str, tell: Tell
-) -> tuple[nn.Module | None, Reproduction]:
+def trained_again(view: SweepView, name: str, tell: Tell) -> tuple[nn.Module | None, Reproduction]:
     """A confirm run once more, for its weights: those of its chosen epoch, as it was tested."""
     trial = view.trial(name)
     rows: list[dict[str, Any]] = []

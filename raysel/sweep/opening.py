@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from raysel import user_code
-from raysel.errors import Problem, UserError
+from raysel.errors import Problem, Trouble, UserError
 from raysel.models.layers import Partition
 from raysel.places import sweep_url
 from raysel.spec import Spec
@@ -108,6 +108,9 @@ def open_sweep(
     """
     if problem := _moved_split(folder, task):
         raise UserError(problem)
+    if spec.record is None and folder.spec.exists() and not folder.record.exists():
+        lost = f"is not there; go on from its last copy: raysel resume {spec.name} --from-backup"
+        raise Trouble(str(folder.record), lost)
     folder.path.mkdir(parents=True, exist_ok=True)
     url = sweep_url(spec.record, folder.record, spec.name)
     owner: Owner = FileOwner(folder.lock, spec.name)  # of this machine's folder, always

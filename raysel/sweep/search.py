@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -67,6 +68,23 @@ def open_study(spec: Spec, space: Space, url: str, owner: Owner | None = None) -
     for parameters in space.first_trials():
         study.enqueue_trial(parameters, skip_if_exists=True)
     return study
+
+
+def existing_study(spec: Spec, url: str) -> optuna.Study | None:
+    """The sweep's study to look at, None if there is none; nothing is written."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = RDBStorage(
+        url,
+        engine_kwargs=engine_options(url),
+        skip_compatibility_check=True,
+        skip_table_creation=True,
+    )
+    if not sa.inspect(storage.engine).has_table("studies"):
+        return None
+    try:
+        return optuna.load_study(study_name=spec.name, storage=storage)
+    except KeyError:
+        return None
 
 
 class StudyLedger:

@@ -47,7 +47,8 @@ from raysel.sweep.search import StudyLedger
 from raysel.tasks.data import Task
 from raysel.tracking.owner import Held, holder_of_file
 from raysel.tracking.process import WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind, Record
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training import checkpoint
 from raysel.training.source import SourceModel, kept_source_model, source_model
@@ -136,7 +137,7 @@ def start(
     folder = SweepFolder.of(spec.storage, spec.name)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
-        raise UserError(_exists(folder, spec))
+        raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.code_files, Path())
     spec = user_code.located(spec, sources, CODE)
     if stored is not None:
@@ -439,15 +440,14 @@ def _train_source(code: tuple[user_code.Source, ...], *arguments: Any) -> Source
     return source_model(*arguments)
 
 
-def _exists(folder: SweepFolder, spec: Spec) -> Problem:
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
-    trials = fold(stored.event for stored in record.events()).values()
-    record.close()
+def _exists(folder: SweepFolder, stored: Spec) -> Problem:
+    name = stored.name
+    trials = fold(read_events(sweep_url(stored.record, folder.record, name))).values()
     ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
     return Problem(
         "",
-        f'a sweep named "{spec.name}" exists ({ended} of {spec.search.num_trials} trials done). '
-        f"Go on: raysel resume {spec.name}. New one: --set name={spec.name}-2",
+        f'a sweep named "{name}" exists ({ended} of {stored.search.num_trials} trials done). '
+        f"Go on: raysel resume {name}. New one: --set name={name}-2",
     )
 
 

@@ -92,7 +92,7 @@ def test_and_suggests_the_same_next(tmp_path, case):
         folder = tmp_path / name
         folder.mkdir()
         life = begin(folder, sweep(*CASES[case]))
-        done = [a for a in islice(handed_out(life), 12)]
+        done = list(islice(handed_out(life), 12))
         if name == "anew":
             rebuilt(life, folder)
         done += run(begin(folder, life.spec, life=2))
