@@ -57,6 +57,19 @@ def budget(search: SearchSpec, space: Space) -> int:
     return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
 
 
+def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
+    """The strategies with so few configurations that one may be tried twice, and how many they
+    have; none where each is tried once."""
+    if walks_every_point(search, space):
+        return {}
+    points = {name: allocation.points_of(space, name) for name in space.strategies}
+    return {
+        name: count
+        for name, count in points.items()
+        if count < search.num_trials and not allocation.walks_strategy(search, space, name)
+    }
+
+
 def sampler(
     search: SearchSpec,
     space: Space,

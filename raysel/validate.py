@@ -20,6 +20,7 @@ from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.torchvision_shim import ensure_importable
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import check_record_url, network_file_system
+from raysel.search import may_repeat
 from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
 from raysel.spec import (
     SEARCH,
@@ -95,11 +96,18 @@ def check(spec: Spec) -> list[Problem]:
 
 
 def notes(spec: Spec) -> list[str]:
-    """What a person should know of a sound sweep: data and weights that are not there yet."""
+    """What a person should know of a sound sweep: data and weights that are not there yet,
+    configurations that may be tried twice."""
     weights = Path(spec.model.weights)
     absent = names_weights(str(weights)) and not weights.is_file()
     missing = [f"model.weights: there is no file {weights} yet"] if absent else []
-    return task_notes(spec.task) + missing
+    few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
+    counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
+    repeats = (
+        f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
+        "with a seed of its own"
+    )
+    return task_notes(spec.task) + missing + ([repeats] if few else [])
 
 
 def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from raysel.export.check import answers
-from raysel.export.layout import write_model
+from raysel.export.layout import CONFIG, write_model
 from raysel.models.build import build
+from raysel.sweep.reading import SweepView, read_sweep
+from raysel.sweep.reproduce import Reproduction, compared, run_again
 from raysel.sweep.session import Outcome
+from raysel.sweep.single import Tell
 from raysel.training import checkpoint
 
 
@@ -31,9 +37,11 @@ def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def save_best(outcome: Outcome) -> Path | None:
     """Write the best model of a finished sweep into its folder.
 
+    A sweep that is summed up again keeps the model that it has. Where it was extended and the
+    winner is now one whose weights went with an earlier end, its run is made again.
+
     Returns:
-        `<sweep>/best`; None if the sweep has no confirmed winner or its weights are gone
-        (a sweep that is summed up again keeps the model that it has).
+        `<sweep>/best`; None if the sweep has no confirmed winner, or its weights are gone.
     """
     run = best_run(outcome.results)
     if run is None:
@@ -43,14 +51,45 @@ def save_best(outcome: Outcome) -> Path | None:
         state = checkpoint.load(outcome.folder.trial(run["id"]))
     except checkpoint.DamagedCheckpoint:
         state = None
-    if state is None:
-        return target if target.is_dir() else None
-    model = build(outcome.blueprint, run["seed"], pretrained=not outcome.weights)
-    initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
-    model.load_state_dict(initial, strict=False)
-    model.load_state_dict(state["best"][2] or state["model"], strict=False)
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
+    if state is None or outcome.weights is None:
+        if _origin(target) == origin:
+            return target
+        model = _again(outcome, run["id"]) if outcome.complete else None
+    else:
+        model = build(outcome.blueprint, run["seed"], pretrained=not outcome.weights)
+        initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
+        model.load_state_dict(initial, strict=False)
+        model.load_state_dict(state["best"][2] or state["model"], strict=False)
+    if model is None:
+        return None
     answered = answers(model, outcome.task)
     write_model(model, outcome.blueprint.name, outcome.task, origin, target)
     answered.save(target)
     return target
+
+
+def _origin(folder: Path) -> Any:
+    """Of which run a model is; None where there is none."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("raysel")
+    except (OSError, ValueError):
+        return None
+
+
+def _again(outcome: Outcome, name: str) -> nn.Module | None:
+    view = read_sweep(str(outcome.folder.path.parent), outcome.folder.path.name)
+    model, again = trained_again(view, name, lambda _: None)
+    return model if again.succeeded else None
+
+
+def trained_again(view: SweepView, name: str, tell: Tell) -> tuple[nn.Module | None, Reproduction]:
+    """A confirm run once more, for its weights: those of its chosen epoch, as it was tested."""
+    trial = view.trial(name)
+    rows: list[dict[str, Any]] = []
+    model: nn.Module | None = None
+    with tempfile.TemporaryDirectory(prefix="raysel-again-") as scratch:
+        for row, steps in run_again(view, trial, tell, Path(scratch)):
+            rows.append(row)
+            model = steps.run.model if steps.run else None
+    return model, compared(view, trial, rows)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from raysel.errors import Trouble, nearest, user_error
-from raysel.export.best import best_run
+from raysel.export.best import best_run, trained_again
 from raysel.export.check import Answers, answers, load_answers
 from raysel.export.layout import CONFIG, WEIGHTS, write_model
 from raysel.sweep.inputs import task_of
 from raysel.sweep.reading import SweepView
-from raysel.sweep.reproduce import Reproduction, compared, run_again
+from raysel.sweep.reproduce import Reproduction
 from raysel.sweep.single import Tell
 
 
@@ -128,16 +125,9 @@ def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported
     """Train a confirm run once more for its weights."""
     trial = view.trial(name)
     tell(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
-    rows: list[dict[str, Any]] = []
-    model: nn.Module | None = None
-    with tempfile.TemporaryDirectory(prefix="raysel-export-") as scratch:
-        for row, steps in run_again(view, trial, tell, Path(scratch)):
-            rows.append(row)
-            model = steps.run.model if steps.run else None
-    again = compared(view, trial, rows)
+    model, again = trained_again(view, name, tell)
     if not again.succeeded or model is None:
         raise Trouble(name, f"did not give its numbers again ({again.first}); nothing was written")
-    # a confirm run that was tested has the weights of its chosen epoch in its model
     task = task_of(view.spec)
     expected = answers(model, task)
     origin = {"sweep": view.sweep.id, "run": name}

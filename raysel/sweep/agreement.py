@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import optuna
 import sqlalchemy as sa
+from optuna.samplers import RandomSampler
 from optuna.storages._rdb import models
 from optuna.trial import FixedTrial, FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
@@ -86,6 +87,7 @@ def rebuild(
     """Delete the study and make it anew: every event applied in its order."""
     _drop_tables(url, owner)
     study = open_study(spec, space, url, owner)
+    study.sampler = RandomSampler(seed=0)  # every value is given: there is nothing to sample
     live: dict[str, tuple[Trial, TrialConfig]] = {}
     for event in events:
         if event.kind == Kind.STARTED and event.payload["phase"] == "search":
@@ -137,7 +139,9 @@ def agreed(
 
     A study that only lacks the last events is left to the ledger, which applies them.
     """
-    study, found = compared(spec, space, url, lambda s: _as_of(s, trials), owner)
+    study, found = compared(
+        spec, space, url, lambda: open_study(spec, space, url, owner), lambda s: _as_of(s, trials)
+    )
     if study is None or found:
         study = rebuild(spec, space, url, events, owner)
     return study, found
@@ -147,20 +151,23 @@ def compared(
     spec: Spec,
     space: Space,
     url: str,
+    opened: Callable[[], optuna.Study | None],
     wanted: Callable[[optuna.Study], Mapping[str, TrialState]],
-    owner: Owner | None = None,
 ) -> tuple[optuna.Study | None, list[str]]:
-    """The study and where it differs; None where it cannot be read.
+    """The study and where it differs; None where there is none that can be read.
 
     Args:
-        wanted: what the study should say.
+        opened: gives the study.
+        wanted: what it should say.
 
     Raises:
         Trouble: the database does not answer.
     """
     try:
         with told(url):
-            study = open_study(spec, space, url, owner)
+            study = opened()
+            if study is None:
+                return None, ["the study is not there"]
             found = study_differences(study, wanted(study), spec.objective.metric, space)
             if study.direction != direction(spec):
                 found.append(f"the study: {study.direction.name} in Optuna's tables")

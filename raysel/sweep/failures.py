@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from raysel.tracking.record import Event, Kind
 
 IN_A_ROW = 5
+
+_NUMBER = re.compile(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*\b")
+"""Bytes that were free, a process, an actor: they differ where the failure is the same."""
 
 
 class Failures:
@@ -21,7 +25,7 @@ class Failures:
 
     def __init__(self, stop: Callable[[str], None]) -> None:
         self._stop = stop
-        self._cause = ""
+        self._kind = ""
         self._count = 0
         self.too_many = False
 
@@ -33,8 +37,9 @@ class Failures:
         if event.payload["status"] != "FAILED" or _says_something(cause):
             self._count = 0
             return
-        self._count = self._count + 1 if cause == self._cause else 1
-        self._cause = cause
+        kind = _NUMBER.sub("0", cause)
+        self._count = self._count + 1 if kind == self._kind else 1
+        self._kind = kind
         if self._count >= IN_A_ROW:
             self.too_many = True
             self._stop(f"{IN_A_ROW} trials in a row failed alike: {cause}")

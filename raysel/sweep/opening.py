@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from raysel import user_code
-from raysel.errors import Problem, UserError
+from raysel.errors import Problem, Trouble, UserError
 from raysel.models.layers import Partition
 from raysel.places import sweep_url
 from raysel.spec import Spec
@@ -110,6 +110,9 @@ def open_sweep(
         Trouble: another driver owns it, or its record is damaged or out of reach.
     """
     refuse_other_split(folder, task)
+    if spec.record is None and folder.spec.exists() and not folder.record.exists():
+        way_out = f"is not there; go on from its last copy: raysel resume {spec.name} --from-backup"
+        raise Trouble(str(folder.record), way_out)
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:

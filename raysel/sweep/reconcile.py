@@ -7,12 +7,13 @@ made anew where it says otherwise, and what MLflow lacks is sent.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from raysel.errors import Trouble
-from raysel.models.layers import Partition, partition_of
+from raysel.models.layers import partition_of
 from raysel.places import sweep_url
 from raysel.space import Space
 from raysel.spec import Spec
@@ -21,14 +22,22 @@ from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.opening import owned
+from raysel.sweep.search import existing_study
 from raysel.sweep.session import existing_folder, tracking_uri
 from raysel.sweep.stopping import holder_of
 from raysel.tasks.catalog import task_shape
 from raysel.tracking.database import told
 from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
+from raysel.tracking.reading import is_behind, read_events
 from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import ENDED, RUNNING, fold, fold_sweep
+from raysel.tracking.state import ENDED, RUNNING, TrialState, fold, fold_sweep
+
+if TYPE_CHECKING:
+    from raysel.tracking.audit import Audit
+
+_GONE = "its driver is gone"
+_FILES = "some files are not sent yet"
 
 SEND_SECONDS = 120.0
 """How long MLflow is waited for."""
@@ -40,7 +49,8 @@ class Reconciled:
 
     Attributes:
         record, study, mlflow: the differences.
-        mended: whether they were mended.
+        mended: whether they were to be mended.
+        left: what still differs after that.
         mlflow_away: why MLflow could not be compared.
     """
 
@@ -50,23 +60,26 @@ class Reconciled:
     mlflow: list[str]
     mended: bool
     mlflow_away: str | None = None
+    left: list[str] = field(default_factory=list)
 
     @property
     def agree(self) -> bool:
         """Whether the three records agree now."""
         found = bool(self.record or self.study or self.mlflow)
-        return self.mlflow_away is None and (self.mended or not found)
+        return self.mlflow_away is None and not self.left and (self.mended or not found)
 
     def lines(self) -> Iterator[str]:
         """For a person to read."""
         for place in ("record", "study", "mlflow"):
             for words in getattr(self, place):
                 yield f"{place:7} {words}"
+        for words in self.left:
+            yield f"left    {words}"
         if self.mlflow_away:
             yield f"mlflow  {self.mlflow_away}; again later: raysel reconcile {self.sweep}"
         elif not (self.record or self.study or self.mlflow):
             yield f"{self.sweep}: record, study and MLflow agree"
-        elif self.mended:
+        elif self.agree:
             yield f"{self.sweep}: mended; record, study and MLflow agree"
 
 
@@ -83,39 +96,80 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     """
     folder = existing_folder(storage, name)
     spec = load(folder.spec).model_copy(update={"storage": storage})
-    with _opened(folder, spec, dry_run) as (record, owner):
-        work = _Work(folder, spec, record, owner)
-        found = Reconciled(name, work.record_differences(close), work.study(), [], not dry_run)
-        work.mlflow(found)
-        return found
-
-
-@contextmanager
-def _opened(
-    folder: SweepFolder, spec: Spec, dry_run: bool
-) -> Iterator[tuple[Record, Owner | None]]:
-    """The record, and the sweep's ownership unless nothing is to be changed."""
-    owner: Owner | None = None
-    if not dry_run:
-        owner, record = owned(spec, folder)
-    elif (holder := holder_of(folder)) is not None:
-        raise Held(spec.name, holder)
-    else:
-        record = Record(sweep_url(spec.record, folder.record, spec.name))
+    if dry_run:
+        return _looked_at(folder, spec, close)
+    read_events(sweep_url(spec.record, folder.record, name))  # opening it would make an empty one
+    owner, record = owned(spec, folder)
     try:
         record.check()
-        yield record, owner
+        return _Mending(folder, spec, record, owner).mend(close)
     finally:
-        if owner is not None:
-            owner.release()
+        owner.release()
         record.close()
 
 
-class _Work:
-    def __init__(
-        self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner | None
-    ) -> None:
-        self.folder, self.spec, self.owner, self.dry_run = folder, spec, owner, owner is None
+def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
+    """The differences; nothing is written anywhere."""
+    if (holder := holder_of(folder)) is not None:
+        raise Held(spec.name, holder)
+    url = sweep_url(spec.record, folder.record, spec.name)
+    events = read_events(url)
+    found = Reconciled(spec.name, [w for _, w in _unowned(events, close)], [], [], mended=False)
+    found.study = _study_differences(spec, url, events)
+    try:
+        with _mlflow(spec) as (uri, experiment):
+            found.mlflow = _audit(uri, experiment, events).differences
+            if not found.mlflow and is_behind(url, FILES_CURSOR):
+                found.mlflow.append(_FILES)
+    except Trouble as trouble:
+        found.mlflow_away = str(trouble)
+    return found
+
+
+def _unowned(events: Sequence[Event], close: bool) -> Iterator[tuple[TrialState | None, str]]:
+    """Trials, and the sweep itself (None), that the record calls running while nobody runs
+    them; those too that are to be closed."""
+    for trial in fold(events).values():
+        if trial.status == RUNNING:
+            yield trial, f"{trial.id}: RUNNING, but nobody runs it"
+        elif close and trial.status not in ENDED:
+            yield trial, f"{trial.id}: INTERRUPTED, and nobody will resume it"
+    if fold_sweep(events).status == RUNNING:
+        yield None, "the sweep: RUNNING, but nobody runs it"
+
+
+def _study_differences(spec: Spec, url: str, events: Sequence[Event]) -> list[str]:
+    states = fold(events)
+    _, found = compared(
+        spec, _space(spec), url, lambda: existing_study(spec, url), lambda _: states
+    )
+    return found
+
+
+@contextmanager
+def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
+    """MLflow's address and the experiment's name.
+
+    Raises:
+        Trouble: MLflow does not answer inside.
+    """
+    os.environ.update(environment(os.environ))  # short time-outs, no telemetry
+    from raysel.tracking.audit import answering  # noqa: PLC0415
+
+    uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
+    with answering(uri, experiment):
+        yield uri, experiment
+
+
+def _audit(uri: str, experiment: str, events: Sequence[Event]) -> Audit:
+    from raysel.tracking.audit import Audit  # noqa: PLC0415
+
+    return Audit(uri, experiment, events)
+
+
+class _Mending:
+    def __init__(self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner) -> None:
+        self.folder, self.spec, self.owner = folder, spec, owner
         lives = [e for e in _events(record) if e.trial == SWEEP and e.kind != Kind.FINISHED]
         self.books = Books(record, max(1, len(lives)))
 
@@ -123,69 +177,64 @@ class _Work:
     def events(self) -> list[Event]:
         return _events(self.books.record)
 
-    def record_differences(self, close: bool) -> list[str]:
-        """Trials and the sweep that are RUNNING without anybody who runs them."""
-        found = []
-        for trial in fold(self.events).values():
-            if trial.status == RUNNING:
-                found.append(f"{trial.id}: RUNNING, but nobody runs it")
-                if not self.dry_run:
-                    self.books.interrupted(trial.id, "its driver is gone")
-            if close and trial.status not in ENDED:
-                found.append(f"{trial.id}: interrupted and closed now")
-                if not self.dry_run:
-                    self._close(trial.id, len(trial.epochs))
-        if fold_sweep(self.events).status == RUNNING:
-            found.append("the sweep: RUNNING, but nobody runs it")
-            if not self.dry_run:
-                payload = {"status": "INTERRUPTED", "cause": "its driver is gone", "verdict": None}
-                self.books.write(SWEEP, Kind.FINISHED, self.books.life, payload)
+    def mend(self, close: bool) -> Reconciled:
+        """Record, study, MLflow, in this order: each follows from the one before."""
+        found = Reconciled(self.spec.name, self.record(close), [], [], mended=True)
+        self.study(found)
+        try:
+            self.mlflow(found)
+        except Trouble as trouble:
+            found.mlflow_away = str(trouble)
         return found
 
-    def _close(self, trial: str, epoch: int) -> None:
-        payload = {"status": "FAILED", "cause": "closed by raysel reconcile", "value": None}
-        self.books.write(trial, Kind.ENDED, epoch, payload)
+    def record(self, close: bool) -> list[str]:
+        """What is RUNNING without anybody who runs it becomes INTERRUPTED, or FAILED."""
+        found = list(_unowned(self.events, close))
+        for trial, _ in found:
+            if trial is None:
+                end = {"status": "INTERRUPTED", "cause": _GONE, "verdict": None}
+                self.books.write(SWEEP, Kind.FINISHED, self.books.life, end)
+                continue
+            if trial.status == RUNNING:
+                self.books.interrupted(trial.id, _GONE)
+            if close:
+                end = {"status": "FAILED", "cause": "closed by raysel reconcile", "value": None}
+                self.books.write(trial.id, Kind.ENDED, len(trial.epochs), end)
+        return [words for _, words in found]
 
-    def study(self) -> list[str]:
+    def study(self, found: Reconciled) -> None:
         """What the study says otherwise; made anew from the record."""
         url = self.books.record.url
-        space = Space(self.spec, _partition(self.spec).names)
-        states = fold(self.events)
-        study, found = compared(self.spec, space, url, lambda _: states, self.owner)
-        if (study is None or found) and not self.dry_run:
+        found.study = _study_differences(self.spec, url, self.events)
+        if found.study:
             with told(url):
-                rebuild(self.spec, space, url, self.events, self.owner)
-        return found
+                rebuild(self.spec, _space(self.spec), url, self.events, self.owner)
+            found.left += _study_differences(self.spec, url, self.events)
 
     def mlflow(self, found: Reconciled) -> None:
         """What MLflow says otherwise; sent anew."""
-        os.environ.update(environment(os.environ))  # short time-outs, no telemetry
-        from raysel.tracking.audit import Audit, answering  # noqa: PLC0415
-
-        uri = tracking_uri(self.spec)
-        experiment = self.spec.tracking.experiment or self.spec.name
-        try:
-            with answering(uri, experiment):
-                audit = Audit(uri, experiment, self.events)
-                found.mlflow = audit.differences
-                if audit.differences and not self.dry_run:
-                    audit.remove_surplus()
-                    self._send(uri, experiment)
-        except Trouble as trouble:
-            found.mlflow_away = str(trouble)
+        record = self.books.record
+        with _mlflow(self.spec) as (uri, experiment):
+            audit = _audit(uri, experiment, self.events)
+            found.mlflow = list(audit.differences)
+            if audit.differences:
+                audit.remove_surplus()
+                for cursor in (EVENTS_CURSOR, FILES_CURSOR):  # what MLflow has it keeps once
+                    record.move_cursor(cursor, 0)
+            elif is_behind(record.url, FILES_CURSOR):
+                found.mlflow.append(_FILES)
+            if found.mlflow:
+                self._send(uri, experiment)
+                found.left += _audit(uri, experiment, self.events).differences
 
     def _send(self, uri: str, experiment: str) -> None:
-        """Everything again: what MLflow has it keeps once."""
-        record = self.books.record
-        for cursor in (EVENTS_CURSOR, FILES_CURSOR):
-            record.move_cursor(cursor, 0)
         writer = WriterProcess(
-            record.url,
+            self.books.record.url,
             uri,
             experiment,
             self.folder.path.parent / "mlartifacts",
             self.folder.writer_log,
-            fence=self.owner.fence if self.owner else None,
+            fence=self.owner.fence,
         )
         writer.start()
         try:
@@ -199,7 +248,10 @@ def _events(record: Record) -> list[Event]:
     return [stored.event for stored in record.events()]
 
 
-def _partition(spec: Spec) -> Partition:
+def _space(spec: Spec) -> Space:
     shape = task_shape(spec.task)
     model = spec.model
-    return partition_of(model.name, model.partition, shape.class_count, shape.channels, model.head)
+    layers = partition_of(
+        model.name, model.partition, shape.class_count, shape.channels, model.head
+    )
+    return Space(spec, layers.names)

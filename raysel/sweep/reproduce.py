@@ -138,10 +138,8 @@ def compared(
 
 
 def config_of(trial: TrialState) -> TrialConfig:
-    """What the trial did in the end: where memory was short, with the batch that was halved."""
-    config = TrialConfig.model_validate(trial.config)
-    short = any(note.startswith("out of memory") for note in trial.notes)
-    return (troubles.halved(config) or config) if short else config
+    """What the trial was asked to do."""
+    return TrialConfig.model_validate(trial.config)
 
 
 def run_again(
@@ -160,7 +158,9 @@ def run_again(
     shared = ground.shared(scratch)
     confirm = trial.phase == "confirm"
     with single.tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
-        for done, (row, steps) in enumerate(single.run(shared, trial.id, config_of(trial)), 1):
+        halved = troubles.halved_from(trial.notes)
+        again = single.run(shared, trial.id, config_of(trial), halved_from=halved)
+        for done, (row, steps) in enumerate(again, 1):
             if "trouble" in row:
                 raise Trouble(trial.id, row["trouble"])
             yield row, steps

@@ -104,8 +104,9 @@ def confirm_rows(
     by_strategy: dict[str, list[TrialState]] = {}
     for run in sorted(runs, key=lambda t: t.number):
         by_strategy.setdefault(run.strategy, []).append(run)
+    candidates = [*leaders(search, spec.objective), *search]  # a leader may be a replicate
     rows = [
-        _confirm_row(strategy, _origin(search, own[0]), own, partition)
+        _confirm_row(strategy, _origin(candidates, own[0]), own, partition)
         for strategy, own in by_strategy.items()
     ]
     return sorted(rows, key=lambda row: row["validation_error"])

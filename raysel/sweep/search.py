@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
+import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -31,6 +32,10 @@ from raysel.tracking.record import Event, Kind
 
 _T = TypeVar("_T")
 _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+
+FIRST_REPLICATE = 1_000_000
+"""What is added to the sweep's seed for the second trial of a configuration, one more for the
+third, …: far from the confirm phase's seeds, which no trial of the search may have had."""
 
 
 def trial_id(number: int) -> str:
@@ -72,6 +77,23 @@ def direction(spec: Spec) -> StudyDirection:
     return StudyDirection.MINIMIZE if spec.objective.mode == "min" else StudyDirection.MAXIMIZE
 
 
+def existing_study(spec: Spec, url: str) -> optuna.Study | None:
+    """The sweep's study to look at, None if there is none; nothing is written."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = RDBStorage(
+        url,
+        engine_kwargs=engine_options(url),
+        skip_compatibility_check=True,
+        skip_table_creation=True,
+    )
+    if not sa.inspect(storage.engine).has_table("studies"):
+        return None
+    try:
+        return optuna.load_study(study_name=spec.name, storage=storage)
+    except KeyError:
+        return None
+
+
 class StudyLedger:
     """Asks and tells the study; see `raysel.sweep.engine.Ledger`."""
 
@@ -92,7 +114,7 @@ class StudyLedger:
         trial = self._adopt(left[0]) if left else self._ask(trials)
         if trial is None:
             return None
-        config = self._space.suggest(trial)
+        config = self._replicate(trial, self._space.suggest(trial))
         name = trial_id(trial.number)
         self._live[name] = (trial, config)
         self._values.setdefault(name, {})
@@ -149,6 +171,18 @@ class StudyLedger:
         if self._spec.confirm.epoch == "last":
             return values[max(values)]
         return best(values, self._spec.objective)[1]
+
+    def _replicate(self, trial: Trial, config: TrialConfig) -> TrialConfig:
+        """A configuration that was tried before runs with a seed of its own.
+
+        With the same seed it would give the same numbers again; with another one it tells how
+        far they are chance. The seed is a function of the study: of the trials before it.
+        """
+        chosen = trial.params
+        before = sum(t.params == chosen for t in self._trials() if t.number < trial.number)
+        if not before:
+            return config
+        return config.model_copy(update={"seed": config.seed + FIRST_REPLICATE + before - 1})
 
     def _is_live(self, trial: FrozenTrial) -> bool:
         return trial_id(trial.number) in self._live

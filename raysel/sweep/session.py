@@ -49,8 +49,9 @@ from raysel.tasks.data import Task
 from raysel.tracking.database import told
 from raysel.tracking.owner import Held
 from raysel.tracking.process import WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import ENDED, TrialState, fold
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import SWEEP, Event, Kind
+from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training import checkpoint, troubles
 from raysel.training.source import SourceModel, kept_source_model, source_model
 from raysel.training.trial import Shared
@@ -58,6 +59,9 @@ from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
+
+DRAIN_AT_ONCE = 2.0
+"""The same where a person does not want to wait."""
 
 
 class Watcher(Protocol):
@@ -102,7 +106,7 @@ class Outcome:
 
     Attributes:
         results: the content of `results.json`.
-        weights: the initial weights of every trial.
+        weights: the initial weights of every trial; None where it ended before they were there.
         cause: why it ended before it was complete.
         failed: it ended because its trials fail, one like the other.
     """
@@ -111,7 +115,7 @@ class Outcome:
     results: dict[str, Any]
     task: Task
     blueprint: Blueprint
-    weights: dict[str, Any]
+    weights: dict[str, Any] | None
     complete: bool
     cause: str | None
     failed: bool
@@ -137,7 +141,7 @@ def start(
     if stored is not None and not resume_if_exists:
         if (holder := holder_of(folder, spec)) is not None:
             raise Held(spec.name, holder)
-        raise UserError(_exists(folder, spec))
+        raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.code_files, Path())
     spec = user_code.located(spec, sources, CODE)
     if stored is not None:
@@ -260,13 +264,16 @@ class _Session:
         for note in task.notes:
             self.watcher.note(note)
         weights, source = self._weights(task, blueprint)
-        shared = shared_by_trials(
-            spec, task, layers, blueprint, weights, self.folder.path, self.code
-        )
-        self._search(space, shared, concurrent, total)
-        if not self.stop.asked:
-            self._confirm(task, shared, concurrent)
+        if weights is not None:
+            shared = shared_by_trials(
+                spec, task, layers, blueprint, weights, self.folder.path, self.code
+            )
+            self._search(space, shared, concurrent, total)
+            if not self.stop.asked:
+                self._confirm(task, shared, concurrent)
         complete = not self.stop.asked
+        if not complete:
+            self._interrupt_the_rest()
         outcome = Outcome(
             folder=self.folder,
             results=results(
@@ -297,7 +304,7 @@ class _Session:
 
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow, not for ever, and say what it does not have then."""
-        if not writer.drain(DRAIN_SECONDS):
+        if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.behind()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
             self.watcher.tracker(f"{what} not sent yet: raysel reconcile {self.spec.name}")
@@ -318,18 +325,21 @@ class _Session:
 
     def _weights(
         self, task: Task, blueprint: Blueprint
-    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Initial weights as arrays, and what is told of the source model."""
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Initial weights as arrays, and what is told of the source model; None where the sweep
+        was to stop before they were there."""
         ready = ready_weights(self.spec, blueprint)
         if ready is not None:
             return ready, None
         model = self._source_model(task, blueprint)
+        if model is None:
+            return None, None
         examples = len(task.source_train or ()) + len(task.source_validation or ())
         self.watcher.source(model, self.spec, examples)
         told = {"validation_accuracy": model.accuracy, "seconds": model.seconds}
         return {name: tensor.numpy() for name, tensor in model.weights.items()}, told
 
-    def _source_model(self, task: Task, blueprint: Blueprint) -> SourceModel:
+    def _source_model(self, task: Task, blueprint: Blueprint) -> SourceModel | None:
         seed, cache = self.spec.task.split.seed, self.folder.source_cache
         cpus, gpus = self.spec.resources.cpus, self.spec.resources.gpus
         kept = kept_source_model(task, blueprint, seed, cpus, cache)
@@ -338,7 +348,12 @@ class _Session:
         # with a trial's resources, on a worker: the driver's machine may have no GPU
         remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(_train_source)
         task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-        model: SourceModel = ray.get(remote.remote(self.code, task, blueprint, seed, cpus, cache))
+        training = remote.remote(self.code, task, blueprint, seed, cpus, cache)
+        while not ray.wait([training], timeout=0.2)[0]:
+            if self.stop.asked:  # it has no epoch that could be gone on from
+                ray.cancel(training, force=True)
+                return None
+        model: SourceModel = ray.get(training)
         return model
 
     def _search(self, space: Space, shared: Shared, concurrent: int, total: int) -> None:
@@ -366,6 +381,12 @@ class _Session:
             unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
+
+    def _interrupt_the_rest(self) -> None:
+        """What an earlier driver left RUNNING and this one did not come to take up."""
+        for trial in self._trials():
+            if trial.status == RUNNING:
+                self.sweep.books.interrupted(trial.id, self.stop.cause)
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
@@ -442,15 +463,14 @@ def _train_source(code: tuple[user_code.Source, ...], *arguments: Any) -> Source
     return source_model(*arguments)
 
 
-def _exists(folder: SweepFolder, spec: Spec) -> Problem:
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
-    trials = fold(stored.event for stored in record.events()).values()
-    record.close()
+def _exists(folder: SweepFolder, stored: Spec) -> Problem:
+    name = stored.name
+    trials = fold(read_events(sweep_url(stored.record, folder.record, name))).values()
     ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
     return Problem(
         "",
-        f'a sweep named "{spec.name}" exists ({ended} of {spec.search.num_trials} trials done). '
-        f"Go on: raysel resume {spec.name}. New one: --set name={spec.name}-2",
+        f'a sweep named "{name}" exists ({ended} of {stored.search.num_trials} trials done). '
+        f"Go on: raysel resume {name}. New one: --set name={name}-2",
     )
 
 

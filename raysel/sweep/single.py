@@ -7,6 +7,7 @@ data and source model, so that the numbers are the same as well.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,18 +89,27 @@ def _source_model(spec: Spec, task: Task, blueprint: Blueprint, tell: Tell) -> S
 
 
 def run(
-    shared: Shared, trial: str, config: TrialConfig, step_limit: int | None = None
+    shared: Shared,
+    trial: str,
+    config: TrialConfig,
+    step_limit: int | None = None,
+    halved_from: int | None = None,
 ) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
     """Run a trial to its end: for each epoch its row, and the trial as it stands.
 
     A row is that of `TrialSteps`; the trial ends with its last epoch, a failure, or after
     `step_limit` optimizer steps.
+
+    Args:
+        halved_from: the epoch from which on the trial has half the batch.
     """
     before = torch.get_num_threads()
     steps = TrialSteps(shared, step_limit)
     try:
         steps.begin(trial, config)
-        while True:
+        for epoch in itertools.count(1):
+            if epoch == halved_from:
+                steps.halve()
             row = steps.epoch()
             yield row, steps
             short = steps.run is not None and steps.run.step == step_limit

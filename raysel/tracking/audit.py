@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from raysel.errors import Trouble
 from raysel.tracking.record import SWEEP, Event
 from raysel.tracking.runs import (
+    PARENT,
     SWEEP_ID,
     TRIAL_ID,
     Point,
@@ -69,6 +70,7 @@ class Audit:
             if event.trial != SWEEP:
                 measured[event.trial] += points(event)
         runs = self._runs(experiment, sweep.id)
+        self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
             self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
         for name, unknown in runs.items():
@@ -89,7 +91,8 @@ class Audit:
         run = runs[0]
         if run.info.status != image.status:
             self._tell(f"{name}: {run.info.status} in MLflow, should be {image.status}")
-        if wrong := _different(image.tags, run.data.tags):
+        tags = image.tags if image.trial == SWEEP else {**image.tags, PARENT: self._parent}
+        if wrong := _different(tags, run.data.tags):
             self._tell(f"{name}: MLflow's tag {wrong} is not the record's")
         if wrong := _different(image.params, run.data.params):
             # one that is lacking can be sent, one that is there cannot be changed

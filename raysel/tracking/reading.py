@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from raysel.errors import Trouble
 from raysel.tracking.database import engine_options, told
 from raysel.tracking.owner import Holder, holder_of_lease
-from raysel.tracking.record import Event, stored_events
+from raysel.tracking.record import Event, cursor_is_behind, stored_events
 
 
 def read_events(url: str) -> list[Event]:
@@ -29,6 +29,16 @@ def read_events(url: str) -> list[Event]:
     """
     with _opened(url) as engine, told(url), engine.connect() as connection:
         return [stored.event for stored in stored_events(connection)]
+
+
+def is_behind(url: str, reader: str) -> bool:
+    """Whether a record holds events that one of its readers has not done its work for.
+
+    Raises:
+        Trouble: the database cannot be reached or read.
+    """
+    with _opened(url) as engine, told(url), engine.connect() as connection:
+        return cursor_is_behind(connection, reader)
 
 
 def lease_holder(url: str) -> Holder | None:

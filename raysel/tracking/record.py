@@ -259,6 +259,12 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     return [_stored(row) for row in connection.execute(query)]
 
 
+def cursor_is_behind(connection: sa.Connection, name: str) -> bool:
+    """Whether there are events after the reader's cursor."""
+    cursor = connection.scalar(sa.select(_CURSORS.c.sequence).where(_CURSORS.c.name == name))
+    return (connection.scalar(sa.select(sa.func.max(_EVENTS.c.sequence))) or 0) > (cursor or 0)
+
+
 def _finite(value: Any) -> Any:
     """The same value with None in the place of every float that is not finite."""
     if isinstance(value, float):

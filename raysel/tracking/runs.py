@@ -36,6 +36,7 @@ MLFLOW_STATUS = {
 
 SWEEP_ID = "raysel.sweep_id"
 TRIAL_ID = "raysel.trial_id"
+PARENT = "mlflow.parentRunId"
 
 _KEY_CHARACTERS = 250
 _VALUE_CHARACTERS = 6000

@@ -12,11 +12,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from raysel.tracking.record import SWEEP
-from raysel.tracking.runs import SWEEP_ID, TRIAL_ID, Point, RunImage
+from raysel.tracking.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
 from raysel.tracking.schema import check_schema
 from raysel.tracking.state import SweepState
-
-_PARENT = "mlflow.parentRunId"
 
 
 class Refused(Exception):
@@ -147,18 +145,21 @@ class MlflowStore:
             known.status, known.ended = image.status, image.ended
 
     def _create(self, image: RunImage) -> _Known:
-        tags = _difference(image.tags, {})
-        if image.trial != SWEEP:
-            tags[_PARENT] = self._runs[SWEEP].run_id
+        tags = _difference(self._tags(image), {})
         run = self._client.create_run(
             self._experiment, start_time=image.started, tags=tags, run_name=image.name
         )
         known = self._runs[image.trial] = _known(run)
         return known
 
+    def _tags(self, image: RunImage) -> dict[str, str]:
+        """The image's, and whose child it is: the parent may be another than it was."""
+        parent = {} if image.trial == SWEEP else {PARENT: self._runs[SWEEP].run_id}
+        return {**image.tags, **parent}
+
     def _log(self, known: _Known, image: RunImage, points: Sequence[Point]) -> None:
         """Points, parameters that MLflow lacks (it forbids to change one), tags that differ."""
-        new_tags = _difference(image.tags, known.tags)
+        new_tags = _difference(self._tags(image), known.tags)
         new_params = {name: v for name, v in image.params.items() if name not in known.params}
         # the client splits what is too much for one request
         self._client.log_batch(

@@ -8,6 +8,7 @@ device once. Ray's actor (`raysel.sweep.trainable`) and a process without Ray
 
 from __future__ import annotations
 
+import gc
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ class TrialSteps:
         self._asked = self.config = config
         self.run = None
         self._note: str | None = None
+        self._halves = False
 
     @property
     def folder(self) -> Path:
@@ -112,6 +114,15 @@ class TrialSteps:
 
     def epoch(self) -> dict[str, Any]:
         """One epoch; the last one of a trial that may be tested brings the test metrics."""
+        row = self._tried()
+        if row is None:
+            self.halve()
+            row = self._tried()
+        assert row is not None  # it is halved once
+        return row
+
+    def _tried(self) -> dict[str, Any] | None:
+        """One epoch; None where memory is short and half the batch may do."""
         try:
             return self._epoch()
         except Diverged as error:
@@ -120,9 +131,9 @@ class TrialSteps:
             if trouble := troubles.of_the_disk(error):
                 self.run = None
                 return {"epoch": 0, "trouble": trouble}
-            smaller = troubles.halved(self.config) if troubles.is_out_of_memory(error) else None
-            if smaller is not None and self.config == self._asked:
-                return self._try_again(smaller)
+            whole = self.config == self._asked
+            if whole and troubles.is_out_of_memory(error) and troubles.halved(self.config):
+                return None  # the error's traceback holds the tensors: it has to go first
             return self._give_up(error)
 
     def _give_up(self, error: Exception) -> dict[str, Any]:
@@ -131,17 +142,16 @@ class TrialSteps:
             (self.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return self._failure(f"{type(error).__name__}: {error}")
 
-    def _try_again(self, smaller: TrialConfig) -> dict[str, Any]:
-        """Once, with half the batch; the same examples make an update."""
-        settings = smaller.training
-        self._note = (
-            f"out of memory at batch {self._asked.training.batch_size}; again with "
-            f"{settings.batch_size} × {settings.accumulate}"
-        )
-        self.config, self.run = smaller, None
+    def halve(self) -> None:
+        """Go on from the last epoch with half the batch; as many examples make an update."""
+        smaller = troubles.halved(self._asked)
+        assert smaller is not None
+        epoch = self.run.epoch if self.run else 1
+        self._note = troubles.halving(self._asked, smaller, epoch)
+        self.config, self.run, self._halves = smaller, None, True
+        gc.collect()  # a trial refers to itself
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self.epoch()
 
     def _failure(self, cause: str) -> dict[str, Any]:
         epoch = self.run.epoch if self.run else 0
@@ -152,8 +162,10 @@ class TrialSteps:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.run is None:
             told = self._start()
-            if told is not None:  # a checkpoint whose epoch may not have been told yet
+            # a checkpoint whose epoch may not have been told yet; before a halving it was
+            if told is not None and not self._halves:
                 return told
+        self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
         row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics}
@@ -174,7 +186,8 @@ class TrialSteps:
         state = self._own(state)
         if damage:
             epoch = state["row"]["epoch"] if state else 0
-            self._note = f"{damage}; goes on from epoch {epoch}"
+            goes_on = f"{damage}; goes on from epoch {epoch}"
+            self._note = f"{self._note}; {goes_on}" if self._note else goes_on
         machine.note(self.folder / MACHINE, prepared.data.train.labels.device)
         self.run = FineTuning(
             self.config,
@@ -198,10 +211,12 @@ class TrialSteps:
         """The checkpoint if it is of this trial, be it with the batch that was halved."""
         if state is None:
             return None
-        for config in (self.config, troubles.halved(self._asked)):
-            if config is not None and state["config"] == config.model_dump(mode="json"):
-                self.config = config
-                return state
+        if state["config"] == self._asked.model_dump(mode="json"):
+            return state
+        smaller = troubles.halved(self._asked)
+        if smaller is not None and state["config"] == smaller.model_dump(mode="json"):
+            self.config = smaller  # once halved, it stays so
+            return state
         return None
 
     def _prepare(self) -> _Prepared:

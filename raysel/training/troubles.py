@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Iterable
 
 import torch
 
@@ -44,3 +46,18 @@ def halved(config: TrialConfig) -> TrialConfig | None:
         return None
     smaller = {"batch_size": settings.batch_size // 2, "accumulate": 2 * settings.accumulate}
     return config.model_copy(update={"training": settings.model_copy(update=smaller)})
+
+
+def halving(asked: TrialConfig, smaller: TrialConfig, epoch: int) -> str:
+    """The note of a trial that goes on with half the batch from an epoch on."""
+    settings = smaller.training
+    return (
+        f"out of memory at batch {asked.training.batch_size} in epoch {epoch}; "
+        f"again with {settings.batch_size} × {settings.accumulate}"
+    )
+
+
+def halved_from(notes: Iterable[str]) -> int | None:
+    """The epoch from which on a trial had half the batch, by its notes; None: it never had."""
+    found = (re.match(r"out of memory at batch \d+ in epoch (\d+)", note) for note in notes)
+    return next((int(match[1]) for match in found if match), None)

@@ -10,7 +10,8 @@ import optuna
 from raysel.export.best import save_best
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.session import Outcome
-from raysel.tracking.record import Record, sqlite_url
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import Event, Record, sqlite_url
 from raysel.tracking.state import TrialState, fold
 from raysel.training.source import SourceModel
 
@@ -58,6 +59,11 @@ def states(folder: Path) -> dict[str, TrialState]:
         return fold(stored.event for stored in record.events())
     finally:
         record.close()
+
+
+def events_of(folder: Path) -> list[Event]:
+    """The record of a sweep."""
+    return read_events(sqlite_url(SweepFolder(folder).record))
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:

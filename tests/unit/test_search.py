@@ -15,6 +15,7 @@ from raysel.search import (
     QuasiRandomSampler,
     at_quantile,
     budget,
+    may_repeat,
     pruner,
     sampler,
 )
@@ -200,3 +201,24 @@ def test_no_trial_is_pruned_before_its_grace_epochs_and_a_bad_one_after(kind):
         else:
             study.tell(trial, float(number))
     assert pruned and min(pruned) >= 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "few"),
+    [
+        ((), {}),  # a rate is a real number
+        (("training.learning_rate=0.01",), {"surgical": 3, "full": 1, "linear_probe": 1}),
+        ((*DISCRETE, "search.num_trials=16"), {}),  # each of the 16 once
+        (
+            (*DISCRETE, "search.sampler=random"),
+            {"surgical": 6, "bvg_ls": 6, "full": 2, "linear_probe": 2},
+        ),
+        (
+            ("training.learning_rate=0.01", "search.allocation=equal"),
+            {},  # each of them once in its share
+        ),
+    ],
+)
+def test_b08_the_strategies_whose_configurations_may_be_tried_twice(overrides, few):
+    spec, space = sweep(*overrides)
+    assert may_repeat(spec.search, space) == few

@@ -1,7 +1,6 @@
 """Then and now: what a reproduction is held to, and the first number that is another."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from view_kit import ended, epoch, make, started
@@ -13,7 +12,6 @@ from raysel.sweep.reproduce import (
     IDENTICAL,
     WITHIN,
     compared,
-    config_of,
     machine_differences,
 )
 from raysel.tracking.state import TrialState
@@ -122,12 +120,6 @@ def test_a_trial_that_now_fails_is_different(view):
 def test_a_worker_that_was_lost_is_no_failure_of_the_trial(view):
     lost = trial(0.5, status="FAILED", cause="worker lost: node died")
     assert compared(view, lost, rows(0.5), 0.0).outcome == IDENTICAL
-
-
-def test_where_memory_was_short_the_halved_batch_is_run():
-    short = replace(trial(0.5), notes=("out of memory at batch 8; again with 4 × 2",))
-    assert (config_of(short).training.batch_size, config_of(short).training.accumulate) == (4, 2)
-    assert config_of(trial(0.5)).training.batch_size == 8
 
 
 def test_another_machine_is_told_fact_by_fact(view):

@@ -1,0 +1,191 @@
+"""Too little memory: once again with half the batch, from where the trial stood."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from trial_kit import config, differences
+from trial_strategies import registered_for_a_test
+
+from raysel.models.build import Blueprint, build
+from raysel.models.layers import partition_of
+from raysel.spec import ObjectiveSpec, TrialConfig
+from raysel.strategies.base import Decision, Step, Strategy
+from raysel.sweep import single
+from raysel.tasks.data import Examples
+from raysel.training import checkpoint, troubles
+from raysel.training.trial import Shared, TrialSteps
+
+EPOCHS = 4
+
+
+class Greedy(Strategy):
+    """Needs more memory than there is, at a batch above `largest` from `since` on."""
+
+    name = "greedy"
+    summary = "needs much memory"
+    paper = "a test"
+    largest: ClassVar[int] = 10
+    since: ClassVar[int] = 1
+    held: ClassVar[list[weakref.ref[Tensor]]] = []
+
+    def __init__(self, partition: Any, values: Any) -> None:
+        super().__init__(partition, values)
+        self.epoch = 0
+
+    def epoch_start(self, epoch: int, epochs: int, probe: Any) -> None:
+        assert all(tensor() is None for tensor in self.held), "what it held was not given back"
+        self.epoch = epoch
+        if epoch >= self.since and len(probe.batches("target", 1)[0]) > self.largest:
+            large = torch.zeros(1000)
+            self.held.append(weakref.ref(large))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    def decide(self, step: Step) -> Decision:
+        return Decision(torch.ones(step.layer_count))
+
+
+@pytest.fixture(autouse=True)
+def greedy(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Greedy]]:
+    monkeypatch.setattr(Greedy, "held", [])
+    threads = torch.get_num_threads()
+    with registered_for_a_test(Greedy):
+        yield Greedy
+    torch.set_num_threads(threads)
+
+
+def examples(count: int, seed: int) -> Examples:
+    random = np.random.default_rng(seed)
+    images = random.random((count, 1, 16, 16), dtype=np.float32)
+    return Examples(images, np.arange(count) % 4)
+
+
+def shared(folder: Path) -> Shared:
+    blueprint = Blueprint("test_resnet", 4, 1, (16, 16))
+    weights = {n: t.numpy() for n, t in build(blueprint, 0).state_dict().items()}
+    return Shared(
+        blueprint=blueprint,
+        partition=partition_of("test_resnet", "coarse", 4, channels=1),
+        weights=weights,
+        train=examples(40, 1),
+        validation=examples(20, 2),
+        source=None,
+        test=None,
+        mean=(0.5,),
+        std=(0.25,),
+        objective=ObjectiveSpec(),
+        keep_best=False,
+        trace_every=1,
+        threads=1,
+        folder=folder,
+    )
+
+
+def asked(batch: int = 20) -> TrialConfig:
+    return config("greedy", epochs=EPOCHS, batch_size=batch)
+
+
+def begun(folder: Path, chosen: TrialConfig) -> TrialSteps:
+    steps = TrialSteps(shared(folder))
+    steps.begin("0000", chosen)
+    return steps
+
+
+def rows(steps: TrialSteps, count: int = EPOCHS) -> list[dict[str, Any]]:
+    """Epochs without their seconds."""
+    found = [steps.epoch() for _ in range(count)]
+    for row in found:
+        row.get("metrics", {}).pop("cost/seconds", None)
+    return found
+
+
+def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_path: Path) -> None:
+    steps = begun(tmp_path / "a", asked())
+    first, *later = rows(steps)
+    assert first.pop("note") == "out of memory at batch 20 in epoch 1; again with 10 × 2"
+    assert not any("note" in row for row in later)
+    settings = steps.config.training
+    assert (settings.batch_size, settings.accumulate) == (10, 2)
+    # what a trial does that was asked for just this
+    halved = troubles.halved(asked())
+    assert halved is not None
+    assert [first, *later] == rows(begun(tmp_path / "b", halved))
+
+
+def test_what_the_first_try_held_is_given_back_before_the_second(tmp_path: Path) -> None:
+    rows(begun(tmp_path, asked()), 1)  # `Greedy.epoch_start` looks
+    assert len(Greedy.held) == 1
+
+
+def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_told_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Greedy, "since", 3)
+    steps = begun(tmp_path / "a", asked())
+    found = rows(steps)
+    assert [row["epoch"] for row in found] == [1, 2, 3, 4]
+    assert found[2].pop("note") == "out of memory at batch 20 in epoch 3; again with 10 × 2"
+    monkeypatch.setattr(Greedy, "largest", 20)
+    assert found[:2] == rows(begun(tmp_path / "b", asked()), 2)
+    # run again from its record, as `raysel reproduce` does
+    again = [
+        {**row, "metrics": {k: v for k, v in row["metrics"].items() if k != "cost/seconds"}}
+        for row, _ in single.run(shared(tmp_path / "c"), "0000", asked(), halved_from=3)
+    ]
+    assert again[2].pop("note")
+    assert again == found
+
+
+def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_path: Path) -> None:
+    whole = begun(tmp_path / "a", asked())
+    expected = rows(whole)
+    rows(begun(tmp_path / "b", asked()), 2)  # its process is gone
+    again = begun(tmp_path / "b", asked())
+    assert rows(again, 3) == expected[1:]  # the last one told once more, in case it was lost
+    assert again.config == whole.config
+    states = [checkpoint.load(tmp_path / name / "trials" / "0000") for name in "ab"]
+    for state in states:
+        assert state is not None
+        state["row"]["metrics"].pop("cost/seconds", None)
+    assert differences(*states) == []
+
+
+def test_half_the_batch_that_is_too_much_as_well_fails_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Greedy, "largest", 5)
+    row = begun(tmp_path, asked()).epoch()
+    assert row["failure"].startswith("OutOfMemoryError: CUDA out of memory")
+    assert len(Greedy.held) == 2
+
+
+def test_a_batch_of_one_cannot_be_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Greedy, "largest", 0)
+    assert "OutOfMemoryError" in begun(tmp_path, asked(batch=1)).epoch()["failure"]
+
+
+def test_the_next_trial_of_the_process_has_its_whole_batch_again(tmp_path: Path) -> None:
+    steps = begun(tmp_path, asked())
+    rows(steps, 1)
+    steps.begin("0001", config("full", epochs=1, batch_size=20))
+    assert "note" not in steps.epoch()
+    assert steps.config.training.batch_size == 20
+
+
+@pytest.mark.parametrize(
+    ("notes", "epoch"),
+    [
+        ((), None),
+        (("checkpoint.pt is damaged: x; goes on from epoch 2",), None),
+        (("x", troubles.halving(config("full"), config("full"), 7)), 7),
+    ],
+)
+def test_the_note_says_from_which_epoch_on(notes: tuple[str, ...], epoch: int | None) -> None:
+    assert troubles.halved_from(notes) == epoch
