@@ -46,8 +46,9 @@ def study_differences(
     lacking = [f"{name}: the study does not have it" for name in searched if name not in known]
     for name, frozen in known.items():
         if name in searched:
-            lacking += _trial_differences(frozen, searched[name], metric)
-            if space is not None and not _fits(frozen, searched[name], space):
+            differing = [*_trial_differences(frozen, searched[name], metric)]
+            lacking += differing
+            if not differing and space is not None and not _fits(frozen, searched[name], space):
                 lacking.append(
                     f"{name}: what it was drawn from, or its rungs, are not the record's"
                 )
