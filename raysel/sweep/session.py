@@ -255,6 +255,7 @@ class Session:
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
             "verdict": outcome.results["verdict"]["sentence"],
+            "model": str(self.folder.best) if self.folder.best.is_dir() else None,
         }
         books = self.sweep.books
         books.write(SWEEP, Kind.FINISHED, books.life, payload)
