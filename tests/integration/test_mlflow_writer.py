@@ -441,6 +441,7 @@ def test_b02_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
 
 DRIVER = """
 import sys, time
+from pathlib import Path
 from raysel.tracking.process import WriterProcess
 writer = WriterProcess(*sys.argv[1:5], Path(sys.argv[5]))
 writer.start()
