@@ -88,7 +88,8 @@ class Session:
             raise
         except Exception as error:
             if words := troubles.of_the_disk(error):
-                raise Trouble(str(self.folder.path), words) from error
+                way_on = f"then go on: raysel resume {self.spec.name}"
+                raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 
     def _own_and_run(self, publish: Publish) -> Outcome:
