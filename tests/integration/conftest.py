@@ -129,3 +129,9 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
         yield store
     finally:
         store.stop()
+
+
+@pytest.fixture
+def record(postgres_url: str) -> str:
+    """`record` of a sweep file, in a database of its own."""
+    return postgres_url.replace("+psycopg", "")
