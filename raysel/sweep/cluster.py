@@ -65,8 +65,9 @@ def connected() -> Iterator[Capacity]:
     mine = not ray.is_initialized()
     if mine:
         _start()
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # with a traceback for every worker that is lost, of which the watcher is told in a line
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield _capacity()
     finally:
