@@ -65,10 +65,10 @@ def connected() -> Iterator[Capacity]:
     mine = not ray.is_initialized()
     if mine:
         _start()
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # that Tune cannot write its own state, which nobody reads, is no trouble
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    # and for its own state, which nobody reads, where the disk is full
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield _capacity()
     finally:
