@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
-
 from raysel.errors import Trouble
 from raysel.service.jobs import Cluster, Job
 
@@ -32,10 +30,10 @@ def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
             if not job.live:
                 return job
             away_since = None
-        except (aiohttp.ClientError, RuntimeError, OSError, Trouble) as error:
+        except Trouble:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > PATIENCE_SECONDS:
-                raise Trouble(cluster.url, f"does not answer any more: {error}") from None
+                raise
         time.sleep(_AGAIN_SECONDS)
 
 

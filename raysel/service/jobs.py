@@ -120,9 +120,11 @@ class Cluster:
         with self._told(job_id):
             return self._client.get_job_logs(job_id)
 
-    def tail(self, job_id: str) -> AsyncIterator[str]:
-        """What a job has printed and prints, until it ends. Errors are the connection's own."""
-        return self._client.tail_job_logs(job_id)
+    async def tail(self, job_id: str) -> AsyncIterator[str]:
+        """What a job has printed and prints, until it ends."""
+        with self._told(job_id):
+            async for text in self._client.tail_job_logs(job_id):
+                yield text
 
     def submit(
         self, job_id: str, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(
-    r"^progress (?P<phase>\w+) (?P<done>\d+)/(?P<total>\d+), (?P<running>\d+) running, (?P<elapsed>[\d:]+)"
+    r"^progress (?P<phase>\w+) (?P<done>\d+)/(?P<total>\d+), (?P<running>\d+) running"
+    r", (?P<elapsed>[\d:]+)"
     r"(?:, best (?P<metric>\S+) (?P<best>-?\d+\.\d+) (?P<label>.*))?$",
     re.MULTILINE,
 )
