@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import secrets
-import shlex
 import shutil
 import tarfile
 import tempfile
@@ -17,8 +16,8 @@ from raysel import spec_file
 from raysel.errors import Trouble, user_error
 from raysel.service import parcel
 from raysel.service.follow import follow
-from raysel.service.jobs import Cluster, Job
-from raysel.service.submission import HOME, SPEC, lasting
+from raysel.service.jobs import SPEC, Cluster, Job
+from raysel.service.storage import for_a_shell
 
 LIMIT = 2 * 2**30
 """Bytes of results that a parcel may hold."""
@@ -72,8 +71,7 @@ def _send_for(cluster: Cluster, job: Job, folder: Path) -> None:
     storage = spec_file.parse(job.metadata[SPEC]).storage
     if "://" in storage:
         raise Trouble(storage, f"holds the results: copy {job.name} from there")
-    root = shlex.quote(storage) if lasting(storage) else f'"{HOME}"/{shlex.quote(storage)}'
-    command = f"exec python parcel.py {root}/{shlex.quote(job.name)} {LIMIT}"
+    command = f"exec python parcel.py {for_a_shell(storage, job.name)} {LIMIT}"
     name = f"{job.sweep}-fetch-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="raysel-") as bundle, tempfile.TemporaryFile() as file:
         shutil.copy2(parcel.__file__, Path(bundle) / "parcel.py")

@@ -18,6 +18,9 @@ from raysel.service.address import Door, address_of, knock
 NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
 """Keys of a job's metadata: the sweep's name, its id, and the how manieth job of it this is."""
 
+SPEC = "raysel.spec"
+"""The resolved sweep file."""
+
 LIVE = ("PENDING", "RUNNING")
 
 INTERRUPTED = 130

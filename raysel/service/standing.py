@@ -9,9 +9,8 @@ from raysel import spec_file
 from raysel.errors import Trouble, UserError
 from raysel.places import sweep_url
 from raysel.report.review import sweep_row
-from raysel.service.jobs import INTERRUPTED, Cluster, Job
+from raysel.service.jobs import INTERRUPTED, SPEC, Cluster, Job
 from raysel.service.progress import Progress, last_of
-from raysel.service.submission import SPEC
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.reading import SweepView, read_sweep

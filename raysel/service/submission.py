@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,15 @@ from raysel.service.bundle import (
     package_folder,
     package_sizes,
 )
-from raysel.service.jobs import ATTEMPT, NAME, SWEEP, Cluster, Job
+from raysel.service.jobs import ATTEMPT, NAME, SPEC, SWEEP, Cluster, Job
+from raysel.service.storage import for_a_shell, lasting
 from raysel.spec import Spec
 from raysel.sweep.manifest import GIT_SHA, git_sha
 from raysel.sweep.opening import continued
 
-SPEC, CODE_TEXTS = "raysel.spec", "raysel.code"
-"""Keys of the metadata: the resolved sweep file, and the user's code by path; the latter is not
-there where files that were included are needed too, or where it is long."""
+CODE_TEXTS = "raysel.code"
+"""The key of a job's metadata for the user's code by path. It is not there where files that were
+included are needed too, or where the code is long."""
 
 KEPT_BYTES = 48 * 1024
 """How much code a job's metadata holds: Ray hands it on in one environment variable, of which
@@ -152,25 +152,9 @@ def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> Answ
 
 
 def entrypoint(spec: Spec) -> str:
-    """The command of a job. A relative `storage` lies below the home of the cluster's user: the
-    working folder of a job is removed."""
-    return f"exec python -m raysel run {SWEEP_FILE} --resume-if-exists{storage_option(spec)}"
-
-
-def storage_option(spec: Spec) -> str:
-    """`--set storage=…` where the file's own is not valid for a job."""
-    if lasting(spec.storage):
-        return ""
-    return f' --set storage="{HOME}"/{shlex.quote(spec.storage)}'
-
-
-HOME = "$HOME/raysel"
-"""Below this folder of the head a relative `storage` lies, for a shell."""
-
-
-def lasting(storage: str) -> bool:
-    """Whether a storage is the same place wherever a process was started."""
-    return storage.startswith("/") or "://" in storage
+    """The command of a job."""
+    wanted = "" if lasting(spec.storage) else f" --set storage={for_a_shell(spec.storage)}"
+    return f"exec python -m raysel run {SWEEP_FILE} --resume-if-exists{wanted}"
 
 
 def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, str]:
