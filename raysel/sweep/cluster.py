@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
 # handling of Ctrl-C and its buffering of results would come between.
@@ -30,6 +31,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would put trials b
 
 import ray
 import torch
+
+from raysel import credentials
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def connected() -> Iterator[Capacity]:
         _start()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # that Tune cannot write its own state, which nobody reads, is no trouble
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     try:
         yield _capacity()
     finally:
@@ -84,14 +89,27 @@ def connected() -> Iterator[Capacity]:
 def _start() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
         return
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
+        address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+
+
+def _sealed_for_workers() -> dict[str, Any] | None:
+    """The driver's credentials for the workers, which may run on nodes that have none; a job of
+    `raysel submit` has them with it."""
+    values, token = credentials.found(os.environ), credentials.cluster_token(os.environ)
+    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and token and guarded):
+        return None
+    return credentials.runtime_env(values, token)

@@ -23,8 +23,8 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "errors", "places", "spec", "spec_file"),
-            *("task_spec", "tracker", "user_code", "values", "credentials"),
+            *("__init__", "bucket", "errors", "places", "spec", "spec_file"),
+            *("credentials", "task_spec", "tracker", "user_code", "values"),
         }
     ),
     frozenset({"tasks", "models"}),
