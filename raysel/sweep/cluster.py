@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
 # handling of Ctrl-C and its buffering of results would come between.
-if not os.environ.get("RAY_ADDRESS"):  # lets a one-node Ray listen on loopback only
+if not os.environ.get("RAY_ADDRESS"):
+    # lets a one-node Ray listen on loopback only
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # on a machine that others use too, loopback is not enough; from 2.60 Ray would do it itself
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
@@ -24,6 +31,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would put trials b
 
 import ray
 import torch
+
+from raysel import credentials
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,9 @@ def _capacity() -> Capacity:
 def connected() -> Iterator[Capacity]:
     """Join the cluster that the environment names, or start one on this machine.
 
-    A cluster of one's own listens on loopback only, and ends with the block; one that this
-    process had joined before is left as it was.
+    A cluster of one's own listens on loopback only and asks for a token that this process
+    alone and its children have; it ends with the block. One that this process had joined
+    before is left as it was.
     """
     mine = not ray.is_initialized()
     if mine:
@@ -79,8 +89,12 @@ def connected() -> Iterator[Capacity]:
 def _start() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
         return
+    # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
@@ -89,3 +103,13 @@ def _start() -> None:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+
+
+def _sealed_for_workers() -> dict[str, Any] | None:
+    """The driver's credentials for the workers, which may run on nodes that have none; a job of
+    `raysel submit` has them with it."""
+    values, token = credentials.found(os.environ), credentials.cluster_token(os.environ)
+    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and token and guarded):
+        return None
+    return credentials.runtime_env(values, token)

@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "bucket", "errors", "places", "spec", "spec_file"),
-            *("task_spec", "tracker", "user_code", "values"),
+            *("credentials", "task_spec", "tracker", "user_code", "values"),
         }
     ),
     frozenset({"tasks", "models"}),
@@ -34,7 +34,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"tracking"}),
     frozenset({"sweep"}),
     frozenset({"report", "export", "service"}),
-    frozenset({"console", "terminal", "handover", "cli_review", "cli_trial", "cli", "__main__"}),
+    frozenset({"console", "terminal", "handover", "__main__"})
+    | frozenset({"cli", "cli_review", "cli_service", "cli_trial"}),
 )
 """From the ground up: the folders and files directly below `raysel/`."""
 
