@@ -34,7 +34,12 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"tracking"}),
     frozenset({"sweep"}),
     frozenset({"report", "export", "service"}),
-    frozenset({"console", "terminal", "handover", "cli_review", "cli_trial", "cli", "__main__"}),
+    frozenset(
+        {
+            *("console", "terminal", "handover", "__main__"),
+            *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_trial"),
+        }
+    ),
 )
 """From the ground up: the folders and files directly below `raysel/`."""
 
