@@ -19,7 +19,8 @@ from optuna.trial import TrialState as OptunaState
 
 from raysel.spec import Spec
 from raysel.strategies import base
-from raysel.sweep.session import Outcome, resume, start
+from raysel.sweep.outcome import Outcome
+from raysel.sweep.start import resume, start
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.checkpoint import load
@@ -128,7 +129,7 @@ def tag(spec: Spec, trial: str, name: str) -> str:
     ("sign", "cause"),
     [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")],
 )
-def test_a_signal_ends_the_sweep_in_order_and_it_goes_on(
+def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     tmp_path: Path, storage: Path, sign: signal.Signals, cause: str
 ) -> None:
     spec = puppet(tmp_path, storage, f"by_{sign.name.lower()}", "")
