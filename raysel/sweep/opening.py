@@ -24,7 +24,9 @@ from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.tracking.state import fold_sweep
 
 MAY_CHANGE = (
-    *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
+    *("search.num_trials", "confirm.seeds", "budget"),
+    *("resources.max_concurrent_trials", "resources.placement"),
+    *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
     *("description", "tracking", "storage", "record"),
     *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
 )

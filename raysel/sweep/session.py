@@ -7,10 +7,13 @@ over the same folder.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 from raysel import user_code
+from raysel.capacity import Node, too_large
+from raysel.capacity import concurrent as most_at_a_time
 from raysel.errors import Trouble, UserError
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
@@ -18,7 +21,7 @@ from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
 from raysel.sweep.agreement import agreed
-from raysel.sweep.cluster import Capacity, connected, foreseen
+from raysel.sweep.cluster import connected, foreseen, grows
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
@@ -40,7 +43,6 @@ from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training import checkpoint, troubles
 from raysel.training.source import SourceModel
 from raysel.training.trial import Shared
-from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
@@ -89,13 +91,14 @@ class Session:
         task = task_of(self.spec, self.watcher.decoding)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
-        if problems := check_cluster(self.spec, *astuple(foreseen())):
+        problems = too_large(foreseen(), self.spec.resources)
+        if problems and not grows():
             raise UserError(*problems)
         with closing(self._open(layers, task)) as self.sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
-                with connected() as capacity, on_signals(self._ask_again), self._in_time():
-                    outcome = self._run(task, layers, space, capacity)
+                with connected() as nodes, on_signals(self._ask_again), self._in_time():
+                    outcome = self._run(task, layers, space, nodes)
                     self._end(outcome, publish)
                     self._drain(writer)
                     return outcome
@@ -114,12 +117,9 @@ class Session:
             self.stop.fail,
         )
 
-    def _run(self, task: Task, layers: Partition, space: Space, capacity: Capacity) -> Outcome:
+    def _run(self, task: Task, layers: Partition, space: Space, nodes: Sequence[Node]) -> Outcome:
         spec = self.spec
-        resources = spec.resources
-        concurrent = capacity.concurrent(
-            resources.cpus, resources.gpus, resources.max_concurrent_trials
-        )
+        concurrent = most_at_a_time(nodes, spec.resources)
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
         blueprint = blueprint_of(spec, task)

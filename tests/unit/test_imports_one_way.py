@@ -29,7 +29,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
-    frozenset({"space", "allocation", "search", "validate", "schema", "summary", "catalogue"}),
+    frozenset(
+        {"capacity", "space", "allocation", "search", "validate", "schema", "summary", "catalogue"}
+    ),
     frozenset({"training"}),
     frozenset({"tracking"}),
     frozenset({"sweep"}),
