@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import raysel
-from raysel import cli_doctor, cli_review, cli_trial
+from raysel import cli_doctor, cli_plan, cli_review, cli_trial
 from raysel.console import (
     AsJson,
     Overrides,
@@ -282,6 +282,7 @@ def reconcile(
 cli_review.add_to(app)
 cli_trial.add_to(app)
 cli_doctor.add_to(app)
+cli_plan.add_to(app)
 
 
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:

@@ -1,0 +1,40 @@
+"""What `raysel plan` foresaw of a sweep, kept until the sweep has been run: the report sets it
+beside what was spent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysel.spec import Spec
+from raysel.sweep.folder import SweepFolder, write_json
+
+_NOT_ITS_WORK = {"name", "description", "storage", "record", "tracking"}
+"""Keys on which nothing depends that a sweep takes."""
+
+
+def write_plan(spec: Spec, plan: Mapping[str, Any]) -> Path:
+    """Keep a plan in the storage, under a hash of what the sweep computes; where it lies."""
+    path = _path(spec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan)
+    return path
+
+
+def read_plan(spec: Spec) -> dict[str, Any] | None:
+    """The last plan of just this sweep; None where none was made, or it cannot be read."""
+    try:
+        content = json.loads(_path(spec).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _path(spec: Spec) -> Path:
+    dump = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_ITS_WORK)
+    key = hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:24]
+    cache = SweepFolder.of(spec.storage, spec.name).source_cache.parent
+    return cache / "plan" / f"{key}.json"
