@@ -12,7 +12,6 @@ from raysel import user_code
 from raysel.models.build import Blueprint
 from raysel.spec import Spec
 from raysel.sweep.engine import StopRequest
-from raysel.sweep.inputs import ready_weights
 from raysel.sweep.placing import of_task
 from raysel.tasks.data import Task
 from raysel.training.share import keep_to_share
@@ -34,7 +33,7 @@ class FirstWeights:
         return {"validation_accuracy": self.source.accuracy, "seconds": self.source.seconds}
 
 
-def first_weights(
+def of_the_source(
     spec: Spec,
     task: Task,
     blueprint: Blueprint,
@@ -42,7 +41,7 @@ def first_weights(
     cache: Path,
     stop: StopRequest,
 ) -> FirstWeights | None:
-    """Pretrained or from a file, or of a source model, which is trained where none is kept.
+    """Those of a source model, which is trained where none is kept.
 
     Args:
         code: what the worker that trains has to know.
@@ -52,9 +51,6 @@ def first_weights(
     Returns:
         None where the sweep was to stop before they were there.
     """
-    ready = ready_weights(spec, blueprint)
-    if ready is not None:
-        return FirstWeights(ready, None)
     model = _source_model(spec, task, blueprint, code, cache, stop)
     if model is None:
         return None
