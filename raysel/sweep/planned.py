@@ -33,6 +33,22 @@ def read_plan(spec: Spec) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What stands in `results.json` of a plan: `seconds`, `low`, `high`, `epochs`, `trials`,
+    `made_on`; seconds are None where nothing had been measured."""
+    if plan is None:
+        return None
+    told = plan.get("seconds") or {}
+    return {
+        "seconds": told.get("total"),
+        "low": told.get("low"),
+        "high": told.get("high"),
+        "epochs": plan.get("epochs"),
+        "trials": plan.get("trials"),
+        "made_on": plan.get("measured_on"),
+    }
+
+
 def _path(spec: Spec) -> Path:
     dump = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_ITS_WORK)
     key = hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:24]

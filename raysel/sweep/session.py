@@ -39,6 +39,7 @@ from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import OpenSweep, open_sweep
 from raysel.sweep.outcome import Outcome, Publish
+from raysel.sweep.planned import brief, read_plan
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
 from raysel.sweep.watcher import Watcher
@@ -179,7 +180,10 @@ class Session:
                 layers,
                 self._trials(),
                 weights.source_facts if weights is not None else None,
-                {"seconds": self.sweep.spent + time.perf_counter() - self.started},
+                {
+                    "seconds": self.sweep.spent + time.perf_counter() - self.started,
+                    "planned": brief(read_plan(self.spec)),
+                },
                 versions(),
                 complete,
             ),

@@ -42,11 +42,11 @@ def knock(address: str) -> Answer:
         bare = _version(address, {})
         ahead = _ahead(bare, before, time.time())
         token = own_token()
-        ours = token and _version(address, {"Authorization": f"Bearer {token}"})
+        ours = _version(address, {"Authorization": f"Bearer {token}"}) if token else None
     except requests.RequestException as error:
         return Answer(Door(address, trouble=_words(error)))
     sent = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
-    status = ours.status_code if ours else None
+    status = None if ours is None else ours.status_code  # an answer of 403 is false by itself
     return Answer(Door(address, "", bare.status_code, status, sent), ahead)
 
 

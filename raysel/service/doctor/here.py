@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from raysel.capacity import Node
 from raysel.service.doctor import probe
 from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.gpus import check_gpus
+from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_storage
 from raysel.service.doctor.checks.token import check_token_files
 from raysel.service.doctor.checks.tracker import check_tracker
@@ -27,6 +29,7 @@ def examine_here(spec: Spec | None) -> list[Finding]:
     found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])
     found += check_gpus([_as_ray_would(mine)])
     if spec is not None:
+        found += check_resources([_node(mine)], spec.resources)
         found += _storage(spec) + _tracker(spec)
     return found
 
@@ -43,6 +46,11 @@ def _as_ray_would(mine: Machine) -> Machine:
     """With the GPUs that a Ray of its own would hand out: those of the driver."""
     seen = mine.cuda.devices if mine.cuda else 0
     return Machine(mine.name, mine.versions, cuda=mine.cuda, resources={"GPU": seen})
+
+
+def _node(mine: Machine) -> Node:
+    cpus, gpus = os.cpu_count() or 1, mine.cuda.devices if mine.cuda else 0
+    return Node(NAME, {"CPU": float(cpus), "GPU": float(gpus)})
 
 
 def _storage(spec: Spec) -> list[Finding]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from raysel.capacity import Node
 from raysel.errors import Trouble
 from raysel.service.doctor import cluster
 from raysel.service.doctor.address import knock
@@ -13,6 +14,7 @@ from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.disks import check_disks, check_shared_memory
 from raysel.service.doctor.checks.gpus import check_gpus
 from raysel.service.doctor.checks.nodes import check_nodes
+from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_relative, check_storage
 from raysel.service.doctor.checks.token import (
     check_door,
@@ -98,7 +100,13 @@ def judged(told: Mapping[str, Any], client: Machine | None, spec: Spec | None) -
 
 
 def _for_sweep(told: Mapping[str, Any], machines: list[Machine], spec: Spec) -> list[Finding]:
-    found = check_relative(spec.storage, len(machines))
+    there = [
+        Node("head" if node["head"] else "worker", node["resources"], node["labels"])
+        for node in told["nodes"]
+        if node["alive"]
+    ]
+    found = check_resources(there, spec.resources, told["grows"])
+    found += check_relative(spec.storage, len(machines))
     found += check_storage(told["storage"], machines)
     if spec.tracking.uri:
         version = machines[0].versions.get("mlflow", "")

@@ -24,6 +24,7 @@ MARK = "RAYSEL-DOCTOR "
 _CUDA = "import json, torch; print(json.dumps([torch.cuda.device_count(), torch.version.cuda]))"
 _CUDA_SECONDS = 90
 _ROUNDS = 3
+_KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 _LOST = (0, 2)
 """Ray's reasons of a node's end that nobody wished: unspecified, unexpected."""
 
@@ -178,7 +179,8 @@ def cluster(question: dict) -> dict:
     Returns:
         `nodes`, each with `id`, `name`, `address`, `head`, `alive`, `lost`, `resources`,
         `labels`, and null where it did not answer: its `facts`, `clock` (seconds ahead, and by how
-        much it may be off), `written`, `read`. `storage`, absolute. `tracker` as seen from here.
+        much it may be off), `written`, `read`. `storage`, absolute. `grows`: whether an
+        autoscaler may bring nodes. `tracker` as seen from here.
     """
     import ray  # noqa: PLC0415
 
@@ -202,8 +204,15 @@ def cluster(question: dict) -> dict:
     return {
         "nodes": listed,
         "storage": storage,
+        "grows": _grows(),
         "tracker": module_answer("raysel.tracking.health", question.get("tracker"), seconds),
     }
+
+
+def _grows() -> bool:
+    """By the file that `ray up` leaves on the head, or by KubeRay's variable."""
+    kuberay = os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
+    return kuberay or Path("~/ray_bootstrap_config.yaml").expanduser().is_file()
 
 
 def _node(node: dict) -> dict:
