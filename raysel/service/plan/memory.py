@@ -128,8 +128,7 @@ class _Fake:
 
     def _update(self, gradients: Sequence[Tensor | None]) -> int:
         """The optimizer's and the strategy's part of the step; bytes that the strategy keeps."""
-        before = self.live.now
-        self.live.peak = before
+        self.live.peak = self.live.now
         norms = squared_norms(gradients, torch.device("cpu"))
         self.optimizer.advance(gradients)
         clipped = self.config.training.clip_norm is not None
@@ -144,9 +143,9 @@ class _Fake:
             momentum=self.config.training.momentum,
             seed=self.config.seed,
         )
+        before = self.live.now
         with suppress(Exception):  # it reads a number, after it has laid down what it keeps
             self.strategy.decide(view)
-        del view, norms
         return self.live.now - before
 
     def _peak_of_update(self, gradients: int) -> int:
