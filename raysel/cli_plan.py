@@ -69,6 +69,8 @@ def _print(found: Plan) -> None:
         )
     if found.cost is not None:
         print(f"cost   {found.cost:,.2f} at {found.costs.price:g} a GPU hour")
+    elif found.costs.price is not None and not found.costs.gpus:
+        print("cost   none: a trial asks for no GPU")
     size = "" if found.trial_bytes is None else f"largest trial {_size(found.trial_bytes)} · "
     print(f"space  {size}{_size(found.disk.total)} of disk")
 

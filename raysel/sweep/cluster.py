@@ -116,6 +116,7 @@ def _start() -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(
+        address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,

@@ -15,7 +15,7 @@ from raysel.sweep.engine import StopRequest
 from raysel.sweep.placing import of_task
 from raysel.tasks.data import Task
 from raysel.training.share import keep_to_share
-from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.training.source import SourceModel, keep_source_model, kept_source_model, source_model
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def _source_model(
             ray.cancel(training, force=True)
             return None
     model: SourceModel = ray.get(training)
+    if kept_source_model(task, blueprint, seed, cpus, cache) is None:
+        keep_source_model(model, task, blueprint, seed, cpus, cache)  # the worker's disk has it
     return model
 
 

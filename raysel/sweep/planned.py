@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raysel.places import working_folder
 from raysel.spec import Spec
-from raysel.sweep.folder import SweepFolder, write_json
+from raysel.sweep.folder import write_json
 
 _NOT_ITS_WORK = {"name", "description", "storage", "record", "tracking"}
 """Keys on which nothing depends that a sweep takes."""
@@ -52,5 +53,4 @@ def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _path(spec: Spec) -> Path:
     dump = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_ITS_WORK)
     key = hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:24]
-    cache = SweepFolder.of(spec.storage, spec.name).source_cache.parent
-    return cache / "plan" / f"{key}.json"
+    return working_folder(spec.storage) / ".cache" / "plan" / f"{key}.json"

@@ -241,9 +241,11 @@ class Plan:
 
     @property
     def cost(self) -> float | None:
-        """The price of all GPU hours; None where it is not known."""
+        """The price of all GPU hours; None where it is not known, or trials have no GPU."""
         price, hours = self.costs.price, self.hours
-        return None if price is None or hours is None else price * hours
+        if price is None or hours is None or not self.costs.gpus:
+            return None
+        return price * hours
 
     def as_json(self) -> dict[str, Any]:
         """For a script, and to be kept."""
