@@ -103,6 +103,8 @@ def connected() -> Iterator[list[Node]]:
         _start()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # that Tune cannot write its own state, which nobody reads, is no trouble
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     try:
         yield _nodes()
     finally:

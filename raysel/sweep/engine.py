@@ -18,7 +18,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from raysel.errors import Trouble
 from raysel.spec import ResourcesSpec, TrialConfig
 from raysel.sweep.placing import of_trial
 from raysel.sweep.trainable import TrialRunner
@@ -51,6 +50,10 @@ class Ledger(Protocol):
     def failed(self, trial: str, cause: str) -> None:
         """The trial failed for good."""
         ...
+
+
+class TrialTrouble(Exception):
+    """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
 
 
 Receive = Callable[[str, str, bytes], None]
@@ -166,7 +169,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         for name in [name for name in result if name.startswith("files/")]:
             self._receive(trial, name.removeprefix("files/"), result.pop(name))
         if "trouble" in result:
-            raise Trouble(trial, result["trouble"])
+            raise TrialTrouble(f"{trial}: {result['trouble']}")
         if "failure" in result:
             self._ledger.failed(trial, result["failure"])
             return True

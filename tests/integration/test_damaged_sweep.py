@@ -78,7 +78,12 @@ def flip(record: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, pytest.param(flip, marks=pytest.mark.slow), Path.unlink]
+    "damage",
+    [
+        truncate,
+        pytest.param(flip, marks=pytest.mark.slow),
+        pytest.param(Path.unlink, marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_record_is_told_and_its_copy_goes_on(
     hurt: Path, damage: Callable[[Path], None], undisturbed: list[object]
