@@ -1,1 +1,3 @@
-"""A sweep on a cluster: handed over, watched, foreseen, and what stands in its way."""
+"""The cluster as a service: a sweep foreseen, submitted, watched, stopped and fetched, and what
+stands in its way found.
+"""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,8 +14,12 @@ from pathlib import Path
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
 # handling of Ctrl-C and its buffering of results would come between.
-if not os.environ.get("RAY_ADDRESS"):  # lets a one-node Ray listen on loopback only
+if not os.environ.get("RAY_ADDRESS"):
+    # lets a one-node Ray listen on loopback only
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # on a machine that others use too, loopback is not enough; from 2.60 Ray would do it itself
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
@@ -95,8 +101,9 @@ def grows() -> bool:
 def connected() -> Iterator[list[Node]]:
     """Join the cluster that the environment names, or start one on this machine.
 
-    A cluster of one's own listens on loopback only, and ends with the block; one that this
-    process had joined before is left as it was.
+    A cluster of one's own listens on loopback only and asks for a token that this process
+    alone and its children have; it ends with the block. One that this process had joined
+    before is left as it was.
     """
     mine = not ray.is_initialized()
     if mine:
@@ -117,6 +124,8 @@ def _start() -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
+    # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),

@@ -23,7 +23,7 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "bucket", "errors", "places", "spec", "spec_file"),
+            *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
             *("task_spec", "tracker", "user_code", "values"),
         }
     ),
@@ -39,7 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("console", "terminal", "handover", "__main__"),
-            *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_trial"),
+            *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_service", "cli_trial"),
         }
     ),
 )
