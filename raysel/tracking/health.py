@@ -17,6 +17,7 @@ import requests
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 
+from raysel.credentials import open_sealed
 from raysel.tracking.process import environment
 from raysel.tracking.schema import check_schema
 from raysel.tracking.trouble import explain
@@ -114,6 +115,7 @@ def _new_file(uri: str) -> Health | None:
 
 def main() -> None:
     """Answer on standard output."""
+    open_sealed()
     os.environ.update(environment(os.environ))
     print(json.dumps(asdict(examine(*sys.argv[1:3]))), flush=True)
 

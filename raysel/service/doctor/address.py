@@ -6,13 +6,13 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 
+from raysel.credentials import cluster_token
 from raysel.errors import user_error
-from raysel.service.doctor.checks.token import Door
+from raysel.service.doctor.checks.token import Entrance
 
 _SECONDS = 8
 
@@ -26,7 +26,7 @@ class Answer:
             tells whole seconds); None where it did not say.
     """
 
-    door: Door
+    entrance: Entrance
     ahead: tuple[float, float] | None = None
 
 
@@ -41,13 +41,13 @@ def knock(address: str) -> Answer:
         before = time.time()
         bare = _version(address, {})
         ahead = _ahead(bare, before, time.time())
-        token = own_token()
+        token = cluster_token(os.environ)
         ours = _version(address, {"Authorization": f"Bearer {token}"}) if token else None
     except requests.RequestException as error:
-        return Answer(Door(address, trouble=_words(error)))
+        return Answer(Entrance(address, trouble=_words(error)))
     sent = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     status = None if ours is None else ours.status_code  # an answer of 403 is false by itself
-    return Answer(Door(address, "", bare.status_code, status, sent), ahead)
+    return Answer(Entrance(address, "", bare.status_code, status, sent), ahead)
 
 
 def checked(address: str) -> str:
@@ -62,17 +62,6 @@ def checked(address: str) -> str:
     if parts.password or parts.username:
         raise user_error("--address", "holds a secret; Ray's token is taken from ~/.ray/auth_token")
     return address.rstrip("/")
-
-
-def own_token() -> str | None:
-    """Ray's token on this machine, where Ray looks for it."""
-    if given := os.environ.get("RAY_AUTH_TOKEN"):
-        return given
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
-    try:
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _version(address: str, headers: dict[str, str]) -> requests.Response:

@@ -3,59 +3,68 @@ connected to."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import secrets
 import shlex
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from raysel import credentials
+from raysel.credentials import cluster_token
 from raysel.errors import Trouble
+from raysel.service.address import Door
+from raysel.service.bundle import package_folder
 from raysel.service.doctor import probe
 
-_JOB_SECONDS = 120
-_ENVIRONMENT = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-"""Either would beat the address that was given."""
+_JOB_SECONDS = 180.0
+"""From a job's submission to its end."""
 
-_SENT = {"RAY_AUTH_MODE": "token"}
+_OPEN = "raysel.credentials.open_sealed"
 
 
-def by_job(address: str, question: dict[str, Any]) -> dict[str, Any]:
+def by_job(address: str, guarded: bool, question: dict[str, Any]) -> dict[str, Any]:
     """Run the probe as a job of the cluster at `address`; what it told.
+
+    Args:
+        guarded: whether the cluster asks for a token.
 
     Raises:
         Trouble: the job did not end in time, or without an answer.
     """
-    from ray.job_submission import JobStatus, JobSubmissionClient  # noqa: PLC0415
+    from raysel.service.jobs import Cluster  # noqa: PLC0415
 
-    with _addressed(), tempfile.TemporaryDirectory() as folder:
+    token = cluster_token(os.environ) if guarded else None
+    cluster = Cluster(Door(address, token))
+    job = f"raysel-doctor-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         shutil.copy(probe.__file__, folder)
-        client = JobSubmissionClient(address)
         argument = shlex.quote(json.dumps(question | {"cluster": True}))
-        job = client.submit_job(
-            entrypoint=f"python {Path(probe.__file__).name} {argument}",
-            runtime_env={"working_dir": folder},
-            metadata={"name": "raysel doctor"},
-        )
-        deadline = time.monotonic() + _JOB_SECONDS
-        while not (status := client.get_job_status(job)).is_terminal():
-            if time.monotonic() > deadline:
-                client.stop_job(job)
-                raise Trouble(address, f"the doctor's job {job} did not end in {_JOB_SECONDS} s")
-            time.sleep(0.5)
-        logs = client.get_job_logs(job)
-        if status == JobStatus.SUCCEEDED:
-            with contextlib.suppress(RuntimeError):
-                client.delete_job(job)
-    answer = answer_in(logs)
+        command = f"exec python {Path(probe.__file__).name} {argument}"
+        cluster.submit(job, command, _environment(folder, token), {"name": "raysel doctor"})
+    ended = cluster.wait(job, _JOB_SECONDS)
+    if ended.live:
+        cluster.stop(job)
+        raise Trouble(address, f"the job {job} did not end in {_JOB_SECONDS:g} s")
+    log = cluster.log(job)
+    answer: dict[str, Any] | None = answer_in(log)
     if answer is None:
-        last = (logs.strip().splitlines() or ["its log is empty"])[-1]
-        raise Trouble(address, f"the doctor's job {job} failed ({last[:200]}): ray job logs {job}")
+        last = (log.strip().splitlines() or [ended.message or "its log is empty"])[-1]
+        raise Trouble(address, f"the job {job} failed ({last[:200]})")
+    cluster.delete(job)
     return answer
+
+
+def _environment(folder: str, token: str | None) -> dict[str, Any]:
+    """The job's: raysel comes along, for MLflow is asked by it; with the sweep's credentials."""
+    environment: dict[str, Any] = {"working_dir": folder, "py_modules": [str(package_folder())]}
+    known = credentials.found(os.environ)
+    if known and token:
+        sealed = {credentials.VARIABLE: credentials.seal(known, token)}
+        environment |= {"env_vars": sealed, "worker_process_setup_hook": _OPEN}
+    return environment
 
 
 def here(question: dict[str, Any]) -> dict[str, Any]:
@@ -77,20 +86,3 @@ def answer_in(text: str) -> Any:
         return json.loads(lines[-1][len(probe.MARK) :]) if lines else None
     except ValueError:
         return None
-
-
-@contextlib.contextmanager
-def _addressed() -> Iterator[None]:
-    """The environment in which Ray's client takes the address that it is given, and shows the
-    token."""
-    before = {name: os.environ.pop(name, None) for name in _ENVIRONMENT}
-    before |= {name: os.environ.get(name) for name in _SENT}
-    os.environ.update(_SENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -17,7 +17,7 @@ from raysel.service.doctor.checks.nodes import check_nodes
 from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_relative, check_storage
 from raysel.service.doctor.checks.token import (
-    check_door,
+    check_entrance,
     check_token_files,
     check_token_modes,
 )
@@ -26,6 +26,7 @@ from raysel.service.doctor.checks.versions import check_versions
 from raysel.service.doctor.finding import Finding, any_error, error
 from raysel.service.doctor.here import this_machine
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
+from raysel.service.storage import lasting
 from raysel.spec import Spec
 
 SECONDS = 30.0
@@ -39,13 +40,14 @@ def examine_address(address: str, spec: Spec | None) -> list[Finding]:
         UserError: the address is none.
     """
     answer = knock(address)
-    found = check_door(answer.door)
-    if answer.door.trouble or (any_error(found) and answer.door.without != 200):
+    found = check_entrance(answer.entrance)
+    if answer.entrance.trouble or (any_error(found) and answer.entrance.without != 200):
         return found
     try:
-        told = cluster.by_job(answer.door.address, question(spec))
+        guarded = answer.entrance.without != 200
+        told = cluster.by_job(answer.entrance.address, guarded, _of_a_job(question(spec)))
     except Trouble as trouble:
-        return [*found, error("job", str(trouble), "Look at the job's log")]
+        return [*found, error("job", str(trouble), "Look at the job's log: ray job logs")]
     if answer.ahead is not None:
         found += check_clocks([Machine("the head", {}, ahead=answer.ahead)])
     return found + judged(told, this_machine(None), spec)
@@ -74,6 +76,14 @@ def question(spec: Spec | None) -> dict[str, Any]:
         if spec.tracking.uri:
             asked["tracker"] = [spec.tracking.uri, spec.tracking.experiment or spec.name]
     return asked
+
+
+def _of_a_job(asked: dict[str, Any]) -> dict[str, Any]:
+    """A relative storage is where a job's would be: below the home folder on the head."""
+    storage = asked.get("storage")
+    if storage is None or lasting(storage):
+        return asked
+    return asked | {"storage": f"~/raysel/{storage}"}
 
 
 def machines_of(told: Mapping[str, Any]) -> list[Machine]:

@@ -12,7 +12,7 @@ import pytest
 from raysel.errors import UserError
 from raysel.service.doctor.address import knock
 from raysel.service.doctor.checks.clock import check_clocks
-from raysel.service.doctor.checks.token import check_door, check_token_modes
+from raysel.service.doctor.checks.token import check_entrance, check_token_modes
 from raysel.service.doctor.machine import Machine, Token
 
 
@@ -77,7 +77,7 @@ def own_token(tmp_path, monkeypatch):
 def line(server: Head) -> str:
     """The one line about the door, with DOOR for its address."""
     address = f"http://127.0.0.1:{server.server_port}"
-    (found,) = check_door(knock(address + "/").door)
+    (found,) = check_entrance(knock(address + "/").entrance)
     return found.line().replace(address, "DOOR")
 
 
@@ -133,7 +133,7 @@ def test_nobody_at_the_address_is_told(head):
 
 
 def test_a_host_that_is_not_known_is_told():
-    (found,) = check_door(knock("http://head.invalid:8265").door)
+    (found,) = check_entrance(knock("http://head.invalid:8265").entrance)
     assert found.words == "http://head.invalid:8265 cannot be found: the host is not known"
 
 

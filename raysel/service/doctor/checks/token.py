@@ -12,7 +12,7 @@ GENERATE = "ray get-auth-token --generate, then chmod 600 ~/.ray/auth_token"
 
 
 @dataclass(frozen=True)
-class Door:
+class Entrance:
     """How the job API answers at its address.
 
     Attributes:
@@ -29,29 +29,29 @@ class Door:
     sent: bool = False
 
 
-def check_door(door: Door) -> list[Finding]:
+def check_entrance(entrance: Entrance) -> list[Finding]:
     """Whether the job API is there, asks for a token, and takes ours."""
-    if door.trouble:
+    if entrance.trouble:
         remedy = "Look at the address; through ssh: ssh -N -L 8265:127.0.0.1:8265 user@head"
-        return [error("address", f"{door.address} {door.trouble}", remedy)]
-    if door.without == 200:
-        words = f"{door.address} asks for no token: who reaches it runs code there"
+        return [error("address", f"{entrance.address} {entrance.trouble}", remedy)]
+    if entrance.without == 200:
+        words = f"{entrance.address} asks for no token: who reaches it runs code there"
         remedy = f"{GENERATE}, and start every node with RAY_AUTH_MODE=token"
         return [error("token", words, remedy)]
-    if door.without not in (401, 403):
-        words = f"{door.address} answers, but not as Ray does ({door.without})"
+    if entrance.without not in (401, 403):
+        words = f"{entrance.address} answers, but not as Ray does ({entrance.without})"
         return [error("address", words, "Look at the port: Ray's dashboard has 8265")]
-    if door.with_ours is None:
-        words = f"{door.address} asks for a token, this machine has none"
+    if entrance.with_ours is None:
+        words = f"{entrance.address} asks for a token, this machine has none"
         remedy = "Copy the head's ~/.ray/auth_token here (chmod 600), or set RAY_AUTH_TOKEN"
         return [error("token", words, remedy)]
-    if door.with_ours in (401, 403):
-        words = f"{door.address} refuses this machine's token ({door.with_ours})"
+    if entrance.with_ours in (401, 403):
+        words = f"{entrance.address} refuses this machine's token ({entrance.with_ours})"
         return [error("token", words, "Copy the head's ~/.ray/auth_token here (chmod 600)")]
-    if not door.sent:
+    if not entrance.sent:
         words = "Ray's own commands do not send it from this machine"
         return [warning("token", words, "export RAY_AUTH_MODE=token")]
-    return [ok("token", f"{door.address} asks for it and takes ours")]
+    return [ok("token", f"{entrance.address} asks for it and takes ours")]
 
 
 def check_token_files(machines: Sequence[Machine]) -> list[Finding]:
@@ -77,4 +77,6 @@ def check_token_modes(nodes: Sequence[Machine]) -> list[Finding]:
 
 
 def _readable_by_others(token: Token) -> bool:
+    if token.in_environment:  # Ray does not look at the file then
+        return False
     return token.permissions is not None and bool(token.permissions & 0o077)

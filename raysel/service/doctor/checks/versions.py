@@ -22,7 +22,8 @@ def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Fin
         client: None where the client is the head.
     """
     head = nodes[0]
-    found = [finding for node in nodes for finding in _missing(node)]
+    sent = not any("raysel" in node.versions for node in nodes)
+    found = [finding for node in nodes for finding in _missing(node, sent)]
     for node in nodes[1:]:
         found += _differing(node, head)
     if client is not None:
@@ -36,8 +37,9 @@ def _told(machine: Machine) -> str:
     return ", ".join(f"{n} {machine.versions[n]}" for n in names if n in machine.versions)
 
 
-def _missing(node: Machine) -> list[Finding]:
-    lacking = [name for name in PACKAGES if name not in node.versions]
+def _missing(node: Machine, sent: bool) -> list[Finding]:
+    """What a node lacks; raysel is `sent` along with a job where no node has it."""
+    lacking = [n for n in PACKAGES if n not in node.versions and not (sent and n == "raysel")]
     if not lacking:
         return []
     remedy = f"Install it there: pip install {' '.join(lacking)}, into the Python that runs Ray"
