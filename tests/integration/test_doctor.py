@@ -112,7 +112,7 @@ def test_a_wrong_password_is_found(login, monkeypatch):
     )
 
 
-# --- a head behind its job API ---------------------------------------------------------------------
+# --- a head behind its job API ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
