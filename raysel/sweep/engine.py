@@ -20,6 +20,7 @@ from ray.tune.stopper import Stopper
 
 from raysel import credentials
 from raysel.spec import ResourcesSpec, TrialConfig
+from raysel.sweep.placing import of_trial
 from raysel.sweep.trainable import TrialRunner
 from raysel.training.trial import Shared
 
@@ -243,11 +244,8 @@ def run_phase(
     """
     searcher = _LedgerSearcher(ledger, stop)
     runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
-    needed = {"CPU": float(resources.cpus)} | (
-        {"GPU": float(resources.gpus)} if resources.gpus else {}
-    )
     tune.Tuner(
-        tune.with_resources(runner, needed),
+        tune.with_resources(runner, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,

@@ -48,6 +48,7 @@ class Shared:
         test: the test examples, in the confirm phase only.
         keep_best: test the best epoch by validation and not the last.
         threads: of torch; a trial's result depends on it.
+        gpus: what a trial has of them: 0, 1, or a share of one.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
         bucket: the sweep's, which has the checkpoints then, in `trials/<id>` as well.
         token: what lies in the driver's folder (see `trial_files`); None where no other node
@@ -70,6 +71,7 @@ class Shared:
     trace_every: int
     threads: int
     folder: Path
+    gpus: float = 0
     classes: tuple[str, ...] = ()
     code: tuple[user_code.Source, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
