@@ -246,6 +246,19 @@ class ObjectiveSpec(Frozen):
     mode: Literal["min", "max"] = "min"
 
 
+_OBJECTIVES = {
+    "val/error": "validation error",
+    "val/loss": "validation loss",
+    "val/balanced_error": "balanced validation error",
+    "val/top5_error": "top-5 validation error",
+}
+
+
+def objective_in_words(metric: str) -> str:
+    """An objective's metric as a person says it: `validation error`."""
+    return _OBJECTIVES.get(metric, metric)
+
+
 class ConfirmSpec(Frozen):
     """The best of each strategy, trained again with several seeds; the test set is read here."""
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysel.report.tables import confirm_rows
-from raysel.spec import Spec
+from raysel.spec import Spec, objective_in_words
 from raysel.sweep.session import Outcome
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
@@ -98,7 +98,7 @@ class TerminalWatcher:
             row.improve(trial.value, trial.label, self._sign)
         if name == "confirm":
             self._console.print(
-                "\nconfirm  the best of each strategy by validation error, "
+                f"\nconfirm  the best of each strategy by {objective_in_words(self._objective)}, "
                 f"{total} runs, test set read once a run"
             )
         self._refresh()

@@ -42,6 +42,7 @@ from raysel.report.tables import (
     strategies,
     weighs_rates,
 )
+from raysel.spec import objective_in_words
 
 _DASHED = (0, (3, 2))
 
@@ -240,8 +241,7 @@ def _plain_log(axes: Axes) -> None:
 
 
 def _objective_in_words(results: Results) -> str:
-    metric = results["objective"]["metric"]
-    return str(metric).replace("val/", "validation ")
+    return objective_in_words(results["objective"]["metric"])
 
 
 def _key(label: str, style: Style, **look: Any) -> Line2D:

@@ -18,7 +18,7 @@ from raysel.report import figures, palette, tables
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import save_png, to_svg
 from raysel.report.tables import ConfirmRow, Results
-from raysel.spec import FloatRange, IntRange, Spec, SplitSpec
+from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
 
@@ -92,7 +92,7 @@ def page(
         complete=results.get("status") == "complete",
         sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
         badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
-        metric=str(results["objective"]["metric"]).replace("val/", "validation "),
+        metric=objective_in_words(results["objective"]["metric"]),
         confirm=confirm,
         bars=bars(confirm),
         search=tables.search_rows(results),

@@ -151,7 +151,7 @@ def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
         "trial": best["id"],
         "label": best["label"],
         "runs": runs,
-        "validation_error": float(np.mean([run["val/error"] for run in runs])),
+        "validation": float(np.mean([run["val/error"] for run in runs])),
         "test_error": {"mean": mean, "low": low, "high": high, "n": len(runs)},
         "moved": {name: float(np.mean([run["moved"][name] for run in runs])) for name in LAYERS},
         "updated_share": runs[0]["updated_share"],
