@@ -209,12 +209,12 @@ def run(
 ) -> int:
     """Run a sweep: search, confirm, report, best model."""
     spec = checked(file, set_ or ())
-    from raysel.sweep import session  # noqa: PLC0415
+    from raysel.sweep import start  # noqa: PLC0415
 
     return _session(
         quiet,
         as_json,
-        lambda watcher, publish: session.start(spec, watcher, publish, resume_if_exists),
+        lambda watcher, publish: start.start(spec, watcher, publish, resume_if_exists),
     )
 
 
@@ -230,12 +230,12 @@ def resume(
     as_json: AsEvents = False,
 ) -> int:
     """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
-    from raysel.sweep import session  # noqa: PLC0415
+    from raysel.sweep import start  # noqa: PLC0415
 
     return _session(
         quiet,
         as_json,
-        lambda watcher, publish: session.resume(
+        lambda watcher, publish: start.resume(
             storage, sweep, watcher, publish, set_ or (), from_backup
         ),
     )

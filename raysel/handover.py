@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raysel.export.best import save_best
 from raysel.report.page import write_report
-from raysel.sweep.session import Outcome
+from raysel.sweep.outcome import Outcome
 
 
 class HandOver:

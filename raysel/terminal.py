@@ -22,7 +22,7 @@ from rich.text import Text
 
 from raysel.report.tables import confirm_rows
 from raysel.spec import Spec, objective_in_words
-from raysel.sweep.session import Outcome
+from raysel.sweep.outcome import Outcome
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel

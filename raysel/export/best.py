@@ -14,9 +14,9 @@ from torch import nn
 from raysel.export.check import answers
 from raysel.export.layout import CONFIG, write_model
 from raysel.models.build import build
+from raysel.sweep.outcome import Outcome
 from raysel.sweep.reading import SweepView, read_sweep
 from raysel.sweep.reproduce import Reproduction, compared, run_again
-from raysel.sweep.session import Outcome
 from raysel.sweep.single import Tell
 from raysel.training import checkpoint
 

@@ -20,11 +20,10 @@ from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
-from raysel.sweep.folder import SweepFolder
+from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.sweep.opening import owned
+from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
-from raysel.sweep.session import existing_folder, tracking_uri
-from raysel.sweep.stopping import holder_of
 from raysel.tasks.catalog import task_shape
 from raysel.tracking.database import told
 from raysel.tracking.owner import Held, Owner
@@ -94,7 +93,7 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         UserError: there is no such sweep.
         Trouble: it is running, or its record cannot be read.
     """
-    folder = existing_folder(storage, name)
+    folder = folder_of(storage, name)
     spec = load(folder.spec).model_copy(update={"storage": storage})
     if dry_run:
         return _looked_at(folder, spec, close)
@@ -110,7 +109,7 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 
 def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
-    if (holder := holder_of(folder)) is not None:
+    if (holder := holder_of(folder, spec)) is not None:
         raise Held(spec.name, holder)
     url = sweep_url(spec.record, folder.record, spec.name)
     events = read_events(url)

@@ -10,26 +10,13 @@ from collections.abc import Callable
 
 from raysel.errors import Trouble
 from raysel.places import sweep_url
+from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.session import existing_folder
+from raysel.sweep.reading import folder_of, holder_of
 from raysel.tracking.database import told
-from raysel.tracking.owner import Holder, ask_to_stop, holder_of_file, holder_of_lease
+from raysel.tracking.owner import Holder, ask_to_stop
 from raysel.tracking.record import Record
-
-
-def holder_of(folder: SweepFolder) -> Holder | None:
-    """Who runs the sweep, None if nobody does."""
-    holder = holder_of_file(folder.lock)
-    spec = load(folder.spec)
-    if holder is not None or spec.record is None:
-        return holder
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
-    try:
-        with told(record.url):
-            return holder_of_lease(record.engine)
-    finally:
-        record.close()
 
 
 def stop_sweep(storage: str, name: str, timeout: float) -> str:
@@ -42,21 +29,21 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
         UserError: there is no such sweep.
         Trouble: the driver cannot be reached, or goes on for longer.
     """
-    folder = existing_folder(storage, name)
-    holder = holder_of(folder)
+    folder = folder_of(storage, name)
+    spec = load(folder.spec)
+    holder = holder_of(folder, spec)
     if holder is None:
         return f"{name} is not running"
     if holder.host == socket.gethostname() and holder.pid:
         os.kill(holder.pid, signal.SIGTERM)
     else:
-        _ask(folder, holder)
-    if not _wait(lambda: holder_of(folder) is None, timeout):
+        _ask(folder, spec, holder)
+    if not _wait(lambda: holder_of(folder, spec) is None, timeout):
         raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
     return f"{name} has stopped; go on with: raysel resume {name}"
 
 
-def _ask(folder: SweepFolder, holder: Holder) -> None:
-    spec = load(folder.spec)
+def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:
     if spec.record is None:
         raise Trouble(spec.name, f"is run by {holder}: stop it on that machine")
     record = Record(sweep_url(spec.record, folder.record, spec.name))

@@ -10,7 +10,7 @@ import pytest
 from raysel.spec import Spec
 from raysel.spec_file import parse
 from raysel.sweep.cluster import connected
-from raysel.sweep.session import start
+from raysel.sweep.start import start
 
 from . import postgres as own_postgres
 from .helpers import Silent, publish_model, without_clocks

@@ -9,7 +9,7 @@ import optuna
 
 from raysel.export.best import save_best
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.session import Outcome
+from raysel.sweep.outcome import Outcome
 from raysel.tracking.reading import read_events
 from raysel.tracking.record import Event, Record, sqlite_url
 from raysel.tracking.state import TrialState, fold

@@ -17,7 +17,7 @@ import ray
 from raysel.spec import Spec
 from raysel.spec_file import parse
 from raysel.sweep.agreement import study_differences
-from raysel.sweep.session import start
+from raysel.sweep.start import start
 from raysel.tracking.audit import Audit
 from raysel.tracking.record import Record, sqlite_url
 from raysel.tracking.state import TrialState, fold

@@ -19,7 +19,8 @@ from optuna.trial import TrialState as OptunaState
 
 from raysel.spec import Spec
 from raysel.strategies import base
-from raysel.sweep.session import Outcome, resume, start
+from raysel.sweep.outcome import Outcome
+from raysel.sweep.start import resume, start
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.checkpoint import load

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from raysel.cli import main
 from raysel.spec import TrackingSpec
 from raysel.spec_file import load, parse
-from raysel.sweep.session import resume, start
+from raysel.sweep.start import resume, start
 from raysel.tracking.owner import FileOwner
 from raysel.tracking.record import Kind
 

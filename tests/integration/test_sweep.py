@@ -15,7 +15,7 @@ from raysel.cli import main
 from raysel.models import timm
 from raysel.spec import Spec
 from raysel.sweep import session
-from raysel.sweep.session import start
+from raysel.sweep.start import start
 
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
 

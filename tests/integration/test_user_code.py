@@ -18,7 +18,7 @@ from raysel import cli, spec_file
 from raysel.errors import UserError
 from raysel.strategies import base, registered
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.session import resume, start
+from raysel.sweep.start import resume, start
 from raysel.tracking.record import SWEEP, Kind, Record, sqlite_url
 from raysel.validate import read
 

@@ -1,0 +1,37 @@
+"""What one life of a sweep's driver leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from raysel.models.build import Blueprint
+from raysel.sweep.folder import SweepFolder
+from raysel.tasks.data import Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a session leaves, for reports and hand-over.
+
+    Attributes:
+        results: the content of `results.json`.
+        weights: the initial weights of every trial; None where it ended before they were there.
+        cause: why it ended before it was complete.
+        failed: it ended because its trials fail, one like the other.
+    """
+
+    folder: SweepFolder
+    results: dict[str, Any]
+    task: Task
+    blueprint: Blueprint
+    weights: dict[str, Any] | None
+    complete: bool
+    cause: str | None
+    failed: bool
+    tracking_uri: str
+
+
+Publish = Callable[[Outcome], None]
+"""Makes report and model from the outcome, before the sweep is called finished."""

@@ -1,0 +1,85 @@
+"""Begin a sweep, or go on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from raysel import spec_file, user_code
+from raysel.errors import Problem, UserError, user_error
+from raysel.places import sweep_url
+from raysel.spec import Spec
+from raysel.sweep.backup import restore
+from raysel.sweep.folder import CODE, SweepFolder
+from raysel.sweep.opening import continued, stored_spec
+from raysel.sweep.outcome import Outcome, Publish
+from raysel.sweep.reading import folder_of, holder_of
+from raysel.sweep.session import Session
+from raysel.sweep.watcher import Watcher
+from raysel.tracking.owner import Held
+from raysel.tracking.reading import read_events
+from raysel.tracking.state import ENDED, fold
+
+
+def start(
+    spec: Spec, watcher: Watcher, publish: Publish, resume_if_exists: bool = False
+) -> Outcome:
+    """Run a new sweep, or go on with the one of that name where that is wished.
+
+    Raises:
+        UserError: a sweep of that name exists or would change its meaning, or the cluster is
+            too small.
+        Trouble: the sweep's record cannot be kept.
+    """
+    folder = SweepFolder.of(spec.storage, spec.name)
+    stored = stored_spec(spec, folder)
+    if stored is not None and not resume_if_exists:
+        if (holder := holder_of(folder, spec)) is not None:
+            raise Held(spec.name, holder)
+        raise UserError(_exists(folder, stored))
+    sources = user_code.read(spec.code_files, Path())
+    spec = user_code.located(spec, sources, CODE)
+    if stored is not None:
+        spec = continued(stored, spec)
+    return Session(spec, folder, watcher, sources).run(publish)
+
+
+def resume(
+    storage: str,
+    name: str,
+    watcher: Watcher,
+    publish: Publish,
+    overrides: Sequence[str] = (),
+    from_backup: bool = False,
+) -> Outcome:
+    """Go on with a sweep that was interrupted; a finished one is summed up again.
+
+    Args:
+        overrides: `search.num_trials=60` and the like extend it.
+        from_backup: put the last copy of its record in the place of a damaged one first.
+
+    Raises:
+        UserError: there is no such sweep, or it would change its meaning.
+        Trouble: the sweep's record cannot be read or kept.
+    """
+    folder = folder_of(storage, name)
+    stored = spec_file.load(folder.spec)
+    wanted = spec_file.load(folder.spec, overrides)
+    spec = continued(stored, wanted).model_copy(update={"storage": storage})
+    if from_backup:
+        if spec.record is not None:
+            raise user_error("--from-backup", "the record lies in PostgreSQL, which has its own")
+        restore(folder)
+    sources = user_code.read(spec.code_files, folder.path)
+    return Session(spec, folder, watcher, sources).run(publish)
+
+
+def _exists(folder: SweepFolder, stored: Spec) -> Problem:
+    name = stored.name
+    trials = fold(read_events(sweep_url(stored.record, folder.record, name))).values()
+    ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
+    return Problem(
+        "",
+        f'a sweep named "{name}" exists ({ended} of {stored.search.num_trials} trials done). '
+        f"Go on: raysel resume {name}. New one: --set name={name}-2",
+    )
