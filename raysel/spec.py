@@ -109,6 +109,7 @@ class TrainingSettings(Frozen):
     clip_norm: PositiveReal | None
     accumulate: PositiveWhole
     deterministic: Flag
+    shots: PositiveWhole | None = None
 
 
 class TrainingSpec(Frozen):
@@ -132,6 +133,11 @@ class TrainingSpec(Frozen):
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole = 1
     deterministic: Flag = False
+    shots: SearchableWhole[PositiveWhole] | None = Field(
+        default=None,
+        description="train on so many examples of each class: the same for every trial, the"
+        " fewer among the more; on the whole training part, if nothing is given",
+    )
 
 
 class TrainingOverride(Frozen):
@@ -149,6 +155,7 @@ class TrainingOverride(Frozen):
     precision: Precision | None = None
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole | None = None
+    shots: SearchableWhole[PositiveWhole] | None = None
 
 
 def _keys_or_word(value: Any) -> str:

@@ -21,7 +21,7 @@ from raysel.models.torchvision_shim import ensure_importable
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import check_record_url, network_file_system
 from raysel.search import may_repeat
-from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
+from raysel.space import CROSS_VALIDATION, Space, count, described, most_shots, strategies_of
 from raysel.spec import (
     SEARCH,
     Choice,
@@ -36,7 +36,15 @@ from raysel.spec import (
 )
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
-from raysel.tasks.catalog import TaskShape, check_task, has_source, task_notes, task_shape
+from raysel.tasks.catalog import (
+    TaskShape,
+    check_task,
+    has_source,
+    task_notes,
+    task_shape,
+    training_labels,
+)
+from raysel.tasks.shots import lacking
 
 ensure_importable()
 
@@ -83,6 +91,8 @@ def check(spec: Spec) -> list[Problem]:
     problems = [*task, *model, *strategies, *training]
     if not task:
         problems += _source_problems(spec)
+    if not task and not strategies and not training:
+        problems += _shots_problems(spec)
     if layers is not None and not strategies and not training:
         problems += _grid_problems(spec, Space(spec, layers))
     rest = (
@@ -228,6 +238,14 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
         strategy = registered().get(name)
         if strategy and strategy.needs:
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
+
+
+def _shots_problems(spec: Spec) -> Iterator[Problem]:
+    """Trials that ask for more examples of a class than the training part has."""
+    shots = most_shots(spec)
+    there = None if shots is None else training_labels(spec.task)
+    if shots is not None and there is not None and (lack := lacking(*there, shots)):
+        yield Problem("training.shots", lack)
 
 
 # --- the strategies ---------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from raysel.models.build import Blueprint
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.weights import fitted, names_weights, read_weights
+from raysel.space import most_shots
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tasks.shots import lacking
 from raysel.training.trial import Shared
 
 Weights = dict[str, np.ndarray]
@@ -30,10 +32,14 @@ def task_of(spec: Spec, decoding: Callable[[int, int], None] | None = None) -> T
         decoding: is told how many of how many pictures are decoded.
 
     Raises:
-        UserError: the data are missing, or not what the file says.
+        UserError: the data are missing, or not what the file says, or fewer than it asks for.
     """
     wanted = spec.model.weights == "source" or needs_source(spec)
-    return load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+    task = load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+    shots = most_shots(spec)
+    if shots is not None and (lack := lacking(task.train.labels, task.classes, shots)):
+        raise user_error("training.shots", lack)
+    return task
 
 
 def needs_source(spec: Spec) -> bool:

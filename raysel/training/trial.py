@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
+from raysel.tasks.shots import first_shots
 from raysel.training import checkpoint, machine, troubles
 from raysel.training.batches import Data
 from raysel.training.confusion import write_confusion
@@ -188,12 +189,13 @@ class TrialSteps:
             epoch = state["row"]["epoch"] if state else 0
             goes_on = f"{damage}; goes on from epoch {epoch}"
             self._note = f"{self._note}; {goes_on}" if self._note else goes_on
-        machine.note(self.folder / MACHINE, prepared.data.train.labels.device)
+        data = self._data(prepared.data)
+        machine.note(self.folder / MACHINE, data.train.labels.device)
         self.run = FineTuning(
             self.config,
             prepared.model,
             shared.partition,
-            prepared.data,
+            data,
             objective=shared.objective,
             keep_best=shared.keep_best,
             trace=self.folder / "trace",
@@ -206,6 +208,14 @@ class TrialSteps:
             return None
         self.run.load_state_dict(state)
         return dict(state["row"])
+
+    def _data(self, data: TrialData) -> TrialData:
+        """What the trial may see: of the training part no more than its shots."""
+        shots = self.config.training.shots
+        if shots is None:
+            return data
+        chosen = first_shots(data.train.labels.cpu().numpy(), shots)
+        return replace(data, train=data.train.only(torch.from_numpy(chosen)))
 
     def _own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
         """The checkpoint if it is of this trial, be it with the batch that was halved."""
