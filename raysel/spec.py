@@ -273,6 +273,11 @@ class ConfirmSpec(Frozen):
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
     )
+    test_every_epoch: Flag = Field(
+        default=False,
+        description="the test curve of every confirm run, for a paper's figure: the search has"
+        " fixed the configurations by then, and neither epoch nor winner is chosen by it",
+    )
 
 
 class BudgetSpec(Frozen):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,18 @@ def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
     model = shapes_of(blueprint.name, blueprint.classes, blueprint.channels, blueprint.head)
     found = fitted(read_weights(Path(wanted)), model)
     return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+@contextmanager
+def tested(shared: Shared, task: Task, spec: Spec) -> Iterator[Shared]:
+    """What the confirm runs share, which read the test part."""
+    with task.test.opened() as test:
+        yield replace(
+            shared,
+            test=test,
+            keep_best=spec.confirm.epoch == "best",
+            test_every_epoch=spec.confirm.test_every_epoch,
+        )
 
 
 def shared_by_trials(

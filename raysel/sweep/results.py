@@ -16,6 +16,7 @@ from raysel.sweep.confirm import leaders
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tracking.state import TrialState
+from raysel.training.trial import TEST_CURVE
 
 
 def results(
@@ -145,7 +146,8 @@ def _weighs_rates(strategy: str) -> bool:
 def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) -> dict[str, Any]:
     chosen = int(_known(run.end_metrics, "confirm/epoch"))
     at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
-    return {
+    curve = [_test_row(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
+    told = {
         "id": run.id,
         "seed": run.config["seed"],
         "epoch": chosen,
@@ -163,6 +165,13 @@ def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) ->
         },
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
     }
+    return told | ({"test_curve": curve} if curve else {})
+
+
+def _test_row(row: Mapping[str, float | None]) -> dict[str, Any]:
+    """An epoch of a test curve."""
+    told = {name: row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss")}
+    return {"epoch": row["epoch"], **told}
 
 
 def _moved(row: Mapping[str, float | None], layer: Layer) -> float:

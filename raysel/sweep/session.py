@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, closing
-from dataclasses import astuple, replace
+from dataclasses import astuple
 
 from raysel import user_code
 from raysel.errors import Trouble, UserError
@@ -24,7 +24,7 @@ from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
 from raysel.sweep.first_weights import FirstWeights, first_weights
 from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
-from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
+from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of, tested
 from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import OpenSweep, open_sweep
@@ -219,8 +219,7 @@ class Session:
         if len(ended) >= len(runs):
             return
         ledger = ConfirmLedger(runs, [t.id for t in ended], self.sweep.books)
-        with task.test.opened() as test:
-            unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
+        with tested(shared, task, self.spec) as unsealed:
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
 

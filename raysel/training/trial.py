@@ -33,6 +33,9 @@ from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
 
+TEST_CURVE = "test_curve"
+"""Before the metrics of `Shared.test_every_epoch`: `test_curve/error`; none is ever chosen by."""
+
 MACHINE = "machine.json"
 """In a trial's folder: on what it ran."""
 
@@ -45,6 +48,7 @@ class Shared:
         weights: the initial weights; empty for timm's own pretrained ones.
         test: the test examples, in the confirm phase only.
         keep_best: test the best epoch by validation and not the last.
+        test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
         classes: their names, for the confusion matrix.
@@ -68,6 +72,7 @@ class Shared:
     classes: tuple[str, ...] = ()
     code: tuple[user_code.Source, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    test_every_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ class TrialSteps:
         self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
-        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics}
+        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics | self._curve()}
         if self._note:
             row["note"], self._note = self._note, None
         if result.epoch == self.config.training.epochs:
@@ -251,6 +256,14 @@ class TrialSteps:
                 load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)
+
+    def _curve(self) -> dict[str, float]:
+        """The test metrics of this epoch, where the whole curve is asked for."""
+        assert self.run is not None and self._prepared is not None
+        test = self._prepared.test
+        if test is None or not self._shared.test_every_epoch:
+            return {}
+        return self.run.evaluate(test, TEST_CURVE)
 
     def _test(self) -> dict[str, float]:
         """Test metrics of the chosen epoch, where this phase may read the test split."""

@@ -190,6 +190,20 @@ def test_each_run_is_told_at_its_chosen_epoch():
     assert [r["val/error"] for r in rows["bvg_ls"]["runs"]] == [0.5, 0.5, 0.5]
 
 
+def test_a_runs_test_curve_is_told_where_it_was_measured():
+    rows = tuple(
+        {**row, "test_curve/error": 0.1 * row["epoch"], "test_curve/loss": 2.0}
+        for row in CONFIRM[0].epochs
+    )
+    runs = [replace(CONFIRM[0], epochs=rows), *CONFIRM[1:]]
+    told = {r["id"]: r for row in _results([*SEARCH, *runs])["confirm"] for r in row["runs"]}
+    assert told["confirm-full-s0"]["test_curve"] == [
+        {"epoch": 1, "error": 0.1, "loss": 2.0},
+        {"epoch": 2, "error": 0.2, "loss": 2.0},
+    ]
+    assert "test_curve" not in told["confirm-full-s1"]
+
+
 def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict_follows():
     better = [
         replace(run, epochs=_epochs(0.2, 0.1)) if run.strategy == "bvg_ls" else run
