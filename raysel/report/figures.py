@@ -19,6 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
+from raysel.report.confusions import confusions
+from raysel.report.curves import accuracy_by_shots, loss_by_epoch
 from raysel.report.maps import (
     OPACITY,
     bias_variance_ratios,
@@ -155,7 +158,12 @@ def update_share(results: Results) -> Figure | None:
 
 FIGURES: Mapping[str, Drawing] = {
     "confirm_intervals": confirm_intervals,
+    "confusions": confusions,
     "error_by_epoch": error_by_epoch,
+    "loss_by_epoch": loss_by_epoch,
+    "accuracy_by_shots": accuracy_by_shots,
+    "accuracy_by_block": accuracy_by_block,
+    "accuracy_by_quarter": accuracy_by_quarter,
     "heat_maps": heat_maps,
     "update_share": update_share,
     "bias_variance_ratios": bias_variance_ratios,

@@ -1,6 +1,7 @@
 """`report/index.html`: one file that opens from a mail, without a network, by day and night.
 
-Everything on it comes from `results.json`, and from `spec.yaml` where that lies beside it.
+Everything on it comes from `results.json`, and from what lies beside it: `spec.yaml`, and the
+confusion matrices of the confirm runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from markupsafe import Markup
 
 from raysel.errors import UserError
 from raysel.report import figures, palette, tables
+from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import save_png, to_svg
 from raysel.report.tables import ConfirmRow, Results
@@ -39,13 +41,15 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
 
     Args:
         results: the content of `results.json`.
-        folder: the sweep's folder; a `spec.yaml` in it becomes part of the page.
+        folder: the sweep's folder; a `spec.yaml` in it becomes part of the page, and so do the
+            confusion matrices of its runs.
         mlflow_hint: how to see the sweep in MLflow: a command, or an address.
 
     Returns:
         `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
         file is there whole or not at all.
     """
+    results = {**results, "confusion": read_confusions(results, folder / "trials")}
     pictures = folder / "report" / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
@@ -103,6 +107,8 @@ def page(
         figures={name: Markup(svg) for name, svg in drawn.items()},
         source=results.get("source"),
         spent=results.get("spent") or {},
+        measures=measure_rows(results),
+        mistakes=commonest_mistakes(results),
         published=beside_the_papers(results, spec_text),
         asked=asked(spec_text),
         spec=spec_text,
