@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -412,8 +413,8 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
-    elif not os.access(there, os.W_OK | os.X_OK):
-        yield Problem("storage", f'"{spec.storage}" cannot be written: no permission in {there}')
+    elif why := _why_not_writable(there):
+        yield Problem("storage", f'"{spec.storage}" cannot be written: {why} in {there}')
     elif spec.record is not None:
         yield from filter(None, [check_record_url(spec.record, spec.name)])
     elif kind := network_file_system(there):
@@ -422,3 +423,12 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
             f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
             "folder, or record: postgresql://user@host/database",
         )
+
+
+def _why_not_writable(folder: Path) -> str | None:
+    """Tried, for neither root's rights nor a file system like /proc shows in the mode."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            return None
+    except OSError as error:
+        return (error.strerror or str(error)).lower()

@@ -60,7 +60,7 @@ def save_best(outcome: Outcome) -> Path | None:
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:
-        model = build(outcome.blueprint, run["seed"], pretrained=not outcome.weights)
+        model = build(outcome.blueprint, run["seed"])
         initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
         model.load_state_dict(initial, strict=False)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)

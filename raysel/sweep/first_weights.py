@@ -12,7 +12,6 @@ from raysel import user_code
 from raysel.models.build import Blueprint
 from raysel.spec import Spec
 from raysel.sweep.engine import StopRequest
-from raysel.sweep.inputs import ready_weights
 from raysel.tasks.data import Task
 from raysel.training.source import SourceModel, kept_source_model, source_model
 
@@ -32,7 +31,7 @@ class FirstWeights:
         return {"validation_accuracy": self.source.accuracy, "seconds": self.source.seconds}
 
 
-def first_weights(
+def of_the_source(
     spec: Spec,
     task: Task,
     blueprint: Blueprint,
@@ -40,7 +39,7 @@ def first_weights(
     cache: Path,
     stop: StopRequest,
 ) -> FirstWeights | None:
-    """Pretrained or from a file, or of a source model, which is trained where none is kept.
+    """Those of a source model, which is trained where none is kept.
 
     Args:
         code: what the worker that trains has to know.
@@ -50,9 +49,6 @@ def first_weights(
     Returns:
         None where the sweep was to stop before they were there.
     """
-    ready = ready_weights(spec, blueprint)
-    if ready is not None:
-        return FirstWeights(ready, None)
     model = _source_model(spec, task, blueprint, code, cache, stop)
     if model is None:
         return None

@@ -14,6 +14,7 @@ from raysel.errors import user_error
 from raysel.models.build import Blueprint
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
+from raysel.models.pretrained import pretrained_weights
 from raysel.models.weights import fitted, names_weights, read_weights
 from raysel.space import most_shots
 from raysel.spec import Spec
@@ -24,7 +25,7 @@ from raysel.tasks.shots import lacking
 from raysel.training.trial import Shared
 
 Weights = dict[str, np.ndarray]
-"""Initial weights by name; empty for timm's own pretrained ones."""
+"""Initial weights by name; without the classifier where none fits."""
 
 
 def task_of(spec: Spec, decoding: Callable[[int, int], None] | None = None) -> Task:
@@ -79,14 +80,14 @@ def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
 
     Raises:
         UserError: `model.weights` names a file that cannot be read or does not fit.
+        Trouble: timm's pretrained weights cannot be fetched.
     """
     wanted = spec.model.weights
     if wanted == "source":
         return None
-    if wanted == "pretrained":
-        return {}
+    given = pretrained_weights(blueprint) if wanted == "pretrained" else read_weights(Path(wanted))
     model = shapes_of(blueprint.name, blueprint.classes, blueprint.channels, blueprint.head)
-    found = fitted(read_weights(Path(wanted)), model)
+    found = fitted(given, model)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

@@ -22,9 +22,17 @@ from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, run_phase
 from raysel.sweep.failures import Failures
-from raysel.sweep.first_weights import FirstWeights, first_weights
+from raysel.sweep.first_weights import FirstWeights, of_the_source
 from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
-from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of, tested
+from raysel.sweep.inputs import (
+    Weights,
+    blueprint_of,
+    layers_of,
+    ready_weights,
+    shared_by_trials,
+    task_of,
+    tested,
+)
 from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import OpenSweep, open_sweep
@@ -38,7 +46,6 @@ from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training import checkpoint, troubles
-from raysel.training.source import SourceModel
 from raysel.training.trial import Shared
 from raysel.validate import check_cluster
 
@@ -91,11 +98,15 @@ class Session:
         space = Space(self.spec, layers.names)
         if problems := check_cluster(self.spec, *astuple(foreseen())):
             raise UserError(*problems)
+        blueprint = blueprint_of(self.spec, task)
+        if self.spec.model.weights == "pretrained":
+            self.watcher.note(f"taking timm's weights of {self.spec.model.name} …")
+        ready = ready_weights(self.spec, blueprint)  # fetched before anything is left behind
         with closing(self._open(layers, task)) as self.sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
                 with connected() as capacity, on_signals(self._ask_again), self._in_time():
-                    outcome = self._run(task, layers, space, capacity)
+                    outcome = self._run(task, layers, space, capacity, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
                     return outcome
@@ -114,7 +125,15 @@ class Session:
             self.stop.fail,
         )
 
-    def _run(self, task: Task, layers: Partition, space: Space, capacity: Capacity) -> Outcome:
+    def _run(
+        self,
+        task: Task,
+        layers: Partition,
+        space: Space,
+        capacity: Capacity,
+        blueprint: Blueprint,
+        ready: Weights | None,
+    ) -> Outcome:
         spec = self.spec
         resources = spec.resources
         concurrent = capacity.concurrent(
@@ -122,15 +141,10 @@ class Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
-        blueprint = blueprint_of(spec, task)
         for note in task.notes:
             self.watcher.note(note)
-        weights = first_weights(
-            spec, task, blueprint, self.code, self.folder.source_cache, self.stop
-        )
+        weights = self._weights(task, blueprint, ready)
         if weights is not None:
-            if weights.source is not None:
-                self._tell_of_the_source(weights.source, task)
             shared = shared_by_trials(
                 spec, task, layers, blueprint, weights.arrays, self.folder.path, self.code
             )
@@ -140,6 +154,19 @@ class Session:
         if self.stop.asked:
             self._interrupt_the_rest()
         return self._outcome(task, layers, blueprint, weights)
+
+    def _weights(
+        self, task: Task, blueprint: Blueprint, ready: Weights | None
+    ) -> FirstWeights | None:
+        """What every trial starts from; None where the sweep was to stop before it was there."""
+        if ready is not None:
+            return FirstWeights(ready, None)
+        cache = self.folder.source_cache
+        weights = of_the_source(self.spec, task, blueprint, self.code, cache, self.stop)
+        if weights is not None and weights.source is not None:
+            examples = len(task.source_train or ()) + len(task.source_validation or ())
+            self.watcher.source(weights.source, self.spec, examples)
+        return weights
 
     def _outcome(
         self, task: Task, layers: Partition, blueprint: Blueprint, weights: FirstWeights | None
@@ -172,10 +199,6 @@ class Session:
         if outcome.complete:
             self._drop_checkpoints(outcome)
         self._finish(outcome)
-
-    def _tell_of_the_source(self, model: SourceModel, task: Task) -> None:
-        examples = len(task.source_train or ()) + len(task.source_validation or ())
-        self.watcher.source(model, self.spec, examples)
 
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow, not for ever, and say what it does not have then."""
@@ -254,6 +277,7 @@ class Session:
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
             "verdict": outcome.results["verdict"]["sentence"],
+            "model": str(self.folder.best) if self.folder.best.is_dir() else None,
         }
         books = self.sweep.books
         books.write(SWEEP, Kind.FINISHED, books.life, payload)

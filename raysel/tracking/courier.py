@@ -28,6 +28,7 @@ BATCH = 500
 """The most events that are carried at a time."""
 
 _BRING_FILES = frozenset({Kind.SWEEP.value, Kind.ENDED.value, Kind.FINISHED.value})
+_BRING_THE_SPEC = frozenset({Kind.SWEEP.value, Kind.RESUMED.value})
 
 Connect = Callable[[SweepState], MlflowStore]
 
@@ -111,7 +112,7 @@ class Courier:
         self._sweep = fold_sweep(events, self._sweep)
         self._trials = fold(events, self._trials)
         for stored in batch:
-            if stored.event.kind in _BRING_FILES and stored.sequence > self._files_at:
+            if _brings_files(stored.event) and stored.sequence > self._files_at:
                 self._files.append(stored)
         self._at = max([self._at, *(stored.sequence for stored in batch)])
 
@@ -127,7 +128,7 @@ class Courier:
             self._files_at = sequence
 
     def _upload(self, store: MlflowStore, event: Event) -> None:
-        if event.kind == Kind.SWEEP:
+        if event.kind in _BRING_THE_SPEC:
             store.upload_text(SWEEP, self._sweep.spec, "spec.yaml")
         elif event.kind == Kind.FINISHED:
             _upload_results(store, Path(self._sweep.folder))
@@ -147,6 +148,11 @@ class Courier:
                 _log.warning("trace of %s: %s", trial.id, error)
             if any(Path(folder).iterdir()):
                 store.upload(trial.id, Path(folder), "selection")
+
+
+def _brings_files(event: Event) -> bool:
+    """A sweep that goes on may have been extended: its file is sent again."""
+    return event.kind in _BRING_FILES or (event.trial == SWEEP and event.kind in _BRING_THE_SPEC)
 
 
 def _show(

@@ -84,6 +84,7 @@ def sweep_image(sweep: SweepState) -> RunImage:
         "raysel.verdict": sweep.verdict or "",
         "raysel.versions": " ".join(f"{name} {version}" for name, version in versions.items()),
         "raysel.report": str(Path(sweep.folder) / "report" / "index.html"),
+        "raysel.model": sweep.model or "",  # where it lies: no bytes of weights go to MLflow
         "mlflow.note.content": sweep.verdict or sweep.description,
         **_source(sweep),
     }

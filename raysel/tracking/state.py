@@ -78,6 +78,7 @@ class SweepState:
         metric, mode: the objective; the mode is `min` or `max`.
         status: RUNNING, COMPLETE or INTERRUPTED.
         cause, verdict: sentences, once it has ended.
+        model: where the best model lies; None while there is none.
         started_at, ended_at: unix time, seconds.
     """
 
@@ -93,6 +94,7 @@ class SweepState:
     status: str = RUNNING
     cause: str | None = None
     verdict: str | None = None
+    model: str | None = None
     started_at: float | None = None
     ended_at: float | None = None
 
@@ -145,6 +147,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             status=payload.get("status", COMPLETE),
             cause=payload.get("cause"),
             verdict=payload.get("verdict"),
+            model=payload.get("model"),
             ended_at=event.at,
         )
     if event.kind == Kind.RESUMED:
@@ -153,6 +156,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             status=RUNNING,
             cause=None,
             verdict=None,
+            model=None,
             ended_at=None,
             spec=payload.get("spec", sweep.spec),
             folder=payload.get("folder", sweep.folder),

@@ -45,7 +45,7 @@ class Shared:
     """What all trials of a phase share; it reaches a node once, through the object store.
 
     Attributes:
-        weights: the initial weights; empty for timm's own pretrained ones.
+        weights: the initial weights; without the classifier where each trial draws its own.
         test: the test examples, in the confirm phase only.
         keep_best: test the best epoch by validation and not the last.
         test_every_epoch: measure the test examples after every epoch too.
@@ -243,7 +243,7 @@ class TrialSteps:
         ]
         train, validation, source, test = parts
         assert train is not None and validation is not None
-        model = build(shared.blueprint, self.config.seed, pretrained=not shared.weights)
+        model = build(shared.blueprint, self.config.seed)
         return _Prepared(model.to(device), TrialData(train, validation, source), test)
 
     def _fill(self, model: nn.Module) -> None:
@@ -251,9 +251,8 @@ class TrialSteps:
         shared = self._shared
         state = {name: torch.tensor(array) for name, array in shared.weights.items()}
         if not set(shared.partition.head) <= set(state):
-            fresh = build(shared.blueprint, self.config.seed, pretrained=not state)
-            if state:
-                load_weights(fresh, state)
+            fresh = build(shared.blueprint, self.config.seed)
+            load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)
 

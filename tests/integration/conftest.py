@@ -115,3 +115,9 @@ def tracker(
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def record(postgres_url: str) -> str:
+    """`record` of a sweep file, in a database of its own."""
+    return postgres_url.replace("+psycopg", "")

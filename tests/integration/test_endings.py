@@ -129,7 +129,7 @@ def tag(spec: Spec, trial: str, name: str) -> str:
     ("sign", "cause"),
     [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")],
 )
-def test_a_signal_ends_the_sweep_in_order_and_it_goes_on(
+def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     tmp_path: Path, storage: Path, sign: signal.Signals, cause: str
 ) -> None:
     spec = puppet(tmp_path, storage, f"by_{sign.name.lower()}", "")

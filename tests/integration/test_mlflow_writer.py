@@ -269,6 +269,14 @@ def test_traces_pictures_and_the_report_are_artifacts(sweep):
     assert sweep.artifacts(SWEEP) == ["report", "results.json", "spec.yaml"]
 
 
+def test_an_extended_sweep_shows_its_new_file(sweep):
+    sweep.carry()
+    sweep.write(SWEEP, Kind.RESUMED, 2, spec="search: {num_trials: 60}")
+    sweep.carry()
+    local = sweep.client.download_artifacts(sweep.run(SWEEP).info.run_id, "spec.yaml")
+    assert Path(local).read_text() == "search: {num_trials: 60}"
+
+
 def test_a_torn_trace_costs_its_picture_and_nothing_else(sweep, caplog):
     sweep.trace("0000", epochs=1)
     (sweep.folder / "trials" / "0000" / "trace" / "epoch-0002.parquet").write_bytes(b"torn")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -104,6 +105,25 @@ def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
         assert ("test/error" in run.data.metrics) == (told.phase == "confirm")
         artifacts = {item.path for item in client.list_artifacts(run.info.run_id, "selection")}
         assert "selection/trace.parquet" in artifacts
+
+
+def test_b12_weights_stay_in_the_storage_and_mlflow_says_where(
+    finished: Path, storage: Path
+) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("whole")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    assert parent.data.tags["raysel.model"] == str(finished / "best")
+    assert (finished / "best" / "model.safetensors").is_file()
+    kept = {path.suffix for run in runs for path in _files(client, run.info.run_id)}
+    assert ".parquet" in kept and not kept & {".pt", ".pth", ".safetensors", ".bin", ".pkl"}
+
+
+def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> Iterator[Path]:
+    for item in client.list_artifacts(run, folder):
+        yield from _files(client, run, item.path) if item.is_dir else [Path(item.path)]
 
 
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:

@@ -82,12 +82,6 @@ def test_after_the_death_of_the_first_the_second_starts_at_once(
 # --- PostgreSQL ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def record(postgres_url: str) -> str:
-    """`record` of a sweep file."""
-    return postgres_url.replace("+psycopg", "")
-
-
 def record_url(spec: Spec) -> str:
     return sweep_url(spec.record, SweepFolder.of(spec.storage, spec.name).record, spec.name)
 

@@ -124,7 +124,7 @@ def test_random_stays_random_in_a_small_space_and_a_large_grid_ends_with_the_bud
     assert budget(spec.search, space) == 5
 
 
-def test_tpe_is_grouped_where_the_space_is_conditional_and_nothing_is_warned_of():
+def test_b09_tpe_is_grouped_where_the_space_is_conditional_and_nothing_is_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         spec, space = sweep()

@@ -48,7 +48,7 @@ def test_baselines_are_added_after_the_files_own_strategies():
     assert list(strategies_of(sweep("search.baselines=false"))) == ["surgical", "bvg_ls"]
 
 
-def test_every_searched_value_is_scoped_by_its_strategy_and_constants_are_not_searched():
+def test_b09_every_searched_value_is_scoped_by_its_strategy_and_constants_are_not_searched():
     assert names("surgical") == ["surgical.block", "surgical.learning_rate"]
     assert names("bvg_ls") == ["bvg_ls.ema_decay", "bvg_ls.learning_rate"]
     assert names("full") == ["full.learning_rate"]

@@ -102,7 +102,7 @@ def test_the_largest_value_is_the_best_where_the_sweep_says_max(tmp_path):
     assert life.trials[0].value == error(assignment.config, 1)
 
 
-def test_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
+def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
     life = begin(tmp_path, sweep())
     work(life.ledger, _start_one(life))
     assignment = _start_one(life)
@@ -244,7 +244,7 @@ def _outcome(life: Life) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
+def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
     first = begin(tmp_path, sweep())
     left = [_start_one(first) for _ in range(3)]
     work(first.ledger, left[1])
@@ -386,7 +386,7 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
 
 
 @pytest.mark.parametrize("died", ["before it was written down", "before a value was chosen"])
-def test_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, died):
+def test_b07_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, died):
     """Beyond the sampler's random start, so that it looks at what came before."""
     spec = sweep("search.num_trials=14", "training.epochs=1")
     whole = run(begin(_folder(tmp_path, "whole"), spec))

@@ -1,0 +1,54 @@
+"""timm's pretrained weights, fetched once for a sweep and not once a trial."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from raysel.errors import Trouble
+from raysel.models import timm
+from raysel.models.build import Blueprint, build
+
+
+def pretrained_weights(blueprint: Blueprint) -> dict[str, Tensor]:
+    """The weights that timm has for a model, its own classifier among them.
+
+    They come from the user's cache of the Hugging Face hub, or from the hub.
+
+    Raises:
+        Trouble: neither has them; told within a minute.
+    """
+    known = timm.models.get_pretrained_cfg(blueprint.name, allow_unregistered=True)
+    classes = known.num_classes if known is not None else blueprint.classes
+    own = Blueprint(blueprint.name, classes, blueprint.channels, blueprint.image_size)
+    try:
+        with _quiet_hub():
+            return dict(build(own, seed=0, pretrained=True).state_dict())
+    except Exception as error:  # timm raises whatever its hub stumbles over
+        words = " ".join(str(_root(error)).split())
+        raise Trouble(
+            "model.weights",
+            f"timm's weights of {blueprint.name} cannot be fetched ({words[:200]}); give a file, or"
+            " fetch them where there is a network and set HF_HOME to that cache",
+        ) from error
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Its warnings of every try would bury the one line that tells."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _root(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
