@@ -151,6 +151,7 @@ def partition_for(spec: Spec) -> Partition:
         shape.class_count,
         channels=shape.channels,
         head=spec.model.head,
+        image_size=shape.image_size,
     )
 
 
@@ -220,7 +221,9 @@ def _file_problems(spec: Spec) -> Iterable[Problem]:
         message = f'"{spec.model.weights}" is no file of weights ({endings})'
         return [Problem("model.weights", message)]
     shape = _shape(spec)
-    model = shapes_of(spec.model.name, shape.class_count, shape.channels, spec.model.head)
+    model = shapes_of(
+        spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
+    )
     try:
         fitted(read_weights(Path(spec.model.weights)), model)
     except UserError as error:

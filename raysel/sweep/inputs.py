@@ -65,6 +65,7 @@ def layers_of(spec: Spec, task: Task) -> Partition:
         len(task.classes),
         channels=task.channels,
         head=spec.model.head,
+        image_size=task.image_size,
     )
 
 
@@ -86,7 +87,13 @@ def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
     if wanted == "source":
         return None
     given = pretrained_weights(blueprint) if wanted == "pretrained" else read_weights(Path(wanted))
-    model = shapes_of(blueprint.name, blueprint.classes, blueprint.channels, blueprint.head)
+    model = shapes_of(
+        blueprint.name,
+        blueprint.classes,
+        blueprint.channels,
+        blueprint.head,
+        blueprint.image_size,
+    )
     found = fitted(given, model)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
