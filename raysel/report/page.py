@@ -68,6 +68,11 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
     return index
 
 
+def mlflow_hint(uri: str) -> str:
+    """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
 def page(
     results: Results,
     drawn: Mapping[str, str],
@@ -81,6 +86,41 @@ def page(
     """
     confirm = tables.confirm_rows(results)
     verdict = results.get("verdict") or {}
+    return (
+        templates()
+        .get_template("index.html.j2")
+        .render(
+            name=results["name"],
+            description=results.get("description") or "",
+            sweep_id=results.get("sweep_id") or "",
+            complete=results.get("status") == "complete",
+            sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
+            badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+            metric=objective_in_words(results["objective"]["metric"]),
+            confirm=confirm,
+            bars=bars(confirm),
+            search=tables.search_rows(results),
+            trials=tables.trial_rows(results),
+            notes=tables.transient_notes(results),
+            styles=palette.styles(tables.strategies(results)),
+            colours=palette.css(),
+            figures={name: Markup(svg) for name, svg in drawn.items()},
+            source=results.get("source"),
+            spent=results.get("spent") or {},
+            measures=measure_rows(results),
+            mistakes=commonest_mistakes(results),
+            published=beside_the_papers(results, spec_text),
+            asked=asked(spec_text),
+            spec=spec_text,
+            versions=results.get("versions") or {},
+            mlflow=mlflow_hint,
+            mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
+        )
+    )
+
+
+def templates() -> Environment:
+    """The templates of this folder, with the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -89,33 +129,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
-    return environment.get_template("index.html.j2").render(
-        name=results["name"],
-        description=results.get("description") or "",
-        sweep_id=results.get("sweep_id") or "",
-        complete=results.get("status") == "complete",
-        sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
-        badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
-        metric=objective_in_words(results["objective"]["metric"]),
-        confirm=confirm,
-        bars=bars(confirm),
-        search=tables.search_rows(results),
-        trials=tables.trial_rows(results),
-        notes=tables.transient_notes(results),
-        styles=palette.styles(tables.strategies(results)),
-        colours=palette.css(),
-        figures={name: Markup(svg) for name, svg in drawn.items()},
-        source=results.get("source"),
-        spent=results.get("spent") or {},
-        measures=measure_rows(results),
-        mistakes=commonest_mistakes(results),
-        published=beside_the_papers(results, spec_text),
-        asked=asked(spec_text),
-        spec=spec_text,
-        versions=results.get("versions") or {},
-        mlflow=mlflow_hint,
-        mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
-    )
+    return environment
 
 
 # --- what the template shows ------------------------------------------------------------------
