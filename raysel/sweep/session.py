@@ -35,6 +35,7 @@ from raysel.sweep.inputs import (
     ready_weights,
     shared_by_trials,
     task_of,
+    tested,
 )
 from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
@@ -254,8 +255,7 @@ class Session:
         if len(ended) >= len(runs):
             return
         ledger = ConfirmLedger(runs, [t.id for t in ended], self.sweep.books)
-        with task.test.opened() as test:
-            unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
+        with tested(shared, task, self.spec) as unsealed:
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
 
