@@ -66,7 +66,8 @@ def connected() -> Iterator[Capacity]:
     if mine:
         _start()
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # with a traceback for every worker that is lost, of which the watcher is told in a line
+    # a traceback for every worker that is lost, of which the watcher is told in a line, and for
+    # Tune's own state, which nobody reads, where it cannot be written
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield _capacity()
@@ -81,6 +82,7 @@ def _start() -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(
+        address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,

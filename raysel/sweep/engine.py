@@ -17,7 +17,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from raysel.errors import Trouble
 from raysel.spec import ResourcesSpec, TrialConfig
 from raysel.sweep.trainable import TrialRunner
 from raysel.training.trial import Shared
@@ -49,6 +48,10 @@ class Ledger(Protocol):
     def failed(self, trial: str, cause: str) -> None:
         """The trial failed for good."""
         ...
+
+
+class TrialTrouble(Exception):
+    """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
 
 
 class Overseer(Protocol):
@@ -181,7 +184,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         for name in [name for name in result if name.startswith("files/")]:
             self._overseer.receive(trial, name.removeprefix("files/"), result.pop(name))
         if "trouble" in result:
-            raise Trouble(trial, result["trouble"])
+            raise TrialTrouble(f"{trial}: {result['trouble']}")
         if "failure" in result:
             self._ledger.failed(trial, result["failure"])
             return True

@@ -21,7 +21,7 @@ from raysel.sweep import nodes
 from raysel.sweep.agreement import agreed
 from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
-from raysel.sweep.engine import Ledger, StopRequest, run_phase
+from raysel.sweep.engine import Ledger, StopRequest, TrialTrouble, run_phase
 from raysel.sweep.failures import Failures
 from raysel.sweep.first_weights import FirstWeights, of_the_source
 from raysel.sweep.folder import SweepFolder, tracking_uri, write_json, write_whole
@@ -88,8 +88,10 @@ class Session:
         except (UserError, Trouble):
             raise
         except Exception as error:
-            if words := troubles.of_the_disk(error):
-                raise Trouble(str(self.folder.path), words) from error
+            hindered = isinstance(error, TrialTrouble)
+            if words := str(error) if hindered else troubles.of_the_disk(error):
+                way_on = f"then go on: raysel resume {self.spec.name}"
+                raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 
     def _own_and_run(self, publish: Publish) -> Outcome:
