@@ -13,13 +13,19 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from raysel import credentials
 from raysel.spec import ResourcesSpec, TrialConfig
+from raysel.sweep.placing import of_trial
 from raysel.sweep.trainable import TrialRunner
 from raysel.training.trial import Shared
+
+# Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
 
 @dataclass(frozen=True)
@@ -238,11 +244,8 @@ def run_phase(
     """
     searcher = _LedgerSearcher(ledger, stop)
     runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
-    needed = {"CPU": float(resources.cpus)} | (
-        {"GPU": float(resources.gpus)} if resources.gpus else {}
-    )
     tune.Tuner(
-        tune.with_resources(runner, needed),
+        tune.with_resources(runner, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,

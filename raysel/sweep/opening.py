@@ -27,7 +27,9 @@ from raysel.tracking.state import fold, fold_sweep
 from raysel.training import checkpoint
 
 MAY_CHANGE = (
-    *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
+    *("search.num_trials", "confirm.seeds", "budget"),
+    *("resources.max_concurrent_trials", "resources.placement"),
+    *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
     *("description", "tracking", "storage", "record"),
     *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
 )
