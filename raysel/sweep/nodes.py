@@ -20,7 +20,7 @@ from raysel.sweep.folder import SweepFolder, write_whole
 from raysel.training import checkpoint
 from raysel.training.trial_files import TOKEN, sees
 
-PROBE_SECONDS = 60.0
+PROBE_SECONDS = 180.0
 """How long a node may take to write and read a few bytes; its first process starts in it."""
 
 BRING_SECONDS = 300.0
