@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import raysel
-from raysel import cli_review, cli_service, cli_trial, credentials
+from raysel import cli_doctor, cli_plan, cli_review, cli_service, cli_trial, credentials
 from raysel.cli_service import Address, NoWait
 from raysel.console import (
     AsJson,
@@ -295,6 +295,8 @@ def reconcile(
 
 cli_review.add_to(app)
 cli_trial.add_to(app)
+cli_doctor.add_to(app)
+cli_plan.add_to(app)
 cli_service.add_to(app)
 
 

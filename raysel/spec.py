@@ -109,6 +109,7 @@ class TrainingSettings(Frozen):
     clip_norm: PositiveReal | None
     accumulate: PositiveWhole
     deterministic: Flag
+    shots: PositiveWhole | None = None
 
 
 class TrainingSpec(Frozen):
@@ -132,6 +133,11 @@ class TrainingSpec(Frozen):
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole = 1
     deterministic: Flag = False
+    shots: SearchableWhole[PositiveWhole] | None = Field(
+        default=None,
+        description="train on so many examples of each class: the same for every trial, the"
+        " fewer among the more; on the whole training part, if nothing is given",
+    )
 
 
 class TrainingOverride(Frozen):
@@ -149,6 +155,7 @@ class TrainingOverride(Frozen):
     precision: Precision | None = None
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole | None = None
+    shots: SearchableWhole[PositiveWhole] | None = None
 
 
 def _keys_or_word(value: Any) -> str:
@@ -246,12 +253,30 @@ class ObjectiveSpec(Frozen):
     mode: Literal["min", "max"] = "min"
 
 
+_OBJECTIVES = {
+    "val/error": "validation error",
+    "val/loss": "validation loss",
+    "val/balanced_error": "balanced validation error",
+    "val/top5_error": "top-5 validation error",
+}
+
+
+def objective_in_words(metric: str) -> str:
+    """An objective's metric as a person says it: `validation error`."""
+    return _OBJECTIVES.get(metric, metric)
+
+
 class ConfirmSpec(Frozen):
     """The best of each strategy, trained again with several seeds; the test set is read here."""
 
     seeds: PositiveWhole = 5
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
+    )
+    test_every_epoch: Flag = Field(
+        default=False,
+        description="the test curve of every confirm run, for a paper's figure: the search has"
+        " fixed the configurations by then, and neither epoch nor winner is chosen by it",
     )
 
 
@@ -268,11 +293,32 @@ class BudgetSpec(Frozen):
         return min((value for value in given if value), default=None)
 
 
+def _one_gpu(gpus: float) -> float:
+    if gpus > 1:
+        raise ValueError("a trial uses one GPU; give 1, or a share of one")
+    return gpus
+
+
 class ResourcesSpec(Frozen):
     """What one trial gets."""
 
     cpus: PositiveWhole = 1
-    gpus: NonNegativeReal = 0
+    gpus: Annotated[NonNegativeReal, AfterValidator(_one_gpu)] = Field(
+        default=0,
+        description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
+        " its memory",
+    )
+    custom: dict[str, PositiveReal] = Field(
+        default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="of the nodes that trials may run on, as Ray's label selectors:"
+        " {ray.io/accelerator-type: H100}",
+    )
+    placement: Literal["pack", "spread"] = Field(
+        default="pack", description="fill one node after the other, or all alike"
+    )
     max_concurrent_trials: PositiveWhole | None = Field(
         default=None, description="as many as fit, where nothing is given"
     )

@@ -1,1 +1,3 @@
-"""The cluster as a service: submit a sweep, watch it, stop it, fetch what it found."""
+"""The cluster as a service: a sweep foreseen, submitted, watched, stopped and fetched, and what
+stands in its way found.
+"""

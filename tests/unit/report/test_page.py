@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from raysel.report import figures, page
-from raysel.report.page import write_report
+from raysel.report.page import planned, write_report
 from raysel.report.render import to_svg
 from raysel.spec_file import parse
 from raysel.sweep.verdict import verdict
@@ -69,12 +69,16 @@ def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
     assert index == tmp_path / "report" / "index.html"
     files = sorted(p.relative_to(index.parent).as_posix() for p in index.parent.rglob("*.*"))
     assert files == [
+        "figures/accuracy_by_block.png",
+        "figures/accuracy_by_quarter.png",
+        "figures/accuracy_by_shots.png",
         "figures/bias_variance_ratios.png",
         "figures/confirm_intervals.png",
         "figures/error_by_epoch.png",
         "figures/explored.png",
         "figures/gradient_norms.png",
         "figures/heat_maps.png",
+        "figures/loss_by_epoch.png",
         "figures/parameter_changes.png",
         "figures/update_share.png",
         "index.html",
@@ -84,7 +88,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 7 + 5  # the figures, and an interval a confirmed strategy
+    assert seen.tags.count("svg") == 11 + 5  # the figures, and an interval a confirmed strategy
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
@@ -263,3 +267,25 @@ def test_forty_trials_take_under_four_seconds_of_cpu(results, tmp_path):
     start = time.process_time()
     write_report(results, tmp_path)
     assert time.process_time() - start < 4
+
+
+# --- what was planned -----------------------------------------------------------------------
+
+PLANNED = {"seconds": 150.0, "low": 100.0, "high": 240.0, "epochs": 567.4, "trials": 30.0}
+
+
+def test_what_was_planned_stands_beside_what_was_spent(results):
+    results["spent"] |= {"seconds": 165.0, "planned": PLANNED}
+    words = "30 trials, 567 epochs, 2 min 30 s (1 min 40 s to 4 min 00 s); it took 10% longer"
+    assert planned(results["spent"]) == words
+    assert words in page.page(results, {})
+
+
+def test_a_plan_without_a_measurement_tells_no_time(results):
+    results["spent"]["planned"] = PLANNED | {"seconds": None, "low": None, "high": None}
+    assert planned(results["spent"]) == "30 trials, 567 epochs"
+
+
+def test_a_sweep_that_nobody_planned_has_no_such_line(results):
+    results["spent"]["planned"] = None
+    assert "<dt>planned</dt>" not in page.page(results, {})
