@@ -1,9 +1,10 @@
-"""The verbs that look at sweeps and clear up after them: list, show, rm, gc."""
+"""The verbs that look at sweeps and clear up after them: list, show, report, rm, gc."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from raysel import cli_service
 from raysel.cli_service import Address
 from raysel.console import AsJson, Storage, SweepName, print_json, print_table
+from raysel.errors import user_error
 
 if TYPE_CHECKING:
     from raysel.report.review import SweepRow, TrialLine
@@ -25,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command("list")(list_sweeps)
     app.command()(show)
+    app.command()(report)
     app.command("rm")(remove)
     app.command("gc")(collect)
 
@@ -161,6 +164,36 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
         print_table(("at the end", ""), ends, numbers=(1,))
     print(f"\nfiles  {view.folder.trial(trial.id)}")
     return None
+
+
+def report(
+    sweeps: Annotated[
+        list[str], typer.Argument(metavar="SWEEP...", help="One sweep, or several to compare.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Folder of a comparison, not of one sweep's."),
+    ] = None,
+    storage: Storage = "runs",
+) -> None:
+    """Write the report of a sweep anew, or one page that compares several."""
+    from raysel.sweep.reading import read_results  # noqa: PLC0415
+
+    read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
+    if len(read) == 1:
+        from raysel.report.page import mlflow_hint, write_report  # noqa: PLC0415
+        from raysel.sweep.folder import tracking_uri  # noqa: PLC0415
+
+        if to is not None:
+            raise user_error("--to", "the report of one sweep lies in its own folder")
+        (one,) = read
+        hint = mlflow_hint(tracking_uri(one.spec))
+        return print(write_report(one.results, one.folder.path, hint))
+    from raysel.report.comparison import Compared  # noqa: PLC0415
+    from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
+
+    compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
+    return print(write_comparison(compared, to or Path(storage) / "comparison"))
 
 
 def remove(

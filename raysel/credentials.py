@@ -15,6 +15,7 @@ import secrets
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "RAYSEL_CREDENTIALS"
 """The environment variable that carries them."""
@@ -71,6 +72,14 @@ def unseal(text: str, token: str) -> dict[str, str]:
         raise ValueError("they were sealed with another token") from None
     values: dict[str, str] = json.loads(opened)
     return values
+
+
+def runtime_env(values: Mapping[str, str], token: str) -> dict[str, Any]:
+    """Ray's runtime environment in which every worker has the values."""
+    return {
+        "env_vars": {VARIABLE: seal(values, token)},
+        "worker_process_setup_hook": f"{open_sealed.__module__}.{open_sealed.__name__}",
+    }
 
 
 def open_sealed(environment: MutableMapping[str, str] | None = None) -> None:

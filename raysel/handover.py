@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raysel.export.best import save_best
-from raysel.report.page import write_report
+from raysel.report.page import mlflow_hint, write_report
 from raysel.sweep.outcome import Outcome
 
 
@@ -22,7 +22,6 @@ class HandOver:
 
     def __call__(self, outcome: Outcome) -> None:
         """Called once, before the sweep is said to be finished."""
-        uri = outcome.tracking_uri
-        hint = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        hint = mlflow_hint(outcome.tracking_uri)
         self.report = write_report(outcome.results, outcome.folder.path, hint)
         self.model = save_best(outcome)

@@ -66,6 +66,12 @@ def settings_of(spec: Spec, name: str) -> dict[str, Any]:
     return settings
 
 
+def most_shots(spec: Spec) -> int | None:
+    """The most examples of each class that a trial may ask for; None where none asks."""
+    given = (settings_of(spec, name)["shots"] for name in strategies_of(spec))
+    return max((_largest(value) for value in given if value is not None), default=None)
+
+
 def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
     """What a value in the file stands for: `search` is the strategy's own range."""
     if value != SEARCH:

@@ -109,6 +109,7 @@ class TrainingSettings(Frozen):
     clip_norm: PositiveReal | None
     accumulate: PositiveWhole
     deterministic: Flag
+    shots: PositiveWhole | None = None
 
 
 class TrainingSpec(Frozen):
@@ -132,6 +133,11 @@ class TrainingSpec(Frozen):
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole = 1
     deterministic: Flag = False
+    shots: SearchableWhole[PositiveWhole] | None = Field(
+        default=None,
+        description="train on so many examples of each class: the same for every trial, the"
+        " fewer among the more; on the whole training part, if nothing is given",
+    )
 
 
 class TrainingOverride(Frozen):
@@ -149,6 +155,7 @@ class TrainingOverride(Frozen):
     precision: Precision | None = None
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: PositiveWhole | None = None
+    shots: SearchableWhole[PositiveWhole] | None = None
 
 
 def _keys_or_word(value: Any) -> str:
@@ -246,12 +253,30 @@ class ObjectiveSpec(Frozen):
     mode: Literal["min", "max"] = "min"
 
 
+_OBJECTIVES = {
+    "val/error": "validation error",
+    "val/loss": "validation loss",
+    "val/balanced_error": "balanced validation error",
+    "val/top5_error": "top-5 validation error",
+}
+
+
+def objective_in_words(metric: str) -> str:
+    """An objective's metric as a person says it: `validation error`."""
+    return _OBJECTIVES.get(metric, metric)
+
+
 class ConfirmSpec(Frozen):
     """The best of each strategy, trained again with several seeds; the test set is read here."""
 
     seeds: PositiveWhole = 5
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
+    )
+    test_every_epoch: Flag = Field(
+        default=False,
+        description="the test curve of every confirm run, for a paper's figure: the search has"
+        " fixed the configurations by then, and neither epoch nor winner is chosen by it",
     )
 
 

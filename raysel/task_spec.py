@@ -44,8 +44,18 @@ ALL = "all"
 """Every example of the pool that the other parts leave."""
 
 
+def _one_for_all(value: Any) -> Any:
+    """Refuse a distribution: the parts are decoded once for all trials of a node."""
+    if isinstance(value, Mapping):
+        raise ValueError(
+            "the parts are the same for every trial; trials that train on fewer examples of"
+            " each class: training.shots"
+        )
+    return value
+
+
 def _size(value: Any) -> Any:
-    if value == ALL:
+    if _one_for_all(value) == ALL:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, int) and value > 0:
@@ -63,7 +73,7 @@ class SplitSpec(Frozen):
     """How many target examples each part gets; stratified and disjoint."""
 
     train: PartSize = 200
-    shots: PositiveWhole | None = Field(
+    shots: Annotated[PositiveWhole | None, BeforeValidator(_one_for_all)] = Field(
         default=None, description="so many training examples of each class, in place of train"
     )
     validation: PartSize = 200

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from raysel.report.tables import confirm_rows
 from raysel.service.progress import Progress
-from raysel.spec import Spec
+from raysel.spec import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
@@ -102,7 +102,7 @@ class TerminalWatcher:
             row.improve(trial.value, trial.label, self._sign)
         if name == "confirm":
             self._console.print(
-                "\nconfirm  the best of each strategy by validation error, "
+                f"\nconfirm  the best of each strategy by {objective_in_words(self._objective)}, "
                 f"{total} runs, test set read once a run"
             )
         self._refresh()

@@ -28,7 +28,7 @@ from raysel.places import (
     working_folder,
 )
 from raysel.search import may_repeat
-from raysel.space import CROSS_VALIDATION, Space, count, described, strategies_of
+from raysel.space import CROSS_VALIDATION, Space, count, described, most_shots, strategies_of
 from raysel.spec import (
     SEARCH,
     Choice,
@@ -43,7 +43,15 @@ from raysel.spec import (
 )
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
-from raysel.tasks.catalog import TaskShape, check_task, has_source, task_notes, task_shape
+from raysel.tasks.catalog import (
+    TaskShape,
+    check_task,
+    has_source,
+    task_notes,
+    task_shape,
+    training_labels,
+)
+from raysel.tasks.shots import lacking
 
 ensure_importable()
 
@@ -90,6 +98,8 @@ def check(spec: Spec) -> list[Problem]:
     problems = [*task, *model, *strategies, *training]
     if not task:
         problems += _source_problems(spec)
+    if not task and not strategies and not training:
+        problems += _shots_problems(spec)
     if layers is not None and not strategies and not training:
         problems += _grid_problems(spec, Space(spec, layers))
     rest = (
@@ -130,6 +140,7 @@ def partition_for(spec: Spec) -> Partition:
         shape.class_count,
         channels=shape.channels,
         head=spec.model.head,
+        image_size=shape.image_size,
     )
 
 
@@ -199,7 +210,9 @@ def _file_problems(spec: Spec) -> Iterable[Problem]:
         message = f'"{spec.model.weights}" is no file of weights ({endings})'
         return [Problem("model.weights", message)]
     shape = _shape(spec)
-    model = shapes_of(spec.model.name, shape.class_count, shape.channels, spec.model.head)
+    model = shapes_of(
+        spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
+    )
     try:
         fitted(read_weights(Path(spec.model.weights)), model)
     except UserError as error:
@@ -218,6 +231,14 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
         strategy = registered().get(name)
         if strategy and strategy.needs:
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
+
+
+def _shots_problems(spec: Spec) -> Iterator[Problem]:
+    """Trials that ask for more examples of a class than the training part has."""
+    shots = most_shots(spec)
+    there = None if shots is None else training_labels(spec.task)
+    if shots is not None and there is not None and (lack := lacking(*there, shots)):
+        yield Problem("training.shots", lack)
 
 
 # --- the strategies ---------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,19 @@ from raysel.sweep.single import Tell
 
 
 def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The winner's confirm run with the lowest validation error; None without a winner.
+    """The winner's `best_of` its confirm runs; None without a winner."""
+    winner = results["verdict"]["winner"]
+    entry = next((e for e in results["confirm"] if e["strategy"] == winner), None)
+    return None if entry is None else best_of(entry["runs"], results["objective"])
+
+
+def best_of(runs: Sequence[Mapping[str, Any]], objective: Mapping[str, str]) -> Mapping[str, Any]:
+    """The confirm run with the best objective on validation data.
 
     Ties go to the lower validation loss, then to the earlier seed.
     """
-    winner = results["verdict"]["winner"]
-    entry = next((e for e in results["confirm"] if e["strategy"] == winner), None)
-    if entry is None:
-        return None
-    best: Mapping[str, Any] = min(entry["runs"], key=lambda r: (r["val/error"], r["val/loss"]))
-    return best
+    metric, sign = objective["metric"], -1.0 if objective["mode"] == "max" else 1.0
+    return min(runs, key=lambda run: (sign * run[metric], run["val/loss"]))
 
 
 def save_best(outcome: Outcome) -> Path | None:

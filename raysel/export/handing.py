@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.errors import Trouble, nearest, user_error
-from raysel.export.best import best_run, trained_again
+from raysel.export.best import best_of, best_run, trained_again
 from raysel.export.check import Answers, answers, load_answers
 from raysel.export.layout import CONFIG, WEIGHTS, write_model
 from raysel.sweep.inputs import task_of
@@ -73,8 +73,7 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
     _check_empty(target)
     if name == winner:
         return _copy_best(view, results, target)
-    best = min(row["runs"], key=lambda r: (r["val/error"], r["val/loss"]))
-    return _run_again(view, best["id"], target, tell)
+    return _run_again(view, best_of(row["runs"], results["objective"])["id"], target, tell)
 
 
 def _results(view: SweepView) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from raysel.models import timm
-from raysel.models.build import wants_image_size
+from raysel.models.input_size import wants_image_size
 from raysel.tasks.data import Task
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

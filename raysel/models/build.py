@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from raysel.models import timm
 from raysel.models.head import Head, put_mlp_head
+from raysel.models.input_size import size_arguments
 from raysel.models.layers import classifier_path
 
 
@@ -39,9 +39,7 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
         seed: determines every random initial weight; the caller's random state is kept.
         pretrained: take timm's pretrained weights for all but the head.
     """
-    arguments: dict[str, object] = {}
-    if wants_image_size(blueprint.name):
-        arguments["img_size"] = blueprint.image_size
+    arguments = size_arguments(blueprint.name, blueprint.image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = timm.create_model(
@@ -54,11 +52,3 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
         if blueprint.head == "mlp":
             put_mlp_head(model, classifier_path(model), blueprint.classes)
     return model
-
-
-def wants_image_size(name: str) -> bool:
-    """Whether the model is built for one image size (vision transformers are)."""
-    config = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
-    if config is not None and getattr(config, "fixed_input_size", False):
-        return True
-    return "img_size" in inspect.signature(timm.model_entrypoint(name)).parameters

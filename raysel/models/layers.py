@@ -22,6 +22,7 @@ from raysel.errors import nearest, user_error
 from raysel.models import group_with_matcher, timm
 from raysel.models.delimiter import NORMS, Untraceable, weight_runs
 from raysel.models.head import Head, put_mlp_head
+from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
@@ -117,18 +118,35 @@ def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
 
 @functools.lru_cache(maxsize=64)
 def partition_of(
-    name: str, rule: Rule, classes: int, channels: int = 3, head: Head = "linear"
+    name: str,
+    rule: Rule,
+    classes: int,
+    channels: int = 3,
+    head: Head = "linear",
+    image_size: tuple[int, int] | None = None,
 ) -> Partition:
     """The partition of a timm model by its name, without allocating its weights.
+
+    Arguments but the rule as in `shapes_of`.
 
     Raises:
         UserError: there is no such model (path `model.name`).
     """
-    return partition(shapes_of(name, classes, channels, head), rule)
+    return partition(shapes_of(name, classes, channels, head, image_size), rule)
 
 
-def shapes_of(name: str, classes: int, channels: int = 3, head: Head = "linear") -> nn.Module:
+def shapes_of(
+    name: str,
+    classes: int,
+    channels: int = 3,
+    head: Head = "linear",
+    image_size: tuple[int, int] | None = None,
+) -> nn.Module:
     """A timm model without weights, on the meta device.
+
+    Args:
+        image_size: height and width, on which the position embeddings of a transformer
+            depend; None is the model's own.
 
     Raises:
         UserError: there is no such model (path `model.name`).
@@ -136,7 +154,9 @@ def shapes_of(name: str, classes: int, channels: int = 3, head: Head = "linear")
     if not timm.is_model(name):
         raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
     with torch.device("meta"):
-        model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
+        model: nn.Module = timm.create_model(
+            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
+        )
         if head == "mlp":
             put_mlp_head(model, classifier_path(model), classes)
     return model

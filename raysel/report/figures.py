@@ -19,6 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
+from raysel.report.confusions import confusions
+from raysel.report.curves import accuracy_by_shots, loss_by_epoch
 from raysel.report.maps import (
     OPACITY,
     bias_variance_ratios,
@@ -42,6 +45,7 @@ from raysel.report.tables import (
     strategies,
     weighs_rates,
 )
+from raysel.spec import objective_in_words
 
 _DASHED = (0, (3, 2))
 
@@ -154,7 +158,12 @@ def update_share(results: Results) -> Figure | None:
 
 FIGURES: Mapping[str, Drawing] = {
     "confirm_intervals": confirm_intervals,
+    "confusions": confusions,
     "error_by_epoch": error_by_epoch,
+    "loss_by_epoch": loss_by_epoch,
+    "accuracy_by_shots": accuracy_by_shots,
+    "accuracy_by_block": accuracy_by_block,
+    "accuracy_by_quarter": accuracy_by_quarter,
     "heat_maps": heat_maps,
     "update_share": update_share,
     "bias_variance_ratios": bias_variance_ratios,
@@ -240,8 +249,7 @@ def _plain_log(axes: Axes) -> None:
 
 
 def _objective_in_words(results: Results) -> str:
-    metric = results["objective"]["metric"]
-    return str(metric).replace("val/", "validation ")
+    return objective_in_words(results["objective"]["metric"])
 
 
 def _key(label: str, style: Style, **look: Any) -> Line2D:

@@ -1,6 +1,7 @@
 """`report/index.html`: one file that opens from a mail, without a network, by day and night.
 
-Everything on it comes from `results.json`, and from `spec.yaml` where that lies beside it.
+Everything on it comes from `results.json`, and from what lies beside it: `spec.yaml`, and the
+confusion matrices of the confirm runs.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from markupsafe import Markup
 
 from raysel.errors import UserError
 from raysel.report import figures, palette, tables
+from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import save_png, to_svg
 from raysel.report.tables import ConfirmRow, Results
-from raysel.spec import FloatRange, IntRange, Spec, SplitSpec
+from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
 
@@ -39,13 +41,15 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
 
     Args:
         results: the content of `results.json`.
-        folder: the sweep's folder; a `spec.yaml` in it becomes part of the page.
+        folder: the sweep's folder; a `spec.yaml` in it becomes part of the page, and so do the
+            confusion matrices of its runs.
         mlflow_hint: how to see the sweep in MLflow: a command, or an address.
 
     Returns:
         `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
         file is there whole or not at all.
     """
+    results = {**results, "confusion": read_confusions(results, folder / "trials")}
     pictures = folder / "report" / "figures"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, str] = {}
@@ -64,6 +68,11 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
     return index
 
 
+def mlflow_hint(uri: str) -> str:
+    """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+
 def page(
     results: Results,
     drawn: Mapping[str, str],
@@ -77,6 +86,42 @@ def page(
     """
     confirm = tables.confirm_rows(results)
     verdict = results.get("verdict") or {}
+    return (
+        templates()
+        .get_template("index.html.j2")
+        .render(
+            name=results["name"],
+            description=results.get("description") or "",
+            sweep_id=results.get("sweep_id") or "",
+            complete=results.get("status") == "complete",
+            sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
+            badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+            metric=objective_in_words(results["objective"]["metric"]),
+            confirm=confirm,
+            bars=bars(confirm),
+            search=tables.search_rows(results),
+            trials=tables.trial_rows(results),
+            notes=tables.transient_notes(results),
+            styles=palette.styles(tables.strategies(results)),
+            colours=palette.css(),
+            figures={name: Markup(svg) for name, svg in drawn.items()},
+            source=results.get("source"),
+            spent=results.get("spent") or {},
+            planned=planned(results.get("spent") or {}),
+            measures=measure_rows(results),
+            mistakes=commonest_mistakes(results),
+            published=beside_the_papers(results, spec_text),
+            asked=asked(spec_text),
+            spec=spec_text,
+            versions=results.get("versions") or {},
+            mlflow=mlflow_hint,
+            mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
+        )
+    )
+
+
+def templates() -> Environment:
+    """The templates of this folder, with the filters that they use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -85,32 +130,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
-    return environment.get_template("index.html.j2").render(
-        name=results["name"],
-        description=results.get("description") or "",
-        sweep_id=results.get("sweep_id") or "",
-        complete=results.get("status") == "complete",
-        sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
-        badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
-        metric=str(results["objective"]["metric"]).replace("val/", "validation "),
-        confirm=confirm,
-        bars=bars(confirm),
-        search=tables.search_rows(results),
-        trials=tables.trial_rows(results),
-        notes=tables.transient_notes(results),
-        styles=palette.styles(tables.strategies(results)),
-        colours=palette.css(),
-        figures={name: Markup(svg) for name, svg in drawn.items()},
-        source=results.get("source"),
-        spent=results.get("spent") or {},
-        planned=planned(results.get("spent") or {}),
-        published=beside_the_papers(results, spec_text),
-        asked=asked(spec_text),
-        spec=spec_text,
-        versions=results.get("versions") or {},
-        mlflow=mlflow_hint,
-        mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
-    )
+    return environment
 
 
 # --- what the template shows ------------------------------------------------------------------

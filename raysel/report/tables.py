@@ -36,13 +36,14 @@ class SearchRow:
 @dataclass(frozen=True)
 class ConfirmRow:
     """One strategy in the confirm phase. `layers`, `parameters`: in words; `low` and `high`
-    are None where there is one seed; `tests`: the test error of each seed."""
+    are None where there is one seed; `tests`: the test error of each seed; `validation`: the
+    sweep's objective, mean over the seeds."""
 
     strategy: str
     winner: bool
     label: str
     trial: str
-    validation_error: float | None
+    validation: float | None
     mean: float | None
     low: float | None
     high: float | None
@@ -127,17 +128,16 @@ def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
 
 
 def confirm_rows(results: Results) -> list[ConfirmRow]:
-    """The confirmed strategies by validation error, as the winner was chosen."""
+    """The confirmed strategies by the objective, as the winner was chosen."""
     winner = (results.get("verdict") or {}).get("winner")
     layers = list(results["layers"])
     rows = [_confirm_row(entry, winner, layers) for entry in results.get("confirm") or []]
-    return sorted(
-        rows,
-        key=lambda row: (
-            not row.winner,
-            math.inf if row.validation_error is None else row.validation_error,
-        ),
-    )
+    sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
+
+    def rank(row: ConfirmRow) -> tuple[bool, float]:
+        return not row.winner, math.inf if row.validation is None else sign * row.validation
+
+    return sorted(rows, key=rank)
 
 
 def trial_rows(results: Results) -> list[TrialRow]:
@@ -267,7 +267,7 @@ def _confirm_row(entry: Mapping[str, Any], winner: str | None, layers: list[str]
         winner=entry["strategy"] == winner,
         label=str(entry.get("label") or entry["strategy"]),
         trial=str(entry.get("trial") or ""),
-        validation_error=finite(entry.get("validation_error")),
+        validation=finite(entry.get("validation")),
         mean=mean,
         low=finite(test.get("low")),
         high=high,

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from raysel import spec_file
+from raysel.bucket import Bucket, said
 from raysel.errors import Trouble, user_error
+from raysel.places import is_bucket
 from raysel.service import parcel
 from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
@@ -41,24 +43,34 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
         folder = Path(scratch) / "sweep"
         folder.mkdir()
-        if (seen := _seen_from_here(job)) is not None:
+        storage = spec_file.parse(job.metadata[SPEC]).storage
+        seen = Path(storage) / job.name
+        if is_bucket(storage):
+            _bring(Bucket(storage).below(job.name), folder)
+        elif storage.startswith("/") and (seen / "spec.yaml").is_file():
             _copy(seen, folder)
         else:
-            _send_for(cluster, job, folder)
+            _send_for(cluster, job, storage, folder)
         if to.exists():
             to.rmdir()
         folder.rename(to)
     return to
 
 
-def _seen_from_here(job: Job) -> Path | None:
-    """The sweep's folder where this machine sees the cluster's storage."""
-    storage = spec_file.parse(job.metadata[SPEC]).storage
-    folder = Path(storage) / job.name
-    return folder if storage.startswith("/") and (folder / "spec.yaml").is_file() else None
+def _bring(bucket: Bucket, folder: Path) -> None:
+    """From a bucket, with the credentials of this machine."""
+    try:
+        names = [n for n in bucket.sizes() if n.partition("/")[0] in parcel.WANTED]
+        for name in names:
+            bucket.get(name, folder / name)
+    except OSError as error:
+        raise Trouble(str(bucket), f"cannot be read: {said(error)}") from error
+    if "spec.yaml" not in names:
+        raise Trouble(str(bucket), "holds no sweep yet")
 
 
 def _copy(source: Path, folder: Path) -> None:
+    """From a folder that this machine sees too."""
     for name in parcel.WANTED:
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name)
@@ -66,11 +78,8 @@ def _copy(source: Path, folder: Path) -> None:
             shutil.copy2(source / name, folder / name)
 
 
-def _send_for(cluster: Cluster, job: Job, folder: Path) -> None:
+def _send_for(cluster: Cluster, job: Job, storage: str, folder: Path) -> None:
     """Through the log of a small job on the head, that is forgotten afterwards."""
-    storage = spec_file.parse(job.metadata[SPEC]).storage
-    if "://" in storage:
-        raise Trouble(storage, f"holds the results: copy {job.name} from there")
     command = f"exec python parcel.py {for_a_shell(storage, job.name)} {LIMIT}"
     name = f"{job.sweep}-fetch-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="raysel-") as bundle, tempfile.TemporaryFile() as file:

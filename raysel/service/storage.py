@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from raysel.places import is_bucket
+
 
 def lasting(storage: str) -> bool:
     """Whether a storage is the same place wherever a process was started.
@@ -11,7 +13,7 @@ def lasting(storage: str) -> bool:
     A relative one is not: the working folder of a job is removed. It lies below the home folder
     of the cluster's user then.
     """
-    return storage.startswith("/") or "://" in storage
+    return storage.startswith("/") or is_bucket(storage)
 
 
 def for_a_shell(storage: str, name: str = "") -> str:

@@ -24,6 +24,7 @@ from raysel.service.bundle import (
 from raysel.service.jobs import ATTEMPT, NAME, SPEC, SWEEP, Cluster, Job
 from raysel.service.storage import for_a_shell, lasting
 from raysel.spec import Spec
+from raysel.sweep.interruptions import GRACE
 from raysel.sweep.manifest import GIT_SHA, git_sha
 from raysel.sweep.opening import continued
 
@@ -173,16 +174,15 @@ def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, 
 
 
 def _runtime_env(folder: Path, cluster: Cluster, order: Order) -> dict[str, Any]:
-    variables = {
+    environment: dict[str, Any] = {"env_vars": {}}
+    if order.secrets and cluster.door.token:
+        environment = credentials.runtime_env(order.secrets, cluster.door.token)
+    environment["env_vars"] |= {
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
-        "RAY_JOB_STOP_WAIT_TIME_S": str(order.grace),
+        GRACE: str(order.grace),
         GIT_SHA: git_sha() or "",
     }
-    environment: dict[str, Any] = {"working_dir": str(folder), "env_vars": variables}
+    environment["working_dir"] = str(folder)
     if not order.installed:
         environment["py_modules"] = [str(package_folder())]
-    if order.secrets and cluster.door.token:
-        variables[credentials.VARIABLE] = credentials.seal(order.secrets, cluster.door.token)
-        # the workers too: they write checkpoints into buckets
-        environment["worker_process_setup_hook"] = "raysel.credentials.open_sealed"
     return environment

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
 # handling of Ctrl-C and its buffering of results would come between.
@@ -33,6 +34,7 @@ import ray
 import torch
 import yaml
 
+from raysel import credentials
 from raysel.capacity import Node
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
@@ -108,10 +110,10 @@ def connected() -> Iterator[list[Node]]:
     mine = not ray.is_initialized()
     if mine:
         _start()
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # that Tune cannot write its own state, which nobody reads, is no trouble
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    # and for its own state, which nobody reads, where the disk is full
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield _nodes()
     finally:
@@ -122,7 +124,9 @@ def connected() -> Iterator[list[Node]]:
 def _start() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
         return
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -134,3 +138,13 @@ def _start() -> None:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+
+
+def _sealed_for_workers() -> dict[str, Any] | None:
+    """The driver's credentials for the workers, which may run on nodes that have none; a job of
+    `raysel submit` has them with it."""
+    values, token = credentials.found(os.environ), credentials.cluster_token(os.environ)
+    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and token and guarded):
+        return None
+    return credentials.runtime_env(values, token)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
 from raysel.models.weights import fitted, names_weights, read_weights
+from raysel.space import most_shots
 from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tasks.shots import lacking
 from raysel.training.trial import Shared
 
 Weights = dict[str, np.ndarray]
@@ -31,10 +35,14 @@ def task_of(spec: Spec, decoding: Callable[[int, int], None] | None = None) -> T
         decoding: is told how many of how many pictures are decoded.
 
     Raises:
-        UserError: the data are missing, or not what the file says.
+        UserError: the data are missing, or not what the file says, or fewer than it asks for.
     """
     wanted = spec.model.weights == "source" or needs_source(spec)
-    return load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+    task = load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+    shots = most_shots(spec)
+    if shots is not None and (lack := lacking(task.train.labels, task.classes, shots)):
+        raise user_error("training.shots", lack)
+    return task
 
 
 def needs_source(spec: Spec) -> bool:
@@ -57,6 +65,7 @@ def layers_of(spec: Spec, task: Task) -> Partition:
         len(task.classes),
         channels=task.channels,
         head=spec.model.head,
+        image_size=task.image_size,
     )
 
 
@@ -78,9 +87,27 @@ def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
     if wanted == "source":
         return None
     given = pretrained_weights(blueprint) if wanted == "pretrained" else read_weights(Path(wanted))
-    model = shapes_of(blueprint.name, blueprint.classes, blueprint.channels, blueprint.head)
+    model = shapes_of(
+        blueprint.name,
+        blueprint.classes,
+        blueprint.channels,
+        blueprint.head,
+        blueprint.image_size,
+    )
     found = fitted(given, model)
     return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+@contextmanager
+def tested(shared: Shared, task: Task, spec: Spec) -> Iterator[Shared]:
+    """What the confirm runs share, which read the test part."""
+    with task.test.opened() as test:
+        yield replace(
+            shared,
+            test=test,
+            keep_best=spec.confirm.epoch == "best",
+            test_every_epoch=spec.confirm.test_every_epoch,
+        )
 
 
 def shared_by_trials(

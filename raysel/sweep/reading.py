@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from raysel import spec_file
 from raysel.bucket import Bucket
@@ -116,6 +118,32 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
             yield name, read_sweep(storage, name)
         except (UserError, Trouble) as error:
             yield name, " · ".join(str(error).splitlines())
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A sweep's outcome so far: its folder, its file and the content of `results.json`."""
+
+    folder: SweepFolder
+    spec: Spec
+    results: dict[str, Any]
+
+
+def read_results(storage: str, name: str) -> SweepResults:
+    """The results of a sweep by its name, complete or not.
+
+    Raises:
+        UserError: there is none of that name, or its sweep file is not sound.
+        Trouble: it has no results yet, or they cannot be read.
+    """
+    folder = folder_of(storage, name)
+    try:
+        results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Trouble(name, f"has no results yet; go on with: raysel resume {name}") from None
+    except (OSError, ValueError) as error:
+        raise Trouble(str(folder.results), f"cannot be read: {error}") from None
+    return SweepResults(folder, spec_file.load(folder.spec), results)
 
 
 def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:

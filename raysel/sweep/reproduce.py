@@ -17,6 +17,7 @@ from raysel.errors import Trouble, user_error
 from raysel.spec import Spec, TrialConfig
 from raysel.sweep import single
 from raysel.sweep.folder import SweepFolder
+from raysel.sweep.inputs import tested
 from raysel.sweep.reading import SweepView
 from raysel.tracking.state import FAILED, TrialState
 from raysel.training import machine, troubles
@@ -157,7 +158,7 @@ def run_again(
     ground = single.ground(spec, user_code.read(spec.code_files, view.folder.path), tell)
     shared = ground.shared(scratch)
     confirm = trial.phase == "confirm"
-    with single.tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
+    with tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
         halved = troubles.halved_from(trial.notes)
         again = single.run(shared, trial.id, config_of(trial), halved_from=halved)
         for done, (row, steps) in enumerate(again, 1):

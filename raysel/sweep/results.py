@@ -16,6 +16,7 @@ from raysel.sweep.confirm import leaders
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tracking.state import TrialState
+from raysel.training.trial import TEST_CURVE
 
 
 def results(
@@ -100,29 +101,34 @@ def trial_row(trial: TrialState, objective: ObjectiveSpec) -> dict[str, Any]:
 def confirm_rows(
     spec: Spec, search: Sequence[TrialState], runs: Iterable[TrialState], partition: Partition
 ) -> list[dict[str, Any]]:
-    """One row a confirmed strategy, in the order of the validation error."""
+    """One row a confirmed strategy, in the order of the objective."""
     by_strategy: dict[str, list[TrialState]] = {}
     for run in sorted(runs, key=lambda t: t.number):
         by_strategy.setdefault(run.strategy, []).append(run)
     candidates = [*leaders(search, spec.objective), *search]  # a leader may be a replicate
     rows = [
-        _confirm_row(strategy, _origin(candidates, own[0]), own, partition)
+        _confirm_row(strategy, _origin(candidates, own[0]), own, partition, spec.objective)
         for strategy, own in by_strategy.items()
     ]
-    return sorted(rows, key=lambda row: row["validation_error"])
+    sign = 1.0 if spec.objective.mode == "min" else -1.0
+    return sorted(rows, key=lambda row: sign * row["validation"])
 
 
 def _confirm_row(
-    strategy: str, origin: TrialState | None, runs: Sequence[TrialState], partition: Partition
+    strategy: str,
+    origin: TrialState | None,
+    runs: Sequence[TrialState],
+    partition: Partition,
+    objective: ObjectiveSpec,
 ) -> dict[str, Any]:
-    rows = [_run_row(run, partition) for run in runs]
+    rows = [_run_row(run, partition, objective) for run in runs]
     mean, low, high = interval([row["test/error"] for row in rows])
     return {
         "strategy": strategy,
         "trial": origin.id if origin else None,
         "label": runs[0].label,
         "runs": rows,
-        "validation_error": _mean(row["val/error"] for row in rows),
+        "validation": _mean(row[objective.metric] for row in rows),
         "test_error": {"mean": mean, "low": low, "high": high, "n": len(rows)},
         "moved": {name: _mean(row["moved"][name] for row in rows) for name in partition.names},
         "moved_is": "weight" if _weighs_rates(strategy) else "share of steps",
@@ -137,13 +143,15 @@ def _weighs_rates(strategy: str) -> bool:
     return kind is not None and issubclass(kind, LayerRates)
 
 
-def _run_row(run: TrialState, partition: Partition) -> dict[str, Any]:
+def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) -> dict[str, Any]:
     chosen = int(_known(run.end_metrics, "confirm/epoch"))
     at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
-    return {
+    curve = [_test_row(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
+    told = {
         "id": run.id,
         "seed": run.config["seed"],
         "epoch": chosen,
+        objective.metric: _known(at_chosen, objective.metric),
         "val/error": _known(at_chosen, "val/error"),
         "val/loss": _known(at_chosen, "val/loss"),
         "test/error": _known(run.end_metrics, "test/error"),
@@ -157,6 +165,13 @@ def _run_row(run: TrialState, partition: Partition) -> dict[str, Any]:
         },
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
     }
+    return told | ({"test_curve": curve} if curve else {})
+
+
+def _test_row(row: Mapping[str, float | None]) -> dict[str, Any]:
+    """An epoch of a test curve."""
+    told = {name: row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss")}
+    return {"epoch": row["epoch"], **told}
 
 
 def _moved(row: Mapping[str, float | None], layer: Layer) -> float:

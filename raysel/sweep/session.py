@@ -35,6 +35,7 @@ from raysel.sweep.inputs import (
     ready_weights,
     shared_by_trials,
     task_of,
+    tested,
 )
 from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
@@ -254,8 +255,7 @@ class Session:
         if len(ended) >= len(runs):
             return
         ledger = ConfirmLedger(runs, [t.id for t in ended], self.sweep.books)
-        with task.test.opened() as test:
-            unsealed = replace(shared, test=test, keep_best=self.spec.confirm.epoch == "best")
+        with tested(shared, task, self.spec) as unsealed:
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
 
@@ -267,13 +267,15 @@ class Session:
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
-        run_phase(
-            ledger, shared, self.spec.resources, concurrent, storage, self._receive, self.stop
-        )
+        run_phase(ledger, shared, self.spec.resources, concurrent, storage, self, self.stop)
 
-    def _receive(self, trial: str, name: str, content: bytes) -> None:
-        """Keep a file of a trial whose node does not see this folder."""
+    def receive(self, trial: str, name: str, content: bytes) -> None:
+        """See `engine.Overseer`."""
         write_whole(self.folder.trial(trial) / name, content)
+
+    def worker_lost(self, trial: str) -> None:
+        """See `engine.Overseer`."""
+        self.watcher.note(f"trial {trial} lost its worker; it goes on with another")
 
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""

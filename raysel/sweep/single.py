@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,10 +147,3 @@ def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
     firsts = dict(zip(space.strategies, space.first_trials(), strict=True))
     config = space.suggest(FixedTrial({STRATEGY: name} | firsts[name]))
     return First(config, space.searched_values(config))
-
-
-@contextmanager
-def tested(shared: Shared, task: Task, spec: Spec) -> Iterator[Shared]:
-    """The same for a confirm run, which reads the test part."""
-    with task.test.opened() as test:
-        yield replace(shared, test=test, keep_best=spec.confirm.epoch == "best")

@@ -1,9 +1,10 @@
 """What the confirm runs say: which strategy won, and whether it beats full fine-tuning.
 
-The winner has the best mean validation error. Test errors are compared only afterwards,
-with full fine-tuning and paired by training seed. The 95 % intervals are Student's t over
-training seeds on one split of the data: they say how the result varies with the seed, and
-nothing about another split or another data set.
+The winner has the best mean of what the sweep optimised, measured on validation data: the
+error, unless the file says otherwise. Test errors are compared only afterwards, with full
+fine-tuning and paired by training seed; balanced or top-5 errors where those were optimised.
+The 95 % intervals are Student's t over training seeds on one split of the data: they say how
+the result varies with the seed, and nothing about another split or another data set.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from scipy import stats
 
+from raysel.spec import objective_in_words
+
 BASELINE = "full"
 CONFIDENCE = 0.95
+
+_TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
+_IN_WORDS = {
+    "error": "test error",
+    "balanced_error": "balanced test error",
+    "top5_error": "top-5 test error",
+}
 
 Entry = Mapping[str, Any]
 """One strategy of `results.json`'s `confirm`."""
@@ -47,34 +58,48 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
 
 
 def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str, Any]:
-    """Name the winner by validation error and compare it with full fine-tuning.
+    """Name the winner by the sweep's objective and compare it with full fine-tuning.
 
     Args:
         confirm: `results.json`'s `confirm`: a strategy and its runs each.
-        objective: what the search optimised; told where it was not the validation error.
+        objective: what the search optimised: `metric` and `mode`.
 
     Returns:
-        `results.json`'s `verdict`: winner, against, difference (winner minus `full`, mean
-        test error 0..1 over the seeds that both have), its 95 % interval low and high, n
-        (number of those seeds), outcome, sentence. What does not exist is None. Outcomes:
-        better, worse (`full` is better), not_proven, winner_is_full, no_baseline (`full`
-        has no test error on one of the winner's seeds), one_seed (no interval), no_result.
+        `results.json`'s `verdict`: winner, against, measure (the test metric compared),
+        difference (winner minus `full`, mean of the measure 0..1 over the seeds that both
+        have), its 95 % interval low and high, n (number of those seeds), outcome, sentence.
+        What does not exist is None. Outcomes: better, worse (`full` is better), not_proven,
+        winner_is_full, no_baseline (`full` has no test error on one of the winner's seeds),
+        one_seed (no interval), no_result.
     """
-    ranked = sorted((entry for entry in confirm if _finite(entry, "val/error")), key=_rank)
+    metric, measure = objective["metric"], test_measure(objective)
+    told = partial(_told, measure)
+    sign = -1.0 if objective["mode"] == "max" else 1.0
+    known = [entry for entry in confirm if _finite(entry, metric)]
+    ranked = sorted(known, key=lambda entry: _rank(entry, metric, sign))
     if not ranked:
-        return _told(None, None, None, "no_result", "No strategy has a confirmed result.")
+        return told(None, None, None, "no_result", "No strategy has a confirmed result.")
     winner = ranked[0]
     name = str(winner["strategy"])
-    chosen = f"{name}, chosen by validation error{_searched_otherwise(objective)}"
+    chosen = f"{name}, chosen by {objective_in_words(metric)}"
     if name == BASELINE:
-        return _told(name, None, None, "winner_is_full", _full_won(winner, chosen, len(ranked)))
+        words = _full_won(winner, chosen, len(ranked), measure)
+        return told(name, None, None, "winner_is_full", words)
     full = next((entry for entry in confirm if entry["strategy"] == BASELINE), None)
-    paired = _pair(winner, full) if full else None
+    paired = _pair(winner, full, measure) if full else None
     if paired is None:
-        return _told(name, None, None, "no_baseline", _alone(winner, full, chosen))
+        return told(name, None, None, "no_baseline", _alone(winner, full, chosen, measure))
     outcome = _outcome(paired)
-    sentence = f"{chosen}. Against full fine-tuning: {_compared(paired, outcome)}."
-    return _told(name, BASELINE, paired, outcome, sentence)
+    sentence = f"{chosen}. Against full fine-tuning: {_compared(paired, outcome, measure)}."
+    return told(name, BASELINE, paired, outcome, sentence)
+
+
+def test_measure(objective: Mapping[str, str]) -> str:
+    """The test metric that answers an objective: `test/error` for error and loss."""
+    return f"test/{_TESTED_BY.get(objective['metric'], 'error')}"
+
+
+test_measure.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 
 # --- numbers --------------------------------------------------------------------------------
@@ -100,18 +125,18 @@ def _finite(entry: Entry, metric: str) -> dict[int, float]:
     }
 
 
-def _rank(entry: Entry) -> tuple[float, float, str]:
-    """Mean validation error, then mean validation loss, then name; the lowest wins."""
-    error, loss = (list(_finite(entry, metric).values()) for metric in ("val/error", "val/loss"))
+def _rank(entry: Entry, metric: str, sign: float) -> tuple[float, float, str]:
+    """Mean objective, then mean validation loss, then name; the lowest wins."""
+    values, loss = (list(_finite(entry, name).values()) for name in (metric, "val/loss"))
     # rounded: as many mistakes in all are a tie, whatever the last bit of the mean says
-    mean_error = round(math.fsum(error) / len(error), 12)
+    mean = round(sign * math.fsum(values) / len(values), 12)
     mean_loss = math.fsum(loss) / len(loss) if loss else math.inf
-    return mean_error, mean_loss, str(entry["strategy"])
+    return mean, mean_loss, str(entry["strategy"])
 
 
-def _pair(winner: Entry, full: Entry) -> _Paired | None:
+def _pair(winner: Entry, full: Entry, measure: str) -> _Paired | None:
     """Test errors of the two, subtracted seed by seed; None if they share no seed."""
-    ours, theirs = _finite(winner, "test/error"), _finite(full, "test/error")
+    ours, theirs = _finite(winner, measure), _finite(full, measure)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None
@@ -132,11 +157,17 @@ def _outcome(paired: _Paired) -> str:
 
 
 def _told(
-    winner: str | None, against: str | None, paired: _Paired | None, outcome: str, sentence: str
+    measure: str,
+    winner: str | None,
+    against: str | None,
+    paired: _Paired | None,
+    outcome: str,
+    sentence: str,
 ) -> dict[str, Any]:
     return {
         "winner": winner,
         "against": against,
+        "measure": measure,
         "difference": paired.difference if paired else None,
         "low": paired.low if paired else None,
         "high": paired.high if paired else None,
@@ -149,23 +180,21 @@ def _told(
 # --- words ----------------------------------------------------------------------------------
 
 
-def _searched_otherwise(objective: Mapping[str, str]) -> str:
-    metric, mode = objective["metric"], objective["mode"]
-    if (metric, mode) == ("val/error", "min"):
-        return ""
-    return f" (the search {'minimised' if mode == 'min' else 'maximised'} {metric})"
+def _in_words(measure: str) -> str:
+    return _IN_WORDS[measure.removeprefix("test/")]
 
 
-def _compared(paired: _Paired, outcome: str) -> str:
+def _compared(paired: _Paired, outcome: str, measure: str) -> str:
     """The paired difference in points, its interval, and what they prove."""
+    what = _in_words(measure)
     if paired.n == 1:
         (shown,) = _points(paired.difference)
-        return f"{shown} points of test error on the one training seed they share; one seed \
+        return f"{shown} points of {what} on the one training seed they share; one seed \
 has no interval and proves nothing"
     seeds = f"{paired.n} training seeds{' that both have' if paired.partial else ''} on one split"
     if paired.low is None or paired.high is None:
         (shown,) = _points(paired.difference)
-        return f"{shown} points of test error in each of {seeds}; without any spread there is \
+        return f"{shown} points of {what} in each of {seeds}; without any spread there is \
 no interval: not proven better; more seeds would tell"
     shown, low, high = _points(paired.difference, paired.low, paired.high)
     proof = {
@@ -173,33 +202,35 @@ no interval: not proven better; more seeds would tell"
         "worse": "full fine-tuning is better",
         "not_proven": "not proven better; more seeds would tell",
     }[outcome]
-    return f"{shown} points of test error (95 % interval {low} to {high}, paired over {seeds}): \
+    return f"{shown} points of {what} (95 % interval {low} to {high}, paired over {seeds}): \
 {proof}"
 
 
-def _full_won(full: Entry, chosen: str, strategies: int) -> str:
+def _full_won(full: Entry, chosen: str, strategies: int, measure: str) -> str:
     rest = "no other strategy did better there" if strategies > 1 else "there was no other strategy"
-    return f"{chosen}: {rest}. {_test_error(full)}"
+    return f"{chosen}: {rest}. {_test_error(full, measure)}"
 
 
-def _alone(winner: Entry, full: Entry | None, chosen: str) -> str:
+def _alone(winner: Entry, full: Entry | None, chosen: str, measure: str) -> str:
     why = (
         "Full fine-tuning was tested on none of its seeds"
         if full
         else "Full fine-tuning has no confirmed result"
     )
-    return f"{chosen}. {_test_error(winner)} {why}: there is nothing to compare with."
+    return f"{chosen}. {_test_error(winner, measure)} {why}: there is nothing to compare with."
 
 
-def _test_error(entry: Entry) -> str:
-    values = list(_finite(entry, "test/error").values())
+def _test_error(entry: Entry, measure: str) -> str:
+    values = list(_finite(entry, measure).values())
+    what = _in_words(measure)
     if not values:
-        return "It has no test error."
+        return f"It has no {what}."
+    what = what[0].upper() + what[1:]
     mean, low, high = interval(values)
     if low is None or high is None:
-        return f"Test error {100 * mean:.1f} % (one training seed, no interval)."
+        return f"{what} {100 * mean:.1f} % (one training seed, no interval)."
     return (
-        f"Test error {100 * mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, "
+        f"{what} {100 * mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, "
         f"over {len(values)} training seeds on one split)."
     )
 

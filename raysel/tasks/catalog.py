@@ -13,7 +13,15 @@ from typing import NamedTuple
 from raysel.errors import Problem, UserError, nearest
 from raysel.spec import TaskSpec
 from raysel.tasks import cifar_shifted
-from raysel.tasks.data import Dataset, Examples, Indices, SealedTest, Task, channel_statistics
+from raysel.tasks.data import (
+    Dataset,
+    Examples,
+    Indices,
+    Labels,
+    SealedTest,
+    Task,
+    channel_statistics,
+)
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.picture_task import (
     CIFAR_C,
@@ -122,6 +130,25 @@ def has_source(spec: TaskSpec) -> bool:
     pictures = open_pictures(spec)
     parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
     return len(parts.source_train) > 0
+
+
+def training_labels(spec: TaskSpec) -> tuple[Labels, tuple[str, ...]] | None:
+    """Labels of the training part before any shift, and the names of the classes; None of
+    data that are not there.
+
+    Raises:
+        UserError: whatever `check_task` tells.
+    """
+    _refuse_names(spec)
+    if not is_pictures(spec):
+        dataset = _OPENERS[_name(spec)](spec)
+        parts = divide(spec, dataset.labels, dataset.classes)
+        return dataset.labels[parts.train], dataset.classes
+    if missing(spec) is not None:
+        return None
+    pictures = open_pictures(spec)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    return pictures.labels[parts.train], pictures.classes
 
 
 def load_task(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,15 @@ class StoredExamples:
         if found.sha256 != self.sha256:
             raise OtherPictures(f"the pictures in {self.cache / self.key} are not the driver's")
         return found
+
+    def only(self, which: NDArray[np.int64]) -> StoredExamples:
+        """The same store with no other examples than these."""
+        return replace(
+            self,
+            rows=self.rows[which],
+            indices=self.indices[which],
+            labels=self.labels[which],
+        )
 
     def centres(self, which: NDArray[np.int64]) -> NDArray[np.uint8]:
         """[m, size, size, 3]: the examples as evaluation sees them."""

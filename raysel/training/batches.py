@@ -36,6 +36,10 @@ class Data(Protocol):
         """Some of the examples."""
         ...
 
+    def only(self, index: Tensor) -> Data:
+        """The same with no other examples than these, in their order."""
+        ...
+
     def split(self, size: int) -> Sequence[Batch]:
         """The examples in order and as they are, `size` at a time."""
         ...
@@ -58,6 +62,10 @@ class Batch:
     def part(self, index: Tensor | slice) -> Batch:
         """Some of the examples."""
         return Batch(self.images[index], self.labels[index])
+
+    def only(self, index: Tensor) -> Batch:
+        """The same as `part`."""
+        return self.part(index)
 
     def split(self, size: int) -> list[Batch]:
         """The examples in order, `size` at a time; the last may be smaller."""

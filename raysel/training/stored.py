@@ -74,6 +74,14 @@ class StoredData:
         images = images.div_(255).sub_(self.mean).div_(self.std)
         return Batch(images, self.labels[index.to(device)])
 
+    def only(self, index: Tensor) -> StoredData:
+        """The same with no other examples than these; no picture is read."""
+        return replace(
+            self,
+            examples=self.examples.only(index.cpu().numpy()),
+            labels=self.labels[index.to(self.labels.device)],
+        )
+
     def split(self, size: int) -> LazyBatches:
         """The examples in order, `size` at a time; the last may be smaller."""
         return LazyBatches(self, tuple(range(0, len(self), size)), size)

@@ -12,7 +12,7 @@ import gc
 import traceback
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
+from raysel.tasks.shots import first_shots
 from raysel.training import machine, troubles
 from raysel.training.batches import Data
 from raysel.training.confusion import write_confusion
@@ -34,6 +35,9 @@ from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.trial_files import TrialFiles, sees
+
+TEST_CURVE = "test_curve"
+"""Before the metrics of `Shared.test_every_epoch`: `test_curve/error`; none is ever chosen by."""
 
 MACHINE = "machine.json"
 """In a trial's folder: on what it ran."""
@@ -47,6 +51,7 @@ class Shared:
         weights: the initial weights; without the classifier where each trial draws its own.
         test: the test examples, in the confirm phase only.
         keep_best: test the best epoch by validation and not the last.
+        test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
         gpus: what a trial has of them: 0, 1, or a share of one.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
@@ -77,6 +82,7 @@ class Shared:
     diagnostics: tuple[Diagnostic, ...] = ()
     bucket: Bucket | None = None
     token: str | None = None
+    test_every_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class TrialSteps:
         self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
-        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics}
+        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics | self._curve()}
         if self._note:
             row["note"], self._note = self._note, None
         if result.epoch == self.config.training.epochs:
@@ -220,12 +226,13 @@ class TrialSteps:
             epoch = state["epoch"] if state else 0
             goes_on = f"{damage}; goes on from epoch {epoch}"
             self._note = f"{self._note}; {goes_on}" if self._note else goes_on
-        machine.note(self.folder / MACHINE, prepared.data.train.labels.device)
+        data = self._data(prepared.data)
+        machine.note(self.folder / MACHINE, data.train.labels.device)
         self.run = FineTuning(
             self.config,
             prepared.model,
             shared.partition,
-            prepared.data,
+            data,
             objective=shared.objective,
             keep_best=shared.keep_best,
             trace=self.folder / "trace",
@@ -243,6 +250,14 @@ class TrialSteps:
         # what befell an earlier epoch was told then
         unknown = [r for r in earlier if r["epoch"] > self._told]
         return [*({k: v for k, v in r.items() if k != "note"} for r in unknown), dict(last)]
+
+    def _data(self, data: TrialData) -> TrialData:
+        """What the trial may see: of the training part no more than its shots."""
+        shots = self.config.training.shots
+        if shots is None:
+            return data
+        chosen = first_shots(data.train.labels.cpu().numpy(), shots)
+        return replace(data, train=data.train.only(torch.from_numpy(chosen)))
 
     def _own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
         """The checkpoint if it is of this trial, be it with the batch that was halved."""
@@ -277,6 +292,14 @@ class TrialSteps:
             load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)
+
+    def _curve(self) -> dict[str, float]:
+        """The test metrics of this epoch, where the whole curve is asked for."""
+        assert self.run is not None and self._prepared is not None
+        test = self._prepared.test
+        if test is None or not self._shared.test_every_epoch:
+            return {}
+        return self.run.evaluate(test, TEST_CURVE)
 
     def _test(self) -> dict[str, float]:
         """Test metrics of the chosen epoch, where this phase may read the test split."""

@@ -1,4 +1,4 @@
-"""A sweep on this machine is open to nobody else on it, nor beyond."""
+"""A sweep on this machine is open to nobody else on it, nor beyond, and tells no secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import ray
 
 from raysel.credentials import cluster_token
 
+from .object_store import CREDENTIALS
 from .sockets import Sockets
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -46,6 +47,21 @@ def test_its_token_is_its_own() -> None:
     token = os.environ["RAY_AUTH_TOKEN"]
     assert ask_for_the_cluster(token)
     assert token != cluster_token({})  # that of ~/.ray, which other clusters know too
+
+
+def test_no_key_of_the_environment_is_shown_or_written(
+    reference: Path, sockets: Sockets, storage: Path
+) -> None:
+    secrets = (CREDENTIALS["AWS_SECRET_ACCESS_KEY"], os.environ["RAY_AUTH_TOKEN"])
+    assert any("raylet" in line for line in sockets.arguments)
+    assert not [line for line in sockets.arguments if any(secret in line for secret in secrets)]
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    logs = [path for path in (session / "logs").rglob("*") if path.is_file()]
+    left = [path for path in (*reference.rglob("*"), storage / "mlflow.db") if path.is_file()]
+    assert {"runtime_env_agent.log", "sweep.db"} <= {path.name for path in (*logs, *left)}
+    for path in (*logs, *left):
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in content], path
 
 
 def ask_for_the_cluster(token: str | None) -> bytes:

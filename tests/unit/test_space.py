@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
-from raysel.space import Space, nearest_value, strategies_of
+from raysel.space import Space, most_shots, nearest_value, strategies_of
 from raysel.spec import Choice, FloatRange, IntRange, Spec, TrainingOverride
 from raysel.spec_file import parse
 from raysel.strategies import base
@@ -237,3 +237,15 @@ def test_a_strategy_written_here_is_searched_without_an_edit_elsewhere(monkeypat
         "homemade.depth": 2,
         "homemade.learning_rate": 0.03,
     }
+
+
+def test_the_number_of_shots_is_an_axis_of_each_strategy_and_the_grid_walks_it():
+    grid = ("training.learning_rate=0.1", "training.shots={categorical: [1, 5, 20]}")
+    assert names("full", *grid) == ["full.shots"]
+    assert names("linear_probe", *grid) == ["linear_probe.shots"]
+    assert space(*grid, "strategies={full: , suffix: {layers: 2}}").size() == 3 * 3
+    assert most_shots(sweep(*grid)) == 20
+    assert most_shots(sweep()) is None
+    config = space(*grid).suggest(FixedTrial({"strategy": "full", "full.shots": 5}))
+    assert config.training.shots == 5
+    assert config.label(["shots"]) == "full shots=5"

@@ -53,6 +53,11 @@ CHOICE = "{categorical: [a, b]}"
         ),
         ("task.colour=x", "task.colour: unknown key; there is data, root, download, image_size, "),
         ("task.data={foldr: x}", "task.data: {foldr: x} is not accepted; give a value, {folder: "),
+        (
+            "task.split.shots={categorical: [1, 5]}",
+            "task.split.shots: {categorical: [1, 5]} is not accepted: the parts are the same for"
+            " every trial; trials that train on fewer examples of each class: training.shots",
+        ),
         ("task.split.train=1.5", "task.split.train: 1.5 is not accepted: give a number of exam"),
         (
             "task.split={train: 3, shots: 2}",

@@ -281,3 +281,13 @@ def test_the_five_likeliest_of_five_classes_are_no_objective(tmp_path):
         "objective.metric: val/top5_error is 0 for whatever model where there are 4 classes;"
         " give val/error"
     ]
+
+
+def test_trials_cannot_ask_for_more_shots_than_the_training_part_has():
+    """Digits: ten classes, 200 training examples."""
+    axis = "training.shots={categorical: [1, 5, 10]}"
+    assert problems("task.split={shots: 10}", axis) == []
+    (told,) = problems("task.split={shots: 8}", axis)
+    assert told.startswith("training.shots: 10 examples a class; the training part has 8 of class")
+    (told,) = problems("task.split={shots: 8}", "strategies.full={training: {shots: 9}}")
+    assert told.startswith("training.shots: 9 examples a class")

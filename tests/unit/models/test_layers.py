@@ -11,7 +11,8 @@ from torch import nn
 
 from raysel.errors import UserError
 from raysel.models import timm
-from raysel.models.layers import Partition, partition, partition_of
+from raysel.models.build import Blueprint, build
+from raysel.models.layers import Partition, partition, partition_of, shapes_of
 
 VARIED = [
     *("test_resnet", "test_vit", "test_convnext", "test_efficientnet", "resnet10t", "vgg16"),
@@ -278,3 +279,14 @@ def test_by_tensor_each_tensor_is_a_layer():
     assert list(finest.names) == names
     assert [layer.parameters for layer in finest.layers] == [(n,) for n in names]
     assert finest.size == layers.size and finest.head == layers.head
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_a_transformer_has_the_shapes_of_its_images_and_not_of_timms(size):
+    name, image = "test_vit", (size, size)
+    built = build(Blueprint(name, 5, 3, image), seed=0)
+    shapes = {n: t.shape for n, t in built.state_dict().items()}
+    meta = shapes_of(name, 5, image_size=image)
+    assert {n: t.shape for n, t in meta.state_dict().items()} == shapes
+    assert partition_of(name, "coarse", 5, image_size=image).size == partition(built).size
+    assert partition_of(name, "coarse", 5).size != partition(built).size

@@ -33,7 +33,7 @@ def test_every_figure_is_drawn_from_a_complete_sweep(results, name, tmp_path):
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
-    results |= {"trials": [], "confirm": []}
+    results |= {"trials": [], "confirm": [], "confusion": {}}
     assert figures.draw(name, results) is None
 
 

@@ -69,12 +69,16 @@ def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
     assert index == tmp_path / "report" / "index.html"
     files = sorted(p.relative_to(index.parent).as_posix() for p in index.parent.rglob("*.*"))
     assert files == [
+        "figures/accuracy_by_block.png",
+        "figures/accuracy_by_quarter.png",
+        "figures/accuracy_by_shots.png",
         "figures/bias_variance_ratios.png",
         "figures/confirm_intervals.png",
         "figures/error_by_epoch.png",
         "figures/explored.png",
         "figures/gradient_norms.png",
         "figures/heat_maps.png",
+        "figures/loss_by_epoch.png",
         "figures/parameter_changes.png",
         "figures/update_share.png",
         "index.html",
@@ -84,7 +88,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 7 + 5  # the figures, and an interval a confirmed strategy
+    assert seen.tags.count("svg") == 11 + 5  # the figures, and an interval a confirmed strategy
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):

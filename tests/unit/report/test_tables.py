@@ -82,7 +82,7 @@ def test_confirm_rows_begin_with_the_winner_and_follow_validation_error(results)
     rows = tables.confirm_rows(results)
     assert rows[0].winner
     assert rows[0].strategy == results["verdict"]["winner"]
-    errors = [row.validation_error for row in rows]
+    errors = [row.validation for row in rows]
     assert errors == sorted(errors)
     assert not any(row.winner for row in rows[1:])
     assert all(len(row.tests) == row.n == 5 for row in rows)

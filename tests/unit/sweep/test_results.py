@@ -11,6 +11,7 @@ import pytest
 from ledger_kit import sweep
 
 from raysel.models.layers import Layer, Partition
+from raysel.spec import ObjectiveSpec, Spec
 from raysel.sweep.results import results, trial_row
 from raysel.tracking.state import TrialState
 
@@ -97,14 +98,14 @@ CONFIRM = [
 ]
 
 
-def _results(trials: list[TrialState], **changes: Any) -> dict[str, Any]:
+def _results(trials: list[TrialState], spec: Spec = SPEC, **changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "source": {"validation_accuracy": 0.98, "seconds": 9.0},
         "spent": {"seconds": 12.5},
         "versions": {"raysel": "0"},
         "complete": True,
     }
-    return results(SPEC, "toy-1", PARTITION, trials, **{**facts, **changes})
+    return results(spec, "toy-1", PARTITION, trials, **{**facts, **changes})
 
 
 def test_the_head_of_the_file_says_what_the_sweep_was():
@@ -153,7 +154,7 @@ def test_a_confirmed_strategy_is_the_mean_over_its_seeds():
     rows = {row["strategy"]: row for row in _results([*SEARCH, *CONFIRM])["confirm"]}
     full = rows["full"]
     assert full["trial"] == "0000" and full["label"] == "full lr=0.1"
-    assert full["validation_error"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)  # at epoch 2
+    assert full["validation"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)  # at epoch 2
     assert full["seconds"] == 1.5
     assert full["moved"] == pytest.approx({"stem": 0.5 * (1 + 0.5) / 2, "body": 0.0, "head": 1.0})
     assert full["updated_share"] == 0.25
@@ -165,7 +166,7 @@ def test_a_confirmed_strategy_is_the_mean_over_its_seeds():
     )
     bvg = rows["bvg_ls"]
     assert bvg["trial"] == "0001"
-    assert bvg["validation_error"] == pytest.approx(0.5)  # its chosen epoch is 1
+    assert bvg["validation"] == pytest.approx(0.5)  # its chosen epoch is 1
 
 
 def test_each_run_is_told_at_its_chosen_epoch():
@@ -189,6 +190,20 @@ def test_each_run_is_told_at_its_chosen_epoch():
     assert [r["val/error"] for r in rows["bvg_ls"]["runs"]] == [0.5, 0.5, 0.5]
 
 
+def test_a_runs_test_curve_is_told_where_it_was_measured():
+    rows = tuple(
+        {**row, "test_curve/error": 0.1 * row["epoch"], "test_curve/loss": 2.0}
+        for row in CONFIRM[0].epochs
+    )
+    runs = [replace(CONFIRM[0], epochs=rows), *CONFIRM[1:]]
+    told = {r["id"]: r for row in _results([*SEARCH, *runs])["confirm"] for r in row["runs"]}
+    assert told["confirm-full-s0"]["test_curve"] == [
+        {"epoch": 1, "error": 0.1, "loss": 2.0},
+        {"epoch": 2, "error": 0.2, "loss": 2.0},
+    ]
+    assert "test_curve" not in told["confirm-full-s1"]
+
+
 def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict_follows():
     better = [
         replace(run, epochs=_epochs(0.2, 0.1)) if run.strategy == "bvg_ls" else run
@@ -200,6 +215,23 @@ def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict
     assert verdict["winner"] == "bvg_ls" and verdict["against"] == "full" and verdict["n"] == 3
     assert verdict["difference"] == pytest.approx((0.30 - 0.40 + 0.44 - 0.50 + 0.31 - 0.45) / 3)
     assert verdict["sentence"]
+
+
+def test_the_order_and_the_verdict_are_by_the_objective_of_the_sweep():
+    """By loss the order is turned around: the fewer mistakes, the more loss."""
+
+    def turned(run):
+        rows = _epochs(0.2, 0.1) if run.strategy == "bvg_ls" else run.epochs
+        rows = tuple({**row, "val/loss": 1 - row["val/error"]} for row in rows)
+        return replace(run, epochs=rows)
+
+    spec = SPEC.model_copy(update={"objective": ObjectiveSpec(metric="val/loss")})
+    outcome = _results([*SEARCH, *map(turned, CONFIRM)], spec=spec)
+    assert [row["strategy"] for row in outcome["confirm"]] == ["full", "bvg_ls"]
+    assert outcome["verdict"]["winner"] == "full"
+    for row in outcome["confirm"]:
+        losses = [run["val/loss"] for run in row["runs"]]
+        assert row["validation"] == pytest.approx(statistics.mean(losses))
 
 
 def test_a_test_error_never_changes_the_order():

@@ -230,7 +230,27 @@ def test_no_result(confirm):
     assert (result["outcome"], result["winner"], result["n"]) == ("no_result", None, 0)
 
 
-def test_another_objective_of_the_search_is_told():
-    by_loss = {"metric": "val/loss", "mode": "min"}
-    sentence = verdict([FULL, entry("bvg_ls", [0.24] * 5, CLOSE)], by_loss)["sentence"]
-    assert "chosen by validation error (the search minimised val/loss)." in sentence
+def test_the_winner_is_the_best_by_the_sweeps_objective():
+    """The other one has more mistakes and less loss."""
+    low_loss = entry("bvg_ls", [0.29] * 5, CLOSE, val_loss=[0.1] * 5)
+    assert verdict([FULL, low_loss], ERROR)["winner"] == "full"
+    result = verdict([FULL, low_loss], {"metric": "val/loss", "mode": "min"})
+    assert result["winner"] == "bvg_ls"
+    assert result["sentence"].startswith("bvg_ls, chosen by validation loss. ")
+    assert result["measure"] == "test/error"  # a difference of losses says little
+
+
+def test_where_classes_are_balanced_the_test_is_balanced_too():
+    def balanced(strategy, val, test, plain):
+        made = entry(strategy, [0.3] * 3, plain)
+        for run, v, t in zip(made["runs"], val, test, strict=True):
+            run |= {"val/balanced_error": v, "test/balanced_error": t}
+        return made
+
+    full = balanced("full", [0.5] * 3, [0.50, 0.52, 0.54], [0.1] * 3)
+    rare = balanced("bvg_ls", [0.4] * 3, [0.40, 0.43, 0.43], [0.2] * 3)
+    result = verdict([full, rare], {"metric": "val/balanced_error", "mode": "min"})
+    assert (result["winner"], result["measure"]) == ("bvg_ls", "test/balanced_error")
+    assert result["difference"] == pytest.approx(-0.1)
+    assert "points of balanced test error" in result["sentence"]
+    assert "chosen by balanced validation error" in result["sentence"]

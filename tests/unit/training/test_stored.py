@@ -104,6 +104,19 @@ def test_batches_are_those_of_the_same_pictures_as_arrays(folder):
         torch.testing.assert_close(mine.labels, wanted.labels)
 
 
+def test_a_few_of_the_examples_are_seen_as_they_were_among_all(folder, monkeypatch):
+    whole, index = _stored(_task(folder, augmentation="flip")), torch.tensor([3, 8, 15])
+    read = []
+    monkeypatch.setattr(StoredData, "part", lambda *_: read.append(1))
+    few = whole.only(index)
+    monkeypatch.undo()
+    assert read == []
+    assert few.labels.tolist() == whole.labels[index].tolist()
+    for seen in (lambda data: data, lambda data: data.augmented(seed=1, epoch=2)):
+        found, wanted = seen(few).part(torch.arange(3)), seen(whole).part(index)
+        assert torch.equal(found.images, wanted.images)
+
+
 def test_evaluation_reads_every_example_once_and_in_order(folder):
     stored = _stored(_task(folder), "validation")
     batches = stored.split(10)

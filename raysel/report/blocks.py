@@ -1,0 +1,195 @@
+"""Which part of a model is the one to tune: accuracy against the place of the block that moved.
+
+A block is what `surgical` or `blockwise` tuned in a trial. Its quarter is that of the
+block-wise paper: block i of N lies in quarter k = ceil(4 i / N); the head is none of
+`blockwise`'s blocks, for it moves beside each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from raysel.report.curves import accuracy_of
+from raysel.report.palette import INK, Style, styles
+from raysel.report.panels import legend, panels
+from raysel.report.tables import Results, best_trials, strategies
+
+TUNERS = ("blockwise", "surgical")
+"""The strategies that tune one named block."""
+
+BASELINES = {"linear_probe": "BL1, the head alone", "full": "BL2, everything"}
+"""What blocks are measured against, by the block-wise paper's names."""
+
+QUARTERS = (1, 2, 3, 4)
+_HEAD = "head"
+
+
+@dataclass(frozen=True)
+class BlockScore:
+    """The best trial of one block.
+
+    Attributes:
+        place: of its first layer among the model's, from 0.
+        quarter: 1 to 4; None of a block of several layers.
+        accuracy: on validation data, 0..1.
+    """
+
+    block: str
+    place: int
+    quarter: int | None
+    accuracy: float
+
+
+def block_scores(results: Results, strategy: str) -> list[BlockScore]:
+    """Every block that a strategy tuned to the end, in forward order; each one's best trial."""
+    layers = list(results["layers"])
+    tried: dict[str, list[Mapping[str, Any]]] = {}
+    for trial in results.get("trials") or []:
+        block = ((trial.get("config") or {}).get("parameters") or {}).get("block")
+        if trial["strategy"] == strategy and isinstance(block, str):
+            tried.setdefault(block, []).append(trial)
+    scores = []
+    for block, trials in tried.items():
+        best = best_trials({**results, "trials": trials}).get(strategy)
+        accuracy = accuracy_of(best) if best else None
+        place = _place(block, layers)
+        if accuracy is not None and place is not None:
+            quarter = _quarter(block, layers, strategy)
+            scores.append(BlockScore(block, place, quarter, accuracy))
+    return sorted(scores, key=lambda score: (score.place, score.block))
+
+
+def baseline_accuracies(results: Results) -> dict[str, float]:
+    """Baseline -> validation accuracy of its best trial."""
+    best = best_trials(results)
+    found = {name: accuracy_of(best[name]) for name in BASELINES if name in best}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def best_block(results: Results) -> tuple[str, BlockScore] | None:
+    """The strategy and the block with the best accuracy, the first of equals; None without."""
+    scores = [(name, score) for name in TUNERS for score in block_scores(results, name)]
+    return max(scores, key=lambda pair: pair[1].accuracy, default=None)
+
+
+def accuracy_by_block(results: Results) -> Figure | None:
+    """Accuracy of each block against its place, with both baselines; nothing below two."""
+    found = _found(results)
+    if not found:
+        return None
+    look, levels = styles(strategies(results)), baseline_accuracies(results)
+    figure, placed = panels(list(found), height=2.9)
+    for name, axes in placed.items():
+        scores = found[name]
+        places = range(1, len(scores) + 1)
+        values = [score.accuracy for score in scores]
+        axes.plot(places, values, marker=look[name].marker, ms=5, lw=1.2, color=look[name].light)
+        top = max(scores, key=lambda score: score.accuracy)
+        axes.plot([scores.index(top) + 1], [top.accuracy], "o", ms=11, mfc="none", color=INK)
+        _baselines(axes, levels, look)
+        axes.set_title(f"{name} · best: {top.block}")
+        _block_ticks(axes, [score.block for score in scores])
+        axes.set_ylabel("validation accuracy")
+    legend(figure, baseline_keys(levels, look), "outside lower right")
+    return figure
+
+
+def accuracy_by_quarter(results: Results) -> Figure | None:
+    """A box of all blocks of each quarter, with both baselines; nothing below four blocks."""
+    boxes = {name: by_quarter(scores) for name, scores in _found(results).items()}
+    boxes = {name: box for name, box in boxes.items() if sum(map(len, box.values())) >= 4}
+    if not boxes:
+        return None
+    look, levels = styles(strategies(results)), baseline_accuracies(results)
+    figure, placed = panels(list(boxes), height=2.7)
+    for name, axes in placed.items():
+        draw_boxes(axes, [boxes[name][q] for q in QUARTERS], look[name].light)
+        axes.set_xticks(QUARTERS, [f"Q{q} ({len(boxes[name][q])})" for q in QUARTERS])
+        _baselines(axes, levels, look)
+        axes.set_title(name)
+        axes.set_xlabel("quarter of the model, from the input (blocks)")
+        axes.set_ylabel("validation accuracy")
+    legend(figure, baseline_keys(levels, look), "outside lower right")
+    return figure
+
+
+def by_quarter(scores: Sequence[BlockScore]) -> dict[int, list[float]]:
+    """Quarter -> accuracies of its blocks."""
+    return {q: [s.accuracy for s in scores if s.quarter == q] for q in QUARTERS}
+
+
+def draw_boxes(axes: Axes, boxes: Sequence[Sequence[float]], colour: str) -> None:
+    """Boxes at 1, 2, …: median, quartiles, whiskers to the extremes; each value as a dot."""
+    for place, values in enumerate(boxes, 1):
+        if not values:
+            continue
+        low, first, middle, third, high = np.percentile(values, [0, 25, 50, 75, 100])
+        axes.plot([place, place], [low, high], color=colour, lw=1, zorder=1)
+        axes.bar(
+            place,
+            third - first,
+            0.5,
+            bottom=first,
+            color=colour,
+            alpha=0.25,
+            edgecolor=colour,
+            zorder=2,
+        )
+        axes.plot([place - 0.25, place + 0.25], [middle, middle], color=colour, lw=2, zorder=3)
+        axes.plot([place] * len(values), values, "o", ms=3, color=colour, alpha=0.7, zorder=3)
+    axes.set_xlim(0.4, len(boxes) + 0.6)
+
+
+def baseline_keys(levels: Mapping[str, float], look: Mapping[str, Style]) -> list[Line2D]:
+    """What the lines of the baselines mean."""
+    return [
+        Line2D([], [], color=look[name].light, ls=_DASHES[name], label=f"{words} ({name})")
+        for name, words in BASELINES.items()
+        if name in levels
+    ]
+
+
+_DASHES: Mapping[str, Any] = {"linear_probe": (0, (1, 1.5)), "full": (0, (4, 2))}
+
+
+def _baselines(axes: Axes, levels: Mapping[str, float], look: Mapping[str, Style]) -> None:
+    for name, value in levels.items():
+        axes.axhline(value, color=look[name].light, ls=_DASHES[name], lw=1.3)
+
+
+def _found(results: Results) -> dict[str, list[BlockScore]]:
+    found = {name: block_scores(results, name) for name in TUNERS}
+    return {name: scores for name, scores in found.items() if len(scores) > 1}
+
+
+def _place(block: str, layers: Sequence[str]) -> int | None:
+    places = [layers.index(name) for name in block.split("+") if name in layers]
+    return min(places, default=None)
+
+
+def _quarter(block: str, layers: Sequence[str], strategy: str) -> int | None:
+    blocks = [name for name in layers if strategy != "blockwise" or name != _HEAD]
+    if block not in blocks:
+        return None
+    return math.ceil(4 * (blocks.index(block) + 1) / len(blocks))
+
+
+def _block_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """At most thirty names, evenly taken, turned where there are many."""
+    every = math.ceil(len(names) / 30)
+    crowded = len(names) > 6 or max(map(len, names)) > 8
+    axes.set_xticks(
+        range(1, len(names) + 1, every),
+        list(names[::every]),
+        rotation=70 if crowded else 0,
+        ha="center",
+    )
+    axes.set_xlim(0.5, len(names) + 0.5)

@@ -1,0 +1,251 @@
+"""Several sweeps side by side: over models, over shifts, over numbers of target examples.
+
+Each sweep brings its `results.json` and its file; a figure is drawn where the sweeps hold what
+it compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from raysel.report.blocks import (
+    BASELINES,
+    QUARTERS,
+    TUNERS,
+    BlockScore,
+    baseline_accuracies,
+    block_scores,
+    by_quarter,
+    draw_boxes,
+)
+from raysel.report.curves import shots_axis
+from raysel.report.maps import OPACITY, shade
+from raysel.report.palette import ACCENT, INK, Style, styles
+from raysel.report.panels import is_left, legend, panels
+from raysel.report.render import LOOK
+from raysel.report.tables import ConfirmRow, Results, confirm_rows, percent, strategies
+from raysel.spec import Spec
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One sweep of a comparison."""
+
+    name: str
+    results: Results
+    spec: Spec
+
+    @property
+    def model(self) -> str:
+        """timm's name without the tag of its weights."""
+        return self.spec.model.name.split(".")[0]
+
+    @property
+    def shift(self) -> str:
+        """The kind of shift; the data set where nothing was put on it."""
+        shift, task = self.spec.task.shift.kind, self.spec.task
+        return task.name if shift == "none" else shift
+
+    @property
+    def shots(self) -> int | None:
+        """Target examples a class that every trial trained on; None where that varies or was
+        given otherwise."""
+        asked = self.spec.training.shots
+        return asked if isinstance(asked, int) else None if asked else self.spec.task.split.shots
+
+    @cached_property
+    def confirmed(self) -> dict[str, ConfirmRow]:
+        """The confirmed strategies, the winner first."""
+        return {row.strategy: row for row in confirm_rows(self.results)}
+
+    @cached_property
+    def blocks(self) -> tuple[str, list[BlockScore]] | None:
+        """The strategy that tuned single blocks, and those that lie in a quarter."""
+        for name in TUNERS:
+            placed = [s for s in block_scores(self.results, name) if s.quarter is not None]
+            if len(placed) > 1:
+                return name, placed
+        return None
+
+
+Sweeps = Sequence[Compared]
+
+
+def mean_ranks(sweeps: Sweeps) -> dict[str, float]:
+    """Strategy -> its mean rank by test error over all sweeps, 1 the best, of those that every
+    sweep confirmed; equals share their mean rank."""
+    common = [
+        name
+        for name in every_strategy(sweeps)
+        if all(name in s.confirmed and s.confirmed[name].mean is not None for s in sweeps)
+    ]
+    ranks: dict[str, list[float]] = {name: [] for name in common}
+    for sweep in sweeps:
+        errors = [sweep.confirmed[name].mean or 0.0 for name in common]
+        for name, error in zip(common, errors, strict=True):
+            below = sum(other < error for other in errors)
+            same = sum(other == error for other in errors)
+            ranks[name].append(below + (same + 1) / 2)
+    return {name: sum(own) / len(own) for name, own in ranks.items()}
+
+
+def every_strategy(sweeps: Sweeps) -> list[str]:
+    """Every strategy that a sweep confirmed, in the order in which the sweeps tell them."""
+    return list(dict.fromkeys(name for sweep in sweeps for name in sweep.confirmed))
+
+
+# --- the figures ------------------------------------------------------------------------------
+
+
+def error_by_shots(sweeps: Sweeps) -> Figure | None:
+    """Test accuracy of each strategy against the sweeps' numbers of examples a class."""
+    counts = [sweep.shots for sweep in sweeps if sweep.shots is not None]
+    if len(set(counts)) < 2 or len(counts) < len(sweeps):
+        return None
+    look = _styles(sweeps)
+    figure, placed = panels(["accuracy"], height=3.2)
+    axes = placed["accuracy"]
+    for name in every_strategy(sweeps):
+        rows = [(s.shots, s.confirmed[name]) for s in sweeps if name in s.confirmed]
+        points = sorted((n, r) for n, r in _known(rows))
+        if not points:
+            continue
+        x = [n for n, _ in points]
+        y = [1 - row[0] for _, row in points]
+        axes.plot(x, y, marker=look[name].marker, ms=5, lw=1.4, color=look[name].light)
+        for n, (_, low, high) in points:
+            axes.plot([n, n], [1 - high, 1 - low], color=look[name].light, lw=1, alpha=0.6)
+    shots_axis(axes, [float(n) for n in counts])
+    axes.set_ylabel("test accuracy, 95 % interval")
+    legend(figure, _keys(every_strategy(sweeps), look), "outside lower right")
+    return figure
+
+
+def weights_by_shift(sweeps: Sweeps) -> Figure | None:
+    """How often each layer moved (or its mean weight), strategy by layer, a panel a sweep, headed
+    by its shift where each has another; only of models with the same layers."""
+    layers = [list(sweep.results["layers"]) for sweep in sweeps]
+    shown = [sweep for sweep in sweeps if sweep.confirmed]
+    if len(shown) < 2 or any(own != layers[0] for own in layers):
+        return None
+    rows = every_strategy(sweeps)
+    one_each = len({sweep.shift for sweep in shown}) == len(shown)
+    grids = {sweep.name: _moved(sweep, rows, layers[0]) for sweep in shown}
+    norm = shade(max(1.0, *(float(np.nanmax(grid)) for grid in grids.values())))
+    figure, placed = panels(list(grids), height=0.9 + 0.19 * len(rows))
+    for index, (sweep, axes) in enumerate(zip(shown, placed.values(), strict=True)):
+        axes.imshow(grids[sweep.name], OPACITY, norm=norm, aspect="auto")
+        axes.set_title(sweep.shift if one_each else sweep.name)
+        axes.set_yticks(range(len(rows)), rows if is_left(axes, index) else [])
+        crowded = len(layers[0]) > 4
+        axes.set_xticks(range(len(layers[0])), layers[0], rotation=60 if crowded else 0)
+        axes.tick_params(length=0)
+        axes.grid(False)
+    steps = [norm.vmax * step for step in (0.0, 0.05, 0.25, 0.5, 1.0) if norm.vmax is not None]
+    words = percent if norm.vmax == 1 else "{:.2g}".format
+    keys = [
+        mpl.patches.Patch(
+            facecolor=OPACITY(float(norm(step))), edgecolor=INK, linewidth=0.4, label=words(step)
+        )
+        for step in steps
+    ]
+    legend(figure, keys, "outside lower right")
+    return figure
+
+
+def best_quarters(sweeps: Sweeps) -> Figure | None:
+    """In which quarter the best block of each model lies: how many models, and which."""
+    found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
+    if len(found) < 2:
+        return None
+    best = [(sweep, max(scores, key=lambda s: s.accuracy)) for sweep, scores in found]
+    figure, placed = panels(["quarters"], height=1.1 + 0.22 * len(best))
+    axes = placed["quarters"]
+    heights = dict.fromkeys(QUARTERS, 0)
+    for sweep, score in best:
+        assert score.quarter is not None
+        place = heights[score.quarter]
+        axes.bar(score.quarter, 0.9, 0.8, bottom=place, color=ACCENT, alpha=0.25)
+        words = f"{sweep.model} ({score.block})"
+        axes.text(score.quarter, place + 0.45, words, ha="center", va="center", size=7)
+        heights[score.quarter] += 1
+    axes.set_xticks(QUARTERS, [f"Q{q}: {heights[q]}" for q in QUARTERS])
+    axes.set_xlim(0.5, 4.5)
+    axes.set_ylim(0, max(heights.values()) + 0.1)
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.set_xlabel("quarter of the model in which its best block lies, from the input")
+    return figure
+
+
+def quarters(sweeps: Sweeps) -> Figure | None:
+    """All blocks of all models by quarter, and both baselines over the models."""
+    found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
+    if len(found) < 2:
+        return None
+    together = by_quarter([score for _, scores in found for score in scores])
+    levels = [baseline_accuracies(sweep.results) for sweep, _ in found]
+    boxes = {f"Q{q} ({len(together[q])})": together[q] for q in QUARTERS}
+    for name, words in BASELINES.items():
+        own = [level[name] for level in levels if name in level]
+        boxes[f"{words.split(',')[0]} ({len(own)})"] = own
+    figure, placed = panels(["boxes"], height=3.0)
+    axes = placed["boxes"]
+    draw_boxes(axes, list(boxes.values()), ACCENT)
+    axes.set_xticks(range(1, len(boxes) + 1), list(boxes))
+    axes.set_xlabel("blocks of each quarter; BL1: the head alone, BL2: everything")
+    axes.set_ylabel("validation accuracy")
+    return figure
+
+
+FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {
+    "best_quarters": best_quarters,
+    "quarters": quarters,
+    "accuracy_by_shots": error_by_shots,
+    "weights_by_shift": weights_by_shift,
+}
+"""Every figure by the name of its file."""
+
+
+def draw(name: str, sweeps: Sweeps) -> Figure | None:
+    """One of `FIGURES` in the report's look; None where the sweeps hold nothing to draw."""
+    with mpl.rc_context(LOOK):
+        return FIGURES[name](sweeps)
+
+
+def _moved(sweep: Compared, rows: Sequence[str], layers: Sequence[str]) -> np.ndarray:
+    """[strategies, layers]; NaN where a strategy was not confirmed."""
+    moved = {e["strategy"]: e["moved"] for e in sweep.results["confirm"]}
+    return np.array(
+        [[moved.get(name, {}).get(layer, np.nan) for layer in layers] for name in rows], dtype=float
+    )
+
+
+def _known(
+    rows: Sequence[tuple[int | None, ConfirmRow]],
+) -> list[tuple[int, tuple[float, float, float]]]:
+    """(shots, (mean, low, high)); with one seed both ends are the mean."""
+    known = []
+    for shots, row in rows:
+        if shots is not None and row.mean is not None:
+            low = row.mean if row.low is None else row.low
+            known.append((shots, (row.mean, low, row.mean if row.high is None else row.high)))
+    return known
+
+
+def _styles(sweeps: Sweeps) -> dict[str, Style]:
+    return styles(sorted({name for sweep in sweeps for name in strategies(sweep.results)}))
+
+
+def _keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:
+    return [
+        Line2D([], [], color=look[name].light, marker=look[name].marker, ms=5, label=name)
+        for name in names
+    ]

@@ -1,0 +1,107 @@
+"""`raysel report A B C`: one page that sets several sweeps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from raysel.report import comparison, palette
+from raysel.report.comparison import Compared, every_strategy, mean_ranks
+from raysel.report.page import BADGES, templates
+from raysel.report.render import save_png, to_svg
+from raysel.report.tables import finite, strategies
+from raysel.sweep.folder import write_whole
+
+
+@dataclass(frozen=True)
+class SweepLine:
+    """One sweep of the first table, in words; `badge` is a tone and the outcome."""
+
+    name: str
+    model: str
+    data: str
+    shots: int | None
+    winner: str | None
+    test_error: str
+    full: str
+    difference: str
+    badge: tuple[str, str]
+
+
+def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
+    """Write the page of two or more sweeps.
+
+    Returns:
+        `<folder>/index.html`. The figures lie beside it as PNG in `figures/`; each file is
+        there whole or not at all.
+    """
+    pictures = folder / "figures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, str] = {}
+    for name in comparison.FIGURES:
+        figure, target = comparison.draw(name, sweeps), pictures / f"{name}.png"
+        if figure is None:
+            target.unlink(missing_ok=True)  # of an earlier comparison
+            continue
+        drawn[name] = to_svg(figure, name)
+        save_png(figure, target)
+    index = folder / "index.html"
+    write_whole(index, page(sweeps, drawn))
+    return index
+
+
+def page(sweeps: Sequence[Compared], drawn: dict[str, str]) -> str:
+    """The page as text; `drawn`: figures as SVG by their name in `comparison.FIGURES`."""
+    ranks = mean_ranks(sweeps)
+    order = sorted(every_strategy(sweeps), key=lambda name: ranks.get(name, float("inf")))
+    names = {name for sweep in sweeps for name in strategies(sweep.results)}
+    return (
+        templates()
+        .get_template("comparison.html.j2")
+        .render(
+            sweeps=[sweep.name for sweep in sweeps],
+            rows=[line(sweep) for sweep in sweeps],
+            errors={name: [cell(sweep, name) for sweep in sweeps] for name in order},
+            ranks=ranks,
+            figures={name: Markup(svg) for name, svg in drawn.items()},
+            styles=palette.styles(sorted(names)),
+            colours=palette.css(),
+        )
+    )
+
+
+def line(sweep: Compared) -> SweepLine:
+    """A sweep's verdict in a row."""
+    verdict = sweep.results.get("verdict") or {}
+    winner, task = verdict.get("winner"), sweep.spec.task
+    shift = "" if task.shift.kind == "none" else f", {task.shift.kind} {task.shift.severity}"
+    own, full = sweep.confirmed.get(winner or ""), sweep.confirmed.get("full")
+    return SweepLine(
+        name=sweep.name,
+        model=sweep.model,
+        data=f"{task.name}{shift}",
+        shots=sweep.shots,
+        winner=winner,
+        test_error=own.test_error if own else "–",
+        full=full.test_error if full else "–",
+        difference=_difference(verdict.get("difference"), verdict.get("low"), verdict.get("high")),
+        badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+    )
+
+
+def cell(sweep: Compared, strategy: str) -> str:
+    """A strategy's test error in a sweep, marked where it won."""
+    row = sweep.confirmed.get(strategy)
+    return "–" if row is None else f"{row.test_error}{' ◂' * row.winner}"
+
+
+def _difference(mean: object, low: object, high: object) -> str:
+    """Points of test error: `−2.3 [−4.9, +0.3]`."""
+    known = [finite(value) for value in (mean, low, high)]
+    if known[0] is None:
+        return "–"
+    shown = [f"{100 * value:+.1f}".replace("-", "−") for value in known if value is not None]
+    return shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"

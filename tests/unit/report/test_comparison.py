@@ -1,0 +1,149 @@
+"""Sweeps side by side: each figure where the sweeps hold what it compares."""
+
+import re
+
+import numpy as np
+import pytest
+from comparison_kit import compared
+
+from raysel.report import comparison
+from raysel.report.comparison import Compared, mean_ranks
+from raysel.report.comparison_page import cell, line, write_comparison
+from raysel.report.tables import confirm_rows
+
+
+@pytest.fixture
+def models(results) -> list[Compared]:
+    """The same sweep over three models, of which the second likes its first layer best."""
+    sweeps = [compared(results, name, f"model.name={name}") for name in ("a18", "b50.x", "c121")]
+    for sweep in sweeps:
+        for number, trial in enumerate(t for t in sweep.results["trials"]):
+            if trial["strategy"] == "surgical":
+                trial |= {"status": "COMPLETE", "value": 0.4, "best_epoch": 1}
+                error = 0.4 if sweep.name != "b50.x" else 0.6
+                wanted = {"a18": "layer4", "b50.x": "stem", "c121": "head"}[sweep.name]
+                best = trial["config"]["parameters"]["block"] == wanted
+                trial["epochs"][0]["val/error"] = 0.2 if best else error + number / 1000
+    return sweeps
+
+
+@pytest.fixture
+def shots(results) -> list[Compared]:
+    """The same sweep with 20, 1 and 5 examples a class."""
+    return [compared(results, f"s{number}", f"task.split.shots={number}") for number in (20, 1, 5)]
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_model_stands_in_the_quarter_of_its_best_block(models):
+    """Six layers: stem is i = 1, layer4 i = 5, head i = 6."""
+    (axes,) = comparison.draw("best_quarters", models).axes
+    assert texts(axes) == ["a18 (layer4)", "b50 (stem)", "c121 (head)"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["Q1: 1", "Q2: 0", "Q3: 0", "Q4: 2"]
+
+
+def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
+    (axes,) = comparison.draw("quarters", models).axes
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert [re.sub(r" \(.*", "", label) for label in labels] == [
+        "Q1",
+        "Q2",
+        "Q3",
+        "Q4",
+        "BL1",
+        "BL2",
+    ]
+    assert labels[0] == "Q1 (3)" and labels[1] == "Q2 (6)" and labels[5] == "BL2 (3)"
+
+
+def test_test_accuracy_is_drawn_against_the_shots_in_their_order(shots):
+    (axes,) = comparison.draw("accuracy_by_shots", shots).axes
+    full = next(e for e in shots[0].results["confirm"] if e["strategy"] == "full")["test_error"]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert {tuple(line.get_xdata()) for line in lines} == {(1, 5, 20)}
+    assert any(np.allclose(line.get_ydata(), 1 - full["mean"]) for line in lines)
+    whiskers = [tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert (1 - full["high"], 1 - full["low"]) in whiskers
+
+
+def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
+    kinds = ("gaussian_noise", "label_flip", "none")
+    sweeps = [compared(results, f"to_{kind}", f"task.shift.kind={kind}") for kind in kinds]
+    sweeps[1].results["confirm"] = sweeps[1].results["confirm"][:2]
+    figure = comparison.draw("weights_by_shift", sweeps)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["gaussian_noise", "label_flip", "digits"]
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    grid = np.asarray(figure.axes[0].images[0].get_array())
+    entry = next(e for e in results["confirm"] if e["strategy"] == "bvg_ls")
+    expected = [entry["moved"][layer] for layer in results["layers"]]
+    assert grid[rows.index("bvg_ls")].tolist() == expected
+    missing = np.ma.filled(figure.axes[1].images[0].get_array(), np.nan)
+    assert np.isnan(missing).any(axis=1).sum() == len(rows) - 2
+
+
+def test_what_the_sweeps_do_not_hold_is_not_drawn(results, models, shots):
+    assert comparison.draw("accuracy_by_shots", models) is None
+    one = [compared(results, "one"), compared(results, "two", "task.split.shots=3")]
+    assert comparison.draw("accuracy_by_shots", one) is None
+    one[1].results["layers"] = ["stem", "head"]
+    assert comparison.draw("weights_by_shift", one) is None
+    for sweep in models:
+        sweep.results["trials"] = []
+    assert comparison.draw("best_quarters", models) is None
+    assert comparison.draw("quarters", models) is None
+
+
+def test_a_searched_number_of_shots_is_none_of_the_sweeps(results):
+    axis = compared(results, "x", "training.shots={categorical: [1, 5]}", "task.split.shots=5")
+    assert axis.shots is None
+    assert compared(results, "x", "training.shots=2", "task.split.shots=5").shots == 2
+    assert compared(results, "x", "task.split.shots=5").shots == 5
+
+
+def test_ranks_are_means_over_the_sweeps_of_what_all_confirmed(results):
+    first, second = compared(results, "a"), compared(results, "b")
+    for sweep, errors in ((first, (0.1, 0.2, 0.3)), (second, (0.3, 0.3, 0.1))):
+        del sweep.results["confirm"][3:]
+        for entry, error in zip(sweep.results["confirm"], errors, strict=True):
+            entry["test_error"] = {"mean": error, "low": None, "high": None, "n": 1}
+    names = [entry["strategy"] for entry in first.results["confirm"]]
+    expected = dict(zip(names, ((1 + 2.5) / 2, (2 + 2.5) / 2, (3 + 1) / 2), strict=True))
+    assert mean_ranks([first, second]) == expected
+    fewer = compared(second.results, "b")
+    del fewer.results["confirm"][1]
+    assert set(mean_ranks([first, fewer])) == {names[0], names[2]}
+
+
+def test_the_tables_tell_each_sweep_and_each_strategy(results):
+    sweep = compared(results, "digits", "task.split.shots=20")
+    told = line(sweep)
+    verdict = results["verdict"]
+    assert (told.model, told.data, told.shots) == ("resnet10t", "digits, gaussian_noise 5", 20)
+    assert told.winner == verdict["winner"]
+    assert told.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
+    row = next(row for row in confirm_rows(results) if row.strategy == "full")
+    assert cell(sweep, "full") == row.test_error
+    assert cell(sweep, verdict["winner"]).endswith(" ◂")
+    assert cell(sweep, "auto_rgn") == "–"
+
+
+def test_a_sweep_without_a_verdict_is_told_so(results):
+    sweep = compared(results | {"confirm": [], "verdict": {"outcome": "no_result"}}, "stopped")
+    told = line(sweep)
+    assert (told.winner, told.difference, told.badge[1]) == (None, "–", "no result")
+
+
+def test_the_page_and_its_pictures_are_written_whole(models, tmp_path):
+    hostile = models[0].results["confirm"][0]
+    hostile["strategy"] = "<script>x</script>"
+    index = write_comparison(models, tmp_path / "out")
+    html = index.read_text(encoding="utf-8")
+    assert "3 sweeps side by side" in html
+    assert "<script>x" not in html and "&lt;script&gt;x" in html
+    files = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
+    assert files == ["best_quarters.png", "index.html", "quarters.png", "weights_by_shift.png"]
+    addresses = set(re.findall(r"https?://[^/\"]+", html))
+    assert addresses <= {"http://www.w3.org"}  # the name spaces of SVG

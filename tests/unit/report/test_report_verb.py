@@ -1,0 +1,63 @@
+"""`raysel report`: of one sweep its own page anew, of several a page that compares them."""
+
+import json
+
+import pytest
+from comparison_kit import FILE
+
+from raysel.cli import main
+from raysel.report import comparison, figures
+
+
+@pytest.fixture
+def storage(results, tmp_path, monkeypatch):
+    """Two sweeps that ended; a figure each is enough here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "FIGURES", {"explored": figures.FIGURES["explored"]})
+    kept = {"weights_by_shift": comparison.FIGURES["weights_by_shift"]}
+    monkeypatch.setattr(comparison, "FIGURES", kept)
+    for name in ("one", "two"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "spec.yaml").write_text(FILE.replace("name: digits", f"name: {name}", 1))
+        (folder / "results.json").write_text(json.dumps(results | {"name": name}))
+    return tmp_path / "runs"
+
+
+def test_one_sweeps_report_is_made_anew_in_its_folder(storage, capsys):
+    assert main(["report", "one"]) == 0
+    page = storage / "one" / "report" / "index.html"
+    assert capsys.readouterr().out.strip().endswith("runs/one/report/index.html")
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>one</h1>" in text
+    assert "mlflow ui --backend-store-uri sqlite:///" in text
+
+
+def test_several_are_set_side_by_side(storage, tmp_path, capsys):
+    assert main(["report", "two", "one"]) == 0
+    page = storage / "comparison" / "index.html"
+    assert capsys.readouterr().out.strip().endswith("comparison/index.html")
+    text = page.read_text(encoding="utf-8")
+    assert "2 sweeps side by side" in text
+    assert text.index(">two<") < text.index(">one<")
+    assert main(["report", "one", "two", "--to", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["thre", "one"], 2, 'thre: there is no sweep of that name in runs/; did you mean "three"'),
+        (["three", "one"], 1, "three: has no results yet; go on with: raysel resume three"),
+        (["one", "--to", "x"], 2, "--to: the report of one sweep lies in its own folder"),
+        (["four"], 1, "runs/four/results.json: cannot be read: "),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line):
+    for name in ("three", "four"):
+        (storage / name).mkdir()
+        (storage / name / "spec.yaml").write_text(FILE)
+    (storage / "four" / "results.json").write_text("{")
+    assert main(["report", *arguments]) == code
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("error  ") and line in told

@@ -1,0 +1,27 @@
+"""A trial of few shots trains on them alone."""
+
+from shared_kit import shared
+from trial_kit import config
+
+from raysel.training.trial import Shared, TrialSteps
+
+
+def seen(given: Shared, shots: int | None) -> tuple[int, set[int], int]:
+    """Steps of the first epoch, the examples that it trained on, how many validate."""
+    steps = TrialSteps(given)
+    steps.begin(f"shots-{shots}", config("full", epochs=1, batch_size=8, shots=shots))
+    row = steps.epoch()
+    assert "failure" not in row, row
+    assert steps.run is not None
+    data = steps.run.data
+    images = data.train.part(slice(0, 40)).images * 10 + 20
+    return steps.run.step, {round(float(image[0, 0, 0])) for image in images}, len(data.validation)
+
+
+def test_a_trial_sees_its_shots_and_another_in_the_same_process_its_own(tmp_path):
+    given = shared(tmp_path)
+    whole, few, fewer = (seen(given, shots) for shots in (None, 4, 2))
+    assert [one[0] for one in (whole, few, fewer)] == [5, 2, 1]
+    assert fewer[1] < few[1] < whole[1]
+    assert sorted(number % 4 for number in fewer[1]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {one[2] for one in (whole, few, fewer)} == {20}
