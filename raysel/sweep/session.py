@@ -105,6 +105,8 @@ class Session:
         problems = too_large(foreseen(), self.spec.resources)
         if problems and not grows():
             raise UserError(*problems)
+        for problem in problems:
+            self.watcher.note(f"{problem}; waiting for the autoscaler")
         blueprint = blueprint_of(self.spec, task)
         if self.spec.model.weights == "pretrained":
             self.watcher.note(f"taking timm's weights of {self.spec.model.name} …")
