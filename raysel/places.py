@@ -1,5 +1,5 @@
-"""Where the record of a sweep lies: a SQLite file in its folder, or a schema of its own in
-PostgreSQL.
+"""Where a sweep lies: its files in a folder, of which a bucket may have the copy that lasts; its
+record in a SQLite file there, or in a schema of its own in PostgreSQL.
 
 An URL says it all, so that it can be handed to another process; a password is never in it
 (PGPASSWORD or ~/.pgpass has it).
@@ -7,7 +7,10 @@ An URL says it all, so that it can be handed to another process; a password is n
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 from sqlalchemy.engine import URL, make_url
@@ -20,6 +23,47 @@ IDLE_SECONDS = 20
 not hold a lock for ever."""
 
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "beegfs", "gpfs", "9p")
+
+
+BUCKETS = ("s3", "gs")
+"""The schemes of object stores."""
+
+
+def is_bucket(storage: str) -> bool:
+    """Whether `storage` names an object store, and no folder."""
+    return urlsplit(storage).scheme in BUCKETS
+
+
+def working_folder(storage: str) -> Path:
+    """The folder on this machine that holds the sweeps of `storage`: itself, or below the
+    user's cache folder the one in which a bucket's sweeps are worked on."""
+    if not is_bucket(storage):
+        return Path(storage).absolute()
+    uri, _, options = storage.partition("?")
+    parts = urlsplit(uri)
+    kind = f"{parts.scheme}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if options else ""
+    path = parts.path.strip("/")
+    return user_cache() / "storage" / (kind or parts.scheme) / (parts.hostname or "") / path
+
+
+def check_bucket(storage: str) -> Problem | None:
+    """What is wrong with an object store's address; nothing is asked of it."""
+    parts = urlsplit(storage)
+    if not parts.hostname:
+        given = f'"{storage}" names no bucket'
+        return Problem("storage", f"{given}; give {parts.scheme}://bucket/folder")
+    if parts.password or parts.username not in (None, "anonymous"):
+        return Problem(
+            "storage",
+            "holds credentials; leave them to the environment, ~/.aws/credentials or a role",
+        )
+    return None
+
+
+def user_cache() -> Path:
+    """raysel's own folder for what can be had again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).absolute() / "raysel"
 
 
 def sqlite_url(path: Path) -> str:

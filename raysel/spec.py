@@ -356,7 +356,9 @@ class Spec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     trace: TraceSpec = TraceSpec()
     tracking: TrackingSpec = TrackingSpec()
-    storage: str = Field(default="runs", description="the folder that holds the sweeps")
+    storage: str = Field(
+        default="runs", description="the folder that holds the sweeps, or s3://… or gs://…"
+    )
     record: str | None = Field(
         default=None, description="postgresql://… ; a SQLite file in the folder, if not given"
     )

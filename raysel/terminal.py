@@ -151,6 +151,10 @@ class TerminalWatcher:
         """MLflow is away, or back."""
         self._console.print(f"mlflow   {words}", markup=False)
 
+    def storage(self, words: str) -> None:
+        """The bucket is away, or back."""
+        self._console.print(f"storage  {words}", markup=False)
+
     def _row(self, trial: str) -> _Row:
         return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
 
@@ -263,6 +267,10 @@ class JsonWatcher:
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
         self._line(kind="tracker", told=words)
+
+    def storage(self, words: str) -> None:
+        """The bucket is away, or back."""
+        self._line(kind="storage", told=words)
 
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The verdict, and where everything lies."""

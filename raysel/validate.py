@@ -20,7 +20,13 @@ from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.torchvision_shim import ensure_importable
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
-from raysel.places import check_record_url, network_file_system
+from raysel.places import (
+    check_bucket,
+    check_record_url,
+    is_bucket,
+    network_file_system,
+    working_folder,
+)
 from raysel.search import may_repeat
 from raysel.space import CROSS_VALIDATION, Space, count, described, most_shots, strategies_of
 from raysel.spec import (
@@ -412,7 +418,9 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
 
 def _storage_problems(spec: Spec) -> Iterator[Problem]:
     """Whether the folder, or the one in which it would be made, can be written."""
-    folder = Path(spec.storage).absolute()
+    if is_bucket(spec.storage):
+        yield from filter(None, [check_bucket(spec.storage)])
+    folder = working_folder(spec.storage)
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')

@@ -18,7 +18,6 @@ from raysel.sweep.outcome import Outcome
 from raysel.sweep.reading import SweepView, read_sweep
 from raysel.sweep.reproduce import Reproduction, compared, run_again
 from raysel.sweep.single import Tell
-from raysel.training import checkpoint
 
 
 def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -50,10 +49,7 @@ def save_best(outcome: Outcome) -> Path | None:
     if run is None:
         return None
     target = outcome.folder.best
-    try:
-        state = checkpoint.load(outcome.folder.trial(run["id"]))
-    except checkpoint.DamagedCheckpoint:
-        state = None
+    state = outcome.checkpoint(run["id"])
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
     if state is None or outcome.weights is None:
         if _origin(target) == origin:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from raysel.bucket import said
 from raysel.errors import Trouble, user_error
 from raysel.places import sqlite_url
 from raysel.sweep.folder import SweepFolder
@@ -24,13 +26,29 @@ EVERY_SECONDS = 5.0
 
 
 class Keeper:
-    """Copies the record from a thread of its own, whenever something was written."""
+    """Keeps what a sweep has written a second time, from a thread of its own, whenever
+    something was written.
 
-    def __init__(self, folder: SweepFolder) -> None:
-        self._folder = folder
+    Args:
+        deed: makes the copy; what it cannot do now is tried again.
+        tell: is told, in words, when it cannot be done and when it can again.
+        lost: is told that the sweep belongs to another driver now; nothing is kept after that.
+
+    Attributes:
+        problem: what the last try failed with; None where it did not.
+    """
+
+    def __init__(
+        self,
+        deed: Callable[[], None],
+        tell: Callable[[str], None] = lambda _: None,
+        lost: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        self._deed, self._tell, self._lost = deed, tell, lost
+        self.problem: Exception | None = None
         self._news = threading.Event()
         self._at_once = threading.Event()
-        self._ended = False
+        self._patience: float | None = None
         self._thread = threading.Thread(target=self._keep, name="backup", daemon=True)
         self._thread.start()
 
@@ -40,24 +58,49 @@ class Keeper:
         if important:
             self._at_once.set()
 
-    def close(self) -> None:
-        """Make the last copy."""
-        self._ended = True
+    def close(self, patience: float = 0.0) -> None:
+        """Make the last copy; where that fails, try again for `patience` seconds."""
+        if self._patience is not None:
+            return
+        self._patience = patience
         self._news.set()
         self._at_once.set()
         self._thread.join()
 
     def _keep(self) -> None:
-        while not self._ended:
+        while self._patience is None:
             self._news.wait()
             self._at_once.wait(EVERY_SECONDS)
-            self._news.clear()
-            self._at_once.clear()
-            try:
-                copy(self._folder.record, self._folder.backup)
-            except (sqlite3.Error, OSError):
-                self._news.set()  # the disk is full, say: tried again with the next event
-                time.sleep(0.0 if self._ended else EVERY_SECONDS)
+            if self._patience is None and not self._done():
+                return
+        deadline = time.monotonic() + self._patience
+        while self._done() and self.problem is not None and time.monotonic() < deadline:
+            time.sleep(1.0)
+
+    def _done(self) -> bool:
+        """Try it; False where it is not to be tried again."""
+        before, self.problem = self.problem, None
+        self._news.clear()
+        self._at_once.clear()
+        try:
+            self._deed()
+        except Trouble as taken:
+            self._lost(taken)
+            return False
+        except (sqlite3.Error, OSError) as error:
+            self.problem = error
+            self._news.set()  # the disk is full, say: tried again after a while
+            if before is None:
+                self._tell(f"does not answer ({said(error)}); the sweep goes on and sends later")
+            return True
+        if before is not None:
+            self._tell("answers again; everything was sent")
+        return True
+
+
+def keeper_of(folder: SweepFolder) -> Keeper:
+    """Keeps a copy of a sweep's SQLite record beside it."""
+    return Keeper(lambda: copy(folder.record, folder.backup))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -104,19 +147,28 @@ def _restore(folder: SweepFolder) -> Path:
     if not folder.backup.is_file():
         raise user_error("--from-backup", f"there is no {folder.backup}")
     _check(folder.backup)
-    aside = folder.record.with_name(f"sweep.db.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    for suffix in ("-wal", "-shm"):  # they belong to the damaged one
-        log = folder.record.with_name(folder.record.name + suffix)
-        if log.exists():
-            log.replace(aside.with_name(aside.name + suffix))
-    if folder.record.exists():
-        folder.record.replace(aside)
+    aside = put_aside(folder, "damaged")
+    put_back(folder)
+    return aside
+
+
+def put_aside(folder: SweepFolder, why: str) -> Path:
+    """Give the record another name, `sweep.db.<why>-<time>`; the new one."""
+    aside = folder.record.with_name(f"sweep.db.{why}-{time.strftime('%Y%m%d-%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        part = folder.record.with_name(folder.record.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def put_back(folder: SweepFolder) -> None:
+    """Make the last copy the record; the one that is there must have been put aside."""
     copy(folder.backup, folder.record)
     record = Record(sqlite_url(folder.record))
     for cursor, sequence in ((EVENTS_CURSOR, 0), (FILES_CURSOR, 0), (OUTDATED_CURSOR, 1)):
         record.move_cursor(cursor, sequence)
     record.close()
-    return aside
 
 
 def _check(path: Path) -> None:

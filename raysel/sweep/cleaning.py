@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raysel.bucket import Bucket
 from raysel.errors import Trouble, UserError, user_error
-from raysel.places import sweep_url
+from raysel.places import sweep_url, working_folder
 from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
+from raysel.sweep.mirror import answering
 from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
 from raysel.tracking.owner import holder_of_file
 from raysel.tracking.reading import drop_schema
@@ -30,12 +32,14 @@ class Leftover:
         paths: files and folders.
         bytes: what they hold.
         record: URL of a record in PostgreSQL that goes with them.
+        bucket: a sweep's place in an object store that goes with them.
     """
 
     what: str
     paths: tuple[Path, ...]
     bytes: int
     record: str | None = None
+    bucket: Bucket | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def leftovers(storage: str) -> Leftovers:
             kept.append(f"{name}: stays as it is; it is run by {view.holder}")
             continue
         found += _of_sweep(view)
-    cache = Path(storage).absolute() / CACHE
+    cache = working_folder(storage) / CACHE
     if running and cache.is_dir():
         kept.append(f"{CACHE}: stays while a sweep runs")
     elif cache.is_dir():
@@ -95,10 +99,12 @@ def sweep_to_remove(storage: str, name: str) -> Leftover:
     if holder is not None:
         raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
     what = f"{name}: everything in {folder.path}"
+    what += f" and in {folder.bucket}" if folder.bucket is not None else ""
+    found = replace(_leftover(what, [folder.path]), bucket=folder.bucket)
     if spec is None or spec.record is None:
-        return _leftover(what, [folder.path])
+        return found
     url = sweep_url(spec.record, folder.record, spec.name)
-    return replace(_leftover(f"{what}, and its record in the database", [folder.path]), record=url)
+    return replace(found, what=f"{what}, and its record in the database", record=url)
 
 
 def _spec(folder: SweepFolder) -> Spec | None:
@@ -113,9 +119,12 @@ def remove(items: Iterable[Leftover]) -> list[str]:
     """Remove them; what could not be removed, in a line each.
 
     Raises:
-        Trouble: a database cannot be reached; nothing was removed.
+        Trouble: a database or a bucket cannot be reached; no folder was removed.
     """
     items = list(items)
+    for bucket in (item.bucket for item in items if item.bucket is not None):
+        with answering(bucket):
+            bucket.delete(bucket.sizes())
     for url in (item.record for item in items if item.record is not None):
         drop_schema(url)
     problems = []

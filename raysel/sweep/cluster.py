@@ -67,6 +67,8 @@ def connected() -> Iterator[Capacity]:
         _start()
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # that Tune cannot write its own state, which nobody reads, is no trouble
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     try:
         yield _capacity()
     finally:
@@ -80,6 +82,7 @@ def _start() -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(
+        address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,

@@ -7,6 +7,7 @@ driver: the search has one over the Optuna study, the confirm phase one over a l
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from raysel.errors import Trouble
 from raysel.spec import ResourcesSpec, TrialConfig
 from raysel.sweep.trainable import TrialRunner
 from raysel.training.trial import Shared
@@ -25,10 +25,12 @@ from raysel.training.trial import Shared
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: its id in the record, and its configuration."""
+    """A trial to run: its id in the record, its configuration, and how many of its epochs the
+    record has."""
 
     trial: str
     config: TrialConfig
+    told: int = 0
 
 
 class Ledger(Protocol):
@@ -47,6 +49,14 @@ class Ledger(Protocol):
     def failed(self, trial: str, cause: str) -> None:
         """The trial failed for good."""
         ...
+
+
+class TrialTrouble(Exception):
+    """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
+
+
+Receive = Callable[[str, str, bytes], None]
+"""Takes a file of a trial whose folder the driver does not see: trial, name, content."""
 
 
 class StopRequest:
@@ -115,7 +125,8 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
         if assignment is None:
             return Searcher.FINISHED
         self.trials[trial_id] = assignment.trial
-        return {"trial": assignment.trial, "config": assignment.config.model_dump(mode="json")}
+        config = assignment.config.model_dump(mode="json")
+        return {"trial": assignment.trial, "config": config, "told": assignment.told}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -132,9 +143,12 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
 class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
     """Tells the ledger what came, and stops a trial where the ledger says so."""
 
-    def __init__(self, ledger: Ledger, searcher: _LedgerSearcher, stop: StopRequest) -> None:
+    def __init__(
+        self, ledger: Ledger, searcher: _LedgerSearcher, receive: Receive, stop: StopRequest
+    ) -> None:
         super().__init__()
         self._ledger, self._searcher, self._stop = ledger, searcher, stop
+        self._receive = receive
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept whatever Tune says: the objective is the ledger's."""
@@ -150,9 +164,11 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
 
     def _tell(self, trial: str, result: dict[str, Any]) -> bool:
-        """Whether the trial ends."""
+        """Whether the trial ends; its files are there before anybody hears of the epoch."""
+        for name in [name for name in result if name.startswith("files/")]:
+            self._receive(trial, name.removeprefix("files/"), result.pop(name))
         if "trouble" in result:
-            raise Trouble(trial, result["trouble"])
+            raise TrialTrouble(f"{trial}: {result['trouble']}")
         if "failure" in result:
             self._ledger.failed(trial, result["failure"])
             return True
@@ -193,6 +209,7 @@ def run_phase(
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
+    receive: Receive,
     stop: StopRequest,
 ) -> None:
     """Run the ledger's trials on the connected Ray cluster until it has no more.
@@ -200,6 +217,7 @@ def run_phase(
     Args:
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
+        receive: is given the files of trials that ran where the driver does not see them.
 
     Raises:
         Exception: what the ledger raised; the phase was left at once.
@@ -214,7 +232,7 @@ def run_phase(
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,
-            scheduler=_LedgerScheduler(ledger, searcher, stop),
+            scheduler=_LedgerScheduler(ledger, searcher, receive, stop),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),

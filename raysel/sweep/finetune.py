@@ -12,6 +12,7 @@ from torch import nn
 
 from raysel import user_code
 from raysel.errors import Trouble
+from raysel.places import working_folder
 from raysel.spec import Spec, TrialConfig
 from raysel.sweep import single
 from raysel.sweep.folder import write_json
@@ -67,7 +68,7 @@ def finetune(
     """
     ground = single.ground(spec, user_code.read(spec.code_files, Path()), tell)
     first = single.published(spec, ground.layers, strategy)
-    folder = Path(spec.storage).absolute() / f"{spec.name}.finetune" / first.config.strategy
+    folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     shared = ground.shared(folder, keep_best=spec.confirm.epoch == "best")
     rows: list[dict[str, Any]] = []

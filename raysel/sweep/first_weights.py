@@ -13,7 +13,7 @@ from raysel.models.build import Blueprint
 from raysel.spec import Spec
 from raysel.sweep.engine import StopRequest
 from raysel.tasks.data import Task
-from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.training.source import SourceModel, keep_source_model, kept_source_model, source_model
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def _source_model(
             ray.cancel(training, force=True)
             return None
     model: SourceModel = ray.get(training)
+    if kept_source_model(task, blueprint, seed, cpus, cache) is None:
+        keep_source_model(model, task, blueprint, seed, cpus, cache)  # the worker's disk has it
     return model
 
 

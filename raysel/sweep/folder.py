@@ -1,4 +1,8 @@
-"""Where the files of a sweep lie: `<storage>/<sweep>/`."""
+"""Where the files of a sweep lie: `<storage>/<sweep>/`.
+
+Where the storage is a bucket, the sweep is worked on in a folder of this machine, and the bucket
+has the copy that lasts (`mirror`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysel.places import sqlite_url
+from raysel.bucket import Bucket
+from raysel.places import is_bucket, sqlite_url, working_folder
 from raysel.spec import Spec
 
 CODE = "code"
@@ -17,14 +22,20 @@ CODE = "code"
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The places in a sweep's folder."""
+    """The places in a sweep's folder.
+
+    Attributes:
+        bucket: the sweep's place in an object store, if its storage is one.
+    """
 
     path: Path
+    bucket: Bucket | None = None
 
     @classmethod
     def of(cls, storage: str, name: str) -> SweepFolder:
         """The folder of the sweep `name` below `storage`."""
-        return cls(Path(storage).absolute() / name)
+        bucket = Bucket(storage).below(name) if is_bucket(storage) else None
+        return cls(working_folder(storage) / name, bucket)
 
     @property
     def spec(self) -> Path:
@@ -83,8 +94,10 @@ class SweepFolder:
 
     @property
     def source_cache(self) -> Path:
-        """Source models, shared by the sweeps of one storage."""
-        return self.path.parent / ".cache" / "source"
+        """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
+        return (
+            self.path.parent / ".cache" / "source" if self.bucket is None else self.path / "source"
+        )
 
     def trial(self, trial: str) -> Path:
         """A trial's checkpoint and trace."""
@@ -93,15 +106,15 @@ class SweepFolder:
 
 def tracking_uri(spec: Spec) -> str:
     """The MLflow store: the one that the file names, or SQLite beside the runs."""
-    default = sqlite_url(Path(spec.storage).absolute() / "mlflow.db")
+    default = sqlite_url(working_folder(spec.storage) / "mlflow.db")
     return spec.tracking.uri or default
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     partial.replace(path)
 
 

@@ -13,15 +13,18 @@ from raysel.models.layers import Partition
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import parse
-from raysel.sweep.backup import Keeper
+from raysel.sweep.backup import Keeper, keeper_of
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.sweep.mirror import Mirror, checkpoints
+from raysel.sweep.nodes import brought
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.data import Task
 from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.tracking.state import fold_sweep
+from raysel.training import checkpoint
 
 MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
@@ -31,6 +34,10 @@ MAY_CHANGE = (
 """Keys that a sweep may change on the way: what was computed keeps its meaning."""
 
 
+DELIVER_SECONDS = 60.0
+"""How long the end of a sweep waits for its bucket."""
+
+
 @dataclass
 class OpenSweep:
     """What the driver holds while it owns a sweep.
@@ -38,15 +45,48 @@ class OpenSweep:
     Attributes:
         id: the sweep's, for ever.
         url: of the record.
+        mirror: brings the folder into its bucket, if there is one.
+        keeper: keeps the second copy: of the record, and of the files in a bucket.
         spent: seconds of the driver's earlier lives.
     """
 
     id: str
+    folder: SweepFolder
     url: str
     books: Books
     owner: Owner
     keeper: Keeper | None
     spent: float
+    mirror: Mirror | None = None
+
+    def forget(self, trial: str) -> None:
+        """Nobody goes on from the trial's checkpoints any more."""
+        checkpoint.remove(self.folder.trial(trial))
+        if self.mirror is not None:
+            self.mirror.forget(trial)
+
+    def checkpoint(self, trial: str) -> dict[str, Any] | None:
+        """A trial's newest checkpoint, wherever it lies: here, in the bucket, or on the disk of
+        the node that ran it."""
+        if self.folder.bucket is not None:
+            return checkpoints(self.folder.bucket, trial).newest()[0]
+        try:
+            here = checkpoint.load(self.folder.trial(trial))
+        except checkpoint.DamagedCheckpoint:
+            here = None
+        return here or brought(self.folder.path, trial)
+
+    def deliver(self) -> None:
+        """Wait until the bucket, if there is one, has everything; not for ever.
+
+        Raises:
+            Trouble: it does not answer.
+        """
+        if self.keeper is None or self.mirror is None:
+            return
+        self.keeper.close(DELIVER_SECONDS)
+        if self.keeper.problem is not None:
+            raise self.mirror.undelivered(self.keeper.problem)
 
     def close(self) -> None:
         """Give everything back."""
@@ -97,6 +137,7 @@ def open_sweep(
     observe: Callable[[Event], None],
     stop: Callable[[str], None],
     lost: Callable[[Exception], None],
+    tell: Callable[[str], None],
 ) -> OpenSweep:
     """Own the sweep and begin a life of its driver.
 
@@ -104,6 +145,7 @@ def open_sweep(
         observe: is told every event.
         stop: is called with the cause when the sweep is to end.
         lost: is called when another driver has taken the sweep over.
+        tell: is told when its bucket is away and when it is back, from another thread.
 
     Raises:
         UserError: the data are not those that the sweep began with.
@@ -117,10 +159,13 @@ def open_sweep(
     owner, record = owned(spec, folder, stop, lost)
     try:
         record.check()
+        mirror = Mirror(folder, spec.record is None) if folder.bucket is not None else None
+        if mirror is not None:
+            mirror.take_over()
         events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
         _write_files(spec, folder, task, code, facts)
-        keeper = Keeper(folder) if spec.record is None else None
+        keeper = _keeper(spec, folder, mirror, tell, lost)
     except BaseException:
         owner.release()
         raise
@@ -128,7 +173,19 @@ def open_sweep(
     books = Books(record, life, _kept(observe, keeper))
     _write_life(books, spec, folder, layers, facts)
     sweep = fold_sweep(stored.event for stored in record.events())
-    return OpenSweep(sweep.id, record.url, books, owner, keeper, _spent(events))
+    return OpenSweep(sweep.id, folder, record.url, books, owner, keeper, _spent(events), mirror)
+
+
+def _keeper(
+    spec: Spec,
+    folder: SweepFolder,
+    mirror: Mirror | None,
+    tell: Callable[[str], None],
+    lost: Callable[[Exception], None],
+) -> Keeper | None:
+    if mirror is not None:
+        return Keeper(mirror.push, tell, lost)
+    return keeper_of(folder) if spec.record is None else None
 
 
 def owned(

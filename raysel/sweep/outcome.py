@@ -20,6 +20,7 @@ class Outcome:
         weights: the initial weights of every trial; None where it ended before they were there.
         cause: why it ended before it was complete.
         failed: it ended because its trials fail, one like the other.
+        checkpoint: gives a confirm run's, wherever it lies; None where it has gone.
     """
 
     folder: SweepFolder
@@ -31,6 +32,7 @@ class Outcome:
     cause: str | None
     failed: bool
     tracking_uri: str
+    checkpoint: Callable[[str], dict[str, Any] | None]
 
 
 Publish = Callable[[Outcome], None]

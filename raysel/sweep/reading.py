@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from raysel import spec_file
+from raysel.bucket import Bucket
 from raysel.errors import Trouble, UserError, nearest, user_error
-from raysel.places import sweep_url
+from raysel.places import is_bucket, sweep_url
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder
+from raysel.sweep.mirror import answering, fetch
 from raysel.tracking.owner import Holder, holder_of_file
 from raysel.tracking.reading import lease_holder, read_events
 from raysel.tracking.state import INTERRUPTED, RUNNING, SweepState, TrialState, fold, fold_sweep
@@ -56,20 +58,31 @@ class SweepView:
 
 
 def names(storage: str) -> list[str]:
-    """The names of the sweeps in a storage folder, in alphabetical order."""
+    """The names of the sweeps in a storage folder or bucket, in alphabetical order.
+
+    Raises:
+        Trouble: the bucket does not answer.
+    """
+    if is_bucket(storage):
+        bucket = Bucket(storage)
+        with answering(bucket):
+            return bucket.holding("spec.yaml")
     root = Path(storage)
     return sorted(path.parent.name for path in root.glob("*/spec.yaml")) if root.is_dir() else []
 
 
 def folder_of(storage: str, name: str) -> SweepFolder:
-    """The folder of a sweep that is there.
+    """The folder of a sweep that is there; of one in a bucket, brought up to date with it.
 
     Raises:
         UserError: there is none of that name; the nearest name is told.
+        Trouble: the bucket does not answer.
     """
     known = names(storage)
     if name in known:
-        return SweepFolder.of(storage, name)
+        folder = SweepFolder.of(storage, name)
+        fetch(folder)
+        return folder
     hint = f"; {nearest(name, known)}" if known else ""
     raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
 

@@ -120,7 +120,7 @@ class StudyLedger:
         self._values.setdefault(name, {})
         searched = self._space.searched_values(config)
         self._books.started(name, trial.number, "search", config, searched, trial.params)
-        return Assignment(name, config)
+        return Assignment(name, config, max(self._values[name], default=0))
 
     def epoch(
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, closing
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from raysel import user_code
 from raysel.errors import Trouble, UserError
@@ -17,13 +17,14 @@ from raysel.models.layers import Partition
 from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
+from raysel.sweep import nodes
 from raysel.sweep.agreement import agreed
 from raysel.sweep.cluster import Capacity, connected, foreseen
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
-from raysel.sweep.engine import Ledger, StopRequest, run_phase
+from raysel.sweep.engine import Ledger, StopRequest, TrialTrouble, run_phase
 from raysel.sweep.failures import Failures
 from raysel.sweep.first_weights import FirstWeights, of_the_source
-from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
+from raysel.sweep.folder import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.sweep.inputs import (
     Weights,
     blueprint_of,
@@ -45,7 +46,7 @@ from raysel.tracking.database import told
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
-from raysel.training import checkpoint, troubles
+from raysel.training import troubles
 from raysel.training.trial import Shared
 from raysel.validate import check_cluster
 
@@ -88,8 +89,10 @@ class Session:
         except (UserError, Trouble):
             raise
         except Exception as error:
-            if words := troubles.of_the_disk(error):
-                raise Trouble(str(self.folder.path), words) from error
+            hindered = isinstance(error, TrialTrouble)
+            if words := str(error) if hindered else troubles.of_the_disk(error):
+                way_on = f"then go on: raysel resume {self.spec.name}"
+                raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 
     def _own_and_run(self, publish: Publish) -> Outcome:
@@ -109,6 +112,7 @@ class Session:
                     outcome = self._run(task, layers, space, capacity, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
+                    self.sweep.deliver()
                     return outcome
             finally:
                 writer.stop()
@@ -123,6 +127,7 @@ class Session:
             self._observe,
             self._ask_to_stop,
             self.stop.fail,
+            self.watcher.storage,
         )
 
     def _run(
@@ -141,13 +146,16 @@ class Session:
         )
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
-        for note in task.notes:
-            self.watcher.note(note)
+        token = nodes.new_token(self.folder)
+        for note in (*task.notes, nodes.check_storage(self.folder, token)):
+            if note is not None:
+                self.watcher.note(note)
         weights = self._weights(task, blueprint, ready)
         if weights is not None:
             shared = shared_by_trials(
                 spec, task, layers, blueprint, weights.arrays, self.folder.path, self.code
             )
+            shared = replace(shared, bucket=self.folder.bucket, token=token)
             self._search(space, shared, concurrent, total)
             if not self.stop.asked:
                 self._confirm(task, shared, concurrent)
@@ -191,6 +199,7 @@ class Session:
             cause=None if complete else self.stop.cause,
             failed=self.failures.too_many,
             tracking_uri=tracking_uri(self.spec),
+            checkpoint=self.sweep.checkpoint,
         )
 
     def _end(self, outcome: Outcome, publish: Publish) -> None:
@@ -254,20 +263,28 @@ class Session:
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
-        run_phase(ledger, shared, self.spec.resources, concurrent, storage, self.stop)
+        run_phase(
+            ledger, shared, self.spec.resources, concurrent, storage, self._receive, self.stop
+        )
+
+    def _receive(self, trial: str, name: str, content: bytes) -> None:
+        """Keep a file of a trial whose node does not see this folder."""
+        write_whole(self.folder.trial(trial) / name, content)
 
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""
         self.watcher.event(event)
         self.failures.see(event)
         if event.kind == Kind.ENDED and event.trial.isdigit():
-            checkpoint.remove(self.folder.trial(event.trial))
+            self.sweep.forget(event.trial)
 
     def _drop_checkpoints(self, outcome: Outcome) -> None:
         """The confirm runs' checkpoints, once the best model was made from one of them."""
         for row in outcome.results["confirm"]:
             for run in row["runs"]:
-                checkpoint.remove(self.folder.trial(run["id"]))
+                self.sweep.forget(run["id"])
+        if self.folder.bucket is None:
+            nodes.tidied(self.folder.path)
 
     def _trials(self) -> list[TrialState]:
         return list(fold(stored.event for stored in self.sweep.books.record.events()).values())

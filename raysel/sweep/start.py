@@ -11,6 +11,7 @@ from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.sweep.backup import restore
 from raysel.sweep.folder import CODE, SweepFolder
+from raysel.sweep.mirror import fetch
 from raysel.sweep.opening import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.reading import folder_of, holder_of
@@ -32,6 +33,7 @@ def start(
         Trouble: the sweep's record cannot be kept.
     """
     folder = SweepFolder.of(spec.storage, spec.name)
+    fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
         if (holder := holder_of(folder, spec)) is not None:

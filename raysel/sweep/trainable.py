@@ -20,8 +20,8 @@ from raysel.training.trial import Shared, TrialSteps
 class TrialRunner(tune.Trainable):
     """Runs trials one after another in one process.
 
-    The configuration is `{"trial": id, "config": TrialConfig as a dict}`; a row is that of
-    `TrialSteps`.
+    The configuration is `{"trial": id, "config": TrialConfig as a dict, "told": epochs that the
+    record has}`; a row is that of `TrialSteps`.
     """
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
@@ -35,7 +35,8 @@ class TrialRunner(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._steps.begin(config["trial"], TrialConfig.model_validate(config["config"]))
+        asked = TrialConfig.model_validate(config["config"])
+        self._steps.begin(config["trial"], asked, config["told"])
 
     def step(self) -> dict[str, Any]:
         """One epoch."""

@@ -45,3 +45,7 @@ class Watcher(Protocol):
     def tracker(self, words: str) -> None:
         """MLflow is away, or back; called from another thread."""
         ...
+
+    def storage(self, words: str) -> None:
+        """The bucket is away, or back; called from another thread."""
+        ...

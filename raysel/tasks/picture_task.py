@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 import raysel
 from raysel.errors import Problem, UserError, user_error
+from raysel.places import user_cache
 from raysel.task_spec import FolderData, ShiftSpec, TableData, TaskSpec
 from raysel.tasks import cifar_shifted, subpopulations
 from raysel.tasks.augmentation import NEEDS_WHOLE
@@ -250,8 +250,7 @@ def cache_folder(spec: TaskSpec) -> Path:
     """Where the stores of a node lie: `task.cache`, or below the user's cache folder."""
     if spec.cache is not None:
         return Path(spec.cache).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "raysel" / "images"
+    return user_cache() / "images"
 
 
 def _absolute(spec: TaskSpec) -> TaskSpec:

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -82,14 +83,14 @@ def told(url: str) -> Iterator[None]:
     try:
         yield
     except Damaged as error:
-        raise Trouble(_place(url), f"{error}; {_WAY_OUT}") from error
+        raise Trouble(_place(url), f"{error}; {_way_out(url)}") from error
     except Foreign as error:
         raise Trouble(_place(url), f"{error}; manifest.json beside it names that one") from error
     except Exception as error:
         befell = _of_the_database(error)
         if befell is None:
             raise
-        raise Trouble(_place(url), _words(str(befell.orig).strip())) from error
+        raise Trouble(_place(url), _words(str(befell.orig).strip(), url)) from error
 
 
 def patiently(url: str, action: Callable[[], _T]) -> _T:
@@ -118,19 +119,28 @@ def _of_the_database(error: BaseException | None) -> DBAPIError | None:
     return error
 
 
-_WAY_OUT = "go on from its last copy: raysel resume NAME --from-backup"
+def _way_out(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return "bring it back from a backup of the server's"
+    return f"go on from its last copy: {_resume(url)} --from-backup"
 
 
-def _words(error: str) -> str:
+def _resume(url: str) -> str:
+    """The command that goes on with the sweep, whose record lies in a folder of its name."""
+    return f"raysel resume {Path(make_url(url).database or url).parent.name}"
+
+
+def _words(error: str, url: str) -> str:
     first = error.splitlines()[0] if error else "does not answer"
     if any(sign in first for sign in ("malformed", "not a database", "decode to UTF-8")):
-        return f"is damaged ({first}); {_WAY_OUT}"
+        return f"is damaged ({first}); {_way_out(url)}"
     if "readonly" in first or "unable to open" in first or "permission" in first.lower():
         return f"cannot be written ({first}); look at the rights of the file and its folder"
     if "locked" in first:
         return f"is locked by another program for more than {BUSY_SECONDS} s; end that program"
     if "full" in first or "disk I/O error" in first:
-        return f"the disk is full ({first}); make space, then: raysel resume NAME"
+        return f"the disk is full ({first}); make space, then go on: {_resume(url)}"
     return f"does not answer ({first})"
 
 

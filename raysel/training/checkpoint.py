@@ -11,7 +11,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -21,6 +21,41 @@ PREVIOUS = "checkpoint.previous.pt"
 
 class DamagedCheckpoint(Exception):
     """The file is there but cannot be read as a checkpoint."""
+
+
+class Checkpoints(Protocol):
+    """Where one trial's checkpoints lie; the newest is kept, and the one before."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep `state`, which holds its `epoch`, as the newest."""
+        ...
+
+    def newest(self) -> tuple[dict[str, Any] | None, str | None]:
+        """The newest that is intact, and what is wrong with those after it."""
+        ...
+
+    def remove(self) -> None:
+        """Delete all of them."""
+        ...
+
+
+class InFolder:
+    """Checkpoints in a trial's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """See `save`."""
+        save(self._folder, state)
+
+    def newest(self) -> tuple[dict[str, Any] | None, str | None]:
+        """See `newest`."""
+        return newest(self._folder)
+
+    def remove(self) -> None:
+        """See `remove`."""
+        remove(self._folder)
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> Path:
@@ -64,8 +99,15 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
         DamagedCheckpoint: the file cannot be read.
     """
     path = folder / name
-    if not path.exists():
-        return None
+    return read(path, str(path)) if path.exists() else None
+
+
+def read(path: Path, called: str) -> dict[str, Any]:
+    """A checkpoint file's content, on the CPU; `called` is its name in errors.
+
+    Raises:
+        DamagedCheckpoint: the file cannot be read.
+    """
     try:
         with zipfile.ZipFile(path) as records:
             if (broken := records.testzip()) is not None:
@@ -74,9 +116,9 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any] | None:
                 raise ValueError("a record is marked as a folder")  # torch reads those as garbage
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
-        raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
+        raise DamagedCheckpoint(f"{called} is damaged: {error}") from error
     if not isinstance(state, dict):
-        raise DamagedCheckpoint(f"{path} holds no checkpoint")
+        raise DamagedCheckpoint(f"{called} holds no checkpoint")
     return state
 
 

@@ -85,12 +85,21 @@ def source_model(
     started = time.perf_counter()
     torch.set_num_threads(threads)
     weights, accuracy = _train(task, blueprint, seed)
+    model = SourceModel(weights, accuracy, time.perf_counter() - started)
+    keep_source_model(model, task, blueprint, seed, threads, cache)
+    return model
+
+
+def keep_source_model(
+    model: SourceModel, task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+) -> None:
+    """Write a source model where `kept_source_model` of the same inputs finds it."""
     path = _path(task, blueprint, seed, threads, cache)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    safetensors.torch.save_file(weights, partial, metadata={"accuracy": repr(accuracy)})
+    metadata = {"accuracy": repr(model.accuracy)}
+    safetensors.torch.save_file(model.weights, partial, metadata=metadata)
     partial.replace(path)
-    return SourceModel(weights, accuracy, time.perf_counter() - started)
 
 
 def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tensor], float]:

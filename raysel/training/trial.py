@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import traceback
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +21,20 @@ import torch
 from torch import nn
 
 from raysel import user_code
+from raysel.bucket import Bucket
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
 from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
 from raysel.tasks.shots import first_shots
-from raysel.training import checkpoint, machine, troubles
+from raysel.training import machine, troubles
 from raysel.training.batches import Data
 from raysel.training.confusion import write_confusion
 from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
+from raysel.training.trial_files import TrialFiles, sees
 
 TEST_CURVE = "test_curve"
 """Before the metrics of `Shared.test_every_epoch`: `test_curve/error`; none is ever chosen by."""
@@ -51,6 +54,9 @@ class Shared:
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
+        bucket: the sweep's, which has the checkpoints then, in `trials/<id>` as well.
+        token: what lies in the driver's folder (see `trial_files`); None where no other node
+            runs trials.
         classes: their names, for the confusion matrix.
         code: the user's own files; their strategies are made known before a trial begins.
     """
@@ -73,6 +79,8 @@ class Shared:
     code: tuple[user_code.Source, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     test_every_epoch: bool = False
+    bucket: Bucket | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class TrialSteps:
     A row is `{"epoch", "metrics"}` with a `note` where something befell it, or
     `{"epoch", "failure"}`: a trial's own failure is an answer and not an exception, for it
     would fail again in the same way. `{"epoch", "trouble"}`: the whole sweep cannot go on.
+    With `files` (name: content) where the driver does not see the trial's folder.
 
     Attributes:
         run: the trial under way; None before its first epoch and after a failure.
@@ -102,14 +111,27 @@ class TrialSteps:
         self._prepared: _Prepared | None = None
         self.run: FineTuning | None = None
         self.step_limit = step_limit
+        self._away = not sees(shared.folder, shared.token)
+        self._files: TrialFiles | None = None
         torch.set_num_threads(shared.threads)
         user_code.load(shared.code)
 
-    def begin(self, trial: str, config: TrialConfig) -> None:
-        """Take up a trial; nothing is built before its first epoch."""
+    def begin(self, trial: str, config: TrialConfig, told: int = 0) -> None:
+        """Take up a trial; nothing is built before its first epoch.
+
+        Args:
+            told: how many of its epochs the record has. What a checkpoint knows beyond them is
+                told first, an epoch a call; its last epoch always.
+        """
+        if self._files is not None and self._shared.test is None:
+            self._files.leave()  # of confirm runs one makes the best model
         self.trial = trial
+        bucket = self._shared.bucket and self._shared.bucket.below(f"trials/{trial}")
+        self._files = TrialFiles(self.folder, bucket, self._away)
         self._asked = self.config = config
         self.run = None
+        self._rows: list[dict[str, Any]] = []
+        self._told, self._untold = told, deque[dict[str, Any]]()
         self._note: str | None = None
         self._halves = False
 
@@ -124,8 +146,8 @@ class TrialSteps:
         if row is None:
             self.halve()
             row = self._tried()
-        assert row is not None  # it is halved once
-        return row
+        assert row is not None and self._files is not None  # it is halved once
+        return row if not (files := self._files.carried()) else row | {"files": files}
 
     def _tried(self) -> dict[str, Any] | None:
         """One epoch; None where memory is short and half the batch may do."""
@@ -146,6 +168,8 @@ class TrialSteps:
         """A deterministic failure: told, not tried again."""
         with suppress(OSError):
             (self.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            if self._files is not None:
+                self._files.upload()
         return self._failure(f"{type(error).__name__}: {error}")
 
     def halve(self) -> None:
@@ -169,8 +193,10 @@ class TrialSteps:
         if self.run is None:
             told = self._start()
             # a checkpoint whose epoch may not have been told yet; before a halving it was
-            if told is not None and not self._halves:
-                return told
+            if not self._halves:
+                self._untold.extend(told)
+        if self._untold:
+            return self._untold.popleft()
         self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
@@ -179,19 +205,23 @@ class TrialSteps:
             row["note"], self._note = self._note, None
         if result.epoch == self.config.training.epochs:
             row["metrics"] |= self._test()
-        checkpoint.save(self.folder, {**self.run.state_dict(), "row": row})
+        self._rows.append(dict(row))  # Ray puts more into the one it is given
+        state = {**self.run.state_dict(), "rows": self._rows}
+        assert self._files is not None
+        self._note = self._files.keep(state)  # told with the next epoch
         return row
 
-    def _start(self) -> dict[str, Any] | None:
-        """Build the trial; the last row of its checkpoint, if it has one."""
+    def _start(self) -> list[dict[str, Any]]:
+        """Build the trial; the rows of its checkpoint that are to be told, if it has one."""
         shared = self._shared
         prepared = self._prepared or self._prepare()
         self._prepared = prepared
         self._fill(prepared.model)
-        state, damage = checkpoint.newest(self.folder)
+        assert self._files is not None
+        state, damage = self._files.checkpoints.newest()
         state = self._own(state)
         if damage:
-            epoch = state["row"]["epoch"] if state else 0
+            epoch = state["epoch"] if state else 0
             goes_on = f"{damage}; goes on from epoch {epoch}"
             self._note = f"{self._note}; {goes_on}" if self._note else goes_on
         data = self._data(prepared.data)
@@ -209,10 +239,15 @@ class TrialSteps:
             fresh_head=not set(shared.partition.head) <= set(shared.weights),
             step_limit=self.step_limit,
         )
+        self._rows = []
         if state is None:
-            return None
+            return []
         self.run.load_state_dict(state)
-        return dict(state["row"])
+        self._rows = list(state["rows"])
+        *earlier, last = self._rows
+        # what befell an earlier epoch was told then
+        unknown = [r for r in earlier if r["epoch"] > self._told]
+        return [*({k: v for k, v in r.items() if k != "note"} for r in unknown), dict(last)]
 
     def _data(self, data: TrialData) -> TrialData:
         """What the trial may see: of the training part no more than its shots."""

@@ -27,7 +27,7 @@ def of_the_disk(error: BaseException | None) -> str | None:
             texts = (f"[Errno {number}]", f"(os error {number})")
             if getattr(error, "errno", None) == number or any(t in str(error) for t in texts):
                 told = " ".join(str(error).split())
-                return f"{words} ({told[-300:]}), then: raysel resume NAME"
+                return f"{words} ({told[-300:]})"
         error = error.__cause__ or error.__context__
     return None
 

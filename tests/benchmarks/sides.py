@@ -81,7 +81,8 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
             study.enqueue_trial(point, skip_if_exists=True)
         ledger = StudyLedger(spec, work.space, study, books)
         storage = folder.tune / "search"
-        run_phase(ledger, shared, spec.resources, CONCURRENT, storage, StopRequest())
+        receive = lambda *_: None  # noqa: E731  (all runs here)
+        run_phase(ledger, shared, spec.resources, CONCURRENT, storage, receive, StopRequest())
         ended = time.perf_counter()
         assert writer.drain(60), "the MLflow writer did not come to an end"
         drained = time.perf_counter()

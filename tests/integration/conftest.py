@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from raysel.sweep.start import start
 from . import postgres as own_postgres
 from .helpers import Silent, publish_model, without_clocks
 from .mlflow_server import MlflowServer
+from .object_store import CREDENTIALS, ObjectStore
+
+os.environ.update(CREDENTIALS)  # before Ray starts: its workers have the environment of its start
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
 
@@ -115,6 +119,16 @@ def tracker(
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A running S3 endpoint."""
+    store = ObjectStore(tmp_path_factory.mktemp("object-store"))
+    try:
+        yield store
+    finally:
+        store.stop()
 
 
 @pytest.fixture

@@ -42,6 +42,9 @@ class Silent:
     def tracker(self, words: str) -> None:
         self.told.append(words)
 
+    def storage(self, words: str) -> None:
+        self.told.append(words)
+
 
 def publish_nothing(outcome: Outcome) -> None:
     """For tests that need neither report nor model."""

@@ -73,14 +73,9 @@ def driver(
 ) -> Iterator[subprocess.Popen[str]]:
     """`raysel ARGUMENTS`, which freezes (or does another deed of `deeds`) at a moment of
     `chaos_driver`; killed at the end of the block, frozen or not, with its MLflow writer."""
-    environment = (
-        os.environ
-        | environment
-        | {
-            "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
-            "PYTHONPATH": str(ROOT),
-        }
-    )
+    if "RAY_ADDRESS" not in environment:
+        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     process = subprocess.Popen(
         [*DRIVER, str(lease), deed, moment, str(count), *arguments],
         stdout=subprocess.PIPE,

@@ -16,7 +16,8 @@ from raysel.spec_file import load
 from raysel.tracking import database
 from raysel.training import checkpoint
 
-from .lives import events_of, here, live, one_line, same, write
+from .helpers import without_clocks
+from .lives import check_agreement, events_of, here, live, one_line, same, write
 
 NAME = "hurt"
 LEFT = "0001"
@@ -37,9 +38,6 @@ def template(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     """What the sweep gives that nobody killed or damaged."""
-    from .helpers import without_clocks
-    from .lives import check_agreement
-
     where = tmp_path_factory.mktemp("whole")
     file, spec = write(where / "f.yaml", "whole", where, **{"pruner.kind": "none"})
     code, out, err = here("run", str(file), "--quiet")
@@ -80,7 +78,12 @@ def flip(record: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, pytest.param(flip, marks=pytest.mark.slow), Path.unlink]
+    "damage",
+    [
+        truncate,
+        pytest.param(flip, marks=pytest.mark.slow),
+        pytest.param(Path.unlink, marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_record_is_told_and_its_copy_goes_on(
     hurt: Path, damage: Callable[[Path], None], undisturbed: list[object]
@@ -91,7 +94,7 @@ def test_a_damaged_record_is_told_and_its_copy_goes_on(
     assert code == 1 and not out and f"raysel resume {NAME} --from-backup" in line, line
     code, out, err = resume(hurt, "--from-backup")
     assert code == 0, out + err
-    assert same(spec_in(hurt), undisturbed)
+    assert sorted(map(without_clocks, check_agreement(spec_in(hurt)).values())) == undisturbed
 
 
 def test_a_record_of_another_version_is_told(hurt: Path) -> None:
@@ -128,7 +131,11 @@ def served(tmp_path: Path, record: str) -> Iterator[Spec]:
 def test_a_damaged_record_in_postgresql_is_told_and_has_no_copy(served: Spec) -> None:
     engine = sa.create_engine(sweep_url(served.record, Path("none"), NAME))
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE events SET epoch = 77 WHERE kind = 'epoch'"))
+        connection.execute(
+            sa.text(
+                "UPDATE events SET epoch = 77 WHERE kind = 'epoch' AND epoch = 1 AND trial = '0000'"
+            )
+        )
     engine.dispose()
     code, _, err = resume(Path(served.storage))
     assert code == 1 and "is not the one that was written" in one_line(err)
@@ -151,9 +158,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_intact_one_before(
 ) -> None:
     trial = hurt / NAME / "trials" / LEFT
     for name in names:
-        content = bytearray((trial / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (trial / name).write_bytes(content)
+        content = (trial / name).read_bytes()
+        (trial / name).write_bytes(content[: len(content) // 2])
     code, out, err = resume(hurt)
     assert code == 0, out + err
     assert same(spec_in(hurt), undisturbed)

@@ -127,7 +127,10 @@ def tag(spec: Spec, trial: str, name: str) -> str:
 
 @pytest.mark.parametrize(
     ("sign", "cause"),
-    [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")],
+    [
+        pytest.param(signal.SIGINT, "stopped by Ctrl-C", marks=pytest.mark.slow),
+        (signal.SIGTERM, "stopped by SIGTERM"),
+    ],
 )
 def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     tmp_path: Path, storage: Path, sign: signal.Signals, cause: str
@@ -160,6 +163,7 @@ def test_ctrl_c_twice_does_not_wait_for_the_epoch(tmp_path: Path, storage: Path)
     assert statuses(trials) == ["INTERRUPTED"] and len(trials["0000"].epochs) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_source_model_is_trained(
     tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +177,7 @@ def test_ctrl_c_while_the_source_model_is_trained(
     assert check(spec, "INTERRUPTED", "stopped by Ctrl-C") == {}
 
 
+@pytest.mark.slow
 def test_what_a_killed_driver_left_is_not_running_after_the_next_one_was_stopped(
     tmp_path: Path, storage: Path
 ) -> None:
@@ -193,6 +198,7 @@ def _forget(folder: Path, kind: str) -> None:
         connection.execute("DELETE FROM events WHERE kind = ?", [kind])
 
 
+@pytest.mark.slow
 def test_the_time_budget_is_counted_over_all_lives(tmp_path: Path, storage: Path) -> None:
     spec = puppet(tmp_path, storage, "timed", "time.sleep(0.5)", "budget.seconds=4")
     first = ran(spec)
@@ -221,6 +227,7 @@ def test_alike_failures_in_a_row_end_the_sweep(tmp_path: Path, storage: Path) ->
     assert all((outcome.folder.trial(name) / "error.txt").is_file() for name in trials)
 
 
+@pytest.mark.slow
 def test_divergence_does_not(tmp_path: Path, storage: Path) -> None:
     overrides = ("search.num_trials=6", "training.learning_rate=1e30")
     outcome = ran(puppet(tmp_path, storage, "diverging", "", *overrides))
@@ -248,6 +255,7 @@ def test_out_of_memory_is_tried_again_with_half_the_batch(tmp_path: Path, storag
         assert len(trial.epochs) == 3
 
 
+@pytest.mark.slow
 def test_a_second_time_out_of_memory_fails_the_trial(tmp_path: Path, storage: Path) -> None:
     does = "if epoch == 2 and number > 0.5: raise torch.OutOfMemoryError(f'at {batch}')"
     spec = puppet(tmp_path, storage, "shorter", does, "search.num_trials=3")
@@ -301,6 +309,7 @@ def test_a_worker_lost_more_often_than_allowed_fails_its_trial(
     assert {t.status for t in kept} <= {"COMPLETE"}
 
 
+@pytest.mark.slow
 def test_no_checkpoint_of_an_ended_trial_is_left(tmp_path: Path, storage: Path) -> None:
     spec = puppet(tmp_path, storage, "tidy", "", "search.num_trials=2")
     outcome = ran(spec, At(Kind.EPOCH, 5, signalled(signal.SIGTERM)))

@@ -87,6 +87,7 @@ def assert_all_there_once(sweep, trials):
         assert sweep.run(trial).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, writer, told):
     sweep.whole_trial("0000")
     writer.start()  # away before it began
@@ -132,6 +133,7 @@ def test_a_server_that_takes_calls_and_never_answers_is_not_waited_for(sweep, ga
     assert seconds_of(lambda: writer.stop(grace=0.5)) < 2
 
 
+@pytest.mark.slow
 def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, writer, told):
     trials = [f"{number:04d}" for number in range(20)]
     for trial in trials:
@@ -150,6 +152,7 @@ def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, wr
     assert_all_there_once(sweep, trials)
 
 
+@pytest.mark.slow
 def test_the_database_behind_it_is_restarted_and_nothing_is_lost(sweep, gate, writer, postgres):
     gate.open()
     sweep.whole_trial("0000")
@@ -181,6 +184,7 @@ def first_word(sweep, told, uri):
     return line.removesuffix(MEANWHILE)
 
 
+@pytest.mark.slow
 def test_no_password_is_told_with_the_variables_to_set(sweep, told, tracker, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
@@ -200,6 +204,7 @@ def test_a_wrong_password_is_told_and_stands_nowhere(sweep, told, tracker, monke
     assert "hunter2" not in sweep.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_user_who_may_only_read_is_told_who_and_where(sweep, told, tracker, monkeypatch):
     MlflowClient(tracker.uri).create_experiment(sweep.id)
     answer = requests.post(
@@ -216,6 +221,7 @@ def test_a_user_who_may_only_read_is_told_who_and_where(sweep, told, tracker, mo
     )
 
 
+@pytest.mark.slow
 def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, told, tracker):
     gate = Gate(tracker.port, "127.0.0.2")  # on loopback, but not a name that MLflow knows
     gate.open()
@@ -266,6 +272,7 @@ def store_of_today(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("revision", "words"),
     [
@@ -292,6 +299,7 @@ def test_the_tables_of_another_mlflow_are_told_and_left_alone(
 # --- secrets ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_password_stands_in_no_argument_no_log_and_no_record(sweep, writer, gate, tracker):
     sweep.whole_trial("0000")
     writer.start()

@@ -23,7 +23,7 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "errors", "places", "spec", "spec_file"),
+            *("__init__", "bucket", "errors", "places", "spec", "spec_file"),
             *("task_spec", "tracker", "user_code", "values"),
         }
     ),

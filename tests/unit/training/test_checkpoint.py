@@ -131,7 +131,7 @@ STATE = {
     "epoch": 3,
     "model": {"weight": torch.arange(60.0).reshape(3, 20), "count": torch.tensor(7)},
     "moved": [True, False],
-    "row": {"epoch": 3, "metrics": {"val/error": 0.25}},
+    "rows": [{"epoch": 3, "metrics": {"val/error": 0.25}}],
 }
 
 
