@@ -57,6 +57,7 @@ CHANGES = {
     "papers/surgical_cifar10f": CIFAR,
     "papers/automatic_cifar10c": CIFAR,
     "papers/automatic_cifar10f": CIFAR,
+    "papers/automatic_shots": [*CIFAR, "training.shots=1"],
     "papers/automatic_living17": [*PICTURES, *FEW, "model.name=resnet10t"],
     "papers/automatic_entity30": [*PICTURES, *FEW, "model.name=resnet10t"],
     "papers/blockwise_caltech101": [*PICTURES, *model("test_resnet", 3)],
