@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import raysel
-from raysel import cli_review, cli_trial
+from raysel import cli_doctor, cli_plan, cli_review, cli_service, cli_trial, credentials
+from raysel.cli_service import Address, NoWait
 from raysel.console import (
     AsJson,
     Overrides,
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
     befell from outside, told in one line each; 130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    credentials.open_sealed()
     try:
         code = app(given or ["--help"], prog_name="raysel", standalone_mode=False)
     except UserError as error:
@@ -228,8 +230,12 @@ def resume(
     storage: Storage = "runs",
     quiet: Quiet = False,
     as_json: AsEvents = False,
+    address: Address = None,
+    no_wait: NoWait = False,
 ) -> int:
     """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
+    if address is not None:
+        return cli_service.resume_there(address, sweep, set_ or (), no_wait, as_json)
     from raysel.sweep import start  # noqa: PLC0415
 
     return _session(
@@ -248,11 +254,17 @@ def stop(
     timeout: Annotated[
         float, typer.Option("--timeout", min=0, help="Wait so many seconds for its end.")
     ] = 120.0,
-) -> None:
+    address: Address = None,
+    as_json: AsJson = False,
+) -> int:
     """End a running sweep in order; `raysel resume` goes on with it."""
+    if address is not None:
+        return cli_service.stop_there(address, sweep, timeout, as_json)
     from raysel.sweep.stopping import stop_sweep  # noqa: PLC0415
 
-    print(stop_sweep(storage, sweep, timeout))
+    words = stop_sweep(storage, sweep, timeout)
+    print_json({"name": sweep, "told": words}) if as_json else print(words)
+    return 0
 
 
 @app.command()
@@ -281,6 +293,9 @@ def reconcile(
 
 cli_review.add_to(app)
 cli_trial.add_to(app)
+cli_doctor.add_to(app)
+cli_plan.add_to(app)
+cli_service.add_to(app)
 
 
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raysel import cli_service
+from raysel.cli_service import Address
 from raysel.console import AsJson, Storage, SweepName, print_json, print_table
 from raysel.errors import user_error
 
@@ -30,8 +32,12 @@ def add_to(app: typer.Typer) -> None:
     app.command("gc")(collect)
 
 
-def list_sweeps(storage: Storage = "runs", as_json: AsJson = False) -> None:
-    """List the sweeps: state, progress, best trial, verdict."""
+def list_sweeps(
+    storage: Storage = "runs", address: Address = None, as_json: AsJson = False
+) -> None:
+    """List the sweeps: state, progress, best trial, verdict; with --address a cluster's jobs."""
+    if address is not None:
+        return cli_service.list_there(address, as_json)
     from raysel.report.review import sweep_row  # noqa: PLC0415
     from raysel.sweep.reading import read_all  # noqa: PLC0415
 

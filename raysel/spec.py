@@ -293,11 +293,32 @@ class BudgetSpec(Frozen):
         return min((value for value in given if value), default=None)
 
 
+def _one_gpu(gpus: float) -> float:
+    if gpus > 1:
+        raise ValueError("a trial uses one GPU; give 1, or a share of one")
+    return gpus
+
+
 class ResourcesSpec(Frozen):
     """What one trial gets."""
 
     cpus: PositiveWhole = 1
-    gpus: NonNegativeReal = 0
+    gpus: Annotated[NonNegativeReal, AfterValidator(_one_gpu)] = Field(
+        default=0,
+        description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
+        " its memory",
+    )
+    custom: dict[str, PositiveReal] = Field(
+        default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="of the nodes that trials may run on, as Ray's label selectors:"
+        " {ray.io/accelerator-type: H100}",
+    )
+    placement: Literal["pack", "spread"] = Field(
+        default="pack", description="fill one node after the other, or all alike"
+    )
     max_concurrent_trials: PositiveWhole | None = Field(
         default=None, description="as many as fit, where nothing is given"
     )

@@ -21,11 +21,15 @@ from rich.table import Table
 from rich.text import Text
 
 from raysel.report.tables import confirm_rows
+from raysel.service.progress import Progress
 from raysel.spec import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
+
+HEARTBEAT_SECONDS = 10.0
+"""Where there is no terminal, a line says so often how far the sweep is."""
 
 
 @dataclass
@@ -52,7 +56,7 @@ class TerminalWatcher:
         self._rows: dict[str, _Row] = {}
         self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
         self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
-        self._began = 0.0
+        self._began = self._beat = 0.0
         self._objective, self._sign = "val/error", 1.0
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
@@ -102,6 +106,7 @@ class TerminalWatcher:
                 f"{total} runs, test set read once a run"
             )
         self._refresh()
+        self._heartbeat()
 
     def event(self, event: Event) -> None:
         """Take an event into the table."""
@@ -116,6 +121,28 @@ class TerminalWatcher:
         elif event.kind == Kind.ENDED:
             self._ended(event)
         self._refresh()
+        late = time.monotonic() - self._beat > HEARTBEAT_SECONDS
+        if late or (event.kind == Kind.ENDED and self._done == self._total):
+            self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        """One line, which `raysel status` reads in the log of a job."""
+        if self._console.is_terminal:
+            return
+        self._beat = time.monotonic()
+        rows = [row for row in self._rows.values() if row.best is not None]
+        best = min(rows, key=lambda row: self._sign * (row.best or 0.0), default=_Row())
+        progress = Progress(
+            phase=self._phase,
+            done=self._done,
+            total=self._total,
+            running=sum(row.running for row in self._rows.values()),
+            elapsed=clock(time.monotonic() - self._began),
+            metric=self._objective,
+            best=best.best,
+            label=best.best_label,
+        )
+        self._console.print(progress.line(), markup=False, highlight=False)
 
     def _epoch(self, event: Event) -> None:
         if note := event.payload.get("note"):

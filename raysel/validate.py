@@ -127,23 +127,6 @@ def notes(spec: Spec) -> list[str]:
     return task_notes(spec.task) + missing + ([repeats] if few else [])
 
 
-def check_cluster(spec: Spec, cpus: float, gpus: float) -> list[Problem]:
-    """What one trial asks for beyond all that the cluster has.
-
-    Args:
-        cpus, gpus: what the whole cluster has.
-    """
-    asked = [("cpus", spec.resources.cpus, cpus), ("gpus", spec.resources.gpus, gpus)]
-    return [
-        Problem(
-            f"resources.{what}",
-            f"a trial asks for {wanted:g} {what.upper().rstrip('S')}s; the cluster has {there:g}",
-        )
-        for what, wanted, there in asked
-        if wanted > there
-    ]
-
-
 def partition_for(spec: Spec) -> Partition:
     """The layers of the sweep's model for its task, without allocating its weights.
 

@@ -107,6 +107,7 @@ def page(
             figures={name: Markup(svg) for name, svg in drawn.items()},
             source=results.get("source"),
             spent=results.get("spent") or {},
+            planned=planned(results.get("spent") or {}),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
             published=beside_the_papers(results, spec_text),
@@ -210,6 +211,23 @@ def asked(spec_text: str | None) -> dict[str, str]:
         "confirm": f"the best of each strategy with {spec.confirm.seeds} seeds, "
         f"tested at the {tested}",
     }
+
+
+def planned(spent: Mapping[str, Any]) -> str | None:
+    """What `raysel plan` foresaw, and how far off it was; None where nobody asked it."""
+    plan = spent.get("planned")
+    if not plan:
+        return None
+    told = f"{number(plan.get('trials'), 0)} trials, {number(plan.get('epochs'), 0)} epochs"
+    foreseen, taken = tables.finite(plan.get("seconds")), tables.finite(spent.get("seconds"))
+    if foreseen is None:
+        return told
+    around = f"({seconds(plan.get('low'))} to {seconds(plan.get('high'))})"
+    told = f"{told}, {seconds(foreseen)} {around}"
+    if not taken or not foreseen:
+        return told
+    off = taken / foreseen - 1
+    return f"{told}; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"
 
 
 def split_in_words(split: SplitSpec) -> str:

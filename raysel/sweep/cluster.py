@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 # Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
 # handling of Ctrl-C and its buffering of results would come between.
-if not os.environ.get("RAY_ADDRESS"):  # lets a one-node Ray listen on loopback only
+if not os.environ.get("RAY_ADDRESS"):
+    # lets a one-node Ray listen on loopback only
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # on a machine that others use too, loopback is not enough; from 2.60 Ray would do it itself
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
@@ -24,53 +32,90 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would put trials b
 
 import ray
 import torch
+import yaml
+
+from raysel import credentials
+from raysel.capacity import Node
+
+_BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+_KIND = "ray.io/node-group"
+"""The label by which Ray tells a node's kind."""
+
+_KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """What the cluster has."""
-
-    cpus: int
-    gpus: float
-
-    def concurrent(self, cpus: int, gpus: float, wanted: int | None) -> int:
-        """How many trials of this size run at a time; `wanted` is the upper bound."""
-        fits = self.cpus // cpus
-        if gpus:
-            fits = min(fits, int(self.gpus / gpus + 1e-9))
-        return max(1, min(fits, wanted or fits))
-
-
-def foreseen() -> Capacity:
+def foreseen() -> list[Node]:
     """What `connected` will give, without starting a cluster of one's own."""
     if not ray.is_initialized():
         if not os.environ.get("RAY_ADDRESS"):
-            return Capacity(os.cpu_count() or 1, float(torch.cuda.device_count()))
+            mine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+            return [Node("this machine", mine)]
         _start()
-    return _capacity()
+    return _nodes()
 
 
-def _capacity() -> Capacity:
-    have = ray.cluster_resources()
-    return Capacity(int(have.get("CPU", 1)), float(have.get("GPU", 0)))
+def _nodes() -> list[Node]:
+    """The nodes that are there, then the kinds of which the autoscaler may start some."""
+    there = [
+        Node(
+            "head" if "node:__internal_head__" in node["Resources"] else "worker",
+            node["Resources"],
+            node.get("Labels") or {},
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return there + (may_start(_BOOTSTRAP, there) if os.environ.get("RAY_ADDRESS") else [])
+
+
+def may_start(file: Path, there: Sequence[Node]) -> list[Node]:
+    """The kinds of nodes that are not all there yet, from the file that `ray up` left on the head.
+
+    Args:
+        there: the nodes that are up; those of a kind carry its name as a label.
+    """
+    try:
+        config = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
+        kinds = dict(config["available_node_types"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return []
+    up = Counter(node.labels.get(_KIND) for node in there)
+    most = int(config.get("max_workers", 0))
+    return [
+        Node(
+            name,
+            {key: float(value) for key, value in (kind.get("resources") or {}).items()},
+            {str(key): str(value) for key, value in (kind.get("labels") or {}).items()},
+            left,
+        )
+        for name, kind in kinds.items()
+        if name != config.get("head_node_type")
+        if (left := min(int(kind.get("max_workers", most)), most) - up[name]) > 0
+    ]
+
+
+def grows() -> bool:
+    """Whether nodes may come of which nothing can be known: KubeRay's autoscaler tells no sizes."""
+    return os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
 
 
 @contextmanager
-def connected() -> Iterator[Capacity]:
+def connected() -> Iterator[list[Node]]:
     """Join the cluster that the environment names, or start one on this machine.
 
-    A cluster of one's own listens on loopback only, and ends with the block; one that this
-    process had joined before is left as it was.
+    A cluster of one's own listens on loopback only and asks for a token that this process
+    alone and its children have; it ends with the block. One that this process had joined
+    before is left as it was.
     """
     mine = not ray.is_initialized()
     if mine:
         _start()
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # that Tune cannot write its own state, which nobody reads, is no trouble
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    # and for its own state, which nobody reads, where the disk is full
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        yield _capacity()
+        yield _nodes()
     finally:
         if mine:
             ray.shutdown()
@@ -79,8 +124,12 @@ def connected() -> Iterator[Capacity]:
 def _start() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
         return
+    # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",  # not a cluster that happens to run on this machine
         num_cpus=os.cpu_count(),
@@ -89,3 +138,13 @@ def _start() -> None:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+
+
+def _sealed_for_workers() -> dict[str, Any] | None:
+    """The driver's credentials for the workers, which may run on nodes that have none; a job of
+    `raysel submit` has them with it."""
+    values, token = credentials.found(os.environ), credentials.cluster_token(os.environ)
+    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and token and guarded):
+        return None
+    return credentials.runtime_env(values, token)

@@ -7,20 +7,25 @@ driver: the search has one over the Optuna study, the confirm phase one over a l
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from raysel import credentials
 from raysel.spec import ResourcesSpec, TrialConfig
+from raysel.sweep.placing import of_trial
 from raysel.sweep.trainable import TrialRunner
 from raysel.training.trial import Shared
+
+# Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,16 @@ class TrialTrouble(Exception):
     """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
 
 
-Receive = Callable[[str, str, bytes], None]
-"""Takes a file of a trial whose folder the driver does not see: trial, name, content."""
+class Overseer(Protocol):
+    """Hears what is no ledger's business."""
+
+    def receive(self, trial: str, name: str, content: bytes) -> None:
+        """Keep a file of a trial that ran where the driver does not see its folder."""
+        ...
+
+    def worker_lost(self, trial: str) -> None:
+        """The trial's worker or node was lost; the trial goes on elsewhere."""
+        ...
 
 
 class StopRequest:
@@ -115,6 +128,7 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
         super().__init__(metric="epoch", mode="max")
         self._ledger, self._stop = ledger, stop
         self.trials: dict[str, str] = {}  # Ray's id -> ours
+        self.lost: dict[str, str] = {}  # Ray's id -> how its worker was lost
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         assignment = None
@@ -131,7 +145,15 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the scheduler has told the ledger."""
+        """The ledger knows of every end but this one: the worker was lost more often than a
+        trial is tried."""
+        if not error:
+            return
+        words = self.lost.get(trial_id, "no reason was given")
+        try:
+            self._ledger.failed(self.trials[trial_id], f"worker lost: {words}")
+        except Exception as trouble:
+            self._stop.fail(trouble)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is the state."""
@@ -144,11 +166,11 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
     """Tells the ledger what came, and stops a trial where the ledger says so."""
 
     def __init__(
-        self, ledger: Ledger, searcher: _LedgerSearcher, receive: Receive, stop: StopRequest
+        self, ledger: Ledger, searcher: _LedgerSearcher, overseer: Overseer, stop: StopRequest
     ) -> None:
         super().__init__()
         self._ledger, self._searcher, self._stop = ledger, searcher, stop
-        self._receive = receive
+        self._overseer = overseer
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept whatever Tune says: the objective is the ledger's."""
@@ -166,7 +188,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
     def _tell(self, trial: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends; its files are there before anybody hears of the epoch."""
         for name in [name for name in result if name.startswith("files/")]:
-            self._receive(trial, name.removeprefix("files/"), result.pop(name))
+            self._overseer.receive(trial, name.removeprefix("files/"), result.pop(name))
         if "trouble" in result:
             raise TrialTrouble(f"{trial}: {result['trouble']}")
         if "failure" in result:
@@ -180,14 +202,12 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         return self._ledger.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The worker was lost more often than a trial is tried."""
-        ours = self._searcher.trials[trial.trial_id]
+        """The worker was lost; called too where Ray tries the trial again, on another one."""
         error = trial.get_error() or trial.get_pickled_error()
         words = str(error).strip().splitlines() or ["no reason was given"]
-        try:
-            self._ledger.failed(ours, f"worker lost: {words[-1]}")
-        except Exception as trouble:
-            self._stop.fail(trouble)
+        self._searcher.lost[trial.trial_id] = words[-1]
+        if trial.should_recover() and not self._stop.asked:
+            self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
 
 
 class _AtOnce(_StaysOnDriver, Stopper):
@@ -209,7 +229,7 @@ def run_phase(
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
-    receive: Receive,
+    overseer: Overseer,
     stop: StopRequest,
 ) -> None:
     """Run the ledger's trials on the connected Ray cluster until it has no more.
@@ -217,22 +237,19 @@ def run_phase(
     Args:
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
-        receive: is given the files of trials that ran where the driver does not see them.
+        overseer: is told what befell trials on their nodes.
 
     Raises:
         Exception: what the ledger raised; the phase was left at once.
     """
     searcher = _LedgerSearcher(ledger, stop)
     runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
-    needed = {"CPU": float(resources.cpus)} | (
-        {"GPU": float(resources.gpus)} if resources.gpus else {}
-    )
     tune.Tuner(
-        tune.with_resources(runner, needed),
+        tune.with_resources(runner, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,
-            scheduler=_LedgerScheduler(ledger, searcher, receive, stop),
+            scheduler=_LedgerScheduler(ledger, searcher, overseer, stop),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),

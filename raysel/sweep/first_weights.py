@@ -12,7 +12,9 @@ from raysel import user_code
 from raysel.models.build import Blueprint
 from raysel.spec import Spec
 from raysel.sweep.engine import StopRequest
+from raysel.sweep.placing import of_task
 from raysel.tasks.data import Task
+from raysel.training.share import keep_to_share
 from raysel.training.source import SourceModel, keep_source_model, kept_source_model, source_model
 
 
@@ -63,15 +65,14 @@ def _source_model(
     cache: Path,
     stop: StopRequest,
 ) -> SourceModel | None:
-    seed = spec.task.split.seed
-    cpus, gpus = spec.resources.cpus, spec.resources.gpus
+    seed, cpus = spec.task.split.seed, spec.resources.cpus
     kept = kept_source_model(task, blueprint, seed, cpus, cache)
     if kept is not None:
         return kept
     # with a trial's resources, on a worker: the driver's machine may have no GPU
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus)(_train_source)
+    remote = ray.remote(**of_task(spec.resources))(_train_source)
     task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    training = remote.remote(code, task, blueprint, seed, cpus, cache)
+    training = remote.remote(code, spec.resources.gpus, task, blueprint, seed, cpus, cache)
     while not ray.wait([training], timeout=0.2)[0]:
         if stop.asked:  # it has no epoch that could be gone on from
             ray.cancel(training, force=True)
@@ -82,7 +83,8 @@ def _source_model(
     return model
 
 
-def _train_source(code: tuple[user_code.Source, ...], *arguments: Any) -> SourceModel:
+def _train_source(code: tuple[user_code.Source, ...], gpus: float, *arguments: Any) -> SourceModel:
     """`source_model` on a worker, to which the model may be known by the user's code alone."""
     user_code.load(code)
+    keep_to_share(gpus)
     return source_model(*arguments)

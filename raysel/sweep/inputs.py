@@ -135,6 +135,7 @@ def shared_by_trials(
         trace_every=spec.trace.every,
         threads=spec.resources.cpus,
         folder=folder,
+        gpus=spec.resources.gpus,
         classes=task.classes,
         code=code,
         diagnostics=spec.trace.diagnostics,

@@ -10,12 +10,17 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_PACKAGES = ("raysel", "ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
+import raysel
+
+GIT_SHA = "RAYSEL_GIT_SHA"
+"""The environment variable in which `raysel submit` sends the commit: a job has no repository."""
+
+_PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "raysel": raysel.__version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
@@ -32,7 +37,7 @@ def manifest() -> dict[str, Any]:
         "processor": platform.machine(),
         "cpus": os.cpu_count(),
         "command": " ".join(sys.argv),
-        "git_sha": _git_sha(),
+        "git_sha": os.environ.get(GIT_SHA) or git_sha(),
     }
 
 
@@ -43,7 +48,7 @@ def new_sweep_id(name: str) -> str:
     return f"{name}-{secrets.token_hex(3)}"
 
 
-def _git_sha() -> str | None:
+def git_sha() -> str | None:
     """The commit of the working folder; None outside a repository."""
     try:
         answer = subprocess.run(

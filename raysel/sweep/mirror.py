@@ -45,11 +45,14 @@ class Mirror:
     Args:
         folder: of a sweep whose bucket is known.
         copies_record: the record is a file of the folder.
+
+    Attributes:
+        bucket: the sweep's.
     """
 
     def __init__(self, folder: SweepFolder, copies_record: bool) -> None:
         assert folder.bucket is not None
-        self._folder, self._bucket = folder, folder.bucket
+        self._folder, self.bucket = folder, folder.bucket
         self._copies_record = copies_record
         self._sent: dict[str, tuple[int, int]] = {}
         self._ended: set[str] = set()
@@ -62,7 +65,7 @@ class Mirror:
         Raises:
             Trouble: the bucket does not answer.
         """
-        with answering(self._bucket):
+        with answering(self.bucket):
             write_json(self._folder.path / _NOTE, {"head": self._mine, "mine": True})
             self._sign()
 
@@ -73,7 +76,7 @@ class Mirror:
             Trouble: another machine has taken the sweep over.
             OSError, sqlite3.Error: it cannot be done now.
         """
-        head = _head(self._bucket)
+        head = _head(self.bucket)
         if head.get("head", self._mine) != self._mine:
             name = self._folder.path.name
             words = "was taken over by another machine; this one writes nothing more"
@@ -82,11 +85,11 @@ class Mirror:
         if self._copies_record:
             copy(self._folder.record, self._folder.backup)
         for name, stamp in self._new():
-            self._bucket.put(self._folder.path / name, name)
+            self.bucket.put(self._folder.path / name, name)
             self._sent[name] = stamp
         self._sign()
         for trial in ended:
-            checkpoints(self._bucket, trial).remove()
+            checkpoints(self.bucket, trial).remove()
         self._ended -= ended
 
     def forget(self, trial: str) -> None:
@@ -97,11 +100,11 @@ class Mirror:
         """What to say at the end where the bucket could not be brought up to date."""
         folder = self._folder.path
         words = f"does not answer ({said(problem)}); everything lies in {folder} on this machine"
-        return Trouble(str(self._bucket), f"{words}; to send it: raysel resume {folder.name}")
+        return Trouble(str(self.bucket), f"{words}; to send it: raysel resume {folder.name}")
 
     def _sign(self) -> None:
         head = {"head": self._mine, "at": time.time()}
-        self._bucket.put_bytes(json.dumps(head).encode(), HEAD)
+        self.bucket.put_bytes(json.dumps(head).encode(), HEAD)
 
     def _new(self) -> Iterator[tuple[str, tuple[int, int]]]:
         root = self._folder.path
@@ -113,6 +116,19 @@ class Mirror:
             stamp = (facts.st_mtime_ns, facts.st_size)
             if self._sent.get(name) != stamp:
                 yield name, stamp
+
+
+def mirror_of(folder: SweepFolder, copies_record: bool) -> Mirror | None:
+    """The mirror of a folder that this process owns, from now on; None without a bucket.
+
+    Raises:
+        Trouble: the bucket does not answer.
+    """
+    if folder.bucket is None:
+        return None
+    mirror = Mirror(folder, copies_record)
+    mirror.take_over()
+    return mirror
 
 
 def checkpoints(bucket: Bucket, trial: str) -> InBucket:

@@ -17,7 +17,7 @@ from raysel.sweep.backup import Keeper, keeper_of
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import manifest, new_sweep_id
-from raysel.sweep.mirror import Mirror, checkpoints
+from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
 from raysel.sweep.nodes import brought
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.data import Task
@@ -27,7 +27,9 @@ from raysel.tracking.state import fold_sweep
 from raysel.training import checkpoint
 
 MAY_CHANGE = (
-    *("search.num_trials", "confirm.seeds", "budget", "resources.max_concurrent_trials"),
+    *("search.num_trials", "confirm.seeds", "budget"),
+    *("resources.max_concurrent_trials", "resources.placement"),
+    *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
     *("description", "tracking", "storage", "record"),
     *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
 )
@@ -159,9 +161,7 @@ def open_sweep(
     owner, record = owned(spec, folder, stop, lost)
     try:
         record.check()
-        mirror = Mirror(folder, spec.record is None) if folder.bucket is not None else None
-        if mirror is not None:
-            mirror.take_over()
+        mirror = mirror_of(folder, spec.record is None)
         events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
         _write_files(spec, folder, task, code, facts)

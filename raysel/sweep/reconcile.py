@@ -21,6 +21,7 @@ from raysel.spec_file import load
 from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, tracking_uri
+from raysel.sweep.mirror import answering, mirror_of
 from raysel.sweep.opening import owned
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
@@ -101,7 +102,12 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     owner, record = owned(spec, folder)
     try:
         record.check()
-        return _Mending(folder, spec, record, owner).mend(close)
+        mirror = mirror_of(folder, spec.record is None)
+        found = _Mending(folder, spec, record, owner).mend(close)
+        if mirror is not None:
+            with answering(mirror.bucket):
+                mirror.push()
+        return found
     finally:
         owner.release()
         record.close()

@@ -34,7 +34,7 @@ def results(
     Args:
         trials: every trial of both phases.
         source: the source model's `validation_accuracy` and `seconds`, if there is one.
-        spent: `seconds` of the wall clock.
+        spent: `seconds` of the wall clock; `planned`, what `raysel plan` foresaw, or None.
         complete: whether both phases ran to their end.
     """
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)

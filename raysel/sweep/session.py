@@ -7,10 +7,13 @@ over the same folder.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 from raysel import user_code
+from raysel.capacity import Node, too_large
+from raysel.capacity import concurrent as most_at_a_time
 from raysel.errors import Trouble, UserError
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
@@ -19,7 +22,7 @@ from raysel.space import Space
 from raysel.spec import Spec
 from raysel.sweep import nodes
 from raysel.sweep.agreement import agreed
-from raysel.sweep.cluster import Capacity, connected, foreseen
+from raysel.sweep.cluster import connected, foreseen, grows
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, TrialTrouble, run_phase
 from raysel.sweep.failures import Failures
@@ -38,6 +41,7 @@ from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
 from raysel.sweep.opening import OpenSweep, open_sweep
 from raysel.sweep.outcome import Outcome, Publish
+from raysel.sweep.planned import brief, read_plan
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
 from raysel.sweep.watcher import Watcher
@@ -48,7 +52,6 @@ from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training import troubles
 from raysel.training.trial import Shared
-from raysel.validate import check_cluster
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
@@ -99,7 +102,8 @@ class Session:
         task = task_of(self.spec, self.watcher.decoding)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
-        if problems := check_cluster(self.spec, *astuple(foreseen())):
+        problems = too_large(foreseen(), self.spec.resources)
+        if problems and not grows():
             raise UserError(*problems)
         blueprint = blueprint_of(self.spec, task)
         if self.spec.model.weights == "pretrained":
@@ -108,8 +112,8 @@ class Session:
         with closing(self._open(layers, task)) as self.sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
-                with connected() as capacity, on_signals(self._ask_again), self._in_time():
-                    outcome = self._run(task, layers, space, capacity, blueprint, ready)
+                with connected() as there, on_signals(self._ask_again), self._in_time():
+                    outcome = self._run(task, layers, space, there, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
                     self.sweep.deliver()
@@ -135,15 +139,12 @@ class Session:
         task: Task,
         layers: Partition,
         space: Space,
-        capacity: Capacity,
+        there: Sequence[Node],
         blueprint: Blueprint,
         ready: Weights | None,
     ) -> Outcome:
         spec = self.spec
-        resources = spec.resources
-        concurrent = capacity.concurrent(
-            resources.cpus, resources.gpus, resources.max_concurrent_trials
-        )
+        concurrent = most_at_a_time(there, spec.resources)
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
         token = nodes.new_token(self.folder)
@@ -188,7 +189,10 @@ class Session:
                 layers,
                 self._trials(),
                 weights.source_facts if weights is not None else None,
-                {"seconds": self.sweep.spent + time.perf_counter() - self.started},
+                {
+                    "seconds": self.sweep.spent + time.perf_counter() - self.started,
+                    "planned": brief(read_plan(self.spec)),
+                },
                 versions(),
                 complete,
             ),
@@ -263,13 +267,15 @@ class Session:
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
-        run_phase(
-            ledger, shared, self.spec.resources, concurrent, storage, self._receive, self.stop
-        )
+        run_phase(ledger, shared, self.spec.resources, concurrent, storage, self, self.stop)
 
-    def _receive(self, trial: str, name: str, content: bytes) -> None:
-        """Keep a file of a trial whose node does not see this folder."""
+    def receive(self, trial: str, name: str, content: bytes) -> None:
+        """See `engine.Overseer`."""
         write_whole(self.folder.trial(trial) / name, content)
+
+    def worker_lost(self, trial: str) -> None:
+        """See `engine.Overseer`."""
+        self.watcher.note(f"trial {trial} lost its worker; it goes on with another")
 
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""

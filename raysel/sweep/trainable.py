@@ -14,6 +14,7 @@ from typing import Any
 from ray import tune
 
 from raysel.spec import TrialConfig
+from raysel.training.share import keep_to_share
 from raysel.training.trial import Shared, TrialSteps
 
 
@@ -26,6 +27,7 @@ class TrialRunner(tune.Trainable):
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:
         """Remember what is shared; nothing is built before the first step."""
+        keep_to_share(shared.gpus)
         self._steps = TrialSteps(shared)
         self._begin(config)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -211,6 +212,8 @@ def main(arguments: list[str]) -> int:
     """The process; 0 when all was sent."""
     record_url, tracking_uri, experiment, artifact_root, *more = arguments
     os.nice(_NICE)  # training has the processors first
+    # a job that is stopped has it sent to all its processes; the driver says when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )

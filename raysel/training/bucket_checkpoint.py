@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raysel.bucket import Bucket, said
 from raysel.training.checkpoint import DamagedCheckpoint, read
 
@@ -38,6 +36,8 @@ class InBucket:
             OSError: the bucket does not answer, or the disk is full; the checkpoint is the one
                 before.
         """
+        import torch  # noqa: PLC0415 - who only looks at a sweep does not wait for it
+
         name = f"checkpoint-{state['epoch']:06d}.pt"
         with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
             file = Path(folder) / name

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 
@@ -64,6 +62,8 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     Raises:
         OSError: the disk is full, say; the checkpoint is the one before.
     """
+    import torch  # noqa: PLC0415 - who only looks at a sweep does not wait for it
+
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{NAME}.{os.getpid()}"
     try:
@@ -108,6 +108,8 @@ def read(path: Path, called: str) -> dict[str, Any]:
     Raises:
         DamagedCheckpoint: the file cannot be read.
     """
+    import torch  # noqa: PLC0415 - who only looks at a sweep does not wait for it
+
     try:
         with zipfile.ZipFile(path) as records:
             if (broken := records.testzip()) is not None:

@@ -53,6 +53,7 @@ class Shared:
         keep_best: test the best epoch by validation and not the last.
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
+        gpus: what a trial has of them: 0, 1, or a share of one.
         folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
         bucket: the sweep's, which has the checkpoints then, in `trials/<id>` as well.
         token: what lies in the driver's folder (see `trial_files`); None where no other node
@@ -75,12 +76,13 @@ class Shared:
     trace_every: int
     threads: int
     folder: Path
+    gpus: float = 0
     classes: tuple[str, ...] = ()
     code: tuple[user_code.Source, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    test_every_epoch: bool = False
     bucket: Bucket | None = None
     token: str | None = None
+    test_every_epoch: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import ray
 from processor import ProcessorClock
@@ -28,7 +29,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     """`raysel run`'s search phase, with everything that goes on beside it."""
     from raysel.sweep import cluster  # first: it sets what Ray reads when it is imported
     from raysel.sweep.books import Books
-    from raysel.sweep.engine import StopRequest, run_phase
+    from raysel.sweep.engine import Overseer, StopRequest, run_phase
     from raysel.sweep.folder import SweepFolder
     from raysel.sweep.search import StudyLedger, open_study
     from raysel.tracking.process import WriterProcess
@@ -81,8 +82,8 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
             study.enqueue_trial(point, skip_if_exists=True)
         ledger = StudyLedger(spec, work.space, study, books)
         storage = folder.tune / "search"
-        receive = lambda *_: None  # noqa: E731  (all runs here)
-        run_phase(ledger, shared, spec.resources, CONCURRENT, storage, receive, StopRequest())
+        overseer = MagicMock(spec=Overseer)  # never called: all runs here
+        run_phase(ledger, shared, spec.resources, CONCURRENT, storage, overseer, StopRequest())
         ended = time.perf_counter()
         assert writer.drain(60), "the MLflow writer did not come to an end"
         drained = time.perf_counter()

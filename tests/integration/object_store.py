@@ -18,7 +18,7 @@ _names = itertools.count(1)
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SECRET_ACCESS_KEY": "planted-key-of-the-tests",  # searched for by test_listening
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 """What every process that uses the store needs in its environment."""

@@ -190,10 +190,10 @@ def test_a_name_that_has_a_sweep_is_refused(
 def test_more_gpus_than_the_cluster_has_are_refused(
     small_file: Path, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["run", str(small_file), "--set", "name=gpus", "--set", "resources.gpus=64"])
+    code = main(["run", str(small_file), "--set", "name=gpus", "--set", "resources.gpus=1"])
     assert code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error  resources.gpus: a trial asks for 64 GPUs; the cluster has 0"
+    assert line == "error  resources.gpus: a trial asks for 1 GPU; the cluster has head (2 CPUs)"
     assert not (storage / "gpus").exists()
 
 

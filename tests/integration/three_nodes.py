@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -35,16 +36,16 @@ class ThreeNodes:
         raylets: the processes of the nodes; the head's first.
     """
 
-    def __init__(self, process: subprocess.Popen[str], told: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], told: str, token: str) -> None:
         facts = json.loads(told)
-        self._process = process
+        self._process, self._token = process, token
         self.address: str = facts["address"]
         self.raylets: list[int] = facts["raylets"]
 
     @property
     def environment(self) -> dict[str, str]:
         """For drivers."""
-        return {"RAY_ADDRESS": self.address, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        return _guarded(self._token) | {"RAY_ADDRESS": self.address}
 
     def lose(self, raylet: int) -> None:
         """The power of one node goes: its processes are killed all at once."""
@@ -60,7 +61,7 @@ class ThreeNodes:
 def three_nodes(hidden: Path | None = None) -> Iterator[ThreeNodes]:
     """A cluster for the block."""
     folder = tempfile.mkdtemp(prefix="r3-", dir="/tmp")  # Ray's sockets want a short path
-    log = Path(folder, "log")
+    log, token = Path(folder, "log"), secrets.token_hex(32)
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.three_nodes", folder]
@@ -70,13 +71,13 @@ def three_nodes(hidden: Path | None = None) -> Iterator[ThreeNodes]:
             stderr=stream,
             text=True,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | _guarded(token),
         )
     try:
         assert process.stdout is not None
         told = process.stdout.readline()
         assert told, log.read_text()[-3000:]
-        yield ThreeNodes(process, told)
+        yield ThreeNodes(process, told, token)
     finally:
         children = _tree(process.pid)
         process.stdin.close()
@@ -96,6 +97,15 @@ def why_not_hidden() -> str | None:
         ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True
     )
     return None if done.returncode == 0 else f"unshare -m: {done.stderr.strip()}"
+
+
+def _guarded(token: str) -> dict[str, str]:
+    """Environment for a Ray on loopback that asks for a token."""
+    return {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+    }
 
 
 def _tree(pid: int) -> list[psutil.Process]:
@@ -126,7 +136,6 @@ def _own_place(hidden: Path, own: Path) -> None:
 
 
 def _serve(folder: Path, hidden: Path | None) -> None:
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on loopback only
     from ray.cluster_utils import Cluster
 
     place = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": 1}

@@ -23,18 +23,25 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "bucket", "errors", "places", "spec", "spec_file"),
+            *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
             *("task_spec", "tracker", "user_code", "values"),
         }
     ),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
-    frozenset({"space", "allocation", "search", "validate", "schema", "summary", "catalogue"}),
+    frozenset(
+        {"capacity", "space", "allocation", "search", "validate", "schema", "summary", "catalogue"}
+    ),
     frozenset({"training"}),
     frozenset({"tracking"}),
     frozenset({"sweep"}),
     frozenset({"report", "export", "service"}),
-    frozenset({"console", "terminal", "handover", "cli_review", "cli_trial", "cli", "__main__"}),
+    frozenset(
+        {
+            *("console", "terminal", "handover", "__main__"),
+            *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_service", "cli_trial"),
+        }
+    ),
 )
 """From the ground up: the folders and files directly below `raysel/`."""
 

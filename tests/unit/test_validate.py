@@ -253,15 +253,6 @@ def test_storage_where_nothing_can_be_made_cannot_be_written():
     ]
 
 
-def test_a_trial_cannot_ask_for_more_than_the_cluster_has():
-    spec = parse(FILE, ["resources={cpus: 4, gpus: 2}"])
-    assert validate.check_cluster(spec, cpus=4, gpus=2) == []
-    assert [str(p) for p in validate.check_cluster(spec, cpus=2, gpus=0)] == [
-        "resources.cpus: a trial asks for 4 CPUs; the cluster has 2",
-        "resources.gpus: a trial asks for 2 GPUs; the cluster has 0",
-    ]
-
-
 def test_reading_tells_the_lines_of_the_file(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(FILE.replace("0.9", "1.2").replace("resnet10t", "resnet10"))

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from raysel.report import figures, page
-from raysel.report.page import write_report
+from raysel.report.page import planned, write_report
 from raysel.report.render import to_svg
 from raysel.spec_file import parse
 from raysel.sweep.verdict import verdict
@@ -267,3 +267,25 @@ def test_forty_trials_take_under_four_seconds_of_cpu(results, tmp_path):
     start = time.process_time()
     write_report(results, tmp_path)
     assert time.process_time() - start < 4
+
+
+# --- what was planned -----------------------------------------------------------------------
+
+PLANNED = {"seconds": 150.0, "low": 100.0, "high": 240.0, "epochs": 567.4, "trials": 30.0}
+
+
+def test_what_was_planned_stands_beside_what_was_spent(results):
+    results["spent"] |= {"seconds": 165.0, "planned": PLANNED}
+    words = "30 trials, 567 epochs, 2 min 30 s (1 min 40 s to 4 min 00 s); it took 10% longer"
+    assert planned(results["spent"]) == words
+    assert words in page.page(results, {})
+
+
+def test_a_plan_without_a_measurement_tells_no_time(results):
+    results["spent"]["planned"] = PLANNED | {"seconds": None, "low": None, "high": None}
+    assert planned(results["spent"]) == "30 trials, 567 epochs"
+
+
+def test_a_sweep_that_nobody_planned_has_no_such_line(results):
+    results["spent"]["planned"] = None
+    assert "<dt>planned</dt>" not in page.page(results, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_an_epoch_is_in_the_record_before_the_study_hears_of_it(tmp_path, monkey
     again = begin(tmp_path, life.spec, 2)
     assert again.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
     resumed = _start_one(again)
-    assert resumed == assignment
+    assert resumed == replace(assignment, told=2)
     work(again.ledger, resumed, after=2)
     assert again.trials[0].value == 0.25  # the best epoch is one of the first life
 
@@ -254,7 +255,7 @@ def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
     assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
     second = begin(tmp_path, first.spec, 2)
     taken = [_start_one(second), _start_one(second)]
-    assert taken == [left[0], left[2]]
+    assert taken == [left[0], replace(left[2], told=1)]
     assert [(e.trial, e.epoch) for e in second.events if e.kind == "resumed"] == [
         ("0000", 2),
         ("0002", 2),
@@ -380,7 +381,7 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
                 work(first.ledger, bad, worker=lambda config, epoch: 9.0)
     second = begin(tmp_path, first.spec, 2)
     last = len(second.states[bad.trial].epochs)
-    assert _start_one(second) == bad
+    assert _start_one(second) == replace(bad, told=1)
     assert second.ledger.epoch(bad.trial, last, {"val/error": 9.0})
     _assert_records_agree(second)
 

@@ -233,7 +233,7 @@ def test_without_a_checkpoint_there_is_nothing_and_nothing_is_wrong(tmp_path):
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, {**STATE, "epoch": 1})
-    monkeypatch.setattr(checkpoint.torch, "save", _raise(OSError(28, "No space left on device")))
+    monkeypatch.setattr(torch, "save", _raise(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, {**STATE, "epoch": 2})
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]

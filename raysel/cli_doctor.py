@@ -1,0 +1,67 @@
+"""The verb that looks for what is wrong before it fails: doctor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.console import AsJson, Overrides, checked, print_json
+from raysel.errors import user_error
+
+if TYPE_CHECKING:
+    from raysel.service.doctor.finding import Finding
+
+FAILED = 1
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(doctor)
+
+
+def doctor(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A sweep file, or a cluster file of ray up."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="URL", help="A cluster's job API.")
+    ] = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look for what is wrong: here, on a cluster, with a sweep file, in a cluster file."""
+    found = _found(file, address, set_ or ())
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in found]})
+    else:
+        for finding in found:
+            print(finding.line())
+    return FAILED if any(finding.level == "error" for finding in found) else 0
+
+
+def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> list[Finding]:
+    from raysel.service.doctor.hosts import cluster_file, examine_file  # noqa: PLC0415
+
+    config = None if file is None else cluster_file(file)
+    if config is not None:
+        if address is not None or overrides:
+            raise user_error(str(file), "is a cluster file: it goes without --address and --set")
+        return examine_file(config)
+    spec = None if file is None else checked(file, overrides)
+    if address is not None:
+        from raysel.service.doctor.nodes import examine_address  # noqa: PLC0415
+
+        return examine_address(address, spec)
+    if os.environ.get("RAY_ADDRESS"):
+        from raysel.service.doctor.nodes import examine_joined  # noqa: PLC0415
+
+        return examine_joined(spec)
+    from raysel.service.doctor.here import examine_here  # noqa: PLC0415
+
+    return examine_here(spec)

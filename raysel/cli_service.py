@@ -1,0 +1,265 @@
+"""The verbs of a cluster: submit, status, logs, fetch; and what `list`, `stop` and `resume` do
+there with --address."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.console import AsJson, Overrides, SweepFile, checked, print_json, print_table
+from raysel.errors import user_error
+
+if TYPE_CHECKING:
+    from raysel.service.jobs import Cluster, Job
+    from raysel.service.standing import Standing
+    from raysel.service.submission import Answer, Order
+    from raysel.spec import Spec
+
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="URL", help="The cluster's dashboard, http://HOST:8265."),
+]
+JobName = Annotated[
+    str, typer.Argument(metavar="ID", help="The sweep's name, its id, or the job's id.")
+]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Leave when it is submitted; do not follow its output.")
+]
+
+INTERRUPTED = 130
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(submit)
+    app.command()(status)
+    app.command()(logs)
+    app.command()(fetch)
+
+
+def submit(
+    file: SweepFile,
+    address: Address = None,
+    set_: Overrides = None,
+    no_wait: NoWait = False,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option("--include", metavar="PATH", help="A file or folder that goes along."),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME", help="A variable that goes along, sealed."),
+    ] = None,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="raysel is on the nodes: do not send it.")
+    ] = False,
+    open_cluster: Annotated[
+        bool, typer.Option("--open-cluster", help="Accept a cluster that asks for no token.")
+    ] = False,
+    grace: Annotated[
+        int | None,
+        typer.Option("--grace", min=10, help="Seconds that it has to end when it is stopped: 120."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a sweep on a cluster, and follow its output; submitted again, it goes on."""
+    from raysel.service import submission  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    spec = _checked(file, set_ or ())
+    cluster = reached(address)
+    order = _order(cluster, env or (), installed, open_cluster, grace)
+    answer = submission.submit(cluster, spec, order, include or ())
+    return _answered(cluster, answer, no_wait, as_json)
+
+
+def resume_there(address: str, wanted: str, set_: Sequence[str], no_wait: bool, json: bool) -> int:
+    """`raysel resume ID --address URL`."""
+    from raysel.service import submission  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    answer = submission.resume(cluster, wanted, set_, _order(cluster))
+    return _answered(cluster, answer, no_wait, json)
+
+
+def _checked(file: Path, overrides: Sequence[str]) -> Spec:
+    """The sweep of a file; whether its storage can be written is for the cluster to say."""
+    from raysel import spec_file  # noqa: PLC0415
+
+    storage = spec_file.load(file, overrides).storage
+    spec = checked(file, [*overrides, f"storage={tempfile.gettempdir()}"])
+    return spec.model_copy(update={"storage": storage})
+
+
+def _order(
+    cluster: Cluster,
+    env: Sequence[str] = (),
+    installed: bool = False,
+    open_cluster: bool = False,
+    grace: int | None = None,
+) -> Order:
+    from raysel import credentials  # noqa: PLC0415
+    from raysel.service.submission import GRACE_SECONDS, Order  # noqa: PLC0415
+
+    for name in env:
+        if not os.environ.get(name):
+            raise user_error("--env", f"{name} is not set here")
+    secrets = credentials.found(os.environ, env)
+    if secrets and not cluster.door.guarded:
+        _say(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
+    return Order(installed, open_cluster, grace or GRACE_SECONDS, secrets)
+
+
+def _answered(cluster: Cluster, answer: Answer, no_wait: bool, as_json: bool) -> int:
+    """Say what came of it, and follow the job to its end."""
+    if not as_json:
+        print(f"job      {answer.words}")
+    code = 0
+    ended = answer.job
+    if answer.job.live and not no_wait:
+        ended, code = _follow(cluster, answer.job.id, as_json)
+    if as_json:
+        told = {"id": ended.id, "sweep": ended.sweep, "name": ended.name, "new": answer.new}
+        print_json(told | {"state": ended.state, "exit_code": None if ended.live else code})
+    return code
+
+
+def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
+    """The job when it has ended, and its exit code. Ctrl-C leaves it alone."""
+    from raysel.service.follow import follow  # noqa: PLC0415
+
+    write = _printer(as_json)
+    try:
+        ended = follow(cluster, job_id, write)
+    except KeyboardInterrupt:
+        _say(f"\n{job_id} goes on. raysel logs -f {job_id}; raysel stop {job_id}; with --address")
+        return cluster.state(job_id), INTERRUPTED
+    if ended.state == "FAILED" and ended.code is None:
+        _say(f"error  {ended.id}: {' '.join(ended.message.split())[:400]}")
+    return ended, ended.exit_code
+
+
+def status(job: JobName, address: Address = None, as_json: AsJson = False) -> None:
+    """Show how a submitted sweep stands."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.standing import standing  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = standing(cluster, cluster.job(job))
+    if as_json:
+        return print_json(found.told())
+    began = f" since {_clock(found.job.began)}" if found.job.live and found.job.began else ""
+    print(f"{found.job.id} · {found.state}{began}")
+    if found.progress is not None:
+        print(found.progress)
+    if found.message:
+        print(found.message)
+    return None
+
+
+def logs(
+    job: JobName,
+    address: Address = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until it ends; its exit code is ours.")
+    ] = False,
+) -> int:
+    """Print what a submitted sweep has printed."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = cluster.job(job)
+    if follow:
+        return _follow(cluster, found.id, as_json=False)[1]
+    print(cluster.log(found.id), end="")
+    return 0
+
+
+def fetch(
+    job: JobName,
+    address: Address = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="A folder that is empty: fetched/<name>."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring results, report and best model of a submitted sweep to this machine."""
+    from raysel.service.fetching import fetch as bring  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = cluster.job(job)
+    folder = bring(cluster, found, to or Path("fetched") / (found.name or found.id))
+    there = sorted(path.name for path in folder.iterdir())
+    if as_json:
+        return print_json({"id": found.id, "folder": str(folder), "files": there})
+    return print(f"{folder}: {', '.join(there)}")
+
+
+def list_there(address: str, as_json: bool) -> None:
+    """`raysel list --address URL`."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.standing import all_standing  # noqa: PLC0415
+
+    cluster = reached(address)
+    rows = all_standing(cluster)
+    if as_json:
+        return print_json({"address": cluster.url, "jobs": [row.told() for row in rows]})
+    if not rows:
+        return print(f"{cluster.url} has no sweep")
+    head = ("job", "state", "progress", "began")
+    return print_table(head, [_cells(row) for row in rows], whole=(0, 1, 3))
+
+
+def _cells(row: Standing) -> tuple[str, ...]:
+    progress = str(row.progress or row.message or "")
+    return (row.job.id, row.state, progress, _clock(row.job.began))
+
+
+def stop_there(address: str, wanted: str, timeout: float, as_json: bool) -> int:
+    """`raysel stop ID --address URL`."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    job = cluster.job(wanted)
+    was_live = job.live
+    if was_live:
+        cluster.stop(job.id)
+        job = cluster.wait(job.id, timeout)
+    if as_json:
+        print_json({"id": job.id, "state": job.state, "stopped": was_live and not job.live})
+    elif not was_live:
+        print(f"{job.id} is not running")
+    elif job.live:
+        print(f"{job.id} was asked to stop and still runs after {timeout:g} s")
+    else:
+        print(f"{job.id} has stopped; go on with: raysel resume {job.name or job.id} --address …")
+    return 1 if job.live else 0
+
+
+def _printer(as_json: bool) -> Callable[[str], None]:
+    """Prints text as it comes; with --json standard output holds the one object alone."""
+    stream = sys.stderr if as_json else sys.stdout
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return write
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -1,0 +1,102 @@
+"""Where the cluster is, and whether it lets us in."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from raysel.credentials import cluster_token
+from raysel.errors import Trouble, user_error
+
+TIMEOUT_SECONDS = 10.0
+
+_WHERE = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
+
+
+@dataclass(frozen=True)
+class Door:
+    """A cluster's Jobs API that answers.
+
+    Attributes:
+        url: `http://127.0.0.1:8265`.
+        token: what opens it; None where it asks for none.
+    """
+
+    url: str
+    token: str | None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the cluster asks for a token. Without, who reaches it can run code on it."""
+        return self.token is not None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request carries."""
+        return _bearer(self.token) if self.token else {}
+
+
+def address_of(given: str | None, environment: Mapping[str, str]) -> str:
+    """The address that a person means: what was given, else what the environment names.
+
+    Raises:
+        UserError: nothing is named, or something else than the dashboard.
+    """
+    named = given or environment.get("RAY_API_SERVER_ADDRESS")
+    if not named and environment.get("RAY_ADDRESS", "").startswith("http"):
+        named = environment["RAY_ADDRESS"]
+    if not named:
+        raise user_error(
+            "--address",
+            "is missing: give the cluster's dashboard, http://127.0.0.1:8265, "
+            "or set RAY_API_SERVER_ADDRESS",
+        )
+    url = named if "://" in named else f"http://{named}"
+    if not url.startswith(("http://", "https://")):
+        raise user_error(
+            "--address", f'"{named}" is not the dashboard; give http://HOST:8265 (Ray Jobs API)'
+        )
+    return url.rstrip("/")
+
+
+def knock(url: str, environment: Mapping[str, str]) -> Door:
+    """Ask the cluster who it is, first without a token, so that an open one gets none.
+
+    Raises:
+        Trouble: it does not answer, is no Ray, or does not take the token; in one line.
+    """
+    if (refused := _refusal(url, {})) is None:
+        return Door(url, None)
+    token = cluster_token(environment)
+    if token is None:
+        raise Trouble(url, f"{refused}, it asks for a token: set {_WHERE} to the cluster's")
+    if (refused := _refusal(url, _bearer(token))) is not None:
+        raise Trouble(url, f"{refused}, it does not take this token: set {_WHERE} to the cluster's")
+    return Door(url, token)
+
+
+def _refusal(url: str, headers: dict[str, str]) -> int | None:
+    """401 or 403 where the cluster wants another token, None where it lets in."""
+    request = urllib.request.Request(f"{url}/api/version", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            known = "ray_version" in json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return error.code
+        raise Trouble(url, f"answers {error.code}; is it a Ray dashboard?") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise Trouble(url, "is not a Ray dashboard") from None
+        reason = getattr(error, "reason", error)
+        raise Trouble(url, f"does not answer: {reason}") from None
+    if not known:
+        raise Trouble(url, "is not a Ray dashboard")
+    return None
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}

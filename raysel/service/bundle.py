@@ -1,0 +1,115 @@
+"""What travels to the cluster: named files and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import raysel
+from raysel import user_code
+from raysel.errors import UserError, user_error
+from raysel.spec import Spec
+
+SWEEP_FILE = "sweep.yaml"
+CODE = "code"
+"""The folder of the user's own Python files; the same as in a sweep's own folder."""
+
+LIMIT = 90 * 2**20
+"""Bytes. Ray's dashboard refuses a request of more than 100 MiB."""
+
+_LEFT_OUT = ("__pycache__",)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The job's working folder.
+
+    Attributes:
+        texts: path -> content of the sweep file and of the user's code.
+        included: path -> the file on this machine, for what the person named besides.
+    """
+
+    texts: Mapping[str, str]
+    included: Mapping[str, Path]
+
+    def write(self, folder: Path) -> None:
+        """Lay the files out below an empty folder."""
+        for path, text in self.texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        for path, file in self.included.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(file.read_bytes())
+
+    def sizes(self) -> dict[str, int]:
+        """Path -> bytes."""
+        texts = {path: len(text.encode()) for path, text in self.texts.items()}
+        return texts | {path: file.stat().st_size for path, file in self.included.items()}
+
+
+def bundle(spec: Spec, include: Sequence[Path] = ()) -> Bundle:
+    """The files of a sweep.
+
+    Args:
+        spec: its code files by a path that is valid here.
+        include: files and folders below the present folder, which keep their place.
+
+    Raises:
+        UserError: a file is not there or lies elsewhere.
+    """
+    sources = user_code.read(spec.code_files, Path())
+    there = user_code.located(spec, sources, CODE)
+    texts = {SWEEP_FILE: there.to_yaml()} | {f"{CODE}/{s.name}": s.text for s in sources}
+    return Bundle(texts, dict(_named(include)))
+
+
+def _named(include: Iterable[Path]) -> Iterable[tuple[str, Path]]:
+    here = Path.cwd()
+    for path in include:
+        if not path.exists():
+            raise user_error("--include", f"there is no {path}")
+        if not path.resolve().is_relative_to(here.resolve()):
+            raise user_error("--include", f"{path} is not below this folder; go to one above it")
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file():
+                yield str(file.absolute().relative_to(here)), file
+
+
+def package_folder() -> Path:
+    """Where raysel itself lies here."""
+    return Path(raysel.__file__).parent
+
+
+def package_sizes() -> dict[str, int]:
+    """Path -> bytes of raysel itself."""
+    root = package_folder()
+    return {
+        str(file.relative_to(root.parent)): file.stat().st_size
+        for file in root.rglob("*")
+        if file.is_file() and not any(part in _LEFT_OUT for part in file.parts)
+    }
+
+
+def check_size(sizes: Mapping[str, int], limit: int = LIMIT) -> None:
+    """Refuse what the cluster would refuse.
+
+    Raises:
+        UserError: the files are too large together; the ten largest are named.
+    """
+    total = sum(sizes.values())
+    if total <= limit:
+        return
+    largest = sorted(sizes, key=lambda path: sizes[path], reverse=True)[:10]
+    told = ", ".join(f"{path} {_mib(sizes[path])}" for path in largest)
+    error: UserError = user_error(
+        "the bundle",
+        f"has {_mib(total)} MiB, more than {_mib(limit)}; the largest: {told}. "
+        "Put data where every node reads them",
+    )
+    raise error
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f}"

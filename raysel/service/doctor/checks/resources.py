@@ -1,0 +1,27 @@
+"""A sweep's trials on the nodes that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raysel.capacity import Node, concurrent, too_large
+from raysel.service.doctor.finding import Finding, error, ok, warning
+from raysel.spec import ResourcesSpec
+
+
+def check_resources(
+    nodes: Sequence[Node], resources: ResourcesSpec, grows: bool = False
+) -> list[Finding]:
+    """Whether a trial fits onto a node.
+
+    Args:
+        grows: an autoscaler may bring a node on which it does.
+    """
+    level = warning if grows else error
+    remedy = (
+        "The autoscaler has to bring such a node: look at the kinds in the cluster file"
+        if grows
+        else "Ask for less under resources:, or start such a node"
+    )
+    found = [level("resources", str(problem), remedy) for problem in too_large(nodes, resources)]
+    return found or [ok("resources", f"{concurrent(nodes, resources)} trials at a time")]

@@ -1,0 +1,69 @@
+"""This machine, and what a sweep file needs on it."""
+
+from __future__ import annotations
+
+import os
+
+from raysel.capacity import Node
+from raysel.service.doctor import probe
+from raysel.service.doctor.checks.disks import check_disks
+from raysel.service.doctor.checks.gpus import check_gpus
+from raysel.service.doctor.checks.resources import check_resources
+from raysel.service.doctor.checks.storage import check_storage
+from raysel.service.doctor.checks.token import check_token_files
+from raysel.service.doctor.checks.tracker import check_tracker
+from raysel.service.doctor.checks.versions import check_versions
+from raysel.service.doctor.finding import Finding
+from raysel.service.doctor.machine import PACKAGES, Machine, machine
+from raysel.spec import Spec
+from raysel.sweep.folder import tracking_uri
+from raysel.tracking.process import environment
+
+NAME = "this machine"
+_TRACKER_SECONDS = 30
+
+
+def examine_here(spec: Spec | None) -> list[Finding]:
+    """Packages, disks, GPUs, token file; with a sweep file its storage and MLflow."""
+    mine = this_machine(spec)
+    found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])
+    found += check_gpus([_as_ray_would(mine)])
+    if spec is not None:
+        found += check_resources([_node(mine)], spec.resources)
+        found += _storage(spec) + _tracker(spec)
+    return found
+
+
+def this_machine(spec: Spec | None) -> Machine:
+    """Its facts."""
+    places = ["/tmp"]
+    if spec is not None and "://" not in spec.storage:
+        places.append(spec.storage)
+    return machine(NAME, probe.facts(list(PACKAGES), places))
+
+
+def _as_ray_would(mine: Machine) -> Machine:
+    """With the GPUs that a Ray of its own would hand out: those of the driver."""
+    seen = mine.cuda.devices if mine.cuda else 0
+    return Machine(mine.name, mine.versions, cuda=mine.cuda, resources={"GPU": seen})
+
+
+def _node(mine: Machine) -> Node:
+    cpus, gpus = os.cpu_count() or 1, mine.cuda.devices if mine.cuda else 0
+    return Node(NAME, {"CPU": float(cpus), "GPU": float(gpus)})
+
+
+def _storage(spec: Spec) -> list[Finding]:
+    mark = f".raysel-doctor-{os.getpid()}"
+    written = probe.write_mark(spec.storage, mark)
+    read = probe.read_marks(spec.storage, [] if written else [mark])
+    probe.remove_mark(spec.storage, mark)
+    return check_storage(spec.storage, [Machine(NAME, {}, written=written, read=read)])
+
+
+def _tracker(spec: Spec) -> list[Finding]:
+    uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
+    health = probe.module_answer(
+        "raysel.tracking.health", [uri, experiment], _TRACKER_SECONDS, environment(os.environ)
+    )
+    return check_tracker(uri, health, probe.versions(["mlflow"]).get("mlflow", ""))

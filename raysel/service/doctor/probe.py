@@ -1,0 +1,339 @@
+"""What a machine tells of itself. This file goes there alone: over ssh on standard input, as the
+script of a Ray job, or pickled by value with a Ray task. It imports the standard library only
+(Ray and pyarrow where they are needed), for what is missing there is what we want to know.
+
+As a script: `python probe.py QUESTION`, the question as JSON; the answer is one line of JSON
+behind `MARK`, so that it is found among whatever else a login shell or a job prints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+MARK = "RAYSEL-DOCTOR "
+_CUDA = "import json, torch; print(json.dumps([torch.cuda.device_count(), torch.version.cuda]))"
+_CUDA_SECONDS = 90
+_ROUNDS = 3
+_KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
+_LOST = (0, 2)
+"""Ray's reasons of a node's end that nobody wished: unspecified, unexpected."""
+
+
+# --- one machine -----------------------------------------------------------------------------
+
+
+def facts(packages: list[str], places: list[str], gpus: float = 0) -> dict:
+    """Versions, disks, shared memory, token file, GPUs and clock of this machine.
+
+    Args:
+        packages: whose versions are told.
+        places: folders whose disks are looked at; the nearest one that exists stands for it.
+        gpus: how many GPUs are expected; torch is asked where there are any, or a driver.
+    """
+    python = {"python": ".".join(map(str, sys.version_info[:3]))}
+    return {
+        "host": socket.gethostname(),
+        "versions": {**python, **versions(packages)},
+        "disks": {place: _disk(place) for place in places},
+        "shared_memory": _disk("/dev/shm") if Path("/dev/shm").is_dir() else None,
+        "token": _token(),
+        "cuda": _cuda() if gpus or Path("/dev/nvidia0").exists() else None,
+        "clock": time.time(),
+    }
+
+
+def versions(packages: list[str]) -> dict:
+    """Of those packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _disk(place: str) -> dict:
+    path = Path(place).expanduser().absolute()
+    total, used, free = shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists()))
+    return {"total": total, "used": used, "free": free}
+
+
+def _token() -> dict:
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    try:
+        permissions = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        permissions = None
+    given = bool(os.environ.get("RAY_AUTH_TOKEN"))
+    mode = os.environ.get("RAY_AUTH_MODE", "")
+    return {"mode": mode, "path": str(path), "permissions": permissions, "in_environment": given}
+
+
+def _cuda() -> dict:
+    """How many GPUs torch sees; Ray hides them from a task that asks for none."""
+    hidden = ("CUDA_VISIBLE_DEVICES",)
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", _CUDA],
+            capture_output=True,
+            text=True,
+            timeout=_CUDA_SECONDS,
+            check=True,
+            env=environment,
+        )
+        devices, build = json.loads(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return {"devices": 0, "build": None, "error": type(error).__name__}
+    return {"devices": devices, "build": build, "error": None}
+
+
+def now() -> float:
+    """This machine's clock, seconds since 1970."""
+    return time.time()
+
+
+# --- a storage that several machines share ------------------------------------------------------
+
+
+def write_mark(storage: str, name: str) -> str:
+    """Leave a file of that name in the storage; what went wrong, or nothing."""
+    try:
+        if "://" in storage:
+            system, path = _system(storage)
+            system.create_dir(path, recursive=True)
+            with system.open_output_stream(f"{path}/{name}") as stream:
+                stream.write(name.encode())
+        else:
+            folder = Path(storage)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+    except Exception as error:
+        return _reason(error)
+    return ""
+
+
+def read_marks(storage: str, names: list[str]) -> dict:
+    """Read the files that others left: for each name what went wrong, or nothing."""
+    return {name: _read(storage, name) for name in names}
+
+
+def _read(storage: str, name: str) -> str:
+    try:
+        if "://" in storage:
+            system, path = _system(storage)
+            with system.open_input_stream(f"{path}/{name}") as stream:
+                content = stream.read().decode()
+        else:
+            content = (Path(storage) / name).read_text()
+    except Exception as error:
+        return _reason(error)
+    return "" if content == name else "has another content than was written"
+
+
+def remove_mark(storage: str, name: str) -> None:
+    """Take the file away again, and the storage's folder if nothing else is in it."""
+    try:
+        if "://" in storage:
+            system, path = _system(storage)
+            system.delete_file(f"{path}/{name}")
+        else:
+            (Path(storage) / name).unlink()
+            Path(storage).rmdir()
+    except Exception:
+        return  # it was not there, or others are
+
+
+def _system(storage: str) -> tuple:
+    from pyarrow.fs import FileSystem  # noqa: PLC0415
+
+    return FileSystem.from_uri(storage)
+
+
+def _reason(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return words.splitlines()[0][:200]
+
+
+# --- all nodes of a cluster -----------------------------------------------------------------
+
+
+def cluster(question: dict) -> dict:
+    """Ask every node of the cluster that Ray is connected to.
+
+    Args:
+        question: `packages`; `storage` or None; `tracker` (MLflow's URI, experiment) or None;
+            `seconds` that a round of questions may take.
+
+    Returns:
+        `nodes`, each with `id`, `name`, `address`, `head`, `alive`, `lost`, `resources`,
+        `labels`, and null where it did not answer: its `facts`, `clock` (seconds ahead, and by how
+        much it may be off), `written`, `read`. `storage`, absolute. `grows`: whether an
+        autoscaler may bring nodes. `tracker` as seen from here.
+    """
+    import ray  # noqa: PLC0415
+
+    listed = [_node(node) for node in ray.nodes()]
+    alive = [node for node in listed if node["alive"]]
+    _fill_names(listed)
+    seconds = question["seconds"]
+    storage = question.get("storage")
+    if storage and "://" not in storage:
+        storage = str(Path(storage).expanduser().absolute())
+    places = ["/tmp", *([storage] if storage and "://" not in storage else [])]
+    gpus = {node["id"]: node["resources"].get("GPU", 0) for node in alive}
+    told = _ask(alive, seconds, lambda n: (facts, (question["packages"], places, gpus[n["id"]])))
+    for node in alive:
+        node["facts"] = told.get(node["id"])
+    answering = [node for node in alive if node["facts"] is not None]
+    for node, ahead in zip(answering, map(_ahead, answering), strict=True):
+        node["clock"] = ahead
+    if storage:
+        _try_storage(answering, storage, seconds)
+    return {
+        "nodes": listed,
+        "storage": storage,
+        "grows": _grows(),
+        "tracker": module_answer("raysel.tracking.health", question.get("tracker"), seconds),
+    }
+
+
+def _grows() -> bool:
+    """By the file that `ray up` leaves on the head, or by KubeRay's variable."""
+    kuberay = os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
+    return kuberay or Path("~/ray_bootstrap_config.yaml").expanduser().is_file()
+
+
+def _node(node: dict) -> dict:
+    resources = {k: v for k, v in node["Resources"].items() if not k.startswith("node:")}
+    return {
+        "id": node["NodeID"],
+        "address": node["NodeManagerAddress"],
+        "head": "node:__internal_head__" in node["Resources"],
+        "alive": node["Alive"],
+        "lost": not node["Alive"] and node.get("DeathReason", 0) in _LOST,
+        "resources": resources,
+        "labels": dict(node.get("Labels") or {}),
+        "facts": None,
+        "clock": None,
+        "written": None,
+        "read": None,
+    }
+
+
+def _fill_names(nodes: list[dict]) -> None:
+    """`head 10.0.0.2`, `worker 10.0.0.7`; with the node's id where two share an address."""
+    addresses = [node["address"] for node in nodes if node["alive"]]
+    for node in nodes:
+        kind = "head" if node["head"] else "worker"
+        twice = addresses.count(node["address"]) > 1
+        node["name"] = f"{kind} {node['address']}" + (f" ({node['id'][:6]})" if twice else "")
+
+
+def _ask(nodes: list[dict], seconds: float, question: Callable) -> dict:
+    """A task on each node, none of which waits for a free CPU; who does not answer is left out.
+
+    Args:
+        question: from a node to a function and its arguments.
+    """
+    import ray  # noqa: PLC0415
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
+
+    asked = {}
+    for node in nodes:
+        function, arguments = question(node)
+        where = NodeAffinitySchedulingStrategy(node["id"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(function)
+        asked[task.remote(*arguments)] = node["id"]
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
+    for task in late:
+        ray.cancel(task, force=True)
+    answers = {}
+    for task in ready:
+        try:
+            answers[asked[task]] = ray.get(task)
+        except Exception:
+            continue  # the node went away, or cannot run it
+    return answers
+
+
+def _ahead(node: dict) -> list | None:
+    """Seconds that the node's clock is ahead of ours, and by how much that may be wrong: the
+    quickest of a few questions."""
+    best = None
+    for _ in range(_ROUNDS):
+        before = time.time()
+        answer = _ask([node], 10, lambda _: (now, ())).get(node["id"])
+        half = (time.time() - before) / 2
+        if answer is not None and (best is None or half < best[1]):
+            best = [answer - (before + half), half]
+    return best
+
+
+def _try_storage(nodes: list[dict], storage: str, seconds: float) -> None:
+    """Every node writes a file and reads those of all others."""
+    token = f".raysel-doctor-{os.getpid()}-{time.time_ns()}"
+    own = {node["id"]: f"{token}-{node['id'][:8]}" for node in nodes}
+    written = _ask(nodes, seconds, lambda n: (write_mark, (storage, own[n["id"]])))
+    there = [own[identity] for identity, trouble in written.items() if not trouble]
+    read = _ask(nodes, seconds, lambda n: (read_marks, (storage, there)))
+    _ask(nodes, seconds, lambda n: (remove_mark, (storage, own[n["id"]])))
+    names = {own[node["id"]]: node["name"] for node in nodes}
+    for node in nodes:
+        node["written"] = written.get(node["id"])
+        marks = read.get(node["id"])
+        node["read"] = marks and {names[mark]: trouble for mark, trouble in marks.items()}
+
+
+def module_answer(
+    module: str,
+    arguments: list[str] | None,
+    seconds: float,
+    environment: dict | None = None,
+) -> dict | None:
+    """What a module of raysel's prints as JSON, run in a process of its own; None where it was
+    not asked, or is not there."""
+    if arguments is None:
+        return None
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=seconds + 30,
+            env=environment,
+        )
+        lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
+        return json.loads(lines[-1])
+    except subprocess.TimeoutExpired:
+        return {"trouble": "does not answer in time"}
+    except (OSError, ValueError, IndexError):
+        return None  # raysel is not installed there: the versions tell
+
+
+def main(argument: str) -> None:
+    """Answer a question: of a whole cluster where it says so, else of this machine."""
+    question = json.loads(argument)
+    if question.pop("cluster", False):
+        import ray  # noqa: PLC0415
+
+        ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+        answer = cluster(question)
+    else:
+        answer = facts(**question)
+    print(MARK + json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

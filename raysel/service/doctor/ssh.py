@@ -1,0 +1,99 @@
+"""A machine asked over ssh, as `ray up` reaches it: the probe goes in on standard input."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysel.service.doctor import probe
+from raysel.service.doctor.cluster import answer_in
+
+CONNECT_SECONDS = 8
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Login:
+    """How a machine is reached.
+
+    Attributes:
+        proxy: an ssh ProxyCommand; empty where the machine is reached directly.
+    """
+
+    host: str
+    user: str
+    key: str = ""
+    proxy: str = ""
+
+    def command(self, remote: str) -> list[str]:
+        """The ssh command that runs `remote` there; no question is asked, nothing is kept."""
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(CONNECT_SECONDS),
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+            "IdentitiesOnly": "yes",
+        }
+        if not self.key:
+            del options["IdentitiesOnly"]
+        if self.proxy:
+            options["ProxyCommand"] = self.proxy
+        told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        identity = ["-i", str(Path(self.key).expanduser())] if self.key else []
+        return ["ssh", *told, *identity, f"{self.user}@{self.host}", remote]
+
+    def through(self, other: Login) -> Login:
+        """The same machine reached by way of another, as the head reaches its workers."""
+        words = [word.replace("%", "%%") for word in other.command("")[:-2]]
+        proxy = shlex.join([*words, "-W", "%h:%p", f"{other.user}@{other.host}"])
+        return Login(self.host, self.user, self.key, proxy)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of it.
+
+    Attributes:
+        facts: what the probe told; None where it did not run.
+        ahead: seconds that its clock is ahead of ours, and how far that may be off.
+        failure: the last line of what ssh said.
+    """
+
+    name: str
+    login: Login
+    facts: Mapping[str, Any] | None
+    ahead: tuple[float, float] | None = None
+    failure: str = ""
+
+
+def ask(name: str, login: Login, packages: list[str]) -> Asked:
+    """Run the probe there; never longer than a minute."""
+    question = shlex.quote(json.dumps({"packages": packages, "places": ["/tmp"]}))
+    # a login shell, as Ray's own commands run in
+    remote = f"bash --login -c {shlex.quote(f'python3 - {question}')}"
+    before = time.time()
+    try:
+        ran = subprocess.run(
+            login.command(remote),
+            input=Path(probe.__file__).read_text(encoding="utf-8"),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return Asked(name, login, None, failure=f"no answer within {_SECONDS} s")
+    except FileNotFoundError:
+        return Asked(name, login, None, failure="there is no ssh on this machine")
+    facts = answer_in(ran.stdout)
+    if facts is None:
+        lines = [line for line in ran.stderr.splitlines() if line.strip()]
+        return Asked(name, login, None, failure=(lines or [f"exit {ran.returncode}"])[-1])
+    half = (time.time() - before) / 2
+    return Asked(name, login, facts, (facts["clock"] - before - half, half))

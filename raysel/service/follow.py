@@ -1,0 +1,54 @@
+"""Following what a job prints, also over a line that breaks now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from raysel.errors import Trouble
+from raysel.service.jobs import Cluster, Job
+
+PATIENCE_SECONDS = 60.0
+"""How long a cluster that does not answer any more is asked again."""
+
+_AGAIN_SECONDS = 1.0
+
+
+def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
+    """Hand on what the job has printed and prints, each character once, until it has ended.
+
+    Raises:
+        Trouble: the cluster is away for longer than `PATIENCE_SECONDS`.
+    """
+    reader = _Reader(write)
+    away_since: float | None = None
+    while True:
+        try:
+            asyncio.run(reader.read(cluster, job_id))
+            job = cluster.state(job_id)
+            if not job.live:
+                return job
+            away_since = None
+        except Trouble:
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > PATIENCE_SECONDS:
+                raise
+        time.sleep(_AGAIN_SECONDS)
+
+
+class _Reader:
+    """Leaves out what an earlier connection has brought."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._written = 0  # characters
+
+    async def read(self, cluster: Cluster, job_id: str) -> None:
+        """Read until the cluster says that it is the end."""
+        seen = 0
+        async for chunk in cluster.tail(job_id):
+            seen += len(chunk)
+            if (new := seen - self._written) > 0:
+                self._write(chunk[-new:])
+                self._written = seen

@@ -1,0 +1,211 @@
+"""The jobs of a cluster, through Ray's Jobs API. Ray is imported here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.job_submission import JobSubmissionClient, JobType
+
+from raysel.errors import Trouble, UserError, nearest, user_error
+from raysel.service.address import Door, address_of, knock
+
+NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
+"""Keys of a job's metadata: the sweep's name, its id, and the how manieth job of it this is."""
+
+SPEC = "raysel.spec"
+"""The resolved sweep file."""
+
+LIVE = ("PENDING", "RUNNING")
+
+INTERRUPTED = 130
+
+_TALKATIVE = ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk")
+for _name in (*_TALKATIVE, "_private.runtime_env.packaging"):
+    logging.getLogger(f"ray.{_name}").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, as Ray knows it.
+
+    Attributes:
+        state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        code: the exit code of its command, None while it runs or where it was killed.
+        began, ended: seconds since the epoch.
+        message: why it failed, in Ray's words.
+        metadata: what `raysel submit` wrote; empty for other jobs.
+    """
+
+    id: str
+    state: str
+    code: int | None = None
+    began: float | None = None
+    ended: float | None = None
+    message: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether it runs, or is about to."""
+        return self.state in LIVE
+
+    @property
+    def name(self) -> str:
+        """The sweep's name; empty for another job."""
+        return self.metadata.get(NAME, "")
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's id; empty for another job."""
+        return self.metadata.get(SWEEP, "")
+
+    @property
+    def attempt(self) -> int:
+        """The how manieth job of its sweep it is, from 1."""
+        return int(self.metadata.get(ATTEMPT, "1"))
+
+    @property
+    def exit_code(self) -> int:
+        """As `raysel run` would have ended in this terminal: Ray's own commands lose it."""
+        if self.state == "SUCCEEDED":
+            return 0
+        if self.state == "STOPPED":
+            return INTERRUPTED
+        return self.code if self.code in (1, 2, INTERRUPTED) else 1
+
+
+class Cluster:
+    """A cluster that lets us in."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        with self._told(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+            self._client = JobSubmissionClient(door.url, headers=door.headers)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self.door.url
+
+    def jobs(self) -> list[Job]:
+        """The submitted jobs, the oldest first."""
+        with self._told():
+            found = [_job(d) for d in self._client.list_jobs() if d.type == JobType.SUBMISSION]
+        return sorted(found, key=lambda job: (job.began or 0.0, job.attempt))
+
+    def job(self, wanted: str) -> Job:
+        """A job by its id; the last one of a sweep by the sweep's id or name.
+
+        Raises:
+            UserError: there is none; the nearest name is told.
+        """
+        jobs = self.jobs()
+        known = [job for job in jobs if wanted in (job.id, job.sweep, job.name)]
+        if known:
+            return next((job for job in known if job.id == wanted), known[-1])
+        names = sorted({job.name or job.id for job in jobs})
+        hint = f"; {nearest(wanted, names)}" if names else "; it has none"
+        raise user_error(wanted, f"{self.url} has no such job{hint}")
+
+    def state(self, job_id: str) -> Job:
+        """A job as it is now."""
+        with self._told(job_id):
+            return _job(self._client.get_job_info(job_id))
+
+    def log(self, job_id: str) -> str:
+        """All that a job has printed until now."""
+        with self._told(job_id):
+            return self._client.get_job_logs(job_id)
+
+    async def tail(self, job_id: str) -> AsyncIterator[str]:
+        """What a job has printed and prints, until it ends."""
+        with self._told(job_id):
+            async for text in self._client.tail_job_logs(job_id):
+                yield text
+
+    def submit(
+        self, job_id: str, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]
+    ) -> None:
+        """Hand a command over.
+
+        Raises:
+            Trouble: the cluster does not take it.
+        """
+        with self._told():
+            self._client.submit_job(
+                entrypoint=entrypoint,
+                submission_id=job_id,
+                runtime_env=runtime_env,
+                metadata=metadata,
+            )
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to end; it takes its time."""
+        with self._told(job_id):
+            self._client.stop_job(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that has ended."""
+        with self._told(job_id):
+            self._client.delete_job(job_id)
+
+    def wait(self, job_id: str, timeout: float) -> Job:
+        """The job when it has ended, or as it is after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (job := self.state(job_id)).live and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return job
+
+    @contextmanager
+    def _told(self, job_id: str | None = None) -> Iterator[None]:
+        """In one line what Ray's client raises, which knows no kinds of errors."""
+        try:
+            yield
+        except (UserError, Trouble):
+            raise
+        except Exception as error:
+            words = " ".join(str(error).split()) or type(error).__name__
+            if job_id and "status code 404" in words:
+                raise user_error(job_id, f"{self.url} has no such job") from None
+            raise Trouble(self.url, words[:400]) from error
+
+
+def reached(given: str | None) -> Cluster:
+    """The cluster at the address that was given, else the one that the environment names.
+
+    Raises:
+        UserError: nothing is named.
+        Trouble: it does not answer, or does not let us in.
+    """
+    return Cluster(knock(address_of(given, os.environ), os.environ))
+
+
+def _job(details: Any) -> Job:
+    def seconds(at: int | None) -> float | None:
+        return None if at is None else at / 1000
+
+    return Job(
+        id=details.submission_id,
+        state=str(getattr(details.status, "value", details.status)),
+        code=details.driver_exit_code,
+        began=seconds(details.start_time),
+        ended=seconds(details.end_time),
+        message=details.message or "",
+        metadata=details.metadata or {},
+    )
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Ray's client lets these variables win over the address that it is given."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

@@ -1,0 +1,274 @@
+"""A sweep's time, hours, disk and price, by arithmetic from what was counted and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raysel.service.plan.amount import Amount
+from raysel.service.plan.memory import StepMemory
+from raysel.service.plan.timing import Timing
+
+TELL_SECONDS = 0.03
+"""Of an epoch between worker and driver: Tune, the record, the study. Measured on 2 cores."""
+
+BEGIN_SECONDS, END_SECONDS = 14.0, 8.0
+"""Before the first work and after the last: imports, the record's and MLflow's tables; the report,
+the best model, the rest for MLflow. Measured on 2 cores."""
+
+RECORD_BYTES = 6_000
+"""Of an epoch in the record, its copy and MLflow's database."""
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the sweep runs on, and under.
+
+    Attributes:
+        concurrent: trials at a time.
+        cpus, gpus: of one trial.
+        kept: the share of the search's epochs that the pruner lets run.
+        start: seconds until a worker runs its first line.
+        ray: seconds until Ray runs.
+        tests: examples of the test part.
+        budget: seconds after which the sweep ends in order; None: when it is done.
+        price: of a GPU hour; None where nobody asked.
+    """
+
+    concurrent: int
+    cpus: int
+    gpus: float
+    kept: float
+    start: float = 0.0
+    ray: float = 0.0
+    tests: int = 0
+    budget: float | None = None
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class StrategyPlan:
+    """What one strategy takes; the timing is None where nothing could be measured."""
+
+    amount: Amount
+    timing: Timing | None
+    memory: StepMemory | None
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of the wall clock by phase; low and high are bounds of the whole.
+
+    Attributes:
+        low: the pruner ends as many as foreseen, the sampler spends every free trial on the
+            quickest strategy.
+        high: the pruner ends none, the sampler spends every free trial on the slowest.
+    """
+
+    overhead: float
+    source: float
+    search: float
+    confirm: float
+    total: float
+    low: float
+    high: float
+
+
+def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Duration | None:
+    """How long the sweep takes; None where a strategy was not measured.
+
+    Args:
+        source: seconds of the source model's training; 0 where it is kept.
+    """
+    if any(plan.timing is None for plan in plans):
+        return None
+    confirm = _phase([_confirm(plan, costs) for plan in plans], _runs(plans), plans, costs)
+    overhead = BEGIN_SECONDS + costs.ray + END_SECONDS
+    source += costs.start if source else 0.0
+
+    def whole(kept: float, trials: Mapping[str, float]) -> tuple[float, float]:
+        work = [trials[p.amount.strategy] * _trial(p, kept) for p in plans]
+        search = _phase(work, sum(trials.values()), plans, costs)
+        return search, overhead + source + search + confirm
+
+    expected = {plan.amount.strategy: plan.amount.trials for plan in plans}
+    search, total = whole(costs.kept, expected)
+    low = whole(costs.kept, _all_to(min(plans, key=_whole_trial), plans))[1]
+    high = whole(1.0, _all_to(max(plans, key=_whole_trial), plans))[1]
+    bounds = [min(value, costs.budget or value) for value in (total, low, high)]
+    return Duration(overhead, source, search, confirm, *bounds)
+
+
+def worker_hours(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> float:
+    """Hours in which a worker of one trial's size is busy, all workers together."""
+    search = sum(p.amount.trials * _trial(p, costs.kept) for p in plans)
+    return (source + search + sum(_confirm(p, costs) for p in plans)) / HOUR
+
+
+def _trial(plan: StrategyPlan, kept: float = 1.0) -> float:
+    """Seconds of one trial of the search."""
+    assert plan.timing is not None
+    return plan.timing.start + kept * plan.amount.epochs * (plan.timing.epoch + TELL_SECONDS)
+
+
+def _whole_trial(plan: StrategyPlan) -> float:
+    return _trial(plan)
+
+
+def _confirm(plan: StrategyPlan, costs: Costs) -> float:
+    """Seconds of all confirm runs of a strategy."""
+    assert plan.timing is not None
+    return plan.amount.confirm * (_trial(plan) + costs.tests * plan.timing.example)
+
+
+def _phase(
+    work: Sequence[float], count: float, plans: Sequence[StrategyPlan], costs: Costs
+) -> float:
+    """Seconds of a phase: its workers start, then share the work; the last ones wait for the
+    longest trial."""
+    at_a_time = max(1.0, min(float(costs.concurrent), count))
+    tail = max(map(_whole_trial, plans)) / 2 * (1 - 1 / at_a_time)
+    return costs.start + sum(work) / at_a_time + tail
+
+
+def _runs(plans: Sequence[StrategyPlan]) -> float:
+    return float(sum(plan.amount.confirm for plan in plans))
+
+
+def _all_to(chosen: StrategyPlan, plans: Sequence[StrategyPlan]) -> dict[str, float]:
+    """Every strategy is tried once as published, the rest goes to one."""
+    total = sum(plan.amount.trials for plan in plans)
+    trials = {plan.amount.strategy: min(1.0, plan.amount.trials) for plan in plans}
+    trials[chosen.amount.strategy] += total - sum(trials.values())
+    return trials
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes on the disk: at their most while the sweep runs.
+
+    Attributes:
+        checkpoints: of live trials in the search, of all runs in the confirm phase.
+        traces: selection traces, a file an epoch.
+        record: `sweep.db`, its copy, MLflow.
+        models: the source model and the best one.
+    """
+
+    checkpoints: int
+    traces: int
+    record: int
+    models: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.checkpoints + self.traces + self.record + self.models
+
+
+def disk(plans: Sequence[StrategyPlan], costs: Costs, model: int) -> Disk:
+    """What the sweep's folder takes.
+
+    Args:
+        model: bytes of the model's weights.
+    """
+    timed = [(p.amount, p.timing) for p in plans if p.timing is not None]
+    live = costs.concurrent * max((t.checkpoint for _, t in timed), default=0)
+    confirmed = sum(a.confirm * t.checkpoint for a, t in timed)
+    epochs = {a.strategy: costs.kept * a.search_epochs + a.confirm_epochs for a, _ in timed}
+    return Disk(
+        checkpoints=max(live, confirmed),
+        traces=int(sum(epochs[a.strategy] * t.trace for a, t in timed)),
+        record=int(RECORD_BYTES * sum(epochs.values())),
+        models=2 * model,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is foreseen of a sweep.
+
+    Attributes:
+        device: on what was measured; None where nothing could be, `why` then says why.
+        trial_bytes: what the largest trial holds on its device, data and CUDA included.
+        failures: why a strategy could not be measured.
+    """
+
+    name: str
+    costs: Costs
+    strategies: tuple[StrategyPlan, ...]
+    source: float
+    duration: Duration | None
+    disk: Disk
+    trial_bytes: int | None
+    device: str | None
+    why: str
+    failures: Mapping[str, str]
+
+    @property
+    def trials(self) -> float:
+        """Of the search."""
+        return sum(plan.amount.trials for plan in self.strategies)
+
+    @property
+    def runs(self) -> int:
+        """Of the confirm phase."""
+        return int(_runs(self.strategies))
+
+    @property
+    def epochs(self) -> float:
+        """In expectation, of both phases."""
+        kept = self.costs.kept
+        amounts = [plan.amount for plan in self.strategies]
+        return sum(kept * a.search_epochs + a.confirm_epochs for a in amounts)
+
+    @property
+    def steps(self) -> float:
+        """Optimizer steps, in expectation, of both phases."""
+        kept = self.costs.kept
+        amounts = [plan.amount for plan in self.strategies]
+        return sum(a.steps * (kept * a.search_epochs + a.confirm_epochs) for a in amounts)
+
+    @property
+    def hours(self) -> float | None:
+        """GPU hours where trials have GPUs, else CPU hours; None where nothing was measured."""
+        if self.duration is None:
+            return None
+        size = self.costs.gpus or self.costs.cpus
+        return size * worker_hours(self.strategies, self.source, self.costs)
+
+    @property
+    def cost(self) -> float | None:
+        """The price of all GPU hours; None where it is not known, or trials have no GPU."""
+        price, hours = self.costs.price, self.hours
+        if price is None or hours is None or not self.costs.gpus:
+            return None
+        return price * hours
+
+    def as_json(self) -> dict[str, Any]:
+        """For a script, and to be kept."""
+        return {
+            "name": self.name,
+            "trials": self.trials,
+            "confirm_runs": self.runs,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "kept_by_pruner": self.costs.kept,
+            "concurrent": self.costs.concurrent,
+            "cpus": self.costs.cpus,
+            "gpus": self.costs.gpus,
+            "seconds": self.duration and asdict(self.duration),
+            "hours": self.hours,
+            "hours_of": "gpu" if self.costs.gpus else "cpu",
+            "cost": self.cost,
+            "price_per_gpu_hour": self.costs.price,
+            "disk": {**asdict(self.disk), "total": self.disk.total},
+            "trial_bytes": self.trial_bytes,
+            "measured_on": self.device,
+            "not_measured": self.why or None,
+            "failures": dict(self.failures),
+            "source_seconds": self.source,
+            "strategies": [asdict(plan) for plan in self.strategies],
+        }

@@ -1,0 +1,255 @@
+"""Seconds of an epoch: a few steps of each strategy, run as the sweep runs them.
+
+The trials of the calibration are real ones (`TrialSteps`, with checkpoint and trace) on the first
+examples of each part, on Ray workers with a trial's resources, as many at a time as the sweep
+would run here: two trials on two cores are slower than one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from raysel import user_code
+from raysel.spec import TrialConfig
+from raysel.tasks.data import Examples, Part
+from raysel.training.share import keep_to_share
+from raysel.training.trial import Shared, TrialSteps
+
+SECONDS = 60.0
+"""How long the calibration may take, about: shared by all that is measured."""
+
+_FIRST_BATCH = 8
+_FEWEST_BATCHES, _MOST_EXAMPLES = 2, 512
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One thing to measure.
+
+    Attributes:
+        name: the strategy's; several samples of one name are averaged.
+        examples: of the training part that an epoch runs over in the sweep.
+        validation: the same of the validation part.
+        on_source: train on the source part, as the source model is.
+    """
+
+    name: str
+    config: TrialConfig
+    examples: int
+    validation: int
+    on_source: bool = False
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of a sample, scaled to the sweep's data; seconds and bytes.
+
+    Attributes:
+        epoch: of training, validation, checkpoint and trace.
+        start: before its first epoch: weights filled in, the strategy prepared.
+        example: of validating one example.
+        checkpoint: bytes of its checkpoint.
+        trace: bytes of its selection trace, an epoch.
+        memory: the most that torch held on a GPU; None on a CPU, or with a smaller batch.
+    """
+
+    epoch: float
+    start: float
+    example: float
+    checkpoint: int
+    trace: int
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one worker measured.
+
+    Attributes:
+        began: when it ran its first line, seconds since 1970.
+        device: on what.
+        timings: for each sample one, in order; None where it failed.
+        failures: why, by the sample's name.
+    """
+
+    began: float
+    device: str
+    timings: tuple[Timing | None, ...]
+    failures: Mapping[str, str]
+
+
+def measure(shared: Shared, samples: Sequence[Sample], source: Shared | None) -> Measured:
+    """Run the samples one after another, in this process.
+
+    Args:
+        shared: what the sweep's trials share.
+        source: the same for the source model's training, where it has to be trained.
+    """
+    began = time.time()
+    user_code.load(shared.code)
+    keep_to_share(shared.gpus)
+    cuda = torch.cuda.is_available()
+    timings: list[Timing | None] = []
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = _Bench(Path(folder), SECONDS / max(len(samples), 1))
+        for sample in samples:
+            ground = source if sample.on_source else shared
+            assert ground is not None
+            timing = bench.timing(ground, sample)
+            timings.append(timing if isinstance(timing, Timing) else None)
+            if isinstance(timing, str):
+                failures[sample.name] = timing
+    device = torch.cuda.get_device_name() if cuda else "cpu"
+    return Measured(began, device, tuple(timings), failures)
+
+
+class _Bench:
+    """Measures within a folder of its own.
+
+    Args:
+        seconds: that a sample may take, about.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._count = 0
+        self._steps: dict[tuple[int, int], TrialSteps] = {}  # by ground and examples
+        self._step: dict[int, float] = {}  # seconds of one example in a step, by its ground
+
+    def timing(self, ground: Shared, sample: Sample) -> Timing | str:
+        """What the sample takes; why not, where it fails."""
+        training = sample.config.training
+        whole, size = training.batch_size * training.accumulate, training.batch_size
+        if id(ground) not in self._step:
+            small = min(_FIRST_BATCH, size)
+            first = self._run(ground, sample, small, 1, _FIRST_BATCH)  # also warms up
+            if isinstance(first, str):
+                return first
+            self._step[id(ground)] = first.train / (_FEWEST_BATCHES * small)
+        a_step = self._step[id(ground)] * whole
+        affordable = self._seconds / 3 / max(a_step, 1e-9)  # three epochs are run
+        if affordable < _FEWEST_BATCHES:
+            size = max(2, int(size * affordable / _FEWEST_BATCHES))
+        steps = max(_FEWEST_BATCHES, min(int(affordable), -(-sample.examples // whole)))
+        run = self._run(ground, sample, size, training.accumulate, steps)
+        return run if isinstance(run, str) else run.scaled(sample, size)
+
+    def _run(
+        self, ground: Shared, sample: Sample, size: int, accumulate: int, steps: int
+    ) -> _Run | str:
+        examples = min(max(steps, _FEWEST_BATCHES) * size * accumulate, sample.examples)
+        train = _first(ground.train, examples)
+        validation = _first(ground.validation, min(len(ground.validation), _MOST_EXAMPLES))
+        self._count += 1
+        changed = {"batch_size": size, "accumulate": accumulate, "epochs": 1_000}
+        training = sample.config.training.model_copy(update=changed)
+        config = sample.config.model_copy(update={"training": training})
+        steps_of = self._steps.get((id(ground), examples))
+        if steps_of is None:
+            shared = replace(
+                ground, train=train, validation=validation, test=None, folder=self._folder
+            )
+            steps_of = self._steps[id(ground), examples] = _warm(shared, config)
+        counts = len(train), len(validation)
+        return _epochs(steps_of, f"{self._count}", config, self._seconds, counts)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Some epochs over the first examples; seconds, bytes."""
+
+    start: float
+    train: float
+    validate: float
+    rest: float
+    examples: int
+    validated: int
+    checkpoint: int
+    trace: int
+    memory: int | None
+
+    def scaled(self, sample: Sample, size: int) -> Timing:
+        """To all examples of the sweep's parts."""
+        more = sample.examples / self.examples
+        example = self.validate / self.validated
+        return Timing(
+            epoch=self.train * more + example * sample.validation + self.rest,
+            start=self.start * more,
+            example=example,
+            checkpoint=self.checkpoint,
+            trace=int(self.trace * more),
+            memory=self.memory if size == sample.config.training.batch_size else None,
+        )
+
+
+def _warm(shared: Shared, config: TrialConfig) -> TrialSteps:
+    """A worker that has run a step: the model is built, the data are on the device."""
+    steps = TrialSteps(shared, step_limit=1)
+    steps.begin("warm", config)
+    steps.epoch()
+    steps.step_limit = None
+    return steps
+
+
+def _epochs(
+    steps: TrialSteps, trial: str, config: TrialConfig, seconds: float, counts: tuple[int, int]
+) -> _Run | str:
+    """Run two to five epochs, the first of which holds whatever comes before training.
+
+    Args:
+        counts: examples that are trained on and validated.
+    """
+    steps.begin(trial, config)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    walls: list[float] = []
+    inner: list[float] = []
+    deadline = time.perf_counter() + seconds / 2
+    while len(walls) < 2 or (len(walls) < 5 and time.perf_counter() < deadline):
+        before = time.perf_counter()
+        row = steps.epoch()
+        if "metrics" not in row:
+            return str(row.get("failure") or row.get("trouble"))
+        walls.append(time.perf_counter() - before)
+        inner.append(row["metrics"]["cost/seconds"])
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    run = steps.run
+    assert run is not None
+    before = time.perf_counter()
+    run.evaluate(run.data.validation, "val")
+    validate = time.perf_counter() - before
+    wall, own = _middle(walls[1:]), _middle(inner[1:])
+    folder = steps.folder
+    trace = sum(file.stat().st_size for file in folder.glob("trace/*"))
+    files = [file for file in folder.glob("*") if file.is_file()]
+    return _Run(
+        start=max(0.0, walls[0] - wall),
+        train=max(own - validate, 0.0),
+        validate=validate,
+        rest=max(wall - own, 0.0),
+        examples=counts[0],
+        validated=counts[1],
+        checkpoint=sum(file.stat().st_size for file in files),
+        trace=trace // len(walls),
+        memory=memory,
+    )
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _first(part: Part, count: int) -> Part:
+    """The first examples of a part."""
+    if isinstance(part, Examples):
+        return Examples(part.images[:count], part.labels[:count])
+    return replace(
+        part, rows=part.rows[:count], indices=part.indices[:count], labels=part.labels[:count]
+    )

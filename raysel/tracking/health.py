@@ -1,0 +1,124 @@
+"""Whether MLflow can be reached and written to, as the writer would: one run, made and deleted.
+
+`python -m raysel.tracking.health URI EXPERIMENT` prints the answer as a line of JSON; in a process
+of its own, for MLflow's import is slow and its client has no time-outs on every path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import mlflow
+import requests
+from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
+
+from raysel.credentials import open_sealed
+from raysel.tracking.process import environment
+from raysel.tracking.schema import check_schema
+from raysel.tracking.trouble import explain
+
+EXPERIMENT = "raysel-doctor"
+"""Where the run is made; it is deleted again."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is so about MLflow.
+
+    Attributes:
+        trouble: why it takes no records, its address first; empty where it does.
+        words: what it is, where all is well.
+        version: the server's, empty where there is none.
+    """
+
+    trouble: str = ""
+    words: str = ""
+    version: str = ""
+
+
+def examine(uri: str, experiment: str) -> Health:
+    """Reach it, look at its tables' version, write a run with a metric and a file.
+
+    Args:
+        experiment: the sweep's, for words about permissions.
+    """
+    if new := _new_file(uri):
+        return new
+    tries = _Tries(uri)
+    try:
+        check_schema(uri)
+        tries.write()
+    except Exception as error:
+        return Health(trouble=explain(error, uri, experiment, tries.of_files).words)
+    kind = f"MLflow {tries.version}" if tries.version else "its tables are of this MLflow"
+    return Health(words=f"{uri} takes runs ({kind})", version=tries.version)
+
+
+class _Tries:
+    """One run with a metric, and with a file where a server takes it; deleted in the end.
+
+    Attributes:
+        of_files: whether files are tried now.
+        version: the server's; empty where there is none between us and the database.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._is_server = uri, uri.startswith(("http://", "https://"))
+        self.of_files, self.version = False, ""
+
+    def write(self) -> None:
+        """Raises whatever goes wrong."""
+        if self._is_server:
+            self.version = _server_version(self._uri)
+        client = MlflowClient(self._uri)
+        run = client.create_run(self._experiment(client), run_name="a run to try").info.run_id
+        try:
+            client.log_metric(run, "tried", 1.0)
+            if self._is_server:
+                self.of_files = True
+                client.log_text(run, "tried", "tried.txt")
+        finally:
+            client.delete_run(run)
+
+    def _experiment(self, client: MlflowClient) -> str:
+        if found := client.get_experiment_by_name(EXPERIMENT):
+            return str(found.experiment_id)
+        # without a server no file is written, and no folder is to be made where we stand
+        files = None if self._is_server else f"mlflow-artifacts:/{EXPERIMENT}"
+        return str(client.create_experiment(EXPERIMENT, artifact_location=files))
+
+
+def _server_version(uri: str) -> str:
+    answer = requests.get(f"{uri.rstrip('/')}/version", timeout=10)
+    answer.raise_for_status()
+    return answer.text.strip()[:40]
+
+
+def _new_file(uri: str) -> Health | None:
+    """A SQLite file that will be made, if there is none yet."""
+    if not uri.startswith("sqlite"):
+        return None
+    path = Path(make_url(uri).database or "")
+    if path.is_file():
+        return None
+    folder = path.absolute().parent
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Health(trouble=f"{uri} cannot be made; no permission in {there}")
+    return Health(words=f"{path} will be made by MLflow {mlflow.__version__}")
+
+
+def main() -> None:
+    """Answer on standard output."""
+    open_sealed()
+    os.environ.update(environment(os.environ))
+    print(json.dumps(asdict(examine(*sys.argv[1:3]))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

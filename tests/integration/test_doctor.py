@@ -1,0 +1,177 @@
+"""The doctor on a real Ray: one node that this process started, and a head with a token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raysel.service.doctor import cluster
+from raysel.service.doctor.checks.token import check_token_modes
+from raysel.service.doctor.checks.tracker import check_tracker
+from raysel.service.doctor.finding import Finding
+from raysel.service.doctor.nodes import judged, machines_of, question
+from raysel.spec import Spec
+from raysel.spec_file import parse
+from raysel.tracking.health import examine
+
+from .conftest import SMALL
+from .gate import Gate
+from .head import Head
+from .mlflow_server import MlflowServer
+
+ROOM = "warning  disk"
+"""The tests' machine may be short of room; that is then told, and is true."""
+
+
+def bad(found: list[Finding]) -> list[str]:
+    lines = [one.line() for one in found if one.level != "ok"]
+    return [line for line in lines if not line.startswith(ROOM)]
+
+
+def ask(spec: Spec) -> tuple[dict, list[Finding]]:
+    told = cluster.here(question(spec) | {"seconds": 60.0})
+    return told, judged(told, None, spec)
+
+
+# --- a node that this process started ----------------------------------------------------------
+
+
+def test_a_sound_node_is_silent_but_for_ok_lines(ray_cluster, tmp_path):
+    told, found = ask(parse(SMALL, [f"storage={tmp_path}/runs"]))
+    assert bad(found) == []
+    assert {one.about for one in found} >= {"nodes", "versions", "gpus", "clock", "storage"}
+    assert bad(check_token_modes(machines_of(told))) == []
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+    (node,) = told["nodes"]
+    assert node["head"] and node["clock"][1] < 10
+
+
+def test_a_storage_that_a_node_cannot_write_is_found(ray_cluster, tmp_path):
+    (tmp_path / "file").write_text("")
+    _, found = ask(parse(SMALL, [f"storage={tmp_path}/file/runs"]))
+    (line,) = bad(found)
+    assert line.startswith(f"error    storage: {tmp_path}/file/runs: head 127.0.0.1 cannot write")
+
+
+def test_a_trial_that_is_too_large_for_the_node_is_found(ray_cluster, tmp_path):
+    _, found = ask(parse(SMALL, [f"storage={tmp_path}/runs", "resources.cpus=512"]))
+    (line,) = bad(found)
+    assert line.startswith("error    resources: resources.cpus: a trial asks for 512 CPUs;")
+
+
+# --- MLflow, behind a server ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def login(tracker: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
+    """A server that lets us write."""
+    for name, value in tracker.login().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return tracker
+
+
+def line(uri: str) -> str:
+    """What the doctor says of an MLflow."""
+    health = vars(examine(uri, "x"))
+    (found,) = check_tracker(uri, health, "3.17.2")
+    return found.line()
+
+
+def test_a_server_that_takes_runs_and_files_is_sound(login):
+    assert line(login.uri).startswith(f"ok       mlflow: {login.uri} takes runs (MLflow 3.")
+
+
+def test_a_server_that_is_away_is_found(login):
+    gate = Gate(login.port)
+    assert line(gate.uri) == (
+        f"error    mlflow: {gate.uri} does not answer. Start it, or look at tracking.uri"
+    )
+
+
+def test_a_name_that_the_server_does_not_allow_is_found(login):
+    gate = Gate(login.port, "127.0.0.2")
+    gate.open()
+    try:
+        assert line(gate.uri) == (
+            f"error    mlflow: {gate.uri} is not to be called by this name (403). "
+            f"Start it with --allowed-hosts 127.0.0.2:{gate.port}"
+        )
+    finally:
+        gate.shut()
+
+
+def test_a_wrong_password_is_found(login, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "something else")
+    assert line(login.uri) == (
+        f"error    mlflow: {login.uri} refuses this user or password (401). "
+        "Look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+
+
+# --- a head behind its job API ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    found = Head()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def sweep(head: Head) -> Path:
+    """A sweep file whose storage is on the head."""
+    path = head.home / "sweep.yaml"
+    path.write_text(SMALL + f"storage: {head.home}/runs\n")
+    return path
+
+
+def doctor(head: Head, *arguments: str, **environment: str) -> tuple[int, list[dict]]:
+    """The exit code, and what was found beside ok and room."""
+    mode = {"RAY_AUTH_MODE": "token"} | environment
+    code, out, err = head.raysel("doctor", *arguments, "--json", **mode)
+    assert not err, err
+    findings = [Finding(**one) for one in json.loads(out)["findings"]]
+    assert findings, out
+    return code, bad(findings)
+
+
+@pytest.mark.slow
+def test_a_sound_head_is_silent_but_for_ok_lines(head, sweep):
+    elsewhere = {"RAY_API_SERVER_ADDRESS": "http://127.0.0.1:9"}  # the address that is given wins
+    code, lines = doctor(head, str(sweep), "--address", head.address, **elsewhere)
+    assert (code, lines) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_found_on_a_real_head(head):
+    code, (line,) = doctor(head, "--address", head.address, RAY_AUTH_TOKEN="f" * 64)
+    assert code == 1
+    assert line.startswith(f"error    token: {head.address} refuses this machine's token (403)")
+
+
+@pytest.mark.slow
+def test_a_storage_that_the_head_cannot_write_is_found_by_its_job(head, sweep):
+    (head.home / "file").write_text("")
+    storage = f"storage={head.home}/file/runs"
+    # the client could not write there either, and says so at once
+    code, out, err = head.raysel("doctor", str(sweep), "--address", head.address, "--set", storage)
+    assert code in (1, 2)
+    assert "is not a folder" in err or "cannot write" in out
+
+
+@pytest.mark.slow
+def test_a_machine_without_the_token_is_told_what_to_do(head):
+    nothing = str(head.home / "nothing")
+    code, (line,) = doctor(head, "--address", head.address, RAY_AUTH_TOKEN_PATH=nothing)
+    assert code == 1
+    assert line.endswith(
+        "Copy the head's ~/.ray/auth_token here (chmod 600), or set RAY_AUTH_TOKEN"
+    )

@@ -1,0 +1,44 @@
+"""The part of a Ray dashboard that a client asks before it is let in, without Ray."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@contextmanager
+def dashboard(token: str | None = None, answer: str | None = None) -> Iterator[str]:
+    """A server on loopback; its address.
+
+    Args:
+        token: what it asks for.
+        answer: what `/api/version` says, in the place of Ray's own words.
+    """
+    words = answer or json.dumps({"ray_version": "2.60.0", "version": "4"})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given = self.headers.get("Authorization")
+            if token is not None and given != f"Bearer {token}":
+                self.send_error(403 if given else 401)
+                return
+            body = b"[]" if self.path == "/api/jobs/" else words.encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
