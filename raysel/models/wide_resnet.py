@@ -139,6 +139,10 @@ def _facts(name: str, classes: int, channels: int) -> dict[str, Any]:
     }
 
 
+default_cfgs = {name: _facts(name, 10, 3) for name in ("cifar_wrn_28_10", "cifar_wrn_16_2")}
+"""What timm's registry tells before a model is built: that they take 32 pixels, not 224."""
+
+
 @register_model
 def cifar_wrn_28_10(**arguments: Any) -> WideResNet:
     """WRN-28-10: 36,479,194 parameters with 10 classes."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from raysel.models.data_config import model_input
 from raysel.models.layers import partition, shapes_of
 from raysel.models.wide_resnet import WideResNet
 
@@ -69,3 +70,10 @@ def test_a_unit_of_one_width_adds_what_it_was_given():
 def test_another_depth_is_refused():
     with pytest.raises(ValueError, match="6 n \\+ 4"):
         WideResNet(27, 10)
+
+
+@pytest.mark.parametrize("name", ["cifar_wrn_28_10", "cifar_wrn_16_2"])
+def test_its_pictures_have_32_pixels_and_plain_values(name):
+    wanted = model_input(name)
+    assert (wanted.size, wanted.mean, wanted.std) == (32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert wanted.crop_share == 1.0
