@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.console import AsJson, Overrides, checked, print_json
+from raysel.console import AsJson, Overrides, checked_but_storage, print_json
 from raysel.errors import user_error
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> 
         if address is not None or overrides:
             raise user_error(str(file), "is a cluster file: it goes without --address and --set")
         return examine_file(config)
-    spec = None if file is None else checked(file, overrides)
+    spec = None if file is None else checked_but_storage(file, overrides)
     if address is not None:
         from raysel.service.doctor.nodes import examine_address  # noqa: PLC0415
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.console import AsJson, Overrides, SweepFile, checked, print_json, print_table
+from raysel.console import (
+    AsJson,
+    Overrides,
+    SweepFile,
+    checked_but_storage,
+    print_json,
+    print_table,
+)
 from raysel.errors import user_error
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
     from raysel.service.standing import Standing
     from raysel.service.submission import Answer, Order
-    from raysel.spec import Spec
 
 Address = Annotated[
     str | None,
@@ -73,7 +78,7 @@ def submit(
     from raysel.service import submission  # noqa: PLC0415
     from raysel.service.jobs import reached  # noqa: PLC0415
 
-    spec = _checked(file, set_ or ())
+    spec = checked_but_storage(file, set_ or ())
     cluster = reached(address)
     order = _order(cluster, env or (), installed, open_cluster, grace)
     answer = submission.submit(cluster, spec, order, include or ())
@@ -88,15 +93,6 @@ def resume_there(address: str, wanted: str, set_: Sequence[str], no_wait: bool, 
     cluster = reached(address)
     answer = submission.resume(cluster, wanted, set_, _order(cluster))
     return _answered(cluster, answer, no_wait, json)
-
-
-def _checked(file: Path, overrides: Sequence[str]) -> Spec:
-    """The sweep of a file; whether its storage can be written is for the cluster to say."""
-    from raysel import spec_file  # noqa: PLC0415
-
-    storage = spec_file.load(file, overrides).storage
-    spec = checked(file, [*overrides, f"storage={tempfile.gettempdir()}"])
-    return spec.model_copy(update={"storage": storage})
 
 
 def _order(

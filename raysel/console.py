@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,6 +31,15 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
     from raysel.validate import read  # noqa: PLC0415
 
     return read(file, overrides)
+
+
+def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
+    """The same; whether its storage can be written is for another machine to say."""
+    from raysel import spec_file  # noqa: PLC0415
+
+    storage = spec_file.load(file, overrides).storage
+    spec = checked(file, [*overrides, f"storage={tempfile.gettempdir()}"])
+    return spec.model_copy(update={"storage": storage})
 
 
 def print_table(

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
-import requests
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 from sqlalchemy.engine import make_url
 
 from raysel.credentials import open_sealed
@@ -73,8 +75,6 @@ class _Tries:
 
     def write(self) -> None:
         """Raises whatever goes wrong."""
-        if self._is_server:
-            self.version = _server_version(self._uri)
         client = MlflowClient(self._uri)
         run = client.create_run(self._experiment(client), run_name="a run to try").info.run_id
         try:
@@ -82,6 +82,7 @@ class _Tries:
             if self._is_server:
                 self.of_files = True
                 client.log_text(run, "tried", "tried.txt")
+                self.version = _server_version(self._uri)
         finally:
             client.delete_run(run)
 
@@ -94,9 +95,13 @@ class _Tries:
 
 
 def _server_version(uri: str) -> str:
-    answer = requests.get(f"{uri.rstrip('/')}/version", timeout=10)
-    answer.raise_for_status()
-    return answer.text.strip()[:40]
+    """What a server says of itself, to whoever may come in; empty where it does not."""
+    try:
+        host = get_default_host_creds(uri)
+        answer = http_request(host, "/version", "GET", timeout=10, max_retries=0)
+    except MlflowException:
+        return ""
+    return str(answer.text).strip()[:40] if answer.ok else ""
 
 
 def _new_file(uri: str) -> Health | None:

@@ -19,6 +19,8 @@ from raysel.training import checkpoint
 from .helpers import without_clocks
 from .lives import check_agreement, events_of, here, live, one_line, same, write
 
+pytestmark = pytest.mark.slow
+
 NAME = "hurt"
 LEFT = "0001"
 """The trial that the killed driver left, after its second epoch."""
@@ -81,8 +83,8 @@ def flip(record: Path) -> None:
     "damage",
     [
         truncate,
-        pytest.param(flip, marks=pytest.mark.slow),
-        pytest.param(Path.unlink, marks=pytest.mark.slow),
+        flip,
+        Path.unlink,
     ],
 )
 def test_a_damaged_record_is_told_and_its_copy_goes_on(
@@ -127,7 +129,6 @@ def served(tmp_path: Path, record: str) -> Iterator[Spec]:
     yield spec
 
 
-@pytest.mark.slow
 def test_a_damaged_record_in_postgresql_is_told_and_has_no_copy(served: Spec) -> None:
     engine = sa.create_engine(sweep_url(served.record, Path("none"), NAME))
     with engine.begin() as connection:
@@ -150,7 +151,7 @@ def test_a_damaged_record_in_postgresql_is_told_and_has_no_copy(served: Spec) ->
     "names",
     [
         [checkpoint.NAME],
-        pytest.param([checkpoint.NAME, checkpoint.PREVIOUS], marks=pytest.mark.slow),
+        [checkpoint.NAME, checkpoint.PREVIOUS],
     ],
 )
 def test_a_damaged_checkpoint_gives_way_to_the_intact_one_before(

@@ -148,6 +148,7 @@ def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     assert without_clocks(again["0000"]) == without_clocks(trials["0000"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_does_not_wait_for_the_epoch(tmp_path: Path, storage: Path) -> None:
     spec = puppet(tmp_path, storage, "twice", "if epoch == 2: time.sleep(90)")
 

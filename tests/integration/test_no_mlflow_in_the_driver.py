@@ -4,6 +4,8 @@ driver's process never even imports MLflow."""
 import subprocess
 import sys
 
+import pytest
+
 from raysel.tracking.record import Record, sqlite_url
 from raysel.tracking.state import fold, fold_sweep
 
@@ -33,6 +35,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.slow
 def test_b01_a_sweep_without_its_tracker_is_whole_and_says_what_is_not_sent(tmp_path):
     (tmp_path / "lonely.yaml").write_text(SWEEP)
     gate = Gate(9)  # shut for ever

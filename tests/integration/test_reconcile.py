@@ -270,7 +270,14 @@ def test_what_agrees_is_said_to_agree_and_left_alone(copy: Copy) -> None:
     assert copy.everything() == before
 
 
-@pytest.mark.parametrize("kind", PLANTED)
+QUICK = {"run deleted", "missing point"}
+"""The others are slow, for each sends what lacks from a process of its own."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in PLANTED],
+)
 def test_a_planted_difference(copy: Copy, kind: str) -> None:
     plant, place, words = PLANTED[kind]
     plant(copy)
@@ -378,6 +385,7 @@ def test_a_record_that_is_gone_is_told_and_not_made_anew(
     assert not (copy.folder / "sweep.db").exists()
 
 
+@pytest.mark.slow
 def test_after_reconcile_the_sweep_goes_on_as_if_nothing_had_been(
     copy: Copy, template: Path, tmp_path: Path
 ) -> None:

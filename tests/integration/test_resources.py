@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import ray
 
 from raysel.cli import main
@@ -25,6 +26,7 @@ def run(path, storage, *overrides):
     return main(["run", str(path), "--quiet", *sets])
 
 
+@pytest.mark.slow
 def test_trials_run_on_nodes_with_the_label_and_the_resource_that_is_asked_for(
     ray_cluster, tmp_path, storage, capsys
 ):

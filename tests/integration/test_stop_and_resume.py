@@ -60,6 +60,7 @@ def resume(storage: Path, name: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
     small_file: Path, storage: Path, reference: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_order_and_resume_goes_on(small_file: Path, storage: Path) -> None:
     with driver(small_file, "stopped") as process:
         wait_for_epochs(storage / "stopped", 4, process)

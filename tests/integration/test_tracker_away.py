@@ -234,6 +234,7 @@ def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, told, track
         gate.shut()
 
 
+@pytest.mark.slow
 def test_an_unknown_host_is_told(sweep, told):
     assert first_word(sweep, told, "http://mlflow.invalid:5000") == (
         'http://mlflow.invalid:5000 cannot be found: the host "mlflow.invalid" is not known'

@@ -122,12 +122,13 @@ def test_b25_of_two_drivers_started_at_once_exactly_one_goes_on(
     assert same(files[0][1], tiny_reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "count"),
     [
         ("before epoch", 5),
-        pytest.param("after epoch", 4, marks=pytest.mark.slow),
-        pytest.param("after ask", 2, marks=pytest.mark.slow),
+        ("after epoch", 4),
+        ("after ask", 2),
     ],
 )
 def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
@@ -139,7 +140,8 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
     tiny_reference: list[object],
 ) -> None:
     name = f"frozen-{moment.replace(' ', '-')}"
-    file, spec = write(tmp_path / "f.yaml", name, storage, record=record)
+    own = {"record": record, "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    file, spec = write(tmp_path / "f.yaml", name, storage, **own)
     run = ("run", str(file), "--resume-if-exists", "--quiet")
     with driver(*run, moment=moment, count=count, lease=LEASE) as frozen:
         wait_until(lambda: is_frozen(frozen))

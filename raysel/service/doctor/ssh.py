@@ -38,7 +38,7 @@ class Login:
             "ConnectTimeout": str(CONNECT_SECONDS),
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
-            "LogLevel": "ERROR",
+            "LogLevel": "INFO",
             "IdentitiesOnly": "yes",
         }
         if not self.key:
@@ -63,7 +63,7 @@ class Asked:
     Attributes:
         facts: what the probe told; None where it did not run.
         ahead: seconds that its clock is ahead of ours, and how far that may be off.
-        failure: the last line of what ssh said.
+        failure: what ssh said where it did not, the last line last.
     """
 
     name: str
@@ -93,7 +93,7 @@ def ask(name: str, login: Login, packages: list[str]) -> Asked:
         return Asked(name, login, None, failure="there is no ssh on this machine")
     facts = answer_in(ran.stdout)
     if facts is None:
-        lines = [line for line in ran.stderr.splitlines() if line.strip()]
-        return Asked(name, login, None, failure=(lines or [f"exit {ran.returncode}"])[-1])
+        failure = ran.stderr.strip() or f"exit {ran.returncode}"
+        return Asked(name, login, None, failure=failure)
     half = (time.time() - before) / 2
     return Asked(name, login, facts, (facts["clock"] - before - half, half))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raysel.capacity import Node
-from raysel.sweep.cluster import may_start
+from raysel.sweep.cluster import grows, may_start
 
 FILE = """
 max_workers: 6
@@ -39,3 +39,10 @@ def test_a_cluster_without_such_a_file_does_not_grow(tmp_path: Path):
     assert may_start(tmp_path / "nothing.yaml", []) == []
     (tmp_path / "other.yaml").write_text("- 1\n")
     assert may_start(tmp_path / "other.yaml", []) == []
+
+
+def test_only_kuberays_autoscaler_brings_nodes_of_which_nothing_is_known(monkeypatch):
+    monkeypatch.delenv("RAY_enable_autoscaler_v2", raising=False)
+    assert not grows()
+    monkeypatch.setenv("RAY_enable_autoscaler_v2", "1")
+    assert grows()

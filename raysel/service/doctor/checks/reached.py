@@ -19,6 +19,7 @@ _SAID = (
      "firewall; is it switched on?"),
     ("No route", "cannot be reached", "Look at the address and at the network"),
     ("refused", "has no sshd listening", "Start sshd there, or look at the port"),
+    ("forwarding failed", "cannot be reached from the head", "Look at provider.worker_ips"),
     ("python3", "has no python3", "Install Python 3.10 to 3.13 there, with venv"),
 )  # fmt: skip
 
@@ -35,7 +36,8 @@ def _of(one: Asked) -> list[Finding]:
             if said in one.failure:
                 words = f"{one.name} {meaning}"
                 return [error("ssh", words, remedy.format(user=one.login.user))]
-        return [error("ssh", f"{one.name}: {one.failure}", "Try it by hand with ssh -v")]
+        said = one.failure.splitlines()[-1]
+        return [error("ssh", f"{one.name}: {said}", "Try it by hand with ssh -v")]
     version = one.facts["versions"]["python"]
     numbers = tuple(map(int, version.split(".")[:2]))
     if OLDEST_PYTHON <= numbers < FIRST_TOO_NEW:
