@@ -11,7 +11,7 @@ from raysel.export.best import save_best
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.outcome import Outcome
 from raysel.tracking.reading import read_events
-from raysel.tracking.record import Event, Record, sqlite_url
+from raysel.tracking.record import Event, sqlite_url
 from raysel.tracking.state import TrialState, fold
 from raysel.training.source import SourceModel
 
@@ -57,11 +57,7 @@ def publish_model(outcome: Outcome) -> None:
 
 def states(folder: Path) -> dict[str, TrialState]:
     """The record of a sweep, folded."""
-    record = Record(sqlite_url(SweepFolder(folder).record))
-    try:
-        return fold(stored.event for stored in record.events())
-    finally:
-        record.close()
+    return fold(events_of(folder))  # a `Record` would make tables while the driver does
 
 
 def events_of(folder: Path) -> list[Event]:
