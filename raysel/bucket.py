@@ -35,6 +35,12 @@ class Bucket:
         parts = urlsplit(self.uri)
         return Bucket(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
 
+    @property
+    def above(self) -> Bucket:
+        """The folder that this one is in."""
+        parts = urlsplit(self.uri)
+        return Bucket(urlunsplit(parts._replace(path=parts.path.rpartition("/")[0])))
+
     def put(self, file: Path, name: str) -> None:
         """Write an object from a file."""
         store, path = self._opened

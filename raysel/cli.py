@@ -235,6 +235,8 @@ def resume(
 ) -> int:
     """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
     if address is not None:
+        if from_backup:
+            raise user_error("--from-backup", "is for a sweep of this machine, not with --address")
         return cli_service.resume_there(address, sweep, set_ or (), no_wait, as_json)
     from raysel.sweep import start  # noqa: PLC0415
 

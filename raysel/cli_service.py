@@ -136,7 +136,7 @@ def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
     try:
         ended = follow(cluster, job_id, write)
     except KeyboardInterrupt:
-        _say(f"\n{job_id} goes on. raysel logs -f {job_id}; raysel stop {job_id}; with --address")
+        _say(f"\n{job_id} goes on; to end it: raysel stop {job_id} --address {cluster.url}")
         return cluster.state(job_id), INTERRUPTED
     if ended.state == "FAILED" and ended.code is None:
         _say(f"error  {ended.id}: {' '.join(ended.message.split())[:400]}")
@@ -238,7 +238,8 @@ def stop_there(address: str, wanted: str, timeout: float, as_json: bool) -> int:
     elif job.live:
         print(f"{job.id} was asked to stop and still runs after {timeout:g} s")
     else:
-        print(f"{job.id} has stopped; go on with: raysel resume {job.name or job.id} --address …")
+        go_on = f"; go on with: raysel resume {job.name} --address {cluster.url}"
+        print(f"{job.id} has stopped{go_on if job.name else ''}")
     return 1 if job.live else 0
 
 

@@ -205,7 +205,46 @@ def quarters(sweeps: Sweeps) -> Figure | None:
     return figure
 
 
+def blocks_by_model(sweeps: Sweeps) -> Figure | None:
+    """For each model the best, the first and the last of its blocks beside both baselines."""
+    found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
+    if len(found) < 2:
+        return None
+    look = _styles(sweeps)
+    figure, placed = panels(["blocks"], height=0.8 + 0.32 * len(found))
+    axes = placed["blocks"]
+    for place, (sweep, scores) in enumerate(found):
+        levels = baseline_accuracies(sweep.results)
+        for name, value in levels.items():
+            axes.plot(value, place, "|", ms=16, mew=2, color=look[name].light)
+        best = max(score.accuracy for score in scores)
+        values = {"<": scores[0].accuracy, ">": scores[-1].accuracy, "o": best}
+        for marker, value in values.items():
+            hollow = {"mfc": "none", "ms": 11} if marker == "o" else {"ms": 6}
+            axes.plot(value, place, marker, color=ACCENT, **hollow)
+    axes.set_yticks(range(len(found)), [sweep.name for sweep, _ in found])
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("validation accuracy")
+    keys = [
+        Line2D([], [], ls="", color=ACCENT, marker=marker, mfc=fill, label=words)
+        for marker, fill, words in (
+            ("<", ACCENT, "first block"),
+            (">", ACCENT, "last block"),
+            ("o", "none", "best block"),
+        )
+    ]
+    bars = [
+        Line2D([], [], ls="", marker="|", ms=12, mew=2, color=look[name].light, label=words)
+        for name, words in BASELINES.items()
+        if name in look
+    ]
+    legend(figure, [*keys, *bars], "outside lower right")
+    return figure
+
+
 FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {
+    "blocks_by_model": blocks_by_model,
     "best_quarters": best_quarters,
     "quarters": quarters,
     "accuracy_by_shots": error_by_shots,

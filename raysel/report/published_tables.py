@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from raysel.report.tables import Results, finite
-from raysel.spec import Spec
+from raysel.spec import Distribution, Spec
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,8 @@ def _split_remarks(spec: Spec) -> list[str]:
     remarks = []
     if spec.confirm.epoch == "best":
         remarks.append("ours is tested at the best epoch by validation")
+    if isinstance(spec.training.shots, Distribution):
+        remarks.append("ours is of the number of examples a class that the search found best")
     if spec.task.split.test != "all":
         remarks.append(f"ours is tested on {spec.task.split.test} examples of the test part")
     return remarks

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
 from raysel.credentials import cluster_token
 from raysel.errors import Trouble, user_error
@@ -59,7 +61,19 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
         raise user_error(
             "--address", f'"{named}" is not the dashboard; give http://HOST:8265 (Ray Jobs API)'
         )
+    if urlsplit(url).username is not None:
+        raise user_error("--address", "holds a user or a password; the token is enough")
     return url.rstrip("/")
+
+
+class _NoDetour(urllib.request.HTTPRedirectHandler):
+    """The token is for this address and for no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing."""
+
+
+_OPENER = urllib.request.build_opener(_NoDetour)
 
 
 def knock(url: str, environment: Mapping[str, str]) -> Door:
@@ -82,7 +96,7 @@ def _refusal(url: str, headers: dict[str, str]) -> int | None:
     """401 or 403 where the cluster wants another token, None where it lets in."""
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
             known = "ray_version" in json.loads(answer.read())
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):

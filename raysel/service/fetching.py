@@ -21,8 +21,8 @@ from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
 from raysel.service.storage import for_a_shell
 
-LIMIT = 2 * 2**30
-"""Bytes of results that a parcel may hold."""
+LIMIT = 2**30
+"""Bytes of results that a parcel may hold: it stays in Ray's logs on the head."""
 
 
 def fetch(cluster: Cluster, job: Job, to: Path) -> Path:

@@ -121,11 +121,13 @@ class ConfirmLedger:
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
     ) -> bool:
         """Record an epoch; the last one carries the test metrics and ends the run."""
+        if trial not in self._live:
+            return True  # it has ended, and Ray tried it again: its worker was lost at the end
         final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
         curve = {n: v for n, v in metrics.items() if n not in final}
         self._books.epoch(trial, epoch, curve, note)
         self._epochs[trial] = epoch
-        if trial not in self._live or epoch < self._live[trial].config.training.epochs:
+        if epoch < self._live[trial].config.training.epochs:
             return False
         if broken := [name for name, value in final.items() if not math.isfinite(value)]:
             self.failed(trial, f"{', '.join(broken)}: not finite")

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,9 @@ class Mirror:
         if self._copies_record:
             copy(self._folder.record, self._folder.backup)
         for name, stamp in self._new():
-            self.bucket.put(self._folder.path / name, name)
-            self._sent[name] = stamp
+            with suppress(FileNotFoundError):  # it is being written anew: next time
+                self.bucket.put(self._folder.path / name, name)
+                self._sent[name] = stamp
         self._sign()
         for trial in ended:
             checkpoints(self.bucket, trial).remove()

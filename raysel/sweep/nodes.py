@@ -4,8 +4,10 @@ node's own disk has."""
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from raysel.sweep.folder import SweepFolder, write_whole
 from raysel.training import checkpoint
 from raysel.training.trial_files import TOKEN, sees
 
-PROBE_SECONDS = 60.0
+PROBE_SECONDS = 180.0
 """How long a node may take to write and read a few bytes; its first process starts in it."""
 
 BRING_SECONDS = 300.0
@@ -60,18 +62,19 @@ def check_storage(folder: SweepFolder, token: str) -> str | None:
     )
 
 
-def brought(folder: Path, trial: str) -> dict[str, Any] | None:
-    """A trial's checkpoint from whichever node has it on its own disk; None if none has."""
+def brought(folder: Path, trial: str) -> list[dict[str, Any]]:
+    """A trial's checkpoints on the disks of the other nodes: more than one where it was begun on
+    one of them and ended on another."""
+    found = []
     for content in _on(_others(), BRING_SECONDS, _read, folder / "trials" / trial).values():
-        if content:
-            scratch = folder / "trials" / trial
-            scratch.mkdir(parents=True, exist_ok=True)
-            (scratch / checkpoint.NAME).write_bytes(content)
-            try:
-                return checkpoint.load(scratch)
-            except checkpoint.DamagedCheckpoint:
-                checkpoint.remove(scratch)
-    return None
+        if content is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
+            file = Path(scratch) / checkpoint.NAME
+            file.write_bytes(content)
+            with suppress(checkpoint.DamagedCheckpoint):
+                found.append(checkpoint.read(file, trial))
+    return found
 
 
 def tidied(folder: Path) -> None:

@@ -23,7 +23,7 @@ from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.data import Task
 from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
-from raysel.tracking.state import fold_sweep
+from raysel.tracking.state import fold, fold_sweep
 from raysel.training import checkpoint
 
 MAY_CHANGE = (
@@ -76,7 +76,11 @@ class OpenSweep:
             here = checkpoint.load(self.folder.trial(trial))
         except checkpoint.DamagedCheckpoint:
             here = None
-        return here or brought(self.folder.path, trial)
+        events = (stored.event for stored in self.books.record.events())
+        if here is not None and here["epoch"] == len(fold(events)[trial].epochs):
+            return here
+        found = [*([here] if here is not None else []), *brought(self.folder.path, trial)]
+        return max(found, key=lambda state: int(state["epoch"]), default=None)
 
     def deliver(self) -> None:
         """Wait until the bucket, if there is one, has everything; not for ever.

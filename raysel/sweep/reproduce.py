@@ -171,7 +171,8 @@ def run_again(
 
 def located(spec: Spec, folder: SweepFolder) -> Spec:
     """The sweep with the storage in which its folder lies now."""
-    return spec.model_copy(update={"storage": str(folder.path.parent)})
+    storage = str(folder.path.parent) if folder.bucket is None else folder.bucket.above.uri
+    return spec.model_copy(update={"storage": storage})
 
 
 def judged(

@@ -129,6 +129,7 @@ def _confirm_row(
         "label": runs[0].label,
         "runs": rows,
         "validation": _mean(row[objective.metric] for row in rows),
+        "validation_error": _mean(row["val/error"] for row in rows),
         "test_error": {"mean": mean, "low": low, "high": high, "n": len(rows)},
         "moved": {name: _mean(row["moved"][name] for row in rows) for name in partition.names},
         "moved_is": "weight" if _weighs_rates(strategy) else "share of steps",

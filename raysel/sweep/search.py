@@ -126,6 +126,8 @@ class StudyLedger:
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
     ) -> bool:
         """Record an epoch, report it to the study; whether the trial ends with it."""
+        if trial not in self._live:
+            return True  # it has ended, and Ray tried it again: its worker was lost at the end
         new = self._books.epoch(trial, epoch, metrics, note)
         optuna_trial, config = self._live[trial]
         value = metrics.get(self._spec.objective.metric, math.nan)

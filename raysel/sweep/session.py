@@ -277,7 +277,8 @@ class Session:
 
     def worker_lost(self, trial: str) -> None:
         """See `engine.Overseer`."""
-        self.watcher.note(f"trial {trial} lost its worker; it goes on with another")
+        if any(t.id == trial and t.status == RUNNING for t in self._trials()):
+            self.watcher.note(f"trial {trial} lost its worker; it goes on with another")
 
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""

@@ -45,6 +45,7 @@ def test_what_is_put_is_got_listed_and_deleted(bucket: Bucket, tmp_path: Path) -
     assert (tmp_path / "deep" / "c").read_bytes() == b"one" * 1000
     assert bucket.below("x").get_bytes("b") == b"two"
     assert bucket.holding("b") == ["x"]
+    assert bucket.below("x").above == bucket
     bucket.delete(["x/b", "x/never"])
     assert bucket.get_bytes("x/b") is None
     assert bucket.below("empty").sizes() == {} and bucket.below("empty").holding("b") == []

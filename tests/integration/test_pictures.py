@@ -27,10 +27,10 @@ task:
   split: {{shots: 6, validation: 30, test: 30}}
 model: {{name: test_resnet}}
 strategies: {{full: , linear_probe: }}
-training: {{epochs: 2, batch_size: 8}}
+training: {{epochs: 2, batch_size: 8, shots: {{categorical: [2, 5]}}}}
 objective: {{metric: val/balanced_error}}
 search: {{num_trials: 3}}
-confirm: {{seeds: 2}}
+confirm: {{seeds: 2, test_every_epoch: true}}
 storage: {storage}
 """
 
@@ -95,6 +95,28 @@ def test_confirmed_runs_have_their_confusion_matrix(finished: Path) -> None:
         assert 1 - counts.trace() / counts.sum() == pytest.approx(run["test/error"])
         own = counts.diagonal() / counts.sum(axis=1)
         assert 1 - own.mean() == pytest.approx(run["test/balanced_error"])
+
+
+def test_the_number_of_shots_was_searched(finished: Path) -> None:
+    trials = [t for t in states(finished).values() if t.phase == "search"]
+    assert {trial.searched["shots"] for trial in trials} <= {2, 5}
+    assert all(t.config["training"]["shots"] == t.searched["shots"] for t in trials)
+
+
+def test_the_test_curve_of_a_confirmed_run_goes_through_its_test_error(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    for run in (run for row in results["confirm"] for run in row["runs"]):
+        curve = {row["epoch"]: row["error"] for row in run["test_curve"]}
+        assert sorted(curve) == [1, 2]
+        assert curve[run["epoch"]] == pytest.approx(run["test/error"])
+    searched = [t for t in states(finished).values() if t.phase == "search"]
+    assert not any(name.startswith("test") for t in searched for row in t.epochs for name in row)
+
+
+def test_the_report_has_the_matrices_and_the_test_loss(finished: Path) -> None:
+    figures = {path.stem for path in (finished / "report" / "figures").iterdir()}
+    assert {"confusions", "loss_by_epoch"} <= figures
+    assert "test loss" in (finished / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_missing_data_are_a_note_for_validate_and_exit_2_for_run(

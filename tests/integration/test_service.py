@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from raysel.sweep.folder import tracking_uri
 from raysel.tracking.state import RUNNING
 
 from . import lives
-from .head import Head
+from .head import BIN, COMMAND_SECONDS, ROOT, Head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -191,3 +192,27 @@ def assert_terminal(spec: Spec) -> None:
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) >= 2 and {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+
+
+def test_rays_own_command_runs_a_sweep_too(head: Head, tmp_path: Path) -> None:
+    sets = (f"storage={tmp_path}/runs", "name=plain", "training.epochs=1", "search.num_trials=3")
+    spec = parse(lives.TINY, sets)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text(spec.to_yaml())
+    command = [
+        *(str(BIN / "ray"), "job", "submit", "--address", head.address),
+        *("--submission-id", "plain-job", "--working-dir", str(folder)),
+        *("--runtime-env-json", json.dumps({"env_vars": {"PYTHONPATH": str(ROOT)}})),
+        *("--", "raysel", "run", "sweep.yaml", "--resume-if-exists"),
+    ]
+    environment = head.environment(RAY_AUTH_MODE="token")
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lives.check_agreement(spec, trials=3)
+    code, out, _ = head.raysel("status", "plain-job", "--json", "--address", head.address)
+    told = json.loads(out)
+    assert (code, told["state"]) == (0, "SUCCEEDED")
+    assert told["progress"]["phase"] == "confirm"  # from the heartbeat in its log

@@ -35,7 +35,13 @@ from .lives import (
 )
 from .object_store import ObjectStore
 
-pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]
+
+PATIENCE_SECONDS = 240.0
 
 UPLOAD_SECONDS = 3.0
 """What an upload may take on a busy machine."""
@@ -129,7 +135,7 @@ def test_the_end_of_a_trial_is_in_the_bucket_at_once(
             return sum(event.kind == "ended" for event in read_events(sqlite_url(copy)))
 
         # it is frozen before the third trial: nothing is written that would bring another copy
-        wait_until(lambda: ended_in_the_bucket() >= 1)
+        wait_until(lambda: ended_in_the_bucket() >= 1, PATIENCE_SECONDS)
 
 
 def test_a_bucket_that_is_away_for_a_while_costs_nothing(
@@ -140,10 +146,10 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
     uri = object_store.new_bucket(gate.port)
     file, spec = write(tmp_path / "f.yaml", "away", uri)  # type: ignore[arg-type]
     with driver("run", str(file)) as process:
-        wait_until(lambda: epochs(spec) >= 3)
+        wait_until(lambda: epochs(spec) >= 3, PATIENCE_SECONDS)
         gate.shut()
         before = epochs(spec)
-        wait_until(lambda: epochs(spec) >= before + 2)
+        wait_until(lambda: epochs(spec) >= before + 2, PATIENCE_SECONDS)
         gate.open()
         code, out, err = ended(process)
     assert code == 0, out + err
@@ -199,7 +205,7 @@ def test_two_machines_on_one_bucket_the_one_that_was_there_before_leaves(
     file, spec = write(tmp_path / "f.yaml", "twice", uri)  # type: ignore[arg-type]
     run = ("run", str(file), "--resume-if-exists", "--quiet")
     with driver(*run, moment="after epoch", count=4) as first:
-        wait_until(lambda: epochs(spec) >= 4)
+        wait_until(lambda: epochs(spec) >= 4, PATIENCE_SECONDS)
         another_machine(monkeypatch, 2)
         code, out, err = here(*run)
         assert code == 0, out + err

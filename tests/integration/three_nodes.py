@@ -60,6 +60,8 @@ class ThreeNodes:
 @contextmanager
 def three_nodes(hidden: Path | None = None) -> Iterator[ThreeNodes]:
     """A cluster for the block."""
+    # a local Ray asks for a token, and drivers of the tests inherit it
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     folder = tempfile.mkdtemp(prefix="r3-", dir="/tmp")  # Ray's sockets want a short path
     log, token = Path(folder, "log"), secrets.token_hex(32)
     with log.open("wb") as stream:

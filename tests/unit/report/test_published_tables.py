@@ -118,8 +118,11 @@ def test_what_of_the_training_differs_is_told():
         "epochs 5 (theirs 50)",
     )
     assert "ours is tested at the best epoch by validation" in table.remarks
+    assert not any("found best" in remark for remark in table.remarks)
     assert "ours is tested on 100 examples of the test part" in table.remarks
     assert any("20.35 %" in remark for remark in table.remarks)
+    axis = parse(FILE, ("training.shots={categorical: [1, 5]}",))
+    assert any("found best" in remark for remark in compare(found, axis)[0].remarks)
 
 
 @pytest.mark.parametrize("override", ["task.data=digits", "model.name=resnet50.tv_in1k"])

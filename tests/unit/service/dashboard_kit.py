@@ -10,12 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def dashboard(token: str | None = None, answer: str | None = None) -> Iterator[str]:
+def dashboard(
+    token: str | None = None, answer: str | None = None, detour: str | None = None
+) -> Iterator[str]:
     """A server on loopback; its address.
 
     Args:
         token: what it asks for.
         answer: what `/api/version` says, in the place of Ray's own words.
+        detour: where it sends whoever has the token.
     """
     words = answer or json.dumps({"ray_version": "2.60.0", "version": "4"})
 
@@ -24,6 +27,11 @@ def dashboard(token: str | None = None, answer: str | None = None) -> Iterator[s
             given = self.headers.get("Authorization")
             if token is not None and given != f"Bearer {token}":
                 self.send_error(403 if given else 401)
+                return
+            if detour is not None:
+                self.send_response(302)
+                self.send_header("Location", detour)
+                self.end_headers()
                 return
             body = b"[]" if self.path == "/api/jobs/" else words.encode()
             self.send_response(200)

@@ -28,6 +28,18 @@ def test_an_address_that_is_no_dashboard_is_refused(given: str) -> None:
         address_of(given, {})
 
 
+def test_an_address_holds_no_password() -> None:
+    with pytest.raises(UserError) as refused:
+        address_of("http://me:planted@head:8265", {})
+    assert "planted" not in str(refused.value)
+
+
+def test_the_token_is_not_taken_elsewhere() -> None:
+    elsewhere = "http://127.0.0.1:1/"
+    with dashboard("t", detour=elsewhere) as url, pytest.raises(Trouble, match="answers 302"):
+        knock(url, {"RAY_AUTH_TOKEN": "t"})
+
+
 def test_without_an_address_it_is_said_what_to_give() -> None:
     with pytest.raises(UserError, match="RAY_API_SERVER_ADDRESS"):
         address_of(None, {"RAY_ADDRESS": "10.0.0.1:6379"})

@@ -150,6 +150,15 @@ def test_a_run_that_fails_is_told_once_with_its_cause(tmp_path):
     assert sum(e.event.kind == "ended" for e in phase.record.events()) == 1
 
 
+def test_a_run_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
+    life = _Confirm(tmp_path)
+    run = life.ledger.next_trial()
+    life.work(run)
+    before = list(life.told)
+    assert life.ledger.epoch(run.trial, 1, {"val/error": 0.1})
+    assert life.told == before
+
+
 @pytest.mark.parametrize("name", ["test/error", "test/loss"])
 def test_a_run_whose_test_metrics_are_not_finite_has_failed(tmp_path, name):
     """Results are computed from complete runs: one such would stop the sweep, at each resume."""

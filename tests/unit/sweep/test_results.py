@@ -232,6 +232,8 @@ def test_the_order_and_the_verdict_are_by_the_objective_of_the_sweep():
     for row in outcome["confirm"]:
         losses = [run["val/loss"] for run in row["runs"]]
         assert row["validation"] == pytest.approx(statistics.mean(losses))
+        errors = [run["val/error"] for run in row["runs"]]
+        assert row["validation_error"] == pytest.approx(statistics.mean(errors))
 
 
 def test_a_test_error_never_changes_the_order():

@@ -150,6 +150,16 @@ def test_a_trial_that_failed_is_told_with_its_cause_and_counts(tmp_path):
     assert sum(e.kind == "ended" for e in life.events) == 4
 
 
+def test_a_trial_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
+    """Ray does not know of the end yet, and tries it again."""
+    life = begin(tmp_path, sweep("search.num_trials=4"))
+    assignment = _start_one(life)
+    work(life.ledger, assignment)
+    before = life.events
+    assert life.ledger.epoch(assignment.trial, 1, {"val/error": 0.1})
+    assert life.events == before
+
+
 def test_trials_at_the_same_time_keep_the_budget(tmp_path):
     life = begin(tmp_path, sweep())
     live = [_start_one(life) for _ in range(7)]
