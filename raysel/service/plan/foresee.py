@@ -228,7 +228,7 @@ def _measured(ground: Ground, nodes: Sequence[Node]) -> _Bench:
         if own:
             timings[name] = _average(own)
     failures = {name: why for answer in answers for name, why in answer.failures.items()}
-    start = max(answer.began for answer in answers) - asked
+    start = max(0.0, max(answer.began for answer in answers) - asked)  # by another clock, maybe
     return _Bench(timings, start, answers[0].device, "", failures)
 
 

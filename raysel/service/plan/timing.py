@@ -129,10 +129,10 @@ class _Bench:
         whole, size = training.batch_size * training.accumulate, training.batch_size
         if id(ground) not in self._step:
             small = min(_FIRST_BATCH, size)
-            first = self._run(ground, sample, small, 1, _FIRST_BATCH)  # also warms up
+            first = self._run(ground, sample, small, 1, _FEWEST_BATCHES)  # also warms up
             if isinstance(first, str):
                 return first
-            self._step[id(ground)] = first.train / (_FEWEST_BATCHES * small)
+            self._step[id(ground)] = first.train / first.examples
         a_step = self._step[id(ground)] * whole
         affordable = self._seconds / 3 / max(a_step, 1e-9)  # three epochs are run
         if affordable < _FEWEST_BATCHES:
