@@ -80,7 +80,7 @@ def test_ray_up_submit_and_down(tmp_path: Path, machines: SshMachines) -> None:
         assert "tiny" in done.stdout
         run = machines.homes[HEAD] / "runs" / "tiny"
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        assert results["complete"] and results["verdict"]["winner"]
+        assert results["status"] == "complete" and results["verdict"]["winner"]
         assert (run / "best" / "model.safetensors").is_file()
         assert token not in done.stdout + done.stderr
     finally:

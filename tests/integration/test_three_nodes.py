@@ -185,7 +185,7 @@ def test_the_whole_cluster_is_lost_and_a_fresh_one_ends_the_sweep_once(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "head-1"))
     folder = tmp_path / "own"
     storage = object_store.new_bucket() if place == "bucket" else tmp_path / "storage"
-    spec = slow_sweep(folder, storage, f"retried-{place}")
+    spec = slow_sweep(folder, storage, f"retried_{place}")
     with three_nodes() as cluster, running(cluster, folder, spec.name) as process:
         wait_until(lambda: epochs(spec) >= 2 * EPOCHS + 2, 240)
         process.kill()
