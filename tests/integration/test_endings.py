@@ -269,6 +269,7 @@ def test_a_second_time_out_of_memory_fails_the_trial(tmp_path: Path, storage: Pa
     }
 
 
+@pytest.mark.slow
 def test_a_worker_killed_goes_on_from_its_checkpoint_bit_identical(
     tmp_path: Path, storage: Path
 ) -> None:

@@ -18,6 +18,7 @@ from .sockets import Sockets
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
+@pytest.mark.slow
 def test_every_process_of_a_local_sweep_listens_on_loopback_alone(
     reference: Path, sockets: Sockets
 ) -> None:
@@ -36,6 +37,7 @@ def _loopback(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", [None, "another"])
 def test_a_local_sweep_refuses_whoever_has_not_its_token(token: str | None) -> None:
     with pytest.raises(grpc.RpcError) as refused:
@@ -43,12 +45,14 @@ def test_a_local_sweep_refuses_whoever_has_not_its_token(token: str | None) -> N
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.slow
 def test_its_token_is_its_own() -> None:
     token = os.environ["RAY_AUTH_TOKEN"]
     assert ask_for_the_cluster(token)
     assert token != cluster_token({})  # that of ~/.ray, which other clusters know too
 
 
+@pytest.mark.slow
 def test_no_key_of_the_environment_is_shown_or_written(
     reference: Path, sockets: Sockets, storage: Path
 ) -> None:

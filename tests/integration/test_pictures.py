@@ -63,6 +63,7 @@ def finished(ray_cluster: None, file: Path, storage: Path) -> Path:
     return storage / "pictures"
 
 
+@pytest.mark.slow
 def test_the_split_and_the_bad_picture_are_in_the_record(finished: Path, root: Path) -> None:
     split = json.loads((finished / "split.json").read_text())
     assert [bad["file"] for bad in split["bad_images"]] == [str(root / "photos/red/07.jpg")]
@@ -70,11 +71,13 @@ def test_the_split_and_the_bad_picture_are_in_the_record(finished: Path, root: P
     assert sum(map(len, split["parts"].values())) == 18 + 30 + 30 + 60 - 1
 
 
+@pytest.mark.slow
 def test_pictures_are_decoded_once_for_all_trials(finished: Path, root: Path) -> None:
     stores = list((root / "cache").glob("*/pixels.bin"))
     assert len(stores) == 5  # one a part: two of the source, three of the target
 
 
+@pytest.mark.slow
 def test_the_search_made_the_balanced_error_small(finished: Path) -> None:
     trials = [t for t in states(finished).values() if t.phase == "search" and t.value is not None]
     assert trials
@@ -82,6 +85,7 @@ def test_the_search_made_the_balanced_error_small(finished: Path) -> None:
         assert trial.value in [row["val/balanced_error"] for row in trial.epochs]
 
 
+@pytest.mark.slow
 def test_confirmed_runs_have_their_confusion_matrix(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     runs = [run for row in results["confirm"] for run in row["runs"]]
@@ -97,12 +101,14 @@ def test_confirmed_runs_have_their_confusion_matrix(finished: Path) -> None:
         assert 1 - own.mean() == pytest.approx(run["test/balanced_error"])
 
 
+@pytest.mark.slow
 def test_the_number_of_shots_was_searched(finished: Path) -> None:
     trials = [t for t in states(finished).values() if t.phase == "search"]
     assert {trial.searched["shots"] for trial in trials} <= {2, 5}
     assert all(t.config["training"]["shots"] == t.searched["shots"] for t in trials)
 
 
+@pytest.mark.slow
 def test_the_test_curve_of_a_confirmed_run_goes_through_its_test_error(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     for run in (run for row in results["confirm"] for run in row["runs"]):
@@ -113,6 +119,7 @@ def test_the_test_curve_of_a_confirmed_run_goes_through_its_test_error(finished:
     assert not any(name.startswith("test") for t in searched for row in t.epochs for name in row)
 
 
+@pytest.mark.slow
 def test_the_report_has_the_matrices_and_the_test_loss(finished: Path) -> None:
     figures = {path.stem for path in (finished / "report" / "figures").iterdir()}
     assert {"confusions", "loss_by_epoch"} <= figures

@@ -202,6 +202,7 @@ def test_more_gpus_than_the_cluster_has_are_refused(
     assert not (storage / "gpus").exists()
 
 
+@pytest.mark.slow
 def test_a_deterministic_error_is_told_once_and_the_sweep_goes_on(small: Spec) -> None:
     from raysel.spec import StrategySpec, TrainingOverride
 
