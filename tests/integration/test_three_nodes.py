@@ -187,7 +187,7 @@ def test_the_whole_cluster_is_lost_and_a_fresh_one_ends_the_sweep_once(
     storage = object_store.new_bucket() if place == "bucket" else tmp_path / "storage"
     spec = slow_sweep(folder, storage, f"retried_{place}")
     with three_nodes() as cluster, running(cluster, folder, spec.name) as process:
-        wait_until(lambda: epochs(spec) >= 2 * EPOCHS + 2, 240)
+        wait_until(lambda: epochs(spec) >= 3 * EPOCHS + 2, 240)  # three have ended
         process.kill()
         cluster.lose_all()
         process.wait()
