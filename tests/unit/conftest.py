@@ -1,0 +1,13 @@
+"""What holds for every unit test."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Torch's global seed is the same at each test's start: measurements with random draws take
+    theirs from it, and no test's result may depend on which others ran before it."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
