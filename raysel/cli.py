@@ -29,15 +29,11 @@ from raysel.console import (
     print_json,
     print_table,
 )
-from raysel.errors import Trouble, UserError, user_error
+from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
     from raysel.summary import Summary
-
-FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="raysel",

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.console import AsJson, Overrides, checked_but_storage, print_json
-from raysel.errors import user_error
+from raysel.errors import FAILED, user_error
 
 if TYPE_CHECKING:
     from raysel.service.doctor.finding import Finding
-
-FAILED = 1
 
 
 def add_to(app: typer.Typer) -> None:

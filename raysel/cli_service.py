@@ -20,7 +20,7 @@ from raysel.console import (
     print_json,
     print_table,
 )
-from raysel.errors import user_error
+from raysel.errors import INTERRUPTED, user_error
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
@@ -37,8 +37,6 @@ JobName = Annotated[
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Leave when it is submitted; do not follow its output.")
 ]
-
-INTERRUPTED = 130
 
 
 def add_to(app: typer.Typer) -> None:

@@ -19,6 +19,7 @@ from raysel.console import (
     print_json,
     print_table,
 )
+from raysel.errors import FAILED
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from raysel.export.handing import Exported
     from raysel.sweep.finetune import FineTuned
     from raysel.sweep.reading import SweepView
-
-FAILED = 1
 
 
 def add_to(app: typer.Typer) -> None:

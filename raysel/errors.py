@@ -11,6 +11,11 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""Exit codes of the command line, and of a sweep that runs as a job."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.job_submission import JobSubmissionClient, JobType
 
-from raysel.errors import Trouble, UserError, nearest, user_error
+from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, nearest, user_error
 from raysel.service.address import Door, address_of, knock
 
 NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
@@ -22,8 +22,6 @@ SPEC = "raysel.spec"
 """The resolved sweep file."""
 
 LIVE = ("PENDING", "RUNNING")
-
-INTERRUPTED = 130
 
 _TALKATIVE = ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk")
 for _name in (*_TALKATIVE, "_private.runtime_env.packaging"):
@@ -77,7 +75,7 @@ class Job:
             return 0
         if self.state == "STOPPED":
             return INTERRUPTED
-        return self.code if self.code in (1, 2, INTERRUPTED) else 1
+        return self.code if self.code in (FAILED, BAD_INPUT, INTERRUPTED) else FAILED
 
 
 class Cluster:

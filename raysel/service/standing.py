@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from raysel import spec_file
-from raysel.errors import Trouble, UserError
+from raysel.errors import INTERRUPTED, Trouble, UserError
 from raysel.places import sweep_url
 from raysel.report.review import sweep_row
-from raysel.service.jobs import INTERRUPTED, SPEC, Cluster, Job
+from raysel.service.jobs import SPEC, Cluster, Job
 from raysel.service.progress import Progress, last_of
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder

@@ -22,8 +22,6 @@ from raysel.service.doctor import probe
 _JOB_SECONDS = 180.0
 """From a job's submission to its end."""
 
-_OPEN = "raysel.credentials.open_sealed"
-
 
 def by_job(address: str, guarded: bool, question: dict[str, Any]) -> dict[str, Any]:
     """Run the probe as a job of the cluster at `address`; what it told.
@@ -62,8 +60,7 @@ def _environment(folder: str, token: str | None) -> dict[str, Any]:
     environment: dict[str, Any] = {"working_dir": folder, "py_modules": [str(package_folder())]}
     known = credentials.found(os.environ)
     if known and token:
-        sealed = {credentials.VARIABLE: credentials.seal(known, token)}
-        environment |= {"env_vars": sealed, "worker_process_setup_hook": _OPEN}
+        environment |= credentials.runtime_env(known, token)
     return environment
 
 
