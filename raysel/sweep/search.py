@@ -114,7 +114,7 @@ class StudyLedger:
         trial = self._adopt(left[0]) if left else self._ask(trials)
         if trial is None:
             return None
-        config = self._replicate(trial, self._space.suggest(trial))
+        config = self._replicate(trial, self._space.suggest(trial), trials)
         name = trial_id(trial.number)
         self._live[name] = (trial, config)
         self._values.setdefault(name, {})
@@ -174,14 +174,16 @@ class StudyLedger:
             return values[max(values)]
         return best(values, self._spec.objective)[1]
 
-    def _replicate(self, trial: Trial, config: TrialConfig) -> TrialConfig:
+    def _replicate(
+        self, trial: Trial, config: TrialConfig, trials: list[FrozenTrial]
+    ) -> TrialConfig:
         """A configuration that was tried before runs with a seed of its own.
 
         With the same seed it would give the same numbers again; with another one it tells how
         far they are chance. The seed is a function of the study: of the trials before it.
         """
         chosen = trial.params
-        before = sum(t.params == chosen for t in self._trials() if t.number < trial.number)
+        before = sum(t.params == chosen for t in trials if t.number < trial.number)
         if not before:
             return config
         return config.model_copy(update={"seed": config.seed + FIRST_REPLICATE + before - 1})
