@@ -27,29 +27,28 @@ from raysel import tracker
 from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.task_spec import SplitSpec as SplitSpec
 from raysel.task_spec import TaskSpec as TaskSpec
+from raysel.training_spec import TrainingOverride as TrainingOverride
+from raysel.training_spec import TrainingSettings as TrainingSettings
+from raysel.training_spec import TrainingSpec as TrainingSpec
 from raysel.values import (
     A_FILE,
     A_LIST,
     A_VALUE,
     KEYS_BELOW,
     Flag,
-    FloatRange,
-    Fraction,
     Frozen,
     NonNegativeReal,
     NonNegativeWhole,
     ParameterValue,
     PositiveReal,
     PositiveWhole,
-    Searchable,
-    SearchableReal,
-    SearchableWhole,
     Whole,
     not_empty,
 )
 from raysel.values import SEARCH as SEARCH
 from raysel.values import Choice as Choice  # a part of the file's grammar
 from raysel.values import Distribution as Distribution
+from raysel.values import FloatRange as FloatRange
 from raysel.values import IntRange as IntRange
 
 # --- the parts of the file ----------------------------------------------------------------
@@ -85,77 +84,6 @@ class ModelSpec(Frozen):
         description="timm's coarse or fine layers, delimiter (a cut at every max-pooling, batch "
         "norm and activation), or a list of name patterns, one a layer",
     )
-
-
-Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["constant", "cosine"]
-BatchNorm = Literal["train", "eval", "frozen_eval"]
-Precision = Literal["float32", "bfloat16"]
-
-
-class TrainingSettings(Frozen):
-    """How one trial trains: every value settled."""
-
-    epochs: PositiveWhole
-    batch_size: PositiveWhole
-    optimizer: Optimizer
-    learning_rate: PositiveReal
-    momentum: Fraction
-    weight_decay: NonNegativeReal
-    schedule: Schedule
-    warmup_epochs: NonNegativeReal
-    batch_norm: BatchNorm
-    precision: Precision
-    clip_norm: PositiveReal | None
-    accumulate: PositiveWhole
-    deterministic: Flag
-    shots: PositiveWhole | None = None
-
-
-class TrainingSpec(Frozen):
-    """How every trial trains: each value a constant or a distribution."""
-
-    epochs: SearchableWhole[PositiveWhole] = 15
-    batch_size: SearchableWhole[PositiveWhole] = 32
-    optimizer: Searchable[Optimizer] = Field(default="sgd", description="sgd is Nesterov's")
-    learning_rate: SearchableReal[PositiveReal] = FloatRange.model_validate(
-        {"float": (1e-4, 1e-1), "log": True}
-    )
-    momentum: SearchableReal[Fraction] = 0.9
-    weight_decay: SearchableReal[NonNegativeReal] = 0.0
-    schedule: Searchable[Schedule] = "constant"
-    warmup_epochs: SearchableReal[NonNegativeReal] = 0.0
-    batch_norm: Literal["train", "eval", "frozen_eval", "published"] = Field(
-        default="train",
-        description="one mode for every strategy compared; published: each paper's own",
-    )
-    precision: Precision = "float32"
-    clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: PositiveWhole = 1
-    deterministic: Flag = False
-    shots: SearchableWhole[PositiveWhole] | None = Field(
-        default=None,
-        description="train on so many examples of each class: the same for every trial, the"
-        " fewer among the more; on the whole training part, if nothing is given",
-    )
-
-
-class TrainingOverride(Frozen):
-    """`strategies.<name>.training`: what stands here replaces the common `training`."""
-
-    epochs: SearchableWhole[PositiveWhole] | None = None
-    batch_size: SearchableWhole[PositiveWhole] | None = None
-    optimizer: Searchable[Optimizer] | None = None
-    learning_rate: SearchableReal[PositiveReal] | None = None
-    momentum: SearchableReal[Fraction] | None = None
-    weight_decay: SearchableReal[NonNegativeReal] | None = None
-    schedule: Searchable[Schedule] | None = None
-    warmup_epochs: SearchableReal[NonNegativeReal] | None = None
-    batch_norm: BatchNorm | None = None
-    precision: Precision | None = None
-    clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: PositiveWhole | None = None
-    shots: SearchableWhole[PositiveWhole] | None = None
 
 
 def _keys_or_word(value: Any) -> str:

@@ -8,11 +8,8 @@ import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
@@ -28,21 +25,12 @@ from raysel.places import (
     working_folder,
 )
 from raysel.search import may_repeat
-from raysel.space import CROSS_VALIDATION, Space, count, described, most_shots, strategies_of
+from raysel.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
 from raysel.spec import (
     SEARCH,
-    Choice,
-    Distribution,
-    FloatRange,
-    IntRange,
     Spec,
-    StrategySpec,
-    TrainingOverride,
-    TrainingSettings,
-    TrainingSpec,
 )
-from raysel.strategies import Strategy, registered
-from raysel.strategies.base import Parameter
+from raysel.strategies import registered
 from raysel.tasks.catalog import (
     TaskShape,
     check_task,
@@ -52,6 +40,7 @@ from raysel.tasks.catalog import (
     training_labels,
 )
 from raysel.tasks.shots import lacking
+from raysel.validate_strategies import strategy_problems, training_problems
 
 ensure_importable()
 
@@ -92,9 +81,9 @@ def check(spec: Spec) -> list[Problem]:
     strategies = [
         problem
         for name, chosen in strategies_of(spec).items()
-        for problem in _strategy_problems(name, chosen, layers)
+        for problem in strategy_problems(name, chosen, layers)
     ]
-    training = list(_training_problems("training", spec.training))
+    training = list(training_problems("training", spec.training))
     problems = [*task, *model, *strategies, *training]
     if not task:
         problems += _source_problems(spec)
@@ -239,105 +228,6 @@ def _shots_problems(spec: Spec) -> Iterator[Problem]:
     there = None if shots is None else training_labels(spec.task)
     if shots is not None and there is not None and (lack := lacking(*there, shots)):
         yield Problem("training.shots", lack)
-
-
-# --- the strategies ---------------------------------------------------------------------------
-
-
-def _strategy_problems(
-    name: str, chosen: StrategySpec, layers: Sequence[str] | None
-) -> Iterator[Problem]:
-    path, strategy = f"strategies.{name}", registered().get(name)
-    if name == CROSS_VALIDATION:
-        message = "is a search and not a strategy; set search.sampler: cross_validation"
-        yield Problem(path, message)
-        return
-    if strategy is None:
-        yield Problem(path, f'no strategy is called "{name}"; {nearest(name, registered())}')
-        return
-    yield from _unknown_parameters(path, strategy, chosen)
-    for parameter in strategy.parameters:
-        for message in _parameter_messages(parameter, chosen, layers):
-            yield Problem(f"{path}.{parameter.name}", message)
-    if isinstance(chosen.training, TrainingOverride):
-        yield from _training_problems(f"{path}.training", chosen.training)
-
-
-def _unknown_parameters(
-    path: str, strategy: type[Strategy], chosen: StrategySpec
-) -> Iterator[Problem]:
-    declared = [parameter.name for parameter in strategy.parameters]
-    for name in chosen.parameters:
-        if name not in declared:
-            hint = nearest(name, [*declared, "training"])
-            yield Problem(f"{path}.{name}", f"{strategy.name} has no such parameter; {hint}")
-
-
-def _parameter_messages(
-    parameter: Parameter, chosen: StrategySpec, layers: Sequence[str] | None
-) -> Iterable[str]:
-    """What is wrong with one parameter of a strategy; `layers` is None where unknown."""
-    value = chosen.parameters.get(parameter.name, parameter.default)
-    if value is None:
-        return [] if parameter.optional else [f"is missing: {parameter.help}"]
-    if value == SEARCH:
-        known = parameter.search is not None or parameter.kind == "layers"
-        return [] if known else [f"declares no range to search; give {_accepted(parameter)}"]
-    if isinstance(value, Distribution) and not isinstance(value, _DISTRIBUTIONS[parameter.kind]):
-        return [f"{described(value)} does not suit; give {_accepted(parameter)}"]
-    if parameter.kind == "layers" and layers is None:
-        return []
-    messages = (parameter.problem(corner, layers or ()) for corner in corners(value))
-    return list(filter(None, messages))[:1]
-
-
-_DISTRIBUTIONS: dict[str, tuple[type, ...]] = {
-    "float": (FloatRange, IntRange, Choice),
-    "int": (IntRange, Choice),
-    "bool": (Choice,),
-    "choice": (Choice,),
-    "layers": (Choice,),
-}
-
-
-def _accepted(parameter: Parameter) -> str:
-    """What may stand for a parameter, in words."""
-    return {
-        "float": f"a number in {parameter.interval()}, or {{float: [low, high]}}",
-        "int": f"a whole number in {parameter.interval()}, or {{int: [low, high]}}",
-        "bool": "true, false, or {categorical: [true, false]}",
-        "choice": f"{', '.join(parameter.options)}, or {{categorical: [a, b]}}",
-        "layers": "layer names joined by +, {categorical: [a, b]}, or search",
-    }[parameter.kind]
-
-
-def corners(value: Any) -> Sequence[Any]:
-    """The values to check for all that a constant or distribution may give."""
-    if isinstance(value, Choice):
-        return value.options
-    return value.bounds if isinstance(value, FloatRange | IntRange) else (value,)
-
-
-def _training_problems(path: str, training: TrainingSpec | TrainingOverride) -> Iterator[Problem]:
-    """Distributions that reach beyond what the setting itself may be."""
-    for name in type(training).model_fields:
-        value = getattr(training, name)
-        if isinstance(value, Distribution):
-            message = _setting_message(name, corners(value))
-            if message:
-                yield Problem(f"{path}.{name}", message)
-
-
-def _setting_message(name: str, values: Sequence[Any]) -> str | None:
-    setting: TypeAdapter[Any] = TypeAdapter(
-        TrainingSettings.model_fields[name].rebuild_annotation()
-    )
-    for value in values:
-        try:
-            setting.validate_python(value)
-        except ValidationError as error:
-            return spec_file.explain(error.errors()[0])
-    return None
 
 
 # --- search, objective, storage ------------------------------------------------------------------

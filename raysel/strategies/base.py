@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from raysel.errors import nearest
 from raysel.models.layers import Partition
-from raysel.spec import BatchNorm, Choice, Distribution, FloatRange, IntRange, TrainingOverride
+from raysel.spec import Choice, Distribution, FloatRange, IntRange, TrainingOverride
+from raysel.training_spec import BatchNorm
 
 Need = Literal["source_inputs", "source_labels"]
 """What a strategy must have beside the target's training data."""

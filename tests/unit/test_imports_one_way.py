@@ -24,13 +24,16 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
-            *("task_spec", "tracker", "user_code", "values"),
+            *("task_spec", "training_spec", "tracker", "user_code", "values"),
         }
     ),
     frozenset({"tasks", "models"}),
     frozenset({"strategies"}),
     frozenset(
-        {"capacity", "space", "allocation", "search", "validate", "schema", "summary", "catalogue"}
+        {
+            *("capacity", "space", "allocation", "search", "schema", "summary", "catalogue"),
+            *("validate", "validate_strategies"),
+        }
     ),
     frozenset({"training"}),
     frozenset({"tracking"}),
