@@ -114,7 +114,7 @@ class Session:
         with closing(self._open(layers, task)) as self.sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
-                with connected() as there, on_signals(self._ask_again), self._in_time():
+                with on_signals(self._ask_again), connected() as there, self._in_time():
                     outcome = self._run(task, layers, space, there, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
@@ -145,6 +145,9 @@ class Session:
         blueprint: Blueprint,
         ready: Weights | None,
     ) -> Outcome:
+        if self.stop.asked:  # while Ray was starting
+            self._interrupt_the_rest()
+            return self._outcome(task, layers, blueprint, None)
         spec = self.spec
         concurrent = most_at_a_time(there, spec.resources)
         total = budget(spec.search, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -51,19 +52,25 @@ def engine_options(url: str) -> dict[str, Any]:
 
 
 @contextmanager
-def making_tables(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction in which tables are made where they lack; in PostgreSQL one process at a
-    time, and the URL's schema is there.
+def with_tables(engine: sa.Engine, *tables: sa.Table) -> Iterator[sa.Connection]:
+    """A transaction in which the tables are there, made where they lacked.
 
-    Two that look whether a table is there and then make it would else come upon each other.
+    One process at a time makes them, and in PostgreSQL the URL's schema: two that look and
+    then make would else come upon each other.
     """
     with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            there = sa.inspect(connection)
+            if not all(there.has_table(table.name) for table in tables):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # a reader of a whole one waits not
         if engine.dialect.name == "postgresql":
             schema = _schema(str(engine.url.query.get("options", "")))
             key = zlib.crc32(f"raysel {schema}".encode())
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
             if schema:
                 connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+        for table in tables:
+            table.create(connection, checkfirst=True)
         yield connection
 
 
@@ -155,6 +162,20 @@ def _durable_sqlite(connection: Any, _: Any) -> None:
     """A commit is on the disk when it returns, and readers never stop the writer."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")  # first: the next may wait
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _to_write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
+
+
+def _to_write_ahead(cursor: Any) -> None:
+    """SQLite's own patience does not hold where two change a fresh file's mode at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -25,7 +25,7 @@ import psutil
 import sqlalchemy as sa
 
 from raysel.errors import Trouble
-from raysel.tracking.database import making_tables, told
+from raysel.tracking.database import told, with_tables
 
 LEASE_SECONDS = 30.0
 """After so long without a heartbeat a sweep may be taken over."""
@@ -203,8 +203,7 @@ class LeaseOwner:
         """
         self._engine, self._sweep, self._stop, self._lost = engine, sweep, stop, lost
         with told(str(engine.url)):
-            with making_tables(engine) as connection:
-                _OWNERS.create(connection, checkfirst=True)
+            with with_tables(engine, _OWNERS) as connection:
                 if connection.scalar(sa.select(_OWNERS.c.id)) is None:
                     connection.execute(sa.insert(_OWNERS).values(_NOBODY))
             self.fence = self._take()

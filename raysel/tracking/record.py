@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from raysel.places import sqlite_url as sqlite_url  # beside what it opens
-from raysel.tracking.database import Damaged, Foreign, connect_to, making_tables, patiently, told
+from raysel.tracking.database import Damaged, Foreign, connect_to, patiently, told, with_tables
 
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
@@ -120,8 +120,7 @@ class Record:
         """
         self.url = url
         self._engine = connect_to(url)
-        with told(url), making_tables(self._engine) as connection:
-            _METADATA.create_all(connection)
+        with told(url), with_tables(self._engine, *_METADATA.sorted_tables) as connection:
             _check_version(connection)
 
     @property

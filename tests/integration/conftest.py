@@ -14,6 +14,7 @@ from raysel.sweep.cluster import connected
 from raysel.sweep.start import start
 
 from . import postgres as own_postgres
+from .head import Head
 from .helpers import publish_model, without_clocks
 from .mlflow_server import MlflowServer
 from .object_store import CREDENTIALS, ObjectStore
@@ -93,6 +94,17 @@ def tiny_reference(ray_cluster: None, storage: Path) -> list[object]:
     code, out, err = lives.here("run", str(file), "--quiet")
     assert code == 0, out + err
     return sorted(map(without_clocks, lives.check_agreement(spec).values()))
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    """A Ray head of its own with a token, for one file's tests."""
+    found = Head()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,16 +112,6 @@ def test_a_wrong_password_is_found(login, monkeypatch):
 
 
 # --- a head behind its job API ------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    found = Head()
-    try:
-        found.start()
-        yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -37,16 +36,6 @@ SMALL = (
     *("search.num_trials=5", "training.epochs=1", "confirm.seeds=1", "pruner.kind=none"),
     *("model.name=test_resnet", "task.source=300"),
 )
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    found = Head()
-    try:
-        found.start()
-        yield found
-    finally:
-        found.close()
 
 
 class Eavesdropper:

@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import optuna
@@ -136,3 +137,18 @@ def test_the_path_may_hold_what_a_url_cannot(tmp_path):
     folder.mkdir()
     Record(sqlite_url(folder / "sweep.db")).append(epoch(1))
     assert (folder / "sweep.db").is_file()
+
+
+def test_several_processes_may_open_a_fresh_record_at_once(tmp_path):
+    """Each looks whether the tables are there before any has made them."""
+    for attempt in range(5):
+        url = sqlite_url(tmp_path / f"{attempt}.db")
+        together = threading.Barrier(4)
+
+        def opened(url=url, together=together):
+            together.wait()
+            Record(url).close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(opened) for _ in range(4)]:
+                done.result()
