@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raysel.report.tables import confirm_rows
+from raysel.outcome_lines import outcome_lines
 from raysel.service.progress import Progress
 from raysel.spec import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
@@ -168,11 +168,11 @@ class TerminalWatcher:
     def stopping(self, cause: str) -> None:
         """The sweep is to end in order."""
         running = sum(row.running for row in self._rows.values())
-        self._console.print(
-            f"stopping: {cause}; {running} trials end their epoch, then the summary "
-            "(Ctrl-C again to leave at once)",
-            markup=False,
-        )
+        self._stopping(cause, "1 trial ends its" if running == 1 else f"{running} trials end their")
+
+    def _stopping(self, cause: str, who: str) -> None:
+        what = f"{who} epoch, then the summary (Ctrl-C again to leave at once)"
+        self._console.print(f"stopping: {cause}; {what}", markup=False)
 
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
@@ -335,6 +335,10 @@ class QuietWatcher(TerminalWatcher):
     def event(self, event: Event) -> None:
         """Nothing."""
 
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order; who runs was not followed."""
+        self._stopping(cause, "the running trials end their")
+
 
 @contextmanager
 def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
@@ -349,46 +353,6 @@ def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]
         yield watcher
     finally:
         watcher.finish()
-
-
-def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
-    """The confirm table, the verdict, and where everything lies."""
-    results = outcome.results
-    name = results["name"]
-    parts: list[RenderableType] = []
-    rows = confirm_rows(results)
-    if rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("strategy", no_wrap=True)
-        for column in ("test error", "layers moved", "parameters", "seconds"):
-            table.add_column(column, justify="right" if column == "seconds" else "left")
-        for row in rows:
-            seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-            marked = f"{row.strategy} ◂" if row.winner else row.strategy
-            table.add_row(marked, row.test_error, row.layers, row.parameters, seconds)
-        parts += [table, Text()]
-    parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
-    if not outcome.complete:
-        parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
-        parts.append(Text(f"go on    raysel resume {name}"))
-    parts += [Text(), Text(f"report   {_near(report)}"), Text(f"mlflow   {_ui(outcome)}")]
-    if model is not None:
-        parts.append(Text(f"model    {_near(model)}"))
-    return Group(*parts)
-
-
-def _near(path: Path) -> str:
-    """The path as a person types it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _ui(outcome: Outcome) -> str:
-    """How to open the MLflow UI."""
-    uri = outcome.tracking_uri
-    if uri.startswith("http"):
-        return uri
-    return f"mlflow ui --backend-store-uri {uri}"
 
 
 def clock(seconds: float) -> str:

@@ -41,7 +41,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"report", "export", "service"}),
     frozenset(
         {
-            *("console", "terminal", "handover", "__main__"),
+            *("console", "outcome_lines", "terminal", "handover", "__main__"),
             *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_service", "cli_trial"),
         }
     ),

@@ -1,0 +1,52 @@
+"""What `raysel run` says at the end: the confirm table, the verdict, and where everything lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raysel.report.tables import confirm_rows
+from raysel.sweep.outcome import Outcome
+
+
+def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
+    """For a terminal; paths are as a person types them."""
+    results = outcome.results
+    name = results["name"]
+    parts: list[RenderableType] = []
+    rows = confirm_rows(results)
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table.add_column("strategy", no_wrap=True)
+        for column in ("test error", "layers moved", "parameters", "seconds"):
+            table.add_column(column, justify="right" if column == "seconds" else "left")
+        for row in rows:
+            seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+            marked = f"{row.strategy} ◂" if row.winner else row.strategy
+            table.add_row(marked, row.test_error, row.layers, row.parameters, seconds)
+        parts += [table, Text()]
+    parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
+    if not outcome.complete:
+        parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
+        parts.append(Text(f"go on    raysel resume {name}"))
+    parts += [Text(), Text(f"report   {_near(report)}"), Text(f"mlflow   {_ui(outcome)}")]
+    if model is not None:
+        parts.append(Text(f"model    {_near(model)}"))
+    return Group(*parts)
+
+
+def _near(path: Path) -> str:
+    """The path as a person types it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _ui(outcome: Outcome) -> str:
+    """How to open the MLflow UI."""
+    uri = outcome.tracking_uri
+    if uri.startswith("http"):
+        return uri
+    return f"mlflow ui --backend-store-uri {uri}"
