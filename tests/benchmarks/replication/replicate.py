@@ -27,7 +27,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
-SHIFTS = ("gaussian_noise", "defocus_blur", "fog", "label_flip")
+SHIFTS = ("gaussian_noise", "gaussian_blur", "frost", "label_flip")
 BLOCKS = ("stem+block1", "block2", "block3", "head")
 
 
