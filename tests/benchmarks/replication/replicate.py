@@ -35,7 +35,7 @@ def sweeps(shift: str) -> Iterator[tuple[str, list[str]]]:
     """Name and overrides of every sweep of a shift."""
     yield f"replication_{shift}", []
     for block in BLOCKS:
-        only = ["strategies={surgical: {block: " + block + "}}", "search.num_trials=2"]
+        only = ["strategies={surgical: {block: " + block + "}}", "search.num_trials=4"]
         yield f"replication_{shift}_{block.replace('+', '_')}", only
 
 
