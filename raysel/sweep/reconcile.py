@@ -7,6 +7,7 @@ made anew where it says otherwise, and what MLflow lacks is sent.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -175,8 +176,11 @@ def _audit(uri: str, experiment: str, events: Sequence[Event]) -> Audit:
 class _Mending:
     def __init__(self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner) -> None:
         self.folder, self.spec, self.owner = folder, spec, owner
-        lives = [e for e in _events(record) if e.trial == SWEEP and e.kind != Kind.FINISHED]
-        self.books = Books(record, max(1, len(lives)))
+        events = _events(record)
+        lives = [e for e in events if e.trial == SWEEP and e.kind != Kind.FINISHED]
+        # the driver was last heard of then; what comes later is no time that the sweep spent
+        last = max((e.at for e in events), default=time.time())
+        self.books = Books(record, max(1, len(lives)), clock=lambda: last)
 
     @property
     def events(self) -> list[Event]:
