@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from raysel.errors import Trouble
+from raysel.places import secret_keys
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
@@ -155,7 +156,8 @@ def _place(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return parsed.database or url
-    return parsed.difference_update_query(["options"]).render_as_string(hide_password=True)
+    shown = parsed.difference_update_query(["options", *secret_keys(parsed)])
+    return shown.render_as_string(hide_password=True)
 
 
 def _durable_sqlite(connection: Any, _: Any) -> None:
