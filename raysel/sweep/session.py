@@ -149,7 +149,7 @@ class Session:
             self._interrupt_the_rest()
             return self._outcome(task, layers, blueprint, None)
         spec = self.spec
-        concurrent = most_at_a_time(there, spec.resources)
+        concurrent = most_at_a_time(there, spec.resources, grows())
         total = budget(spec.search, space)
         self.watcher.began(spec, total, len(space.strategies), concurrent)
         token = nodes.new_token(self.folder)
