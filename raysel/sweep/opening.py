@@ -16,7 +16,7 @@ from raysel.spec_file import parse
 from raysel.sweep.backup import Keeper, keeper_of
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
-from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
 from raysel.sweep.nodes import brought
 from raysel.sweep.split import keep_split, refuse_other_split
@@ -231,6 +231,8 @@ def _write_files(
         for source in code:
             write_whole(folder.code / source.name, source.text)
         write_json(folder.manifest, facts)
+    elif sent_as := facts.get("sent_as"):  # a job's sweep that was extended has a new id
+        write_json(folder.manifest, {**(kept(folder.manifest) or facts), "sent_as": sent_as})
     keep_split(folder, task)
     text = spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
