@@ -61,10 +61,12 @@ def examine_joined(spec: Spec | None) -> list[Finding]:
     try:
         with connected():
             told = cluster.here(question(spec))
-    except (ConnectionError, RuntimeError, ValueError) as refused:
-        words = f"{address} cannot be joined ({str(refused).splitlines()[0][:160]})"
-        remedy = "Does Ray run there, of this version, with this machine's token?"
-        return [error("address", words, remedy)]
+    except Trouble as refused:
+        words, _, remedy = str(refused).partition("; ")
+        return [error("address", words, remedy[:1].upper() + remedy[1:])]
+    except (ConnectionError, RuntimeError, ValueError) as lost:
+        words = f"{address} was lost ({str(lost).splitlines()[0][:160]})"
+        return [error("address", words, "Ask again; does Ray run there still?")]
     return check_token_modes(machines_of(told)) + judged(told, None, spec)
 
 
