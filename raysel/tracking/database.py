@@ -23,6 +23,15 @@ BUSY_SECONDS = 30
 PATIENCE_SECONDS = 60.0
 """How long a database server that is being restarted is waited for."""
 
+_VANISHED = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+"""A host that vanished sends no word: without these a statement waits for it for a quarter of an
+hour or for ever. The last is Linux' own; elsewhere it is passed over."""
+
 _T = TypeVar("_T")
 
 
@@ -48,7 +57,7 @@ def engine_options(url: str) -> dict[str, Any]:
         return {"connect_args": {"timeout": BUSY_SECONDS}}
     return {
         "pool_pre_ping": True,  # a server that was restarted in between is not noticed
-        "connect_args": {"connect_timeout": 10},
+        "connect_args": {"connect_timeout": 10, **_VANISHED},
     }
 
 
