@@ -20,7 +20,10 @@ from raysel.tracking.reading import drop_schema
 from raysel.tracking.state import COMPLETE, ENDED
 
 CACHE = ".cache"
-"""In a storage folder: what can be made again, shared by its sweeps."""
+"""In a storage folder: what its sweeps share, most of which can be made again."""
+
+_PLANS = "plan"
+"""In the cache: what a sweep will be compared with, and a person waited for."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,31 @@ def leftovers(storage: str) -> Leftovers:
     """Look through a storage folder; nothing is removed.
 
     What a sweep that may go on still needs stays: its trials' checkpoints, and everything of
-    one that runs. The caches stay while any sweep runs.
+    one that runs. The caches stay while any sweep runs, or may: one that cannot be read.
     """
     found: list[Leftover] = []
     kept: list[str] = []
-    running = False
+    may_run = False
     for name in names(storage):
         try:
             view = read_sweep(storage, name)
         except (UserError, Trouble) as error:
+            may_run = True
             kept.append(f"{name}: stays as it is; {' · '.join(str(error).splitlines())}")
             continue
         if view.holder is not None:
-            running = True
+            may_run = True
             kept.append(f"{name}: stays as it is; it is run by {view.holder}")
             continue
         found += _of_sweep(view)
     cache = working_folder(storage) / CACHE
-    if running and cache.is_dir():
-        kept.append(f"{CACHE}: stays while a sweep runs")
+    if may_run and cache.is_dir():
+        kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")
     elif cache.is_dir():
         found += [
             _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path])
             for path in sorted(cache.iterdir())
+            if path.name != _PLANS
         ]
     return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
 
