@@ -13,7 +13,7 @@ from raysel.places import sweep_url, working_folder
 from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.mirror import answering
+from raysel.sweep.mirror import answering, run_elsewhere
 from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
 from raysel.tracking.owner import holder_of_file
 from raysel.tracking.reading import drop_schema
@@ -91,8 +91,11 @@ def leftovers(storage: str) -> Leftovers:
     return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
 
 
-def sweep_to_remove(storage: str, name: str) -> Leftover:
+def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
     """A sweep that nobody runs, to be handed to `remove`.
+
+    Args:
+        even_elsewhere: also one in a bucket that another machine may run.
 
     Raises:
         UserError: there is none of that name, or it is running.
@@ -103,6 +106,8 @@ def sweep_to_remove(storage: str, name: str) -> Leftover:
     holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
     if holder is not None:
         raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
+        raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
     found = replace(_leftover(what, [folder.path]), bucket=folder.bucket)

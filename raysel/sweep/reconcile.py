@@ -22,7 +22,7 @@ from raysel.spec_file import load
 from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, tracking_uri
-from raysel.sweep.mirror import answering, mirror_of
+from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhere
 from raysel.sweep.opening import owned
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
@@ -99,6 +99,9 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     spec = load(folder.spec).model_copy(update={"storage": storage})
     if dry_run:
         return _looked_at(folder, spec, close)
+    if spec.record is None and (why := run_elsewhere(folder)) is not None:
+        wait = f"in {FRESH_SECONDS / 60:.0f} min, if it is lost"
+        raise Trouble(name, f"{why}; stop it there, or reconcile again {wait}")
     read_events(sweep_url(spec.record, folder.record, name))  # opening it would make an empty one
     owner, record = owned(spec, folder)
     try:
