@@ -39,9 +39,20 @@ def bundle(resources: ResourcesSpec) -> dict[str, float]:
     return {name: value for name, value in asked.items() if value} | dict(resources.custom)
 
 
-def concurrent(nodes: Iterable[Node], resources: ResourcesSpec) -> int:
-    """How many trials run at a time on all nodes; at least 1, for one more may come."""
+ASKED_AHEAD = 8
+"""How many trials more than fit are asked for where nodes may come of which nothing is known."""
+
+
+def concurrent(nodes: Iterable[Node], resources: ResourcesSpec, grows: bool = False) -> int:
+    """How many trials run at a time on all nodes; at least 1, for one more may come.
+
+    Args:
+        grows: an autoscaler starts nodes for trials that wait, and for nothing else: what fits
+            now is no bound.
+    """
     fits = sum(node.count * _fits(node, resources) for node in nodes)
+    if grows:
+        return resources.max_concurrent_trials or fits + ASKED_AHEAD
     return max(1, min(fits, resources.max_concurrent_trials or fits))
 
 

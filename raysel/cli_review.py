@@ -202,7 +202,7 @@ def remove(
     """Remove a sweep: its record, results, traces and model. MLflow keeps its runs."""
     from raysel.sweep.cleaning import sweep_to_remove  # noqa: PLC0415
 
-    return _remove([sweep_to_remove(storage, sweep)], (), yes, as_json)
+    return _remove([sweep_to_remove(storage, sweep, even_elsewhere=yes)], (), yes, as_json)
 
 
 def collect(storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False) -> int:

@@ -36,8 +36,13 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
 def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
     """The same; whether its storage can be written is for another machine to say."""
     from raysel import spec_file  # noqa: PLC0415
+    from raysel.errors import UserError  # noqa: PLC0415
+    from raysel.places import check_bucket, is_bucket  # noqa: PLC0415
 
-    storage = spec_file.load(file, overrides).storage
+    given = spec_file.read(file, overrides)
+    storage = given.spec().storage
+    if is_bucket(storage) and (problem := check_bucket(storage)):
+        raise UserError(*given.locate([problem]))
     spec = checked(file, [*overrides, f"storage={tempfile.gettempdir()}"])
     return spec.model_copy(update={"storage": storage})
 

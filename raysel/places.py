@@ -97,6 +97,11 @@ def schema_name(sweep: str) -> str:
     return f"raysel_{sweep}"
 
 
+def secret_keys(url: URL) -> list[str]:
+    """The keys of a database URL's query that hold a password: PostgreSQL takes it there too."""
+    return [key for key in url.query if "password" in key.lower()]
+
+
 def check_record_url(record: str, sweep: str) -> Problem | None:
     """What is wrong with `record` of a sweep file."""
     try:
@@ -109,7 +114,7 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
             f"{url.drivername} is not supported; give postgresql://…, or leave"
             " it out for SQLite beside the runs",
         )
-    if url.password:
+    if url.password or secret_keys(url):
         return Problem("record", "holds a password; put it into PGPASSWORD or ~/.pgpass")
     if len(schema_name(sweep).encode()) > 63:
         return Problem("name", "with PostgreSQL a name has 56 characters at most")

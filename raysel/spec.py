@@ -248,7 +248,9 @@ class ResourcesSpec(Frozen):
         default="pack", description="fill one node after the other, or all alike"
     )
     max_concurrent_trials: PositiveWhole | None = Field(
-        default=None, description="as many as fit, where nothing is given"
+        default=None,
+        description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
+        " eight more, for which its autoscaler starts pods",
     )
 
 

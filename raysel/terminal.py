@@ -24,7 +24,7 @@ from raysel.outcome_lines import outcome_lines
 from raysel.service.progress import Progress
 from raysel.spec import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
-from raysel.tracking.record import Event, Kind
+from raysel.tracking.record import Event, Kind, finite
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
 
@@ -260,7 +260,9 @@ class JsonWatcher:
         self._console = console
 
     def _line(self, **content: Any) -> None:
-        self._console.out(json.dumps(content, ensure_ascii=False), highlight=False)
+        self._console.out(
+            json.dumps(finite(content), ensure_ascii=False, allow_nan=False), highlight=False
+        )
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """The sweep begins."""

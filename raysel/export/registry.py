@@ -7,6 +7,7 @@ MLflow's own torch flavours pickle the module. What is registered here is a func
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -23,7 +24,10 @@ from mlflow.types import Schema, TensorSpec
 
 from raysel.errors import Trouble
 from raysel.export.layout import CONFIG
+from raysel.tracking.audit import answering
+from raysel.tracking.process import environment
 from raysel.tracking.runs import SWEEP_ID, TRIAL_ID
+from raysel.tracking.schema import check_schema
 
 _CODE, _ARTIFACT = "served.py", "timm"
 """Not imported: the file is run where the model is loaded."""
@@ -53,14 +57,17 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
     """
     mlflow.set_tracking_uri(tracking_uri)
     tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
+    client = mlflow.MlflowClient()
+    with answering(tracking_uri, name), _bounded():
+        check_schema(tracking_uri)
+        parent = _parent_run(client, sweep_id)
     try:
-        client = mlflow.MlflowClient()
         with _quiet():
             info = Model.log(
                 None,
                 mlflow.pyfunc,
                 name="model",
-                run_id=_parent_run(client, sweep_id),
+                run_id=parent,
                 registered_model_name=name,
                 python_model=str(Path(__file__).with_name(_CODE)),
                 artifacts={_ARTIFACT: str(folder)},
@@ -74,6 +81,19 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
     except mlflow.MlflowException as error:
         raise Trouble(tracking_uri, str(error).splitlines()[0]) from error
     return Registered(name, number, f"models:/{name}/{number}")
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """One try of ten seconds a request, where MLflow itself would go on for minutes; not while
+    the model is sent, which may take as long as it takes."""
+    before = dict(os.environ)
+    os.environ.update(environment(os.environ))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager

@@ -61,7 +61,14 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
         raise user_error(
             "--address", f'"{named}" is not the dashboard; give http://HOST:8265 (Ray Jobs API)'
         )
-    if urlsplit(url).username is not None:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0  # an odd port is told when it is asked for
+    except ValueError:
+        whole = False
+    if not whole:
+        raise user_error("--address", "is no address; give http://HOST:8265")
+    if parts.username is not None:
         raise user_error("--address", "holds a user or a password; the token is enough")
     return url.rstrip("/")
 

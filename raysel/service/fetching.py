@@ -19,7 +19,7 @@ from raysel.places import is_bucket
 from raysel.service import parcel
 from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
-from raysel.service.storage import for_a_shell
+from raysel.service.storage import for_a_shell, seen_here
 
 LIMIT = 2**30
 """Bytes of results that a parcel may hold: it stays in Ray's logs on the head."""
@@ -44,11 +44,10 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
         folder = Path(scratch) / "sweep"
         folder.mkdir()
         storage = spec_file.parse(job.metadata[SPEC]).storage
-        seen = Path(storage) / job.name
         if is_bucket(storage):
             _bring(Bucket(storage).below(job.name), folder)
-        elif storage.startswith("/") and (seen / "spec.yaml").is_file():
-            _copy(seen, folder)
+        elif (seen := seen_here(job, storage)) is not None:
+            _copy(seen.path, folder)
         else:
             _send_for(cluster, job, storage, folder)
         if to.exists():

@@ -12,6 +12,10 @@ from raysel.service.jobs import Cluster, Job
 PATIENCE_SECONDS = 60.0
 """How long a cluster that does not answer any more is asked again."""
 
+SILENCE_SECONDS = 60.0
+"""How long a job may print nothing before it is asked whether it still runs: a connection whose
+other end is gone says nothing either."""
+
 _AGAIN_SECONDS = 1.0
 
 
@@ -45,9 +49,14 @@ class _Reader:
         self._written = 0  # characters
 
     async def read(self, cluster: Cluster, job_id: str) -> None:
-        """Read until the cluster says that it is the end."""
+        """Read until the cluster says that it is the end, or nothing for long."""
         seen = 0
-        async for chunk in cluster.tail(job_id):
+        chunks = cluster.tail(job_id)
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), SILENCE_SECONDS)
+            except (StopAsyncIteration, asyncio.TimeoutError):
+                return
             seen += len(chunk)
             if (new := seen - self._written) > 0:
                 self._write(chunk[-new:])

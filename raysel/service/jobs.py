@@ -23,6 +23,10 @@ SPEC = "raysel.spec"
 
 LIVE = ("PENDING", "RUNNING")
 
+REQUEST_SECONDS = (10.0, 120.0)
+"""How long a request may take to connect, and an answer to come: a job that is submitted is
+answered when it starts."""
+
 _TALKATIVE = ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk")
 for _name in (*_TALKATIVE, "_private.runtime_env.packaging"):
     logging.getLogger(f"ray.{_name}").setLevel(logging.WARNING)
@@ -78,13 +82,20 @@ class Job:
         return self.code if self.code in (FAILED, BAD_INPUT, INTERRUPTED) else FAILED
 
 
+class _Client(JobSubmissionClient):
+    """Ray's own, which waits for ever for a head that fell silent."""
+
+    def _do_request(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._do_request(*args, **{"timeout": REQUEST_SECONDS, **kwargs})
+
+
 class Cluster:
     """A cluster that lets us in."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
         with self._told(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-            self._client = JobSubmissionClient(door.url, headers=door.headers)
+            self._client = _Client(door.url, headers=door.headers)
 
     @property
     def url(self) -> str:

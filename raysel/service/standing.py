@@ -11,6 +11,7 @@ from raysel.places import sweep_url
 from raysel.report.review import sweep_row
 from raysel.service.jobs import SPEC, Cluster, Job
 from raysel.service.progress import Progress, last_of
+from raysel.service.storage import seen_here
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.reading import SweepView, read_sweep
@@ -76,7 +77,7 @@ def _recorded(job: Job) -> Progress | None:
     if SPEC not in job.metadata:
         return None
     try:
-        view = _view(spec_file.parse(job.metadata[SPEC]))
+        view = _view(job, spec_file.parse(job.metadata[SPEC]))
     except (Trouble, UserError):
         return None  # out of reach from here
     if view is None or not view.trials:
@@ -94,11 +95,11 @@ def _recorded(job: Job) -> Progress | None:
     )
 
 
-def _view(spec: Spec) -> SweepView | None:
-    folder = SweepFolder.of(spec.storage, spec.name)
+def _view(job: Job, spec: Spec) -> SweepView | None:
     if spec.record is None:
-        there = spec.storage.startswith("/") and folder.record.is_file()
+        there = seen_here(job, spec.storage) is not None
         return read_sweep(spec.storage, spec.name) if there else None
+    folder = SweepFolder.of(spec.storage, spec.name)
     events = read_events(sweep_url(spec.record, folder.record, spec.name))
     trials = tuple(fold(events).values())
     return SweepView(folder, spec, fold_sweep(events), trials, None)

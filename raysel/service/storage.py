@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 
 from raysel.places import is_bucket
+from raysel.service.jobs import Job
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.manifest import kept
 
 
 def lasting(storage: str) -> bool:
@@ -20,3 +23,13 @@ def for_a_shell(storage: str, name: str = "") -> str:
     """A storage, or a sweep's folder in it, as a shell on the head takes it."""
     path = shlex.quote(f"{storage}/{name}" if name else storage)
     return path if lasting(storage) else f'"$HOME/raysel"/{path}'
+
+
+def seen_here(job: Job, storage: str) -> SweepFolder | None:
+    """The job's sweep in a folder that this machine sees too; None where it does not, and for
+    another sweep of that name that lies at the same path here."""
+    if not storage.startswith("/"):
+        return None
+    folder = SweepFolder.of(storage, job.name)
+    mine = folder.spec.is_file() and kept(folder.manifest).get("sent_as") == job.sweep
+    return folder if mine else None

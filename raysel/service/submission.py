@@ -25,7 +25,7 @@ from raysel.service.jobs import ATTEMPT, NAME, SPEC, SWEEP, Cluster, Job
 from raysel.service.storage import for_a_shell, lasting
 from raysel.spec import Spec
 from raysel.sweep.interruptions import GRACE
-from raysel.sweep.manifest import GIT_SHA, git_sha
+from raysel.sweep.manifest import GIT_SHA, SENT_AS, git_sha
 from raysel.sweep.opening import continued
 
 CODE_TEXTS = "raysel.code"
@@ -124,7 +124,7 @@ def _submit(cluster: Cluster, files: Bundle, order: Order, again: bool) -> Answe
     job = Job(f"{sweep}-r{attempt}", "PENDING", metadata=_metadata(spec, sweep, attempt, files))
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         files.write(Path(folder))
-        environment = _runtime_env(Path(folder), cluster, order)
+        environment = _runtime_env(Path(folder), cluster, order, sweep)
         try:
             cluster.submit(job.id, entrypoint(spec), environment, dict(job.metadata))
         except Trouble:
@@ -173,7 +173,7 @@ def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, 
     return told
 
 
-def _runtime_env(folder: Path, cluster: Cluster, order: Order) -> dict[str, Any]:
+def _runtime_env(folder: Path, cluster: Cluster, order: Order, sweep: str) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": {}}
     if order.secrets and cluster.door.token:
         environment = credentials.runtime_env(order.secrets, cluster.door.token)
@@ -181,6 +181,7 @@ def _runtime_env(folder: Path, cluster: Cluster, order: Order) -> dict[str, Any]
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
         GRACE: str(order.grace),
         GIT_SHA: git_sha() or "",
+        SENT_AS: sweep,
     }
     environment["working_dir"] = str(folder)
     if not order.installed:

@@ -20,16 +20,23 @@ class Books:
         record: where events go.
         life: 1 for the first driver of the sweep, 2 for the next that takes it up, …
         observer: is told every new event.
+        clock: what time an event is of.
     """
 
-    def __init__(self, record: Record, life: int, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        life: int,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.record, self.life = record, life
-        self._observer = observer
+        self._observer, self._clock = observer, clock
         self._unsaid: dict[str, str] = {}
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
-        event = Event(trial, kind, epoch, time.time(), dict(payload))
+        event = Event(trial, kind, epoch, self._clock(), dict(payload))
         new = self.record.append(event)
         if new and self._observer:
             self._observer(event)

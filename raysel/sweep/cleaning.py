@@ -13,14 +13,17 @@ from raysel.places import sweep_url, working_folder
 from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.mirror import answering
+from raysel.sweep.mirror import answering, run_elsewhere
 from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
 from raysel.tracking.owner import holder_of_file
 from raysel.tracking.reading import drop_schema
 from raysel.tracking.state import COMPLETE, ENDED
 
 CACHE = ".cache"
-"""In a storage folder: what can be made again, shared by its sweeps."""
+"""In a storage folder: what its sweeps share, most of which can be made again."""
+
+_PLANS = "plan"
+"""In the cache: what a sweep will be compared with, and a person waited for."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +62,40 @@ def leftovers(storage: str) -> Leftovers:
     """Look through a storage folder; nothing is removed.
 
     What a sweep that may go on still needs stays: its trials' checkpoints, and everything of
-    one that runs. The caches stay while any sweep runs.
+    one that runs. The caches stay while any sweep runs, or may: one that cannot be read.
     """
     found: list[Leftover] = []
     kept: list[str] = []
-    running = False
+    may_run = False
     for name in names(storage):
         try:
             view = read_sweep(storage, name)
         except (UserError, Trouble) as error:
+            may_run = True
             kept.append(f"{name}: stays as it is; {' · '.join(str(error).splitlines())}")
             continue
         if view.holder is not None:
-            running = True
+            may_run = True
             kept.append(f"{name}: stays as it is; it is run by {view.holder}")
             continue
         found += _of_sweep(view)
     cache = working_folder(storage) / CACHE
-    if running and cache.is_dir():
-        kept.append(f"{CACHE}: stays while a sweep runs")
+    if may_run and cache.is_dir():
+        kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")
     elif cache.is_dir():
         found += [
             _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path])
             for path in sorted(cache.iterdir())
+            if path.name != _PLANS
         ]
     return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
 
 
-def sweep_to_remove(storage: str, name: str) -> Leftover:
+def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
     """A sweep that nobody runs, to be handed to `remove`.
+
+    Args:
+        even_elsewhere: also one in a bucket that another machine may run.
 
     Raises:
         UserError: there is none of that name, or it is running.
@@ -98,6 +106,8 @@ def sweep_to_remove(storage: str, name: str) -> Leftover:
     holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
     if holder is not None:
         raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
+        raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
     found = replace(_leftover(what, [folder.path]), bucket=folder.bucket)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
+import socket
 import sys
 import warnings
 from collections import Counter
@@ -37,10 +39,16 @@ import yaml
 
 from raysel import credentials
 from raysel.capacity import Node
+from raysel.errors import Trouble
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
 """The label by which Ray tells a node's kind."""
+
+KNOCK_SECONDS = 10.0
+"""How long a head that is to be joined may take to answer."""
+
+_WAY_IN = "does Ray run there, of this version, with this machine's token?"
 
 _KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 
@@ -128,11 +136,8 @@ def connected() -> Iterator[list[Node]]:
 def _start() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(
-            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
-        )
-        return
+    if address := os.environ.get("RAY_ADDRESS"):
+        return _join(address)
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
@@ -143,6 +148,38 @@ def _start() -> None:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+    return None
+
+
+def _join(address: str) -> None:
+    """Join the cluster that is there.
+
+    Raises:
+        Trouble: it is not, or does not let this process in; in one line.
+    """
+    knock(address)
+    try:
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise Trouble(address, f"cannot be joined ({first}); {_WAY_IN}") from error
+
+
+def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:
+    """Whether anybody listens at RAY_ADDRESS: Ray itself would ask for minutes without a word.
+
+    Raises:
+        Trouble: nobody does.
+    """
+    named = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d{1,5})", address)
+    if named is None:
+        return  # `auto`, or for Ray to refuse
+    try:
+        socket.create_connection((named[1], int(named[2])), seconds).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise Trouble(address, f"RAY_ADDRESS does not answer ({error}); {_WAY_IN}") from None
 
 
 def _sealed_for_workers() -> dict[str, Any] | None:

@@ -28,6 +28,10 @@ from raysel.training.trial import Shared
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
 
+LOSSES = 3
+"""How many workers a trial may lose without a new epoch in between; the next one fails it."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """A trial to run: its id in the record, its configuration, and how many of its epochs the
@@ -145,8 +149,8 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The ledger knows of every end but this one: the worker was lost more often than a
-        trial is tried."""
+        """The ledger knows of every end but this one: `LOSSES` and one more workers were lost
+        without a new epoch."""
         if not error:
             return
         words = self.lost.get(trial_id, "no reason was given")
@@ -171,6 +175,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         super().__init__()
         self._ledger, self._searcher, self._stop = ledger, searcher, stop
         self._overseer = overseer
+        self._reached: dict[str, int] = {}  # Ray's id -> the last epoch that was new
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept whatever Tune says: the objective is the ledger's."""
@@ -180,10 +185,18 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         ends = True
         try:
             if not self._stop.error:  # what comes after is not written any more
+                self._forgive(trial, int(result.get("epoch", 0)))
                 ends = self._tell(self._searcher.trials[trial.trial_id], result)
         except Exception as error:  # Tune would hide it in one of its own
             self._stop.fail(error)
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+
+    def _forgive(self, trial: Any, epoch: int) -> None:
+        """A new epoch makes up for the workers lost before it: on spot machines a long trial
+        loses any number of them, and only one that gets nowhere is given up."""
+        if epoch > self._reached.get(trial.trial_id, 0):
+            self._reached[trial.trial_id] = epoch
+            trial.run_metadata.num_failures = 0
 
     def _tell(self, trial: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends; its files are there before anybody hears of the epoch."""
@@ -258,7 +271,7 @@ def run_phase(
             name=storage.name,
             storage_path=str(storage.parent),
             stop=_AtOnce(stop),
-            failure_config=tune.FailureConfig(max_failures=3),
+            failure_config=tune.FailureConfig(max_failures=LOSSES),
             verbose=0,
         ),
     ).fit()

@@ -15,6 +15,7 @@ from typing import Any
 from raysel.bucket import Bucket
 from raysel.places import is_bucket, sqlite_url, working_folder
 from raysel.spec import Spec
+from raysel.tracking.record import finite
 
 CODE = "code"
 """The folder of the user's own Python files, below the sweep's."""
@@ -120,14 +121,4 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; numbers that are not finite become null."""
-    write_whole(path, json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return None
-    return value
+    write_whole(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import raysel
 
 GIT_SHA = "RAYSEL_GIT_SHA"
 """The environment variable in which `raysel submit` sends the commit: a job has no repository."""
+
+SENT_AS = "RAYSEL_SENT_AS"
+"""The environment variable in which `raysel submit` sends the id under which it sent the sweep."""
 
 _PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 
@@ -30,7 +35,8 @@ def versions() -> dict[str, str]:
 
 
 def manifest() -> dict[str, Any]:
-    """What `manifest.json` holds."""
+    """What `manifest.json` holds; `sent_as` of a job's sweep alone."""
+    sent_as = os.environ.get(SENT_AS)
     return {
         "versions": versions(),
         "platform": platform.platform(),
@@ -38,7 +44,17 @@ def manifest() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "command": " ".join(sys.argv),
         "git_sha": os.environ.get(GIT_SHA) or git_sha(),
+        **({"sent_as": sent_as} if sent_as else {}),
     }
+
+
+def kept(file: Path) -> dict[str, Any]:
+    """What a sweep's `manifest.json` holds, nothing where it cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def new_sweep_id(name: str) -> str:

@@ -23,9 +23,12 @@ from typing import Any
 
 from raysel.bucket import Bucket, said
 from raysel.errors import Trouble
+from raysel.places import sqlite_url
 from raysel.sweep.backup import copy, put_aside, put_back
 from raysel.sweep.folder import SweepFolder, write_json
 from raysel.tracking.owner import holder_of_file
+from raysel.tracking.reading import read_events
+from raysel.tracking.state import RUNNING, fold_sweep
 from raysel.training.bucket_checkpoint import InBucket, is_checkpoint
 
 HEAD = "head.json"
@@ -165,6 +168,28 @@ def fetch(folder: SweepFolder) -> None:
             folder.record.with_name(folder.record.name + suffix).unlink(missing_ok=True)
         put_back(folder)
     write_json(folder.path / _NOTE, head | {"mine": False})
+
+
+FRESH_SECONDS = 600.0
+"""A sweep that another machine brought into its bucket so long ago may still be run there."""
+
+
+def run_elsewhere(folder: SweepFolder) -> str | None:
+    """Why the sweep, just fetched, may be run by another machine, in words; None where it is not.
+
+    Beside a SQLite record there is no lease: all that is known is when its bucket was last
+    written to, and that its end was not.
+    """
+    note = _note(folder)
+    if note.get("mine", True) or not folder.record.is_file():
+        return None
+    ago = time.time() - float(note.get("at", 0.0))
+    if ago > FRESH_SECONDS:
+        return None
+    events = read_events(sqlite_url(folder.record))
+    if fold_sweep(events).status != RUNNING:
+        return None
+    return f"another machine wrote to {folder.bucket} {max(ago, 0.0) / 60:.0f} min ago"
 
 
 @contextmanager

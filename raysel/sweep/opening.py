@@ -16,7 +16,7 @@ from raysel.spec_file import parse
 from raysel.sweep.backup import Keeper, keeper_of
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
-from raysel.sweep.manifest import manifest, new_sweep_id
+from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
 from raysel.sweep.nodes import brought
 from raysel.sweep.split import keep_split, refuse_other_split
@@ -30,7 +30,7 @@ MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget"),
     *("resources.max_concurrent_trials", "resources.placement"),
     *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
-    *("description", "tracking", "storage", "record"),
+    *("description", "tracking", "storage"),
     *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
 )
 """Keys that a sweep may change on the way: what was computed keeps its meaning."""
@@ -103,14 +103,18 @@ class OpenSweep:
 
 
 def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
-    """The sweep of that name as it was last run, None if there is none."""
-    if spec.record is None:
-        text = folder.spec.read_text(encoding="utf-8") if folder.spec.is_file() else ""
-    else:
-        record = Record(sweep_url(spec.record, folder.record, spec.name))
-        text = fold_sweep(stored.event for stored in record.events()).spec
-        record.close()
-    return parse(text) if text else None
+    """The sweep of that name as it was last run, None if there is none.
+
+    One that is found in the record that `spec` names has its record there, wherever its own file
+    says that it was: a database may move. One in the folder alone has it where its file says.
+    """
+    here = parse(folder.spec.read_text(encoding="utf-8")) if folder.spec.is_file() else None
+    if spec.record is None or (here is not None and here.record is None):
+        return here
+    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    text = fold_sweep(stored.event for stored in record.events()).spec
+    record.close()
+    return parse(text).model_copy(update={"record": spec.record}) if text else here
 
 
 def continued(stored: Spec, wanted: Spec) -> Spec:
@@ -231,6 +235,8 @@ def _write_files(
         for source in code:
             write_whole(folder.code / source.name, source.text)
         write_json(folder.manifest, facts)
+    elif sent_as := facts.get("sent_as"):  # a job's sweep that was extended has a new id
+        write_json(folder.manifest, {**(kept(folder.manifest) or facts), "sent_as": sent_as})
     keep_split(folder, task)
     text = spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:

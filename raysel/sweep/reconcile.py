@@ -7,6 +7,7 @@ made anew where it says otherwise, and what MLflow lacks is sent.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from raysel.spec_file import load
 from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.folder import SweepFolder, tracking_uri
-from raysel.sweep.mirror import answering, mirror_of
+from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhere
 from raysel.sweep.opening import owned
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
@@ -98,6 +99,9 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     spec = load(folder.spec).model_copy(update={"storage": storage})
     if dry_run:
         return _looked_at(folder, spec, close)
+    if spec.record is None and (why := run_elsewhere(folder)) is not None:
+        wait = f"in {FRESH_SECONDS / 60:.0f} min, if it is lost"
+        raise Trouble(name, f"{why}; stop it there, or reconcile again {wait}")
     read_events(sweep_url(spec.record, folder.record, name))  # opening it would make an empty one
     owner, record = owned(spec, folder)
     try:
@@ -176,8 +180,11 @@ def _audit(uri: str, experiment: str, events: Sequence[Event]) -> Audit:
 class _Mending:
     def __init__(self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner) -> None:
         self.folder, self.spec, self.owner = folder, spec, owner
-        lives = [e for e in _events(record) if e.trial == SWEEP and e.kind != Kind.FINISHED]
-        self.books = Books(record, max(1, len(lives)))
+        events = _events(record)
+        lives = [e for e in events if e.trial == SWEEP and e.kind != Kind.FINISHED]
+        # the driver was last heard of then; what comes later is no time that the sweep spent
+        last = max((e.at for e in events), default=time.time())
+        self.books = Books(record, max(1, len(lives)), clock=lambda: last)
 
     @property
     def events(self) -> list[Event]:

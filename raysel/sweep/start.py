@@ -36,7 +36,7 @@ def start(
     fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
-        if (holder := holder_of(folder, spec)) is not None:
+        if (holder := holder_of(folder, stored)) is not None:
             raise Held(spec.name, holder)
         raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.code_files, Path())

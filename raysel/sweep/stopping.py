@@ -35,12 +35,26 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
     if holder is None:
         return f"{name} is not running"
     if holder.host == socket.gethostname() and holder.pid:
-        os.kill(holder.pid, signal.SIGTERM)
+        _signal(holder)
     else:
         _ask(folder, spec, holder)
     if not _wait(lambda: holder_of(folder, spec) is None, timeout):
         raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
     return f"{name} has stopped; go on with: raysel resume {name}"
+
+
+def _signal(holder: Holder) -> None:
+    """SIGTERM to a driver on this machine; one that has ended by itself has stopped.
+
+    Raises:
+        Trouble: it is another user's.
+    """
+    try:
+        os.kill(holder.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        raise Trouble(str(holder), "is another user's; that user, or root, stops it") from None
 
 
 def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:

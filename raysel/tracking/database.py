@@ -15,12 +15,22 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from raysel.errors import Trouble
+from raysel.places import secret_keys
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
 
 PATIENCE_SECONDS = 60.0
 """How long a database server that is being restarted is waited for."""
+
+_VANISHED = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+"""A host that vanished sends no word: without these a statement waits for it for a quarter of an
+hour or for ever. The last is Linux' own; elsewhere it is passed over."""
 
 _T = TypeVar("_T")
 
@@ -47,7 +57,7 @@ def engine_options(url: str) -> dict[str, Any]:
         return {"connect_args": {"timeout": BUSY_SECONDS}}
     return {
         "pool_pre_ping": True,  # a server that was restarted in between is not noticed
-        "connect_args": {"connect_timeout": 10},
+        "connect_args": {"connect_timeout": 10, **_VANISHED},
     }
 
 
@@ -155,7 +165,8 @@ def _place(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return parsed.database or url
-    return parsed.difference_update_query(["options"]).render_as_string(hide_password=True)
+    shown = parsed.difference_update_query(["options", *secret_keys(parsed)])
+    return shown.render_as_string(hide_password=True)
 
 
 def _durable_sqlite(connection: Any, _: Any) -> None:

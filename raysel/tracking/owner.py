@@ -27,6 +27,9 @@ import sqlalchemy as sa
 from raysel.errors import Trouble
 from raysel.tracking.database import told, with_tables
 
+RELEASE_SECONDS = 10.0
+"""How long the end of a sweep waits for its last heartbeat."""
+
 LEASE_SECONDS = 30.0
 """After so long without a heartbeat a sweep may be taken over."""
 
@@ -219,7 +222,9 @@ class LeaseOwner:
     def release(self) -> None:
         """Let the next owner in at once; a lease that is lost, or a server away, stays."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(RELEASE_SECONDS)
+        if self._thread.is_alive():
+            return  # it waits for a server that is away
         with suppress(Lost, sa.exc.DBAPIError), self._engine.begin() as connection:
             connection.execute(sa.update(_OWNERS).where(_ROW).values(beat=None))
 

@@ -31,6 +31,18 @@ def read_events(url: str) -> list[Event]:
         return [stored.event for stored in stored_events(connection)]
 
 
+def may_be_made(url: str) -> bool:
+    """Whether a record's schema is in PostgreSQL or this user may make it; it is not made.
+
+    Raises:
+        Trouble: the database cannot be reached.
+    """
+    there = sa.exists().where(_SCHEMAS.c.nspname == _schema_of(url))
+    may = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
+    with _opened(url) as engine, told(url), engine.connect() as connection:
+        return bool(connection.scalar(sa.select(sa.or_(may, there))))
+
+
 def is_behind(url: str, reader: str) -> bool:
     """Whether a record holds events that one of its readers has not done its work for.
 
@@ -59,9 +71,16 @@ def drop_schema(url: str) -> None:
     Raises:
         Trouble: the database cannot be reached.
     """
-    schema = str(make_url(url).query.get("options", "")).split('"')[1]
+    schema = _schema_of(url)
     with _opened(url) as engine, told(url), engine.begin() as connection:
         connection.execute(sa.schema.DropSchema(schema, cascade=True, if_exists=True))
+
+
+_SCHEMAS = sa.table("pg_namespace", sa.column("nspname"), schema="pg_catalog")
+
+
+def _schema_of(url: str) -> str:
+    return str(make_url(url).query.get("options", "")).split('"')[1]
 
 
 @contextmanager

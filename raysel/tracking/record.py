@@ -159,7 +159,7 @@ class Record:
             "kind": Kind(event.kind).value,
             "epoch": event.epoch,
             "at": float(event.at),
-            "payload": json.dumps(_finite(event.payload), allow_nan=False, ensure_ascii=False),
+            "payload": json.dumps(finite(event.payload), allow_nan=False, ensure_ascii=False),
         }
         row["checksum"] = _checksum(row)
         tries = itertools.count()
@@ -264,14 +264,14 @@ def cursor_is_behind(connection: sa.Connection, name: str) -> bool:
     return (connection.scalar(sa.select(sa.func.max(_EVENTS.c.sequence))) or 0) > (cursor or 0)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same value with None in the place of every float that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -1,6 +1,12 @@
 """The server that other tests rely on."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
+
+from raysel.places import sweep_url
+from raysel.tracking.reading import may_be_made
+from raysel.tracking.record import Record
 
 
 def count(url):
@@ -22,3 +28,18 @@ def test_databases_are_apart_and_outlive_a_restart_and_a_crash(postgres):
     assert not postgres.answers()
     postgres.start()
     assert count(first) == 3
+
+
+def test_the_doctor_asks_whether_a_record_may_be_made_there_and_makes_none(postgres):
+    owner = postgres.new_database()
+    url = sweep_url(owner, Path(), "digits")
+    assert may_be_made(url)
+    engine = sa.create_engine(owner)
+    with engine.begin() as connection:
+        assert "raysel_digits" not in sa.inspect(connection).get_schema_names()
+        connection.execute(sa.text("CREATE ROLE reader LOGIN"))
+    engine.dispose()
+    theirs = str(sa.make_url(url).set(username="reader"))
+    assert not may_be_made(theirs)
+    Record(url).close()
+    assert may_be_made(theirs)  # it is there

@@ -113,3 +113,10 @@ def test_more_than_one_gpu_is_refused():
         )
     assert "resources.gpus: " in str(raised.value)
     assert "a trial uses one GPU; give 1, or a share of one" in str(raised.value)
+
+
+@pytest.mark.parametrize(("given", "fits", "grows"), [(None, 1, 9), (3, 1, 3)])
+def test_where_an_autoscaler_tells_no_sizes_more_trials_wait_than_fit(given, fits, grows):
+    resources = wanted(cpus=2, max_concurrent_trials=given)
+    assert concurrent([HEAD], resources) == fits
+    assert concurrent([HEAD], resources, grows=True) == grows

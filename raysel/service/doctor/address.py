@@ -56,8 +56,12 @@ def checked(address: str) -> str:
     Raises:
         UserError: it is none.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
         raise user_error("--address", f'"{address}" is no address; give http://HEAD:8265')
     if parts.password or parts.username:
         raise user_error("--address", "holds a secret; Ray's token is taken from ~/.ray/auth_token")

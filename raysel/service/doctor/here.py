@@ -8,6 +8,7 @@ from raysel.capacity import Node
 from raysel.service.doctor import probe
 from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.gpus import check_gpus
+from raysel.service.doctor.checks.record import check_record
 from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_storage
 from raysel.service.doctor.checks.token import check_token_files
@@ -24,13 +25,13 @@ _TRACKER_SECONDS = 30
 
 
 def examine_here(spec: Spec | None) -> list[Finding]:
-    """Packages, disks, GPUs, token file; with a sweep file its storage and MLflow."""
+    """Packages, disks, GPUs, token file; with a sweep file its storage, record and MLflow."""
     mine = this_machine(spec)
     found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])
     found += check_gpus([_as_ray_would(mine)])
     if spec is not None:
         found += check_resources([_node(mine)], spec.resources)
-        found += _storage(spec) + _tracker(spec)
+        found += _storage(spec) + check_record(spec) + _tracker(spec)
     return found
 
 

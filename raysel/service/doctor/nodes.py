@@ -14,6 +14,7 @@ from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.disks import check_disks, check_shared_memory
 from raysel.service.doctor.checks.gpus import check_gpus
 from raysel.service.doctor.checks.nodes import check_nodes
+from raysel.service.doctor.checks.record import check_record
 from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_relative, check_storage
 from raysel.service.doctor.checks.token import (
@@ -61,11 +62,14 @@ def examine_joined(spec: Spec | None) -> list[Finding]:
     try:
         with connected():
             told = cluster.here(question(spec))
-    except (ConnectionError, RuntimeError, ValueError) as refused:
-        words = f"{address} cannot be joined ({str(refused).splitlines()[0][:160]})"
-        remedy = "Does Ray run there, of this version, with this machine's token?"
-        return [error("address", words, remedy)]
-    return check_token_modes(machines_of(told)) + judged(told, None, spec)
+    except Trouble as refused:
+        words, _, remedy = str(refused).partition("; ")
+        return [error("address", words, remedy[:1].upper() + remedy[1:])]
+    except (ConnectionError, RuntimeError, ValueError) as lost:
+        words = f"{address} was lost ({str(lost).splitlines()[0][:160]})"
+        return [error("address", words, "Ask again; does Ray run there still?")]
+    found = check_token_modes(machines_of(told)) + judged(told, None, spec)
+    return found + (check_record(spec) if spec is not None else [])
 
 
 def question(spec: Spec | None) -> dict[str, Any]:

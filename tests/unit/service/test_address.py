@@ -7,6 +7,7 @@ from dashboard_kit import dashboard
 
 from raysel.errors import Trouble, UserError
 from raysel.service.address import address_of, knock
+from raysel.service.doctor.address import checked
 
 NO_TOKEN = {"RAY_AUTH_TOKEN_PATH": "/nowhere"}
 
@@ -20,6 +21,14 @@ def test_what_was_given_beats_the_environment() -> None:
 
 def test_an_address_needs_no_scheme() -> None:
     assert address_of("127.0.0.1:8265", {}) == "http://127.0.0.1:8265"
+
+
+@pytest.mark.parametrize("given", ["http://[::1", "http://", "http://head:x", "http://head:70000"])
+def test_an_address_of_no_sense_is_a_mistake_and_no_traceback(given: str) -> None:
+    with pytest.raises(UserError, match=r"--address: .*is no address; give http://"):
+        address_of(given, {})
+    with pytest.raises(UserError, match=r"--address: .*is no address; give http://"):
+        checked(given)
 
 
 @pytest.mark.parametrize("given", ["ray://head:10001", "ssh://head"])

@@ -86,6 +86,16 @@ def test_a_mistake_in_the_file_is_told_before_anybody_is_asked(
     assert capsys.readouterr().err.startswith("error  training.epochs")
 
 
+@pytest.mark.parametrize("storage", ["s3://key:planted@bucket/runs", "s3:///runs"])
+def test_a_bucket_that_cannot_be_used_is_not_sent(
+    storage: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["submit", file, "--address", "http://127.0.0.1:1", "--set", f"storage={storage}"]
+    assert main(wrong) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error  storage") and "planted" not in told
+
+
 def test_a_variable_that_is_not_there_cannot_go_along(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

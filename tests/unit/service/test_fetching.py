@@ -37,6 +37,7 @@ def shared(tmp_path: Path) -> Path:
     folder = tmp_path / "shared" / "digits"
     (folder / "best").mkdir(parents=True)
     (folder / "spec.yaml").write_text("name: digits")
+    (folder / "manifest.json").write_text('{"sent_as": "digits-1a"}')
     (folder / "best" / "model.safetensors").write_bytes(b"weights")
     (folder / "sweep.db").write_bytes(b"stays")
     return folder.parent
@@ -45,8 +46,21 @@ def shared(tmp_path: Path) -> Path:
 def test_a_storage_that_this_machine_sees_is_copied(shared: Path, tmp_path: Path) -> None:
     to = fetch(Unasked(), job(str(shared)), tmp_path / "new" / "digits")
     there = {str(path.relative_to(to)) for path in to.rglob("*") if path.is_file()}
-    assert there == {"spec.yaml", "best/model.safetensors"}
+    assert there == {"spec.yaml", "manifest.json", "best/model.safetensors"}
     assert [path.name for path in to.parent.iterdir()] == ["digits"]
+
+
+@pytest.mark.parametrize("manifest", ['{"sent_as": "digits-2b"}', "{}", "damaged"])
+def test_another_sweep_of_that_name_on_this_machine_is_not_the_jobs(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: str
+) -> None:
+    def sent(cluster: Cluster, job: Job, storage: str, folder: Path) -> None:
+        (folder / "spec.yaml").write_text("of the cluster")
+
+    monkeypatch.setattr(fetching, "_send_for", sent)
+    (shared / "digits" / "manifest.json").write_text(manifest)
+    to = fetch(Unasked(), job(str(shared)), tmp_path / "digits")
+    assert (to / "spec.yaml").read_text() == "of the cluster"
 
 
 def test_a_folder_that_holds_something_is_left_alone(shared: Path, tmp_path: Path) -> None:

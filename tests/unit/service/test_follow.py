@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -48,3 +49,21 @@ def test_a_cluster_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
     with pytest.raises(Trouble, match="does not answer"):
         follow(Breaking([], [], away=True), "j", print)
+
+
+def test_a_line_that_fell_silent_is_taken_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Breaking):
+        async def tail(self, job_id: str) -> AsyncIterator[str]:
+            yield "one\n"
+            if self._breaks:
+                self._breaks.pop()
+                await asyncio.sleep(60.0)
+            yield "two\n"
+
+        def state(self, job_id: str) -> Job:
+            return Job(job_id, "SUCCEEDED" if len(written) == 2 else "RUNNING", 0)
+
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.05)
+    written: list[str] = []
+    follow(Silent([], [1]), "j", written.append)
+    assert written == ["one\n", "two\n"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from dashboard_kit import dashboard
 
 from raysel.errors import Trouble, UserError
+from raysel.service import jobs as module
 from raysel.service.jobs import Cluster, Job, reached
 
 
@@ -72,3 +75,16 @@ def test_what_rays_client_raises_is_one_line() -> None:
     with pytest.raises(Trouble) as refused:
         cluster.jobs()
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.timeout(30)
+def test_a_head_that_fell_silent_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with dashboard() as url:
+        cluster = reached(url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, answers nothing
+        cluster._client._address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
+        with pytest.raises(Trouble, match="timed out"):
+            cluster.stop("digits-1a-r1")

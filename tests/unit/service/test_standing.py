@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,21 @@ def test_a_record_in_postgresql_is_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked and "raysel_digits" in asked[0]
 
 
-def test_a_record_that_this_machine_sees_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent_as", "done"), [("digits-1a", 1), ("digits-2b", 0)])
+def test_a_record_that_this_machine_sees_is_read_where_it_is_the_jobs(
+    tmp_path: Path, sent_as: str, done: int
+) -> None:
     folder = SweepFolder.of(str(tmp_path), "digits")
     folder.path.mkdir(parents=True)
     folder.spec.write_text(parse(SWEEP_FILE).to_yaml())
+    folder.manifest.write_text(json.dumps({"sent_as": sent_as}))
     record = Record(sqlite_url(folder.record))
     for event in EVENTS:
         record.append(event)
     record.close()
     found = standing(Logged(), job(f"storage={tmp_path}"))
     assert found.progress is not None
-    assert (found.progress.done, found.progress.total) == (1, 6)
+    assert (found.progress.done, found.progress.total) == (done, 6)
 
 
 def test_out_of_reach_the_log_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

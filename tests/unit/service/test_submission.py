@@ -17,6 +17,7 @@ from raysel.service.jobs import Cluster, Job
 from raysel.service.submission import Order, entrypoint, resume, submit, sweep_id
 from raysel.spec import Spec
 from raysel.spec_file import parse
+from raysel.sweep.manifest import SENT_AS
 from raysel.user_code import located, read
 
 SWEEP = """
@@ -208,6 +209,8 @@ def test_the_metadata_say_what_runs() -> None:
     metadata = cluster.given[0]["metadata"]
     assert parse(metadata["raysel.spec"]) == spec()
     assert {"raysel.git_sha", "raysel.version", "raysel.sweep"} <= set(metadata)
+    sent_as = cluster.given[0]["env"]["env_vars"][SENT_AS]
+    assert sent_as == metadata["raysel.sweep"]
     assert all(isinstance(value, str) for value in metadata.values())
 
 

@@ -23,6 +23,7 @@ def complete(tmp_path):
     put(folder, "trials/0000/trace/epoch-0001.parquet")
     put(folder, "best/model.safetensors")
     put(folder, "../.cache/source/abc.safetensors", 5000)
+    put(folder, "../.cache/plan/abc.json")  # is not made again
     return folder
 
 
@@ -34,6 +35,7 @@ def test_what_a_finished_sweep_leaves_is_freed_and_its_results_stay(tmp_path, co
     assert not (complete.path / "trials/0000/checkpoint.pt").exists()
     assert (complete.path / "trials/0000/trace/epoch-0001.parquet").is_file()
     assert (complete.path / "best/model.safetensors").is_file()
+    assert (tmp_path / ".cache/plan/abc.json").is_file()
     assert leftovers(str(tmp_path)).bytes == 0
 
 
@@ -76,9 +78,10 @@ def test_a_running_sweep_keeps_everything_and_the_caches(tmp_path, complete):
 def test_a_sweep_that_cannot_be_read_is_left_alone(tmp_path):
     folder = make(tmp_path, "torn")
     file = put(folder, "trials/0000/checkpoint.pt")
+    put(folder, "../.cache/source/abc.safetensors")  # it may run elsewhere and need it
     folder.record.write_bytes(b"noise" * 100)
     found = leftovers(str(tmp_path))
-    assert found.found == () and "torn" in found.kept[0]
+    assert found.found == () and "torn" in found.kept[0] and ".cache" in found.kept[1]
     assert file.exists()
 
 

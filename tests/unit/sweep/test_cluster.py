@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import pytest
+import ray
+
 from raysel.capacity import Node
-from raysel.sweep.cluster import grows, may_start
+from raysel.errors import Trouble
+from raysel.service.doctor.nodes import examine_joined
+from raysel.sweep.cluster import connected, grows, knock, may_start
 
 FILE = """
 max_workers: 6
@@ -46,3 +52,39 @@ def test_only_kuberays_autoscaler_brings_nodes_of_which_nothing_is_known(monkeyp
     assert not grows()
     monkeypatch.setenv("RAY_enable_autoscaler_v2", "1")
     assert grows()
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_head_that_is_gone_is_told_at_once(closed, scheme):
+    with pytest.raises(Trouble, match="does not answer") as told:
+        knock(scheme + closed)
+    assert closed in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["auto", "http://127.0.0.1:8265", "nonsense"])
+def test_what_is_no_host_and_port_is_left_to_ray(address):
+    knock(address)
+
+
+def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch):
+    def refused(**_: object) -> None:
+        raise ConnectionError("version mismatch\nand more")
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(ray, "init", refused)
+    with pytest.raises(Trouble, match=r"cannot be joined \(version mismatch\)"), connected():
+        pass
+
+
+def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    (found,) = examine_joined(None)
+    assert found.level == "error" and "does not answer" in found.line()

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from raysel.errors import Trouble
 from raysel.places import check_record_url, sqlite_url, sweep_url
@@ -132,11 +133,25 @@ def test_a_database_server_that_is_not_there_is_told(tmp_path):
         ("mysql://host/db", "mysql is not supported; give postgresql"),
         ("no url", "is no URL"),
         ("postgresql://me:secret@host/db", "holds a password; put it into PGPASSWORD"),
+        ("postgresql://me@host/db?password=secret", "holds a password; put it into PGPASSWORD"),
+        ("postgresql://me@host/db?sslpassword=secret", "holds a password"),
     ],
 )
 def test_a_record_url_that_cannot_be_used_is_refused(url, words):
     problem = check_record_url(url, "digits")
     assert problem is not None and words in problem.message and "secret" not in problem.message
+
+
+def test_a_database_host_that_vanishes_is_noticed_and_psycopg_knows_how():
+    wanted = database.engine_options("postgresql+psycopg://me@host/db")["connect_args"]
+    assert wanted["tcp_user_timeout"] == 30_000 and wanted["keepalives_idle"] == 10
+    assert "tcp_user_timeout=30000" in make_conninfo(**wanted)  # raises for a key of no meaning
+
+
+def test_a_password_in_the_query_is_not_told():
+    with pytest.raises(Trouble) as told:
+        Record("postgresql+psycopg://nobody@127.0.0.1:1/none?password=hunter2&sslmode=disable")
+    assert "hunter2" not in str(told.value) and "sslmode=disable" in str(told.value)
 
 
 def test_a_sweep_has_a_schema_of_its_own_in_postgresql(tmp_path):

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from raysel.tracking.owner import FileOwner, Held, Holder, holder_of_file
+from raysel.tracking import owner as module
+from raysel.tracking.owner import FileOwner, Held, Holder, LeaseOwner, holder_of_file
 
 HOLD = """
 import sys, time
@@ -73,3 +76,18 @@ def test_looking_does_not_take_it(tmp_path):
 def test_a_process_of_another_machine_is_never_said_to_be_gone():
     assert not Holder("another-machine", 1, 0.0).is_gone
     assert Holder(Holder.this_process().host, 2**22 + 1, 0.0).is_gone
+
+
+def test_a_heartbeat_that_hangs_does_not_keep_the_driver(monkeypatch):
+    monkeypatch.setattr(module, "RELEASE_SECONDS", 0.05)
+    for_ever = threading.Event()
+    owner = LeaseOwner.__new__(LeaseOwner)
+    owner._ended = threading.Event()
+    owner._thread = threading.Thread(target=for_ever.wait, daemon=True)
+    owner._engine = SimpleNamespace()  # whoever asks it waits too
+    owner._thread.start()
+    release = threading.Thread(target=owner.release)
+    release.start()
+    release.join(5.0)
+    for_ever.set()
+    assert owner._ended.is_set() and not release.is_alive()

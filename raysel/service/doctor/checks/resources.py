@@ -24,4 +24,5 @@ def check_resources(
         else "Ask for less under resources:, or start such a node"
     )
     found = [level("resources", str(problem), remedy) for problem in too_large(nodes, resources)]
-    return found or [ok("resources", f"{concurrent(nodes, resources)} trials at a time")]
+    most = concurrent(nodes, resources, grows)
+    return found or [ok("resources", f"{most} trials at a time{', with new nodes' * grows}")]
