@@ -14,6 +14,8 @@ from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.tracking import owner
+from raysel.tracking.process import EVENTS_CURSOR
+from raysel.tracking.reading import is_behind
 from raysel.tracking.state import fold_sweep
 
 from .lives import (
@@ -146,6 +148,8 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
     with driver(*run, moment=moment, count=count, lease=LEASE) as frozen:
         wait_until(lambda: is_frozen(frozen))
         (writer,) = writers_of(frozen)
+        # not while it makes MLflow's tables, or writes to them: SQLite would stay locked
+        wait_until(lambda: not is_behind(record_url(spec), EVENTS_CURSOR))
         writer.suspend()
         before = len(events_of(spec))
         code, out, err = here("resume", name, "--storage", str(storage), "--quiet")
