@@ -47,13 +47,17 @@ def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
     return spec.model_copy(update={"storage": storage})
 
 
+_ENDLESS = 100_000
+"""Columns of a line that nobody looks at in a window."""
+
+
 def print_table(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     numbers: Sequence[int] = (),
     whole: Sequence[int] = (0,),
 ) -> None:
-    """Print rows under a head.
+    """Print rows under a head; a line a row where no terminal is.
 
     Args:
         numbers: the columns that are set to the right.
@@ -66,10 +70,16 @@ def print_table(
     table = Table(box=None, pad_edge=False, show_header=any(head))
     for index, title in enumerate(head):
         justify: Literal["left", "right"] = "right" if index in numbers else "left"
-        table.add_column(title, justify=justify, no_wrap=index in whole, overflow="fold")
+        least = None if index in whole else 12
+        table.add_column(
+            title, justify=justify, no_wrap=index in whole, min_width=least, overflow="fold"
+        )
     for row in rows:
         table.add_row(*map(Text, row))  # a bracket is text and no markup
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    console.print(table)
 
 
 def print_json(value: Any) -> None:

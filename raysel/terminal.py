@@ -168,11 +168,12 @@ class TerminalWatcher:
     def stopping(self, cause: str) -> None:
         """The sweep is to end in order."""
         running = sum(row.running for row in self._rows.values())
-        self._stopping(cause, "1 trial ends its" if running == 1 else f"{running} trials end their")
+        who = f"{running} trials end their" if running != 1 else "1 trial ends its"
+        self._stopping(cause, f"; {who} epoch" if running else "")
 
-    def _stopping(self, cause: str, who: str) -> None:
-        what = f"{who} epoch, then the summary (Ctrl-C again to leave at once)"
-        self._console.print(f"stopping: {cause}; {what}", markup=False)
+    def _stopping(self, cause: str, first: str) -> None:
+        what = f"{first}, then the summary (Ctrl-C again to leave at once)"
+        self._console.print(f"stopping: {cause}{what}", markup=False)
 
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
@@ -339,7 +340,7 @@ class QuietWatcher(TerminalWatcher):
 
     def stopping(self, cause: str) -> None:
         """The sweep is to end in order; who runs was not followed."""
-        self._stopping(cause, "the running trials end their")
+        self._stopping(cause, "; the running trials end their epoch")
 
 
 @contextmanager

@@ -49,8 +49,9 @@ MISSING: dict[str, str] = {
 CIFAR: dict[str, PaperModel] = {
     "WRN-28-10": PaperModel("cifar_wrn_28_10"),
     "WRN-16-2": PaperModel("cifar_wrn_16_2"),
+    "WRN-16-1": PaperModel("cifar_wrn_16_1"),
 }
-"""The automatic and the surgical paper's model for CIFAR, and a small one of its kind."""
+"""The automatic and the surgical paper's model for CIFAR, and small ones of its kind."""
 
 
 def hint(name: str) -> str | None:

@@ -139,7 +139,8 @@ def _facts(name: str, classes: int, channels: int) -> dict[str, Any]:
     }
 
 
-default_cfgs = {name: _facts(name, 10, 3) for name in ("cifar_wrn_28_10", "cifar_wrn_16_2")}
+_SHAPES = ("28_10", "16_2", "16_1")
+default_cfgs = {name: _facts(name, 10, 3) for name in (f"cifar_wrn_{x}" for x in _SHAPES)}
 """What timm's registry tells before a model is built: that they take 32 pixels, not 224."""
 
 
@@ -153,3 +154,9 @@ def cifar_wrn_28_10(**arguments: Any) -> WideResNet:
 def cifar_wrn_16_2(**arguments: Any) -> WideResNet:
     """WRN-16-2: 691,674 parameters with 10 classes."""
     return _wide_resnet(16, 2, arguments)
+
+
+@register_model
+def cifar_wrn_16_1(**arguments: Any) -> WideResNet:
+    """WRN-16-1: 175,066 parameters with 10 classes."""
+    return _wide_resnet(16, 1, arguments)

@@ -6,12 +6,12 @@ import logging
 import os
 import re
 import secrets
-import signal
 import socket
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -115,34 +115,26 @@ def connected() -> Iterator[list[Node]]:
     A cluster of one's own listens on loopback only and asks for a token that this process
     alone and its children have; it ends with the block. One that this process had joined
     before is left as it was.
-
-    Ray answers a SIGTERM with its own exit: the caller's answer is put back, and given to one
-    that came meanwhile. There are no nodes then.
     """
     mine = not ray.is_initialized()
-    answer = signal.getsignal(signal.SIGTERM)
-    stopped = False
-    try:
+    # In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word;
+    # and its processes end with the thread that started them.
+    with ThreadPoolExecutor(1, "ray") as aside:
         if mine:
-            _start()
-    except SystemExit:
-        stopped = True
-    finally:
-        signal.signal(signal.SIGTERM, answer)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    # with a traceback for every worker that is lost, of which the watcher is told in a line,
-    # and for its own state, which nobody reads, where the disk is full
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        if stopped:
-            signal.raise_signal(signal.SIGTERM)
-        yield [] if stopped else _nodes()
-    finally:
-        if mine:
-            ray.shutdown()
+            aside.submit(_start).result()
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        # with a traceback for every worker that is lost, of which the watcher is told in a line,
+        # and for its own state, which nobody reads, where the disk is full
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        try:
+            yield _nodes()
+        finally:
+            if mine:
+                ray.shutdown()
 
 
 def _start() -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if address := os.environ.get("RAY_ADDRESS"):
         return _join(address)

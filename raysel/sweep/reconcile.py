@@ -149,10 +149,11 @@ def _unowned(events: Sequence[Event], close: bool) -> Iterator[tuple[TrialState 
 
 def _study_differences(spec: Spec, url: str, events: Sequence[Event]) -> list[str]:
     states = fold(events)
-    _, found = compared(
+    study, found = compared(
         spec, _space(spec), url, lambda: existing_study(spec, url), lambda _: states
     )
-    return found
+    # it is made when the search begins: one that was stopped before that needs none
+    return found if states or study is not None else []
 
 
 @contextmanager

@@ -80,14 +80,15 @@ def direction(spec: Spec) -> StudyDirection:
 def existing_study(spec: Spec, url: str) -> optuna.Study | None:
     """The sweep's study to look at, None if there is none; nothing is written."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = RDBStorage(
-        url,
-        engine_kwargs=engine_options(url),
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
-    if not sa.inspect(storage.engine).has_table("studies"):
+    options = engine_options(url)
+    engine = sa.create_engine(url, **options)
+    there = sa.inspect(engine).has_table("studies")
+    engine.dispose()
+    if not there:
         return None
+    storage = RDBStorage(
+        url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True
+    )
     try:
         return optuna.load_study(study_name=spec.name, storage=storage)
     except KeyError:

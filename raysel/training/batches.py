@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 import torch
@@ -70,6 +70,38 @@ class Batch:
     def split(self, size: int) -> list[Batch]:
         """The examples in order, `size` at a time; the last may be smaller."""
         return [self.part(slice(i, i + size)) for i in range(0, len(self), size)]
+
+
+@dataclass(frozen=True)
+class LazyBatches(Sequence[Batch]):
+    """Batches that are read when they are asked for, and not kept.
+
+    Attributes:
+        data: what they are of.
+        places: for each batch the places of its examples, on the data's device.
+    """
+
+    data: Data
+    places: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LazyBatches: ...
+
+    def __getitem__(self, index: int | slice) -> Batch | LazyBatches:
+        if isinstance(index, slice):
+            return LazyBatches(self.data, self.places[index])
+        return self.data.part(self.places[index])
+
+
+def in_order(data: Data, order: Tensor, size: int) -> LazyBatches:
+    """The examples at the places [m] of `order`, `size` at a time; the last may be smaller."""
+    return LazyBatches(data, order.to(data.labels.device).split(size) if len(order) else ())
 
 
 def to_device(

@@ -11,11 +11,13 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+import torch
 from torch import nn
 
 from raysel.models.layers import Partition
 from raysel.strategies.base import Domain
-from raysel.training.batches import Batch, Data
+from raysel.training.batches import Batch, Data, in_order
 
 
 class TrialProbe:
@@ -70,8 +72,10 @@ class TrialProbe:
             yield scratch.eval()
 
     def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:
-        """The first `count` batches of the domain in its own order, which is shuffled once."""
+        """The first `count` batches of the domain, in one random order for all trials: a data set
+        may list its examples class by class."""
         examples = self._examples[domain]
         if examples is None:
             raise LookupError(f"this task has no {domain} data")
-        return examples.split(self._batch_size)[:count]
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(examples)))
+        return in_order(examples, order, self._batch_size)[:count]

@@ -6,16 +6,14 @@ page cache is shared by every process of the node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from raysel.tasks.stored import StoredExamples
-from raysel.training.batches import Batch
+from raysel.training.batches import Batch, LazyBatches, in_order
 
 
 @dataclass(frozen=True)
@@ -84,31 +82,4 @@ class StoredData:
 
     def split(self, size: int) -> LazyBatches:
         """The examples in order, `size` at a time; the last may be smaller."""
-        return LazyBatches(self, tuple(range(0, len(self), size)), size)
-
-
-@dataclass(frozen=True)
-class LazyBatches(Sequence[Batch]):
-    """Batches that are read when they are asked for, and not kept."""
-
-    data: StoredData
-    starts: tuple[int, ...]
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    @overload
-    def __getitem__(self, place: int) -> Batch: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> LazyBatches: ...
-
-    def __getitem__(self, place: int | slice) -> Batch | LazyBatches:
-        if isinstance(place, slice):
-            return replace(self, starts=self.starts[place])
-        start = self.starts[place]
-        return self.data.part(slice(start, start + self.size))
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[place] for place in range(len(self)))
+        return in_order(self, torch.arange(len(self)), size)

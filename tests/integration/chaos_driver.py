@@ -2,7 +2,7 @@
 
     python -m tests.integration.chaos_driver MOMENT COUNT ARGUMENTS...
 
-The moment is one of `MOMENTS`; it comes when it has come COUNT times. `time` is so many tenths
+The moment is one of those below; it comes when it has come COUNT times. `time` is so many tenths
 of a second after the first event.
 """
 
@@ -15,13 +15,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-EVENTS = ("started", "epoch", "ended", "finished")
-MOMENTS = (
-    *(f"{when} {kind}" for kind in EVENTS for when in ("before", "after")),
-    *("before confirm started", "after confirm epoch", "before confirm ended"),
+SEARCH_MOMENTS = (
+    *(f"{when} {kind}" for kind in ("started", "epoch", "ended") for when in ("before", "after")),
     *("after ask", "before report", "after report", "before tell", "after tell"),
-    *("before results", "before copy", "after copy", "time", "time", "time", "time"),
+    *("before copy", "after copy", "time", "time", "time", "time"),
 )
+CONFIRM_MOMENTS = ("before confirm started", "after confirm epoch", "before confirm ended")
+LAST_MOMENTS = ("before results", "before finished", "after finished")
 
 
 def die() -> None:

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -20,29 +19,28 @@ from raysel.sweep.agreement import study_differences
 from raysel.sweep.start import start
 from raysel.tracking.audit import Audit
 from raysel.tracking.record import Record, sqlite_url
-from raysel.tracking.state import TrialState, fold
+from raysel.tracking.state import ENDED, TrialState, fold
 
-from .chaos_driver import MOMENTS
+from .chaos_driver import LAST_MOMENTS, SEARCH_MOMENTS
 from .conftest import ONE_AT_A_TIME, SMALL
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
 
 ROOT = Path(__file__).parents[2]
 BUDGET = ("search.num_trials=12", "confirm.seeds=1", *ONE_AT_A_TIME)
+LONGER = ("training.epochs=6", "pruner.grace_epochs=3")
 LIFE_SECONDS = 180
 
 
-@pytest.fixture(scope="module")
-def untouched(ray_cluster: None, storage: Path) -> dict[str, TrialState]:
-    """The sweep that nobody killed."""
-    spec = parse(SMALL, [f"storage={storage}", "name=untouched", *BUDGET])
+def undisturbed(storage: Path, name: str, *more: str) -> dict[str, TrialState]:
+    """The trials of the sweep that nobody killed."""
+    spec = parse(SMALL, [f"storage={storage}", f"name={name}", *BUDGET, *more])
     return states(start(spec, Silent(), publish_nothing).folder.path)
 
 
-@pytest.fixture
-def file(tmp_path: Path, storage: Path) -> Path:
+def written(folder: Path, storage: Path, *more: str) -> Path:
     """The same sweep as a file, under another name."""
-    path = tmp_path / "chaos.yaml"
-    overrides = [f"storage={storage}", f"name=chaos-{tmp_path.name}", *BUDGET]
+    path = folder / "chaos.yaml"
+    overrides = [f"storage={storage}", f"name=chaos-{folder.name}", *BUDGET, *more]
     path.write_text(parse(SMALL, overrides).to_yaml(), encoding="utf-8")
     return path
 
@@ -67,17 +65,6 @@ def live(file: Path, moment: str, count: int) -> int:
     return ended.returncode
 
 
-def moments(kills: int, seed: int) -> Iterator[tuple[str, int]]:
-    """Every kind in a shuffled order, then again; each at its first to fourth coming."""
-    generator = random.Random(seed)
-    given = 0
-    while given < kills:
-        for moment in generator.sample(MOMENTS, len(MOMENTS)):
-            rare = "finished" in moment or "confirm" in moment
-            yield moment, 1 if rare else generator.randint(1, 30 if moment == "time" else 4)
-            given += 1
-
-
 def check(spec: Spec, untouched: dict[str, TrialState]) -> None:
     """Record, study and MLflow agree, and are what they would have been."""
     folder = Path(spec.storage) / spec.name
@@ -100,7 +87,9 @@ def check(spec: Spec, untouched: dict[str, TrialState]) -> None:
     assert audit.differences == []
 
 
-def test_a_few_kills_leave_no_trace(file: Path, untouched: dict[str, TrialState]) -> None:
+def test_a_few_kills_leave_no_trace(ray_cluster: None, tmp_path: Path, storage: Path) -> None:
+    untouched = undisturbed(storage, "untouched")
+    file = written(tmp_path, storage)
     spec = parse(file.read_text(encoding="utf-8"))
     for moment, count in (("after epoch", 5), ("before tell", 2), ("before confirm ended", 1)):
         assert live(file, moment, count) == -signal.SIGKILL, moment
@@ -110,20 +99,30 @@ def test_a_few_kills_leave_no_trace(file: Path, untouched: dict[str, TrialState]
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_thirty_kills_leave_no_trace(file: Path, untouched: dict[str, TrialState]) -> None:
+def test_thirty_kills_leave_no_trace(ray_cluster: None, tmp_path: Path, storage: Path) -> None:
+    """At every kind of moment of the search, then of the confirm phase, then of the end."""
+    untouched = undisturbed(storage, "untouched-longer", *LONGER)
+    file = written(tmp_path, storage, *LONGER)
     spec = parse(file.read_text(encoding="utf-8"))
-    killed = 0
-    for moment, count in moments(1000, seed=4):
-        # a life that reached its end without its moment ends the sweep: no kill counts then
-        killed += live(file, moment, count) == -signal.SIGKILL
-        if killed >= 30:
-            break
-        if spec_is_complete(spec):
-            pytest.fail(f"the sweep was complete after {killed} kills")
+    generator = random.Random(4)
+    again = ("before epoch", "after epoch", "before report", "after report")
+    kinds = generator.sample(SEARCH_MOMENTS, len(SEARCH_MOMENTS))
+    for moment in (*kinds, *again):
+        tenths = generator.randint(1, 4)
+        assert killed(file, moment, tenths if moment == "time" else 1), moment
+    assert sum(t.phase == "search" and t.status in ENDED for t in states_of(spec)) < 12
+    confirm = ["before confirm started", *["after confirm epoch"] * 3, "before confirm ended"]
+    for moment in (*confirm, "after confirm epoch"):
+        assert killed(file, moment, 1), moment
+    for moment in LAST_MOMENTS:
+        assert killed(file, moment, 1), moment
     assert live(file, "time", 10**6) == 0
     check(spec, untouched)
 
 
-def spec_is_complete(spec: Spec) -> bool:
-    """Whether the sweep has come to its end."""
-    return (Path(spec.storage) / spec.name / "best").exists()
+def killed(file: Path, moment: str, count: int) -> bool:
+    return live(file, moment, count) == -signal.SIGKILL
+
+
+def states_of(spec: Spec) -> list[TrialState]:
+    return [*states(Path(spec.storage) / spec.name).values()]

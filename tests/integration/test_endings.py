@@ -84,8 +84,8 @@ def went_on(spec: Spec, *overrides: str) -> Outcome:
 def check(spec: Spec, sweep_status: str, cause: str | None) -> dict[str, TrialState]:
     """The three records tell the same of the sweep and of every trial; the trials."""
     folder = Path(spec.storage) / spec.name
-    trials, study = states(folder), study_of(folder, spec.name)
-    for trial in study.get_trials(deepcopy=False):
+    trials = states(folder)
+    for trial in study_of(folder, spec.name).get_trials(deepcopy=False) if trials else ():
         if trial.state != OptunaState.WAITING:
             told = trials[f"{trial.number:04d}"]
             assert trial.state == TABLE[told.status][0], told

@@ -53,8 +53,12 @@ def wait_for_epochs(folder: Path, count: int, process: subprocess.Popen[str]) ->
 
 
 def resume(storage: Path, name: str) -> subprocess.CompletedProcess[str]:
+    return raysel("resume", storage, name)
+
+
+def raysel(verb: str, storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "raysel", "resume", name, "--storage", str(storage)],
+        [sys.executable, "-m", "raysel", verb, *arguments, "--storage", str(storage)],
         capture_output=True,
         text=True,
         timeout=240,
@@ -123,3 +127,6 @@ def test_a_stop_while_ray_starts_ends_in_order_too(
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     assert all(run.info.status == "KILLED" for run in runs)
     assert runs or not seconds  # at 0 the sweep may not have begun
+    if runs:
+        done = raysel("reconcile", storage, name, "--dry-run")
+        assert "record, study and MLflow agree" in done.stdout, done.stdout + done.stderr

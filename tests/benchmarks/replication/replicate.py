@@ -27,7 +27,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
-SHIFTS = ("gaussian_noise", "defocus_blur", "fog", "label_flip")
+SHIFTS = ("gaussian_noise", "gaussian_blur", "frost", "label_flip")
 BLOCKS = ("stem+block1", "block2", "block3", "head")
 
 
@@ -35,7 +35,7 @@ def sweeps(shift: str) -> Iterator[tuple[str, list[str]]]:
     """Name and overrides of every sweep of a shift."""
     yield f"replication_{shift}", []
     for block in BLOCKS:
-        only = ["strategies={surgical: {block: " + block + "}}", "search.num_trials=2"]
+        only = ["strategies={surgical: {block: " + block + "}}", "search.num_trials=4"]
         yield f"replication_{shift}_{block.replace('+', '_')}", only
 
 

@@ -28,8 +28,9 @@ def test_wrn_28_10_has_the_sizes_of_the_public_checkpoint():
     assert sizes(model) == 36_479_194
 
 
-def test_wrn_16_2_has_the_papers_seven_tenths_of_a_million():
-    assert sizes(shapes_of("cifar_wrn_16_2", 10)) == 691_674
+@pytest.mark.parametrize(("name", "size"), [("16_2", 691_674), ("16_1", 175_066)])
+def test_the_small_ones_have_the_papers_sizes(name, size):
+    assert sizes(shapes_of(f"cifar_wrn_{name}", 10)) == size
 
 
 def test_the_layers_are_the_stem_the_blocks_and_the_head():
@@ -72,7 +73,7 @@ def test_another_depth_is_refused():
         WideResNet(27, 10)
 
 
-@pytest.mark.parametrize("name", ["cifar_wrn_28_10", "cifar_wrn_16_2"])
+@pytest.mark.parametrize("name", ["cifar_wrn_28_10", "cifar_wrn_16_2", "cifar_wrn_16_1"])
 def test_its_pictures_have_32_pixels_and_plain_values(name):
     wanted = model_input(name)
     assert (wanted.size, wanted.mean, wanted.std) == (32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from ordered_probe import OrderedProbe
 from torch import Tensor, nn
 
 from raysel.models.build import Blueprint, build
@@ -16,7 +17,6 @@ from raysel.spec import TrainingSettings, TrialConfig
 from raysel.strategies import Strategy, registered
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.probe import TrialProbe
 
 MODELS = [("test_resnet", 16), ("test_vit", 16), ("test_convnext", 32)]
 CLASSES = 3
@@ -36,12 +36,12 @@ def probe_of(
     fine_tune: Callable[[nn.Module, int], None] | None = None,
     batch_size: int = 64,
     head: tuple[str, ...] = (),
-) -> TrialProbe:
+) -> OrderedProbe:
     cut = Partition(partition(model).layers, head)
-    return TrialProbe(model, cut, target, source, batch_size, fresh_head, fine_tune)
+    return OrderedProbe(model, cut, target, source, batch_size, fresh_head, fine_tune)
 
 
-def measured(name: str, probe: TrialProbe, **values: Any) -> Strategy:
+def measured(name: str, probe: OrderedProbe, **values: Any) -> Strategy:
     """The strategy after its one measurement."""
     strategy = registered()[name](probe.partition, values)
     strategy.prepare(probe)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from ordered_probe import OrderedProbe
 from torch import Tensor, nn
 
 from raysel.models.build import Blueprint, build
@@ -16,7 +17,6 @@ from raysel.strategies import registered
 from raysel.strategies.base import Step, Strategy
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.probe import TrialProbe
 
 FAMILY = (
     "auto_rgn",
@@ -87,20 +87,20 @@ def probe_of(
     source: Batch | None = DATA.source,
     batch_size: int = 8,
     fresh_head: bool = False,
-) -> TrialProbe:
-    return TrialProbe(model, partition(model), target, source, batch_size, fresh_head)
+) -> OrderedProbe:
+    return OrderedProbe(model, partition(model), target, source, batch_size, fresh_head)
 
 
 def strategy(name: str, layers: Partition, **values: Any) -> Strategy:
     return registered()[name](layers, values)
 
 
-def measured(name: str, probe: TrialProbe, **values: Any) -> tuple[Tensor, Tensor]:
+def measured(name: str, probe: OrderedProbe, **values: Any) -> tuple[Tensor, Tensor]:
     """Weights and scores for the first epoch."""
     return decided(begun(strategy(name, probe.partition, **values), probe))
 
 
-def begun(chosen: Strategy, probe: TrialProbe) -> Strategy:
+def begun(chosen: Strategy, probe: OrderedProbe) -> Strategy:
     chosen.prepare(probe)
     chosen.epoch_start(1, 3, probe)
     return chosen
@@ -150,7 +150,7 @@ class Linear(nn.Module):
         z = inputs @ theta - (inputs @ theta).detach()
         return torch.stack([z, torch.zeros_like(z)], dim=1)
 
-    def probe(self, *gradients: Sequence[Sequence[float]], **options: Any) -> TrialProbe:
+    def probe(self, *gradients: Sequence[Sequence[float]], **options: Any) -> OrderedProbe:
         """A probe whose batches have these gradients: batches x examples x parameters."""
         size = len(gradients[0])
         rows = 2 * torch.tensor(gradients, dtype=torch.float64).flatten(0, 1)
@@ -158,7 +158,7 @@ class Linear(nn.Module):
         layers = tuple(
             Layer(f"layer{i}", (f"theta.{i}",), (p.numel(),)) for i, p in enumerate(self.theta)
         )
-        return TrialProbe(
+        return OrderedProbe(
             self, Partition(layers, options.pop("head", ())), data, None, size, **options
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ordered_probe import OrderedProbe
 from rates_kit import DATA, Linear, batch, begun, decided, measured, probe_of, same, small, strategy
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +18,6 @@ from raysel.strategies import gradient_norm, registered
 from raysel.strategies.gradient_norm import relative_norm
 from raysel.strategies.gradients import layer_norms, ordered_parameters
 from raysel.training.batches import Batch
-from raysel.training.probe import TrialProbe
 
 RGN = ("auto_rgn", "auto_rgn_hessian", "auto_rgn_change", "auto_rgn_hessian_change")
 SHARED_MEAN = {"aggregate": "norm_of_mean"}
@@ -132,7 +132,7 @@ def test_change_by_hand():
     net = Linear([3.0, 4.0], [1.0])
     target = net.probe([[1.6, 0.3, 0.3]], [[1.6, 1.3, 0.1]])
     source = net.probe([[2.0, 0.0, 0.1]], [[0.0, 0.0, 0.1]])
-    both = TrialProbe(
+    both = OrderedProbe(
         net, target.partition, target._examples["target"], source._examples["target"], 1
     )
     weights, scores = measured("auto_rgn_change", both)
@@ -196,8 +196,8 @@ class Logistic(nn.Module):
         z = x @ torch.cat([self.one, self.two])
         return torch.stack([torch.zeros_like(z), z], dim=1)
 
-    def probe(self, target: Batch, source: Batch | None = None) -> TrialProbe:
-        return TrialProbe(self, partition(self, ("one", "two")), target, source, 100)
+    def probe(self, target: Batch, source: Batch | None = None) -> OrderedProbe:
+        return OrderedProbe(self, partition(self, ("one", "two")), target, source, 100)
 
 
 def logistic_data(seed: int, *scale: float, slope: float = 0.1) -> Batch:

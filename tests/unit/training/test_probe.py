@@ -56,11 +56,30 @@ def test_batches_are_the_same_at_every_call_and_as_many_as_asked_for():
     probe = _trial().probe
     for domain, data in (("target", DATA.train), ("source", DATA.source)):
         whole = probe.batches(domain)
-        assert torch.equal(torch.cat([b.labels for b in whole]), data.labels)
-        assert torch.equal(torch.cat([b.images for b in whole]), data.images)
+        labels = torch.cat([b.labels for b in whole])
+        assert not torch.equal(labels, data.labels)
+        assert torch.equal(labels.sort().values, data.labels.sort().values)
+        sums = torch.cat([b.images for b in whole]).sum(dim=(1, 2, 3))
+        assert torch.equal(sums.sort().values, data.images.sum(dim=(1, 2, 3)).sort().values)
         two = probe.batches(domain, 2)
         assert len(two) == 2
         assert all(torch.equal(a.images, b.images) for a, b in zip(two, whole, strict=False))
+
+
+def test_each_batch_holds_several_classes_where_the_data_come_class_by_class():
+    """As image folders do: the first batches would else be of one class each."""
+    order = DATA.train.labels.argsort()
+    by_class = DATA.train.only(order)
+    probe = _trial(data=TrialData(by_class, DATA.validation, source=by_class)).probe
+    for domain in ("target", "source"):
+        images = {
+            image.sum().item(): int(y)
+            for image, y in zip(by_class.images, by_class.labels, strict=True)
+        }
+        for batch in probe.batches(domain, 3):
+            assert len(batch.labels.unique()) > 1
+            for image, label in zip(batch.images, batch.labels, strict=True):
+                assert images[image.sum().item()] == int(label)
 
 
 def test_a_task_without_source_data_says_so():

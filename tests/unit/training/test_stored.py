@@ -130,12 +130,14 @@ def test_batches_are_read_when_asked_for_and_not_kept(folder, monkeypatch):
     stored = _stored(_task(folder), "validation")
     asked = []
     real = StoredData.part
-    monkeypatch.setattr(StoredData, "part", lambda self, i: asked.append(i) or real(self, i))
+    monkeypatch.setattr(
+        StoredData, "part", lambda self, i: asked.append(i.tolist()) or real(self, i)
+    )
     batches = stored.split(10)
     assert len(batches[:2]) == 2
     assert asked == []
     _ = batches[1]
-    assert asked == [slice(10, 20)]
+    assert asked == [[*range(10, 20)]]
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "random_crop", "random_resized_crop"])
@@ -173,9 +175,12 @@ def test_training_augments_and_measurement_does_not(folder):
     assert not any(torch.equal(a, b) for a in seen[:3] for b in plain.images)
     run = trial(config(), model=_net(), data=_data(_task(folder, augmentation="flip")))
     measured = torch.cat([batch.images for batch in run.probe.batches("target")])
-    assert torch.equal(
-        measured, _stored(_task(folder, augmentation="flip")).part(slice(None)).images
-    )
+    plain = _stored(_task(folder, augmentation="flip")).part(slice(None)).images
+    assert sorted(map(_hash, measured)) == sorted(map(_hash, plain))
+
+
+def _hash(image: torch.Tensor) -> int:
+    return hash(image.numpy().tobytes())
 
 
 @pytest.mark.parametrize("strategy", ["full", "bvg_ls", "auto_rgn"])

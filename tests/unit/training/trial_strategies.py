@@ -113,7 +113,7 @@ class Wrecker(Strategy):
         torch.manual_seed(1)
         with probe.model() as scratch:
             scratch.train()
-            for part in probe.batches("target") + probe.batches("source", 1):
+            for part in (*probe.batches("target"), *probe.batches("source", 1)):
                 functional.cross_entropy(scratch(part.images), part.labels).backward()
             for tensor in scratch.state_dict().values():
                 tensor.zero_()
