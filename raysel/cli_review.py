@@ -175,6 +175,7 @@ def report(
         typer.Option("--to", metavar="DIR", help="Folder of a comparison, not of one sweep's."),
     ] = None,
     storage: Storage = "runs",
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of a sweep anew, or one page that compares several."""
     from raysel.sweep.reading import read_results  # noqa: PLC0415
@@ -188,12 +189,18 @@ def report(
             raise user_error("--to", "the report of one sweep lies in its own folder")
         (one,) = read
         hint = mlflow_hint(tracking_uri(one.spec))
-        return print(write_report(one.results, one.folder.path, hint))
-    from raysel.report.comparison import Compared  # noqa: PLC0415
-    from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
+        index = write_report(one.results, one.folder.path, hint)
+    else:
+        from raysel.report.comparison import Compared  # noqa: PLC0415
+        from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
 
-    compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
-    return print(write_comparison(compared, to or Path(storage) / "comparison"))
+        compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
+        index = write_comparison(compared, to or Path(storage) / "comparison")
+    if not as_json:
+        return print(index)
+    figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
+    names = [one.spec.name for one in read]
+    return print_json({"report": str(index), "sweeps": names, "figures": figures})
 
 
 def remove(

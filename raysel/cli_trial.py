@@ -66,7 +66,8 @@ def finetune(
     if as_json:
         told = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
         ending = {"failure": tuned.failure, "best_epoch": tuned.best_epoch}
-        print_json(told | ending | {"folder": str(tuned.folder), "model": model and str(model)})
+        written = {"model": model and str(model), "model_epoch": tuned.model_epoch}
+        print_json(told | ending | {"folder": str(tuned.folder)} | written)
     else:
         _print_tuned(tuned, model)
     return FAILED if tuned.failure else 0
@@ -92,7 +93,7 @@ def _print_tuned(tuned: FineTuned, model: Path | None) -> None:
         print()
     print(f"files    {tuned.folder}")
     if model is not None:
-        print(f"model    {model} (of epoch {tuned.best_epoch})")
+        print(f"model    {model} (of epoch {tuned.model_epoch})")
 
 
 def reproduce(

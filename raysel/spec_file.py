@@ -138,6 +138,8 @@ def _read_yaml(text: str, name: str) -> dict[str, Any]:
         raise UserError(Problem(name, message, _marked_line(error))) from None
     except yaml.YAMLError as error:
         raise user_error(name, f"is not YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise user_error(name, "is nested too deep to be read") from None
     except ValueError as error:  # a date that the calendar does not have
         raise user_error(name, f"holds a value that cannot be read: {error}") from None
     if data is None:
@@ -159,6 +161,8 @@ def _apply(override: str, data: dict[str, Any]) -> None:
         raise user_error("--set", f'"{override}" is not of the form key.subkey=value')
     try:
         value = yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise user_error("--set", f"{path}: is nested too deep to be read") from None
     except (yaml.YAMLError, ValueError):
         raise user_error("--set", f'"{text}" is not a YAML value') from None
     place = data

@@ -112,7 +112,11 @@ class FolderData(Frozen):
 class TableData(Frozen):
     """`{csv: PATH}`: a table with the columns `file` and `label`, and `split` if there is one."""
 
-    csv: str = Field(description="the table; its files are relative to its folder, or to root")
+    csv: str = Field(description="the table")
+    root: str | None = Field(
+        default=None,
+        description="the folder that its files are relative to; the table's, if nothing is given",
+    )
     classes: Annotated[tuple[str, ...], AfterValidator(not_empty)] | None = Field(
         default=None, description="names of the classes, in the order of their numbers"
     )

@@ -22,7 +22,7 @@ from raysel.spec import (
     TrainingSpec,
 )
 from raysel.strategies import Strategy, registered
-from raysel.strategies.base import Parameter
+from raysel.strategies.parameter import DISTRIBUTIONS, Parameter
 
 
 def strategy_problems(
@@ -69,21 +69,12 @@ def _parameter_messages(
     if value == SEARCH:
         known = parameter.search is not None or parameter.kind == "layers"
         return [] if known else [f"declares no range to search; give {_accepted(parameter)}"]
-    if isinstance(value, Distribution) and not isinstance(value, _DISTRIBUTIONS[parameter.kind]):
+    if isinstance(value, Distribution) and not isinstance(value, DISTRIBUTIONS[parameter.kind]):
         return [f"{described(value)} does not suit; give {_accepted(parameter)}"]
     if parameter.kind == "layers" and layers is None:
         return []
     messages = (parameter.problem(corner, layers or ()) for corner in _corners(value))
     return list(filter(None, messages))[:1]
-
-
-_DISTRIBUTIONS: dict[str, tuple[type, ...]] = {
-    "float": (FloatRange, IntRange, Choice),
-    "int": (IntRange, Choice),
-    "bool": (Choice,),
-    "choice": (Choice,),
-    "layers": (Choice,),
-}
 
 
 def _accepted(parameter: Parameter) -> str:

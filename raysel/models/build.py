@@ -10,7 +10,7 @@ from torch import nn
 from raysel.models import timm
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
-from raysel.models.layers import classifier_path
+from raysel.models.layers import classifier_paths
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
             **arguments,
         )
         if blueprint.head == "mlp":
-            put_mlp_head(model, classifier_path(model), blueprint.classes)
+            put_mlp_head(model, classifier_paths(model), blueprint.classes)
     return model

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
+
+from raysel.errors import user_error
 
 Head = Literal["linear", "mlp"]
 """timm's own classifier; or a hidden layer before the logits."""
@@ -13,8 +16,12 @@ HIDDEN = 512
 DROPOUT = 0.5
 
 
-def put_mlp_head(model: nn.Module, path: str, classes: int) -> None:
-    """Replace the classifier at `path` by 512 units, ReLU, dropout 0.5 and the logits.
+DENSE = "pre_logits"
+"""Where timm has dense layers between the pooling and the classifier."""
+
+
+def put_mlp_head(model: nn.Module, paths: Sequence[str], classes: int) -> None:
+    """Replace each classifier by 512 units, ReLU, dropout 0.5 and the logits.
 
     That is the head of the block-wise paper (its section IV; algorithm notes 5.5), on the
     model's pooled features; the paper flattens them instead (decision D32), which with
@@ -22,8 +29,19 @@ def put_mlp_head(model: nn.Module, path: str, classes: int) -> None:
     classifier (VGG16's two of 4,096) are a head of the old task and go.
 
     Args:
-        path: the classifier's name in the model, a linear layer or a 1x1 convolution.
+        paths: the classifiers' names in the model, each a linear layer or a 1x1 convolution.
+
+    Raises:
+        UserError: the model has no such classifier (path `model.head`).
     """
+    old = [model.get_submodule(path) for path in paths]
+    if not old or not all(isinstance(module, nn.Linear | nn.Conv2d) for module in old):
+        raise user_error("model.head", "the model has no classifier to replace; leave it out")
+    for path in paths:
+        _replace(model, path, classes)
+
+
+def _replace(model: nn.Module, path: str, classes: int) -> None:
     old = model.get_submodule(path)
     parent, _, name = path.rpartition(".")
     if isinstance(old, nn.Conv2d):
@@ -32,6 +50,11 @@ def put_mlp_head(model: nn.Module, path: str, classes: int) -> None:
         assert isinstance(old, nn.Linear)
         head = _of_linears(_without_dense_layers(model, old.in_features), classes)
     setattr(model.get_submodule(parent), name, head)
+
+
+def has_dense_layers(model: nn.Module) -> bool:
+    """Whether the model has dense layers of its own before the classifier."""
+    return not isinstance(getattr(model, DENSE, nn.Identity()), nn.Identity)
 
 
 def _of_linears(features: int, classes: int) -> nn.Sequential:
@@ -52,9 +75,9 @@ def _of_convolutions(features: int, classes: int) -> nn.Sequential:
 
 def _without_dense_layers(model: nn.Module, features: int) -> int:
     """Drop VGG's dense layers before the classifier; how many features it then gets."""
-    dense = getattr(model, "pre_logits", None)
+    dense = getattr(model, DENSE, None)
     first = getattr(dense, "fc1", None)
     if not isinstance(first, nn.Conv2d):
         return features
-    model.pre_logits = nn.Identity()
+    setattr(model, DENSE, nn.Identity())
     return first.in_channels

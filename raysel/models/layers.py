@@ -56,7 +56,7 @@ class Partition:
     Attributes:
         layers: L layers.
         head: names of the classifier's own parameters (a part of the last layer where a
-            final norm shares it).
+            final norm shares it); of all where a model has several.
     """
 
     layers: tuple[Layer, ...]
@@ -107,7 +107,7 @@ def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
     """
     groups = _groups(model, rule)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    head = tuple(name for name in sizes if _under(name, classifier_path(model)))
+    head = tuple(name for name in sizes if _of_classifier(name, model))
     names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
     layers = tuple(
         Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
@@ -158,7 +158,7 @@ def shapes_of(
             name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
         )
         if head == "mlp":
-            put_mlp_head(model, classifier_path(model), classes)
+            put_mlp_head(model, classifier_paths(model), classes)
     return model
 
 
@@ -169,14 +169,12 @@ def _nearest_model(name: str) -> str:
     return nearest(name, known)
 
 
-def classifier_path(model: nn.Module) -> str:
-    """The dotted name of the classifier module, `""` where the model has none.
-
-    Models with several classifiers (distilled ones) give the first.
-    """
+def classifier_paths(model: nn.Module) -> tuple[str, ...]:
+    """The dotted names of the classifier's modules: one, several (a distilled transformer has
+    a second, whose logits are averaged with the first one's), or none."""
     config = getattr(model, "pretrained_cfg", None) or {}
-    path = config.get("classifier") or ""
-    return path[0] if isinstance(path, list | tuple) else str(path)
+    path = config.get("classifier") or ()
+    return tuple(path) if isinstance(path, list | tuple) else (str(path),)
 
 
 def _groups(model: nn.Module, rule: Rule) -> list[list[str]]:
@@ -186,8 +184,22 @@ def _groups(model: nn.Module, rule: Rule) -> list[list[str]]:
     groups: dict[int, list[str]] = {}
     for name, _ in model.named_parameters():
         groups.setdefault(keys[name], []).append(name)
-    ordered = [groups[key] for key in sorted(groups)]
+    ordered = _one_classifier(model, [groups[key] for key in sorted(groups)], rule)
     return _final_norm_to_head(model, ordered) if rule in ("coarse", "fine") else ordered
+
+
+def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> list[list[str]]:
+    """What is replaced for a new task is one layer: a second classifier beside the first, the
+    two dense layers of a head that `delimiter` cuts at the activation between them."""
+    own = [i for i, g in enumerate(groups) if any(_of_classifier(name, model) for name in g)]
+    if len(own) < 2:
+        return groups
+    if isinstance(rule, tuple):
+        told = " and ".join(f'"{rule[i]}"' for i in own)
+        raise user_error("model.partition", f"{told} cut the classifier; give one pattern for it")
+    merged = [name for index in own for name in groups[index]]
+    before = [group for index, group in enumerate(groups[: own[-1]]) if index not in own]
+    return [*before, merged, *groups[own[-1] + 1 :]]
 
 
 def _keys(model: nn.Module, rule: str) -> dict[str, int]:
@@ -268,8 +280,7 @@ def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[
     Only a norm with no weight layer between it and the last block moves (errata 15): one
     that follows a convolution there belongs to that convolution.
     """
-    path = classifier_path(model)
-    if len(groups) < 2 or not any(_under(name, path) for name in groups[-1]):
+    if len(groups) < 2 or not any(_of_classifier(name, model) for name in groups[-1]):
         return groups
     owners = list(dict.fromkeys(name.rpartition(".")[0] for name in groups[-2]))
     modules = dict(model.named_modules())
@@ -305,6 +316,10 @@ def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, .
         is_stem = index == 0 and len(groups) > 1
         names.append(_HEAD if is_head else _STEM if is_stem else path)
     return names
+
+
+def _of_classifier(name: str, model: nn.Module) -> bool:
+    return any(_under(name, path) for path in classifier_paths(model))
 
 
 def _under(name: str, path: str) -> bool:

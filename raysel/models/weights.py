@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from raysel.errors import user_error
-from raysel.models.layers import classifier_path
+from raysel.models.head import DENSE, has_dense_layers
+from raysel.models.layers import classifier_paths
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
@@ -52,8 +53,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The weights that a model takes, in its own names and types.
 
-    A classifier of another task, one of another shape or other names, is left out whole; so
-    are counters of batches that older checkpoints lack.
+    A classifier of another task, one of another shape or other names, is left out whole, and so
+    are dense layers before it that the model has not (VGG16's, with a head of two layers).
+    Counters of batches that older checkpoints lack are zero.
 
     Args:
         weights: as `read_weights` gives them.
@@ -62,9 +64,10 @@ def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
     Raises:
         UserError: names or shapes do not fit, with the first five of each kind.
     """
-    own, head = model.state_dict(), classifier_path(model)
+    own, head = model.state_dict(), classifier_paths(model)
     body = {name: tensor for name, tensor in own.items() if not _under(name, head)}
-    given = {name: tensor for name, tensor in weights.items() if not _under(name, head)}
+    aside = head if has_dense_layers(model) else (*head, DENSE)
+    given = {name: tensor for name, tensor in weights.items() if not _under(name, aside)}
     missing = [name for name in body if name not in given and not _is_counter(name)]
     unexpected = [name for name in given if name not in body]
     shapes = [
@@ -140,8 +143,8 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n[len(prefix) :]: t for n, t in weights.items() if n.startswith(prefix)}
 
 
-def _under(name: str, path: str) -> bool:
-    return bool(path) and name.startswith(path + ".")
+def _under(name: str, paths: tuple[str, ...]) -> bool:
+    return any(name.startswith(path + ".") for path in paths)
 
 
 def _is_counter(name: str) -> bool:

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from raysel.report.curves import accuracy_of
 from raysel.report.palette import INK, Style, styles
 from raysel.report.panels import legend, panels
-from raysel.report.tables import Results, best_trials, strategies
+from raysel.report.tables import Results, best_trials, completed, strategies
 
 TUNERS = ("blockwise", "surgical")
 """The strategies that tune one named block."""
@@ -52,7 +52,7 @@ def block_scores(results: Results, strategy: str) -> list[BlockScore]:
     """Every block that a strategy tuned to the end, in forward order; each one's best trial."""
     layers = list(results["layers"])
     tried: dict[str, list[Mapping[str, Any]]] = {}
-    for trial in results.get("trials") or []:
+    for trial in completed(results)["trials"]:
         block = ((trial.get("config") or {}).get("parameters") or {}).get("block")
         if trial["strategy"] == strategy and isinstance(block, str):
             tried.setdefault(block, []).append(trial)
@@ -68,16 +68,10 @@ def block_scores(results: Results, strategy: str) -> list[BlockScore]:
 
 
 def baseline_accuracies(results: Results) -> dict[str, float]:
-    """Baseline -> validation accuracy of its best trial."""
-    best = best_trials(results)
+    """Baseline -> validation accuracy of its best complete trial."""
+    best = best_trials(completed(results))
     found = {name: accuracy_of(best[name]) for name in BASELINES if name in best}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def best_block(results: Results) -> tuple[str, BlockScore] | None:
-    """The strategy and the block with the best accuracy, the first of equals; None without."""
-    scores = [(name, score) for name in TUNERS for score in block_scores(results, name)]
-    return max(scores, key=lambda pair: pair[1].accuracy, default=None)
 
 
 def accuracy_by_block(results: Results) -> Figure | None:

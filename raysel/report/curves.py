@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from raysel.report.palette import Style, styles
 from raysel.report.panels import label_outer, legend, panels
-from raysel.report.tables import Results, best_trials, finite, ranked, strategies
+from raysel.report.tables import Results, best_trials, completed, finite, ranked, strategies
 
 Points = Sequence[tuple[float, float]]
 """(x, y) by x."""
@@ -67,7 +67,7 @@ def accuracy_by_shots(results: Results) -> Figure | None:
 def shots_searched(results: Results) -> dict[str, Points]:
     """Strategy -> (shots, validation accuracy of its best complete trial with so many)."""
     by_shots: dict[int, list[Any]] = {}
-    for trial in results.get("trials") or []:
+    for trial in completed(results)["trials"]:
         shots = ((trial.get("config") or {}).get("training") or {}).get("shots")
         if shots is not None:
             by_shots.setdefault(int(shots), []).append(trial)

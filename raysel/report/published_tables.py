@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from raysel.report.tables import Results, finite
-from raysel.spec import Distribution, Spec
+from raysel.spec import Distribution, ShiftSpec, Spec
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class PublishedTable:
     Attributes:
         models: timm's names without the tag of their weights.
         protocol: settings of the training that the paper states.
+        model: settings of the model that the paper states.
+        settings: parameters that the paper states, by strategy.
+        shifts: those of the data; a sweep has one of them.
+        is_mean: whether the numbers are means over all the shifts.
+        severity: of the shifts; None where they have none.
         remarks: what else differs from any sweep here.
     """
 
@@ -43,6 +48,11 @@ class PublishedTable:
     data: str
     models: tuple[str, ...]
     protocol: Mapping[str, Any]
+    model: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
+    shifts: tuple[str, ...]
+    is_mean: bool
+    severity: int | None
     remarks: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
 
@@ -57,7 +67,8 @@ class ComparedRow:
         low, high: of our 95 % interval; None with one seed.
         difference: ours - theirs.
         inside: whether theirs lies in our interval; None where there is none.
-        differs: settings of the training that are not the paper's.
+        differs: settings of the data, the model, the strategy and the training that are not
+            the paper's.
     """
 
     strategy: str
@@ -107,7 +118,8 @@ def compare(results: Results, spec: Spec) -> list[Comparison]:
     for table in published_tables():
         if table.data != spec.task.data or model not in table.models:
             continue
-        rows = tuple(row for entry in table.rows for row in _rows(results, table, entry))
+        apart = (*_shift_differs(spec.task.shift, table), *_differs(table.model, dict(spec.model)))
+        rows = tuple(row for entry in table.rows for row in _rows(results, table, entry, apart))
         if rows:
             remarks = (*table.remarks, *_split_remarks(spec))
             compared.append(Comparison(table.paper, table.table, remarks, rows))
@@ -125,25 +137,35 @@ def _table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> PublishedTable
         )
         for row in table["rows"]
     )
+    shift = table.get("shift") or {}
     return PublishedTable(
         paper=paper["paper"],
         table=table["table"],
         data=table["data"],
         models=tuple(table["models"]),
         protocol={**paper["protocol"], **table["protocol"]},
+        model=paper["model"],
+        settings=paper["settings"],
+        shifts=tuple(shift.get("kinds", ("none",))),
+        is_mean=shift.get("is_mean", False),
+        severity=shift.get("severity"),
         remarks=(*paper["remarks"], *(table.get("remarks") or ())),
         rows=tuple(rows),
     )
 
 
-def _rows(results: Results, table: PublishedTable, theirs: PublishedRow) -> list[ComparedRow]:
+def _rows(
+    results: Results, table: PublishedTable, theirs: PublishedRow, apart: tuple[str, ...]
+) -> list[ComparedRow]:
+    stated = {**table.settings.get(theirs.strategy, {}), **theirs.parameters}
     configs = {trial["id"]: trial["config"] for trial in results.get("trials") or []}
     rows = []
     for entry in results.get("confirm") or []:
         config = configs.get(entry["trial"], {})
+        parameters = config.get("parameters") or {}
         error = entry["test_error"]
         ours, low, high = (finite(error.get(key)) for key in ("mean", "low", "high"))
-        if ours is None or not _is_of(theirs, entry["strategy"], config.get("parameters") or {}):
+        if ours is None or not _is_of(theirs, entry["strategy"], parameters):
             continue
         rows.append(
             ComparedRow(
@@ -155,7 +177,11 @@ def _rows(results: Results, table: PublishedTable, theirs: PublishedRow) -> list
                 theirs=theirs.error_rate,
                 difference=ours - theirs.error_rate,
                 inside=None if low is None or high is None else low <= theirs.error_rate <= high,
-                differs=_differences(table.protocol, config.get("training") or {}),
+                differs=(
+                    *apart,
+                    *_differs(stated, parameters),
+                    *_differs(table.protocol, config.get("training") or {}),
+                ),
             )
         )
     return rows
@@ -167,13 +193,27 @@ def _is_of(row: PublishedRow, strategy: str, parameters: Mapping[str, Any]) -> b
     )
 
 
-def _differences(protocol: Mapping[str, Any], training: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings in words: `epochs 5 (theirs 50)`."""
+def _differs(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings in words: `epochs 5 (theirs 50)`; one that ours leaves open is the strategy's."""
     return tuple(
-        f"{name} {_short(training[name])} (theirs {_short(value)})"
-        for name, value in protocol.items()
-        if name in training and training[name] != value
+        f"{name} {_short(ours[name])} (theirs {_short(value)})"
+        for name, value in theirs.items()
+        if ours.get(name) is not None and ours[name] != value
     )
+
+
+def _shift_differs(shift: ShiftSpec, table: PublishedTable) -> list[str]:
+    """What of the data's shift is not the table's; `shift frost (theirs the mean of 14)`."""
+    told = []
+    is_theirs = shift.kind in table.shifts
+    if table.is_mean:
+        others = "" if is_theirs else " others"
+        told.append(f"shift {shift.kind} (theirs the mean of {len(table.shifts)}{others})")
+    elif not is_theirs:
+        told.append(f"shift {shift.kind} (theirs {' or '.join(table.shifts)})")
+    if table.severity not in (None, shift.severity):
+        told.append(f"severity {shift.severity} (theirs {table.severity})")
+    return told
 
 
 def _split_remarks(spec: Spec) -> list[str]:

@@ -94,15 +94,22 @@ def search_rows(results: Results) -> list[SearchRow]:
     """The search by strategy, the best first; strategies without a complete trial last."""
     rows = [_search_row(results, strategy) for strategy in strategies(results)]
     sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
-    return sorted(rows, key=lambda row: math.inf if row.best is None else sign * row.best)
+
+    def rank(row: SearchRow) -> tuple[bool, float]:
+        return row.done == 0, math.inf if row.best is None else sign * row.best
+
+    return sorted(rows, key=rank)
 
 
 def best_trials(results: Results) -> dict[str, Mapping[str, Any]]:
-    """Strategy -> its best complete trial, as the confirm phase chose it; no key where none is."""
+    """Strategy -> its best trial, as the confirm phase chose it; no key where none is.
+
+    A pruned trial stands for a strategy that has no complete one.
+    """
     sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
     best: dict[str, tuple[tuple[float, ...], Mapping[str, Any]]] = {}
     for trial in results.get("trials") or []:
-        if trial["status"] != "COMPLETE" or finite(trial.get("value")) is None:
+        if trial["status"] not in ("COMPLETE", "PRUNED") or finite(trial.get("value")) is None:
             continue
         rank = _rank(trial, sign)
         if trial["strategy"] not in best or rank < best[trial["strategy"]][0]:
@@ -110,8 +117,15 @@ def best_trials(results: Results) -> dict[str, Mapping[str, Any]]:
     return {strategy: trial for strategy, (_, trial) in best.items()}
 
 
+def completed(results: Results) -> Results:
+    """The same with the search's complete trials alone."""
+    trials = [trial for trial in results.get("trials") or [] if trial["status"] == "COMPLETE"]
+    return {**results, "trials": trials}
+
+
 def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
-    """Objective, then for equals loss, epoch, learning rate, number (D10): smaller is better."""
+    """Whether pruned, objective, then for equals loss, epoch, learning rate, number (D10):
+    smaller is better."""
     epoch = trial.get("best_epoch")
     rows = (row for row in trial.get("epochs") or [] if row["epoch"] == epoch)
     chosen: Mapping[str, Any] = next(rows, {})
@@ -119,6 +133,7 @@ def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
     training = (trial.get("config") or {}).get("training") or {}
     rate = finite(training.get("learning_rate"))
     return (
+        trial["status"] == "PRUNED",
         sign * trial["value"],
         math.inf if loss is None else loss,
         epoch or 0,

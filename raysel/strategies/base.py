@@ -11,19 +11,20 @@ Shapes: L layers of the partition, T tensors that may move.
 
 from __future__ import annotations
 
-import math
+import inspect
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from raysel.errors import nearest
 from raysel.models.layers import Partition
-from raysel.spec import Choice, Distribution, FloatRange, IntRange, TrainingOverride
+from raysel.spec import Choice, FloatRange, IntRange, TrainingOverride
+from raysel.strategies.parameter import Parameter
 from raysel.training_spec import BatchNorm
 
 Need = Literal["source_inputs", "source_labels"]
@@ -33,74 +34,6 @@ Domain = Literal["target", "source"]
 
 
 # --- what a strategy declares ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a strategy.
-
-    Attributes:
-        default: the paper's value; None where the user must give one.
-        kind: `float`, `int`, `bool`, `choice` (of `options`), or `layers`: one or several
-            layer names of the model, joined by `+`.
-        low, high: the accepted range of a number; the ends belong to it unless `open_ends`.
-        optional: whether None is a value (the strategy then computes its own).
-        published: the paper's value where the default is computed.
-        search: what the word `search` in a sweep file stands for; for `layers` it is
-            every layer of the model.
-    """
-
-    name: str
-    kind: Literal["float", "int", "bool", "choice", "layers"]
-    default: Any
-    help: str
-    low: float = -math.inf
-    high: float = math.inf
-    open_ends: bool = False
-    options: tuple[str, ...] = ()
-    optional: bool = False
-    published: Any = None
-    search: Distribution | None = None
-
-    def problem(self, value: Any, layers: Iterable[str]) -> str | None:
-        """What is wrong with `value` for a model with these `layers`; None if nothing is."""
-        if value is None and self.optional:
-            return None
-        if self.kind == "layers":
-            return self._layers_problem(value, list(layers))
-        if self.kind == "bool":
-            return None if isinstance(value, bool) else f"{value!r} is not true or false"
-        if self.kind == "choice":
-            known = value in self.options
-            return None if known else f'"{value}" is unknown; {nearest(str(value), self.options)}'
-        return self._number_problem(value)
-
-    def _number_problem(self, value: Any) -> str | None:
-        whole = self.kind == "int"
-        accepted = (int,) if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, accepted):
-            return f"{value!r} is not a {'whole ' if whole else ''}number; {self._paper()}"
-        inside = self.low < value < self.high if self.open_ends else self.low <= value <= self.high
-        return None if inside else f"{value:g} is outside {self.interval()}; {self._paper()}"
-
-    def _layers_problem(self, value: Any, layers: list[str]) -> str | None:
-        if not isinstance(value, str) or not value:
-            return f"give one of {', '.join(layers)}, or several joined by +"
-        for name in value.split("+"):
-            if name not in layers:
-                return f'the model has no layer "{name}"; it has {", ".join(layers)}'
-        return None
-
-    def _paper(self) -> str:
-        if self.default is None:
-            return "there is no default"
-        return f"the paper uses {self.default}"
-
-    def interval(self) -> str:
-        """The accepted range as it is written: `(0, 1)`, `[1, 6]`, `[0, inf)`."""
-        left = "(" if self.open_ends or math.isinf(self.low) else "["
-        right = ")" if self.open_ends or math.isinf(self.high) else "]"
-        return f"{left}{self.low:g}, {self.high:g}{right}"
 
 
 @dataclass(frozen=True)
@@ -312,8 +245,15 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
     """Class decorator: make a strategy known by its name.
 
     Raises:
-        ValueError: another class has that name.
+        TypeError: it is no strategy.
+        ValueError: it does not declare what it must, or another class has its name.
     """
+    if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
+        shown = getattr(strategy, "__name__", repr(strategy))
+        raise TypeError(f"{shown} is no strategy; write class {shown}(Strategy):")
+    wrong = _undeclared(strategy)
+    if wrong:
+        raise ValueError(f"{strategy.__name__}: {wrong}")
     known = _REGISTRY.get(strategy.name)
     if known and (known.__module__, known.__qualname__) != (
         strategy.__module__,
@@ -322,6 +262,36 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
         raise ValueError(f'two strategies are named "{strategy.name}"')
     _REGISTRY[strategy.name] = strategy
     return strategy
+
+
+def _undeclared(strategy: type[Strategy]) -> str | None:
+    """What is wrong with a class's attributes, in words; None if nothing is."""
+    for name in ("name", "summary", "paper"):
+        value = getattr(strategy, name, None)
+        if not isinstance(value, str) or not value:
+            return f'{name} is missing; write {name} = "…" in the class'
+    if not re.fullmatch(r"\w[\w-]*", strategy.name):
+        return f'name "{strategy.name}" is not of letters, digits, _ and - alone'
+    if inspect.isabstract(strategy):
+        return f"{', '.join(sorted(strategy.__abstractmethods__))}() is missing"
+    if not _all_are(strategy.parameters, Parameter):
+        return "parameters is no tuple of Parameter(…); (a,) with a comma is one of one"
+    names = [parameter.name for parameter in strategy.parameters]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        return f'two parameters are named "{twice}"'
+    needs = get_args(Need)
+    if isinstance(strategy.needs, str) or not set(strategy.needs) <= set(needs):
+        return f"needs is no set of {', '.join(needs)}"
+    if strategy.batch_norm not in get_args(BatchNorm):
+        return f'batch_norm is "{strategy.batch_norm}", not one of {", ".join(get_args(BatchNorm))}'
+    kinds = {"published": TrainingOverride, "cost": Cost}
+    wrong = (n for n, kind in kinds.items() if not isinstance(getattr(strategy, n), kind))
+    return next((f"{name} is no {kinds[name].__name__}(…)" for name in wrong), None)
+
+
+def _all_are(values: Any, kind: type) -> bool:
+    return isinstance(values, tuple | list) and all(isinstance(value, kind) for value in values)
 
 
 def registered() -> dict[str, type[Strategy]]:

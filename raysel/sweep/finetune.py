@@ -31,7 +31,9 @@ class FineTuned:
         rows: the metrics of each epoch, and `epoch` itself.
         failure: why it failed; None where it did not.
         best_epoch: by the sweep's objective; 0 where there is none.
-        model: with the weights of that epoch; None after a failure.
+        model: None after a failure.
+        model_epoch: the epoch whose weights the model has, best or last as `confirm.epoch` has
+            it; 0 after a failure.
         partition_names: the layers, in forward order.
     """
 
@@ -42,6 +44,7 @@ class FineTuned:
     failure: str | None
     best_epoch: int
     model: nn.Module | None
+    model_epoch: int
     task: Task
     layers: tuple[str, ...]
 
@@ -70,7 +73,8 @@ def finetune(
     first = single.published(spec, ground.layers, strategy)
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
-    shared = ground.shared(folder, keep_best=spec.confirm.epoch == "best")
+    keep_best = spec.confirm.epoch == "best"
+    shared = ground.shared(folder, keep_best)
     rows: list[dict[str, Any]] = []
     failure, best, model = None, 0, None
     for row, steps in single.run(shared, TRIAL, first.config, step_limit):
@@ -83,13 +87,15 @@ def finetune(
         rows.append({"epoch": row["epoch"], **row["metrics"]})
         show(rows[-1], first.config.training.epochs)
         best, model = steps.run.best_epoch, steps.run.model
+    model_epoch = 0
     if model is not None:
         assert steps.run is not None
         steps.run.load_best()
+        model_epoch = best if keep_best else steps.run.epoch
     checkpoint.remove(folder / "trials" / TRIAL)
     label = first.config.label(first.searched)
     result = {"config": first.config.model_dump(mode="json"), "epochs": rows, "failure": failure}
-    write_json(folder / "result.json", result | {"best_epoch": best})
+    write_json(folder / "result.json", result | {"best_epoch": best, "model_epoch": model_epoch})
     return FineTuned(
         folder=folder,
         config=first.config,
@@ -98,6 +104,7 @@ def finetune(
         failure=failure,
         best_epoch=best,
         model=model,
+        model_epoch=model_epoch,
         task=ground.task,
         layers=ground.layers.names,
     )

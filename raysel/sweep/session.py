@@ -111,10 +111,10 @@ class Session:
         if self.spec.model.weights == "pretrained":
             self.watcher.note(f"taking timm's weights of {self.spec.model.name} …")
         ready = ready_weights(self.spec, blueprint)  # fetched before anything is left behind
-        with closing(self._open(layers, task)) as self.sweep:
+        with on_signals(self._ask_again), closing(self._open(layers, task)) as self.sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
-                with on_signals(self._ask_again), connected() as there, self._in_time():
+                with connected() as there, self._in_time():
                     outcome = self._run(task, layers, space, there, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)

@@ -38,8 +38,17 @@ def image_folder(root: Path, name: str | None = None) -> Pictures:
 
     Raises:
         UserError: there is no class, a class without a picture, a class in `val` or `test`
-            that `train` lacks, or two classes of one name but for upper and lower case.
+            that `train` lacks, two classes of one name but for upper and lower case, or a
+            folder that may not be read.
     """
+    try:
+        return _read(root, name)
+    except OSError as error:
+        told = f"{error.filename or root} cannot be read: {error.strerror}"
+        raise user_error("task.data", told) from None
+
+
+def _read(root: Path, name: str | None) -> Pictures:
     parts = _parts(root)
     classes = [folder.name for folder in _folders(parts[0][1])]
     if not classes:
@@ -102,12 +111,17 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
         return [], []
     files = sorted(
         Path(parent) / file
-        for parent, _, names in os.walk(folder)
+        for parent, _, names in os.walk(folder, onerror=_refuse)
         for file in names
         if not file.startswith(".") and file.lower() not in _CLUTTER
     )
     found = [path for path in files if path.suffix.lower() in SUFFIXES]
     return found, [path for path in files if path.suffix.lower() not in SUFFIXES]
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that may not be read is none without pictures."""
+    raise error
 
 
 def _notes(root: Path, others: Sequence[Path]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL
@@ -61,11 +62,9 @@ def missing(spec: TaskSpec) -> str | None:
     """What is not there, where it is expected and how to get it; None if it is there."""
     root = Path(spec.root)
     if isinstance(spec.data, FolderData):
-        folder = Path(spec.data.folder)
-        return None if folder.is_dir() else f"there is no folder {folder}{_meant(folder)}"
+        return _lack(Path(spec.data.folder), "folder")
     if isinstance(spec.data, TableData):
-        table = Path(spec.data.csv)
-        return None if table.is_file() else f"there is no file {table}{_meant(table)}"
+        return _lack(Path(spec.data.csv), "file")
     if spec.data == CIFAR_C:
         return cifar_shifted.missing(root, spec.shift.kind)
     if spec.data in SUBPOPULATIONS:
@@ -102,7 +101,8 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
         return image_folder(Path(spec.data.folder))
     if isinstance(spec.data, TableData):
         table = Path(spec.data.csv)
-        return picture_table(table, table.parent, spec.data.classes)
+        files = table.parent if spec.data.root is None else Path(spec.data.root)
+        return picture_table(table, files, spec.data.classes)
     if spec.data == CIFAR_C:
         return cifar_shifted.cifar10c(root, spec.shift.kind, spec.shift.severity, seed)
     if spec.data in SUBPOPULATIONS:
@@ -259,7 +259,8 @@ def _absolute(spec: TaskSpec) -> TaskSpec:
     if isinstance(data, FolderData):
         data = FolderData(folder=str(Path(data.folder).absolute()))
     elif isinstance(data, TableData):
-        data = TableData(csv=str(Path(data.csv).absolute()), classes=data.classes)
+        files = data.root and str(Path(data.root).absolute())
+        data = TableData(csv=str(Path(data.csv).absolute()), root=files, classes=data.classes)
     root = str(Path(spec.root).absolute())
     return spec.model_copy(update={"data": data, "root": root})
 
@@ -342,6 +343,14 @@ def _channel_statistics(
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     std = np.where(std > 1e-8, std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _lack(path: Path, what: Literal["folder", "file"]) -> str | None:
+    try:
+        there = path.is_dir() if what == "folder" else path.is_file()
+    except OSError as error:  # before Python 3.14 a folder above it that may not be read
+        return f"{path} cannot be read: {error.strerror}"
+    return None if there else f"there is no {what} {path}{_meant(path)}"
 
 
 def _meant(path: Path) -> str:

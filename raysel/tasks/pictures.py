@@ -3,7 +3,7 @@ data set comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,9 +74,6 @@ class Pictures:
         except OSError:
             return (str(source.absolute()), None, None)
         return (str(source.absolute()), facts.st_size, facts.st_mtime_ns)
-
-
-PicturesOpener = Callable[[], Pictures]
 
 
 def _check_labels(pictures: Pictures) -> None:

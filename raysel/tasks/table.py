@@ -6,6 +6,7 @@ A label is a class's name; where every label is a whole number, it is a class's 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +85,8 @@ def _read(path: Path) -> list[Row]:
             ]
     except UnicodeDecodeError:
         raise user_error("task.data", f"{path} is not text in UTF-8") from None
+    except OSError as error:
+        raise user_error("task.data", f"{path} cannot be read: {error.strerror}") from None
     except csv.Error as error:
         raise user_error("task.data", f"{path} is no table: {error}") from None
     if not rows:
@@ -110,8 +113,13 @@ def _labels(
     if classes is None and not by_number:
         classes = sorted({row.label for row in rows})
     if classes is None:
-        highest = max(int(row.label) for row in rows)
-        classes = [str(number) for number in range(highest + 1)]
+        highest = max(rows, key=lambda row: int(row.label))
+        count = int(highest.label) + 1
+        if count > len(rows):  # labels that are ids would make a list of millions of names
+            told = f"label {highest.label} makes {count} classes of {len(rows)} rows"
+            hint = "give task.data.classes, the labels in the order of their numbers"
+            raise _wrong(path, highest, f"{told}, some of them without a picture; {hint}")
+        classes = [str(number) for number in range(count)]
     check_names(classes)
     numbers = {name: number for number, name in enumerate(classes)}
     labels = []
@@ -125,7 +133,7 @@ def _labels(
 
 
 def _is_whole(text: str) -> bool:
-    return text.lstrip("-").isdecimal()
+    return re.fullmatch(r"-?\d{1,9}", text) is not None
 
 
 def _outside(label: str, by_number: bool, classes: Sequence[str]) -> str:

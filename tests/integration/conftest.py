@@ -154,3 +154,9 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 def record(postgres_url: str) -> str:
     """`record` of a sweep file, in a database of its own."""
     return postgres_url.replace("+psycopg", "")
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One MLflow store for the sweeps of `written.py`: a fresh one takes seconds."""
+    return tmp_path_factory.mktemp("mlflow")

@@ -161,6 +161,7 @@ def test_a_problem_found_later_gets_the_line_of_its_deepest_key():
         ("\x00", "sweep file: is not YAML: unacceptable character"),
         ("name: 2020-99-99", "sweep file: holds a value that cannot be read: month"),
         ("name: x\nname: y", "name: stands twice in one place (line 2)"),
+        ("name: " + 3000 * "[" + 3000 * "]", "sweep file: is nested too deep to be read"),
     ],
 )
 def test_what_is_not_a_sweep_file_is_one_line(text, line):
@@ -194,6 +195,11 @@ def test_overrides_reach_keys_that_the_file_omits():
 @pytest.mark.parametrize("override", ["training.epochs", "=3", "training..epochs=3"])
 def test_an_override_without_key_or_value_is_refused(override):
     assert lines(FILE, override) == [f'--set: "{override}" is not of the form key.subkey=value']
+
+
+def test_a_value_that_is_nested_too_deep_is_one_line():
+    deep = "task.data=" + 3000 * "[" + 3000 * "]"
+    assert lines(FILE, deep) == ["--set: task.data: is nested too deep to be read"]
 
 
 def test_an_override_below_a_plain_value_is_refused():

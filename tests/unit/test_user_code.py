@@ -127,6 +127,62 @@ def test_a_mistake_in_the_file_is_one_line_with_its_place(text, line):
     assert "\n" not in message
 
 
+DECLARED = MINE.replace("Strategy, register", "Parameter, Strategy, register")
+PARAMETER = "    parameters = (Parameter({}),)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            DECLARED.replace('    summary = "everything moves"\n', ""),
+            'ValueError: Mine: summary is missing; write summary = "…" in the class (line 4)',
+        ),
+        (
+            DECLARED.replace('"mine"', '"my own"'),
+            'ValueError: Mine: name "my own" is not of letters, digits, _ and - alone (line 4)',
+        ),
+        (DECLARED.replace("decide", "decided"), "ValueError: Mine: decide() is missing (line 4)"),
+        (
+            DECLARED.replace("Mine(Strategy)", "Mine"),
+            "TypeError: Mine is no strategy; write class Mine(Strategy): (line 4)",
+        ),
+        (
+            DECLARED.replace("    def", '    parameters = (Parameter("a", "int", 1, ""))\n    def'),
+            "ValueError: Mine: parameters is no tuple of Parameter(…); "
+            "(a,) with a comma is one of one (line 4)",
+        ),
+        (
+            DECLARED.replace("    def", '    needs = {"source"}\n    def'),
+            "ValueError: Mine: needs is no set of source_inputs, source_labels (line 4)",
+        ),
+        (
+            DECLARED.replace("    def", '    published = {"epochs": 3}\n    def'),
+            "ValueError: Mine: published is no TrainingOverride(…) (line 4)",
+        ),
+        (
+            DECLARED.replace("    def", PARAMETER.format('"a", "integer", 1, ""') + "    def"),
+            'ValueError: parameter a: no kind is called "integer"; did you mean "int"? (line 10)',
+        ),
+        (
+            DECLARED.replace(
+                "    def", PARAMETER.format('"a", "int", 1, "", search=(1, 5)') + "    def"
+            ),
+            "ValueError: parameter a: search is (1, 5); give IntRange(…) or Choice(…), or nothing"
+            " (line 10)",
+        ),
+        (
+            DECLARED.replace(
+                "    def", PARAMETER.format('"a", "float", 2, "", high=1') + "    def"
+            ),
+            "ValueError: parameter a: its default: 2 is outside (-inf, 1] (line 10)",
+        ),
+    ],
+)
+def test_a_mistake_in_a_strategy_is_one_line_with_its_place(text, line):
+    assert told(text) == f"mine.py: {line}"
+
+
 def test_a_file_that_failed_is_tried_again():
     told("1 / 0")
     assert "ZeroDivisionError" in told("1 / 0")

@@ -95,8 +95,8 @@ def test_every_parameter_is_in_exactly_one_layer_of_a_name_of_its_own(name, rule
     assert not any("+" in layer for layer in layers.names)  # joins the names of several
     assert layers.names[0] == "stem" and layers.names[-1] == "head"
     path = model.pretrained_cfg["classifier"]
-    path = path if isinstance(path, str) else path[0]
-    assert set(layers.head) == {n for n in sizes if n.startswith(path + ".")}
+    paths = (path,) if isinstance(path, str) else path
+    assert set(layers.head) == {n for n in sizes for path in paths if n.startswith(path + ".")}
     assert layers.head_layer == len(layers) - 1
     assert layers.layer_of == {
         n: i for i, layer in enumerate(layers.layers) for n in layer.parameters
@@ -206,6 +206,41 @@ def test_children_with_parameters_are_the_layers_in_forward_order():
     ]
     assert len(set(layers.names)) == 4
     assert layers.names[0] == "stem" and layers.names[-1] == "head"
+
+
+@pytest.mark.parametrize("rule", ["coarse", "delimiter"])
+@pytest.mark.parametrize(
+    ("name", "classifiers"),
+    [
+        ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+        ("pit_ti_distilled_224", ("head", "head_dist")),
+        ("levit_128s", ("head.linear", "head_dist.linear")),
+        ("efficientformer_l1", ("head", "head_dist")),
+        ("crossvit_tiny_240", ("head.0", "head.1")),
+    ],
+)
+def test_two_classifiers_are_one_layer(name, classifiers, rule):
+    """What is new with a new task is trained together, as `linear_probe` does."""
+    found = partition_of(name, rule, 7)
+    expected = {f"{path}.{kind}" for path in classifiers for kind in ("weight", "bias")}
+    assert set(found.head) == expected
+    assert (found.head_layer, found.names[-1]) == (len(found) - 1, "head")
+    assert expected <= set(found.layers[-1].parameters)
+
+
+@pytest.mark.parametrize("rule", ["coarse", "fine", "delimiter"])
+def test_a_head_of_two_dense_layers_is_one_layer(rule):
+    """`delimiter` cuts at the activation between them, which is no cut between blocks."""
+    found = partition_of("test_resnet", rule, 7, head="mlp")
+    assert found.names.count("head") == 1
+    assert found.layers[-1].parameters == found.head
+    assert len(found.head) == 4
+
+
+def test_patterns_that_cut_the_classifier_are_told():
+    patterns = ("fc.0", "fc.3", ".*")
+    with pytest.raises(UserError, match=r'"fc.0" and "fc.3" cut the classifier'):
+        partition_of("test_resnet", patterns, 7, head="mlp")
 
 
 def test_a_model_without_a_classifier_has_no_head():

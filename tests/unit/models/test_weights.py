@@ -12,6 +12,7 @@ from torch import nn
 from raysel.errors import UserError
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition, shapes_of
+from raysel.models.papers import BLOCKWISE
 from raysel.models.weights import fitted, load_weights, read_weights
 
 RESNET = Blueprint("test_resnet", classes=4, channels=1, image_size=(16, 16))
@@ -196,3 +197,21 @@ def test_a_classifier_with_other_layers_is_left_out_whole():
     for source, model in ((linear, deep), (deep, linear)):
         found = fitted(_state(source), model)
         assert set(found) == set(model.state_dict()) - {n for n in model.state_dict() if "fc." in n}
+
+
+@pytest.mark.parametrize("paper", sorted(BLOCKWISE))
+def test_pretrained_weights_fit_the_block_wise_papers_models_with_its_head(paper):
+    name = BLOCKWISE[paper].name
+    model = shapes_of(name, 7, head="mlp")
+    found = fitted(shapes_of(name, 1000).state_dict(), model)
+    assert set(found) == set(model.state_dict()) - set(partition(model).head)
+
+
+@pytest.mark.parametrize(
+    "name", ["deit_tiny_distilled_patch16_224", "levit_128s", "crossvit_tiny_240"]
+)
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_pretrained_weights_fit_a_model_of_two_classifiers(name, head):
+    model = shapes_of(name, 7, head=head)
+    found = fitted(shapes_of(name, 1000).state_dict(), model)
+    assert set(found) == set(model.state_dict()) - set(partition(model).head)

@@ -92,6 +92,10 @@ def test_every_row_is_a_strategys():
     for row in rows:
         names = {parameter.name for parameter in registered()[row.strategy].parameters}
         assert set(row.parameters) <= names
+    for table in published_tables():
+        for strategy, stated in table.settings.items():
+            known = {parameter.name for parameter in registered()[strategy].parameters}
+            assert set(stated) <= known
 
 
 def test_ours_stands_beside_theirs():
@@ -123,6 +127,53 @@ def test_what_of_the_training_differs_is_told():
     assert any("20.35 %" in remark for remark in table.remarks)
     axis = parse(FILE, ("training.shots={categorical: [1, 5]}",))
     assert any("found best" in remark for remark in compare(found, axis)[0].remarks)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("task.shift.kind=label_noise", "shift label_noise (theirs none)"),
+        ("model.head=mlp", "head mlp (theirs linear)"),
+        ("model.partition=fine", "partition fine (theirs coarse)"),
+    ],
+)
+def test_what_of_data_or_model_differs_is_told_beside_the_number(override, told):
+    (table,) = compare(outcome(confirmed("bvg_ls", 0.07)), parse(FILE, (override,)))
+    assert table.rows[0].differs == (told,)
+
+
+def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
+    ours = {"ema_decay": 0.5, "ema_init": "debiased", "update_layers": 1}
+    (table,) = compare(outcome(confirmed("bvg_ls", 0.07, parameters=ours)), parse(FILE, ()))
+    assert table.rows[0].differs == (
+        "ema_decay 0.5 (theirs 0.9)",
+        "ema_init debiased (theirs paper)",
+    )
+    ours = {"ema_decay": 0.9, "ema_init": "debiased", "threshold": None}  # None is the paper's
+    found = outcome(confirmed("bvg_ls_threshold", 0.07, parameters=ours))
+    (table,) = compare(found, parse(FILE, ()))
+    assert table.rows[0].differs == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "severity", "told"),
+    [
+        ("cifar10c", "frost", 5, ["shift frost (theirs the mean of 14)"]),
+        (
+            *("cifar10c", "brightness", 1),
+            ["shift brightness (theirs the mean of 14 others)", "severity 1 (theirs 5)"],
+        ),
+        ("cifar10f", "none", 5, []),
+        ("cifar10f", "label_flip", 5, []),
+    ],
+)
+def test_one_corruption_beside_the_mean_of_14_is_told(data, kind, severity, told):
+    text = FILE.replace("wide_resnet50_2.tv_in1k", "cifar_wrn_28_10")
+    shift = (f"task.data={data}", f"task.shift.kind={kind}", f"task.shift.severity={severity}")
+    found = outcome(confirmed("full", 0.2))
+    found["trials"][0]["config"]["training"] = {}
+    (table,) = compare(found, parse(text, shift))
+    assert list(table.rows[0].differs) == told
 
 
 @pytest.mark.parametrize("override", ["task.data=digits", "model.name=resnet50.tv_in1k"])

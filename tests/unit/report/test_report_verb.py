@@ -1,6 +1,7 @@
 """`raysel report`: of one sweep its own page anew, of several a page that compares them."""
 
 import json
+from pathlib import Path
 
 import pytest
 from comparison_kit import FILE
@@ -42,6 +43,26 @@ def test_several_are_set_side_by_side(storage, tmp_path, capsys):
     assert text.index(">two<") < text.index(">one<")
     assert main(["report", "one", "two", "--to", str(tmp_path / "elsewhere")]) == 0
     assert (tmp_path / "elsewhere" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "page", "figure"),
+    [
+        (["one"], "runs/one/report/index.html", "runs/one/report/figures/explored.png"),
+        (
+            *(["one", "two"], "runs/comparison/index.html"),
+            "runs/comparison/figures/weights_by_shift.png",
+        ),
+    ],
+)
+def test_as_json_it_says_where_the_page_is_and_what_it_holds(storage, capsys, sweeps, page, figure):
+    assert main(["report", *sweeps, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sweeps"] == sweeps
+    assert found["report"].endswith(page)
+    (shown,) = found["figures"]
+    assert shown.endswith(figure)
+    assert Path(shown).is_file()
 
 
 @pytest.mark.parametrize(

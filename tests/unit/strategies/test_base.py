@@ -195,7 +195,13 @@ def empty_registry(monkeypatch):
 
 
 def _named(name: str, module: str) -> type[Strategy]:
-    members: dict[str, Any] = {"name": name, "__module__": module, "decide": _Odd.decide}
+    members: dict[str, Any] = {
+        "name": name,
+        "summary": "none",
+        "paper": "none",
+        "__module__": module,
+        "decide": _Odd.decide,
+    }
     return type("Some", (Strategy,), members)
 
 

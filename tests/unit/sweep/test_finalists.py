@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysel.report.tables import best_trials
+from raysel.report.tables import best_trials, search_rows
 from raysel.spec import ObjectiveSpec
 from raysel.sweep.confirm import finalists
 from raysel.sweep.results import trial_row
@@ -77,6 +77,23 @@ def test_the_report_calls_the_same_trial_the_best(case):
     rows = [trial_row(t, ObjectiveSpec()) for t in CASES[case]]
     found = best_trials({"objective": {"metric": "val/error", "mode": "min"}, "trials": rows})
     assert found["surgical"]["id"] == CASES[case][1].id
+
+
+def test_the_report_has_a_pruned_trial_for_a_strategy_without_a_complete_one():
+    """As the confirm phase takes it."""
+    trials = [
+        trial(0, [0.1], [0.1], status="PRUNED"),
+        trial(1, [0.4], [0.1]),
+        trial(2, [0.3], [0.1], status="PRUNED", strategy="full"),
+        trial(3, [0.2], [0.1], status="PRUNED", strategy="full"),
+    ]
+    rows = [trial_row(t, ObjectiveSpec()) for t in trials]
+    results = {"objective": {"metric": "val/error", "mode": "min"}, "trials": rows}
+    found = {name: best["id"] for name, best in best_trials(results).items()}
+    assert found == {f.config.strategy: f.trial for f in finalists(trials, ObjectiveSpec())}
+    assert found == {"surgical": "0001", "full": "0003"}
+    order = [(row.strategy, row.best_trial) for row in search_rows(results)]
+    assert order == [("surgical", "0001"), ("full", "0003")]
 
 
 def test_full_equals_go_to_the_earlier_trial():

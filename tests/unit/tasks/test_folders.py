@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures_kit import folder, picture
@@ -91,3 +94,17 @@ def test_one_part_under_two_names_is_refused(tmp_path):
     for part in ("train", "val", "valid"):
         folder(tmp_path / part)
     assert "name one part twice" in _told(tmp_path)
+
+
+@pytest.mark.parametrize("refused", ["pets", "dog"])
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch, refused):
+    root = folder(tmp_path / "pets", each=3)
+    scandir = os.scandir
+
+    def denied(path):
+        if Path(path).name == refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    assert _told(root).endswith(f"{refused} cannot be read: Permission denied")

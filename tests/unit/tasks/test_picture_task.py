@@ -11,7 +11,7 @@ from raysel.errors import UserError
 from raysel.tasks.catalog import check_task, has_source, load_task, task_notes, task_shape
 from raysel.tasks.data import Examples, Task, TestSplitSealed
 from raysel.tasks.model_input import ModelInput
-from raysel.tasks.picture_task import cache_folder
+from raysel.tasks.picture_task import _absolute, cache_folder, open_pictures
 from raysel.tasks.stored import OtherPictures, StoredExamples
 
 PARTS = ("source_train", "source_validation", "train", "validation")
@@ -282,6 +282,16 @@ def test_a_table_whose_file_is_missing_names_it(pets, tmp_path):
         kit.task({"csv": str(table)}, tmp_path, split={"train": 14, "validation": 14, "test": 14})
     )
     assert f"{pets / 'cat' / '20.png'} is missing" in line
+
+
+def test_a_tables_files_may_lie_below_another_folder(pets, tmp_path):
+    (tmp_path / "lists").mkdir()
+    table = tmp_path / "lists" / "labels.csv"
+    rows = [f"{c}/{n:02d}.png,{c}" for c in ("cat", "dog") for n in range(20)]
+    table.write_text("\n".join(["file,label", *rows]))
+    spec = kit.task({"csv": str(table), "root": str(pets)}, tmp_path)
+    assert open_pictures(spec).sources[0] == pets / "cat" / "00.png"
+    assert _absolute(spec) == spec.model_copy(update={"root": str(Path(spec.root).absolute())})
 
 
 # --- what is told before anything is decoded -----------------------------------------------------

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from raysel.errors import UserError
@@ -34,6 +36,16 @@ def test_numbers_are_taken_as_they_are(tmp_path):
     assert pictures.classes[10] == "10"
 
 
+def test_what_is_no_whole_number_is_a_name(tmp_path):
+    assert _table(tmp_path, "file,label\na,--5\nb,0\n").classes == ("--5", "0")
+    assert _table(tmp_path, "file,label\na,20230101000\nb,0\n").classes == ("0", "20230101000")
+
+
+def test_ids_may_be_classes(tmp_path):
+    pictures = _table(tmp_path, "file,label\na,20230102\nb,7\n", classes=("7", "20230102"))
+    assert pictures.labels.tolist() == [1, 0]
+
+
 def test_numbers_may_have_names(tmp_path):
     pictures = _table(tmp_path, "file,label\na,1\nb,0\n", classes=("cat", "dog"))
     assert pictures.classes == ("cat", "dog")
@@ -56,7 +68,13 @@ def test_a_byte_order_mark_and_spaces_do_no_harm(tmp_path):
     [
         ("file,label\na,0\nb,7\n", ("x", "y"), "FILE line 3: label 7 is outside 0 .. 1"),
         ("file,label\na,0\nb,-1\n", None, "FILE line 3: label -1 is outside 0 .. 0"),
-        ("file,label\na,0\nb,2\n", None, 'labels.csv: no picture of "1"'),
+        ("file,label\na,0\nb,2\nc,0\n", None, 'labels.csv: no picture of "1"'),
+        (
+            "file,label\na,20230101\nb,0\n",
+            None,
+            "FILE line 2: label 20230101 makes 20230102 classes of 2 rows, some of them without a"
+            " picture; give task.data.classes, the labels in the order of their numbers",
+        ),
         (
             "file,label\na,cat\nb,dgo\n",
             ("cat", "dog"),
@@ -90,3 +108,12 @@ def test_a_table_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b"file,label\n\xff\xfe,x\n")
     with pytest.raises(UserError, match="is not text in UTF-8"):
         picture_table(path, tmp_path)
+
+
+def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"labels.csv cannot be read: Permission denied"):
+        picture_table(tmp_path / "labels.csv", tmp_path)
