@@ -35,12 +35,14 @@ def doctor(
 ) -> int:
     """Look for what is wrong: here, on a cluster, with a sweep file, in a cluster file."""
     found = _found(file, address, set_ or ())
+    from raysel.service.doctor.finding import any_error  # noqa: PLC0415
+
     if as_json:
         print_json({"findings": [asdict(finding) for finding in found]})
     else:
         for finding in found:
             print(finding.line())
-    return FAILED if any(finding.level == "error" for finding in found) else 0
+    return FAILED if any_error(found) else 0
 
 
 def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> list[Finding]:

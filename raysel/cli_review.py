@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from raysel import cli_service
 from raysel.cli_service import Address
-from raysel.console import AsJson, Storage, SweepName, print_json, print_table
+from raysel.console import AsJson, Storage, SweepName, day, print_json, print_table
 from raysel.errors import user_error
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def list_sweeps(
 
 
 def _cells(row: SweepRow) -> tuple[str, ...]:
-    began = "" if row.started_at is None else _day(row.started_at)
+    began = "" if row.started_at is None else day(row.started_at)
     return (
         row.name,
         row.state,
@@ -182,8 +181,9 @@ def report(
 
     read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
     if len(read) == 1:
-        from raysel.report.page import mlflow_hint, write_report  # noqa: PLC0415
+        from raysel.report.page import write_report  # noqa: PLC0415
         from raysel.sweep.folder import tracking_uri  # noqa: PLC0415
+        from raysel.tracker import mlflow_hint  # noqa: PLC0415
 
         if to is not None:
             raise user_error("--to", "the report of one sweep lies in its own folder")
@@ -252,7 +252,3 @@ def _remove(
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f}"
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

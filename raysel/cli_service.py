@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ from raysel.console import (
     Overrides,
     SweepFile,
     checked_but_storage,
+    day,
     print_json,
     print_table,
 )
@@ -257,4 +257,4 @@ def _say(line: str) -> None:
 
 
 def _clock(at: float | None) -> str:
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    return "" if at is None else day(at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -80,6 +81,11 @@ def print_table(
     if not console.is_terminal:
         console.width = _ENDLESS
     console.print(table)
+
+
+def day(at: float) -> str:
+    """A time as a person reads it: `2026-11-21 19:40`."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def print_json(value: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from raysel.export.best import save_best
-from raysel.report.page import mlflow_hint, write_report
+from raysel.report.page import write_report
 from raysel.sweep.outcome import Outcome
+from raysel.tracker import mlflow_hint
 
 
 class HandOver:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
+from raysel.tracker import mlflow_hint
 
 
 def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
@@ -32,7 +33,11 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
     if not outcome.complete:
         parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
         parts.append(Text(f"go on    raysel resume {name}"))
-    parts += [Text(), Text(f"report   {_near(report)}"), Text(f"mlflow   {_ui(outcome)}")]
+    parts += [
+        Text(),
+        Text(f"report   {_near(report)}"),
+        Text(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"),
+    ]
     if model is not None:
         parts.append(Text(f"model    {_near(model)}"))
     return Group(*parts)
@@ -42,11 +47,3 @@ def _near(path: Path) -> str:
     """The path as a person types it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _ui(outcome: Outcome) -> str:
-    """How to open the MLflow UI."""
-    uri = outcome.tracking_uri
-    if uri.startswith("http"):
-        return uri
-    return f"mlflow ui --backend-store-uri {uri}"

@@ -69,7 +69,7 @@ def settings_of(spec: Spec, name: str) -> dict[str, Any]:
 def most_shots(spec: Spec) -> int | None:
     """The most examples of each class that a trial may ask for; None where none asks."""
     given = (settings_of(spec, name)["shots"] for name in strategies_of(spec))
-    return max((_largest(value) for value in given if value is not None), default=None)
+    return max((largest(value) for value in given if value is not None), default=None)
 
 
 def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
@@ -164,7 +164,7 @@ class Space:
     @property
     def max_epochs(self) -> int:
         """The most epochs that a trial may take."""
-        return max(_largest(settings["epochs"]) for settings in self._settings.values())
+        return max(largest(settings["epochs"]) for settings in self._settings.values())
 
     def suggest(self, trial: BaseTrial) -> TrialConfig:
         """Choose a configuration through the trial: the strategy first, then its values."""
@@ -265,7 +265,8 @@ def _settled(value: Any) -> Any:
     return value
 
 
-def _largest(value: Any) -> int:
+def largest(value: Any) -> int:
+    """The largest whole number that a constant or a distribution may give."""
     if isinstance(value, Choice):
         return max(int(option) for option in value.options)
     return int(top(value)) if isinstance(value, IntRange) else int(value)

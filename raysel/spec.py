@@ -189,6 +189,11 @@ _OBJECTIVES = {
 }
 
 
+def objective_sign(mode: str) -> float:
+    """1 where less is better, -1 where more is: of values times it the least is the best."""
+    return -1.0 if mode == "max" else 1.0
+
+
 def objective_in_words(metric: str) -> str:
     """An objective's metric as a person says it: `validation error`."""
     return _OBJECTIVES.get(metric, metric)

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from raysel.outcome_lines import outcome_lines
 from raysel.service.progress import Progress
-from raysel.spec import Spec, objective_in_words
+from raysel.spec import Spec, objective_in_words, objective_sign
 from raysel.sweep.outcome import Outcome
 from raysel.tracking.record import Event, Kind, finite
 from raysel.tracking.state import TrialState
@@ -63,7 +63,7 @@ class TerminalWatcher:
         """One line before anything happens."""
         self._close()
         self._objective = spec.objective.metric
-        self._sign = 1.0 if spec.objective.mode == "min" else -1.0
+        self._sign = objective_sign(spec.objective.mode)
         self._console.print(
             f"[bold]{spec.name}[/] · {trials} trials · {strategies} strategies · "
             f"{concurrent} at a time"

@@ -47,3 +47,8 @@ def usable(uri: str) -> str:
             REFUSED, f'"{uri}" is a folder, in which MLflow keeps no record any more; {_WAYS}'
         )
     raise PydanticCustomError(REFUSED, f"MLflow knows no {scheme}://…; {_WAYS}")
+
+
+def mlflow_hint(uri: str) -> str:
+    """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"

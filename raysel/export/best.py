@@ -14,6 +14,7 @@ from torch import nn
 from raysel.export.check import answers
 from raysel.export.layout import CONFIG, write_model
 from raysel.models.build import build
+from raysel.spec import objective_sign
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.reading import SweepView, read_sweep
 from raysel.sweep.reproduce import Reproduction, compared, run_again
@@ -32,7 +33,7 @@ def best_of(runs: Sequence[Mapping[str, Any]], objective: Mapping[str, str]) -> 
 
     Ties go to the lower validation loss, then to the earlier seed.
     """
-    metric, sign = objective["metric"], -1.0 if objective["mode"] == "max" else 1.0
+    metric, sign = objective["metric"], objective_sign(objective["mode"])
     return min(runs, key=lambda run: (sign * run[metric], run["val/loss"]))
 
 

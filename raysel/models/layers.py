@@ -241,14 +241,14 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
     expressions = {
         pattern: re.compile(pattern)
         for pattern in patterns
-        if not any(_under(name, pattern) for name in names)
+        if not any(under(name, pattern) for name in names)
     }
     keys: dict[str, int] = {}
     for name in names:
         fits = (
             index
             for index, pattern in enumerate(patterns)
-            if _under(name, pattern)
+            if under(name, pattern)
             or (pattern in expressions and expressions[pattern].search(name))
         )
         key = next(fits, None)
@@ -310,7 +310,7 @@ def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, .
         path = next(
             path
             for path in paths
-            if path not in _PLACES and not any(_under(name, path) for name in others)
+            if path not in _PLACES and not any(under(name, path) for name in others)
         )
         is_head = bool(set(head) & set(group))
         is_stem = index == 0 and len(groups) > 1
@@ -319,10 +319,11 @@ def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, .
 
 
 def _of_classifier(name: str, model: nn.Module) -> bool:
-    return any(_under(name, path) for path in classifier_paths(model))
+    return any(under(name, path) for path in classifier_paths(model))
 
 
-def _under(name: str, path: str) -> bool:
+def under(name: str, path: str) -> bool:
+    """Whether a parameter is the one at a path, or belongs to the module there."""
     return bool(path) and (name == path or name.startswith(path + "."))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from raysel.errors import user_error
 from raysel.models.head import DENSE, has_dense_layers
-from raysel.models.layers import classifier_paths
+from raysel.models.layers import classifier_paths, under
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
@@ -144,7 +144,7 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _under(name: str, paths: tuple[str, ...]) -> bool:
-    return any(name.startswith(path + ".") for path in paths)
+    return any(under(name, path) for path in paths)
 
 
 def _is_counter(name: str) -> bool:

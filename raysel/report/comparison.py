@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,10 +25,9 @@ from raysel.report.blocks import (
     draw_boxes,
 )
 from raysel.report.curves import shots_axis
-from raysel.report.maps import OPACITY, shade
-from raysel.report.palette import ACCENT, INK, Style, styles
-from raysel.report.panels import is_left, legend, panels
-from raysel.report.render import LOOK
+from raysel.report.maps import OPACITY, opacity_legend, shade
+from raysel.report.palette import ACCENT, Style, styles
+from raysel.report.panels import is_left, legend, panels, strategy_keys
 from raysel.report.tables import ConfirmRow, Results, confirm_rows, percent, strategies
 from raysel.spec import Spec
 
@@ -124,7 +122,7 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
             axes.plot([n, n], [1 - high, 1 - low], color=look[name].light, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
     axes.set_ylabel("test accuracy, 95 % interval")
-    legend(figure, _keys(every_strategy(sweeps), look), "outside lower right")
+    legend(figure, strategy_keys(every_strategy(sweeps), look), "outside lower right")
     return figure
 
 
@@ -150,13 +148,7 @@ def weights_by_shift(sweeps: Sweeps) -> Figure | None:
         axes.grid(False)
     steps = [norm.vmax * step for step in (0.0, 0.05, 0.25, 0.5, 1.0) if norm.vmax is not None]
     words = percent if norm.vmax == 1 else "{:.2g}".format
-    keys = [
-        mpl.patches.Patch(
-            facecolor=OPACITY(float(norm(step))), edgecolor=INK, linewidth=0.4, label=words(step)
-        )
-        for step in steps
-    ]
-    legend(figure, keys, "outside lower right")
+    opacity_legend(figure, norm, {step: words(step) for step in steps})
     return figure
 
 
@@ -253,12 +245,6 @@ FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {
 """Every figure by the name of its file."""
 
 
-def draw(name: str, sweeps: Sweeps) -> Figure | None:
-    """One of `FIGURES` in the report's look; None where the sweeps hold nothing to draw."""
-    with mpl.rc_context(LOOK):
-        return FIGURES[name](sweeps)
-
-
 def _moved(sweep: Compared, rows: Sequence[str], layers: Sequence[str]) -> np.ndarray:
     """[strategies, layers]; NaN where a strategy was not confirmed."""
     moved = {e["strategy"]: e["moved"] for e in sweep.results["confirm"]}
@@ -281,10 +267,3 @@ def _known(
 
 def _styles(sweeps: Sweeps) -> dict[str, Style]:
     return styles(sorted({name for sweep in sweeps for name in strategies(sweep.results)}))
-
-
-def _keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:
-    return [
-        Line2D([], [], color=look[name].light, marker=look[name].marker, ms=5, label=name)
-        for name in names
-    ]

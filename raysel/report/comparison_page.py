@@ -11,7 +11,7 @@ from markupsafe import Markup
 from raysel.report import comparison, palette
 from raysel.report.comparison import Compared, every_strategy, mean_ranks
 from raysel.report.page import BADGES, templates
-from raysel.report.render import save_png, to_svg
+from raysel.report.render import drawn
 from raysel.report.tables import finite, strategies
 from raysel.sweep.folder import write_whole
 
@@ -38,18 +38,9 @@ def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
         `<folder>/index.html`. The figures lie beside it as PNG in `figures/`; each file is
         there whole or not at all.
     """
-    pictures = folder / "figures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, str] = {}
-    for name in comparison.FIGURES:
-        figure, target = comparison.draw(name, sweeps), pictures / f"{name}.png"
-        if figure is None:
-            target.unlink(missing_ok=True)  # of an earlier comparison
-            continue
-        drawn[name] = to_svg(figure, name)
-        save_png(figure, target)
+    pictures = drawn(comparison.FIGURES, sweeps, folder / "figures")
     index = folder / "index.html"
-    write_whole(index, page(sweeps, drawn))
+    write_whole(index, page(sweeps, pictures))
     return index
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from raysel.report.maps import OPACITY, shade
-from raysel.report.palette import INK
-from raysel.report.panels import is_left, legend, panels
+from raysel.report.maps import OPACITY, opacity_legend, shade
+from raysel.report.panels import is_left, panels
 from raysel.report.tables import Results, finite, percent, plus_minus, ranked
 from raysel.sweep.verdict import interval
 from raysel.training.confusion import read_confusion
@@ -87,11 +85,7 @@ def confusions(results: Results) -> Figure | None:
         if is_left(axes, index):
             axes.set_ylabel("true class")
     steps = {0.0: "0 %", 0.05: "5 %", 0.25: "25 %", 1.0: "100 % of the true class"}
-    keys = [
-        Patch(facecolor=OPACITY(float(norm(step))), edgecolor=INK, linewidth=0.4, label=words)
-        for step, words in steps.items()
-    ]
-    legend(figure, keys, "outside lower right")
+    opacity_legend(figure, norm, steps)
     return figure
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from raysel.report.palette import Style, styles
-from raysel.report.panels import label_outer, legend, panels
+from raysel.report.panels import label_outer, legend, panels, strategy_keys
 from raysel.report.tables import Results, best_trials, completed, finite, ranked, strategies
 
 Points = Sequence[tuple[float, float]]
@@ -41,7 +40,11 @@ def loss_by_epoch(results: Results) -> Figure | None:
         axes.set_ylim(bottom=0.0)
     label_outer(placed, "epoch", None)
     shown = {name for lines in drawn.values() for name, points in lines.items() if points}
-    legend(figure, _keys([name for name in order if name in shown], look), "outside lower right")
+    legend(
+        figure,
+        strategy_keys([name for name in order if name in shown], look),
+        "outside lower right",
+    )
     return figure
 
 
@@ -60,7 +63,7 @@ def accuracy_by_shots(results: Results) -> Figure | None:
         _line(axes, lines[name], look[name])
     shots_axis(axes, counts)
     axes.set_ylabel("validation accuracy")
-    legend(figure, _keys(order, look), "outside lower right")
+    legend(figure, strategy_keys(order, look), "outside lower right")
     return figure
 
 
@@ -126,10 +129,3 @@ def _line(axes: Axes, points: Points, style: Style) -> None:
         axes.plot(
             x, y, marker=style.marker, markevery=every, ms=4, lw=1.4, color=style.light, alpha=0.9
         )
-
-
-def _keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:
-    return [
-        Line2D([], [], color=look[name].light, marker=look[name].marker, ms=5, label=name)
-        for name in names
-    ]

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -33,7 +32,6 @@ from raysel.report.maps import (
 )
 from raysel.report.palette import INK, Style, styles
 from raysel.report.panels import WIDTH, headed, label_outer, legend, panels
-from raysel.report.render import LOOK
 from raysel.report.tables import (
     ConfirmRow,
     Results,
@@ -172,12 +170,6 @@ FIGURES: Mapping[str, Drawing] = {
     "explored": explored,
 }
 """Every figure by the name of its file."""
-
-
-def draw(name: str, results: Results) -> Figure | None:
-    """One of `FIGURES` in the report's look; None where the results hold nothing to draw."""
-    with mpl.rc_context(LOOK):
-        return FIGURES[name](results)
 
 
 # --- what is drawn --------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def _drawn(results: Results, maps: Maps, norm: Normalize, steps: Mapping[float, 
         axes.set_title(headed(strategy, best[strategy]))
         axes.tick_params(axis="y", length=0, labelleft=not alike or is_left(axes, index))
     label_outer(placed, "epoch", None)
-    _opacity_legend(figure, norm, steps)
+    opacity_legend(figure, norm, steps)
     return figure
 
 
@@ -136,7 +136,7 @@ def _layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
     return list(range(0, len(names), every)), list(names[::every])
 
 
-def _opacity_legend(figure: Figure, norm: Normalize, steps: Mapping[float, str]) -> None:
+def opacity_legend(figure: Figure, norm: Normalize, steps: Mapping[float, str]) -> None:
     """What the opacity means, in a few steps."""
     handles = [
         Patch(facecolor=OPACITY(float(norm(step))), edgecolor=INK, linewidth=0.4, label=words)

@@ -18,7 +18,7 @@ from raysel.errors import UserError
 from raysel.report import figures, palette, tables
 from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
 from raysel.report.published_tables import Comparison, compare
-from raysel.report.render import save_png, to_svg
+from raysel.report.render import drawn
 from raysel.report.tables import ConfirmRow, Results
 from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.spec_file import parse
@@ -50,27 +50,12 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
         file is there whole or not at all.
     """
     results = {**results, "confusion": read_confusions(results, folder / "trials")}
-    pictures = folder / "report" / "figures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, str] = {}
-    for name in figures.FIGURES:
-        figure = figures.draw(name, results)
-        target = pictures / f"{name}.png"
-        if figure is None:
-            target.unlink(missing_ok=True)  # of an earlier state of this sweep
-            continue
-        drawn[name] = to_svg(figure, name)
-        save_png(figure, target)
+    pictures = drawn(figures.FIGURES, results, folder / "report" / "figures")
     spec_file = folder / "spec.yaml"
     spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
     index = folder / "report" / "index.html"
-    write_whole(index, page(results, drawn, spec_text, mlflow_hint))
+    write_whole(index, page(results, pictures, spec_text, mlflow_hint))
     return index
-
-
-def mlflow_hint(uri: str) -> str:
-    """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 def page(

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from raysel.report.palette import Style
 
 WIDTH = 8.6
 """Of every figure, in inches."""
@@ -57,3 +60,11 @@ def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
     """One row of keys above or below the panels."""
     count = len(handles)
     figure.legend(handles=handles, loc=place, ncols=min(count, 6), handletextpad=0.4)
+
+
+def strategy_keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:
+    """What the lines of strategies look like."""
+    return [
+        Line2D([], [], color=look[name].light, marker=look[name].marker, ms=5, label=name)
+        for name in names
+    ]

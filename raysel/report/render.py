@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -40,6 +41,35 @@ LOOK: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
 }
 """matplotlib's settings for every figure of the report."""
+
+
+_T = TypeVar("_T")
+
+
+def in_look(draw: Callable[[_T], Figure | None], of: _T) -> Figure | None:
+    """One figure in the report's look; None where there is nothing to draw."""
+    with mpl.rc_context(LOOK):
+        return draw(of)
+
+
+def drawn(
+    figures: Mapping[str, Callable[[_T], Figure | None]], of: _T, folder: Path
+) -> dict[str, str]:
+    """Draw every figure for which there is something to draw, in the report's look.
+
+    Returns:
+        Each one as SVG by its name; as PNG it lies in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, str] = {}
+    for name, draw in figures.items():
+        figure, target = in_look(draw, of), folder / f"{name}.png"
+        if figure is None:
+            target.unlink(missing_ok=True)  # of an earlier state
+            continue
+        found[name] = to_svg(figure, name)
+        save_png(figure, target)
+    return found
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
+from raysel.spec import objective_sign
 from raysel.sweep.reading import SweepView
 from raysel.tracking.runs import note
 from raysel.tracking.state import COMPLETE, ENDED, PRUNED, TrialState
@@ -98,7 +99,7 @@ def sweep_row(view: SweepView) -> SweepRow:
 
 def best_trial(view: SweepView) -> TrialState | None:
     """The search's completed trial with the best objective, the first of equals."""
-    sign = -1.0 if view.spec.objective.mode == "max" else 1.0
+    sign = objective_sign(view.spec.objective.mode)
     ended = [t for t in view.phase("search") if t.status == COMPLETE and t.value is not None]
     return min(ended, key=lambda t: sign * (t.value or 0.0), default=None)
 

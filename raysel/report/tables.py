@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raysel.spec import objective_sign
+
 Results = Mapping[str, Any]
 """The dictionary of `results.json`."""
 
@@ -93,7 +95,7 @@ def ranked(results: Results) -> list[str]:
 def search_rows(results: Results) -> list[SearchRow]:
     """The search by strategy, the best first; strategies without a complete trial last."""
     rows = [_search_row(results, strategy) for strategy in strategies(results)]
-    sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
+    sign = objective_sign(results["objective"]["mode"])
 
     def rank(row: SearchRow) -> tuple[bool, float]:
         return row.done == 0, math.inf if row.best is None else sign * row.best
@@ -106,7 +108,7 @@ def best_trials(results: Results) -> dict[str, Mapping[str, Any]]:
 
     A pruned trial stands for a strategy that has no complete one.
     """
-    sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
+    sign = objective_sign(results["objective"]["mode"])
     best: dict[str, tuple[tuple[float, ...], Mapping[str, Any]]] = {}
     for trial in results.get("trials") or []:
         if trial["status"] not in ("COMPLETE", "PRUNED") or finite(trial.get("value")) is None:
@@ -147,7 +149,7 @@ def confirm_rows(results: Results) -> list[ConfirmRow]:
     winner = (results.get("verdict") or {}).get("winner")
     layers = list(results["layers"])
     rows = [_confirm_row(entry, winner, layers) for entry in results.get("confirm") or []]
-    sign = -1.0 if results["objective"]["mode"] == "max" else 1.0
+    sign = objective_sign(results["objective"]["mode"])
 
     def rank(row: ConfirmRow) -> tuple[bool, float]:
         return not row.winner, math.inf if row.validation is None else sign * row.validation

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from raysel.credentials import cluster_token
 from raysel.errors import Trouble, user_error
@@ -38,7 +38,7 @@ class Door:
     @property
     def headers(self) -> dict[str, str]:
         """What a request carries."""
-        return _bearer(self.token) if self.token else {}
+        return bearer(self.token) if self.token else {}
 
 
 def address_of(given: str | None, environment: Mapping[str, str]) -> str:
@@ -61,16 +61,22 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
         raise user_error(
             "--address", f'"{named}" is not the dashboard; give http://HOST:8265 (Ray Jobs API)'
         )
-    try:
-        parts = urlsplit(url)
-        whole = bool(parts.hostname) and parts.port != 0  # an odd port is told when it is asked for
-    except ValueError:
-        whole = False
-    if not whole:
+    parts = host_of(url)
+    if parts is None:
         raise user_error("--address", "is no address; give http://HOST:8265")
     if parts.username is not None:
         raise user_error("--address", "holds a user or a password; the token is enough")
     return url.rstrip("/")
+
+
+def host_of(url: str) -> SplitResult | None:
+    """The parts of an address that names a host; None of another one. An odd port is told when it
+    is asked for."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 class _NoDetour(urllib.request.HTTPRedirectHandler):
@@ -94,7 +100,7 @@ def knock(url: str, environment: Mapping[str, str]) -> Door:
     token = cluster_token(environment)
     if token is None:
         raise Trouble(url, f"{refused}, it asks for a token: set {_WHERE} to the cluster's")
-    if (refused := _refusal(url, _bearer(token))) is not None:
+    if (refused := _refusal(url, bearer(token))) is not None:
         raise Trouble(url, f"{refused}, it does not take this token: set {_WHERE} to the cluster's")
     return Door(url, token)
 
@@ -119,5 +125,6 @@ def _refusal(url: str, headers: dict[str, str]) -> int | None:
     return None
 
 
-def _bearer(token: str) -> dict[str, str]:
+def bearer(token: str) -> dict[str, str]:
+    """The header that carries the token."""
     return {"Authorization": f"Bearer {token}"}

@@ -10,11 +10,9 @@ import raysel
 from raysel import user_code
 from raysel.errors import UserError, user_error
 from raysel.spec import Spec
+from raysel.sweep.folder import CODE
 
 SWEEP_FILE = "sweep.yaml"
-CODE = "code"
-"""The folder of the user's own Python files; the same as in a sweep's own folder."""
-
 LIMIT = 90 * 2**20
 """Bytes. Ray's dashboard refuses a request of more than 100 MiB."""
 

@@ -21,6 +21,9 @@ NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
 SPEC = "raysel.spec"
 """The resolved sweep file."""
 
+COMMIT = "raysel.git_sha"
+"""The commit from which the sweep was submitted."""
+
 LIVE = ("PENDING", "RUNNING")
 
 REQUEST_SECONDS = (10.0, 120.0)

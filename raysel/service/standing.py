@@ -9,7 +9,7 @@ from raysel import spec_file
 from raysel.errors import INTERRUPTED, Trouble, UserError
 from raysel.places import sweep_url
 from raysel.report.review import sweep_row
-from raysel.service.jobs import SPEC, Cluster, Job
+from raysel.service.jobs import COMMIT, SPEC, Cluster, Job
 from raysel.service.progress import Progress, last_of
 from raysel.service.storage import seen_here
 from raysel.spec import Spec
@@ -47,7 +47,7 @@ class Standing:
             "exit_code": None if job.live else job.exit_code,
             "began": job.began,
             "ended": job.ended,
-            "git_sha": job.metadata.get("raysel.git_sha") or None,
+            "git_sha": job.metadata.get(COMMIT) or None,
             "message": self.message,
             "progress": asdict(self.progress) if self.progress else None,
         }

@@ -21,7 +21,7 @@ from raysel.service.bundle import (
     package_folder,
     package_sizes,
 )
-from raysel.service.jobs import ATTEMPT, NAME, SPEC, SWEEP, Cluster, Job
+from raysel.service.jobs import ATTEMPT, COMMIT, NAME, SPEC, SWEEP, Cluster, Job
 from raysel.service.storage import for_a_shell, lasting
 from raysel.spec import Spec
 from raysel.sweep.interruptions import GRACE
@@ -165,7 +165,7 @@ def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, 
         ATTEMPT: str(attempt),
         SPEC: spec.to_yaml(),
         "raysel.version": raysel.__version__,
-        "raysel.git_sha": git_sha() or "",
+        COMMIT: git_sha() or "",
     }
     code = json.dumps({path: text for path, text in files.texts.items() if path != SWEEP_FILE})
     if not files.included and len(code) <= KEPT_BYTES:

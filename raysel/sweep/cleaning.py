@@ -12,18 +12,13 @@ from raysel.errors import Trouble, UserError, user_error
 from raysel.places import sweep_url, working_folder
 from raysel.spec import Spec
 from raysel.spec_file import load
-from raysel.sweep.folder import SweepFolder
+from raysel.sweep.folder import CACHE, SweepFolder
 from raysel.sweep.mirror import answering, run_elsewhere
+from raysel.sweep.planned import PLANS
 from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
 from raysel.tracking.owner import holder_of_file
 from raysel.tracking.reading import drop_schema
 from raysel.tracking.state import COMPLETE, ENDED
-
-CACHE = ".cache"
-"""In a storage folder: what its sweeps share, most of which can be made again."""
-
-_PLANS = "plan"
-"""In the cache: what a sweep will be compared with, and a person waited for."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def leftovers(storage: str) -> Leftovers:
         found += [
             _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path])
             for path in sorted(cache.iterdir())
-            if path.name != _PLANS
+            if path.name != PLANS
         ]
     return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
 

@@ -120,12 +120,12 @@ def connected() -> Iterator[list[Node]]:
     # In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word;
     # and its processes end with the thread that started them.
     with ThreadPoolExecutor(1, "ray") as aside:
-        if mine:
-            aside.submit(_start).result()
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
         # with a traceback for every worker that is lost, of which the watcher is told in a line,
         # and for its own state, which nobody reads, where the disk is full
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        if mine:
+            aside.submit(_start).result()
         try:
             yield _nodes()
         finally:
@@ -134,7 +134,6 @@ def connected() -> Iterator[list[Node]]:
 
 
 def _start() -> None:
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if address := os.environ.get("RAY_ADDRESS"):
         return _join(address)

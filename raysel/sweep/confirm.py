@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.spec import ObjectiveSpec, Spec, TrialConfig
+from raysel.spec import ObjectiveSpec, Spec, TrialConfig, objective_sign
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment
 from raysel.tracking.record import Kind
@@ -64,7 +64,7 @@ def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[bool, float, flo
     loss = chosen.get("val/loss")
     return (
         trial.status == "PRUNED",
-        value if objective.mode == "min" else -value,
+        objective_sign(objective.mode) * value,
         math.inf if loss is None else loss,
         int(chosen.get("epoch") or 0),
         float(trial.config["training"]["learning_rate"]),

@@ -17,6 +17,9 @@ from raysel.places import is_bucket, sqlite_url, working_folder
 from raysel.spec import Spec
 from raysel.tracking.record import finite
 
+CACHE = ".cache"
+"""In a storage folder: what its sweeps share, most of which can be made again."""
+
 CODE = "code"
 """The folder of the user's own Python files, below the sweep's."""
 
@@ -96,9 +99,7 @@ class SweepFolder:
     @property
     def source_cache(self) -> Path:
         """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
-        return (
-            self.path.parent / ".cache" / "source" if self.bucket is None else self.path / "source"
-        )
+        return self.path.parent / CACHE / "source" if self.bucket is None else self.path / "source"
 
     def trial(self, trial: str) -> Path:
         """A trial's checkpoint and trace."""

@@ -20,13 +20,14 @@ GIT_SHA = "RAYSEL_GIT_SHA"
 SENT_AS = "RAYSEL_SENT_AS"
 """The environment variable in which `raysel submit` sends the id under which it sent the sweep."""
 
-_PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
+PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
+"""On whose versions a result depends, beside raysel's own."""
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version(), "raysel": raysel.__version__}
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

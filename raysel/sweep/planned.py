@@ -11,7 +11,10 @@ from typing import Any
 
 from raysel.places import working_folder
 from raysel.spec import Spec
-from raysel.sweep.folder import write_json
+from raysel.sweep.folder import CACHE, write_json
+
+PLANS = "plan"
+"""In the cache: what a sweep will be compared with, and a person waited for."""
 
 _NOT_ITS_WORK = {"name", "description", "storage", "record", "tracking"}
 """Keys on which nothing depends that a sweep takes."""
@@ -53,4 +56,4 @@ def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _path(spec: Spec) -> Path:
     dump = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_ITS_WORK)
     key = hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:24]
-    return working_folder(spec.storage) / ".cache" / "plan" / f"{key}.json"
+    return working_folder(spec.storage) / CACHE / PLANS / f"{key}.json"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raysel.models.layers import Layer, Partition
-from raysel.spec import ObjectiveSpec, Spec
+from raysel.spec import ObjectiveSpec, Spec, objective_sign
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.confirm import leaders
@@ -110,7 +110,7 @@ def confirm_rows(
         _confirm_row(strategy, _origin(candidates, own[0]), own, partition, spec.objective)
         for strategy, own in by_strategy.items()
     ]
-    sign = 1.0 if spec.objective.mode == "min" else -1.0
+    sign = objective_sign(spec.objective.mode)
     return sorted(rows, key=lambda row: sign * row["validation"])
 
 

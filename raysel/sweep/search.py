@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from raysel import allocation
 from raysel.search import budget, pruner, sampler, walks_every_point
 from raysel.space import STRATEGY, Space
-from raysel.spec import ObjectiveSpec, Spec, TrialConfig
+from raysel.spec import ObjectiveSpec, Spec, TrialConfig, objective_sign
 from raysel.sweep import pruning
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment
@@ -259,7 +259,7 @@ def tell_end(trial: Trial, status: str, value: float | None) -> None:
 
 def best(values: Mapping[int, float], objective: ObjectiveSpec) -> tuple[int, float]:
     """The epoch with the best value, the first of equals, and the value."""
-    sign = 1.0 if objective.mode == "min" else -1.0
+    sign = objective_sign(objective.mode)
     epoch = min(values, key=lambda e: (sign * values[e], e))
     return epoch, values[epoch]
 

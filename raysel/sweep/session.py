@@ -195,7 +195,7 @@ class Session:
                 self._trials(),
                 weights.source_facts if weights is not None else None,
                 {
-                    "seconds": self.sweep.spent + time.perf_counter() - self.started,
+                    "seconds": self._spent(),
                     "planned": brief(read_plan(self.spec)),
                 },
                 versions(),
@@ -313,8 +313,11 @@ class Session:
 
     def _in_time(self) -> AbstractContextManager[None]:
         total = self.spec.budget.total
-        spent = self.sweep.spent + time.perf_counter() - self.started
-        return after_seconds(total, (total or 0.0) - spent, self._ask_to_stop)
+        return after_seconds(total, (total or 0.0) - self._spent(), self._ask_to_stop)
+
+    def _spent(self) -> float:
+        """Seconds of all lives until now."""
+        return self.sweep.spent + time.perf_counter() - self.started
 
     def _ask_to_stop(self, cause: str) -> None:
         if not self.stop.asked:

@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy import stats
 
-from raysel.spec import objective_in_words
+from raysel.spec import objective_in_words, objective_sign
 
 BASELINE = "full"
 CONFIDENCE = 0.95
@@ -72,9 +72,9 @@ def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str,
         winner_is_full, no_baseline (`full` has no test error on one of the winner's seeds),
         one_seed (no interval), no_result.
     """
-    metric, measure = objective["metric"], test_measure(objective)
+    metric, measure = objective["metric"], tested_by(objective)
     told = partial(_told, measure)
-    sign = -1.0 if objective["mode"] == "max" else 1.0
+    sign = objective_sign(objective["mode"])
     known = [entry for entry in confirm if _finite(entry, metric)]
     ranked = sorted(known, key=lambda entry: _rank(entry, metric, sign))
     if not ranked:
@@ -94,12 +94,9 @@ def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str,
     return told(name, BASELINE, paired, outcome, sentence)
 
 
-def test_measure(objective: Mapping[str, str]) -> str:
+def tested_by(objective: Mapping[str, str]) -> str:
     """The test metric that answers an objective: `test/error` for error and loss."""
     return f"test/{_TESTED_BY.get(objective['metric'], 'error')}"
-
-
-test_measure.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 
 # --- numbers --------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import requests
 
 from raysel.credentials import cluster_token
 from raysel.errors import user_error
+from raysel.service.address import bearer, host_of
 from raysel.service.doctor.checks.token import Entrance
 
 _SECONDS = 8
@@ -42,7 +42,7 @@ def knock(address: str) -> Answer:
         bare = _version(address, {})
         ahead = _ahead(bare, before, time.time())
         token = cluster_token(os.environ)
-        ours = _version(address, {"Authorization": f"Bearer {token}"}) if token else None
+        ours = _version(address, bearer(token)) if token else None
     except requests.RequestException as error:
         return Answer(Entrance(address, trouble=_words(error)))
     sent = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
@@ -56,12 +56,8 @@ def checked(address: str) -> str:
     Raises:
         UserError: it is none.
     """
-    try:
-        parts = urlsplit(address)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:
+    parts = host_of(address)
+    if parts is None or parts.scheme not in ("http", "https"):
         raise user_error("--address", f'"{address}" is no address; give http://HEAD:8265')
     if parts.password or parts.username:
         raise user_error("--address", "holds a secret; Ray's token is taken from ~/.ray/auth_token")

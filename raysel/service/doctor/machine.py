@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PACKAGES = ("raysel", "ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
+from raysel.sweep import manifest
+
+PACKAGES = ("raysel", *manifest.PACKAGES)
 """Whose versions are compared: a result depends on them, or they speak with each other."""
 
 

@@ -31,6 +31,10 @@ class Amount:
     steps: float
     confirm: int
 
+    def epochs_in_all(self, kept: float) -> float:
+        """Of both phases, where the pruner lets that share of the search's run."""
+        return kept * self.search_epochs + self.confirm_epochs
+
     @property
     def search_epochs(self) -> float:
         """Epochs of the search where no trial ends early."""

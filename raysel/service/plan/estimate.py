@@ -98,8 +98,8 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
 
     expected = {plan.amount.strategy: plan.amount.trials for plan in plans}
     search, total = whole(costs.kept, expected)
-    low = whole(costs.kept, _all_to(min(plans, key=_whole_trial), plans))[1]
-    high = whole(1.0, _all_to(max(plans, key=_whole_trial), plans))[1]
+    low = whole(costs.kept, _all_to(min(plans, key=_trial), plans))[1]
+    high = whole(1.0, _all_to(max(plans, key=_trial), plans))[1]
     bounds = [min(value, costs.budget or value) for value in (total, low, high)]
     return Duration(overhead, source, search, confirm, *bounds)
 
@@ -116,10 +116,6 @@ def _trial(plan: StrategyPlan, kept: float = 1.0) -> float:
     return plan.timing.start + kept * plan.amount.epochs * (plan.timing.epoch + TELL_SECONDS)
 
 
-def _whole_trial(plan: StrategyPlan) -> float:
-    return _trial(plan)
-
-
 def _confirm(plan: StrategyPlan, costs: Costs) -> float:
     """Seconds of all confirm runs of a strategy."""
     assert plan.timing is not None
@@ -132,7 +128,7 @@ def _phase(
     """Seconds of a phase: its workers start, then share the work; the last ones wait for the
     longest trial."""
     at_a_time = max(1.0, min(float(costs.concurrent), count))
-    tail = max(map(_whole_trial, plans)) / 2 * (1 - 1 / at_a_time)
+    tail = max(map(_trial, plans)) / 2 * (1 - 1 / at_a_time)
     return costs.start + sum(work) / at_a_time + tail
 
 
@@ -179,7 +175,7 @@ def disk(plans: Sequence[StrategyPlan], costs: Costs, model: int) -> Disk:
     timed = [(p.amount, p.timing) for p in plans if p.timing is not None]
     live = costs.concurrent * max((t.checkpoint for _, t in timed), default=0)
     confirmed = sum(a.confirm * t.checkpoint for a, t in timed)
-    epochs = {a.strategy: costs.kept * a.search_epochs + a.confirm_epochs for a, _ in timed}
+    epochs = {a.strategy: a.epochs_in_all(costs.kept) for a, _ in timed}
     return Disk(
         checkpoints=max(live, confirmed),
         traces=int(sum(epochs[a.strategy] * t.trace for a, t in timed)),
@@ -222,16 +218,13 @@ class Plan:
     @property
     def epochs(self) -> float:
         """In expectation, of both phases."""
-        kept = self.costs.kept
-        amounts = [plan.amount for plan in self.strategies]
-        return sum(kept * a.search_epochs + a.confirm_epochs for a in amounts)
+        return sum(plan.amount.epochs_in_all(self.costs.kept) for plan in self.strategies)
 
     @property
     def steps(self) -> float:
         """Optimizer steps, in expectation, of both phases."""
-        kept = self.costs.kept
         amounts = [plan.amount for plan in self.strategies]
-        return sum(a.steps * (kept * a.search_epochs + a.confirm_epochs) for a in amounts)
+        return sum(a.steps * a.epochs_in_all(self.costs.kept) for a in amounts)
 
     @property
     def hours(self) -> float | None:

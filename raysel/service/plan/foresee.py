@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import ray
 from optuna.trial import FixedTrial
@@ -16,13 +15,13 @@ from raysel.capacity import Node, too_large
 from raysel.capacity import concurrent as most_at_a_time
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
-from raysel.service.plan.amount import amounts
+from raysel.service.plan.amount import Amount, amounts
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.memory import Device, StepMemory, step_memory
 from raysel.service.plan.pruned import kept_share
 from raysel.service.plan.timing import Measured, Sample, Timing, measure
-from raysel.space import STRATEGY, Space, settings_of
-from raysel.spec import Choice, IntRange, Spec, TrialConfig
+from raysel.space import STRATEGY, Space, largest, settings_of
+from raysel.spec import Choice, Spec, TrialConfig
 from raysel.strategies import registered
 from raysel.sweep.cluster import connected
 from raysel.sweep.folder import SweepFolder
@@ -77,6 +76,7 @@ def foresee(
     space = Space(spec, layers.names)
     ground = Ground(spec, task, layers, space, blueprint_of(spec, task), code)
     memories = {name: _memory(ground, name) for name in space.strategies}
+    work = amounts(spec, space, len(task.train))
     before = time.perf_counter()
     with connected() as nodes:
         began = time.perf_counter() - before
@@ -86,20 +86,23 @@ def foresee(
         concurrent=concurrent,
         cpus=spec.resources.cpus,
         gpus=spec.resources.gpus,
-        kept=_kept(ground, concurrent),
+        kept=_kept(ground, work, concurrent),
         start=bench.start,
         ray=began,
         tests=len(task.test),
         budget=spec.budget.total,
         price=price,
     )
-    return _plan(ground, costs, bench, memories)
+    return _plan(ground, work, costs, bench, memories)
 
 
 def _plan(
-    ground: Ground, costs: Costs, bench: _Bench, memories: dict[str, StepMemory | None]
+    ground: Ground,
+    work: Sequence[Amount],
+    costs: Costs,
+    bench: _Bench,
+    memories: dict[str, StepMemory | None],
 ) -> Plan:
-    work = amounts(ground.spec, ground.space, len(ground.task.train))
     plans = tuple(
         StrategyPlan(a, bench.timings.get(a.strategy), memories[a.strategy]) for a in work
     )
@@ -126,8 +129,7 @@ def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
     return min(fits, spec.resources.max_concurrent_trials or fits)
 
 
-def _kept(ground: Ground, concurrent: int) -> float:
-    work = amounts(ground.spec, ground.space, len(ground.task.train))
+def _kept(ground: Ground, work: Sequence[Amount], concurrent: int) -> float:
     trials = round(sum(amount.trials for amount in work))
     epochs = round(sum(a.search_epochs for a in work) / max(trials, 1))
     return kept_share(ground.spec, ground.space.strategies, trials, max(epochs, 1), concurrent)
@@ -139,20 +141,14 @@ def _kept(ground: Ground, concurrent: int) -> float:
 def _memory(ground: Ground, strategy: str) -> StepMemory | None:
     """Of the largest trial of a strategy; None where its model cannot be run without data."""
     config = configurations(ground.spec, ground.space, strategy)[0]
-    largest = _top(settings_of(ground.spec, strategy)["batch_size"])
-    training = config.training.model_copy(update={"batch_size": largest})
+    size = largest(settings_of(ground.spec, strategy)["batch_size"])
+    training = config.training.model_copy(update={"batch_size": size})
     config = config.model_copy(update={"training": training})
     device: Device = "cuda" if ground.spec.resources.gpus else "cpu"
     try:
         return step_memory(ground.blueprint, ground.layers, config, device)
     except Exception:  # a model of the user's own may read numbers
         return None
-
-
-def _top(value: Any) -> int:
-    if isinstance(value, Choice):
-        return max(int(option) for option in value.options)
-    return int(value.bounds[1] if isinstance(value, IntRange) else value)
 
 
 def _model_bytes(memories: dict[str, StepMemory | None]) -> int:

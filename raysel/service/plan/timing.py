@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from raysel import user_code
@@ -250,6 +251,4 @@ def _first(part: Part, count: int) -> Part:
     """The first examples of a part."""
     if isinstance(part, Examples):
         return Examples(part.images[:count], part.labels[:count])
-    return replace(
-        part, rows=part.rows[:count], indices=part.indices[:count], labels=part.labels[:count]
-    )
+    return part.only(np.arange(min(count, len(part))))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysel.report import figures, palette
-from raysel.report.render import save_png, to_svg
+from raysel.report.render import in_look, save_png, to_svg
 
 PANELS = {
     "error_by_epoch": 5,
@@ -21,7 +21,7 @@ PANELS = {
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_is_drawn_from_a_complete_sweep(results, name, tmp_path):
-    figure = figures.draw(name, results)
+    figure = in_look(figures.FIGURES[name], results)
     svg = to_svg(figure, name)
     assert svg.startswith("<svg viewBox=")
     path = save_png(figure, tmp_path / f"{name}.png")
@@ -34,18 +34,18 @@ def test_every_figure_is_drawn_from_a_complete_sweep(results, name, tmp_path):
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
     results |= {"trials": [], "confirm": [], "confusion": {}}
-    assert figures.draw(name, results) is None
+    assert in_look(figures.FIGURES[name], results) is None
 
 
 def test_drawing_leaves_the_results_alone(results):
     before = copy.deepcopy(results)
     for name in figures.FIGURES:
-        figures.draw(name, results)
+        in_look(figures.FIGURES[name], results)
     assert results == before
 
 
 def test_the_intervals_drawn_are_those_of_the_results(results):
-    axes = figures.draw("confirm_intervals", results).axes[0]
+    axes = in_look(figures.FIGURES["confirm_intervals"], results).axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     drawn = {
         labels[int(line.get_ydata()[0])].removesuffix(" ◂"): tuple(line.get_xdata())
@@ -63,7 +63,7 @@ def test_one_seed_is_drawn_without_an_interval(results):
     for entry in results["confirm"]:
         entry["runs"] = entry["runs"][:1]
         entry["test_error"] |= {"low": None, "high": None, "n": 1}
-    axes = figures.draw("confirm_intervals", results).axes[0]
+    axes = in_look(figures.FIGURES["confirm_intervals"], results).axes[0]
     assert all(len(line.get_xdata()) == 1 for line in axes.lines)
 
 
@@ -72,7 +72,7 @@ def test_the_best_trial_is_the_thick_curve(results):
         (t for t in results["trials"] if t["strategy"] == "surgical" and t["status"] == "COMPLETE"),
         key=lambda t: t["value"],
     )
-    figure = figures.draw("error_by_epoch", results)
+    figure = in_look(figures.FIGURES["error_by_epoch"], results)
     panel = next(a for a in figure.axes if a.get_title("left").startswith("surgical"))
     thick = max(panel.lines, key=lambda line: line.get_linewidth())
     assert list(thick.get_ydata()) == [epoch["val/error"] for epoch in best["epochs"]]
@@ -80,7 +80,7 @@ def test_the_best_trial_is_the_thick_curve(results):
 
 
 def test_heat_map_is_layer_by_epoch_in_forward_order(results):
-    figure = figures.draw("heat_maps", results)
+    figure = in_look(figures.FIGURES["heat_maps"], results)
     panel = next(a for a in figure.axes if a.get_title("left").startswith("linear_probe"))
     grid = np.asarray(panel.images[0].get_array())
     assert grid.shape == (6, 15)
@@ -93,7 +93,7 @@ def test_transient_share_is_not_a_layer_even_with_a_finer_partition(results):
         for epoch in trial["epochs"]:
             for layer in results["layers"]:
                 epoch[f"select/{layer}.weight"] = epoch.pop(f"select/{layer}")
-    figure = figures.draw("heat_maps", results)
+    figure = in_look(figures.FIGURES["heat_maps"], results)
     panel = next(a for a in figure.axes if a.get_title("left").startswith("bvg_ls ·"))
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert names == [f"{layer}.weight" for layer in results["layers"]]
@@ -105,7 +105,7 @@ def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
         trial["epochs"][0]["select/stem"] = None
     with np.errstate(all="raise"):
         for name in figures.FIGURES:
-            assert figures.draw(name, results) is not None
+            assert in_look(figures.FIGURES[name], results) is not None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
     ],
 )
 def test_a_diagnostic_is_drawn_as_it_was_measured(results, figure, prefix):
-    axes = figures.draw(figure, results).axes[0]
+    axes = in_look(figures.FIGURES[figure], results).axes[0]
     trial = next(t for t in results["trials"] if axes.get_title("left").endswith(t["id"]))
     grid = np.asarray(axes.images[0].get_array())
     measured = [[epoch[prefix + name] for epoch in trial["epochs"]] for name in results["layers"]]
@@ -128,7 +128,7 @@ def test_a_diagnostic_is_drawn_as_it_was_measured(results, figure, prefix):
 def test_a_measured_value_below_the_scale_is_drawn_as_its_lowest_and_zero_as_nothing(results):
     for trial in results["trials"]:
         trial["epochs"][0] |= {"rgn/stem": 1e-9, "rgn/head": 0.0}
-    axes = figures.draw("gradient_norms", results).axes[0]
+    axes = in_look(figures.FIGURES["gradient_norms"], results).axes[0]
     grid, norm = np.asarray(axes.images[0].get_array()), axes.images[0].norm
     assert grid[0, 0] == pytest.approx(grid.max() / 1000)
     assert norm(grid[0, 0]) > 0
@@ -140,21 +140,21 @@ def test_what_was_not_measured_is_not_drawn(results):
         for epoch in trial["epochs"]:
             for name in results["layers"]:
                 del epoch[f"ratio/{name}"]
-    assert figures.draw("bias_variance_ratios", results) is None
-    assert figures.draw("gradient_norms", results) is not None
+    assert in_look(figures.FIGURES["bias_variance_ratios"], results) is None
+    assert in_look(figures.FIGURES["gradient_norms"], results) is not None
 
 
 def test_a_diagnostic_without_a_positive_value_is_not_drawn(results):
     for trial in results["trials"]:
         for epoch in trial["epochs"]:
             epoch |= {f"change/{name}": 0.0 for name in results["layers"]}
-    assert figures.draw("parameter_changes", results) is None
+    assert in_look(figures.FIGURES["parameter_changes"], results) is None
 
 
 def test_weights_are_numbers_and_shares_are_percent(results):
     results["confirm"][0] |= {"moved_is": "weight", "moved": dict.fromkeys(results["layers"], 1.5)}
     strategy = results["confirm"][0]["strategy"]
-    axes = figures.draw("update_share", results).axes[0]
+    axes = in_look(figures.FIGURES["update_share"], results).axes[0]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axes.texts}
     assert texts[rows.index(strategy), 0] == "1.5"
@@ -163,7 +163,7 @@ def test_weights_are_numbers_and_shares_are_percent(results):
 
 def test_update_share_falls_back_on_the_best_trial(results):
     results["confirm"] = []
-    axes = figures.draw("update_share", results).axes[0]
+    axes = in_look(figures.FIGURES["update_share"], results).axes[0]
     grid = np.asarray(axes.images[0].get_array())
     row = [label.get_text() for label in axes.get_yticklabels()].index("full")
     assert grid[row].tolist() == [1.0] * 6
@@ -177,7 +177,7 @@ def test_a_strategy_has_one_colour_in_every_figure_and_full_its_own():
 
 
 def test_svg_takes_its_colours_from_the_page(results):
-    svg = to_svg(figures.draw("error_by_epoch", results), "error_by_epoch")
+    svg = to_svg(in_look(figures.FIGURES["error_by_epoch"], results), "error_by_epoch")
     variables = set(re.findall(r"var\((--c[0-9a-f]{6})", svg))
     assert variables
     assert variables <= {variable for variable, _, _ in palette.css()}
@@ -190,6 +190,6 @@ def test_a_dollar_or_a_tag_in_a_name_is_text(results):
     for entry in [*results["trials"], *results["confirm"]]:
         entry["strategy"] = hostile if entry["strategy"] == "bvg_ls" else entry["strategy"]
     for name in ("confirm_intervals", "heat_maps", "explored"):
-        svg = to_svg(figures.draw(name, results), name)
+        svg = to_svg(in_look(figures.FIGURES[name], results), name)
         assert "<script" not in svg
         assert "&lt;script&gt;" in svg

@@ -6,7 +6,7 @@ import pytest
 
 from raysel.report import figures, page
 from raysel.report.page import planned, write_report
-from raysel.report.render import to_svg
+from raysel.report.render import in_look, to_svg
 from raysel.spec_file import parse
 from raysel.sweep.verdict import verdict
 
@@ -54,7 +54,9 @@ def read(path):
 @pytest.fixture(scope="module")
 def drawn(_results):
     """Every figure of the unchanged sweep, drawn once."""
-    return {name: to_svg(figures.draw(name, _results), name) for name in figures.FIGURES}
+    return {
+        name: to_svg(in_look(figures.FIGURES[name], _results), name) for name in figures.FIGURES
+    }
 
 
 @pytest.fixture
