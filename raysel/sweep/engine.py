@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import ray
 from ray import tune
 from ray.tune.execution import class_cache
+from ray.tune.result import DONE, HOSTNAME, NODE_IP, PID, TRAINING_ITERATION, TRIAL_ID
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -223,6 +224,22 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
             self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
 
 
+class _Forgets(_StaysOnDriver, tune.Callback):
+    """Leaves of a result only what Tune itself goes by.
+
+    Tune holds every trial to the phase's end: its last result, files and all, and for each
+    number two windows of its last values. The ledger has had all of it before.
+    """
+
+    _KEPT = frozenset({TRIAL_ID, DONE, TRAINING_ITERATION, NODE_IP, PID, HOSTNAME})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        for name in result.keys() - self._KEPT:
+            del result[name]
+
+
 class _AtOnce(_StaysOnDriver, Stopper):
     """Ends the phase where the user asked twice."""
 
@@ -271,6 +288,7 @@ def run_phase(
             name=storage.name,
             storage_path=str(storage.parent),
             stop=_AtOnce(stop),
+            callbacks=[_Forgets()],
             failure_config=tune.FailureConfig(max_failures=LOSSES),
             verbose=0,
         ),

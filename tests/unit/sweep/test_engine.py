@@ -1,12 +1,13 @@
-"""When a trial that loses its workers is given up."""
+"""When a trial that loses its workers is given up, and what Tune keeps of one."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 from ray.tune.experiment import Trial
+from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
 
-from raysel.sweep.engine import LOSSES, StopRequest, _LedgerScheduler, _LedgerSearcher
+from raysel.sweep.engine import LOSSES, StopRequest, _Forgets, _LedgerScheduler, _LedgerSearcher
 
 
 class Told:
@@ -47,3 +48,15 @@ def test_a_new_epoch_makes_up_for_lost_workers():
 
 def test_an_epoch_that_is_told_again_does_not():
     assert not lives(1, 2, *LOST, 2, None)
+
+
+def test_tune_keeps_no_metric_and_no_file_of_a_trial():
+    """It holds its trials to the end: a thousand of them would hold all that they sent."""
+    trial = Trial("_", stub=True)
+    own: dict[str, Any] = {TRAINING_ITERATION: 1, DONE: False, TRIAL_ID: trial.trial_id, PID: 7}
+    sent = {"epoch": 1, "metrics/validation/loss": 0.5, "files/trace.json": b"x", "note": "n"}
+    result = {**own, **sent, "time_total_s": 3.0}
+    _Forgets().on_trial_result(1, [trial], trial, result)
+    trial.update_last_result(result)  # as the controller does next
+    assert result == own
+    assert set(trial.metric_n_steps) == {TRAINING_ITERATION, DONE}
