@@ -23,7 +23,7 @@ from raysel.service.plan.timing import Measured, Sample, Timing, measure
 from raysel.space import STRATEGY, Space, largest, settings_of
 from raysel.spec import Choice, Spec, TrialConfig
 from raysel.strategies import registered
-from raysel.sweep.cluster import connected
+from raysel.sweep.cluster import connected, grows
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
 from raysel.sweep.placing import of_task
@@ -124,7 +124,7 @@ def _plan(
 
 def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
     if gpus is None or not spec.resources.gpus:
-        return most_at_a_time(nodes, spec.resources)
+        return most_at_a_time(nodes, spec.resources, grows())
     fits = max(1, int(gpus / spec.resources.gpus + 1e-9))
     return min(fits, spec.resources.max_concurrent_trials or fits)
 

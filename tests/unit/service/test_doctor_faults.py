@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from cluster_kit import GIB, URI, cluster, found, node, sweep, worst
 
+from raysel.capacity import Node
+from raysel.service.doctor.checks.resources import check_resources
+from raysel.spec import ResourcesSpec
+
 Plant = Callable[[dict[str, Any]], None]
 
 
@@ -194,6 +198,14 @@ def test_a_trial_that_fits_nowhere_is_an_error_unless_nodes_may_come():
     told["grows"] = True
     (line,) = worst(told, large)
     assert line.startswith(f"warning  resources: {words}")
+
+
+def test_what_fits_on_the_nodes_that_are_there_is_counted_though_more_may_come():
+    two, asked = [Node("head", {"CPU": 2}), Node("worker", {"CPU": 2})], ResourcesSpec(cpus=1)
+    (here,) = check_resources(two, asked)
+    assert here.words == "4 trials at a time"
+    (growing,) = check_resources(two, asked, grows=True)
+    assert growing.words == "4 trials at a time, more on new nodes"
 
 
 def test_a_relative_storage_on_several_nodes_is_warned():

@@ -24,5 +24,5 @@ def check_resources(
         else "Ask for less under resources:, or start such a node"
     )
     found = [level("resources", str(problem), remedy) for problem in too_large(nodes, resources)]
-    most = concurrent(nodes, resources, grows)
-    return found or [ok("resources", f"{most} trials at a time{', with new nodes' * grows}")]
+    fit = concurrent(nodes, resources)
+    return found or [ok("resources", f"{fit} trials at a time{', more on new nodes' * grows}")]
