@@ -15,7 +15,6 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
-from raysel.models.torchvision_shim import ensure_importable
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import (
     check_bucket,
@@ -40,6 +39,7 @@ from raysel.tasks.catalog import (
     training_labels,
 )
 from raysel.tasks.shots import lacking
+from raysel.torchvision_shim import ensure_importable
 from raysel.validate_strategies import strategy_problems, training_problems
 
 ensure_importable()

@@ -3,7 +3,7 @@
 timm is imported here, behind the torchvision shim; the rest of raysel takes it from here.
 """
 
-from raysel.models.torchvision_shim import ensure_importable
+from raysel.torchvision_shim import ensure_importable
 
 ensure_importable()
 

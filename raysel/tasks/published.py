@@ -110,7 +110,7 @@ class Published:
 
 
 def _torchvision_datasets() -> Any:
-    from raysel.models.torchvision_shim import ensure_importable  # noqa: PLC0415
+    from raysel.torchvision_shim import ensure_importable  # noqa: PLC0415
 
     ensure_importable()
     from torchvision import datasets  # noqa: PLC0415  (slow)

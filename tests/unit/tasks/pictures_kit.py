@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from raysel.models.torchvision_shim import ensure_importable
 from raysel.spec import TaskSpec
 from raysel.tasks.published import PUBLISHED
+from raysel.torchvision_shim import ensure_importable
 
 ensure_importable()  # the tests replace functions of torchvision by their names
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from raysel.models import torchvision_shim
-from raysel.models.torchvision_shim import extension_loads
+from raysel import torchvision_shim
+from raysel.torchvision_shim import extension_loads
 
 LOADABLE = Path(_ctypes.__file__) if getattr(_ctypes, "__file__", None) else None
 DECLARED = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
