@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,10 @@ POOL_OF_FOLDER: dict[str, Pool] = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
+    "eval": "validation",
     "test": "test",
+    "testing": "test",
 }
 """Folders that are parts and not classes, in lower case."""
 
@@ -30,16 +33,17 @@ def image_folder(root: Path, name: str | None = None) -> Pictures:
     """Read the names of a folder of pictures; none is decoded.
 
     The root is one of split folders where it holds `train` (or `training`) and all else in
-    it is a split folder too. Classes and files are taken in the order of their names.
+    it is a split folder too. Classes and files are taken in the order of their names; links
+    are followed.
 
     Args:
         root: the folder.
         name: of the data set; the folder's name, if nothing is given.
 
     Raises:
-        UserError: there is no class, a class without a picture, a class in `val` or `test`
-            that `train` lacks, two classes of one name but for upper and lower case, or a
-            folder that may not be read.
+        UserError: split folders without `train` or beside others, no class, a class without a
+            picture, a class in `val` or `test` that `train` lacks, two classes of one name but
+            for upper and lower case, or a folder that may not be read.
     """
     try:
         return _read(root, name)
@@ -75,7 +79,7 @@ def _read(root: Path, name: str | None) -> Pictures:
         labels=np.array(labels, np.int64),
         sources=sources,
         pools=np.array(pools) if len(parts) > 1 else None,
-        notes=_notes(root, others),
+        notes=_notes(root, others, _loose({root, *(folder for _, folder in parts)})),
     )
 
 
@@ -86,11 +90,27 @@ def _parts(root: Path) -> list[tuple[Pool, Path]]:
     parts = [(pool, folder) for pool, folder in named if pool is not None]
     pools = [pool for pool, _ in parts]
     if len(parts) < len(folders) or "train" not in pools:
+        _refuse_half(root, parts, [folder.name for pool, folder in named if pool is None])
         return [("train", root)]
     if len(set(pools)) < len(pools):
         told = listed([folder.name for _, folder in parts])
         raise user_error("task.data", f"{root}: {told} name one part twice")
     return sorted(parts, key=lambda part: part[0] != "train")
+
+
+def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequence[str]) -> None:
+    """Classes may be called as parts are; but a folder of folders that is called so is a part,
+    and would be a class of all its classes' pictures."""
+    if not any(_folders(folder) and not _loose([folder]) for _, folder in parts):
+        return
+    named = listed([folder.name for _, folder in parts])
+    told = f"{root} holds the parts {named} and no train"
+    if others:
+        told = (
+            f"{root} holds {listed(others)} beside {named}: a part, or a class? Move it elsewhere,"
+            " or name it train, val or test"
+        )
+    raise user_error("task.data", told)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -109,14 +129,31 @@ def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures of a class in and below its folder, and what else lies there."""
     if not folder.is_dir():
         return [], []
-    files = sorted(
-        Path(parent) / file
-        for parent, _, names in os.walk(folder, onerror=_refuse)
-        for file in names
-        if not file.startswith(".") and file.lower() not in _CLUTTER
-    )
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
-    return found, [path for path in files if path.suffix.lower() not in SUFFIXES]
+    files: list[Path] = []
+    seen = set(map(str, Path(os.path.realpath(folder)).parents))
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        files += [Path(parent) / name for name in names if not _is_clutter(name)]
+        # a link may lead to a folder that was walked, or to one around the class
+        below = {os.path.realpath(Path(parent) / name): name for name in sorted(folders)}
+        folders[:] = [name for place, name in below.items() if place not in seen]
+    files.sort()
+    found = [path for path in files if _is_picture(path)]
+    return found, [path for path in files if not _is_picture(path)]
+
+
+def _loose(folders: Iterable[Path]) -> list[Path]:
+    """The pictures that lie in the folders themselves."""
+    there = (path for folder in folders for path in folder.iterdir())
+    return sorted(p for p in there if _is_picture(p) and not _is_clutter(p.name) and p.is_file())
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _refuse(error: OSError) -> None:
@@ -124,10 +161,16 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def _notes(root: Path, others: Sequence[Path]) -> tuple[str, ...]:
-    """A file that is left out is named: it may be a picture under another ending."""
-    if not others:
-        return ()
-    shown = listed([str(path.relative_to(root)) for path in others])
-    files = "file is" if len(others) == 1 else "files are"
-    return (f"{len(others)} {files} no image by the ending and left out: {shown}",)
+def _notes(root: Path, others: Sequence[Path], loose: Sequence[Path]) -> tuple[str, ...]:
+    """What is left out is named: a file may be a picture under another ending."""
+
+    def told(paths: Sequence[Path], one: str, many: str) -> str:
+        shown = listed([str(path.relative_to(root)) for path in paths])
+        return f"{len(paths)} {one if len(paths) == 1 else many} left out: {shown}"
+
+    ending, beside = "no image by the ending", "beside the classes"
+    notes = [
+        (others, f"file is {ending} and", f"files are {ending} and"),
+        (loose, f"picture lies {beside} and is", f"pictures lie {beside} and are"),
+    ]
+    return tuple(told(*note) for note in notes if note[0])

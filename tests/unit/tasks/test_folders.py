@@ -41,6 +41,36 @@ def test_split_folders_are_parts(tmp_path):
         assert path.relative_to(tmp_path).parts[0][:3] == pool[:3]
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("Training", "Validation", "Testing"), ("train", "dev", "test"), ("train", "eval", "TEST")],
+)
+def test_parts_go_by_many_names(tmp_path, train, validation, test):
+    for part in (train, validation, test):
+        folder(tmp_path / part, each=1)
+    pictures = image_folder(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert pictures.pools is not None
+    assert sorted(set(pictures.pools)) == ["test", "train", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (
+            ("train", "val", "unlabeled"),
+            'holds "unlabeled" beside "train", "val": a part, or a class? Move it elsewhere, or'
+            " name it train, val or test",
+        ),
+        (("test", "val"), 'holds the parts "test", "val" and no train'),
+    ],
+)
+def test_a_folder_that_is_half_of_parts_is_refused(tmp_path, parts, told):
+    for part in parts:
+        folder(tmp_path / part)
+    assert _told(tmp_path) == f"{tmp_path} {told}"
+
+
 def test_a_class_that_is_called_test_beside_others_is_a_class(tmp_path):
     assert image_folder(folder(tmp_path, ("crash", "test"), 2)).classes == ("crash", "test")
 
@@ -66,6 +96,29 @@ def test_pictures_below_a_class_and_in_upper_case_are_found(tmp_path):
     folder(tmp_path, each=1)
     picture(tmp_path / "dog" / "more" / "LAST.JPG")
     assert image_folder(tmp_path).labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_picture_beside_the_classes_is_named(tmp_path, part):
+    root = folder(tmp_path / part, each=1)
+    picture(tmp_path / "whole.jpg")
+    picture(root / "last.jpg")
+    (root / "labels.csv").write_text("a file that is no picture is nothing to tell of here")
+    pictures = image_folder(tmp_path)
+    assert len(pictures) == 2
+    names = f'"{part}/last.jpg", "whole.jpg"' if part else '"last.jpg", "whole.jpg"'
+    assert pictures.notes == (f"2 pictures lie beside the classes and are left out: {names}",)
+
+
+def test_a_link_to_a_folder_is_followed_but_not_in_circles(tmp_path):
+    root = folder(tmp_path / "pets", each=1)
+    picture(tmp_path / "elsewhere" / "z.png")
+    (root / "dog" / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "dog" / "again").symlink_to(root / "dog")
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path)
+    pictures = image_folder(root)
+    names = [path.relative_to(root).as_posix() for path in pictures.sources]
+    assert names == ["cat/00.png", "dog/00.png", "dog/more/z.png"]
 
 
 def test_an_empty_class_is_refused(tmp_path):
