@@ -102,6 +102,6 @@ def _with_source(shifted: Pictures, root: Path, seed: int) -> Pictures:
 def _array(path: Path) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:  # the last of an empty file
         raise user_error("task.data", f"{path} is no NumPy array: {error}") from None
     return array

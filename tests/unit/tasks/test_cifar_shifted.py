@@ -77,8 +77,9 @@ def test_an_array_of_another_kind_is_refused(tmp_path):
     )
     np.save(folder / "fog.npy", np.zeros((45, 32, 32, 3), np.uint8))
     assert "45 pictures and [50] labels are not five severities" in _told(tmp_path, "fog", 5, 0)
-    (folder / "fog.npy").write_bytes(b"nothing")
-    assert "is no NumPy array" in _told(tmp_path, "fog", 5, 0)
+    for content in (b"nothing", b""):
+        (folder / "fog.npy").write_bytes(content)
+        assert "is no NumPy array" in _told(tmp_path, "fog", 5, 0)
 
 
 def test_an_array_that_would_run_code_is_not_loaded(tmp_path):
