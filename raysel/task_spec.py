@@ -82,7 +82,7 @@ class SplitSpec(Frozen):
     official: Flag = Field(
         default=True,
         description="test examples come from the data set's own test part, where it has one;"
-        " false merges its parts before splitting",
+        " false merges its train, validation and test before splitting",
     )
     indices: str | None = Field(
         default=None, description="a split.json of another run: its very examples, no sizes"

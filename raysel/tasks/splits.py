@@ -69,7 +69,8 @@ def split(
         sizes: examples of the target's parts, and the seed.
         source: examples of the source part; None takes all that the target leaves, and
             does without a source where that does not hold every class.
-        pools: [N] the pool of each example; None is one pool for all.
+        pools: [N] the pool of each example; None is one pool for all. Without
+            `sizes.official` all but the source's are one.
 
     Raises:
         UserError: there are too few examples, or a class is missing in the target's
@@ -77,7 +78,9 @@ def split(
             such mistake is told.
     """
     shuffled = np.random.default_rng(sizes.seed).permutation(len(labels))
-    dealers = _dealers(shuffled, labels, len(classes), pools if sizes.official else None)
+    if pools is not None and not sizes.official:
+        pools = _merged(pools)
+    dealers = _dealers(shuffled, labels, len(classes), pools)
     count = _counts(dealers, sizes, source, len(classes))
     test = dealers["test"].deal(count["test"])
     validation = dealers["validation"].deal(count["validation"])
@@ -187,6 +190,12 @@ def _dealers(
         part: next((there[pool] for pool in wanted if pool in there), nothing)
         for part, wanted in _FROM.items()
     }
+
+
+def _merged(pools: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    """The parts of the target as one; the source's examples are others and stay its own."""
+    source = pools == "source"
+    return np.where(source, "source", "train") if source.any() else None
 
 
 def _counts(

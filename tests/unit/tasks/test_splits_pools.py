@@ -59,6 +59,14 @@ def test_parts_may_be_merged_before_splitting():
     assert merged.test.min() < 90
 
 
+def test_a_source_part_of_its_own_is_not_merged_with_the_targets():
+    pools = _pools(train=60, test=30, source=60)
+    parts = _split(150, pools, official=False, train=30, validation=15, test=45)
+    source = np.sort(np.concatenate([parts.source_train, parts.source_validation]))
+    assert source.tolist() == list(range(90, 150))
+    assert parts.test.min() < 60
+
+
 def test_shares_of_70_20_10_take_all_8189_flowers():
     # the block-wise paper's split; the data set has 8,189 pictures
     parts = _split(8189, train=0.7, validation=0.2, test=0.1)
