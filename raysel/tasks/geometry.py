@@ -39,11 +39,17 @@ class Geometry:
 
     def stored(self, image: Image.Image) -> Pixels:
         """The pixels to keep of an RGB picture."""
+        if self.whole and min(image.size) < self.input.shorter_side:
+            return np.asarray(_without_long_ends(image))
+        return self.at_size(image)
+
+    def at_size(self, image: Image.Image) -> Pixels:
+        """The same, but a small picture is enlarged even where it is kept whole: its pixels are
+        then as large as those of its centre."""
         image = _without_long_ends(image)
         if not self.whole:
             return self._centre(image)
-        shorter = min(self.input.shorter_side, *image.size)
-        return np.asarray(_scaled(image, shorter, self.resampling))
+        return np.asarray(_scaled(image, self.input.shorter_side, self.resampling))
 
     def centre(self, pixels: Pixels) -> Pixels:
         """What a model sees in evaluation: [size, size, c] from the pixels kept."""

@@ -288,11 +288,12 @@ def _drawer(
 ) -> Draw:
     def draw(row: int) -> Pixels:
         index = int(indices[row])
-        pixels = geometry.stored(pictures.read(index))
+        picture = pictures.read(index)
         if shift is None:
-            return pixels
-        # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made
-        return shift_pixels(pixels, index, shift, seed)
+            return geometry.stored(picture)
+        # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made; a shift is of
+        # pixels, so those of all parts have one size
+        return shift_pixels(geometry.at_size(picture), index, shift, seed, geometry.input.size)
 
     return draw
 
@@ -309,7 +310,9 @@ def _key(
 ) -> str:
     facts = {
         "geometry": asdict(geometry),
-        "shift": None if shift is None else [shift.model_dump(mode="json"), seed],
+        "shift": None
+        if shift is None
+        else [shift.model_dump(mode="json"), seed, geometry.input.size],
         "versions": [raysel.__version__, PIL.__version__],
     }
     places = [(int(index) if shift else None) for index in indices]

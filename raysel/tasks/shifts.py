@@ -9,6 +9,7 @@ The corruptions of CIFAR-10-C and ImageNet-C are in `raysel.tasks.corruptions`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +25,9 @@ from raysel.tasks.data import Examples, Indices, Labels
 Image = NDArray[np.float32]
 """[c, h, w], values in [0, 1]."""
 
-ImageShift = Callable[[Image, int, np.random.Generator], Image]
-"""From an image, a severity 1 .. 5 and the image's own generator to the shifted image."""
+ImageShift = Callable[[Image, int, np.random.Generator, float], Image]
+"""From an image, a severity 1 .. 5, the image's own generator and the pixels a side that the
+severity is chosen for to the shifted image."""
 
 LabelShift = Callable[[int, int, int, np.random.Generator], int]
 """From a label, the number of classes, a severity 1 .. 5 and the example's own generator to
@@ -59,9 +61,10 @@ def shift_examples(
     """
     of_image, images = SHIFTS[shift.kind].of_image, examples.images
     if of_image is not None and len(images):
+        side = math.sqrt(images.shape[2] * images.shape[3])
         images = np.stack(
             [
-                of_image(image, shift.severity, _generator(seed, index))
+                of_image(image, shift.severity, _generator(seed, index), side)
                 for image, index in zip(images, indices, strict=True)
             ]
         )
@@ -69,7 +72,7 @@ def shift_examples(
 
 
 def shift_pixels(
-    pixels: NDArray[np.uint8], index: int, shift: ShiftSpec, seed: int
+    pixels: NDArray[np.uint8], index: int, shift: ShiftSpec, seed: int, side: float
 ) -> NDArray[np.uint8]:
     """Apply a shift to one stored image; labels are `shift_labels`'s.
 
@@ -78,6 +81,8 @@ def shift_pixels(
         index: the image's place in its data set.
         shift: kind and severity; the kind is one of `SHIFTS`.
         seed: of everything drawn.
+        side: pixels a side that the severity is chosen for: the model's, that of a whole
+            picture and of its centre alike.
 
     Returns:
         [h, w, c], rounded to the nearest of the 256 values; `pixels` itself where the shift
@@ -87,7 +92,7 @@ def shift_pixels(
     if of_image is None:
         return pixels
     image = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-    shifted = of_image(image, shift.severity, _generator(seed, index))
+    shifted = of_image(image, shift.severity, _generator(seed, index), side)
     return np.ascontiguousarray(np.rint(shifted * 255).astype(np.uint8).transpose(1, 2, 0))
 
 
@@ -126,9 +131,10 @@ def _generator(seed: int, index: int | np.int64) -> np.random.Generator:
     return np.random.default_rng([seed, int(index)])
 
 
-def _corrupted(kind: str, image: Image, severity: int, generator: np.random.Generator) -> Image:
-    _, height, width = image.shape
-    arguments = parameters(kind, severity, height, width)
+def _corrupted(
+    kind: str, image: Image, severity: int, generator: np.random.Generator, side: float
+) -> Image:
+    arguments = parameters(kind, severity, side)
     corrupted = CORRUPTIONS[kind](
         np.ascontiguousarray(image.transpose(1, 2, 0)), *arguments, generator
     )
@@ -143,7 +149,7 @@ SHIFTS.update(
 
 
 @register_image_shift()
-def contrast(image: Image, severity: int, generator: np.random.Generator) -> Image:
+def contrast(image: Image, severity: int, generator: np.random.Generator, side: float) -> Image:
     """Draw each channel towards its own mean: 75 % (severity 1) to 15 % (5) is left."""
     left = np.float32(0.9 - 0.15 * severity)
     mean = image.mean(axis=(1, 2), keepdims=True)
@@ -152,13 +158,15 @@ def contrast(image: Image, severity: int, generator: np.random.Generator) -> Ima
 
 
 @register_image_shift()
-def inversion(image: Image, severity: int, generator: np.random.Generator) -> Image:
+def inversion(image: Image, severity: int, generator: np.random.Generator, side: float) -> Image:
     """1 - x, at every severity."""
     return 1 - image
 
 
 @register_image_shift(min_channels=3)
-def channel_permutation(image: Image, severity: int, generator: np.random.Generator) -> Image:
+def channel_permutation(
+    image: Image, severity: int, generator: np.random.Generator, side: float
+) -> Image:
     """The first three channels in the order 2, 0, 1, at every severity; others stay."""
     return np.concatenate([image[[2, 0, 1]], image[3:]])
 

@@ -91,8 +91,8 @@ TINY: dict[str, Levels] = CIFAR_10_C | {
 }
 
 
-def parameters(kind: str, severity: int, height: int, width: int) -> tuple[Any, ...]:
-    """The parameters of a corruption at a severity 1 .. 5 for an image of this size."""
-    side = math.sqrt(height * width)
+def parameters(kind: str, severity: int, side: float) -> tuple[Any, ...]:
+    """The parameters of a corruption at a severity 1 .. 5 for an image of so many pixels a side
+    (of another shape: the root of its area)."""
     tables = TINY if side < SMALLEST else CIFAR_10_C if side < BETWEEN else IMAGENET_C
     return tables[kind][severity - 1]

@@ -154,6 +154,32 @@ def test_noise_follows_the_seed_and_the_picture_and_not_the_part(pets, tmp_path)
     assert not any(many[index] == other[index] for index in common)
 
 
+@pytest.mark.parametrize(("size", "width", "height"), [(96, 32, 32), (80, 200, 100)])
+def test_all_parts_are_shifted_alike_though_training_keeps_whole_pictures(
+    tmp_path, size, width, height
+):
+    grey = Image.fromarray(np.full((height, width, 3), 128, np.uint8))
+    for name in ("cat", "dog"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        for number in range(6):
+            grey.save(tmp_path / "grey" / name / f"{number}.png")
+    spec = kit.task(
+        {"folder": str(tmp_path / "grey")},
+        tmp_path,
+        image_size=size,
+        augmentation="random_resized_crop",
+        shift={"kind": "gaussian_noise", "severity": 5},
+        split={"train": 2, "validation": 2, "test": 2},
+    )
+    task = load_task(spec)
+    assert isinstance(task.train, StoredExamples)
+    noise = {name: float(_all(part).std()) for name, part in _parts(task).items()}
+    assert noise["train"] == pytest.approx(noise["validation"], rel=0.05)
+    assert noise["test"] == pytest.approx(noise["validation"], rel=0.05)
+    assert noise["source_train"] == 0
+    assert task.train.opened[0].std() == pytest.approx(noise["train"], rel=0.05)  # as it is kept
+
+
 def test_two_pictures_that_are_equal_get_noise_of_their_own(tmp_path):
     pets = tmp_path / "pets"
     for name in ("cat", "dog"):

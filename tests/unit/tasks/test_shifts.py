@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,7 +72,7 @@ def test_a_stored_image_is_shifted_as_the_loaded_one_is(kind):
     before = pixels.copy()
     loaded = (pixels.transpose(2, 0, 1) / 255).astype(np.float32)[None]
     expected = _shift(_examples(loaded), kind, 4, seed=5, indices=[7]).images[0]
-    shifted = shift_pixels(pixels, 7, ShiftSpec(kind=kind, severity=4), seed=5)
+    shifted = shift_pixels(pixels, 7, ShiftSpec(kind=kind, severity=4), 5, math.sqrt(40 * 36))
     assert shifted.dtype == np.uint8
     assert shifted.shape == pixels.shape
     assert np.abs(shifted.transpose(2, 0, 1) / 255 - expected).max() <= 0.5 / 255 + 1e-6
@@ -80,7 +82,7 @@ def test_a_stored_image_is_shifted_as_the_loaded_one_is(kind):
 @pytest.mark.parametrize("kind", ["none", *LABEL_SHIFTS])
 def test_a_stored_image_stays_where_the_input_does_not_shift(kind):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(shift_pixels(pixels, 0, ShiftSpec(kind=kind), 0), pixels)
+    np.testing.assert_array_equal(shift_pixels(pixels, 0, ShiftSpec(kind=kind), 0, 4), pixels)
 
 
 @pytest.mark.parametrize("kind", IMAGE_SHIFTS)
