@@ -46,14 +46,28 @@ class Amount:
         return self.confirm * self.epochs
 
 
-def amounts(spec: Spec, space: Space, examples: int) -> list[Amount]:
+def amounts(spec: Spec, space: Space, examples: int, classes: int) -> list[Amount]:
     """The work of each strategy, in the order of the file.
 
     Args:
         examples: of the training part.
+        classes: of the task.
     """
     trials = expected_trials(spec, space)
-    return [_amount(spec, name, trials[name], examples) for name in space.strategies]
+    return [
+        _amount(spec, name, trials[name], trained_on(spec, name, examples, classes))
+        for name in space.strategies
+    ]
+
+
+def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
+    """Examples of an epoch: the training part's, or the shots of each class, in expectation.
+
+    Args:
+        examples: of the training part.
+    """
+    shots = settings_of(spec, strategy)["shots"]
+    return examples if shots is None else min(examples, round(mean(shots) * classes))
 
 
 def _amount(spec: Spec, name: str, trials: float, examples: int) -> Amount:

@@ -15,7 +15,7 @@ from raysel.capacity import Node, too_large
 from raysel.capacity import concurrent as most_at_a_time
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
-from raysel.service.plan.amount import Amount, amounts
+from raysel.service.plan.amount import Amount, amounts, trained_on
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.memory import Device, StepMemory, step_memory
 from raysel.service.plan.pruned import kept_share
@@ -76,7 +76,7 @@ def foresee(
     space = Space(spec, layers.names)
     ground = Ground(spec, task, layers, space, blueprint_of(spec, task), code)
     memories = {name: _memory(ground, name) for name in space.strategies}
-    work = amounts(spec, space, len(task.train))
+    work = amounts(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
     with connected() as nodes:
         began = time.perf_counter() - before
@@ -249,10 +249,10 @@ def _samples(ground: Ground) -> tuple[list[Sample], Shared, Shared | None]:
     shared = shared_by_trials(
         spec, task, ground.layers, ground.blueprint, arrays, folder.path, ground.code
     )
-    sizes = len(task.train), len(task.validation)
+    train, classes = len(task.train), len(task.classes)
     ordered = sorted(ground.space.strategies, key=lambda name: name != "full")
     samples = [
-        Sample(name, config, *sizes)
+        Sample(name, config, trained_on(spec, name, train, classes), len(task.validation))
         for name in ordered
         for config in configurations(spec, ground.space, name)
     ]

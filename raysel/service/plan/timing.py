@@ -35,7 +35,7 @@ class Sample:
 
     Attributes:
         name: the strategy's; several samples of one name are averaged.
-        examples: of the training part that an epoch runs over in the sweep.
+        examples: that an epoch runs over in the sweep, be it by the shots of each class.
         validation: the same of the validation part.
         on_source: train on the source part, as the source model is.
     """
@@ -149,7 +149,8 @@ class _Bench:
         train = _first(ground.train, examples)
         validation = _first(ground.validation, min(len(ground.validation), _MOST_EXAMPLES))
         self._count += 1
-        changed = {"batch_size": size, "accumulate": accumulate, "epochs": 1_000}
+        # the examples are chosen here: shots would leave fewer of them than are counted
+        changed = {"batch_size": size, "accumulate": accumulate, "epochs": 1_000, "shots": None}
         training = sample.config.training.model_copy(update=changed)
         config = sample.config.model_copy(update={"training": training})
         steps_of = self._steps.get((id(ground), examples))

@@ -26,7 +26,7 @@ confirm: {seeds: 3}
 def work(*overrides: str, examples: int = 200) -> dict[str, tuple[float, float, float]]:
     """Trials, epochs, steps by strategy."""
     spec: Spec = parse(FILE, overrides)
-    found = amounts(spec, Space(spec, LAYERS), examples)
+    found = amounts(spec, Space(spec, LAYERS), examples, classes=10)
     assert {amount.confirm for amount in found} == {spec.confirm.seeds}
     return {a.strategy: (a.trials, a.epochs, a.steps) for a in found}
 
@@ -59,6 +59,15 @@ def test_a_strategys_own_batch_and_accumulation_count():
     found = work("strategies.full.training={batch_size: 64}", "training.accumulate=2")
     # 200 examples: 4 batches of 64, 7 of 32; two batches make a step
     assert (found["full"][2], found["surgical"][2]) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("shots", "steps"),
+    [("3", 1), ("{categorical: [1, 3, 20]}", 3), ("20", 7), ("50", 7)],
+)
+def test_a_trial_of_few_shots_has_few_steps(shots, steps):
+    # 10 classes, 200 examples, batches of 32; the shots of a distribution count by their mean
+    assert work(f"training.shots={shots}")["full"][2] == steps
 
 
 @pytest.mark.parametrize(

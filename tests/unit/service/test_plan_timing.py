@@ -66,6 +66,23 @@ def test_ten_times_the_data_take_about_ten_times_as_long(ground):
     assert large.trace == pytest.approx(10 * small.trace, rel=0.2)
 
 
+def test_shots_take_no_example_from_those_that_are_counted(ground, monkeypatch):
+    spec, space, shared = ground
+    (config,) = configurations(spec, space, "full")
+    few = config.model_copy(update={"training": config.training.model_copy(update={"shots": 1})})
+    seen: list[tuple[int, int]] = []
+    epochs = timing._epochs
+
+    def watch(steps, trial, config, seconds, counts):
+        run = epochs(steps, trial, config, seconds, counts)
+        seen.append((len(steps.run.data.train), counts[0]))
+        return run
+
+    monkeypatch.setattr(timing, "_epochs", watch)
+    measure(shared, [Sample("full", few, 60, 40)], None)
+    assert seen and all(trained == counted for trained, counted in seen)
+
+
 def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(ground, monkeypatch):
     spec, space, shared = ground
     monkeypatch.setattr(timing, "SECONDS", 1e-3)
