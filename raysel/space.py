@@ -86,7 +86,8 @@ class SearchedValue:
     """One value that is searched for one strategy.
 
     Attributes:
-        published: the paper's own value, or the nearest one that the distribution holds.
+        published: what is tried first: the file's own `first`, else the paper's value; the
+            nearest one that the distribution holds.
     """
 
     strategy: str
@@ -188,7 +189,8 @@ class Space:
         return {value.name: settled[value.name] for value in self.searched[config.strategy]}
 
     def first_trials(self) -> list[dict[str, Any]]:
-        """For each strategy its published setting, as parameters for `study.enqueue_trial`."""
+        """For each strategy its published setting, or what the file names as first, as parameters
+        for `study.enqueue_trial`."""
         choice = len(self.searched) > 1
         return [
             ({STRATEGY: strategy} if choice else {}) | {v.scoped: v.published for v in own}
@@ -210,14 +212,15 @@ class Space:
 
 
 def described(distribution: Distribution) -> str:
-    """`[0.0001, 0.1] log`, `[1, 9] step 2`, `a | b`."""
+    """`[0.0001, 0.1] log`, `[1, 9] step 2`, `[0, 1] first 0.5`, `a | b`."""
     if isinstance(distribution, Choice):
         return " | ".join(map(str, distribution.options))
     low, high = distribution.bounds
     log = " log" if distribution.log else ""
     usual = 1 if isinstance(distribution, IntRange) else None
     step = "" if distribution.step == usual else f" step {distribution.step:g}"
-    return f"[{low:g}, {high:g}]{log}{step}"
+    first = "" if distribution.first is None else f" first {distribution.first:g}"
+    return f"[{low:g}, {high:g}]{log}{step}{first}"
 
 
 def count(distribution: Distribution) -> int | None:
@@ -278,6 +281,8 @@ def _searched(strategy: type[Strategy], name: str, distribution: Distribution) -
     }
     training = _defaults() | _given(strategy.published)
     value = published[name] if name in published else training[name]
+    if isinstance(distribution, FloatRange | IntRange) and distribution.first is not None:
+        value = distribution.first
     return SearchedValue(strategy.name, name, distribution, nearest_value(distribution, value))
 
 

@@ -74,30 +74,33 @@ Scalar = Annotated[str | bool | int | float, BeforeValidator(_plain)]
 
 
 class FloatRange(Frozen):
-    """`{float: [low, high], log: true}`: a real number, both ends included."""
+    """`{float: [low, high], log: true}`: a real number, both ends included; `first` is the one to
+    try first, in place of the strategy's published value."""
 
     bounds: Annotated[tuple[Real, Real], BeforeValidator(_two)] = Field(alias="float")
     log: Flag = False
     step: PositiveReal | None = None
+    first: Real | None = None
 
     @model_validator(mode="after")
     def _check(self) -> FloatRange:
-        _check_bounds(self.bounds, self.log)
+        _check_bounds(self.bounds, self.log, self.first)
         if self.log and self.step is not None:
             raise ValueError("log and step cannot be combined")
         return self
 
 
 class IntRange(Frozen):
-    """`{int: [low, high], step: 2}`: a whole number, both ends included."""
+    """`{int: [low, high], step: 2}`: a whole number, both ends included; `first` as above."""
 
     bounds: Annotated[tuple[Whole, Whole], BeforeValidator(_two)] = Field(alias="int")
     log: Flag = False
     step: PositiveWhole = 1
+    first: Whole | None = None
 
     @model_validator(mode="after")
     def _check(self) -> IntRange:
-        _check_bounds(self.bounds, self.log)
+        _check_bounds(self.bounds, self.log, self.first)
         if self.log and self.step != 1:
             raise ValueError("log and step cannot be combined")
         return self
@@ -109,12 +112,14 @@ class Choice(Frozen):
     options: Annotated[tuple[Scalar, ...], AfterValidator(_distinct)] = Field(alias="categorical")
 
 
-def _check_bounds(bounds: tuple[float, float], log: bool) -> None:
+def _check_bounds(bounds: tuple[float, float], log: bool, first: float | None) -> None:
     low, high = bounds
     if not low <= high:
         raise ValueError(f"the lower bound {low:g} is above the upper bound {high:g}")
     if log and low <= 0:
         raise ValueError(f"a logarithmic range needs a positive lower bound, not {low:g}")
+    if first is not None and not low <= first <= high:
+        raise ValueError(f"first: {first:g} is outside [{low:g}, {high:g}]")
 
 
 Distribution = FloatRange | IntRange | Choice

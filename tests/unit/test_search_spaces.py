@@ -91,5 +91,8 @@ def test_the_automatic_paper_has_all_methods_of_its_table(data):
     spec = spec_file.read(FOLDER / "papers" / f"automatic_{data}.yaml", ()).spec()
     without = {"surprise", "surprise_diff"} if data == "cifar10f" else set()
     assert set(strategies_of(spec)) == TABLE_1 - without
+    space = Space(spec, ("stem", "block1", "block2", "block3", "head"))
+    rates = {key: v for t in space.first_trials() for key, v in t.items() if "learning" in key}
+    assert rates == {f"{name}.learning_rate": 1e-5 for name in spec.strategies}
     # every method gets ten trials
     assert spec.search.num_trials == 10 * len(TABLE_1 - without)

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial
 
+from raysel.errors import UserError
 from raysel.space import Space, most_shots, nearest_value, strategies_of
 from raysel.spec import Choice, FloatRange, IntRange, Spec, TrainingOverride
 from raysel.spec_file import parse
@@ -249,3 +250,19 @@ def test_the_number_of_shots_is_an_axis_of_each_strategy_and_the_grid_walks_it()
     config = space(*grid).suggest(FixedTrial({"strategy": "full", "full.shots": 5}))
     assert config.training.shots == 5
     assert config.label(["shots"]) == "full shots=5"
+
+
+def test_a_range_may_name_what_is_tried_first():
+    first = space(
+        "training.learning_rate={float: [1e-4, 1e-1], log: true, first: 2e-3}",
+        "training.epochs={int: [5, 20], step: 5, first: 14}",  # the nearest that whole steps reach
+    ).first_trials()
+    for trial in first:
+        own = f"{trial['strategy']}."
+        assert (trial[own + "learning_rate"], trial[own + "epochs"]) == (2e-3, 15)
+
+
+def test_what_a_range_names_first_lies_in_it():
+    with pytest.raises(UserError, match=r"first: 0\.5 is outside") as caught:
+        space("training.learning_rate={float: [1e-4, 1e-1], log: true, first: 0.5}")
+    assert caught.value.problems[0].path == "training.learning_rate"
