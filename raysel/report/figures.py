@@ -20,7 +20,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
 from raysel.report.confusions import confusions
+from raysel.report.cost import cost_against_error
 from raysel.report.curves import accuracy_by_shots, loss_by_epoch
+from raysel.report.importances import importances
 from raysel.report.maps import (
     OPACITY,
     bias_variance_ratios,
@@ -156,6 +158,7 @@ def update_share(results: Results) -> Figure | None:
 
 FIGURES: Mapping[str, Drawing] = {
     "confirm_intervals": confirm_intervals,
+    "cost_against_error": cost_against_error,
     "confusions": confusions,
     "error_by_epoch": error_by_epoch,
     "loss_by_epoch": loss_by_epoch,
@@ -168,6 +171,7 @@ FIGURES: Mapping[str, Drawing] = {
     "gradient_norms": gradient_norms,
     "parameter_changes": parameter_changes,
     "explored": explored,
+    "importances": importances,
 }
 """Every figure by the name of its file."""
 

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raysel.models.layers import Layer, Partition
+from raysel.space import Space
 from raysel.spec import ObjectiveSpec, Spec, objective_sign
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.confirm import leaders
+from raysel.sweep.importance import importance
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tracking.state import TrialState
@@ -54,6 +56,7 @@ def results(
         "trials": [trial_row(t, spec.objective) for t in search],
         "confirm": rows,
         "verdict": verdict(rows, objective),
+        "importance": importance(spec, Space(spec, partition.names), search),
         "spent": {
             **spent,
             "trials": len(search),

@@ -197,6 +197,10 @@ def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 
         "sweep_id": "digits-3f2a",
         "status": "complete",
         "objective": dict(OBJECTIVE),
+        "importance": [
+            {"strategy": None, "trials": 25, "of": {"learning_rate": 0.7, "strategy": 0.3}},
+            {"strategy": "bvg_ls", "trials": 20, "of": {"ema_decay": 0.9, "learning_rate": 0.1}},
+        ],
         "layers": list(LAYERS),
         "layer_sizes": list(SIZES),
         "source": {"validation_accuracy": 0.982, "seconds": 9.1},

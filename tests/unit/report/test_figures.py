@@ -16,6 +16,8 @@ PANELS = {
     "bias_variance_ratios": 5,
     "gradient_norms": 5,
     "parameter_changes": 5,
+    "cost_against_error": 1,
+    "importances": 2,
 }
 
 
@@ -33,7 +35,7 @@ def test_every_figure_is_drawn_from_a_complete_sweep(results, name, tmp_path):
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
-    results |= {"trials": [], "confirm": [], "confusion": {}}
+    results |= {"trials": [], "confirm": [], "confusion": {}, "importance": []}
     assert in_look(figures.FIGURES[name], results) is None
 
 
@@ -57,6 +59,26 @@ def test_the_intervals_drawn_are_those_of_the_results(results):
     }
     assert drawn == expected
     assert labels[0] == f"{results['verdict']['winner']} ◂"
+
+
+def test_the_line_joins_what_no_other_strategy_beats_in_time_and_error(results):
+    seconds = {"full": 3.0, "linear_probe": 1.0, "surgical": 2.0, "bvg_ls": 4.0}
+    errors = {"full": 0.5, "linear_probe": 0.6, "surgical": 0.4, "bvg_ls": 0.3}
+    for entry in results["confirm"]:
+        entry["seconds"] = seconds.get(entry["strategy"], 2.5)
+        entry["test_error"] = {"mean": errors.get(entry["strategy"], 0.45), "n": 1}
+    axes = in_look(figures.FIGURES["cost_against_error"], results).axes[0]
+    (front,) = [line for line in axes.lines if len(line.get_xdata()) > 1]
+    assert list(front.get_xdata()) == [1.0, 2.0, 4.0]
+    assert list(front.get_ydata()) == [0.6, 0.4, 0.3]
+
+
+def test_the_bars_of_what_mattered_are_the_shares(results):
+    figure = in_look(figures.FIGURES["importances"], results)
+    everything, own = figure.axes
+    assert [bar.get_width() for bar in everything.patches] == [0.7, 0.3]
+    assert [label.get_text() for label in own.get_yticklabels()] == ["ema decay", "learning rate"]
+    assert own.get_title(loc="left") == "bvg_ls · 20 trials"
 
 
 def test_one_seed_is_drawn_without_an_interval(results):

@@ -1,0 +1,91 @@
+"""Which searched values decide whether a trial is among the best (PED-ANOVA, Watanabe et al. 2023).
+
+Functional ANOVA, Optuna's default, takes minutes for some hundred trials; this takes none, and
+measures against what the sampler tried and not against the whole space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FixedTrial, create_trial
+
+from raysel.space import Space
+from raysel.spec import Spec
+from raysel.sweep.search import direction
+from raysel.tracking.state import COMPLETE, TrialState
+
+FEWEST = 20
+"""Complete trials below which nothing is said."""
+
+BEST = 0.25
+"""The share of the trials that count as the best."""
+
+Drawn = Mapping[str, tuple[Any, BaseDistribution]]
+"""Value name -> what a trial was given, and what it was drawn from."""
+
+
+def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[dict[str, Any]]:
+    """Of all trials together, then of each strategy's own.
+
+    Args:
+        search: the search's trials; only complete ones are looked at, for a pruned one's last
+            value is not what it would have come to.
+
+    Returns:
+        A row a group with two or more values that all its trials searched alike, and `FEWEST`
+        trials: `strategy` (None: all), `trials`, and `of`, value name -> share, the largest
+        first; the shares of a group add up to 1.
+    """
+    complete = [t for t in search if t.status == COMPLETE and t.value is not None]
+    groups: dict[str | None, list[TrialState]] = {None: complete}
+    if len(space.strategies) > 1:
+        groups |= {s: [t for t in complete if t.strategy == s] for s in space.strategies}
+    rows = []
+    for strategy, trials in groups.items():
+        differ = len({trial.value for trial in trials}) > 1
+        shares = _shares(spec, space, trials) if len(trials) >= FEWEST and differ else {}
+        if shares:
+            rows.append({"strategy": strategy, "trials": len(trials), "of": shares})
+    return rows
+
+
+def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str, float]:
+    """Nothing where there is but one value to weigh."""
+    drawn = [_drawn(space, trial) for trial in trials]
+    names = [name for name in drawn[0] if _is_shared(name, drawn)]
+    if len(names) < 2:
+        return {}
+    study = optuna.create_study(direction=direction(spec))
+    for values, trial in zip(drawn, trials, strict=True):
+        study.add_trial(
+            create_trial(
+                value=trial.value,
+                params={name: values[name][0] for name in names},
+                distributions={name: values[name][1] for name in names},
+            )
+        )
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
+    shares = get_param_importances(study, evaluator=evaluator, params=names)
+    return {name: float(share) for name, share in shares.items()}
+
+
+def _drawn(space: Space, trial: TrialState) -> Drawn:
+    asked = FixedTrial(dict(trial.suggested))
+    space.suggest(asked)
+    return {
+        scoped.rpartition(".")[2]: (value, asked.distributions[scoped])
+        for scoped, value in asked.params.items()
+    }
+
+
+def _is_shared(name: str, drawn: Sequence[Drawn]) -> bool:
+    """Whether all trials drew the value from the same, and not all got the same."""
+    if not all(name in one for one in drawn):
+        return False
+    values, sources = zip(*(one[name] for one in drawn), strict=True)
+    return len(set(values)) > 1 and all(source == sources[0] for source in sources)
