@@ -78,7 +78,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
         number = str(info.registered_model_version)
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
-    except mlflow.MlflowException as error:
+    except (mlflow.MlflowException, OSError) as error:  # OSError: the artifact root
         raise Trouble(tracking_uri, str(error).splitlines()[0]) from error
     return Registered(name, number, f"models:/{name}/{number}")
 
