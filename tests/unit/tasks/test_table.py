@@ -93,9 +93,9 @@ def test_a_byte_order_mark_and_spaces_do_no_harm(tmp_path):
         ("file,kind\na,b\n", None, 'FILE has no column "label"; its head is file, kind'),
         ("", None, 'FILE has no column "file"; its head is empty'),
         (
-            "file,label,split\na,x,train\nb,y,dev\n",
+            "file,label,split\na,x,train\nb,y,extra\n",
             None,
-            'FILE line 3: split "dev" is unknown; there is train, val, test',
+            'FILE line 3: split "extra" is unknown; there is train, val, test',
         ),
     ],
 )
