@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from raysel.errors import UserError, user_error
+
 VARIABLE = "RAYSEL_CREDENTIALS"
 """The environment variable that carries them."""
 
@@ -37,14 +39,26 @@ def found(environment: Mapping[str, str], more: Iterable[str] = ()) -> dict[str,
 
 
 def cluster_token(environment: Mapping[str, str]) -> str | None:
-    """The token of the cluster, from where Ray reads it; None if there is none."""
-    if token := environment.get("RAY_AUTH_TOKEN"):
-        return token.strip()
+    """The token of the cluster, from where Ray reads it; None if there is none.
+
+    Raises:
+        UserError: what is there cannot be a token.
+    """
+    if given := environment.get("RAY_AUTH_TOKEN"):
+        return _one_line("RAY_AUTH_TOKEN", os.fsencode(given))
     path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        return _one_line(str(path), path.read_bytes())
     except OSError:
         return None
+
+
+def _one_line(place: str, content: bytes) -> str | None:
+    """Refused here and without a word of it: HTTP's own libraries would show the header."""
+    token = content.strip().decode("latin-1")
+    if not (token.isascii() and token.isprintable()):
+        raise user_error(place, "is no token: one line of ASCII, as ray get-auth-token makes it")
+    return token or None
 
 
 def seal(values: Mapping[str, str], token: str) -> str:
@@ -91,12 +105,12 @@ def open_sealed(environment: MutableMapping[str, str] | None = None) -> None:
     text = environment.get(VARIABLE)
     if not text:
         return
-    token = cluster_token(environment)
     try:
+        token = cluster_token(environment)
         if token is None:
             raise ValueError("this node has no token (RAY_AUTH_TOKEN, ~/.ray/auth_token)")
         environment.update(unseal(text, token))
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         print(f"note     the submitter's credentials cannot be read: {error}", file=sys.stderr)
 
 

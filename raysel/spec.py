@@ -298,6 +298,14 @@ Code = Annotated[
 ]
 
 
+def _no_home(storage: str) -> str:
+    """Whose home it would be differs from machine to machine, and no file system knows the sign."""
+    if storage.startswith("~"):
+        rest = storage.partition("/")[2] or "runs"
+        raise ValueError(f"only a shell reads ~; give the whole path (/home/you/{rest})")
+    return storage
+
+
 class Spec(Frozen):
     """A sweep file."""
 
@@ -317,7 +325,7 @@ class Spec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     trace: TraceSpec = TraceSpec()
     tracking: TrackingSpec = TrackingSpec()
-    storage: str = Field(
+    storage: Annotated[str, AfterValidator(_no_home)] = Field(
         default="runs", description="the folder that holds the sweeps, or s3://… or gs://…"
     )
     record: str | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -94,6 +95,7 @@ def knock(url: str, environment: Mapping[str, str]) -> Door:
 
     Raises:
         Trouble: it does not answer, is no Ray, or does not take the token; in one line.
+        UserError: what should be the token cannot be one.
     """
     if (refused := _refusal(url, {})) is None:
         return Door(url, None)
@@ -110,18 +112,17 @@ def _refusal(url: str, headers: dict[str, str]) -> int | None:
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
         with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            known = "ray_version" in json.loads(answer.read())
+            told = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return error.code
         raise Trouble(url, f"answers {error.code}; is it a Ray dashboard?") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, json.JSONDecodeError):
-            raise Trouble(url, "is not a Ray dashboard") from None
-        reason = getattr(error, "reason", error)
-        raise Trouble(url, f"does not answer: {reason}") from None
-    if not known:
-        raise Trouble(url, "is not a Ray dashboard")
+    except OSError as error:
+        raise Trouble(url, f"does not answer: {getattr(error, 'reason', error)}") from None
+    except (http.client.HTTPException, ValueError):
+        told = None  # ssh, Ray's own port, a page for people
+    if not isinstance(told, dict) or "ray_version" not in told:
+        raise Trouble(url, "is not a Ray dashboard; the port is 8265 if Ray was told no other")
     return None
 
 

@@ -190,8 +190,9 @@ def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:
 def _sealed_for_workers() -> dict[str, Any] | None:
     """The driver's credentials for the workers, which may run on nodes that have none; a job of
     `raysel submit` has them with it."""
-    values, token = credentials.found(os.environ), credentials.cluster_token(os.environ)
+    values = credentials.found(os.environ)
     guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
-    if credentials.VARIABLE in os.environ or not (values and token and guarded):
+    if credentials.VARIABLE in os.environ or not (values and guarded):
         return None
-    return credentials.runtime_env(values, token)
+    token = credentials.cluster_token(os.environ)
+    return credentials.runtime_env(values, token) if token else None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from raysel import credentials
+from raysel.errors import UserError
 
 VALUES = {"MLFLOW_TRACKING_PASSWORD": "planted", "AWS_SECRET_ACCESS_KEY": "planted too"}
 
@@ -45,6 +46,27 @@ def test_the_token_is_read_where_ray_reads_it(tmp_path: Path) -> None:
     both = {"RAY_AUTH_TOKEN": "own", "RAY_AUTH_TOKEN_PATH": str(file)}
     assert credentials.cluster_token(both) == "own"
     assert credentials.cluster_token({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}) is None
+
+
+@pytest.mark.parametrize("content", [b"s3cret\nsecond", b"\xff\xfes3cret", "s3crét".encode()])
+def test_what_cannot_be_a_token_is_told_without_it(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        credentials.cluster_token({"RAY_AUTH_TOKEN_PATH": str(file)})
+    assert str(refused.value).startswith(f"{file}: ") and "3cr" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_variable_that_cannot_be_a_token_is_told_by_name() -> None:
+    with pytest.raises(UserError, match=r"^RAY_AUTH_TOKEN: is no token"):
+        credentials.cluster_token({"RAY_AUTH_TOKEN": "s3cret\nsecond"})
+
+
+def test_a_node_whose_token_is_none_says_so_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    credentials.open_sealed({"RAY_AUTH_TOKEN": "a\nb", credentials.VARIABLE: "sealed"})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note     the submitter's credentials cannot be read: RAY_AUTH_TOKEN")
 
 
 def test_a_process_of_the_job_opens_them_for_itself() -> None:

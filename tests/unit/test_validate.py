@@ -246,6 +246,11 @@ def test_storage_below_a_file_cannot_be_made_and_nothing_is_made_by_asking(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_storage_in_a_shells_words_is_refused_with_what_to_write():
+    with pytest.raises(UserError, match=r'^storage: "~/runs" .*whole path \(/home/you/runs\)$'):
+        problems("storage=~/runs")
+
+
 def test_storage_where_nothing_can_be_made_cannot_be_written():
     """Also root's; the folder's mode says that it could."""
     assert problems("storage=/proc/runs") == [

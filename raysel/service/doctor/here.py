@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 
 from raysel.capacity import Node
 from raysel.service.doctor import probe
@@ -18,6 +19,7 @@ from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
 from raysel.spec import Spec
 from raysel.sweep.folder import tracking_uri
+from raysel.tracking.admission import admission
 from raysel.tracking.process import environment
 
 NAME = "this machine"
@@ -31,7 +33,7 @@ def examine_here(spec: Spec | None) -> list[Finding]:
     found += check_gpus([_as_ray_would(mine)])
     if spec is not None:
         found += check_resources([_node(mine)], spec.resources)
-        found += _storage(spec) + check_record(spec) + _tracker(spec)
+        found += _storage(spec) + _record(spec) + _tracker(spec)
     return found
 
 
@@ -60,6 +62,12 @@ def _storage(spec: Spec) -> list[Finding]:
     read = probe.read_marks(spec.storage, [] if written else [mark])
     probe.remove_mark(spec.storage, mark)
     return check_storage(spec.storage, [Machine(NAME, {}, written=written, read=read)])
+
+
+def _record(spec: Spec) -> list[Finding]:
+    if spec.record is None:
+        return []
+    return check_record(spec.record, asdict(admission(spec.record, spec.name)))
 
 
 def _tracker(spec: Spec) -> list[Finding]:

@@ -15,6 +15,7 @@ from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.cluster_file import (
     check_autoscaler,
     check_grammar,
+    check_kinds,
     check_security,
 )
 from raysel.service.doctor.checks.cluster_paths import check_paths
@@ -47,6 +48,8 @@ def cluster_file(path: Path) -> Mapping[str, Any] | None:
 
 def examine_file(config: Mapping[str, Any]) -> list[Finding]:
     """The file itself; of a local cluster its machines, over ssh."""
+    if found := check_kinds(config):
+        return found
     found = check_grammar(config) + check_security(config) + check_paths(config)
     found += check_autoscaler(config, os.environ)
     if config["provider"].get("type") != "local":

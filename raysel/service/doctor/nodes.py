@@ -68,8 +68,7 @@ def examine_joined(spec: Spec | None) -> list[Finding]:
     except (ConnectionError, RuntimeError, ValueError) as lost:
         words = f"{address} was lost ({str(lost).splitlines()[0][:160]})"
         return [error("address", words, "Ask again; does Ray run there still?")]
-    found = check_token_modes(machines_of(told)) + judged(told, None, spec)
-    return found + (check_record(spec) if spec is not None else [])
+    return check_token_modes(machines_of(told)) + judged(told, None, spec)
 
 
 def question(spec: Spec | None) -> dict[str, Any]:
@@ -77,6 +76,8 @@ def question(spec: Spec | None) -> dict[str, Any]:
     asked: dict[str, Any] = {"packages": list(PACKAGES), "seconds": SECONDS}
     if spec is not None:
         asked["storage"] = spec.storage
+        if spec.record is not None:
+            asked["record"] = [spec.record, spec.name]
         if spec.tracking.uri:
             asked["tracker"] = [spec.tracking.uri, spec.tracking.experiment or spec.name]
     return asked
@@ -122,6 +123,7 @@ def _for_sweep(told: Mapping[str, Any], machines: list[Machine], spec: Spec) -> 
     found = check_resources(there, spec.resources, told["grows"])
     found += check_relative(spec.storage, len(machines))
     found += check_storage(told["storage"], machines)
+    found += check_record(spec.record, told["record"])
     if spec.tracking.uri:
         version = machines[0].versions.get("mlflow", "")
         found += check_tracker(spec.tracking.uri, told["tracker"], version)

@@ -173,14 +173,15 @@ def cluster(question: dict) -> dict:
     """Ask every node of the cluster that Ray is connected to.
 
     Args:
-        question: `packages`; `storage` or None; `tracker` (MLflow's URI, experiment) or None;
-            `seconds` that a round of questions may take.
+        question: `packages`; `storage` or None; `record` (its URL, the sweep's name) or None;
+            `tracker` (MLflow's URI, experiment) or None; `seconds` that a round of questions may
+            take.
 
     Returns:
         `nodes`, each with `id`, `name`, `address`, `head`, `alive`, `lost`, `resources`,
         `labels`, and null where it did not answer: its `facts`, `clock` (seconds ahead, and by how
         much it may be off), `written`, `read`. `storage`, absolute. `grows`: whether an
-        autoscaler may bring nodes. `tracker` as seen from here.
+        autoscaler may bring nodes. `record` and `tracker` as seen from here.
     """
     import ray  # noqa: PLC0415
 
@@ -205,6 +206,7 @@ def cluster(question: dict) -> dict:
         "nodes": listed,
         "storage": storage,
         "grows": _grows(),
+        "record": module_answer("raysel.tracking.admission", question.get("record"), seconds),
         "tracker": module_answer("raysel.tracking.health", question.get("tracker"), seconds),
     }
 
@@ -317,7 +319,7 @@ def module_answer(
         lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
         return json.loads(lines[-1])
     except subprocess.TimeoutExpired:
-        return {"trouble": "does not answer in time"}
+        return {"trouble": f"{arguments[0]} does not answer in time"}
     except (OSError, ValueError, IndexError):
         return None  # raysel is not installed there: the versions tell
 

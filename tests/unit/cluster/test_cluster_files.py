@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.command_runner import SSHCommandRunner
 
 from raysel.service.doctor.checks.cluster_file import check_grammar, check_security
 
@@ -67,9 +70,36 @@ def test_every_node_wants_the_token_and_the_dashboard_stays_on_loopback(name):
     assert "chmod 600 ~/.ray/auth_token" in config["setup_commands"]
 
 
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="`ray up` copies with rsync")
 @pytest.mark.parametrize("name", FILES)
-def test_no_secret_is_copied_with_the_folder(name):
-    assert {".env", ".git", "runs"} <= set(load(name)["rsync_exclude"])
+def test_no_secret_is_copied_with_the_folder(name, tmp_path):
+    kept = ["raysel/x.py", "search_spaces/x.yaml", "cluster/.env.example"]
+    secrets = [".env", "cluster/.env", "cluster/kuberay/credentials.env", ".raysel.env"]
+    ballast = ["mlflow.db", "runs/x/record.db", "mlruns/x", "data/x", ".venv/x", ".git/x"]
+    for path in map((tmp_path / "repository").joinpath, kept + secrets + ballast):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    shutil.copy(CLUSTER.parent / ".gitignore", tmp_path / "repository")
+    copy_as_ray_does(load(name), f"{tmp_path}/repository/", tmp_path / "node")
+    copied = {p.relative_to(tmp_path / "node").as_posix() for p in files_below(tmp_path / "node")}
+    assert copied == {*kept, ".gitignore"}
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="`ray up` copies with rsync")
+@pytest.mark.parametrize("name", FILES)
+def test_the_passwords_that_are_meant_for_the_nodes_are_copied(name, tmp_path):
+    (tmp_path / ".raysel.env").write_text("PGPASSWORD=x")
+    copy_as_ray_does(load(name), str(tmp_path / ".raysel.env"), tmp_path / "node")
+    assert len(files_below(tmp_path / "node")) == 1
+
+
+def copy_as_ray_does(config: dict[str, Any], source: str, target: Path) -> None:
+    arguments = SSHCommandRunner._create_rsync_filter_args(None, config)
+    subprocess.run(["rsync", "-a", *arguments, source, f"{target}/"], check=True, timeout=30)
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("name", ["aws", "gcp"])

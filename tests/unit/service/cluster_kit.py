@@ -75,6 +75,7 @@ def cluster() -> dict[str, Any]:
         "nodes": [node("worker", 3), node("head", 2), node("worker", 4)],
         "storage": "/mnt/share",
         "grows": False,
+        "record": None,
         "tracker": {"trouble": "", "words": f"{URI} takes runs (MLflow 1.2)", "version": "1.2"},
     }
 

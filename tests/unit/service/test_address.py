@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dashboard_kit import dashboard
+from dashboard_kit import dashboard, speaker
 
 from raysel.errors import Trouble, UserError
 from raysel.service.address import address_of, knock
@@ -78,10 +78,29 @@ def test_another_token_is_another_line() -> None:
     assert "403" in str(refused.value) and "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("answer", ["<html>", '{"version": 1}'])
+@pytest.mark.parametrize("answer", ["<html>", '{"version": 1}', "1", '["ray_version"]'])
 def test_another_server_is_no_dashboard(answer: str) -> None:
     with dashboard(answer=answer) as url, pytest.raises(Trouble, match="not a Ray dashboard"):
         knock(url, NO_TOKEN)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xff",
+    ],
+)
+def test_a_server_that_speaks_otherwise_is_no_dashboard(words: bytes) -> None:
+    with speaker(words) as url, pytest.raises(Trouble, match="not a Ray dashboard"):
+        knock(url, NO_TOKEN)
+
+
+def test_a_token_of_two_lines_is_shown_to_nobody() -> None:
+    with dashboard("s3cret") as url, pytest.raises(UserError, match="RAY_AUTH_TOKEN") as refused:
+        knock(url, {"RAY_AUTH_TOKEN": "s3cret\nsecond"})
+    assert "s3cret" not in str(refused.value)
 
 
 def test_who_does_not_answer_is_named() -> None:

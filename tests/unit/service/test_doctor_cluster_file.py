@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from raysel.errors import UserError
+from raysel.service.doctor import hosts
 from raysel.service.doctor.checks.cluster_file import (
     check_autoscaler,
     check_grammar,
@@ -64,6 +65,32 @@ def test_a_typo_is_told_with_the_nearest_key(config, path, expected):
     assert line.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"file_mounts": ["a"]}, "file_mounts"),
+        ({"available_node_types": [1]}, "available_node_types"),
+        ({"available_node_types": {"a": None}}, "available_node_types"),
+        ({"available_node_types": {"a": {"node_config": [1]}}}, "available_node_types"),
+        ({"auth": "ubuntu"}, "auth"),
+        ({"auth": {"ssh_user": "x", "ssh_private_key": 1}}, "ssh_private_key"),
+        ({"max_workers": "two"}, "max_workers"),
+        ({"setup_commands": None}, "setup_commands"),
+        ({"provider": {"type": ["local"]}}, "provider.type"),
+        ({"provider": {"type": "local", "head_ip": "10.0.0.2", "worker_ips": 3}}, "worker_ips"),
+        ({"head_start_ray_commands": "RAY_AUTH_MODE=token ray start"}, "head_start_ray_commands"),
+        ({"worker_start_ray_commands": 1}, "worker_start_ray_commands"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_is_one_line_and_nothing_else_is_looked_at(
+    config, change, named, monkeypatch
+):
+    monkeypatch.setattr(hosts, "reached", lambda config: pytest.fail("no machine is asked"))
+    (line,) = bad(hosts.examine_file({**config, **change}))
+    assert line.startswith("error    file: ") and named in line
+
+
 def test_a_typo_below_a_node_is_told(config):
     aws = yaml.safe_load(LOCAL.with_name("aws.yaml").read_text("utf-8"))
     aws["available_node_types"]["gpu"]["node_config"]["InstanceTyp"] = "g6.xlarge"
@@ -71,6 +98,13 @@ def test_a_typo_below_a_node_is_told(config):
         "error    file: available_node_types.gpu.node_config.InstanceTyp: Ray does not read it. "
         'Did you mean "InstanceType"?'
     ]
+
+
+def test_a_value_in_the_place_of_keys_is_told(config):
+    aws = yaml.safe_load(LOCAL.with_name("aws.yaml").read_text("utf-8"))
+    aws["available_node_types"]["gpu"]["node_config"]["MetadataOptions"] = "required"
+    (line,) = bad(check_grammar(aws))
+    assert "node_config.MetadataOptions: has no keys. There is HttpTokens" in line
 
 
 def test_a_provider_that_is_not_known_here_is_a_warning(config):

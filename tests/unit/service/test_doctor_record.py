@@ -1,28 +1,44 @@
-"""The database of a record: looked at before a sweep is started."""
+"""The database of a record: looked at before a sweep starts, from where its driver would run."""
 
 from __future__ import annotations
 
 import pytest
-from cluster_kit import sweep
+from cluster_kit import cluster, found, sweep
 
-from raysel.service.doctor.checks import record as module
+from raysel.service.doctor import probe
 from raysel.service.doctor.checks.record import check_record
+from raysel.service.doctor.finding import Finding
+from raysel.service.doctor.nodes import question
 
 RECORD = "postgresql://me@127.0.0.1:1/db"
 
 
-def test_without_a_server_nothing_is_said():
-    assert check_record(sweep()) == []
+def of_record(answer: dict[str, str] | None, *overrides: str) -> list[Finding]:
+    told = cluster() | {"record": answer}
+    return [one for one in found(told, sweep(*overrides)) if one.about == "record"]
 
 
-def test_a_database_that_is_down_is_one_finding():
-    (found,) = check_record(sweep(f"record={RECORD}"))
-    assert found.level == "error" and "does not answer" in found.words
-    assert "PGPASSWORD" in found.remedy and "\n" not in found.line()
+def test_without_a_server_nothing_is_asked_or_said():
+    assert of_record(None) == []
+    assert "record" not in question(sweep())
 
 
-@pytest.mark.parametrize(("allowed", "level"), [(True, "ok"), (False, "error")])
-def test_a_user_that_may_make_no_schema_is_found(monkeypatch, allowed, level):
-    monkeypatch.setattr(module, "may_be_made", lambda url: allowed)
-    (found,) = check_record(sweep(f"record={RECORD}"))
-    assert found.level == level
+@pytest.mark.parametrize(
+    ("answer", "level"),
+    [
+        ({"trouble": "", "remedy": ""}, "ok"),
+        ({"trouble": f"{RECORD} is down", "remedy": "Start it"}, "error"),
+        ({"trouble": f"{RECORD} does not answer in time"}, "error"),
+        (None, "warning"),
+    ],
+)
+def test_what_the_head_told_of_the_database_is_a_finding(answer, level):
+    (one,) = of_record(answer, f"record={RECORD}")
+    assert one.level == level and RECORD in one.words
+
+
+def test_a_database_is_asked_in_a_process_of_its_own():
+    asked = question(sweep(f"record={RECORD}"))["record"]
+    (one,) = check_record(RECORD, probe.module_answer("raysel.tracking.admission", asked, 0))
+    assert one.level == "error" and "does not answer" in one.words
+    assert "PGPASSWORD" in one.remedy and "\n" not in one.line()

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from raysel.errors import nearest
 from raysel.service.doctor.checks.token import GENERATE
 from raysel.service.doctor.finding import Finding, error, ok, warning
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 PROVIDER = {
     "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
@@ -79,6 +84,35 @@ NODE: dict[str, Keys] = {
 AUTOSCALER = "RAY_UP_enable_autoscaler_v2"
 
 
+_KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "object": "keys with values",
+    "string": "text",
+}
+
+
+def check_kinds(config: Mapping[str, Any]) -> list[Finding]:
+    """Values of another kind than Ray's schema has them: a list in the place of keys, an empty one.
+
+    Ray fills in its defaults before it looks, and falls over such a value; so would the checks.
+    """
+    import ray.autoscaler  # noqa: PLC0415
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+
+    text = (Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    wrong = [w for w in validator_for(schema)(schema).iter_errors(config) if w.validator == "type"]
+    return [_of_kind(one) for one in wrong]
+
+
+def _of_kind(wrong: ValidationError) -> Finding:
+    told = "is left empty" if wrong.instance is None else wrong.message.splitlines()[0][:200]
+    remedy = f"Give {_KINDS.get(str(wrong.validator_value), 'a value')}, or take the line out"
+    return error("file", f"{'.'.join(map(str, wrong.absolute_path))}: {told}", remedy)
+
+
 def check_grammar(config: Mapping[str, Any]) -> list[Finding]:
     """Unknown keys, wrong types, counts that cannot be."""
     kind = config["provider"].get("type")
@@ -100,11 +134,14 @@ def _unknown(value: Any, known: Keys | None, path: str) -> Iterator[Finding]:
         for item in value:
             yield from _unknown(item, known, path)
         return
+    if not isinstance(value, Mapping):
+        yield error("file", f"{path}: has no keys", f"There is {', '.join(known)}")
+        return
     for key in value:
         if key in known:
             yield from _unknown(value[key], known[key], f"{path}.{key}")
         else:
-            hint = nearest(key, known)
+            hint = nearest(str(key), known)
             yield error("file", f"{path}.{key}: Ray does not read it", _capital(hint))
 
 
@@ -122,10 +159,13 @@ def _against_schema(config: Mapping[str, Any]) -> Iterator[Finding]:
         given = [key for key in wrong.instance if key not in known] if known else []
         hint = nearest(str(given[0]), known) if given else "ray-schema.json in Ray's autoscaler"
         yield error("file", words.splitlines()[0][:200], _capital(hint))
-    except (click.ClickException, ValueError, KeyError, AssertionError) as wrong:
+    except (click.ClickException, *_FALLS) as wrong:
         words = str(getattr(wrong, "message", wrong)).splitlines()
         yield error("file", words[0] if words else "Ray refuses it", "Mend the file")
 
+
+_FALLS = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""How Ray falls over a file that it has not looked at yet."""
 
 _ADDED = "additionalProperties"
 

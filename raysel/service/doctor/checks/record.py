@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
-from raysel.errors import Trouble
-from raysel.places import sweep_url
-from raysel.service.doctor.finding import Finding, error, ok
-from raysel.spec import Spec
-from raysel.tracking.reading import may_be_made
+from raysel.service.doctor.finding import Finding, error, ok, warning
 
 
-def check_record(spec: Spec) -> list[Finding]:
-    """Whether the database lets us in and lets us make the sweep's tables; none are made."""
-    if spec.record is None:
+def check_record(record: str | None, answer: Mapping[str, str] | None) -> list[Finding]:
+    """What `raysel.tracking.admission` told.
+
+    Args:
+        record: `record` of the sweep file; None for SQLite, of which nothing is said.
+        answer: None where it could not be asked.
+    """
+    if record is None:
         return []
-    try:
-        allowed = may_be_made(sweep_url(spec.record, Path(), spec.name))
-    except Trouble as trouble:
-        remedy = "Start it, or look at the address, PGPASSWORD and ~/.pgpass"
-        return [error("record", str(trouble), remedy)]
-    except ModuleNotFoundError as lacking:
-        return [error("record", str(lacking), "pip install 'raysel[postgres]'")]
-    if not allowed:
-        words = f"{spec.record}: this user may make no schema there"
-        return [error("record", words, "GRANT CREATE ON DATABASE … TO that user")]
-    return [ok("record", f"{spec.record} takes the sweep's tables")]
+    if answer is None:
+        remedy = "Install raysel there, or run doctor on the head"
+        return [warning("record", f"{record} could not be tried on the head", remedy)]
+    if answer["trouble"]:
+        remedy = answer.get("remedy") or "Look at the network between the head and the database"
+        return [error("record", answer["trouble"], remedy)]
+    return [ok("record", f"{record} takes the sweep's tables")]

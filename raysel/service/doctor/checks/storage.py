@@ -27,7 +27,7 @@ def check_storage(storage: str, nodes: Sequence[Machine]) -> list[Finding]:
 
 def check_relative(storage: str, nodes: int) -> list[Finding]:
     """A relative path means another folder on every machine, and in every job."""
-    if nodes < 2 or "://" in storage or storage.startswith(("/", "~")):
+    if nodes < 2 or "://" in storage or storage.startswith("/"):
         return []
     remedy = "Set storage: to a folder that all nodes see (/mnt/…), or to s3://…"
     return [warning("storage", f'"{storage}" is relative, {nodes} nodes share it', remedy)]
