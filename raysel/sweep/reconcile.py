@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raysel import user_code
 from raysel.errors import Trouble
 from raysel.models.layers import partition_of
 from raysel.places import sweep_url
@@ -92,11 +93,12 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         close: trials that were interrupted become FAILED; nobody will resume them.
 
     Raises:
-        UserError: there is no such sweep.
+        UserError: there is no such sweep, or its own code is not there any more.
         Trouble: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
     spec = load(folder.spec).model_copy(update={"storage": storage})
+    user_code.load(user_code.read(spec.code_files, folder.path))  # the study's space needs it
     if dry_run:
         return _looked_at(folder, spec, close)
     if spec.record is None and (why := run_elsewhere(folder)) is not None:
