@@ -33,7 +33,7 @@ from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.tracking.reading import is_behind, read_events
 from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import ENDED, RUNNING, TrialState, fold, fold_sweep
+from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
 
 if TYPE_CHECKING:
     from raysel.tracking.audit import Audit
@@ -213,7 +213,7 @@ class _Mending:
             if trial.status == RUNNING:
                 self.books.interrupted(trial.id, _GONE)
             if close:
-                end = {"status": "FAILED", "cause": "closed by raysel reconcile", "value": None}
+                end = {"status": "FAILED", "cause": CLOSED, "value": None}
                 self.books.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 
@@ -243,20 +243,25 @@ class _Mending:
                 found.left += _audit(uri, experiment, self.events).differences
 
     def _send(self, uri: str, experiment: str) -> None:
+        words: list[str] = []  # the writer's own, where MLflow refuses
         writer = WriterProcess(
             self.books.record.url,
             uri,
             experiment,
             self.folder.path.parent / "mlartifacts",
             self.folder.writer_log,
+            tell=words.append,
             fence=self.owner.fence,
         )
         writer.start()
+        began = time.monotonic()
         try:
-            if not writer.drain(SEND_SECONDS):
-                raise Trouble(uri, f"did not take everything within {SEND_SECONDS:g} s")
+            sent = writer.drain(SEND_SECONDS)
+            waited = time.monotonic() - began
         finally:
             writer.stop()
+        if not sent:
+            raise Trouble(uri, words[-1] if words else f"did not take everything in {waited:.0f} s")
 
 
 def _events(record: Record) -> list[Event]:

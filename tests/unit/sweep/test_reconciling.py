@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from raysel.spec_file import parse
 from raysel.strategies import base
 from raysel.sweep import reconcile
 from raysel.sweep.reconcile import reconcile_sweep
+from raysel.tracking.owner import FileOwner
+from raysel.tracking.record import Record, sqlite_url
 
 MINE = """\
 import torch
@@ -68,3 +70,35 @@ def test_a_file_of_code_that_is_gone_is_told_in_one_line(own: Path) -> None:
     (own / "code/of_reconcile.py").unlink()
     with pytest.raises(UserError, match="there is no file"):
         reconcile_sweep(str(own.parent), "own", dry_run=True, close=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["you may not write there"], "you may not write there"), ([], "in 0 s")],
+)
+def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    class Refused:
+        def __init__(self, *_: object, tell: Callable[[str], None], fence: int | None) -> None:
+            self.tell = tell
+
+        def start(self) -> None:
+            for line in words:
+                self.tell(line)
+
+        def drain(self, seconds: float) -> bool:
+            return False
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(reconcile, "WriterProcess", Refused)
+    folder = make(tmp_path, "a")
+    record = Record(sqlite_url(folder.record))
+    owner = FileOwner(folder.lock, "a")
+    mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
+    with pytest.raises(Trouble, match=told):
+        mending._send("http://mlflow", "a")
+    owner.release()
+    record.close()
