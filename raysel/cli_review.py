@@ -195,7 +195,12 @@ def report(
         from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
 
         compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
-        index = write_comparison(compared, to or Path(storage) / "comparison")
+        target = to or Path(storage) / "comparison"
+        try:
+            index = write_comparison(compared, target)
+        except OSError as error:
+            words = f"{target} cannot be written ({error.strerror})"
+            raise user_error("--to", words) from None
     if not as_json:
         return print(index)
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))

@@ -21,8 +21,9 @@ class HandOver:
     report: Path
     model: Path | None = None
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: Outcome) -> Path | None:
         """Called once, before the sweep is said to be finished."""
         hint = mlflow_hint(outcome.tracking_uri)
         self.report = write_report(outcome.results, outcome.folder.path, hint)
         self.model = save_best(outcome)
+        return self.model

@@ -16,7 +16,6 @@ from raysel.tracker import mlflow_hint
 def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
     """For a terminal; paths are as a person types them."""
     results = outcome.results
-    name = results["name"]
     parts: list[RenderableType] = []
     rows = confirm_rows(results)
     if rows:
@@ -32,7 +31,7 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
     parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
     if not outcome.complete:
         parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
-        parts.append(Text(f"go on    raysel resume {name}"))
+        parts.append(Text(f"go on    {outcome.resume}"))
     parts += [
         Text(),
         Text(f"report   {_near(report)}"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,6 +59,13 @@ def check_bucket(storage: str) -> Problem | None:
             "holds credentials; leave them to the environment, ~/.aws/credentials or a role",
         )
     return None
+
+
+def resume_command(name: str, storage: str, *options: str) -> str:
+    """What to type to go on with a sweep; the storage is named where it is not the default."""
+    default = not is_bucket(storage) and Path(storage).absolute() == Path("runs").absolute()
+    where = [] if default else ["--storage", storage]
+    return shlex.join(["raysel", "resume", name, *options, *where])
 
 
 def user_cache() -> Path:

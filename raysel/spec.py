@@ -225,6 +225,11 @@ class BudgetSpec(Frozen):
         given = [self.seconds, self.hours and 3600 * self.hours]
         return min((value for value in given if value), default=None)
 
+    @property
+    def unit(self) -> Literal["seconds", "hours"]:
+        """The key that says how long."""
+        return "hours" if self.total != self.seconds else "seconds"
+
 
 def _one_gpu(gpus: float) -> float:
     if gpus > 1:

@@ -7,6 +7,8 @@ JSON object on a line of its own; with `--quiet` nothing is shown but the outcom
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -343,10 +345,21 @@ class QuietWatcher(TerminalWatcher):
         self._stopping(cause, "; the running trials end their epoch")
 
 
+class _Deaf(Console):
+    """Goes on in silence where nobody reads any more (`| head`, or a `| tee` that Ctrl-C ends
+    too): rich would leave the process in the middle of whatever it does."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 @contextmanager
 def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
     """The watcher that the user asked for; the terminal is left as it was."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _Deaf(highlight=False, soft_wrap=True)
     watcher: TerminalWatcher | JsonWatcher
     if as_json:
         watcher = JsonWatcher(console)

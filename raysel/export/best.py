@@ -53,7 +53,7 @@ def save_best(outcome: Outcome) -> Path | None:
     state = outcome.checkpoint(run["id"])
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
     if state is None or outcome.weights is None:
-        if _origin(target) == origin:
+        if origin_of(target) == origin:
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:
@@ -69,8 +69,8 @@ def save_best(outcome: Outcome) -> Path | None:
     return target
 
 
-def _origin(folder: Path) -> Any:
-    """Of which run a model is; None where there is none."""
+def origin_of(folder: Path) -> Any:
+    """Of which `sweep` and `run` the model in a folder is; None where there is none."""
     try:
         return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("raysel")
     except (OSError, ValueError):

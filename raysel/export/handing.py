@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raysel.errors import Trouble, nearest, user_error
-from raysel.export.best import best_of, best_run, trained_again
+from raysel.export.best import best_of, origin_of, trained_again
 from raysel.export.check import Answers, answers, load_answers
 from raysel.export.layout import CONFIG, WEIGHTS, write_model
 from raysel.sweep.inputs import task_of
@@ -51,14 +52,15 @@ class Exported:
 def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> Exported:
     """Write a model in timm's layout into a folder that is empty or not there.
 
-    The best model lies in the sweep's folder. The weights of the other strategies are not
-    kept: their best confirm run is run again, and its numbers are compared with the record.
+    The best model lies in the sweep's folder. Other weights are not kept (those of the other
+    strategies; those of a winner that an extension found and that was interrupted since): the
+    strategy's best confirm run is run again, and its numbers are compared with the record.
 
     Args:
         strategy: None takes the winner's.
 
     Raises:
-        UserError: the folder is not empty, or the strategy was not confirmed.
+        UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
         Trouble: the best model is not there, or the run did not give its numbers again.
     """
     results = _results(view)
@@ -70,10 +72,12 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
         known = [row["strategy"] for row in rows]
         hint = nearest(str(name), known) if known else "none was"
         raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
-    _check_empty(target)
-    if name == winner:
-        return _copy_best(view, results, target)
-    return _run_again(view, best_of(row["runs"], results["objective"])["id"], target, tell)
+    _check_target(target)
+    run = best_of(row["runs"], results["objective"])["id"]
+    kept = origin_of(view.folder.best) == {"sweep": results["sweep_id"], "run": run}
+    if name == winner and kept:
+        return _copy_best(view, run, name, target)
+    return _run_again(view, run, target, tell)
 
 
 def _results(view: SweepView) -> dict[str, Any]:
@@ -82,12 +86,12 @@ def _results(view: SweepView) -> dict[str, Any]:
     Raises:
         Trouble: the sweep has none yet, or no confirmed winner.
     """
-    name = view.sweep.name
+    name, go_on = view.sweep.name, view.folder.resume()
     try:
         results: dict[str, Any] = json.loads(view.folder.results.read_text(encoding="utf-8"))
         winner = results["verdict"]["winner"]
     except FileNotFoundError:
-        raise Trouble(name, f"has no results yet; go on with: raysel resume {name}") from None
+        raise Trouble(name, f"has no results yet; go on with: {go_on}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Trouble(str(view.folder.results), f"cannot be read: {error}") from None
     if winner is None:
@@ -95,19 +99,27 @@ def _results(view: SweepView) -> dict[str, Any]:
     return results
 
 
-def _check_empty(target: Path) -> None:
+def _check_target(target: Path) -> None:
+    """An empty folder, or none, in which files can be made."""
     if target.exists() and not target.is_dir():
         raise user_error("--to", f"{target} is a file; give a folder")
     if target.is_dir() and any(target.iterdir()):
         raise user_error("--to", f"{target} is not empty; give another folder")
+    there = target.is_dir()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
+        if not there:
+            target.rmdir()
+    except OSError as error:
+        raise user_error("--to", f"{target} cannot be written ({error.strerror})") from None
 
 
-def _copy_best(view: SweepView, results: dict[str, Any], target: Path) -> Exported:
+def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Exported:
     best = view.folder.best
-    run = best_run(results)
-    if run is None or not (best / WEIGHTS).is_file() or not (best / CONFIG).is_file():
-        name = view.sweep.name
-        raise Trouble(str(best), f"holds no model; make it again with: raysel resume {name}")
+    if not (best / WEIGHTS).is_file():
+        raise Trouble(str(best), f"holds no weights; make them again with: {view.folder.resume()}")
     target.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, WEIGHTS):
         partial = target / f".{name}.partial"
@@ -117,7 +129,7 @@ def _copy_best(view: SweepView, results: dict[str, Any], target: Path) -> Export
         expected = load_answers(best)
     except Trouble:
         expected = None
-    return Exported(target, run["id"], results["verdict"]["winner"], expected, None)
+    return Exported(target, run, strategy, expected, None)
 
 
 def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported:

@@ -25,6 +25,7 @@ from mlflow.types import Schema, TensorSpec
 from raysel.errors import Trouble
 from raysel.export.layout import CONFIG
 from raysel.tracking.audit import answering
+from raysel.tracking.new_store import ensure_store
 from raysel.tracking.process import environment
 from raysel.tracking.runs import SWEEP_ID, TRIAL_ID
 from raysel.tracking.schema import check_schema
@@ -59,6 +60,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
     tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
     client = mlflow.MlflowClient()
     with answering(tracking_uri, name), _bounded():
+        ensure_store(tracking_uri)
         check_schema(tracking_uri)
         parent = _parent_run(client, sweep_id)
     try:
@@ -78,7 +80,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
         number = str(info.registered_model_version)
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
-    except mlflow.MlflowException as error:
+    except (mlflow.MlflowException, OSError) as error:  # OSError: the artifact root
         raise Trouble(tracking_uri, str(error).splitlines()[0]) from error
     return Registered(name, number, f"models:/{name}/{number}")
 

@@ -139,14 +139,17 @@ def _start() -> None:
         return _join(address)
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address="local",  # not a cluster that happens to run on this machine
-        num_cpus=os.cpu_count(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(
+            address="local",  # not a cluster that happens to run on this machine
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:  # Ray raises just that where its processes are slow to start
+        raise Trouble("ray", f"did not start ({_first_line(error)}); try again") from error
     return None
 
 
@@ -162,8 +165,11 @@ def _join(address: str) -> None:
             log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise Trouble(address, f"cannot be joined ({first}); {_WAY_IN}") from error
+        raise Trouble(address, f"cannot be joined ({_first_line(error)}); {_WAY_IN}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:

@@ -224,29 +224,23 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
             self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
 
 
-class _Forgets(_StaysOnDriver, tune.Callback):
-    """Leaves of a result only what Tune itself goes by.
+class _AtOnce(_StaysOnDriver, Stopper):
+    """Ends the phase where the user asked twice.
 
-    Tune holds every trial to the phase's end: its last result, files and all, and for each
-    number two windows of its last values. The ledger has had all of it before.
+    It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
+    the place to take out what Tune would keep: it holds every trial to the phase's end, with its
+    last result, files and all, and for each number two windows of its last values. (A callback
+    could do it too, but to have one makes Tune import MLflow.)
     """
 
     _KEPT = frozenset({TRIAL_ID, DONE, TRAINING_ITERATION, NODE_IP, PID, HOSTNAME})
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        for name in result.keys() - self._KEPT:
-            del result[name]
-
-
-class _AtOnce(_StaysOnDriver, Stopper):
-    """Ends the phase where the user asked twice."""
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop = stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        for name in result.keys() - self._KEPT:
+            del result[name]
         return False
 
     def stop_all(self) -> bool:
@@ -288,7 +282,6 @@ def run_phase(
             name=storage.name,
             storage_path=str(storage.parent),
             stop=_AtOnce(stop),
-            callbacks=[_Forgets()],
             failure_config=tune.FailureConfig(max_failures=LOSSES),
             verbose=0,
         ),

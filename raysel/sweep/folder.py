@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.bucket import Bucket
-from raysel.places import is_bucket, sqlite_url, working_folder
+from raysel.places import is_bucket, resume_command, sqlite_url, working_folder
 from raysel.spec import Spec
 from raysel.tracking.record import finite
 
@@ -40,6 +40,11 @@ class SweepFolder:
         """The folder of the sweep `name` below `storage`."""
         bucket = Bucket(storage).below(name) if is_bucket(storage) else None
         return cls(working_folder(storage) / name, bucket)
+
+    def resume(self, *options: str) -> str:
+        """The command that goes on with the sweep."""
+        storage = str(self.path.parent) if self.bucket is None else self.bucket.above.uri
+        return resume_command(self.path.name, storage, *options)
 
     @property
     def spec(self) -> Path:

@@ -102,9 +102,9 @@ class Mirror:
 
     def undelivered(self, problem: Exception) -> Trouble:
         """What to say at the end where the bucket could not be brought up to date."""
-        folder = self._folder.path
-        words = f"does not answer ({said(problem)}); everything lies in {folder} on this machine"
-        return Trouble(str(self.bucket), f"{words}; to send it: raysel resume {folder.name}")
+        folder = self._folder
+        words = f"does not answer ({said(problem)}); everything lies in {folder.path} on this"
+        return Trouble(str(self.bucket), f"{words} machine; to send it: {folder.resume()}")
 
     def _sign(self) -> None:
         head = {"head": self._mine, "at": time.time()}

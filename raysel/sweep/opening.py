@@ -163,8 +163,8 @@ def open_sweep(
     """
     refuse_other_split(folder, task)
     if spec.record is None and folder.spec.exists() and not folder.record.exists():
-        way_out = f"is not there; go on from its last copy: raysel resume {spec.name} --from-backup"
-        raise Trouble(str(folder.record), way_out)
+        way_out = f"go on from its last copy: {folder.resume('--from-backup')}"
+        raise Trouble(str(folder.record), f"is not there; {way_out}")
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:

@@ -140,7 +140,7 @@ def read_results(storage: str, name: str) -> SweepResults:
     try:
         results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Trouble(name, f"has no results yet; go on with: raysel resume {name}") from None
+        raise Trouble(name, f"has no results yet; go on with: {folder.resume()}") from None
     except (OSError, ValueError) as error:
         raise Trouble(str(folder.results), f"cannot be read: {error}") from None
     return SweepResults(folder, spec_file.load(folder.spec), results)

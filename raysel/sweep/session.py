@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
+from pathlib import Path
 
 from raysel import user_code
 from raysel.capacity import Node, too_large
@@ -94,7 +95,7 @@ class Session:
         except Exception as error:
             hindered = isinstance(error, TrialTrouble)
             if words := str(error) if hindered else troubles.of_the_disk(error):
-                way_on = f"then go on: raysel resume {self.spec.name}"
+                way_on = f"then go on: {self.folder.resume()}"
                 raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 
@@ -206,6 +207,7 @@ class Session:
             weights=weights.arrays if weights is not None else None,
             complete=complete,
             cause=None if complete else self.stop.cause,
+            resume=self._resume(),
             failed=self.failures.too_many,
             tracking_uri=tracking_uri(self.spec),
             checkpoint=self.sweep.checkpoint,
@@ -213,10 +215,10 @@ class Session:
 
     def _end(self, outcome: Outcome, publish: Publish) -> None:
         write_json(self.folder.results, outcome.results)
-        publish(outcome)
+        model = publish(outcome)
         if outcome.complete:
             self._drop_checkpoints(outcome)
-        self._finish(outcome)
+        self._finish(outcome, model)
 
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow, not for ever, and say what it does not have then."""
@@ -301,12 +303,12 @@ class Session:
     def _trials(self) -> list[TrialState]:
         return list(fold(stored.event for stored in self.sweep.books.record.events()).values())
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, model: Path | None) -> None:
         payload = {
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
             "verdict": outcome.results["verdict"]["sentence"],
-            "model": str(self.folder.best) if self.folder.best.is_dir() else None,
+            "model": None if model is None else str(model),
         }
         books = self.sweep.books
         books.write(SWEEP, Kind.FINISHED, books.life, payload)
@@ -318,6 +320,13 @@ class Session:
     def _spent(self) -> float:
         """Seconds of all lives until now."""
         return self.sweep.spent + time.perf_counter() - self.started
+
+    def _resume(self) -> str:
+        """Where the time is used up, a session without more of it would end at once."""
+        budget = self.spec.budget
+        if budget.total is None or self._spent() < budget.total:
+            return self.folder.resume()
+        return self.folder.resume("--set", f"budget.{budget.unit}=MORE")
 
     def _ask_to_stop(self, cause: str) -> None:
         if not self.stop.asked:

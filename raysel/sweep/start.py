@@ -83,5 +83,5 @@ def _exists(folder: SweepFolder, stored: Spec) -> Problem:
     return Problem(
         "",
         f'a sweep named "{name}" exists ({ended} of {stored.search.num_trials} trials done). '
-        f"Go on: raysel resume {name}. New one: --set name={name}-2",
+        f"Go on: {folder.resume()}. New one: --set name={name}-2",
     )

@@ -39,7 +39,7 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
         _ask(folder, spec, holder)
     if not _wait(lambda: holder_of(folder, spec) is None, timeout):
         raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
-    return f"{name} has stopped; go on with: raysel resume {name}"
+    return f"{name} has stopped; go on with: {folder.resume()}"
 
 
 def _signal(holder: Holder) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from raysel.errors import Trouble
-from raysel.places import secret_keys
+from raysel.places import resume_command, secret_keys
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
@@ -140,12 +140,13 @@ def _way_out(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return "bring it back from a backup of the server's"
-    return f"go on from its last copy: {_resume(url)} --from-backup"
+    return f"go on from its last copy: {_resume(url, '--from-backup')}"
 
 
-def _resume(url: str) -> str:
+def _resume(url: str, *options: str) -> str:
     """The command that goes on with the sweep, whose record lies in a folder of its name."""
-    return f"raysel resume {Path(make_url(url).database or url).parent.name}"
+    folder = Path(make_url(url).database or url).parent
+    return resume_command(folder.name, str(folder.parent), *options)
 
 
 def _words(error: str, url: str) -> str:

@@ -15,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 
 _CONNECT_SECONDS = 10
+_SERVERS = ("http://", "https://", "databricks")
 
 
 class OtherSchema(Exception):
@@ -31,7 +32,8 @@ def check_schema(uri: str) -> None:
         OtherSchema: its tables are those of an older or a newer version.
         sqlalchemy.exc.DBAPIError: it does not answer.
     """
-    if uri.startswith(("http://", "https://", "databricks")) or _is_new(uri):
+    file = sqlite_file(uri)
+    if uri.startswith(_SERVERS) or (file is not None and not file.is_file()):
         return
     found = _revision(uri)
     if found is None:
@@ -54,10 +56,12 @@ def check_schema(uri: str) -> None:
     )
 
 
-def _is_new(uri: str) -> bool:
-    """A SQLite file that MLflow will make."""
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a tracking URI; None where it names something else."""
+    if uri.startswith(_SERVERS):
+        return None
     url = make_url(uri)
-    return url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _revision(uri: str) -> str | None:

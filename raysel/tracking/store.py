@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from raysel.tracking.new_store import ensure_store
 from raysel.tracking.record import SWEEP
 from raysel.tracking.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
 from raysel.tracking.schema import check_schema
@@ -53,6 +54,7 @@ class MlflowStore:
         Raises:
             OtherSchema: a store without a server has the tables of another MLflow.
         """
+        ensure_store(uri)
         check_schema(uri)
         self._client = MlflowClient(uri)
         location = None if uri.startswith("http") else _as_uri(artifact_root)

@@ -50,9 +50,9 @@ def publish_nothing(outcome: Outcome) -> None:
     """For tests that need neither report nor model."""
 
 
-def publish_model(outcome: Outcome) -> None:
+def publish_model(outcome: Outcome) -> Path | None:
     """For tests that need the best model and no report."""
-    save_best(outcome)
+    return save_best(outcome)
 
 
 def states(folder: Path) -> dict[str, TrialState]:

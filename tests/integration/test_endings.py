@@ -210,6 +210,7 @@ def test_the_time_budget_is_counted_over_all_lives(tmp_path: Path, storage: Path
     epochs = sum(len(trial.epochs) for trial in trials.values())
     second = went_on(spec)  # nothing is left of it
     assert (second.complete, second.cause) == (False, cause)
+    assert "--set budget.seconds=MORE" in second.resume
     after = states(first.folder.path)
     assert sum(len(trial.epochs) for trial in after.values()) <= epochs + 1
     check(spec, "INTERRUPTED", cause)

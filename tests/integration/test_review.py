@@ -278,10 +278,28 @@ def test_a_folder_that_holds_something_is_refused(
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     where = ["--storage", str(reference.parent), "--to"]
-    for to in (tmp_path, tmp_path / "mine.txt"):
+    for to in (tmp_path, tmp_path / "mine.txt", tmp_path / "mine.txt" / "below"):
         assert main(["export", "reference", *where, str(to)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_best_model_of_another_run_is_not_taken_for_the_winners(
+    copy: Path, tmp_path: Path, told: Any
+) -> None:
+    """As after an extension that found another winner and was interrupted in its confirm phase."""
+    results = json.loads((copy / "results.json").read_text())
+    config = copy / "best" / "config.json"
+    old = json.loads(config.read_text())
+    winners = old["raysel"]["run"]
+    old["raysel"]["run"] = "confirm-full-s0"
+    config.write_text(json.dumps(old))
+    arguments = ("export", "reference", "--storage", copy.parent, "--to", tmp_path / "a")
+    code, out = told(*arguments)
+    assert (code, out["run"], out["strategy"]) == (0, winners, results["verdict"]["winner"])
+    assert out["again"].startswith("identical")
+    written = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert written["raysel"] == {"sweep": results["sweep_id"], "run": winners}
 
 
 def test_the_model_of_another_strategy_is_trained_again_from_the_record(

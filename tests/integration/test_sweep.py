@@ -182,7 +182,7 @@ def test_a_name_that_has_a_sweep_is_refused(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         'error  a sweep named "whole" exists (8 of 8 trials done). '
-        "Go on: raysel resume whole. New one: --set name=whole-2"
+        f"Go on: raysel resume whole --storage {finished.parent}. New one: --set name=whole-2"
     ]
     assert _left(finished) == before
 

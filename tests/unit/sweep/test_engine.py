@@ -7,7 +7,7 @@ from typing import Any, cast
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
 
-from raysel.sweep.engine import LOSSES, StopRequest, _Forgets, _LedgerScheduler, _LedgerSearcher
+from raysel.sweep.engine import LOSSES, StopRequest, _AtOnce, _LedgerScheduler, _LedgerSearcher
 
 
 class Told:
@@ -56,7 +56,7 @@ def test_tune_keeps_no_metric_and_no_file_of_a_trial():
     own: dict[str, Any] = {TRAINING_ITERATION: 1, DONE: False, TRIAL_ID: trial.trial_id, PID: 7}
     sent = {"epoch": 1, "metrics/validation/loss": 0.5, "files/trace.json": b"x", "note": "n"}
     result = {**own, **sent, "time_total_s": 3.0}
-    _Forgets().on_trial_result(1, [trial], trial, result)
+    assert not _AtOnce(StopRequest())(trial.trial_id, result)
     trial.update_last_result(result)  # as the controller does next
     assert result == own
     assert set(trial.metric_n_steps) == {TRAINING_ITERATION, DONE}
