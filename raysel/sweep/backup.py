@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from raysel.bucket import said
 from raysel.errors import Trouble, user_error
@@ -112,7 +113,7 @@ def copy(source: Path, target: Path) -> None:
     """
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
-    origin = sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30)
+    origin = sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, timeout=30)
     try:
         into = sqlite3.connect(partial)
         try:

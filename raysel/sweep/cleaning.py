@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from raysel.spec_file import load
 from raysel.sweep.folder import CACHE, SweepFolder
 from raysel.sweep.mirror import answering, run_elsewhere
 from raysel.sweep.planned import PLANS
-from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_sweep
-from raysel.tracking.owner import holder_of_file
-from raysel.tracking.reading import drop_schema
+from raysel.sweep.reading import SweepView, folder_of, holder_of, names, read_all, read_sweep
+from raysel.tracking.owner import FileOwner, Held, holder_of_file
+from raysel.tracking.reading import drop_schema, lease_holder
 from raysel.tracking.state import COMPLETE, ENDED
 
 
@@ -31,6 +32,9 @@ class Leftover:
         bytes: what they hold.
         record: URL of a record in PostgreSQL that goes with them.
         bucket: a sweep's place in an object store that goes with them.
+        folder: of the sweep that it belongs to; nobody may run that one while it is removed.
+        lease: URL of that sweep's record, if the record has a lease.
+        storage: where a cache lies; nobody may run a sweep of it.
     """
 
     what: str
@@ -38,6 +42,9 @@ class Leftover:
     bytes: int
     record: str | None = None
     bucket: Bucket | None = None
+    folder: SweepFolder | None = None
+    lease: str | None = None
+    storage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,10 @@ def leftovers(storage: str) -> Leftovers:
         kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")
     elif cache.is_dir():
         found += [
-            _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path])
+            replace(
+                _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path]),
+                storage=storage,
+            )
             for path in sorted(cache.iterdir())
             if path.name != PLANS
         ]
@@ -105,11 +115,11 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
         raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
-    found = replace(_leftover(what, [folder.path]), bucket=folder.bucket)
+    found = replace(_leftover(what, [folder.path]), bucket=folder.bucket, folder=folder)
     if spec is None or spec.record is None:
         return found
     url = sweep_url(spec.record, folder.record, spec.name)
-    return replace(found, what=f"{what}, and its record in the database", record=url)
+    return replace(found, what=f"{what}, and its record in the database", record=url, lease=url)
 
 
 def _spec(folder: SweepFolder) -> Spec | None:
@@ -121,19 +131,54 @@ def _spec(folder: SweepFolder) -> Spec | None:
 
 
 def remove(items: Iterable[Leftover]) -> list[str]:
-    """Remove them; what could not be removed, in a line each.
+    """Remove them; what could not be removed, or is run by now, in a line each.
 
     Raises:
         Trouble: a database or a bucket cannot be reached; no folder was removed.
     """
-    items = list(items)
-    for bucket in (item.bucket for item in items if item.bucket is not None):
-        with answering(bucket):
-            bucket.delete(bucket.sizes())
-    for url in (item.record for item in items if item.record is not None):
-        drop_schema(url)
     problems = []
-    for path in (path for item in items for path in item.paths):
+    for item in items:
+        try:
+            with _kept_out(item):
+                problems += _remove(item)
+        except Held as held:  # it was started while a person was asked
+            problems.append(f"{item.what}: stays; {held}")
+    return problems
+
+
+@contextmanager
+def _kept_out(item: Leftover) -> Iterator[None]:
+    """Let no driver begin with what is removed.
+
+    Raises:
+        Held: one has begun.
+    """
+    owner = None
+    if item.folder is not None:
+        name = item.folder.path.name
+        if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
+            raise Held(name, holder)
+        if item.folder.path.is_dir():
+            owner = FileOwner(item.folder.lock, name)
+    if item.storage is not None:
+        for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
+            if view.holder is not None:
+                raise Held(view.spec.name, view.holder)
+    try:
+        yield
+    finally:
+        if owner is not None:
+            owner.release()
+
+
+def _remove(item: Leftover) -> list[str]:
+    if item.bucket is not None:
+        with answering(item.bucket):
+            item.bucket.delete(item.bucket.sizes())
+    if item.record is not None:
+        drop_schema(item.record)
+    problems = []
+    for path in item.paths:
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -146,11 +191,14 @@ def remove(items: Iterable[Leftover]) -> list[str]:
 
 def _of_sweep(view: SweepView) -> Iterator[Leftover]:
     name, folder = view.folder.path.name, view.folder
-    tune = [folder.tune] if folder.tune.is_dir() else []
-    yield _leftover(f"{name}: Ray's own files", tune)
-    yield _leftover(f"{name}: checkpoints that nobody goes on from", _checkpoints(view))
-    partial = list(folder.path.glob(".*.partial"))
-    yield _leftover(f"{name}: half-written files", partial)
+    found = {
+        "Ray's own files": [folder.tune] if folder.tune.is_dir() else [],
+        "checkpoints that nobody goes on from": _checkpoints(view),
+        "half-written files": list(folder.path.glob(".*.partial")),
+    }
+    lease = sweep_url(view.spec.record, folder.record, view.spec.name) if view.spec.record else None
+    for what, paths in found.items():
+        yield replace(_leftover(f"{name}: {what}", paths), folder=folder, lease=lease)
 
 
 def _checkpoints(view: SweepView) -> list[Path]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raysel import user_code
 from raysel.errors import Trouble
 from raysel.models.layers import partition_of
 from raysel.places import sweep_url
@@ -32,7 +33,7 @@ from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.tracking.reading import is_behind, read_events
 from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import ENDED, RUNNING, TrialState, fold, fold_sweep
+from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
 
 if TYPE_CHECKING:
     from raysel.tracking.audit import Audit
@@ -92,11 +93,12 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         close: trials that were interrupted become FAILED; nobody will resume them.
 
     Raises:
-        UserError: there is no such sweep.
+        UserError: there is no such sweep, or its own code is not there any more.
         Trouble: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
     spec = load(folder.spec).model_copy(update={"storage": storage})
+    user_code.load(user_code.read(spec.code_files, folder.path))  # the study's space needs it
     if dry_run:
         return _looked_at(folder, spec, close)
     if spec.record is None and (why := run_elsewhere(folder)) is not None:
@@ -211,7 +213,7 @@ class _Mending:
             if trial.status == RUNNING:
                 self.books.interrupted(trial.id, _GONE)
             if close:
-                end = {"status": "FAILED", "cause": "closed by raysel reconcile", "value": None}
+                end = {"status": "FAILED", "cause": CLOSED, "value": None}
                 self.books.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 
@@ -241,20 +243,25 @@ class _Mending:
                 found.left += _audit(uri, experiment, self.events).differences
 
     def _send(self, uri: str, experiment: str) -> None:
+        words: list[str] = []  # the writer's own, where MLflow refuses
         writer = WriterProcess(
             self.books.record.url,
             uri,
             experiment,
             self.folder.path.parent / "mlartifacts",
             self.folder.writer_log,
+            tell=words.append,
             fence=self.owner.fence,
         )
         writer.start()
+        began = time.monotonic()
         try:
-            if not writer.drain(SEND_SECONDS):
-                raise Trouble(uri, f"did not take everything within {SEND_SECONDS:g} s")
+            sent = writer.drain(SEND_SECONDS)
+            waited = time.monotonic() - began
         finally:
             writer.stop()
+        if not sent:
+            raise Trouble(uri, words[-1] if words else f"did not take everything in {waited:.0f} s")
 
 
 def _events(record: Record) -> list[Event]:

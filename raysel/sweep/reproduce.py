@@ -19,7 +19,7 @@ from raysel.sweep import single
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.inputs import tested
 from raysel.sweep.reading import SweepView
-from raysel.tracking.state import FAILED, TrialState
+from raysel.tracking.state import CLOSED, FAILED, TrialState
 from raysel.training import machine, troubles
 from raysel.training.trial import MACHINE, TrialSteps
 
@@ -244,11 +244,14 @@ def _off(then: Any, now: Any) -> float:
 
 
 def _fails_itself(trial: TrialState) -> bool:
-    """Whether the trial's own lines raise, after its last epoch; a lost worker is no such end,
-    nor is an objective that the books refuse."""
-    if trial.status != FAILED or not trial.cause:
+    """Whether the trial's own lines raise, after its last epoch. A lost worker is no such end,
+    nor is a number that the books refuse, nor a trial that was closed by hand."""
+    if trial.status != FAILED or not trial.cause or trial.cause == CLOSED:
         return False
-    return not (trial.cause.startswith("worker lost") or "not finite at epoch" in trial.cause)
+    refused = trial.cause.startswith(_END) and trial.cause.endswith("not finite")
+    return not (
+        refused or trial.cause.startswith("worker lost") or "not finite at epoch" in trial.cause
+    )
 
 
 def _device() -> torch.device:

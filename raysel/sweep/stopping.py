@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 
@@ -34,7 +33,7 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
     holder = holder_of(folder, spec)
     if holder is None:
         return f"{name} is not running"
-    if holder.host == socket.gethostname() and holder.pid:
+    if holder.is_here:
         _signal(holder)
     else:
         _ask(folder, spec, holder)
@@ -44,11 +43,13 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
 
 
 def _signal(holder: Holder) -> None:
-    """SIGTERM to a driver on this machine; one that has ended by itself has stopped.
+    """SIGTERM to a driver whose pid is known here; one that has ended by itself has stopped.
 
     Raises:
         Trouble: it is another user's.
     """
+    if holder.is_gone:
+        return  # its pid may be a stranger's by now
     try:
         os.kill(holder.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -59,7 +60,7 @@ def _signal(holder: Holder) -> None:
 
 def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:
     if spec.record is None:
-        raise Trouble(spec.name, f"is run by {holder}: stop it on that machine")
+        raise Trouble(spec.name, f"is run by {holder}: stop it there")
     record = Record(sweep_url(spec.record, folder.record, spec.name))
     try:
         with told(record.url):

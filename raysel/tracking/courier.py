@@ -8,13 +8,13 @@ MLflow knows nothing of the sweep, everything is sent again.
 
 from __future__ import annotations
 
+import errno
 import logging
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysel.tracking import heatmap
@@ -138,16 +138,27 @@ class Courier:
     def _upload_trace(self, store: MlflowStore, trial: TrialState) -> None:
         parts = Path(self._sweep.folder) / "trials" / trial.id / "trace"
         with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
-            try:
-                pq.write_table(heatmap.read(parts), Path(folder) / "trace.parquet")
-                title = f"{run_name(trial)} · {trial.status.lower()}"
-                heatmap.draw(parts, self._sweep.layers, Path(folder) / "heatmap.png", title)
-            except FileNotFoundError:
-                return  # it ended before its first epoch did
-            except (pa.ArrowInvalid, ValueError) as error:
-                _log.warning("trace of %s: %s", trial.id, error)
+            title = f"{run_name(trial)} · {trial.status.lower()}"
+            _draw(parts, self._sweep.layers, Path(folder), title)
             if any(Path(folder).iterdir()):
                 store.upload(trial.id, Path(folder), "selection")
+
+
+def _draw(parts: Path, layers: Sequence[str], folder: Path, title: str) -> None:
+    """What a trace brings into MLflow, as far as it can be read.
+
+    A damaged part raises whatever its flipped bit leads to, OSError and KeyError among it. That
+    is no refusal of MLflow's: it must not keep back the files of every trial behind it.
+    """
+    try:
+        pq.write_table(heatmap.read(parts), folder / "trace.parquet")
+        heatmap.draw(parts, layers, folder / "heatmap.png", title)
+    except FileNotFoundError:
+        pass  # it ended before its first epoch did
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # this machine's disk: the trace is sound, and is tried again
+        _log.warning("trace in %s: %s", parts, error)
 
 
 def _brings_files(event: Event) -> bool:

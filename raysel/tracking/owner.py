@@ -47,25 +47,63 @@ _ROW = _OWNERS.c.id == 1
 
 @dataclass(frozen=True)
 class Holder:
-    """Who owns a sweep: a process, and since when (unix time, seconds)."""
+    """Who owns a sweep: a process, and since when (unix time, seconds).
+
+    Attributes:
+        place: where its pid means this process: one boot of a machine and one namespace of pids;
+            machines and containers may share a host's name. Empty where a record does not tell.
+        born: when the process began, which tells it from a later one of the same pid.
+    """
 
     host: str
     pid: int
     since: float
+    place: str = ""
+    born: str | None = None
 
     @classmethod
     def this_process(cls) -> Holder:
         """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), time.time())
+        pid = os.getpid()
+        return cls(socket.gethostname(), pid, time.time(), _place(), _born(pid))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the pid is one that this process can ask about, and signal."""
+        return self.place == _place()
 
     @property
     def is_gone(self) -> bool:
-        """It ran on this machine and does so no more; of another machine nothing is known."""
-        return self.host == socket.gethostname() and not psutil.pid_exists(self.pid)
+        """It ran here and does so no more; of another place nothing is known."""
+        if not self.is_here:
+            return False
+        return not psutil.pid_exists(self.pid) or _born(self.pid) not in (None, self.born)
 
     def __str__(self) -> str:
         since = time.strftime("%H:%M", time.localtime(self.since))
         return f"process {self.pid} on {self.host} since {since}"
+
+
+def _place() -> str:
+    """Within which a pid has one meaning."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux: no containers either
+        return socket.gethostname()
+
+
+def _born(pid: int) -> str | None:
+    """When a process began; None where that is not told."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        # in ticks since the boot: psutil's time moves when the machine's clock is set
+        return stat.rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    with suppress(psutil.Error):
+        return str(psutil.Process(pid).create_time())
+    return None
 
 
 class Held(Trouble):

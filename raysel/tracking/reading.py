@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
@@ -92,14 +93,16 @@ def _opened(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _read_only(url: str) -> str:
+def _read_only(url: str) -> sa.URL:
     """The same database; a SQLite file is opened for reading alone."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return url
+        return parsed
     file = Path(parsed.database or "")
     if not file.is_file():
         raise Trouble(str(file), "is not there")
-    # a folder that may not be written holds no live log: nobody else writes there either
-    frozen = "" if os.access(file.parent, os.W_OK) else "&immutable=1"
-    return f"sqlite:///file:{file}?mode=ro{frozen}&uri=true"
+    query = {"mode": "ro", "uri": "true"}
+    if not os.access(file.parent, os.W_OK):
+        query["immutable"] = "1"  # such a folder holds no live log: nobody else writes there either
+    # SQLite reads a URI: a # in the path would end it
+    return sa.URL.create("sqlite", database=f"file:{quote(str(file))}", query=query)

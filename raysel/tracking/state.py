@@ -21,6 +21,9 @@ INTERRUPTED = "INTERRUPTED"
 ENDED = frozenset({COMPLETE, PRUNED, FAILED})
 """The states that a trial never leaves again."""
 
+CLOSED = "closed by raysel reconcile"
+"""The cause of a trial that was interrupted and that nobody will resume."""
+
 
 @dataclass(frozen=True)
 class TrialState:

@@ -99,3 +99,16 @@ def test_a_damaged_sweep_can_be_removed(tmp_path):
     folder.spec.write_text("name: [", encoding="utf-8")
     remove([sweep_to_remove(str(tmp_path), "torn")])
     assert not folder.path.exists()
+
+
+def test_what_was_started_while_a_person_was_asked_stays(tmp_path, complete):
+    items = [*leftovers(str(tmp_path)).found, sweep_to_remove(str(tmp_path), "done")]
+    owner = FileOwner(complete.lock, "done")  # as a resume does
+    try:
+        problems = remove(items)
+    finally:
+        owner.release()
+    assert len(problems) == len(items) == 4
+    assert all("stays; done: is run by process" in line for line in problems)
+    assert (complete.path / "tune").is_dir() and complete.spec.is_file()
+    assert (tmp_path / ".cache/source/abc.safetensors").is_file()

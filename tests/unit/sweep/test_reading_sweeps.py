@@ -11,6 +11,7 @@ from view_kit import FINISHED, ended, epoch, make, started
 
 from raysel.errors import Trouble, UserError
 from raysel.report.review import sweep_row
+from raysel.sweep.backup import copy
 from raysel.sweep.reading import LEFT, names, read_all, read_sweep
 from raysel.tracking.owner import FileOwner
 
@@ -116,3 +117,10 @@ def test_reading_a_sweep_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_path_may_hold_what_means_something_in_a_uri(tmp_path):
+    folder = make(tmp_path / "a#b?c%20d ü", "a", started("0000", 0))
+    assert [t.id for t in read_sweep(str(folder.path.parent), "a").trials] == ["0000"]
+    copy(folder.record, folder.backup)
+    assert folder.backup.is_file()

@@ -117,9 +117,18 @@ def test_a_trial_that_now_fails_is_different(view):
     assert found.outcome == DIFFERENT and "boom" in str(found)
 
 
-def test_a_worker_that_was_lost_is_no_failure_of_the_trial(view):
-    lost = trial(0.5, status="FAILED", cause="worker lost: node died")
-    assert compared(view, lost, rows(0.5), 0.0).outcome == IDENTICAL
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "worker lost: node died",
+        "val/error is not finite at epoch 1",
+        "closed by raysel reconcile",
+        "test/loss, confirm/epoch: not finite",
+    ],
+)
+def test_an_end_that_others_gave_it_is_no_failure_of_the_trial(view, cause):
+    given = trial(0.5, status="FAILED", cause=cause)
+    assert compared(view, given, rows(0.5), 0.0).outcome == IDENTICAL
 
 
 def test_another_machine_is_told_fact_by_fact(view):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,18 @@ def test_another_users_driver_is_told_in_one_line(
     monkeypatch.setattr(os, "kill", refused)
     with pytest.raises(Trouble, match="another user's"):
         stop_sweep(str(tmp_path), "a", 1.0)
+
+
+@pytest.mark.parametrize("changes", [{"place": "another boot"}, {"born": "1"}])
+def test_a_process_that_merely_has_the_drivers_pid_is_not_signalled(
+    tmp_path: Path,
+    held: list[Holder | None],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+) -> None:
+    signalled: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, sign: signalled.append(pid) if sign else None)
+    held[0] = replace(Holder.this_process(), **changes)
+    with suppress(Trouble):
+        stop_sweep(str(tmp_path), "a", 1.0)
+    assert not signalled

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from raysel.tracking import owner as module
@@ -73,9 +76,35 @@ def test_looking_does_not_take_it(tmp_path):
     owner.release()
 
 
-def test_a_process_of_another_machine_is_never_said_to_be_gone():
-    assert not Holder("another-machine", 1, 0.0).is_gone
-    assert Holder(Holder.this_process().host, 2**22 + 1, 0.0).is_gone
+def test_a_process_is_gone_by_its_pid_only_where_that_pid_is_its_own():
+    me = Holder.this_process()
+    assert me.is_here and not me.is_gone
+    assert replace(me, pid=2**22 + 1).is_gone
+    assert replace(me, born="1").is_gone  # the pid is another process's by now
+    # a twin of the same host name: another machine, another container
+    twin = replace(me, pid=2**22 + 1, place=me.place + "0")
+    assert not twin.is_here and not twin.is_gone
+
+
+def test_a_holder_of_an_older_record_is_read_and_not_said_to_be_gone(tmp_path):
+    (tmp_path / "owner.lock").write_text('{"host": "a", "pid": 4194305, "since": 1.0}')
+    with (tmp_path / "owner.lock").open() as stream:
+        holder = module._read(stream)
+    assert holder is not None and not holder.is_here and not holder.is_gone
+
+
+@pytest.mark.parametrize(("age", "free"), [(1.0, False), (31.0, True)])
+def test_the_heartbeats_age_decides_about_a_process_elsewhere(age, free):
+    there = replace(Holder.this_process(), pid=2**22 + 1, place="another boot")
+    row = SimpleNamespace(beat=1.0, age=age, holder=json.dumps(asdict(there)))
+    assert module._is_free(row) is free
+
+
+def test_without_linux_the_hosts_name_and_the_time_of_birth_tell(monkeypatch):
+    monkeypatch.setattr(module, "Path", lambda name: Path("/nowhere") / name.lstrip("/"))
+    me = Holder.this_process()
+    assert me.place == me.host and me.born == str(psutil.Process().create_time())
+    assert not me.is_gone and replace(me, born="1.0").is_gone
 
 
 def test_a_heartbeat_that_hangs_does_not_keep_the_driver(monkeypatch):

@@ -1,0 +1,104 @@
+"""`raysel reconcile` as its user meets it, without MLflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from view_kit import make, started
+
+from raysel.errors import Trouble, UserError
+from raysel.spec_file import parse
+from raysel.strategies import base
+from raysel.sweep import reconcile
+from raysel.sweep.reconcile import reconcile_sweep
+from raysel.tracking.owner import FileOwner
+from raysel.tracking.record import Record, sqlite_url
+
+MINE = """\
+import torch
+from raysel.strategies.base import Decision, Strategy, register
+
+@register
+class OfReconcile(Strategy):
+    name = "of_reconcile"
+    summary = "everything moves"
+    paper = "none"
+
+    def decide(self, step):
+        return Decision(torch.ones(len(self.partition)))
+"""
+OWN = """\
+name: own
+task: {data: digits}
+model: {name: test_resnet}
+code: [code/of_reconcile.py]
+strategies: {of_reconcile: }
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a sweep with a strategy of the user's; what it registers is forgotten."""
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+
+    @contextmanager
+    def away(*_: object) -> Iterator[tuple[str, str]]:
+        raise Trouble("mlflow", "is away")
+        yield "", ""
+
+    monkeypatch.setattr(reconcile, "_mlflow", away)
+    folder = make(tmp_path, "own", started("0000", 0, "of_reconcile"))
+    folder.spec.write_text(parse(OWN).to_yaml(), encoding="utf-8")
+    folder.code.mkdir()
+    (folder.code / "of_reconcile.py").write_text(MINE)
+    yield folder.path
+    sys.modules.pop("raysel_code_of_reconcile", None)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_sweep_with_code_of_the_users_is_compared(own: Path, dry_run: bool) -> None:
+    found = reconcile_sweep(str(own.parent), "own", dry_run, close=False)
+    assert found.record[0] == "0000: RUNNING, but nobody runs it"
+    assert "is away" in str(found.mlflow_away)
+
+
+def test_a_file_of_code_that_is_gone_is_told_in_one_line(own: Path) -> None:
+    (own / "code/of_reconcile.py").unlink()
+    with pytest.raises(UserError, match="there is no file"):
+        reconcile_sweep(str(own.parent), "own", dry_run=True, close=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["you may not write there"], "you may not write there"), ([], "in 0 s")],
+)
+def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    class Refused:
+        def __init__(self, *_: object, tell: Callable[[str], None], fence: int | None) -> None:
+            self.tell = tell
+
+        def start(self) -> None:
+            for line in words:
+                self.tell(line)
+
+        def drain(self, seconds: float) -> bool:
+            return False
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(reconcile, "WriterProcess", Refused)
+    folder = make(tmp_path, "a")
+    record = Record(sqlite_url(folder.record))
+    owner = FileOwner(folder.lock, "a")
+    mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
+    with pytest.raises(Trouble, match=told):
+        mending._send("http://mlflow", "a")
+    owner.release()
+    record.close()
