@@ -53,17 +53,20 @@ def outcome(storage: Path, name: str) -> dict[str, Any] | None:
     return results if results["status"] == "complete" else None
 
 
+def confirmed(storage: Path, name: str) -> list[dict[str, Any]]:
+    results = outcome(storage, name)
+    return results["confirm"] if results else []
+
+
 def rows_of(storage: Path, shift: str) -> dict[str, dict[str, Any]]:
     """The confirmed result of every method and block of a shift that was run to its end."""
-    rows: dict[str, dict[str, Any]] = {}
-    blocks: dict[str, dict[str, Any]] = {}
-    for name, _ in sweeps(shift):
-        results = outcome(storage, name)
-        for row in results["confirm"] if results else ():
-            block = row["label"].split("block=")[-1].split()[0]
-            (blocks if row["strategy"] == "surgical" else rows)[
-                block if row["strategy"] == "surgical" else row["strategy"]
-            ] = row
+    (main, _), *single = sweeps(shift)
+    rows = {row["strategy"]: row for row in confirmed(storage, main)}
+    blocks = {
+        block: row
+        for block, (name, _) in zip(BLOCKS, single, strict=True)
+        for row in confirmed(storage, name)
+    }
     if len(blocks) == len(BLOCKS):
         best = min(blocks, key=lambda block: blocks[block]["validation_error"])
         rows["cross_val"] = blocks[best] | {"chosen": best}
@@ -98,13 +101,14 @@ def picture(found: dict[str, dict[str, dict[str, Any]]]) -> None:
             50 * (rows[name]["test_error"]["high"] - rows[name]["test_error"]["low"])
             for name in names
         ]
-        colours = ["#b07d2b" if name.startswith("only") else "#3b6ea5" for name in names]
-        panel.barh(names, means, xerr=spread, color=colours, ecolor="#333333", capsize=2)
+        for name, mean, half in zip(names, means, spread, strict=True):
+            colour = "#b07d2b" if name.startswith("only") else "#3b6ea5"
+            panel.errorbar(mean, name, xerr=half, fmt="o", color=colour, ms=5, capsize=2, lw=1)
+        panel.grid(axis="x", alpha=0.3)
         if "full" in rows:
-            panel.axvline(100 * (1 - rows["full"]["test_error"]["mean"]), color="black", lw=0.8)
+            panel.axvline(100 * (1 - rows["full"]["test_error"]["mean"]), color="black", lw=0.6)
         panel.set_title(shift)
         panel.set_xlabel("test accuracy, %")
-        panel.set_xlim(left=max(0, min(means) - 8))
     figure.tight_layout()
     figure.savefig(HERE / "accuracy.png", dpi=110)
 
