@@ -158,7 +158,7 @@ def _draw(parts: Path, layers: Sequence[str], folder: Path, title: str) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # this machine's disk: the trace is sound, and is tried again
-        _log.warning("trace in %s: %s", parts, error)
+        _log.warning("trace of %s: %s", parts.parent.name, error)
 
 
 def _brings_files(event: Event) -> bool:
