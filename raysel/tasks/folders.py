@@ -9,8 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from raysel.errors import user_error
+from raysel.tasks.image_files import (
+    BESIDE,
+    LeftOutFiles,
+    count_all_below,
+    images_below,
+    images_in,
+    reason_to_leave_out,
+    reason_to_skip_folder,
+)
 from raysel.tasks.pictures import Pictures, check_names, listed
-from raysel.tasks.reading import SUFFIXES
 from raysel.tasks.splits import Pool
 
 POOL_OF_FOLDER: dict[str, Pool] = {
@@ -25,8 +33,6 @@ POOL_OF_FOLDER: dict[str, Pool] = {
     "testing": "test",
 }
 """Folders that are parts and not classes, in lower case."""
-
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
 
 
 def image_folder(root: Path, name: str | None = None) -> Pictures:
@@ -62,25 +68,36 @@ def _read(root: Path, name: str | None) -> Pictures:
     sources: list[Path] = []
     labels: list[int] = []
     pools: list[str] = []
-    others: list[Path] = []
+    left_out = LeftOutFiles(root)
     for pool, folder in parts:
         _check_classes(folder, classes)
         for label, class_name in enumerate(classes):
-            found, strange = _pictures(folder / class_name)
+            found = images_below(folder / class_name, left_out)
             if not found and (folder / class_name).is_dir():
                 raise user_error("task.data", f"class folder {folder / class_name} is empty")
             sources += found
-            others += strange
             labels += [label] * len(found)
             pools += [pool] * len(found)
+    _leave_out_beside({root, *(folder for _, folder in parts)}, left_out)
     return Pictures(
         name=name or root.resolve().name,
         classes=tuple(classes),
         labels=np.array(labels, np.int64),
         sources=sources,
         pools=np.array(pools) if len(parts) > 1 else None,
-        notes=_notes(root, others, _loose({root, *(folder for _, folder in parts)})),
+        left_out=left_out.by_reason(),
     )
+
+
+def _leave_out_beside(folders: Iterable[Path], left_out: LeftOutFiles) -> None:
+    """Leave out what lies in the root and in the part folders, and in no class."""
+    for folder in sorted(folders):
+        for path in sorted(folder.iterdir()):
+            skipped = path.is_dir() and reason_to_skip_folder(path.name)
+            if skipped:
+                count_all_below(path, skipped, left_out)
+            elif path.is_file():
+                left_out.add(reason_to_leave_out(path) or BESIDE, path)
 
 
 def _parts(root: Path) -> list[tuple[Pool, Path]]:
@@ -101,7 +118,8 @@ def _parts(root: Path) -> list[tuple[Pool, Path]]:
 def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequence[str]) -> None:
     """Classes may be called as parts are; but a folder of folders that is called so is a part,
     and would be a class of all its classes' pictures."""
-    if not any(_folders(folder) and not _loose([folder]) for _, folder in parts):
+    folders = [folder for _, folder in parts]
+    if not any(_folders(path) and not images_in([path], LeftOutFiles(path)) for path in folders):
         return
     named = listed([folder.name for _, folder in parts])
     told = f"{root} holds the parts {named} and no train"
@@ -115,7 +133,7 @@ def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequenc
 
 def _folders(folder: Path) -> list[Path]:
     below = (Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    return sorted(path for path in below if not path.name.startswith("."))
+    return sorted(path for path in below if reason_to_skip_folder(path.name) is None)
 
 
 def _check_classes(folder: Path, classes: Sequence[str]) -> None:
@@ -123,54 +141,3 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
     if unknown:
         message = f"{folder} holds {listed(unknown)}, which the training part does not"
         raise user_error("task.data", message)
-
-
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures of a class in and below its folder, and what else lies there."""
-    if not folder.is_dir():
-        return [], []
-    files: list[Path] = []
-    seen = set(map(str, Path(os.path.realpath(folder)).parents))
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        seen.add(os.path.realpath(parent))
-        files += [Path(parent) / name for name in names if not _is_clutter(name)]
-        # a link may lead to a folder that was walked, or to one around the class
-        below = {os.path.realpath(Path(parent) / name): name for name in sorted(folders)}
-        folders[:] = [name for place, name in below.items() if place not in seen]
-    files.sort()
-    found = [path for path in files if _is_picture(path)]
-    return found, [path for path in files if not _is_picture(path)]
-
-
-def _loose(folders: Iterable[Path]) -> list[Path]:
-    """The pictures that lie in the folders themselves."""
-    there = (path for folder in folders for path in folder.iterdir())
-    return sorted(p for p in there if _is_picture(p) and not _is_clutter(p.name) and p.is_file())
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that may not be read is none without pictures."""
-    raise error
-
-
-def _notes(root: Path, others: Sequence[Path], loose: Sequence[Path]) -> tuple[str, ...]:
-    """What is left out is named: a file may be a picture under another ending."""
-
-    def told(paths: Sequence[Path], one: str, many: str) -> str:
-        shown = listed([str(path.relative_to(root)) for path in paths])
-        return f"{len(paths)} {one if len(paths) == 1 else many} left out: {shown}"
-
-    ending, beside = "no image by the ending", "beside the classes"
-    notes = [
-        (others, f"file is {ending} and", f"files are {ending} and"),
-        (loose, f"picture lies {beside} and is", f"pictures lie {beside} and are"),
-    ]
-    return tuple(told(*note) for note in notes if note[0])

@@ -19,6 +19,21 @@ Pixels = NDArray[np.uint8]
 """[h, w, c] of one picture, or [n, h, w, c] of several."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Files of a data set that are not taken, for one reason.
+
+    Attributes:
+        reason: why, to be read after the count: "hidden", "no image by the ending (.txt)", …
+        count: how many files.
+        examples: the paths of a few of them, below the data set's folder.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """Pictures with labels; every one is RGB and may have a size of its own.
@@ -31,6 +46,8 @@ class Pictures:
         pools: [N] train, validation, test or source; None where it has no parts of its own.
         shifted: the target's pictures carry their shift already.
         notes: what a person should know of the reading, a line each.
+        left_out: files that were not taken, by reason; those that are taken and cannot be
+            decoded are counted by `picture_task`.
 
     Raises:
         UserError: a label is outside the range of the classes, or a class has no picture.
@@ -43,6 +60,7 @@ class Pictures:
     pools: NDArray[np.str_] | None = None
     shifted: bool = False
     notes: tuple[str, ...] = field(default=())
+    left_out: tuple[LeftOut, ...] = field(default=())
 
     def __post_init__(self) -> None:
         _check_labels(self)

@@ -5,7 +5,9 @@ A label is a class's name; where every label is a whole number, it is a class's 
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,8 @@ import numpy as np
 
 from raysel.errors import UserError, nearest, user_error
 from raysel.tasks.folders import POOL_OF_FOLDER
-from raysel.tasks.pictures import Pictures, check_names
+from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
+from raysel.tasks.pictures import LeftOut, Pictures, check_names
 
 FILE_COLUMNS = ("file", "filename", "path", "image")
 LABEL_COLUMNS = ("label", "class")
@@ -54,13 +57,27 @@ def picture_table(path: Path, root: Path, classes: Sequence[str] | None = None) 
         first = seen.setdefault(row.file, row.line)
         if first != row.line:
             raise _wrong(path, row, f'"{row.file}" stands in line {first} too')
+    sources = [root / row.file for row in rows]
     return Pictures(
         name=path.name,
         classes=names,
         labels=labels,
-        sources=[root / row.file for row in rows],
+        sources=sources,
         pools=pools,
+        left_out=_unlisted(path, root, sources),
     )
+
+
+def _unlisted(table: Path, root: Path, sources: Sequence[Path]) -> tuple[LeftOut, ...]:
+    """The files that lie beside the table's pictures and stand in no row."""
+    left_out = LeftOutFiles(root)
+    listed = {Path(os.path.normpath(source)) for source in sources}
+    for folder in sorted({source.parent for source in listed}):
+        with contextlib.suppress(OSError):  # a folder that is missing: its pictures are told later
+            for place in sorted(folder.iterdir()):
+                if place not in listed and place.is_file() and not place.samefile(table):
+                    left_out.add(reason_to_leave_out(place) or UNLISTED, place)
+    return left_out.by_reason()
 
 
 def _read(path: Path) -> list[Row]:

@@ -7,6 +7,8 @@ from pictures_kit import folder, picture
 
 from raysel.errors import UserError
 from raysel.tasks.folders import image_folder
+from raysel.tasks.image_files import HIDDEN, SYSTEM
+from raysel.tasks.pictures import LeftOut
 
 
 def _told(root) -> str:
@@ -81,15 +83,26 @@ def test_a_test_folder_may_lack_a_class(tmp_path):
     assert image_folder(tmp_path).labels[-2:].tolist() == [1, 1]
 
 
-def test_hidden_files_are_passed_over_and_others_are_named(tmp_path):
+def test_files_that_are_not_taken_are_counted_by_reason(tmp_path):
     folder(tmp_path, each=2)
     (tmp_path / "cat" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "cat" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "cat" / "notes.txt").write_bytes(b"x")
-    (tmp_path / ".git").mkdir()
+    (tmp_path / "cat" / "README").write_bytes(b"x")
+    picture(tmp_path / ".git" / "a.png")
+    picture(tmp_path / "__MACOSX" / "cat" / "._00.png")
+    picture(tmp_path / "@eaDir" / "b.png")
+    picture(tmp_path / "dog" / "@eaDir" / "00.png" / "thumb.jpg")
+    picture(tmp_path / "dog" / ".thumbnails" / "c.png")
     pictures = image_folder(tmp_path)
+    assert pictures.classes == ("cat", "dog")
     assert len(pictures) == 4
-    assert pictures.notes == ('1 file is no image by the ending and left out: "cat/notes.txt"',)
+    assert pictures.left_out == (
+        LeftOut(SYSTEM, 4, ("cat/Thumbs.db", "dog/@eaDir/00.png/thumb.jpg", "@eaDir/b.png")),
+        LeftOut(HIDDEN, 3, ("cat/.DS_Store", "dog/.thumbnails/c.png", ".git/a.png")),
+        LeftOut("no image by the ending (.txt)", 1, ("cat/notes.txt",)),
+        LeftOut("without an ending", 1, ("cat/README",)),
+    )
 
 
 def test_pictures_below_a_class_and_in_upper_case_are_found(tmp_path):
@@ -103,11 +116,10 @@ def test_a_picture_beside_the_classes_is_named(tmp_path, part):
     root = folder(tmp_path / part, each=1)
     picture(tmp_path / "whole.jpg")
     picture(root / "last.jpg")
-    (root / "labels.csv").write_text("a file that is no picture is nothing to tell of here")
     pictures = image_folder(tmp_path)
     assert len(pictures) == 2
-    names = f'"{part}/last.jpg", "whole.jpg"' if part else '"last.jpg", "whole.jpg"'
-    assert pictures.notes == (f"2 pictures lie beside the classes and are left out: {names}",)
+    names = ("whole.jpg", f"{part}/last.jpg") if part else ("last.jpg", "whole.jpg")
+    assert pictures.left_out == (LeftOut("beside the class folders", 2, names),)
 
 
 def test_a_link_to_a_folder_is_followed_but_not_in_circles(tmp_path):

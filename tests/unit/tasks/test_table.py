@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from pictures_kit import picture
 
 from raysel.errors import UserError
+from raysel.tasks.pictures import LeftOut
 from raysel.tasks.table import picture_table
 
 
@@ -117,3 +119,17 @@ def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=r"labels.csv cannot be read: Permission denied"):
         picture_table(tmp_path / "labels.csv", tmp_path)
+
+
+def test_files_beside_the_pictures_that_no_row_names_are_counted(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "sub" / "b.png")
+    picture(tmp_path / "sub" / "c.png")
+    picture(tmp_path / "elsewhere" / "d.png")
+    (tmp_path / "sub" / "notes.txt").write_text("x")
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\na.png,x\nsub/../sub/b.png,y\nabsent/z.png,y\n")
+    assert picture_table(path, tmp_path).left_out == (
+        LeftOut("in no row of the table", 1, ("sub/c.png",)),
+        LeftOut("no image by the ending (.txt)", 1, ("sub/notes.txt",)),
+    )
