@@ -11,19 +11,31 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from raysel.text import NAME, one_line, quoted
+
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """Exit codes of the command line, and of a sweep that runs as a job."""
 
+PATH_CHARACTERS = 400
+"""A longer path of a field or a file is cut."""
+
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: the field's dotted path, what is wrong, and the line of the file."""
+    """One mistake: the field's dotted path, what is wrong, and the line of the file.
+
+    Path and message are made safe to show and cut: both may quote what a stranger wrote.
+    """
 
     path: str
     message: str
     line: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", one_line(self.path, PATH_CHARACTERS))
+        object.__setattr__(self, "message", one_line(self.message))
 
     def __str__(self) -> str:
         where = f" (line {self.line})" if self.line else ""
@@ -42,7 +54,7 @@ class Trouble(Exception):
     """The world is wrong and not the user: told in one line, with the way out (exit code 1)."""
 
     def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{place}: {message}")
+        super().__init__(f"{one_line(place, PATH_CHARACTERS)}: {one_line(message)}")
 
 
 def user_error(path: str, message: str) -> UserError:
@@ -60,10 +72,15 @@ def nearest(word: str, known: Iterable[str], show_all_up_to: int = 12) -> str:
             at most this many.
     """
     known = list(known)
+    word = word[:NAME]  # difflib's time grows with the square of a word's length
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
-        return f'did you mean "{close[0]}"?'
+        return f"did you mean {quoted(close[0])}?"
     if len(known) <= show_all_up_to:
-        return f"there is {', '.join(known)}"
+        return f"there is {_listed(known)}"
     close = difflib.get_close_matches(word, known, n=5, cutoff=0.3)
-    return f"there is, among {len(known)}: {', '.join(close or known[:5])}"
+    return f"there is, among {len(known)}: {_listed(close or known[:5])}"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(one_line(word, NAME) for word in words)

@@ -24,7 +24,15 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
-            *("task_spec", "torchvision_shim", "tracker", "training_spec", "user_code", "values"),
+            *(
+                "task_spec",
+                "text",
+                "torchvision_shim",
+                "tracker",
+                "training_spec",
+                "user_code",
+                "values",
+            ),
         }
     ),
     frozenset({"tasks", "models"}),
