@@ -152,14 +152,23 @@ class SearchSpec(Frozen):
     )
     num_trials: PositiveWhole = 40
     allocation: Literal["adaptive", "equal"] = Field(
-        default="adaptive",
-        description="adaptive: the sampler tries good strategies more; equal: each gets as many"
-        " trials, for a fair comparison",
+        default="equal",
+        description="equal (the default): each strategy gets as many trials, for a fair"
+        " comparison; adaptive: the sampler tries good strategies more, for the best model. A"
+        " sampler that walks every point (grid, cross_validation) takes adaptive alone",
     )
     seed: NonNegativeWhole = 0
     baselines: Flag = Field(
         default=True, description="full and linear_probe are added where the file omits them"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_share(cls, given: Any) -> Any:
+        """A sampler that walks every point has no shares: left out, `allocation` is adaptive."""
+        if isinstance(given, dict) and given.get("sampler") in ("grid", "cross_validation"):
+            return {"allocation": "adaptive"} | given
+        return given
 
 
 class PrunerSpec(Frozen):
@@ -169,8 +178,9 @@ class PrunerSpec(Frozen):
     grace_epochs: PositiveWhole = 3
     reduction_factor: Annotated[Whole, Field(ge=2)] = 2
     compare: Literal["all", "within_strategy"] = Field(
-        default="all",
-        description="the trials that one is measured against: all, or its own strategy's",
+        default="within_strategy",
+        description="the trials that a trial is compared with: within_strategy: those of its own"
+        " strategy, so that none is pruned for starting slowly; all: every trial of the sweep",
     )
 
 

@@ -116,7 +116,7 @@ def test_trials_at_the_same_time_walk_the_space_without_a_repetition():
 
 
 def test_random_stays_random_in_a_small_space_and_a_large_grid_ends_with_the_budget():
-    spec, space = sweep(*DISCRETE, "search.sampler=random")
+    spec, space = sweep(*DISCRETE, "search.sampler=random", "search.allocation=adaptive")
     assert isinstance(sampler(spec.search, space, 0), RandomSampler)
     assert budget(spec.search, space) == 25
     spec, space = sweep(*DISCRETE, "search.sampler=grid", "search.num_trials=5")
@@ -178,7 +178,7 @@ def test_quantiles_of_distributions(distribution, quantile, value):
 
 def test_each_kind_of_pruner_is_optunas():
     def made(kind: str):
-        return pruner(PrunerSpec(kind=kind, grace_epochs=3), max_epochs=15)
+        return pruner(PrunerSpec(kind=kind, grace_epochs=3, compare="all"), max_epochs=15)
 
     assert isinstance(made("asha"), SuccessiveHalvingPruner)
     assert isinstance(made("hyperband"), HyperbandPruner)
@@ -207,14 +207,17 @@ def test_no_trial_is_pruned_before_its_grace_epochs_and_a_bad_one_after(kind):
     ("overrides", "few"),
     [
         ((), {}),  # a rate is a real number
-        (("training.learning_rate=0.01",), {"surgical": 3, "full": 1, "linear_probe": 1}),
+        (
+            ("training.learning_rate=0.01", "search.allocation=adaptive"),
+            {"surgical": 3, "full": 1, "linear_probe": 1},
+        ),
         ((*DISCRETE, "search.num_trials=16"), {}),  # each of the 16 once
         (
             (*DISCRETE, "search.sampler=random"),
             {"surgical": 6, "bvg_ls": 6, "full": 2, "linear_probe": 2},
         ),
         (
-            ("training.learning_rate=0.01", "search.allocation=equal"),
+            ("training.learning_rate=0.01",),
             {},  # each of them once in its share
         ),
     ],

@@ -64,11 +64,14 @@ def rebuilt(life: Life, folder: Path) -> optuna.Study:
 
 
 CASES = {
-    "asha": ("search.num_trials=16",),
-    "equal": ("search.num_trials=16", "search.allocation=equal", "pruner.compare=within_strategy"),
+    "equal": ("search.num_trials=16",),
+    "adaptive": ("search.num_trials=16", "search.allocation=adaptive", "pruner.compare=all"),
     "hyperband": ("search.num_trials=16", "pruner.kind=hyperband"),
     "median": ("search.num_trials=16", "pruner.kind=median"),
-    "repeats": ("search.num_trials=16", "training.learning_rate=0.01"),
+    "repeats": (
+        *("search.num_trials=16", "training.learning_rate=0.01"),
+        "search.allocation=adaptive",
+    ),
 }
 
 

@@ -26,8 +26,16 @@ def test_each_strategy_gets_as_many_trials(tmp_path, sampler):
     assert counted(run(life)) == dict.fromkeys(FOUR, 5)
 
 
+def test_strategies_are_compared_with_equal_effort_by_default(tmp_path):
+    """As many trials each, and each pruned among its own strategy's alone."""
+    spec = sweep("search.num_trials=20", "pruner.kind=none")
+    assert counted(run(begin(tmp_path, spec))) == dict.fromkeys(FOUR, 5)
+    assert isinstance(pruner(sweep().pruner, 4), WithinStrategy)
+
+
 def test_an_adaptive_search_does_not(tmp_path):
-    life = begin(tmp_path, sweep("pruner.kind=none", "search.num_trials=20"))
+    adaptive = "search.allocation=adaptive"
+    life = begin(tmp_path, sweep("pruner.kind=none", "search.num_trials=20", adaptive))
     assert len(set(counted(run(life)).values())) > 1
 
 

@@ -14,7 +14,11 @@ from raysel.sweep.confirm import finalists, runs_of
 from raysel.sweep.search import FIRST_REPLICATE
 
 # one configuration of full and of linear_probe, three of surgical; bvg_ls has no end of them
-FEW = ("training.learning_rate=0.01", "search.num_trials=24", "search.seed=3", "pruner.kind=none")
+# (adaptive: with equal shares none of them is tried twice)
+FEW = (
+    *("training.learning_rate=0.01", "search.num_trials=24", "search.seed=3"),
+    *("search.allocation=adaptive", "pruner.kind=none"),
+)
 
 
 def what(config: TrialConfig) -> str:

@@ -104,7 +104,7 @@ def test_the_largest_value_is_the_best_where_the_sweep_says_max(tmp_path):
 
 
 def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
-    life = begin(tmp_path, sweep())
+    life = begin(tmp_path, sweep("pruner.compare=all"))
     work(life.ledger, _start_one(life))
     assignment = _start_one(life)
     last = work(life.ledger, assignment, worker=lambda config, epoch: 5.0 + epoch)
@@ -211,7 +211,7 @@ def test_the_end_is_in_the_record_before_the_study_hears_of_it(tmp_path, monkeyp
 
 @pytest.mark.parametrize("status", ["FAILED", "PRUNED"])
 def test_other_ends_are_replayed_as_what_they_were(tmp_path, monkeypatch, status):
-    life = begin(tmp_path, sweep())
+    life = begin(tmp_path, sweep("pruner.compare=all"))
     work(life.ledger, _start_one(life))
     assignment = _start_one(life)
     _dies(monkeypatch, life.study, "tell")
@@ -373,7 +373,8 @@ def test_a_driver_that_dies_at_any_moment_changes_nothing(
 def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_life(
     tmp_path, monkeypatch, kind
 ):
-    first = begin(tmp_path, sweep(f"pruner.kind={kind}", "search.num_trials=20"))
+    across = ("pruner.compare=all", f"pruner.kind={kind}", "search.num_trials=20")
+    first = begin(tmp_path, sweep(*across))
     for _ in range(6):
         work(first.ledger, _start_one(first))
     append = Record.append
