@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from raysel.tasks.pictures import LeftOut
-from raysel.tasks.reading import SUFFIXES
+from raysel.tasks.reading import image_endings
 
 HIDDEN = "hidden (the name begins with a dot)"
 SYSTEM = "made by a system or a program, such as thumbnails"
@@ -57,7 +57,7 @@ class LeftOutFiles:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is an image by its ending."""
-    return Path(name).suffix.lower() in SUFFIXES
+    return Path(name).suffix.lower() in image_endings()
 
 
 def reason_to_leave_out(path: Path) -> str | None:

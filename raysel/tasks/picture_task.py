@@ -25,6 +25,7 @@ from raysel.tasks.geometry import Geometry, Pixels
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.published import PUBLISHED
+from raysel.tasks.range_scan import scan_ranges
 from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
 from raysel.tasks.split_file import divide, split_record
 from raysel.tasks.splits import Splits
@@ -32,6 +33,7 @@ from raysel.tasks.store import Draw, Progress, key_of, store
 from raysel.tasks.stored import StoredExamples
 from raysel.tasks.subpopulations import SUBPOPULATIONS
 from raysel.tasks.table import picture_table
+from raysel.tasks.value_range import ValueRanges
 
 CIFAR_C, CIFAR_F = "cifar10c", "cifar10f"
 NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F, *SUBPOPULATIONS)
@@ -143,6 +145,7 @@ def picture_task(
     pictures = open_pictures(spec, spec.download)
     spec = _absolute(spec)
     parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    pictures = replace(pictures, ranges=scan_ranges(pictures, cache_folder(spec)))
     with_source = with_source or spec.preprocess == "data"
     keeper = _Keeper(spec, model.resized(spec.image_size), pictures, progress)
     names = [n for n in Splits.__annotations__ if with_source or n in _TARGET]
@@ -164,7 +167,7 @@ def picture_task(
         mean=mean,
         std=std,
         record={**record, "bad_images": keeper.bad},
-        notes=(*pictures.notes, *keeper.notes()),
+        notes=(*pictures.notes, *pictures.ranges.notes(), *keeper.notes()),
     )
 
 
@@ -202,7 +205,7 @@ class _Keeper:
             cache=cache,
             key=key,
             sha256=found.sha256,
-            drawing=partial(_draw_elsewhere, spec, indices, geometry, shift),
+            drawing=partial(_draw_elsewhere, spec, indices, geometry, shift, pictures.ranges),
             count=len(indices),
             rows=rows,
             indices=indices[rows],
@@ -299,10 +302,15 @@ def _drawer(
 
 
 def _draw_elsewhere(
-    spec: TaskSpec, indices: Indices, geometry: Geometry, shift: ShiftSpec | None
+    spec: TaskSpec,
+    indices: Indices,
+    geometry: Geometry,
+    shift: ShiftSpec | None,
+    ranges: ValueRanges,
 ) -> Draw:
     """`_drawer` on another node, from that node's copy of the data set."""
-    return _drawer(open_pictures(spec), indices, geometry, shift, spec.split.seed)
+    pictures = replace(open_pictures(spec), ranges=ranges)
+    return _drawer(pictures, indices, geometry, shift, spec.split.seed)
 
 
 def _key(
@@ -313,6 +321,7 @@ def _key(
         "shift": None
         if shift is None
         else [shift.model_dump(mode="json"), seed, geometry.input.size],
+        "ranges": pictures.ranges.to_json(),
         "versions": [raysel.__version__, PIL.__version__],
     }
     places = [(int(index) if shift else None) for index in indices]

@@ -14,6 +14,7 @@ from PIL import Image
 from raysel.errors import Problem, UserError, user_error
 from raysel.tasks.data import Labels
 from raysel.tasks.reading import read_image
+from raysel.tasks.value_range import ValueRanges
 
 Pixels = NDArray[np.uint8]
 """[h, w, c] of one picture, or [n, h, w, c] of several."""
@@ -48,6 +49,7 @@ class Pictures:
         notes: what a person should know of the reading, a line each.
         left_out: files that were not taken, by reason; those that are taken and cannot be
             decoded are counted by `picture_task`.
+        ranges: how pictures of more than 8 bits are scaled (`range_scan`).
 
     Raises:
         UserError: a label is outside the range of the classes, or a class has no picture.
@@ -61,6 +63,7 @@ class Pictures:
     shifted: bool = False
     notes: tuple[str, ...] = field(default=())
     left_out: tuple[LeftOut, ...] = field(default=())
+    ranges: ValueRanges = field(default_factory=ValueRanges)
 
     def __post_init__(self) -> None:
         _check_labels(self)
@@ -75,7 +78,9 @@ class Pictures:
             BadImage: it cannot be read.
         """
         source = self.sources[index]
-        return read_image(source) if isinstance(source, Path) else Image.fromarray(source)
+        return (
+            read_image(source, self.ranges) if isinstance(source, Path) else Image.fromarray(source)
+        )
 
     def where(self, index: int) -> str:
         """Where a picture lies, for a person."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from raysel.errors import UserError, user_error
 from raysel.tasks.geometry import Pixels
-from raysel.tasks.reading import BadImage
+from raysel.tasks.reading import BadImage, without_warnings
 
 VERSION = 1
 """Part of every key: raised when the same input would give other pixels."""
@@ -173,7 +173,7 @@ def _drawn(count: int, draw: Draw) -> Iterator[Pixels | BadImage]:
             return error
 
     rows = iter(range(count))
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+    with without_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
         while window := list(islice(rows, _WINDOW)):
             yield from threads.map(safely, window)
 

@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 
 from raysel.errors import user_error
+from raysel.tasks.image_files import LeftOutFiles, images_in
 from raysel.tasks.pictures import Pictures
-from raysel.tasks.reading import SUFFIXES
 from raysel.tasks.splits import Pool
 
 SUBPOPULATIONS = ("living17", "entity30")
@@ -100,9 +100,10 @@ def pictures(name: str, root: Path) -> Pictures:
     kinds = superclasses(name)
     found: list[tuple[Path, int, Pool]] = []
     empty: list[Path] = []
+    left_out = LeftOutFiles(root / FOLDER)
     for label, kind in enumerate(kinds):
         for folder, pool in _folders(root / FOLDER, kind):
-            there = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+            there = images_in([folder], left_out)
             found += [(file, label, pool) for file in there]
             empty += [] if there else [folder]
     if empty:
@@ -113,6 +114,7 @@ def pictures(name: str, root: Path) -> Pictures:
         labels=np.array([label for _, label, _ in found], np.int64),
         sources=[file for file, _, _ in found],
         pools=np.array([pool for _, _, pool in found]),
+        left_out=left_out.by_reason(),
     )
 
 

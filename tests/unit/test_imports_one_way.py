@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             *(
                 "task_spec",
                 "text",
+                "user_files",
                 "torchvision_shim",
                 "tracker",
                 "training_spec",

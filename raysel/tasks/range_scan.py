@@ -1,0 +1,67 @@
+"""Looks for the lowest and the highest value of a data set's pictures of more than 8 bits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from raysel.tasks.pictures import Pictures
+from raysel.tasks.reading import opened_image, without_warnings
+from raysel.tasks.store import key_of
+from raysel.tasks.value_range import ValueRanges, is_deep, is_scaled
+
+_EIGHT_BIT = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".gif", ".bmp", ".dib", ".webp", ".ico", ".avif"}
+)
+"""Endings of formats that have 8 bits a colour at most: not even their heads are read."""
+
+_WINDOW = 256
+
+
+def scan_ranges(pictures: Pictures, cache: Path) -> ValueRanges:
+    """The ranges of a data set: the heads of its files are read, and the pixels of those with more
+    than 8 bits. What was found is kept in `cache`, by the files' names, sizes and times.
+    """
+    places = [
+        index
+        for index, source in enumerate(pictures.sources)
+        if isinstance(source, Path) and source.suffix.lower() not in _EIGHT_BIT
+    ]
+    if not places:
+        return ValueRanges()
+    key = key_of("value ranges", (pictures.fingerprint(index) for index in places))
+    kept = cache / f"{key}.ranges.json"
+    with suppress(Exception):  # not there, or damaged
+        return ValueRanges.from_json(kept.read_text(encoding="utf-8"))
+    ranges = _scanned([Path(pictures.sources[index]) for index in places])
+    with suppress(OSError):  # a folder that cannot be written is told by the store
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(ranges.to_json(), encoding="utf-8")
+        partial.replace(kept)
+    return ranges
+
+
+def _scanned(files: Sequence[Path]) -> ValueRanges:
+    found, rest = [], iter(files)
+    with without_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        while window := list(islice(rest, _WINDOW)):
+            found += [extremes for extremes in threads.map(_extremes, window) if extremes]
+    return ValueRanges.from_extremes(found)
+
+
+def _extremes(path: Path) -> tuple[bool, float, float] | None:
+    """Whether a deep picture is of real numbers, its lowest and its highest value; None of others,
+    and of those that cannot be read, which are told where they are decoded."""
+    with suppress(Exception), opened_image(path) as image:
+        if is_deep(image.mode) and not is_scaled(image):
+            pixels = np.asarray(image)
+            if np.isfinite(pixels).all():
+                return image.mode == "F", float(pixels.min()), float(pixels.max())
+    return None
