@@ -87,10 +87,10 @@ class StrategyRow:
     paper: str
 
     @property
-    def words(self) -> str:
-        """What it does, and below it where it comes from and what it needs."""
+    def origin(self) -> str:
+        """Where it comes from and what it needs, in parentheses."""
         needs = "" if self.needs == "nothing" else f"; needs {self.needs}"
-        return f"{self.summary}\n({self.paper}{needs})"
+        return f"({self.paper}{needs})"
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from raysel.console import (
     SweepFile,
     SweepName,
     checked,
-    print_json,
-    print_table,
 )
 from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
+from raysel.output import guarded_streams, output_failure, print_json, say, say_error
+from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
@@ -42,17 +42,31 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+MOST_PROBLEMS = 40
+"""So many mistakes of a user are told, a line each."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
     befell from outside, told in one line each; 130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with guarded_streams():
+        code = _main(given or ["--help"])
+        if failure := output_failure():
+            _error(f"standard output cannot be written: {failure.strerror}")
+            return code or FAILED
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     credentials.open_sealed()
     try:
-        code = app(given or ["--help"], prog_name="raysel", standalone_mode=False)
+        code = app(arguments, prog_name="raysel", standalone_mode=False)
     except UserError as error:
-        for problem in error.problems:
+        for problem in error.problems[:MOST_PROBLEMS]:
             _error(str(problem))
+        if (more := len(error.problems) - MOST_PROBLEMS) > 0:
+            _error(f"and {more:,} more of this kind; mend these first")
         return BAD_INPUT
     except Trouble as trouble:
         _error(str(trouble))
@@ -70,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"raysel {raysel.__version__}")
+        say(f"raysel {raysel.__version__}")
         raise typer.Exit
 
 
@@ -101,7 +115,7 @@ def init(
         raise user_error(str(file), "is there already; give another name") from None
     except OSError as error:
         raise user_error(str(file), f"cannot be written: {error.strerror}") from None
-    print(f"{file} written. Next: raysel validate {file}, then raysel run {file}")
+    say(f"{file} written. Next: raysel validate {file}, then raysel run {file}")
 
 
 @app.command()
@@ -122,7 +136,7 @@ def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -
         return
     _print_summary(found)
     for note in notes:
-        print(f"note   {note}")
+        say(f"note   {note}")
 
 
 @app.command()
@@ -130,14 +144,14 @@ def schema() -> None:
     """Print the JSON Schema of sweep files, for editors."""
     from raysel.schema import sweep_schema  # noqa: PLC0415
 
-    print_json(sweep_schema())
+    print_json(sweep_schema(), ascii_only=True)
 
 
 @app.command("version")
 def versions() -> None:
     """Print the versions of raysel and of what it stands on."""
     for package in ("raysel", "torch", "timm", "ray", "optuna", "mlflow"):
-        print(f"{package:8} {_version(package)}")
+        say(f"{package:8} {_version(package)}")
 
 
 @app.command()
@@ -158,7 +172,7 @@ def layers(
     found = layer_table(model, "fine" if fine else "delimiter" if delimiter else "coarse", classes)
     if as_json:
         return print_json(asdict(found))
-    print(f"{model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    say(f"{model}: {len(found.layers)} layers, {found.parameters:,} parameters")
     rows = [
         (row.name, f"{row.parameters:,}", f"{row.share:.1%}", f"{row.tensor} {list(row.shape)}")
         for row in found.layers
@@ -186,7 +200,7 @@ def strategies(
     rows = catalogue.strategy_rows(source.module for source in own)
     if as_json:
         return print_json([asdict(row) for row in rows])
-    shown = [(row.name, row.words) for row in rows]
+    shown = [cells for row in rows for cells in ((row.name, row.summary), ("", row.origin))]
     return print_table(("strategy", "what moves"), shown)
 
 
@@ -261,7 +275,7 @@ def stop(
     from raysel.sweep.stopping import stop_sweep  # noqa: PLC0415
 
     words = stop_sweep(storage, sweep, timeout)
-    print_json({"name": sweep, "told": words}) if as_json else print(words)
+    print_json({"name": sweep, "told": words}) if as_json else say(words)
     return 0
 
 
@@ -284,8 +298,7 @@ def reconcile(
     if as_json:
         print_json(asdict(found) | {"agree": found.agree})
     else:
-        for line in found.lines():
-            print(line)
+        say(*found.lines())
     return 0 if found.agree else FAILED
 
 
@@ -318,21 +331,15 @@ def _version(package: str) -> str:
 
 
 def _print_summary(found: Summary) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    console.print(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
-    layers = Table("layer", box=None, pad_edge=False)
-    layers.add_column("parameters", justify="right")
-    for layer, size in found.layers.items():
-        layers.add_row(layer, f"{size:,}")
-    strategies = Table("strategy", "searched", box=None, pad_edge=False)
-    for name, searched in found.strategies.items():
-        strategies.add_row(name, searched or "one configuration")
-    console.print(layers, "", strategies, "", sep="\n")
+    say(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    layers = [(name, f"{size:,}") for name, size in found.layers.items()]
+    print_table(("layer", "parameters"), layers, numbers=(1,))
+    say("")
+    rows = [(name, words or "one configuration") for name, words in found.strategies.items()]
+    print_table(("strategy", "searched"), rows)
+    say("")
     points = "unlimited" if found.size is None else f"{found.size:,}"
-    console.print(f"{points} configurations · {found.trials} trials · {found.sampler}")
+    say(f"{points} configurations · {found.trials} trials · {found.sampler}")
 
 
 def _print_strategy(card: StrategyCard) -> None:
@@ -347,10 +354,10 @@ def _print_strategy(card: StrategyCard) -> None:
     }
     print_table((card.name, ""), list(facts.items()))
     if card.parameters:
-        print()
+        say("")
         rows = [(p.name, p.type, p.default, p.range, p.search, p.help) for p in card.parameters]
         print_table(("parameter", "type", "default", "range", "search", ""), rows)
 
 
 def _error(line: str) -> None:
-    print(f"error  {line}", file=sys.stderr)
+    say_error(f"error  {line}")

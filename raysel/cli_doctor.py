@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.console import AsJson, Overrides, checked_but_storage, print_json
+from raysel.console import AsJson, Overrides, checked_but_storage
 from raysel.errors import FAILED, user_error
+from raysel.output import print_json, say
 
 if TYPE_CHECKING:
     from raysel.service.doctor.finding import Finding
@@ -40,8 +41,7 @@ def doctor(
     if as_json:
         print_json({"findings": [asdict(finding) for finding in found]})
     else:
-        for finding in found:
-            print(finding.line())
+        say(*(finding.line() for finding in found))
     return FAILED if any_error(found) else 0
 
 

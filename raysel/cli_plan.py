@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.console import AsJson, Overrides, SweepFile, checked, print_json, print_table
+from raysel.console import AsJson, Overrides, SweepFile, checked
+from raysel.output import print_json, say, say_error
+from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
     from raysel.service.plan.estimate import Plan, StrategyPlan
@@ -36,7 +37,7 @@ def plan(
     from raysel.sweep.planned import write_plan  # noqa: PLC0415
 
     if not as_json:
-        print("measuring a few steps of each strategy …", file=sys.stderr)
+        say_error("measuring a few steps of each strategy …")
     found = foresee(spec, user_code.read(spec.code_files, file.parent), gpus, price)
     kept = found.as_json()
     write_plan(spec, kept)
@@ -49,30 +50,30 @@ def _print(found: Plan) -> None:
     from raysel.report.page import seconds  # noqa: PLC0415
 
     head = f"{found.trials:.0f} trials, {found.runs} confirm runs · {found.epochs:,.0f} epochs"
-    print(f"{found.name} · {head}, {found.steps:,.0f} steps")
+    say(f"{found.name} · {head}, {found.steps:,.0f} steps")
     if found.costs.kept < 1:
-        print(f"the pruner is expected to save {1 - found.costs.kept:.0%} of the search's epochs")
+        say(f"the pruner is expected to save {1 - found.costs.kept:.0%} of the search's epochs")
     rows = [_row(plan) for plan in found.strategies]
     columns = ("strategy", "trials", "s an epoch", "parameters", "gradients", "optimizer", "peak")
     print_table(columns, rows, numbers=range(1, 7))
     for name, why in found.failures.items():
-        print(f"note   {name} could not be measured: {why}")
+        say(f"note   {name} could not be measured: {why}")
     if found.duration is None:
-        print(f"time   not foreseen: {found.why or 'a strategy could not be measured'}")
+        say(f"time   not foreseen: {found.why or 'a strategy could not be measured'}")
     else:
         told = found.duration
         around = f"{seconds(told.low)} to {seconds(told.high)}"
         hours = f"{_hours(found.hours or 0)} {'GPU' if found.costs.gpus else 'CPU'} hours"
-        print(
+        say(
             f"time   {seconds(told.total)} ({around}), {found.costs.concurrent} trials at a time"
             f" on {found.device} · {hours}"
         )
     if found.cost is not None:
-        print(f"cost   {found.cost:,.2f} at {found.costs.price:g} a GPU hour")
+        say(f"cost   {found.cost:,.2f} at {found.costs.price:g} a GPU hour")
     elif found.costs.price is not None and not found.costs.gpus:
-        print("cost   none: a trial asks for no GPU")
+        say("cost   none: a trial asks for no GPU")
     size = "" if found.trial_bytes is None else f"largest trial {_size(found.trial_bytes)} · "
-    print(f"space  {size}{_size(found.disk.total)} of disk")
+    say(f"space  {size}{_size(found.disk.total)} of disk")
 
 
 def _row(plan: StrategyPlan) -> list[str]:

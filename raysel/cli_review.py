@@ -10,8 +10,10 @@ import typer
 
 from raysel import cli_service
 from raysel.cli_service import Address
-from raysel.console import AsJson, Storage, SweepName, day, print_json, print_table
-from raysel.errors import user_error
+from raysel.console import AsJson, Storage, SweepName, day
+from raysel.errors import FAILED, user_error
+from raysel.output import PATH, ask, print_json, say
+from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
     from raysel.report.review import SweepRow, TrialLine
@@ -47,18 +49,18 @@ def list_sweeps(
         unreadable = [{"name": name, "problem": line} for name, line in broken.items()]
         return print_json({"sweeps": [asdict(row) for row in rows], "unreadable": unreadable})
     if not views:
-        return print(f"there is no sweep in {storage}/")
+        return say(f"there is no sweep in {storage}/")
     if rows:
         head = ("sweep", "state", "search", "confirm", "best", "with", "began")
         cells = [_cells(row) for row in rows]
         print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
     for row in rows:
         for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
-            print(f"{row.name}: {words}")
+            say(f"{row.name}: {words}")
         if row.verdict:
-            print(f"{row.name}: {row.verdict}")
+            say(f"{row.name}: {row.verdict}")
     for name, line in broken.items():
-        print(f"{name}: cannot be read: {line}")
+        say(f"{name}: cannot be read: {line}")
     return None
 
 
@@ -100,17 +102,17 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
     lines = [trial_line(t) for t in [*view.phase("search"), *view.phase("confirm")]]
     if as_json:
         return print_json(asdict(row) | {"trials": [asdict(line) for line in lines]})
-    print(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
+    say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
     for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
-        print(words)
+        say(words)
     for phase, measure in (("search", row.metric), ("confirm", "test/error")):
         head = (phase, "state", "epochs", measure, "seconds", "")
         cells = [_trial_cells(line) for line in lines if line.phase == phase]
         if cells:
-            print()
+            say("")
             print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
     if row.verdict:
-        print(f"\nverdict  {row.verdict}")
+        say("", f"verdict  {row.verdict}")
     return None
 
 
@@ -139,29 +141,30 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
         measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
         moved = [asdict(row) for row in rows]
         return print_json(line | told | measured | {"moved": moved})
-    print(f"{trial.id} {trial.label} · {trial.status}")
-    print(review.ending(trial, view))
+    say(f"{trial.id} {trial.label} · {trial.status}")
+    say(review.ending(trial, view))
     for note in trial.notes:
-        print(f"note  {note}")
-    print()
+        say(f"note  {note}")
+    say("")
     print_table(("configuration", ""), list(review.configuration(trial).items()))
     losses = ["train/loss", "val/loss"]
     metric = view.spec.objective.metric
     for group in (losses, [metric]) if metric not in losses else (losses,):
         drawn = plot.curves({name: [row.get(name) for row in trial.epochs] for name in group})
-        print(*["", *drawn] if drawn else [], sep="\n", end="\n" if drawn else "")
+        if drawn:
+            say("", *drawn)
     if rows:
         top = max(1.0, *(value or 0.0 for row in rows for value in row.epochs))
-        print(f"\nmoved  {review.moved_in_words(rows, layers)}")
+        say("", f"moved  {review.moved_in_words(rows, layers)}")
         cells = [(r.layer, plot.sparkline(r.epochs, top), f"{r.share:.3g}") for r in rows]
         print_table(("layer", "by epoch", "mean weight"), cells, numbers=(2,))
     if trial.end_metrics:
-        print()
+        say("")
         ends = [
             (name, f"{value:.4g}") for name, value in trial.end_metrics.items() if value is not None
         ]
         print_table(("at the end", ""), ends, numbers=(1,))
-    print(f"\nfiles  {view.folder.trial(trial.id)}")
+    say("", f"files  {view.folder.trial(trial.id)}")
     return None
 
 
@@ -202,7 +205,7 @@ def report(
             words = f"{target} cannot be written ({error.strerror})"
             raise user_error("--to", words) from None
     if not as_json:
-        return print(index)
+        return say(index, most=PATH)
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
     names = [one.spec.name for one in read]
     return print_json({"report": str(index), "sweeps": names, "figures": figures})
@@ -235,14 +238,15 @@ def _remove(
         if items:
             print_table(("MB", ""), [(_megabytes(i.bytes), i.what) for i in items], numbers=(0,))
         for line in kept:
-            print(line)
+            say(line)
         if not items:
-            print("there is nothing to free")
+            say("there is nothing to free")
             return 0
     elif items and not yes:
         raise typer.BadParameter("--json does not ask; give --yes with it")
-    if items and not yes:
-        typer.confirm(f"Remove {_megabytes(freed)} MB?", abort=True)
+    if items and not yes and not ask(f"Remove {_megabytes(freed)} MB?", "--yes"):
+        say("nothing was removed")
+        return FAILED
     problems = cleaning.remove(items)
     if as_json:
         removed = [{"what": item.what, "bytes": item.bytes} for item in items]
@@ -250,8 +254,8 @@ def _remove(
         print_json(told)
     else:
         for line in problems:
-            print(line)
-        print(f"{_megabytes(freed)} MB freed")
+            say(line)
+        say(f"{_megabytes(freed)} MB freed")
     return 1 if problems else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +17,10 @@ from raysel.console import (
     SweepFile,
     checked_but_storage,
     day,
-    print_json,
-    print_table,
 )
 from raysel.errors import INTERRUPTED, user_error
+from raysel.output import LogPrinter, print_json, progress_stream, say, say_error
+from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
@@ -108,14 +108,14 @@ def _order(
             raise user_error("--env", f"{name} is not set here")
     secrets = credentials.found(os.environ, env)
     if secrets and not cluster.door.guarded:
-        _say(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
+        say_error(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
     return Order(installed, open_cluster, grace or GRACE_SECONDS, secrets)
 
 
 def _answered(cluster: Cluster, answer: Answer, no_wait: bool, as_json: bool) -> int:
     """Say what came of it, and follow the job to its end."""
     if not as_json:
-        print(f"job      {answer.words}")
+        say(f"job      {answer.words}")
     code = 0
     ended = answer.job
     if answer.job.live and not no_wait:
@@ -130,14 +130,14 @@ def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
     """The job when it has ended, and its exit code. Ctrl-C leaves it alone."""
     from raysel.service.follow import follow  # noqa: PLC0415
 
-    write = _printer(as_json)
     try:
-        ended = follow(cluster, job_id, write)
+        with LogPrinter(progress_stream(as_json)) as printer:
+            ended = follow(cluster, job_id, printer.write)
     except KeyboardInterrupt:
-        _say(f"\n{job_id} goes on; to end it: raysel stop {job_id} --address {cluster.url}")
+        say_error("", f"{job_id} goes on; to end it: raysel stop {job_id} --address {cluster.url}")
         return cluster.state(job_id), INTERRUPTED
     if ended.state == "FAILED" and ended.code is None:
-        _say(f"error  {ended.id}: {' '.join(ended.message.split())[:400]}")
+        say_error(f"error  {ended.id}: {' '.join(ended.message.split())[:400]}")
     return ended, ended.exit_code
 
 
@@ -151,11 +151,11 @@ def status(job: JobName, address: Address = None, as_json: AsJson = False) -> No
     if as_json:
         return print_json(found.told())
     began = f" since {_clock(found.job.began)}" if found.job.live and found.job.began else ""
-    print(f"{found.job.id} · {found.state}{began}")
+    say(f"{found.job.id} · {found.state}{began}")
     if found.progress is not None:
-        print(found.progress)
+        say(found.progress)
     if found.message:
-        print(found.message)
+        say(found.message)
     return None
 
 
@@ -173,7 +173,8 @@ def logs(
     found = cluster.job(job)
     if follow:
         return _follow(cluster, found.id, as_json=False)[1]
-    print(cluster.log(found.id), end="")
+    with LogPrinter(sys.stdout) as printer:
+        printer.write(cluster.log(found.id))
     return 0
 
 
@@ -196,7 +197,7 @@ def fetch(
     there = sorted(path.name for path in folder.iterdir())
     if as_json:
         return print_json({"id": found.id, "folder": str(folder), "files": there})
-    return print(f"{folder}: {', '.join(there)}")
+    return say(f"{folder}: {', '.join(there)}")
 
 
 def list_there(address: str, as_json: bool) -> None:
@@ -209,7 +210,7 @@ def list_there(address: str, as_json: bool) -> None:
     if as_json:
         return print_json({"address": cluster.url, "jobs": [row.told() for row in rows]})
     if not rows:
-        return print(f"{cluster.url} has no sweep")
+        return say(f"{cluster.url} has no sweep")
     head = ("job", "state", "progress", "began")
     return print_table(head, [_cells(row) for row in rows], whole=(0, 1, 3))
 
@@ -232,28 +233,13 @@ def stop_there(address: str, wanted: str, timeout: float, as_json: bool) -> int:
     if as_json:
         print_json({"id": job.id, "state": job.state, "stopped": was_live and not job.live})
     elif not was_live:
-        print(f"{job.id} is not running")
+        say(f"{job.id} is not running")
     elif job.live:
-        print(f"{job.id} was asked to stop and still runs after {timeout:g} s")
+        say(f"{job.id} was asked to stop and still runs after {timeout:g} s")
     else:
         go_on = f"; go on with: raysel resume {job.name} --address {cluster.url}"
-        print(f"{job.id} has stopped{go_on if job.name else ''}")
+        say(f"{job.id} has stopped{go_on if job.name else ''}")
     return 1 if job.live else 0
-
-
-def _printer(as_json: bool) -> Callable[[str], None]:
-    """Prints text as it comes; with --json standard output holds the one object alone."""
-    stream = sys.stderr if as_json else sys.stdout
-
-    def write(text: str) -> None:
-        stream.write(text)
-        stream.flush()
-
-    return write
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _clock(at: float | None) -> str:

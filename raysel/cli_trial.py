@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,14 +15,12 @@ from raysel.console import (
     SweepFile,
     SweepName,
     checked,
-    print_json,
-    print_table,
 )
 from raysel.errors import FAILED
+from raysel.output import print_json, progress_stream, say
+from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
-    from typing import TextIO
-
     from raysel.export.handing import Exported
     from raysel.sweep.finetune import FineTuned
     from raysel.sweep.reading import SweepView
@@ -55,9 +52,9 @@ def finetune(
     def show(row: dict[str, Any], of: int) -> None:
         words = f"{row['epoch']:>4}/{of}  train/loss {row['train/loss']:.3f}"
         told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
-        print(f"{words}{told}  {row['cost/seconds']:.1f} s", file=_progress(as_json))
+        say(f"{words}{told}  {row['cost/seconds']:.1f} s", to=progress_stream(as_json))
 
-    tuned = run(spec, strategy, steps, lambda line: print(line, file=_progress(as_json)), show)
+    tuned = run(spec, strategy, steps, lambda line: say(line, to=progress_stream(as_json)), show)
     model: Path | None = None
     if tuned.model is not None:
         model = tuned.folder / "model"
@@ -77,11 +74,11 @@ def _print_tuned(tuned: FineTuned, model: Path | None) -> None:
     from raysel.report.review import moved_in_rows, moved_in_words  # noqa: PLC0415
 
     if tuned.failure:
-        print(f"failed   {tuned.failure}")
+        say(f"failed   {tuned.failure}")
     best = next((row for row in tuned.rows if row["epoch"] == tuned.best_epoch), None)
     if best is not None:
         rows = moved_in_rows(tuned.rows, tuned.layers)
-        print()
+        say("")
         facts = [
             ("trial", tuned.label),
             ("best epoch", str(tuned.best_epoch)),
@@ -90,10 +87,10 @@ def _print_tuned(tuned: FineTuned, model: Path | None) -> None:
             ("layers moved", moved_in_words(rows, tuned.layers)),
         ]
         print_table(("", ""), facts)
-        print()
-    print(f"files    {tuned.folder}")
+        say("")
+    say(f"files    {tuned.folder}")
     if model is not None:
-        print(f"model    {model} (of epoch {tuned.model_epoch})")
+        say(f"model    {model} (of epoch {tuned.model_epoch})")
 
 
 def reproduce(
@@ -117,21 +114,25 @@ def reproduce(
     view = read_sweep(storage, sweep)
     state = view.trial(trial)
 
-    def say(line: str) -> None:
-        print(line, file=_progress(as_json))
+    def progress(line: str) -> None:
+        say(line, to=progress_stream(as_json))
 
     differs = again.machine_differences(view, state)
     if not as_json:
         for name, (then, now) in differs.items():
-            print(f"{name:9} {then} then, {now} now")
-        print("machine   nothing differs" if not differs else "")
+            say(f"{name:9} {then} then, {now} now")
+        say("machine   nothing differs" if not differs else "")
     found = again.reproduce(
-        view, state, say, lambda done, of: say(f"{done:>4}/{of}  epochs run again"), tolerance
+        view,
+        state,
+        progress,
+        lambda done, of: progress(f"{done:>4}/{of}  epochs run again"),
+        tolerance,
     )
     if as_json:
         print_json(asdict(found) | {"words": str(found)})
     else:
-        print(f"{state.id}  {found}")
+        say(f"{state.id}  {found}")
     return 0 if found.succeeded else FAILED
 
 
@@ -156,7 +157,7 @@ def export(
     from raysel.sweep.reading import read_sweep  # noqa: PLC0415
 
     view = read_sweep(storage, sweep)
-    out = hand_over(view, strategy, to, lambda line: print(line, file=_progress(as_json)))
+    out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)))
     told: dict[str, Any] = {"model": str(to), "strategy": out.strategy, "run": out.run}
     lines = [f"model    {to}: {out.strategy}, {out.run}"]
     passed = True
@@ -171,7 +172,7 @@ def export(
     if register is not None and passed:
         told["registered"] = _register(view, out, register)
         lines.append(f"mlflow   {told['registered']['uri']}")
-    print_json(told) if as_json else print("\n".join(lines))
+    print_json(told) if as_json else say(*lines)
     return 0 if passed else FAILED
 
 
@@ -181,8 +182,3 @@ def _register(view: SweepView, out: Exported, name: str) -> dict[str, str]:
 
     uri = tracking_uri(view.spec.model_copy(update={"storage": str(view.folder.path.parent)}))
     return asdict(register(out.folder, name, uri, view.sweep.id, out.run))
-
-
-def _progress(as_json: bool) -> TextIO:
-    """Where progress goes: with --json standard output holds the one object alone."""
-    return sys.stderr if as_json else sys.stdout

@@ -1,13 +1,12 @@
-"""What the files of the command line share: arguments by name, tables and JSON printed."""
+"""What the files of the command line share: arguments by name, and sweep files read."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,46 +47,6 @@ def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
     return spec.model_copy(update={"storage": storage})
 
 
-_ENDLESS = 100_000
-"""Columns of a line that nobody looks at in a window."""
-
-
-def print_table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    numbers: Sequence[int] = (),
-    whole: Sequence[int] = (0,),
-) -> None:
-    """Print rows under a head; a line a row where no terminal is.
-
-    Args:
-        numbers: the columns that are set to the right.
-        whole: the columns that are not broken over lines where the terminal is narrow.
-    """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, show_header=any(head))
-    for index, title in enumerate(head):
-        justify: Literal["left", "right"] = "right" if index in numbers else "left"
-        least = None if index in whole else 12
-        table.add_column(
-            title, justify=justify, no_wrap=index in whole, min_width=least, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))  # a bracket is text and no markup
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _ENDLESS
-    console.print(table)
-
-
 def day(at: float) -> str:
     """A time as a person reads it: `2026-11-21 19:40`."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-
-
-def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 import secrets
-import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from raysel.errors import UserError, user_error
+from raysel.output import say_error
 
 VARIABLE = "RAYSEL_CREDENTIALS"
 """The environment variable that carries them."""
@@ -111,7 +111,7 @@ def open_sealed(environment: MutableMapping[str, str] | None = None) -> None:
             raise ValueError("this node has no token (RAY_AUTH_TOKEN, ~/.ray/auth_token)")
         environment.update(unseal(text, token))
     except (ValueError, UserError) as error:
-        print(f"note     the submitter's credentials cannot be read: {error}", file=sys.stderr)
+        say_error(f"note     the submitter's credentials cannot be read: {error}")
 
 
 def _key(token: str, salt: bytes) -> bytes:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from raysel.report.tables import confirm_rows
+from raysel.rich_output import plain
 from raysel.sweep.outcome import Outcome
 from raysel.tracker import mlflow_hint
 
@@ -27,18 +27,18 @@ def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> Rendera
             seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
             marked = f"{row.strategy} ◂" if row.winner else row.strategy
             table.add_row(marked, row.test_error, row.layers, row.parameters, seconds)
-        parts += [table, Text()]
-    parts.append(Text(f"verdict  {results['verdict']['sentence']}"))
+        parts += [table, ""]
+    parts.append(plain(f"verdict  {results['verdict']['sentence']}"))
     if not outcome.complete:
-        parts.append(Text(f"stopped  {outcome.cause}; what is finished stays"))
-        parts.append(Text(f"go on    {outcome.resume}"))
+        parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
+        parts.append(plain(f"go on    {outcome.resume}"))
     parts += [
-        Text(),
-        Text(f"report   {_near(report)}"),
-        Text(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"),
+        "",
+        plain(f"report   {_near(report)}"),
+        plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"),
     ]
     if model is not None:
-        parts.append(Text(f"model    {_near(model)}"))
+        parts.append(plain(f"model    {_near(model)}"))
     return Group(*parts)
 
 

@@ -6,9 +6,6 @@ JSON object on a line of its own; with `--quiet` nothing is shown but the outcom
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,17 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from raysel.outcome_lines import outcome_lines
+from raysel.output import guarded_streams, print_json
+from raysel.rich_output import TextConsole, plain
 from raysel.service.progress import Progress
 from raysel.spec import Spec, objective_in_words, objective_sign
 from raysel.sweep.outcome import Outcome
-from raysel.tracking.record import Event, Kind, finite
+from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
 
@@ -52,7 +50,7 @@ class _Row:
 class TerminalWatcher:
     """Shows a sweep on a terminal, or as lines where there is none."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: TextConsole) -> None:
         self._console = console
         self._live: Live | None = None
         self._rows: dict[str, _Row] = {}
@@ -66,22 +64,20 @@ class TerminalWatcher:
         self._close()
         self._objective = spec.objective.metric
         self._sign = objective_sign(spec.objective.mode)
-        self._console.print(
-            f"[bold]{spec.name}[/] · {trials} trials · {strategies} strategies · "
-            f"{concurrent} at a time"
-        )
+        counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
+        self._console.print(plain(spec.name, "bold") + plain(counts))
         if spec.model.weights == "source":
-            self._show(Text(f"source   training {spec.model.name} on the source part …"))
+            self._show(plain(f"source   training {spec.model.name} on the source part …"))
 
     def decoding(self, done: int, total: int) -> None:
         """How far the pictures of a part are decoded."""
         if done % 16 == 0 or done == total:
-            self._show(Text(f"data     {done:,} of {total:,} pictures decoded"))
+            self._show(plain(f"data     {done:,} of {total:,} pictures decoded"))
 
     def note(self, text: str) -> None:
         """A line about the data."""
         self._close()
-        self._console.print(f"note     {text}", markup=False, highlight=False)
+        self._console.print(f"note     {text}")
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
         """The source model, in a line."""
@@ -104,8 +100,10 @@ class TerminalWatcher:
             row.improve(trial.value, trial.label, self._sign)
         if name == "confirm":
             self._console.print(
-                f"\nconfirm  the best of each strategy by {objective_in_words(self._objective)}, "
-                f"{total} runs, test set read once a run"
+                "",
+                f"confirm  the best of each strategy by {objective_in_words(self._objective)}, "
+                f"{total} runs, test set read once a run",
+                sep="\n",
             )
         self._refresh()
         self._heartbeat()
@@ -144,11 +142,11 @@ class TerminalWatcher:
             best=best.best,
             label=best.best_label,
         )
-        self._console.print(progress.line(), markup=False, highlight=False)
+        self._console.print(progress.line())
 
     def _epoch(self, event: Event) -> None:
         if note := event.payload.get("note"):
-            self._console.print(f"{event.trial}  {note}", markup=False, highlight=False)
+            self._console.print(f"{event.trial}  {note}")
         value = event.payload["metrics"].get(self._objective)
         self._row(event.trial).improve(value, self._trials[event.trial][1], self._sign)
 
@@ -175,15 +173,15 @@ class TerminalWatcher:
 
     def _stopping(self, cause: str, first: str) -> None:
         what = f"{first}, then the summary (Ctrl-C again to leave at once)"
-        self._console.print(f"stopping: {cause}{what}", markup=False)
+        self._console.print(f"stopping: {cause}{what}")
 
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
-        self._console.print(f"mlflow   {words}", markup=False)
+        self._console.print(f"mlflow   {words}")
 
     def storage(self, words: str) -> None:
         """The bucket is away, or back."""
-        self._console.print(f"storage  {words}", markup=False)
+        self._console.print(f"storage  {words}")
 
     def _row(self, trial: str) -> _Row:
         return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
@@ -217,7 +215,7 @@ class TerminalWatcher:
                 *(str(row.counts.get(s, 0)) for s in ("COMPLETE", "PRUNED", "FAILED")),
                 str(row.running),
                 "" if row.best is None else f"{row.best:.3f}",
-                Text(row.best_label.removeprefix(strategy).strip(), overflow="ellipsis"),
+                plain(row.best_label.removeprefix(strategy).strip(), overflow="ellipsis"),
             )
         return Group(table, self._bar())
 
@@ -258,13 +256,8 @@ class _Renderer:
 class JsonWatcher:
     """Every event as a JSON object on a line of its own, for scripts."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
     def _line(self, **content: Any) -> None:
-        self._console.out(
-            json.dumps(finite(content), ensure_ascii=False, allow_nan=False), highlight=False
-        )
+        print_json(content, indent=None)
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """The sweep begins."""
@@ -345,30 +338,20 @@ class QuietWatcher(TerminalWatcher):
         self._stopping(cause, "; the running trials end their epoch")
 
 
-class _Deaf(Console):
-    """Goes on in silence where nobody reads any more (`| head`, or a `| tee` that Ctrl-C ends
-    too): rich would leave the process in the middle of whatever it does."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
 @contextmanager
 def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
     """The watcher that the user asked for; the terminal is left as it was."""
-    console = _Deaf(highlight=False, soft_wrap=True)
     watcher: TerminalWatcher | JsonWatcher
-    if as_json:
-        watcher = JsonWatcher(console)
-    else:
-        watcher = QuietWatcher(console) if quiet else TerminalWatcher(console)
-    try:
-        yield watcher
-    finally:
-        watcher.finish()
+    with guarded_streams():
+        console = TextConsole(soft_wrap=True)
+        if as_json:
+            watcher = JsonWatcher()
+        else:
+            watcher = QuietWatcher(console) if quiet else TerminalWatcher(console)
+        try:
+            yield watcher
+        finally:
+            watcher.finish()
 
 
 def clock(seconds: float) -> str:

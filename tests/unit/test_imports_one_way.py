@@ -24,6 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
+            *("output", "rich_output"),
             *(
                 "task_spec",
                 "text",

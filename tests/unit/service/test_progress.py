@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
 
+from raysel.rich_output import TextConsole
 from raysel.service.progress import Progress, last_of
 from raysel.terminal import TerminalWatcher
 
@@ -35,14 +35,14 @@ def test_a_log_without_one_says_nothing() -> None:
 
 def test_a_driver_without_a_terminal_tells_its_progress() -> None:
     out = io.StringIO()
-    watcher = TerminalWatcher(Console(file=out, soft_wrap=True))
+    watcher = TerminalWatcher(TextConsole(file=out, soft_wrap=True))
     watcher.phase("search", 7, [])
     assert last_of(out.getvalue()) == Progress("search", 0, 7, 0, "0:00")
 
 
 def test_on_a_terminal_the_table_says_it() -> None:
     out = io.StringIO()
-    watcher = TerminalWatcher(Console(file=out, force_terminal=True))
+    watcher = TerminalWatcher(TextConsole(file=out, force_terminal=True))
     try:
         watcher.phase("search", 7, [])
     finally:

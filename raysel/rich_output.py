@@ -1,0 +1,71 @@
+"""rich, so that text is never markup: the console, styled text and tables of the command line.
+
+Nothing else in raysel makes a `rich.console.Console` or a `rich.text.Text` (ruff refuses it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from raysel.text import LINE, one_line
+
+CELL = 300
+"""A longer cell of a table is cut, in characters."""
+
+_ENDLESS = 100_000
+"""Columns of a line that nobody looks at in a window."""
+
+
+class TextConsole(Console):
+    """A console that prints every string as it stands: a bracket is text, `:art:` is text, and
+    an escape sequence is shown and not obeyed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as text."""
+        safe = plain(text, options.get("style") or "")
+        safe.justify, safe.overflow = options.get("justify"), options.get("overflow")
+        return safe
+
+    def endless(self) -> TextConsole:
+        """The same; where no terminal is, a line is as long as it must be."""
+        if not self.is_terminal:
+            self.width = _ENDLESS
+        return self
+
+
+def plain(text: object, style: str | Style = "", most: int = LINE, **look: Any) -> Text:
+    """Styled text in one line, safe whatever it holds."""
+    return Text(one_line(text, most), style=style, **look)
+
+
+def print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    numbers: Sequence[int] = (),
+    whole: Sequence[int] = (0,),
+) -> None:
+    """Print rows under a head; a line a row where no terminal is.
+
+    Args:
+        numbers: the columns that are set to the right.
+        whole: the columns that are not broken over lines where the terminal is narrow.
+    """
+    table = Table(box=None, pad_edge=False, show_header=any(head))
+    for index, title in enumerate(head):
+        justify: Literal["left", "right"] = "right" if index in numbers else "left"
+        least = None if index in whole else 12
+        table.add_column(
+            title, justify=justify, no_wrap=index in whole, min_width=least, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(plain(cell, most=CELL) for cell in row))
+    TextConsole().endless().print(table)
