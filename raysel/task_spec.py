@@ -55,7 +55,7 @@ def _one_for_all(value: Any) -> Any:
 
 
 def _size(value: Any) -> Any:
-    if _one_for_all(value) == ALL:
+    if value is None or _one_for_all(value) == ALL:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, int) and value > 0:
@@ -65,24 +65,37 @@ def _size(value: Any) -> Any:
     raise ValueError("give a number of examples, a share between 0 and 1, or all")
 
 
-PartSize = Annotated[int | float | Literal["all"], BeforeValidator(_size)]
-"""Examples of a part: a number, a share of the pool that it is drawn from, or `all`."""
+PartSize = Annotated[int | float | Literal["all"] | None, BeforeValidator(_size)]
+"""Examples of a part: a number, a share of the pool that it is drawn from, or `all`; None
+where the file says nothing."""
+
+DEFAULT_SIZES: dict[str, int] = {"train": 200, "validation": 200, "test": 400}
+"""Examples of a part that the file leaves out and the data set does not have of its own."""
+
+
+def _part(name: str) -> Any:
+    return Field(
+        default=None,
+        description=f"a number, a share (0.2), or all; left out: the data set's own {name} part as"
+        f" a whole, {DEFAULT_SIZES[name]} where it has none",
+    )
 
 
 class SplitSpec(Frozen):
     """How many target examples each part gets; stratified and disjoint."""
 
-    train: PartSize = 200
+    train: PartSize = _part("train")
     shots: Annotated[PositiveWhole | None, BeforeValidator(_one_for_all)] = Field(
         default=None, description="so many training examples of each class, in place of train"
     )
-    validation: PartSize = 200
-    test: PartSize = 400
+    validation: PartSize = _part("validation")
+    test: PartSize = _part("test")
     seed: NonNegativeWhole = 0
     official: Flag = Field(
         default=True,
-        description="test examples come from the data set's own test part, where it has one;"
-        " false merges its train, validation and test before splitting",
+        description="the parts that the data set has of its own are kept: validation and test are"
+        " taken whole unless a number is given, a share is one of the training part; false merges"
+        " them before splitting",
     )
     indices: str | None = Field(
         default=None, description="a split.json of another run: its very examples, no sizes"
@@ -90,7 +103,7 @@ class SplitSpec(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> SplitSpec:
-        if self.shots is not None and "train" in self.model_fields_set:
+        if self.shots is not None and self.train is not None:
             raise ValueError("give train or shots, not both")
         return self
 
@@ -138,6 +151,7 @@ DataChoice = Annotated[
     Discriminator(_kind_of_data),
 ]
 
+Duplicates = Literal["error", "drop", "keep"]
 Augmentation = Literal["none", "flip", "random_crop", "random_resized_crop"]
 Preprocess = Literal["model", "unit", "data"]
 
@@ -164,6 +178,13 @@ class TaskSpec(Frozen):
     bad_images: Annotated[Real, Field(ge=0, lt=1)] = Field(
         default=0.01, description="share of unreadable images above which nothing is started"
     )
+    duplicates: Duplicates | None = Field(
+        default=None,
+        description="one picture in several places, found by the hash of its decoded pixels."
+        " error: refused across parts or with two labels, told within a part; drop: kept once, in"
+        " test before validation before train before source; keep: told. Left out: keep for a"
+        " data set known by name, whose published parts are compared by; else error",
+    )
     cache: str | None = Field(
         default=None,
         description="folder of the decoded images on each node; below the user's cache folder,"
@@ -174,6 +195,13 @@ class TaskSpec(Frozen):
     )
     shift: ShiftSpec = ShiftSpec()
     split: SplitSpec = SplitSpec()
+
+    @property
+    def duplicates_policy(self) -> Duplicates:
+        """What is done where one picture is found in several places."""
+        if self.duplicates is not None:
+            return self.duplicates
+        return "keep" if isinstance(self.data, str) else "error"
 
     @property
     def name(self) -> str:

@@ -223,7 +223,9 @@ def split_in_words(split: SplitSpec) -> str:
     return f"{train} to train, {_size(split.validation)} to validate, {_size(split.test)} to test"
 
 
-def _size(size: int | float | str) -> str:
+def _size(size: int | float | str | None) -> str:
+    if size is None:
+        return "the default"
     return f"{size:.4g} of the pool" if isinstance(size, float) else str(size)
 
 

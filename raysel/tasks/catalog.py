@@ -22,6 +22,7 @@ from raysel.tasks.data import (
     Task,
     channel_statistics,
 )
+from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.picture_task import (
     CIFAR_C,
@@ -33,11 +34,14 @@ from raysel.tasks.picture_task import (
     is_pictures,
     missing,
     open_pictures,
+    picture_notes,
+    picture_summary,
     picture_task,
 )
 from raysel.tasks.shifts import SHIFTS, shift_examples
 from raysel.tasks.split_file import divide, split_record
 from raysel.tasks.store import Progress
+from raysel.tasks.summarise import summarise
 
 Opener = Callable[[TaskSpec], Dataset]
 """Opens a data set for a task: labels and shapes at once, images when they are asked for."""
@@ -88,11 +92,12 @@ def check_task(spec: TaskSpec) -> list[Problem]:
 
 
 def task_notes(spec: TaskSpec) -> list[str]:
-    """What a person should know of a sound task: data that are not there yet."""
+    """What a person should know of a sound task: data that are not there yet, shares that are
+    not applied."""
     if not is_pictures(spec):
         return []
     note = fetch_note(spec) or missing(spec)
-    return [note] if note else []
+    return [note] if note else list(picture_notes(spec))
 
 
 def task_shape(spec: TaskSpec, model: ModelInput | None = None) -> TaskShape:
@@ -151,30 +156,57 @@ def training_labels(spec: TaskSpec) -> tuple[Labels, tuple[str, ...]] | None:
     return pictures.labels[parts.train], pictures.classes
 
 
+def data_summary(
+    spec: TaskSpec, model: ModelInput | None = None, with_source: bool = True
+) -> DataSummary | None:
+    """What was read, without decoding a picture; None of data that are not there.
+
+    Args:
+        model: what the model expects of pictures; timm's usual where nothing is given.
+        with_source: whether anything of the sweep reads the source part.
+
+    Raises:
+        UserError: whatever `check_task` tells, or what decoding has shown before.
+    """
+    _refuse_names(spec)
+    if not is_pictures(spec):
+        dataset = _OPENERS[_name(spec)](spec)
+        parts = divide(spec, dataset.labels, dataset.classes)
+        return summarise(spec, dataset.labels, dataset.classes, parts, None, with_source)
+    if missing(spec) is not None:
+        return None
+    return picture_summary(spec, model or ModelInput(), with_source)
+
+
 def load_task(
     spec: TaskSpec,
     model: ModelInput | None = None,
     with_source: bool = True,
     progress: Progress | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
 ) -> Task:
     """Decode, split and shift: the shift's seed is the split's.
 
     Args:
         model: what the model expects of pictures; timm's usual where nothing is given.
-        with_source: whether pictures of the source part are needed.
+        with_source: whether the source part is needed.
         progress: told how many pictures of a part are decoded.
+        opened: told what was read, before pictures are decoded.
 
     Raises:
         UserError: whatever `check_task` tells, missing data, too many unreadable pictures.
     """
     _refuse_names(spec)
     if is_pictures(spec):
-        return picture_task(spec, model or ModelInput(), with_source, progress)
+        return picture_task(spec, model or ModelInput(), with_source, progress, opened)
     dataset = _OPENERS[_name(spec)](spec)
     problems = _embedded_problems(spec) + _dataset_problems(spec, dataset)
     if problems:
         raise UserError(*problems)
     parts = divide(spec, dataset.labels, dataset.classes)
+    summary = summarise(spec, dataset.labels, dataset.classes, parts, None, with_source)
+    if opened is not None:
+        opened(summary)
 
     def plain(indices: Indices) -> Examples:
         return Examples(dataset.load_images(indices), dataset.labels[indices])
@@ -201,6 +233,7 @@ def load_task(
         mean=mean,
         std=std,
         record=split_record(spec, dataset.labels, dataset.classes, parts),
+        summary=summary,
     )
 
 

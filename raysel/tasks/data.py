@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.stored import StoredExamples
 
 Images = NDArray[np.float32]
@@ -153,6 +154,7 @@ class Task:
             so that images are standardised as the source model saw them.
         record: which example belongs to which part, for `split.json`.
         notes: what a person should know of the data, a line each.
+        summary: what was read, as every verb says it first.
     """
 
     name: str
@@ -166,6 +168,7 @@ class Task:
     std: tuple[float, ...]
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    summary: DataSummary | None = None
 
     @property
     def channels(self) -> int:

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
-import raysel
 from raysel.errors import Problem, UserError, user_error
-from raysel.places import user_cache
-from raysel.task_spec import FolderData, ShiftSpec, TableData, TaskSpec
+from raysel.task_spec import FolderData, TableData, TaskSpec
 from raysel.tasks import cifar_shifted, subpopulations
-from raysel.tasks.augmentation import NEEDS_WHOLE
-from raysel.tasks.data import Indices, Labels, SealedTest, Task
+from raysel.tasks.data import SealedTest, Task
+from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.decoding import CIFAR_F, TARGET, PartDecoder
+from raysel.tasks.decoding import cache_folder as cache_folder
+from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.folders import image_folder
-from raysel.tasks.geometry import Geometry, Pixels
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.published import PUBLISHED
-from raysel.tasks.range_scan import scan_ranges
-from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
+from raysel.tasks.range_scan import kept_ranges, scan_ranges
 from raysel.tasks.split_file import divide, split_record
 from raysel.tasks.splits import Splits
-from raysel.tasks.store import Draw, Progress, key_of, store
+from raysel.tasks.store import Progress
 from raysel.tasks.stored import StoredExamples
 from raysel.tasks.subpopulations import SUBPOPULATIONS
+from raysel.tasks.summarise import share_notes, summarise
 from raysel.tasks.table import picture_table
-from raysel.tasks.value_range import ValueRanges
 
-CIFAR_C, CIFAR_F = "cifar10c", "cifar10f"
+CIFAR_C = "cifar10c"
 NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F, *SUBPOPULATIONS)
 """Data sets of pictures that are known by name."""
-
-_TARGET = ("train", "validation", "test")
-_TOLD = 5  # bad pictures told one by one
 
 
 def is_pictures(spec: TaskSpec) -> bool:
@@ -119,10 +113,36 @@ def check_pictures(spec: TaskSpec) -> list[Problem]:
         return []
     try:
         pictures = open_pictures(spec)
-        divide(spec, pictures.labels, pictures.classes, pictures.pools)
+        parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
     except UserError as error:
         return list(error.problems)
-    return []
+    if spec.duplicates_policy != "error":
+        return []
+    return _same_files(pictures, parts).problems()
+
+
+def picture_notes(spec: TaskSpec) -> tuple[str, ...]:
+    """What a person should know of data that are there and sound."""
+    return share_notes(spec, open_pictures(spec).pools)
+
+
+def picture_summary(spec: TaskSpec, model: ModelInput, with_source: bool = True) -> DataSummary:
+    """What was read. No picture is decoded: what cannot be read and what is there twice is
+    known where this node has decoded the same pictures before.
+
+    Raises:
+        UserError: the data are missing or wrong, or `picture_task` would refuse what was decoded.
+    """
+    pictures = open_pictures(spec)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    with_source = with_source or spec.preprocess == "data"
+    summary = _before_decoding(spec, pictures, parts, with_source)
+    ranges = kept_ranges(pictures, cache_folder(spec))
+    if ranges is None:
+        return summary
+    size, pictures = model.resized(spec.image_size), replace(pictures, ranges=ranges)
+    decoder = PartDecoder(_absolute(spec), size, pictures, parts, with_source, open_pictures)
+    return decoder.decode().summary(summary) if decoder.is_decoded() else summary
 
 
 def picture_task(
@@ -130,6 +150,7 @@ def picture_task(
     model: ModelInput,
     with_source: bool = True,
     progress: Progress | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
 ) -> Task:
     """Find, split, decode: after this no picture file is read any more on this node.
 
@@ -137,22 +158,24 @@ def picture_task(
         model: what the model expects of a picture.
         with_source: whether the source part is needed; it may be large.
         progress: told how far the decoding is.
+        opened: told what was read, before anything is decoded.
 
     Raises:
-        UserError: the data are missing or wrong, do not suffice for the split, or more than
-            `task.bad_images` of the pictures cannot be read.
+        UserError: the data are missing or wrong, do not suffice for the split, more than
+            `task.bad_images` of the pictures cannot be read, or `task.duplicates` refuses some.
     """
     pictures = open_pictures(spec, spec.download)
     spec = _absolute(spec)
     parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
     pictures = replace(pictures, ranges=scan_ranges(pictures, cache_folder(spec)))
     with_source = with_source or spec.preprocess == "data"
-    keeper = _Keeper(spec, model.resized(spec.image_size), pictures, progress)
-    names = [n for n in Splits.__annotations__ if with_source or n in _TARGET]
-    kept = {n: keeper.part(n, getattr(parts, n)) for n in names if len(getattr(parts, n))}
-    keeper.refuse_too_many()
-    good = Splits(**{n: kept[n].indices if n in kept else p for n, p in asdict(parts).items()})
-    keeper.refuse_lost_classes(good)
+    summary = _before_decoding(spec, pictures, parts, with_source)
+    if opened is not None:
+        opened(summary)
+    size = model.resized(spec.image_size)
+    found = PartDecoder(spec, size, pictures, parts, with_source, open_pictures, progress).decode()
+    kept = found.parts
+    good = Splits(**{n: kept[n].indices if n in kept else p for n, p in vars(parts).items()})
     fit = kept.get("source_train", kept["train"])
     mean, std = _statistics(spec, model, fit)
     record = split_record(spec, pictures.labels, pictures.classes, good)
@@ -166,94 +189,47 @@ def picture_task(
         test=SealedTest(kept["test"]),
         mean=mean,
         std=std,
-        record={**record, "bad_images": keeper.bad},
-        notes=(*pictures.notes, *pictures.ranges.notes(), *keeper.notes()),
+        record={**record, "bad_images": found.unreadable, "dropped_copies": found.dropped},
+        notes=(
+            *pictures.notes,
+            *pictures.ranges.notes(),
+            *share_notes(spec, pictures.pools),
+            *found.notes,
+        ),
+        summary=found.summary(summary),
     )
 
 
-class _Keeper:
-    """Decodes the parts, and keeps the list of what cannot be read."""
-
-    def __init__(
-        self, spec: TaskSpec, model: ModelInput, pictures: Pictures, progress: Progress | None
-    ) -> None:
-        self._spec, self._model = spec, model
-        self._pictures, self._progress = pictures, progress
-        self._read = 0
-        self.bad: list[dict[str, object]] = []
-
-    def part(self, name: str, indices: Indices) -> StoredExamples:
-        """The examples of a part, without those that cannot be read."""
-        spec, pictures = self._spec, self._pictures
-        trained = name in ("train", "source_train")
-        whole = trained and spec.augmentation in NEEDS_WHOLE
-        geometry = Geometry(self._model, whole)
-        shift = _image_shift(spec, pictures) if name in _TARGET else None
-        key = _key(pictures, indices, geometry, shift, spec.split.seed)
-        cache = cache_folder(spec)
-        draw = _drawer(pictures, indices, geometry, shift, spec.split.seed)
-        found = store(cache, key, len(indices), draw, self._progress)
-        self._read += len(indices)
-        lost = dict(found.bad)
-        for row, reason in lost.items():
-            index = int(indices[row])
-            where = pictures.where(index)
-            self.bad.append({"part": name, "index": index, "file": where, "reason": reason})
-        rows = np.array([row for row in range(len(indices)) if row not in lost], np.int64)
-        labels = pictures.labels[indices[rows]]
-        return StoredExamples(
-            cache=cache,
-            key=key,
-            sha256=found.sha256,
-            drawing=partial(_draw_elsewhere, spec, indices, geometry, shift, pictures.ranges),
-            count=len(indices),
-            rows=rows,
-            indices=indices[rows],
-            labels=_target_labels(spec, labels, indices[rows], pictures, name),
-            geometry=geometry,
-            augmentation=spec.augmentation if trained else "none",
-        )
-
-    def refuse_too_many(self) -> None:
-        """Stop before training where too many pictures cannot be read."""
-        allowed = self._spec.bad_images
-        if len(self.bad) <= allowed * self._read:
-            return
-        share = len(self.bad) / self._read
-        raise user_error(
-            "task.data",
-            f"{len(self.bad)} of {self._read} pictures cannot be read ({share:.1%}, more than"
-            f" task.bad_images: {allowed:g}): {self._told()}",
-        )
-
-    def refuse_lost_classes(self, parts: Splits) -> None:
-        """Stop where the readable pictures of a part lack a class that the part had."""
-        for name in ("train", "validation"):
-            labels = self._pictures.labels[getattr(parts, name)]
-            counts = np.bincount(labels, minlength=len(self._pictures.classes))
-            if self.bad and (counts == 0).any():
-                lost = self._pictures.classes[int(np.argmin(counts))]
-                message = f'no picture of class "{lost}" can be read: {self._told()}'
-                raise user_error(f"task.split.{name}", message)
-
-    def notes(self) -> Sequence[str]:
-        """The pictures that were left out, in a line."""
-        if not self.bad:
-            return ()
-        count = f"{len(self.bad)} of {self._read} pictures cannot be read and are left out"
-        return (f"{count} (all of them in split.json): {self._told()}",)
-
-    def _told(self) -> str:
-        shown = "; ".join(f"{bad['file']} {bad['reason']}" for bad in self.bad[:_TOLD])
-        more = len(self.bad) - _TOLD
-        return shown if more <= 0 else f"{shown}; and {more} more"
+def _before_decoding(
+    spec: TaskSpec, pictures: Pictures, parts: Splits, with_source: bool
+) -> DataSummary:
+    return summarise(
+        spec,
+        pictures.labels,
+        pictures.classes,
+        parts,
+        pictures.pools,
+        with_source,
+        pictures.left_out,
+        decoded=False,
+    )
 
 
-def cache_folder(spec: TaskSpec) -> Path:
-    """Where the stores of a node lie: `task.cache`, or below the user's cache folder."""
-    if spec.cache is not None:
-        return Path(spec.cache).absolute()
-    return user_cache() / "images"
+def _same_files(pictures: Pictures, parts: Splits) -> DuplicateFinder:
+    """Examples of the target that are one file: by two spellings of its path, or by a link."""
+
+    def key(part: str, row: int) -> tuple[int, int] | None:
+        source = pictures.sources[int(getattr(parts, part)[row])]
+        if not isinstance(source, Path):
+            return None
+        try:
+            facts = source.stat()
+        except OSError:  # told as unreadable
+            return None
+        return facts.st_dev, facts.st_ino
+
+    target = {name: getattr(parts, name) for name in TARGET}
+    return find(target, key, pictures.labels, pictures.classes, pictures.where)
 
 
 def _absolute(spec: TaskSpec) -> TaskSpec:
@@ -266,69 +242,6 @@ def _absolute(spec: TaskSpec) -> TaskSpec:
         data = TableData(csv=str(Path(data.csv).absolute()), root=files, classes=data.classes)
     root = str(Path(spec.root).absolute())
     return spec.model_copy(update={"data": data, "root": root})
-
-
-def _image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
-    """The shift that the target's pictures still need; None if it leaves pixels as they are."""
-    if pictures.shifted or spec.data == CIFAR_F:
-        return None
-    return spec.shift if SHIFTS[spec.shift.kind].of_image is not None else None
-
-
-def _target_labels(
-    spec: TaskSpec, labels: Labels, indices: Indices, pictures: Pictures, name: str
-) -> Labels:
-    shift = spec.shift
-    if spec.data == CIFAR_F:
-        shift = ShiftSpec(kind="label_flip")
-    if name not in _TARGET or pictures.shifted or SHIFTS[shift.kind].of_label is None:
-        return labels
-    return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
-
-
-def _drawer(
-    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
-) -> Draw:
-    def draw(row: int) -> Pixels:
-        index = int(indices[row])
-        picture = pictures.read(index)
-        if shift is None:
-            return geometry.stored(picture)
-        # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made; a shift is of
-        # pixels, so those of all parts have one size
-        return shift_pixels(geometry.at_size(picture), index, shift, seed, geometry.input.size)
-
-    return draw
-
-
-def _draw_elsewhere(
-    spec: TaskSpec,
-    indices: Indices,
-    geometry: Geometry,
-    shift: ShiftSpec | None,
-    ranges: ValueRanges,
-) -> Draw:
-    """`_drawer` on another node, from that node's copy of the data set."""
-    pictures = replace(open_pictures(spec), ranges=ranges)
-    return _drawer(pictures, indices, geometry, shift, spec.split.seed)
-
-
-def _key(
-    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
-) -> str:
-    facts = {
-        "geometry": asdict(geometry),
-        "shift": None
-        if shift is None
-        else [shift.model_dump(mode="json"), seed, geometry.input.size],
-        "ranges": pictures.ranges.to_json(),
-        "versions": [raysel.__version__, PIL.__version__],
-    }
-    places = [(int(index) if shift else None) for index in indices]
-    prints = (
-        (place, *pictures.fingerprint(int(i))) for place, i in zip(places, indices, strict=True)
-    )
-    return key_of(facts, prints)
 
 
 def _statistics(

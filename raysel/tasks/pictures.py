@@ -3,6 +3,7 @@ data set comes to."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,26 +14,13 @@ from PIL import Image
 
 from raysel.errors import Problem, UserError, user_error
 from raysel.tasks.data import Labels
+from raysel.tasks.data_summary import LeftOut as LeftOut
 from raysel.tasks.reading import read_image
+from raysel.tasks.store import CONTENT_BYTES
 from raysel.tasks.value_range import ValueRanges
 
 Pixels = NDArray[np.uint8]
 """[h, w, c] of one picture, or [n, h, w, c] of several."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Files of a data set that are not taken, for one reason.
-
-    Attributes:
-        reason: why, to be read after the count: "hidden", "no image by the ending (.txt)", …
-        count: how many files.
-        examples: the paths of a few of them, below the data set's folder.
-    """
-
-    reason: str
-    count: int
-    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +85,17 @@ class Pictures:
         except OSError:
             return (str(source.absolute()), None, None)
         return (str(source.absolute()), facts.st_size, facts.st_mtime_ns)
+
+
+def content_of(picture: Image.Image) -> bytes:
+    """A hash of an RGB picture's size and pixels, before anything is done to it.
+
+    Copies of a file have the same one whatever they are called, and so has a picture that was
+    saved again without loss or with other metadata; one that was compressed again has another.
+    """
+    digest = hashlib.blake2b(repr(picture.size).encode(), digest_size=CONTENT_BYTES)
+    digest.update(picture.tobytes())
+    return digest.digest()
 
 
 def _check_labels(pictures: Pictures) -> None:

@@ -28,17 +28,11 @@ def scan_ranges(pictures: Pictures, cache: Path) -> ValueRanges:
     """The ranges of a data set: the heads of its files are read, and the pixels of those with more
     than 8 bits. What was found is kept in `cache`, by the files' names, sizes and times.
     """
-    places = [
-        index
-        for index, source in enumerate(pictures.sources)
-        if isinstance(source, Path) and source.suffix.lower() not in _EIGHT_BIT
-    ]
-    if not places:
-        return ValueRanges()
-    key = key_of("value ranges", (pictures.fingerprint(index) for index in places))
-    kept = cache / f"{key}.ranges.json"
-    with suppress(Exception):  # not there, or damaged
-        return ValueRanges.from_json(kept.read_text(encoding="utf-8"))
+    known = kept_ranges(pictures, cache)
+    if known is not None:
+        return known
+    places = _places(pictures)
+    kept = _file(pictures, places, cache)
     ranges = _scanned([Path(pictures.sources[index]) for index in places])
     with suppress(OSError):  # a folder that cannot be written is told by the store
         cache.mkdir(parents=True, exist_ok=True)
@@ -46,6 +40,31 @@ def scan_ranges(pictures: Pictures, cache: Path) -> ValueRanges:
         partial.write_text(ranges.to_json(), encoding="utf-8")
         partial.replace(kept)
     return ranges
+
+
+def kept_ranges(pictures: Pictures, cache: Path) -> ValueRanges | None:
+    """What `scan_ranges` found before of the same files; None where it must look."""
+    places = _places(pictures)
+    if not places:
+        return ValueRanges()
+    with suppress(Exception):  # not there, or damaged
+        kept = _file(pictures, places, cache)
+        return ValueRanges.from_json(kept.read_text(encoding="utf-8"))
+    return None
+
+
+def _places(pictures: Pictures) -> list[int]:
+    """The pictures that may have more than 8 bits."""
+    return [
+        index
+        for index, source in enumerate(pictures.sources)
+        if isinstance(source, Path) and source.suffix.lower() not in _EIGHT_BIT
+    ]
+
+
+def _file(pictures: Pictures, places: Sequence[int], cache: Path) -> Path:
+    key = key_of("value ranges", (pictures.fingerprint(index) for index in places))
+    return cache / f"{key}.ranges.json"
 
 
 def _scanned(files: Sequence[Path]) -> ValueRanges:

@@ -4,8 +4,10 @@ Each class is shuffled once; the parts are then dealt out one after the other, e
 proportion to what the classes have left, by the largest remainder. The target's parts come
 first, so the size of the source changes nothing in them.
 
-A data set may have parts of its own (its pools): the test examples then come from its test
-part, the others from its training part. Without them all come from one pool.
+A data set may have parts of its own (its pools): test and validation examples then come from
+its test and validation part, the others from its training part. A part that it has is taken
+whole, unless the file gives a number; a share is one of the training part. Without parts of its
+own all come from one pool.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from raysel.errors import Problem, UserError, user_error
 from raysel.spec import SplitSpec
-from raysel.task_spec import ALL, PartSize
+from raysel.task_spec import ALL, DEFAULT_SIZES, PartSize
 from raysel.tasks.data import Indices, Labels
 
 SOURCE_VALIDATION_SHARE = 0.1
@@ -78,10 +80,10 @@ def split(
             such mistake is told.
     """
     shuffled = np.random.default_rng(sizes.seed).permutation(len(labels))
-    if pools is not None and not sizes.official:
-        pools = _merged(pools)
+    pools = pools_of(sizes, pools)
     dealers = _dealers(shuffled, labels, len(classes), pools)
-    count = _counts(dealers, sizes, source, len(classes))
+    asked = sizes_asked(sizes, pools, len(classes))
+    count = _counts(dealers, asked, source)
     test = dealers["test"].deal(count["test"])
     validation = dealers["validation"].deal(count["validation"])
     if sizes.shots is None:
@@ -108,6 +110,61 @@ def split(
     if problems:
         raise UserError(*problems)
     return Splits(train, validation, test, source_train, source_validation)
+
+
+def pools_of(sizes: SplitSpec, pools: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
+    """[N] the pools that the parts are drawn from; without `sizes.official` all but the
+    source's are one."""
+    return pools if pools is None or sizes.official else _merged(pools)
+
+
+def own_parts(pools: NDArray[np.str_] | None) -> frozenset[str]:
+    """The target's parts that a data set has of its own; none where all are drawn from one pool.
+
+    Args:
+        pools: as `pools_of` gives them.
+    """
+    there = frozenset() if pools is None else frozenset(map(str, np.unique(pools)))
+    return there & set(DEFAULT_SIZES) if there & {"validation", "test"} else frozenset()
+
+
+def sizes_asked(
+    sizes: SplitSpec, pools: NDArray[np.str_] | None, class_count: int
+) -> dict[str, int | float | str]:
+    """How many examples each of the target's parts is asked to have, every default settled."""
+    own = own_parts(pools)
+    asked: dict[str, int | float | str] = {}
+    for part, default in DEFAULT_SIZES.items():
+        given: PartSize = getattr(sizes, part)
+        whole = given is None or part in shares_not_applied(sizes, pools)
+        settled = default if given is None else given
+        asked[part] = ALL if whole and part in own else settled
+    if sizes.shots is not None:
+        asked["train"] = sizes.shots * class_count
+    return asked
+
+
+def shares_not_applied(sizes: SplitSpec, pools: NDArray[np.str_] | None) -> tuple[str, ...]:
+    """Parts for which the file gives a share and the data set a part of its own, which is taken
+    whole: nothing is divided there."""
+    own = own_parts(pools)
+    return tuple(
+        part
+        for part in ("validation", "test")
+        if part in own and isinstance(getattr(sizes, part), float)
+    )
+
+
+def pool_of(part: str, pools: NDArray[np.str_] | None) -> Pool | None:
+    """The pool that a part (`source` for both of the source's) is drawn from; None is all.
+
+    Args:
+        pools: as `pools_of` gives them.
+    """
+    if pools is None:
+        return None
+    there = set(map(str, np.unique(pools)))
+    return next((pool for pool in _FROM[part] if pool in there), None)
 
 
 def halves(labels: Labels, class_count: int, seed: int) -> NDArray[np.str_]:
@@ -199,18 +256,13 @@ def _merged(pools: NDArray[np.str_]) -> NDArray[np.str_] | None:
 
 
 def _counts(
-    dealers: dict[str, _Dealer], sizes: SplitSpec, source: int | None, class_count: int
+    dealers: dict[str, _Dealer], asked: dict[str, int | float | str], source: int | None
 ) -> dict[str, int]:
     """Examples of each of the target's parts.
 
     Raises:
         UserError: they, or the source beside them, are more than there are.
     """
-    asked: dict[str, PartSize] = {
-        "train": sizes.train if sizes.shots is None else sizes.shots * class_count,
-        "validation": sizes.validation,
-        "test": sizes.test,
-    }
     counts: dict[str, int] = {}
     whole = len(set(dealers.values())) == 1
     for dealer in dict.fromkeys(dealers.values()):
@@ -226,7 +278,7 @@ def _counts(
 
 
 def _pool_counts(
-    sharing: dict[str, PartSize], pool: int, source: int | None, name: str
+    sharing: dict[str, int | float | str], pool: int, source: int | None, name: str
 ) -> dict[str, int]:
     """Examples of the parts that share a pool of `pool` examples, which is told as `name`."""
     counts = {part: size for part, size in sharing.items() if type(size) is int}
@@ -243,7 +295,10 @@ def _pool_counts(
     if left < 0 or (rest and left - (source or 0) <= 0):
         told = " + ".join(f"{part} {size}" for part, size in sharing.items())
         total = sum(counts.values())
-        raise user_error("task.split", f"{told} = {total} examples; {name} has {pool}")
+        hint = ""
+        if len(sharing) == len(DEFAULT_SIZES):
+            hint = ". Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"
+        raise user_error("task.split", f"{told} = {total} examples; {name} has {pool}{hint}")
     if source is not None and source > left:
         raise user_error(
             "task.source",

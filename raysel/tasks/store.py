@@ -3,7 +3,8 @@ every trial there.
 
 A store is a folder named by a hash of everything that determines its pixels. It holds
 `pixels.bin` (uint8, one picture after the other), `index.npy` (height, width of each row;
-0, 0 for a picture that cannot be read) and `store.json`. Processes that want the same store
+0, 0 for a picture that cannot be read), `contents.npy` (a hash of each picture before it was
+resized or shifted, by which copies are found) and `store.json`. Processes that want the same store
 at once wait for the one that builds it.
 """
 
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -29,14 +31,25 @@ from raysel.errors import UserError, user_error
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.reading import BadImage, without_warnings
 
-VERSION = 1
-"""Part of every key: raised when the same input would give other pixels."""
+VERSION = 2
+"""Part of every key: raised when the same input would give another store."""
 
 CHANNELS = 3
 _WINDOW = 64  # pictures decoded ahead of the one that is written
 
-Draw = Callable[[int], Pixels]
-"""From a row to its pixels [h, w, 3]; raises `BadImage`."""
+CONTENT_BYTES = 16
+
+
+class Decoded(NamedTuple):
+    """One picture: the pixels [h, w, 3] that are kept, and `CONTENT_BYTES` of a hash of the whole
+    picture as it was read."""
+
+    pixels: Pixels
+    content: bytes
+
+
+Draw = Callable[[int], Decoded]
+"""From a row to its picture; raises `BadImage`."""
 
 Progress = Callable[[int, int], None]
 """Told how many of how many pictures are decoded."""
@@ -50,6 +63,7 @@ class Store:
         pixels: all bytes, mapped: what is not read takes no memory.
         offsets: [n + 1] where each picture begins.
         shapes: [n, 2] height and width; 0, 0 where a picture cannot be read.
+        contents: [n, CONTENT_BYTES] hash of each picture as it was read.
         sha256: of sizes and pixels.
         bad: row and reason of every picture that cannot be read.
     """
@@ -57,6 +71,7 @@ class Store:
     pixels: NDArray[np.uint8]
     offsets: NDArray[np.int64]
     shapes: NDArray[np.int64]
+    contents: NDArray[np.uint8]
     sha256: str
     bad: tuple[tuple[int, str], ...]
 
@@ -79,6 +94,9 @@ def kept_store(cache: Path, key: str) -> Store | None:
     try:
         facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
         shapes = np.load(folder / "index.npy", allow_pickle=False)
+        contents = np.load(folder / "contents.npy", allow_pickle=False)
+        if contents.shape != (len(shapes), CONTENT_BYTES):
+            return None
         offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1) * CHANNELS)])
         if (folder / "pixels.bin").stat().st_size != offsets[-1]:
             return None
@@ -86,7 +104,7 @@ def kept_store(cache: Path, key: str) -> Store | None:
         if offsets[-1]:
             pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
         bad = tuple((int(row), str(reason)) for row, reason in facts["bad"])
-        return Store(pixels, offsets.astype(np.int64), shapes, facts["sha256"], bad)
+        return Store(pixels, offsets.astype(np.int64), shapes, contents, facts["sha256"], bad)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
@@ -133,6 +151,7 @@ def _build(cache: Path, key: str, count: int, draw: Draw, progress: Progress | N
 
 def _write(folder: Path, count: int, draw: Draw, progress: Progress | None) -> None:
     shapes = np.zeros((count, 2), np.int64)
+    contents = np.zeros((count, CONTENT_BYTES), np.uint8)
     bad: list[tuple[int, str]] = []
     digest = hashlib.sha256()
     with (folder / "pixels.bin").open("wb") as file:
@@ -140,16 +159,18 @@ def _write(folder: Path, count: int, draw: Draw, progress: Progress | None) -> N
             if isinstance(drawn, BadImage):
                 bad.append((row, str(drawn)))
             else:
-                shapes[row] = drawn.shape[:2]
-                content = np.ascontiguousarray(drawn).tobytes()
-                digest.update(content)
-                file.write(content)
+                shapes[row] = drawn.pixels.shape[:2]
+                contents[row] = np.frombuffer(drawn.content, np.uint8)
+                kept = np.ascontiguousarray(drawn.pixels).tobytes()
+                digest.update(kept)
+                file.write(kept)
             if progress is not None:
                 progress(row + 1, count)
         _to_disk(file.fileno(), file.flush)
-    with (folder / "index.npy").open("wb") as file:
-        np.save(file, shapes)
-        _to_disk(file.fileno(), file.flush)
+    for name, array in (("index.npy", shapes), ("contents.npy", contents)):
+        with (folder / name).open("wb") as file:
+            np.save(file, array)
+            _to_disk(file.fileno(), file.flush)
     digest.update(shapes.tobytes())
     facts = {"version": VERSION, "sha256": digest.hexdigest(), "bad": bad}
     with (folder / "store.json").open("w", encoding="utf-8") as text:
@@ -162,11 +183,11 @@ def _to_disk(descriptor: int, flush: Callable[[], None]) -> None:
     os.fsync(descriptor)
 
 
-def _drawn(count: int, draw: Draw) -> Iterator[Pixels | BadImage]:
+def _drawn(count: int, draw: Draw) -> Iterator[Decoded | BadImage]:
     """The rows in order, decoded by a few threads a little ahead: Pillow works without the
     interpreter's lock, and no more than a window of pictures is held."""
 
-    def safely(row: int) -> Pixels | BadImage:
+    def safely(row: int) -> Decoded | BadImage:
         try:
             return draw(row)
         except BadImage as error:

@@ -31,12 +31,16 @@ def picture(path: Path, seed: int = 0, width: int = 12, height: int = 10) -> Pat
 
 
 def folder(
-    root: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 10, suffix: str = "png"
+    root: Path,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    each: int = 10,
+    suffix: str = "png",
+    first: int = 0,
 ) -> Path:
-    """`root/<class>/00.png`, every picture another."""
+    """`root/<class>/00.png`, every picture another; another `first` gives others again."""
     for label, name in enumerate(classes):
         for number in range(each):
-            picture(root / name / f"{number:02d}.{suffix}", 1000 * label + number)
+            picture(root / name / f"{number:02d}.{suffix}", 1000 * label + first + number)
     return root
 
 

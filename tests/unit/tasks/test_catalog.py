@@ -228,7 +228,9 @@ def test_the_problems_of_shift_and_split_are_told_together():
 def test_a_split_larger_than_the_data_says_how_many_there_are():
     (line,) = _told(_spec(split={"test": 4000}))
     assert line.startswith("task.split: ")
-    assert line.endswith("the data set has 1797")
+    assert line.endswith(
+        "the data set has 1797. Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"
+    )
 
 
 def test_a_misspelt_name_is_answered_without_importing_scikit_learn():

@@ -186,7 +186,8 @@ def _problems(labels, sizes, source=None) -> list[str]:
 
 def test_a_target_larger_than_the_data_is_refused_with_the_number_there_is():
     assert _problems(_balanced(), _sizes(100, 100, 100)) == [
-        "task.split: train 100 + validation 100 + test 100 = 300 examples; the data set has 200"
+        "task.split: train 100 + validation 100 + test 100 = 300 examples; the data set has 200."
+        " Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from raysel.errors import UserError
 from raysel.spec import SplitSpec
-from raysel.tasks.splits import Splits, halves, split
+from raysel.tasks.splits import Splits, halves, shares_not_applied, split
 
 CLASSES = ("a", "b", "c")
 
@@ -43,6 +43,47 @@ def test_a_validation_part_of_its_own_is_taken():
     assert parts.validation.tolist() == list(range(60, 90))
     assert parts.test.tolist() == list(range(90, 150))
     assert len(parts.source_train) == 0
+
+
+def _counts(parts: Splits) -> list[int]:
+    return [len(part) for part in (parts.train, parts.validation, parts.test)]
+
+
+@pytest.mark.parametrize("validation", [None, 0.2, "all"])
+@pytest.mark.parametrize("test", [None, 0.5, "all"])
+def test_official_parts_are_whole_unless_a_number_is_given(validation, test):
+    pools = _pools(train=90, validation=45, test=60)
+    sizes = {"validation": validation, "test": test}
+    assert _counts(_split(195, pools, train=0.5, **sizes)) == [45, 45, 60]
+    assert _counts(_split(195, pools, **sizes)) == [90, 45, 60]
+    assert _counts(_split(195, pools, **{**sizes, "validation": 30})) == [90, 30, 60]
+
+
+def test_a_share_is_one_of_the_training_part_where_nothing_else_is_there_to_draw_from():
+    parts = _split(150, _pools(train=90, test=60), train=0.5, validation=0.2)
+    assert _counts(parts) == [45, 18, 60]
+    assert parts.validation.max() < 90
+
+
+def test_parts_that_the_file_leaves_out_have_numbers_where_the_data_set_has_no_parts():
+    assert _counts(_split(900)) == [200, 200, 400]
+    # a source of its own is no part of the target's
+    assert _counts(_split(990, _pools(train=900, source=90))) == [200, 200, 400]
+    official = _pools(train=450, test=450)
+    assert _counts(_split(900, official)) == [250, 200, 450]
+    assert _counts(_split(900, official, official=False)) == [200, 200, 400]
+
+
+def test_shots_leave_official_parts_whole():
+    pools = _pools(train=90, validation=45, test=60)
+    assert _counts(_split(195, pools, shots=5, validation=0.2)) == [15, 45, 60]
+
+
+def test_a_share_that_is_not_applied_is_known():
+    pools = _pools(train=90, validation=45, test=60)
+    sizes = SplitSpec(train=0.5, validation=0.2, test=60)
+    assert shares_not_applied(sizes, pools) == ("validation",)
+    assert shares_not_applied(sizes, _pools(train=90, test=60)) == ()
 
 
 def test_a_source_part_of_its_own_is_the_source():
@@ -104,7 +145,7 @@ def test_shots_change_nothing_in_validation_and_test():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_split_is_a_function_of_its_seed(seed):
     pools = _pools(train=90, test=60)
-    sizes = {"shots": 3, "validation": 0.2, "test": 0.5, "seed": seed}
+    sizes = {"shots": 3, "validation": 0.2, "test": 30, "seed": seed}
     one, two = (_split(150, pools, **sizes) for _ in range(2))
     other = _split(150, pools, **{**sizes, "seed": seed + 10})
     for name in ("train", "validation", "test"):

@@ -14,19 +14,23 @@ from pictures_kit import pixels
 from raysel.errors import UserError
 from raysel.tasks import store as module
 from raysel.tasks.reading import BadImage
-from raysel.tasks.store import Store, kept_store, key_of, store
+from raysel.tasks.store import Decoded, Store, kept_store, key_of, store
 
 KEY = "k"
 
 
-def _draw(row: int) -> np.ndarray:
+def _content(row: int) -> bytes:
+    return bytes([row % 256] * 16)
+
+
+def _draw(row: int) -> Decoded:
     """Pictures of sizes of their own; the fourth cannot be read."""
     if row == 3:
         raise BadImage("is empty")
-    return pixels(row, width=5 + row % 3, height=4 + row % 2)
+    return Decoded(pixels(row, width=5 + row % 3, height=4 + row % 2), _content(row))
 
 
-def _no_draw(row: int) -> np.ndarray:
+def _no_draw(row: int) -> Decoded:
     raise AssertionError("decoded again")
 
 
@@ -34,7 +38,8 @@ def _check(kept: Store, count: int) -> None:
     assert len(kept) == count
     for row in range(count):
         if row != 3:
-            np.testing.assert_array_equal(kept[row], _draw(row))
+            np.testing.assert_array_equal(kept[row], _draw(row).pixels)
+            assert kept.contents[row].tobytes() == _content(row)
     assert kept.bad == ((3, "is empty"),)
     assert kept.shapes[3].tolist() == [0, 0]
 
@@ -64,12 +69,12 @@ def test_pixels_are_mapped_from_the_file_and_cannot_be_written(tmp_path):
 
 
 def test_rows_of_one_size_are_stacked(tmp_path):
-    kept = store(tmp_path, KEY, 6, lambda row: pixels(row))
+    kept = store(tmp_path, KEY, 6, lambda row: Decoded(pixels(row), _content(row)))
     wanted = np.stack([pixels(4), pixels(1)])
     np.testing.assert_array_equal(kept.rows(np.array([4, 1])), wanted)
 
 
-@pytest.mark.parametrize("broken", ["pixels.bin", "index.npy", "store.json"])
+@pytest.mark.parametrize("broken", ["pixels.bin", "index.npy", "contents.npy", "store.json"])
 @pytest.mark.parametrize("how", ["cut", "empty", "gone"])
 def test_a_damaged_store_is_none_and_is_built_again(tmp_path, broken, how):
     store(tmp_path, KEY, 10, _draw)
@@ -83,7 +88,7 @@ def test_a_damaged_store_is_none_and_is_built_again(tmp_path, broken, how):
 
 
 def test_what_fails_halfway_leaves_no_store(tmp_path):
-    def draw(row: int) -> np.ndarray:
+    def draw(row: int) -> Decoded:
         if row == 150:
             raise MemoryError
         return _draw(row)
@@ -100,11 +105,11 @@ def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     from pathlib import Path
     from pictures_kit import pixels
-    from raysel.tasks.store import store
+    from raysel.tasks.store import Decoded, store
     def draw(row):
         if row == 100:
             os.kill(os.getpid(), 9)
-        return pixels(row)
+        return Decoded(pixels(row), bytes(16))
     store(Path({str(tmp_path)!r}), "{KEY}", 200, draw)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
@@ -116,7 +121,7 @@ def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
 
 
 def _build_slowly(cache: Path, drawn: Path) -> None:
-    def draw(row: int) -> np.ndarray:
+    def draw(row: int) -> Decoded:
         (drawn / f"{os.getpid()}-{row}").touch()
         time.sleep(0.01)
         return _draw(row)
@@ -146,11 +151,11 @@ def test_pictures_are_not_held_in_memory_while_they_are_written(tmp_path):
             nonlocal alive
             alive -= 1
 
-    def draw(row: int) -> np.ndarray:
+    def draw(row: int) -> Decoded:
         nonlocal alive, most
         alive += 1
         most = max(most, alive)
-        return np.zeros((4, 4, 3), np.uint8).view(Counted)
+        return Decoded(np.zeros((4, 4, 3), np.uint8).view(Counted), _content(row))
 
     store(tmp_path, KEY, 1000, draw)
     assert most < 200
@@ -181,7 +186,7 @@ def test_progress_ends_with_all_of_them(tmp_path):
 
 
 def test_pictures_that_can_none_be_read_make_a_store_without_pixels(tmp_path):
-    def draw(row: int) -> np.ndarray:
+    def draw(row: int) -> Decoded:
         raise BadImage("is empty")
 
     assert len(store(tmp_path, KEY, 3, draw).bad) == 3

@@ -1,0 +1,205 @@
+"""What was read of a data set, in a few lines: what every verb says first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from raysel.task_spec import Duplicates
+from raysel.text import NAME, one_line
+
+UNREADABLE = "cannot be read"
+"""Reason of the files that a decoder refuses."""
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """A class, and how many pictures of the data set it has."""
+
+    name: str
+    pictures: int
+
+    def __str__(self) -> str:
+        return f"{one_line(self.name, NAME)} {self.pictures:,}"
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """A part, how many pictures it has, and where they come from, in words."""
+
+    name: str
+    pictures: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files of a data set that are not taken, for one reason.
+
+    Attributes:
+        reason: why, to be read after the count: "hidden", "no image by the ending (.txt)", …
+        count: how many files.
+        examples: the paths of a few of them, below the data set's folder.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DuplicateCounts:
+    """What was found and done.
+
+    Attributes:
+        across: pictures that are in several parts.
+        within: pictures that are in one part several times.
+        two_labels: pictures, of either kind, whose copies have several labels.
+        dropped: examples that were left out for it.
+        policy: `task.duplicates`, its default settled.
+        examples: the places of a few, in words.
+    """
+
+    across: int
+    within: int
+    two_labels: int
+    dropped: int
+    policy: Duplicates
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = {
+            "in several parts": self.across,
+            "several times in one part": self.within,
+            "with several labels": self.two_labels,
+        }
+        told = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
+        if not told:
+            return "none"
+        done = f"{self.dropped:,} copies dropped" if self.policy == "drop" else "kept"
+        return f"{told}; {done} (task.duplicates: {self.policy}): {'; '.join(self.examples)}"
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What was read of a data set.
+
+    Attributes:
+        pictures: of the whole data set.
+        class_names: the first few.
+        smallest, largest: the classes with the fewest and the most pictures.
+        parts: train, validation and test, and the source's where it is used.
+        unused: pictures that are in no part.
+        left_out: files that were not taken, by reason; unreadable ones once all are decoded.
+        decoded: whether the pictures were decoded: else what cannot be read and what is there
+            several times is not known yet.
+        duplicates: pictures in several places; None where nothing was compared.
+    """
+
+    name: str
+    pictures: int
+    class_count: int
+    class_names: tuple[str, ...]
+    smallest: ClassCount
+    largest: ClassCount
+    parts: tuple[PartCount, ...]
+    unused: int
+    left_out: tuple[LeftOut, ...] = ()
+    decoded: bool = True
+    duplicates: DuplicateCounts | None = None
+
+    def lines(self) -> list[tuple[str, str]]:
+        """A heading and its line each, for a person."""
+        lines = [("data", self._whole()), ("parts", self._parts())]
+        if self.left_out:
+            lines.append(("left out", _left_out(self.left_out)))
+        if self.duplicates is not None and (self.duplicates.across or self.duplicates.within):
+            lines.append(("copies", str(self.duplicates)))
+        if not self.decoded:
+            lines.append(
+                ("", "not decoded yet: run, finetune and plan find unreadable pictures and copies")
+            )
+        return [(head, one_line(line)) for head, line in lines]
+
+    def text(self) -> list[str]:
+        """The same as lines of text."""
+        return [f"{head:8} {line}" for head, line in self.lines()]
+
+    def _whole(self) -> str:
+        names = ", ".join(one_line(name, NAME) for name in self.class_names)
+        more = self.class_count - len(self.class_names)
+        classes = f"{names} and {more:,} more" if more > 0 else names
+        sizes = f"each {self.smallest.pictures:,}"
+        if self.smallest.pictures != self.largest.pictures:
+            sizes = f"smallest {self.smallest}, largest {self.largest}"
+        return (
+            f"{self.name}: {self.pictures:,} pictures, {self.class_count:,} classes"
+            f" ({classes}), {sizes}"
+        )
+
+    def _parts(self) -> str:
+        groups = groupby(self.parts, key=lambda part: part.origin)
+        told = [
+            f"{', '.join(f'{part.name} {part.pictures:,}' for part in parts)} ({origin})"
+            for origin, parts in groups
+        ]
+        return "; ".join(told + ([f"{self.unused:,} in no part"] if self.unused else []))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DataSummary:
+        """What `to_dict` gave, also after it was JSON."""
+        copies = data["duplicates"]
+        return cls(
+            **{
+                **data,
+                "class_names": tuple(data["class_names"]),
+                "smallest": ClassCount(**data["smallest"]),
+                "largest": ClassCount(**data["largest"]),
+                "parts": tuple(PartCount(**part) for part in data["parts"]),
+                "left_out": tuple(
+                    LeftOut(**{**files, "examples": tuple(files["examples"])})
+                    for files in data["left_out"]
+                ),
+                "duplicates": copies
+                and DuplicateCounts(**{**copies, "examples": tuple(copies["examples"])}),
+            }
+        )
+
+    def after_decoding(
+        self,
+        parts: Mapping[str, int],
+        unreadable: Sequence[str],
+        duplicates: DuplicateCounts,
+    ) -> DataSummary:
+        """The same with what decoding has shown.
+
+        Args:
+            parts: pictures that are left of each part.
+            unreadable: each file that cannot be read, and why.
+        """
+        lost = LeftOut(UNREADABLE, len(unreadable), tuple(unreadable[:_EXAMPLES]))
+        return replace(
+            self,
+            parts=tuple(replace(part, pictures=parts[part.name]) for part in self.parts),
+            left_out=(*self.left_out, *([lost] if unreadable else ())),
+            decoded=True,
+            duplicates=duplicates,
+        )
+
+
+def _left_out(files: Sequence[LeftOut]) -> str:
+    total = sum(one.count for one in files)
+    reasons = [
+        f"{one.count:,} {one.reason} ({', '.join(one.examples)}"
+        f"{', …' if one.count > len(one.examples) else ''})"
+        for one in files
+    ]
+    return f"{total:,} file{'s' * (total != 1)}: {'; '.join(reasons)}"

@@ -1,0 +1,315 @@
+"""The parts of a data set of pictures, decoded into the node's store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+import raysel
+from raysel.errors import UserError, user_error
+from raysel.places import user_cache
+from raysel.task_spec import Duplicates, ShiftSpec, TaskSpec
+from raysel.tasks.augmentation import NEEDS_WHOLE
+from raysel.tasks.data import Indices, Labels
+from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.duplicates import DuplicateFinder, find
+from raysel.tasks.geometry import Geometry
+from raysel.tasks.model_input import ModelInput
+from raysel.tasks.pictures import Pictures, content_of
+from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
+from raysel.tasks.splits import Splits
+from raysel.tasks.store import Decoded, Draw, Progress, kept_store, key_of, store
+from raysel.tasks.stored import StoredExamples
+from raysel.tasks.value_range import ValueRanges
+
+CIFAR_F = "cifar10f"
+"""CIFAR-10 whose target labels are flipped."""
+
+TARGET = ("train", "validation", "test")
+_TOLD = 5  # unreadable pictures told one by one
+
+Reopen = Callable[[TaskSpec], Pictures]
+"""Opens the data set again, on another node."""
+
+
+@dataclass(frozen=True)
+class DecodedParts:
+    """The parts as trials get them, and what decoding has shown.
+
+    Attributes:
+        parts: by name; those that are empty from the start are not in it.
+        unreadable: part, index, file and reason of every picture that cannot be read.
+        finder: the pictures that are in several places.
+        dropped: part, index and file of every copy that was left out.
+    """
+
+    parts: Mapping[str, StoredExamples]
+    unreadable: Sequence[Mapping[str, object]]
+    finder: DuplicateFinder
+    policy: Duplicates
+    dropped: Sequence[Mapping[str, object]]
+    notes: tuple[str, ...]
+
+    def summary(self, before: DataSummary) -> DataSummary:
+        """`before` with what decoding has shown."""
+        told = [f"{bad['file']} {bad['reason']}" for bad in self.unreadable]
+        sizes = {name.replace("_", " "): len(part) for name, part in self.parts.items()}
+        return before.after_decoding(sizes, told, self.finder.counts(self.policy))
+
+
+class PartDecoder:
+    """Decodes the parts of a data set, each picture once a node.
+
+    Args:
+        model: what the model expects of a picture, at the task's size.
+        splits: the parts.
+        with_source: whether the source's parts are needed.
+        reopen: opens the data set again on another node; it travels by pickle.
+        progress: is told how many pictures of a part are decoded.
+    """
+
+    def __init__(
+        self,
+        spec: TaskSpec,
+        model: ModelInput,
+        pictures: Pictures,
+        splits: Splits,
+        with_source: bool,
+        reopen: Reopen,
+        progress: Progress | None = None,
+    ) -> None:
+        self._spec, self._model, self._reopen = spec, model, reopen
+        self._pictures, self._progress = pictures, progress
+        self._splits = {
+            name: indices
+            for name, indices in vars(splits).items()
+            if len(indices) and (with_source or name in TARGET)
+        }
+        self._unreadable: list[dict[str, object]] = []
+
+    def is_decoded(self) -> bool:
+        """Whether this node has every part already, so that `decode` reads no picture."""
+        cache = cache_folder(self._spec)
+        return all(
+            kept_store(cache, self._key(name, indices)) is not None
+            for name, indices in self._splits.items()
+        )
+
+    def decode(self) -> DecodedParts:
+        """Every part, decoded here if it was not before.
+
+        Raises:
+            UserError: too many pictures cannot be read, copies are refused, or a part lacks a
+                class once both are left out.
+        """
+        self._unreadable = []
+        contents: dict[str, NDArray[np.uint8]] = {}
+        parts: dict[str, StoredExamples] = {}
+        for name, indices in self._splits.items():
+            parts[name], contents[name] = self._part(name, indices)
+        self._refuse_too_many()
+        pictures = self._pictures
+        finder = find(
+            {name: part.indices for name, part in parts.items()},
+            lambda part, row: contents[part][row].tobytes(),
+            pictures.labels,
+            pictures.classes,
+            pictures.where,
+        )
+        policy = self._spec.duplicates_policy
+        if policy == "error" and (problems := finder.problems()):
+            raise UserError(*problems)
+        dropped = finder.dropped() if policy == "drop" else {}
+        parts = {name: _without(part, dropped.get(name, set())) for name, part in parts.items()}
+        self._refuse_lost_classes(parts, dropped)
+        counts = finder.counts(policy)
+        copies = (f"copies of one picture: {counts}",) if finder.groups else ()
+        return DecodedParts(
+            parts=parts,
+            unreadable=self._unreadable,
+            finder=finder,
+            policy=policy,
+            dropped=[
+                {"part": name, "index": index, "file": pictures.where(index)}
+                for name, indices in dropped.items()
+                for index in sorted(indices)
+            ],
+            notes=(*self._unreadable_note(), *copies),
+        )
+
+    def _geometry(self, name: str) -> Geometry:
+        whole = _is_trained_on(name) and self._spec.augmentation in NEEDS_WHOLE
+        return Geometry(self._model, whole)
+
+    def _shift(self, name: str) -> ShiftSpec | None:
+        return _image_shift(self._spec, self._pictures) if name in TARGET else None
+
+    def _key(self, name: str, indices: Indices) -> str:
+        seed = self._spec.split.seed
+        return _key(self._pictures, indices, self._geometry(name), self._shift(name), seed)
+
+    def _part(self, name: str, indices: Indices) -> tuple[StoredExamples, NDArray[np.uint8]]:
+        """The examples of a part without those that cannot be read, and each one's content."""
+        spec, pictures, seed = self._spec, self._pictures, self._spec.split.seed
+        geometry, shift, cache = self._geometry(name), self._shift(name), cache_folder(spec)
+        key = self._key(name, indices)
+        draw = _drawer(pictures, indices, geometry, shift, seed)
+        found = store(cache, key, len(indices), draw, self._progress)
+        lost = dict(found.bad)
+        for row, reason in lost.items():
+            index = int(indices[row])
+            where = pictures.where(index)
+            self._unreadable.append({"part": name, "index": index, "file": where, "reason": reason})
+        rows = np.array([row for row in range(len(indices)) if row not in lost], np.int64)
+        labels = pictures.labels[indices[rows]]
+        examples = StoredExamples(
+            cache=cache,
+            key=key,
+            sha256=found.sha256,
+            drawing=partial(
+                _draw_elsewhere, self._reopen, spec, indices, geometry, shift, pictures.ranges
+            ),
+            count=len(indices),
+            rows=rows,
+            indices=indices[rows],
+            labels=_target_labels(spec, labels, indices[rows], pictures, name),
+            geometry=geometry,
+            augmentation=spec.augmentation if _is_trained_on(name) else "none",
+        )
+        return examples, found.contents[rows]
+
+    @property
+    def _count(self) -> int:
+        return sum(map(len, self._splits.values()))
+
+    def _refuse_too_many(self) -> None:
+        """Stop before training where too many pictures cannot be read."""
+        allowed, bad = self._spec.bad_images, len(self._unreadable)
+        if bad <= allowed * self._count:
+            return
+        raise user_error(
+            "task.data",
+            f"{bad} of {self._count} pictures cannot be read ({bad / self._count:.1%}, more than"
+            f" task.bad_images: {allowed:g}): {self._told()}",
+        )
+
+    def _refuse_lost_classes(
+        self, parts: Mapping[str, StoredExamples], dropped: Mapping[str, set[int]]
+    ) -> None:
+        """Stop where a part lacks a class, or every picture, once some are left out."""
+        for name, part in parts.items():
+            if name not in TARGET or len(part) == len(self._splits[name]):
+                continue
+            labels = self._pictures.labels[part.indices]
+            counts = np.bincount(labels, minlength=len(self._pictures.classes))
+            if (counts > 0).all() or (name == "test" and len(part)):
+                continue
+            lost = self._pictures.classes[int(np.argmin(counts))]
+            message = f'no picture of class "{lost}" can be read: {self._told()}'
+            if dropped.get(name):
+                message = f'no picture of class "{lost}" is left once its copies are dropped'
+            raise user_error(f"task.split.{name}", message)
+
+    def _unreadable_note(self) -> Sequence[str]:
+        """The pictures that cannot be read, in a line."""
+        bad = len(self._unreadable)
+        if not bad:
+            return ()
+        count = f"{bad} of {self._count} pictures cannot be read and are left out"
+        return (f"{count} (all of them in split.json): {self._told()}",)
+
+    def _told(self) -> str:
+        bad = self._unreadable
+        shown = "; ".join(f"{one['file']} {one['reason']}" for one in bad[:_TOLD])
+        more = len(bad) - _TOLD
+        return shown if more <= 0 else f"{shown}; and {more} more"
+
+
+def _is_trained_on(part: str) -> bool:
+    return part in ("train", "source_train")
+
+
+def _without(part: StoredExamples, indices: set[int]) -> StoredExamples:
+    """The examples of a part without those of some indices."""
+    if not indices:
+        return part
+    return part.only(np.flatnonzero(~np.isin(part.indices, sorted(indices))))
+
+
+def _image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
+    """The shift that the target's pictures still need; None if it leaves pixels as they are."""
+    if pictures.shifted or spec.data == CIFAR_F:
+        return None
+    return spec.shift if SHIFTS[spec.shift.kind].of_image is not None else None
+
+
+def _target_labels(
+    spec: TaskSpec, labels: Labels, indices: Indices, pictures: Pictures, name: str
+) -> Labels:
+    shift = spec.shift
+    if spec.data == CIFAR_F:
+        shift = ShiftSpec(kind="label_flip")
+    if name not in TARGET or pictures.shifted or SHIFTS[shift.kind].of_label is None:
+        return labels
+    return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
+
+
+def _drawer(
+    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
+) -> Draw:
+    def draw(row: int) -> Decoded:
+        index = int(indices[row])
+        picture = pictures.read(index)
+        content = content_of(picture)
+        if shift is None:
+            return Decoded(geometry.stored(picture), content)
+        # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made; a shift is of
+        # pixels, so those of all parts have one size
+        pixels = shift_pixels(geometry.at_size(picture), index, shift, seed, geometry.input.size)
+        return Decoded(pixels, content)
+
+    return draw
+
+
+def _draw_elsewhere(
+    reopen: Reopen,
+    spec: TaskSpec,
+    indices: Indices,
+    geometry: Geometry,
+    shift: ShiftSpec | None,
+    ranges: ValueRanges,
+) -> Draw:
+    """`_drawer` on another node, from that node's copy of the data set."""
+    pictures = replace(reopen(spec), ranges=ranges)
+    return _drawer(pictures, indices, geometry, shift, spec.split.seed)
+
+
+def _key(
+    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
+) -> str:
+    facts = {
+        "geometry": asdict(geometry),
+        "shift": None
+        if shift is None
+        else [shift.model_dump(mode="json"), seed, geometry.input.size],
+        "ranges": pictures.ranges.to_json(),
+        "versions": [raysel.__version__, PIL.__version__],
+    }
+    places = [(int(index) if shift else None) for index in indices]
+    prints = (
+        (place, *pictures.fingerprint(int(i))) for place, i in zip(places, indices, strict=True)
+    )
+    return key_of(facts, prints)
+
+
+def cache_folder(spec: TaskSpec) -> Path:
+    """Where the stores of a node lie: `task.cache`, or below the user's cache folder."""
+    if spec.cache is not None:
+        return Path(spec.cache).absolute()
+    return user_cache() / "images"

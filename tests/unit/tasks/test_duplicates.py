@@ -1,0 +1,159 @@
+"""One picture in several places: found by what it shows, whatever its file is called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pictures_kit as kit
+import pytest
+from PIL import Image
+
+from raysel.errors import UserError
+from raysel.spec import TaskSpec
+from raysel.tasks.catalog import check_task, data_summary, load_task
+from raysel.tasks.data import Task
+
+PARTS = ("train", "val", "test")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Six cats and six dogs in each of train, val and test, no two alike."""
+    for number, part in enumerate(PARTS):
+        kit.folder(tmp_path / "pets" / part, each=6, first=100 * number)
+    return tmp_path / "pets"
+
+
+def task(pets: Path, **values: Any) -> TaskSpec:
+    return kit.task({"folder": str(pets)}, pets.parent, split={}, **values)
+
+
+def told(spec: TaskSpec) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        load_task(spec)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def sizes(loaded: Task) -> list[int]:
+    return [len(loaded.train), len(loaded.validation), len(loaded.test)]
+
+
+def copied(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def saved_again(source: Path, target: Path) -> None:
+    """Without loss, with a comment and another compression."""
+    with Image.open(source) as picture:
+        picture.save(target, compress_level=1, dpi=(72, 72))
+
+
+def another_format(source: Path, target: Path) -> None:
+    with Image.open(source) as picture:
+        picture.save(target.with_suffix(".bmp"))
+
+
+@pytest.mark.parametrize("copy", [copied, saved_again, another_format])
+def test_a_training_picture_in_the_test_part_is_refused_by_name(pets, copy):
+    copy(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    assert check_task(task(pets)) == []  # nothing is decoded there
+    (line,) = told(task(pets))
+    assert line.startswith("task.data: 1 picture is in more than one part")
+    assert f"{pets}/train/cat/02.png (train) = {pets}/test/cat/new." in line
+    assert "task.duplicates: drop" in line
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_is_refused_before_anything_is_decoded(pets, link):
+    link(pets / "train" / "dog" / "00.png", pets / "val" / "dog" / "new.png")
+    (problem,) = check_task(task(pets))
+    assert problem.message.startswith("1 picture is in more than one part")
+
+
+def test_a_picture_with_two_labels_is_a_line_of_its_own(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    copied(pets / "train" / "cat" / "03.png", pets / "train" / "dog" / "new.png")
+    across, labels = told(task(pets))
+    assert across.startswith("task.data: 1 picture is in more than one part")
+    assert labels.startswith("task.data: 1 picture has more than one label: ")
+    assert '03.png (train, "cat") = ' in labels and 'new.png (train, "dog")' in labels
+
+
+def test_copies_within_a_part_are_a_note(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "train" / "cat" / "new.png")
+    loaded = load_task(task(pets))
+    assert sizes(loaded) == [13, 12, 12]
+    (note,) = loaded.notes
+    assert note.startswith("copies of one picture: 1 several times in one part; kept")
+    assert loaded.summary.duplicates.within == 1
+
+
+def test_dropped_copies_stay_where_they_are_tested(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    copied(pets / "val" / "dog" / "03.png", pets / "train" / "dog" / "new.png")
+    copied(pets / "test" / "dog" / "04.png", pets / "test" / "dog" / "new.png")
+    loaded = load_task(task(pets, duplicates="drop"))
+    # train lost 02.png and the new dog, test the second of two dogs
+    assert sizes(loaded) == [11, 12, 13]
+    gone = [Path(str(one["file"])).relative_to(pets) for one in loaded.record["dropped_copies"]]
+    assert sorted(map(str, gone)) == ["test/dog/new.png", "train/cat/02.png", "train/dog/new.png"]
+    assert loaded.summary.duplicates.dropped == 3
+    assert [part.pictures for part in loaded.summary.parts] == [11, 12, 13]
+
+
+def test_of_a_picture_with_two_labels_no_copy_is_kept_where_they_are_dropped(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "dog" / "new.png")
+    assert sizes(load_task(task(pets, duplicates="drop"))) == [11, 12, 12]
+
+
+def test_copies_are_kept_where_the_file_says_so(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "dog" / "new.png")
+    loaded = load_task(task(pets, duplicates="keep"))
+    assert sizes(loaded) == [12, 12, 13]
+    counts = loaded.summary.duplicates
+    assert (counts.across, counts.two_labels, counts.policy) == (1, 1, "keep")
+
+
+def test_a_class_that_loses_all_its_pictures_is_told(pets):
+    shutil.rmtree(pets / "train" / "dog")
+    shutil.copytree(pets / "test" / "dog", pets / "train" / "dog")
+    (line,) = told(task(pets, duplicates="drop"))
+    assert line == (
+        'task.split.train: no picture of class "dog" is left once its copies are dropped'
+    )
+
+
+def test_the_copies_are_known_again_without_decoding(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    assert data_summary(task(pets)).decoded is False
+    told(task(pets))
+    with pytest.raises(UserError, match="1 picture is in more than one part"):
+        data_summary(task(pets))
+    assert data_summary(task(pets, duplicates="keep")).duplicates.across == 1
+
+
+def test_a_shift_that_differs_from_picture_to_picture_hides_no_copy(pets):
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    (line,) = told(task(pets, shift={"kind": "gaussian_noise"}))
+    assert line.startswith("task.data: 1 picture is in more than one part")
+
+
+def test_two_spellings_of_a_path_in_a_table_are_one_picture(tmp_path):
+    kit.folder(tmp_path / "pets", each=10)
+    rows = [f"pets/{name}/{n:02d}.png,{name},train" for name in ("cat", "dog") for n in range(10)]
+    rows += [f"./pets/{name}/0{n}.png,{name},test" for name in ("cat", "dog") for n in range(2)]
+    rows += ["pets/dog/../cat/05.png,dog,train"]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *rows]))
+    spec = kit.task({"csv": str(tmp_path / "labels.csv")}, tmp_path, split={"validation": 4})
+    across, labels = check_task(spec)
+    assert across.message.startswith("4 pictures are in more than one part")
+    assert labels.message.startswith("1 picture has more than one label")
+
+
+def test_a_data_set_known_by_name_keeps_its_copies_unless_told_otherwise():
+    assert TaskSpec(data="pets").duplicates_policy == "keep"
+    assert TaskSpec(data="pets", duplicates="error").duplicates_policy == "error"
+    assert TaskSpec.model_validate({"data": {"folder": "x"}}).duplicates_policy == "error"
