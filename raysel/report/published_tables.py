@@ -223,7 +223,7 @@ def _split_remarks(spec: Spec) -> list[str]:
         remarks.append("ours is tested at the best epoch by validation")
     if isinstance(spec.training.shots, Distribution):
         remarks.append("ours is of the number of examples a class that the search found best")
-    if spec.task.split.test != "all":
+    if isinstance(spec.task.split.test, int):
         remarks.append(f"ours is tested on {spec.task.split.test} examples of the test part")
     return remarks
 
