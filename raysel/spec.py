@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    Strict,
     Tag,
     model_serializer,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
-from raysel import tracker
+from raysel import tracker, yaml_core
 from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.task_spec import SplitSpec as SplitSpec
 from raysel.task_spec import TaskSpec as TaskSpec
@@ -35,14 +35,16 @@ from raysel.values import (
     A_LIST,
     A_VALUE,
     KEYS_BELOW,
+    Epochs,
     Flag,
     Frozen,
     NonNegativeReal,
-    NonNegativeWhole,
     ParameterValue,
     PositiveReal,
     PositiveWhole,
+    Seed,
     Whole,
+    Word,
     not_empty,
 )
 from raysel.values import SEARCH as SEARCH
@@ -60,7 +62,11 @@ def _list_or_word(value: Any) -> str:
 
 Partition = Annotated[
     Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
-    | Annotated[tuple[str, ...], AfterValidator(not_empty), Tag(A_LIST)],
+    | Annotated[
+        tuple[Annotated[Word, Field(min_length=1)], ...],
+        AfterValidator(not_empty),
+        Tag(A_LIST),
+    ],
     Discriminator(_list_or_word),
 ]
 
@@ -68,7 +74,7 @@ Partition = Annotated[
 class ModelSpec(Frozen):
     """What is tuned."""
 
-    name: str = Field(description="any timm model")
+    name: Word = Field(description="any timm model")
     weights: str = Field(
         default="source",
         description="source (train on the source part), pretrained (timm's), or a file:"
@@ -150,14 +156,14 @@ class SearchSpec(Frozen):
         description="grid walks every point of a space without real numbers; cross_validation is"
         " the grid in which surgical takes every single layer in turn",
     )
-    num_trials: PositiveWhole = 40
+    num_trials: Annotated[Whole, Field(gt=0, le=100_000)] = 40
     allocation: Literal["adaptive", "equal"] = Field(
         default="equal",
         description="equal (the default): each strategy gets as many trials, for a fair"
         " comparison; adaptive: the sampler tries good strategies more, for the best model. A"
         " sampler that walks every point (grid, cross_validation) takes adaptive alone",
     )
-    seed: NonNegativeWhole = 0
+    seed: Seed = 0
     baselines: Flag = Field(
         default=True, description="full and linear_probe are added where the file omits them"
     )
@@ -175,8 +181,8 @@ class PrunerSpec(Frozen):
     """Which hopeless trials end early: Optuna's pruners."""
 
     kind: Literal["asha", "hyperband", "median", "none"] = "asha"
-    grace_epochs: PositiveWhole = 3
-    reduction_factor: Annotated[Whole, Field(ge=2)] = 2
+    grace_epochs: Epochs = 3
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 2
     compare: Literal["all", "within_strategy"] = Field(
         default="within_strategy",
         description="the trials that a trial is compared with: within_strategy: those of its own"
@@ -212,7 +218,7 @@ def objective_in_words(metric: str) -> str:
 class ConfirmSpec(Frozen):
     """The best of each strategy, trained again with several seeds; the test set is read here."""
 
-    seeds: PositiveWhole = 5
+    seeds: Annotated[Whole, Field(gt=0, le=1000)] = 5
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
     )
@@ -226,8 +232,8 @@ class ConfirmSpec(Frozen):
 class BudgetSpec(Frozen):
     """When a sweep ends in order before its trials are done; counted over all its lives."""
 
-    seconds: PositiveReal | None = None
-    hours: PositiveReal | None = None
+    seconds: Annotated[PositiveReal, Field(le=3.6e9)] | None = None
+    hours: Annotated[PositiveReal, Field(le=1e6)] | None = None
 
     @property
     def total(self) -> float | None:
@@ -250,16 +256,16 @@ def _one_gpu(gpus: float) -> float:
 class ResourcesSpec(Frozen):
     """What one trial gets."""
 
-    cpus: PositiveWhole = 1
+    cpus: Annotated[Whole, Field(gt=0, le=100_000)] = 1
     gpus: Annotated[NonNegativeReal, AfterValidator(_one_gpu)] = Field(
         default=0,
         description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
         " its memory",
     )
-    custom: dict[str, PositiveReal] = Field(
+    custom: dict[Word, Annotated[PositiveReal, Field(le=1e9)]] = Field(
         default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
     )
-    labels: dict[str, str] = Field(
+    labels: dict[Word, Word] = Field(
         default_factory=dict,
         description="of the nodes that trials may run on, as Ray's label selectors:"
         " {ray.io/accelerator-type: H100}",
@@ -267,7 +273,7 @@ class ResourcesSpec(Frozen):
     placement: Literal["pack", "spread"] = Field(
         default="pack", description="fill one node after the other, or all alike"
     )
-    max_concurrent_trials: PositiveWhole | None = Field(
+    max_concurrent_trials: Annotated[Whole, Field(gt=0, le=100_000)] | None = Field(
         default=None,
         description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
         " eight more, for which its autoscaler starts pods",
@@ -292,7 +298,9 @@ class TrackingSpec(Frozen):
     uri: Annotated[str, AfterValidator(tracker.usable)] | None = Field(
         default=None, description="sqlite beside the runs, if nothing is given; no password in it"
     )
-    experiment: str | None = Field(default=None, description="the sweep's name, if not given")
+    experiment: Annotated[Word, Field(min_length=1, max_length=250)] | None = Field(
+        default=None, description="the sweep's name, if not given"
+    )
 
 
 class CodeFile(Frozen):
@@ -322,7 +330,7 @@ class Spec(Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] = Field(
         description="names the folder and the MLflow experiment"
     )
-    description: str = ""
+    description: Annotated[str, Field(max_length=10_000)] = ""
     task: TaskSpec
     model: ModelSpec
     strategies: dict[str, StrategySpec] = Field(min_length=1)
@@ -352,9 +360,7 @@ class Spec(Frozen):
 
     def to_yaml(self) -> str:
         """The resolved file, every default written out; `parse` reads it back unchanged."""
-        return yaml.safe_dump(
-            self.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True
-        )
+        return yaml_core.write(self.model_dump(mode="json", by_alias=True))
 
 
 class TrialConfig(Frozen):
@@ -363,7 +369,7 @@ class TrialConfig(Frozen):
     strategy: str
     parameters: dict[str, Any]
     training: TrainingSettings
-    seed: NonNegativeWhole
+    seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
 
     def label(self, searched: Iterable[str] = ()) -> str:
         """The trial in a few words: `bvg_ls lr=0.021 ema_decay=0.93`.

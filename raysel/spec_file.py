@@ -13,10 +13,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from raysel import tracker
+from raysel import tracker, yaml_core
 from raysel.errors import Problem, UserError, nearest, user_error
+from raysel.files import MIB, read_regular
 from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.task_spec import FolderData, TableData
+from raysel.text import one_line
 from raysel.values import (
     A_CHOICE,
     A_FILE,
@@ -31,6 +33,9 @@ from raysel.values import (
     FloatRange,
     IntRange,
 )
+
+MOST_BYTES = 2 * MIB
+"""Of a sweep file."""
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Spec:
@@ -54,7 +59,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> SweepFile:
         UserError: the file is missing or cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         raise user_error(str(path), "there is no such file") from None
     except UnicodeDecodeError:
@@ -85,14 +90,16 @@ class SweepFile:
         try:
             return Spec.model_validate(data)
         except ValidationError as error:
-            raise UserError(*self.locate(map(_problem, error.errors()))) from None
+            root = yaml_core.compose(self.text)
+            problems = [_problem(d, self._written(root, _keys(d))) for d in error.errors()]
+            raise UserError(*self.locate(problems)) from None
 
     def locate(self, problems: Iterable[Problem]) -> list[Problem]:
         """The problems with the lines on which their fields stand, in the file's order.
 
         A field that the command line sets has no line: what stands there is not the mistake.
         """
-        root = yaml.compose(self.text, Loader=_Loader)
+        root = yaml_core.compose(self.text)
         located = [replace(problem, line=self._line(root, problem)) for problem in problems]
         return sorted(located, key=lambda problem: problem.line or 0)
 
@@ -101,56 +108,33 @@ class SweepFile:
         overridden = any(f"{problem.path}.".startswith(f"{path}.") for path in paths)
         return None if overridden else _line(root, problem.path.split("."))
 
+    def _written(self, root: yaml.Node | None, keys: list[str]) -> str | None:
+        """A value as it stands on the command line or in one line of the file."""
+        for override in reversed(self.overrides):
+            path, _, text = override.partition("=")
+            if path.strip().split(".") == keys:
+                return text.strip()
+            if ".".join(keys).startswith(f"{path.strip()}."):
+                return None
+        node = _node(root, keys)
+        if node is None or node.start_mark.line != node.end_mark.line:
+            return None
+        return self.text[node.start_mark.index : node.end_mark.index]
+
 
 # --- YAML ---------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads `1e-4` as a number (YAML 1.1 wants `1.0e-4`) and refuses
-    a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # the loader refuses it below
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise UserError(Problem(str(key.value), "stands twice in one place", line))
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
 def _read_yaml(text: str, name: str) -> dict[str, Any]:
     try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        message = f"is not YAML: {error.problem or error.context}"
-        if "constructor for the tag" in message:
-            message = "only plain YAML values are read; tags that build objects are refused"
-        raise UserError(Problem(name, message, _marked_line(error))) from None
-    except yaml.YAMLError as error:
-        raise user_error(name, f"is not YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise user_error(name, "is nested too deep to be read") from None
-    except ValueError as error:  # a date that the calendar does not have
-        raise user_error(name, f"holds a value that cannot be read: {error}") from None
+        data = yaml_core.read(text)
+    except yaml_core.YamlError as error:
+        raise UserError(Problem(error.key or name, str(error), error.line)) from None
     if data is None:
         raise user_error(name, "is empty; `raysel init` writes a commented example")
     if not isinstance(data, dict):
-        raise user_error(name, f"must hold keys and values, not {_shown(data)}")
+        raise user_error(name, f"must hold keys and values, not {_cut(yaml_core.in_a_line(data))}")
     return data
-
-
-def _marked_line(error: yaml.MarkedYAMLError) -> int | None:
-    return error.problem_mark.line + 1 if error.problem_mark else None
 
 
 def _apply(override: str, data: dict[str, Any]) -> None:
@@ -159,12 +143,13 @@ def _apply(override: str, data: dict[str, Any]) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise user_error("--set", f'"{override}" is not of the form key.subkey=value')
+    if len(keys) > yaml_core.MOST_LEVELS:
+        raise user_error("--set", f"{len(keys)} keys one below the other are not read")
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise user_error("--set", f"{path}: is nested too deep to be read") from None
-    except (yaml.YAMLError, ValueError):
-        raise user_error("--set", f'"{text}" is not a YAML value') from None
+        value = yaml_core.read(text)
+    except yaml_core.YamlError as error:
+        key = f"{error.key}: " if error.key else ""
+        raise user_error("--set", f"{path}: {key}{error}") from None
     place = data
     for key in keys[:-1]:
         if place.get(key) is None:
@@ -189,6 +174,22 @@ def _line(node: yaml.Node | None, keys: list[str]) -> int | None:
     return line
 
 
+def _node(node: yaml.Node | None, keys: list[str]) -> yaml.Node | None:
+    """The value at a path of keys and indices, as it stands in the file."""
+    for depth, key in enumerate(keys):
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(key)] if key.isdigit() and int(key) < len(node.value) else None
+        elif isinstance(node, yaml.MappingNode):
+            rest = ".".join(keys[depth:])  # a key of the file may itself hold dots
+            found = [pair for pair in node.value if pair[0].value in (key, rest)]
+            if found and found[0][0].value == rest:
+                return found[0][1]
+            node = found[0][1] if found else None
+        else:
+            return None
+    return node
+
+
 # --- mistakes of the grammar ----------------------------------------------------------------
 
 _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
@@ -203,16 +204,23 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 
 
-def _problem(detail: Mapping[str, Any]) -> Problem:
-    """A pydantic complaint in our words."""
+def _keys(detail: Mapping[str, Any]) -> list[str]:
+    """The path of a pydantic complaint as the file has it."""
     location = [str(part) for part in detail["loc"]]
     keys = [key for key in location if key not in _ARMS and key != "[key]"]
     if keys[:1] == ["strategies"] and keys[2:3] == ["parameters"]:
         del keys[2]  # the file has no such key
+    return keys
+
+
+def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
+    """A pydantic complaint in our words."""
+    keys = _keys(detail)
     if detail["type"] == "extra_forbidden":
+        location = [str(part) for part in detail["loc"]]
         known = [field.alias or name for name, field in _model_at(location).model_fields.items()]
         return Problem(".".join(keys), f"unknown key; {nearest(keys[-1], known)}")
-    return Problem(".".join(keys), explain(detail))
+    return Problem(".".join(keys), explain(detail, written))
 
 
 def _model_at(location: list[str]) -> type[BaseModel]:
@@ -226,9 +234,16 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     return model
 
 
-def explain(detail: Mapping[str, Any]) -> str:
-    """One of a `ValidationError`'s complaints in our words: what was given, what is accepted."""
-    kind, given, limits = detail["type"], _shown(detail.get("input")), detail.get("ctx", {})
+def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
+    """One of a `ValidationError`'s complaints in our words: what was given, what is accepted.
+
+    Args:
+        written: the value as it stands in the file, `010` for 10.
+    """
+    value = detail.get("input")
+    as_text = written is None or isinstance(value, str)
+    shown = _cut(yaml_core.in_a_line(value) if as_text else str(written))
+    kind, given, limits = detail["type"], shown, detail.get("ctx", {})
     if kind == "missing":
         return "is missing"
     if kind == tracker.REFUSED:
@@ -248,10 +263,10 @@ def explain(detail: Mapping[str, Any]) -> str:
 
 
 _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "greater_than": lambda limits: f"a number above {limits['gt']:g}",
-    "greater_than_equal": lambda limits: f"a number of at least {limits['ge']:g}",
-    "less_than": lambda limits: f"a number below {limits['lt']:g}",
-    "less_than_equal": lambda limits: f"a number of at most {limits['le']:g}",
+    "greater_than": lambda limits: f"a number above {_limit(limits['gt'])}",
+    "greater_than_equal": lambda limits: f"a number of at least {_limit(limits['ge'])}",
+    "less_than": lambda limits: f"a number below {_limit(limits['lt'])}",
+    "less_than_equal": lambda limits: f"a number of at most {_limit(limits['le'])}",
     "finite_number": lambda _: "a finite number",
     "float_type": lambda _: "a number",
     "int_type": lambda _: "a whole number",
@@ -268,11 +283,11 @@ _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def _shown(value: Any, width: int = 60) -> str:
-    """A value as it would stand in the file."""
-    if isinstance(value, str):
-        text = f'"{value}"'
-    else:
-        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
-        text = text.removesuffix("...\n").strip()
-    return text if len(text) <= width else f"{text[:width]}…"
+def _limit(limit: float) -> str:
+    """`2147483647`, `0.5`, `1e+30`."""
+    return str(int(limit)) if abs(limit) < 1e15 and limit == int(limit) else f"{limit:g}"
+
+
+
+def _cut(text: str) -> str:
+    return one_line(text, 80)

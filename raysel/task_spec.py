@@ -21,12 +21,14 @@ from raysel.values import (
     A_FOLDER,
     A_TABLE,
     A_VALUE,
+    LARGEST_WHOLE,
     Flag,
     Frozen,
-    NonNegativeWhole,
     PositiveWhole,
     Real,
+    Seed,
     Whole,
+    Word,
     not_empty,
 )
 
@@ -34,7 +36,7 @@ from raysel.values import (
 class ShiftSpec(Frozen):
     """How the target differs from the source."""
 
-    kind: str = Field(default="none", description="name of the shift: none, gaussian_noise, …")
+    kind: Word = Field(default="none", description="name of the shift: none, gaussian_noise, …")
     severity: Annotated[Whole, Field(ge=1, le=5)] = Field(
         default=5, description="1 mild … 5 strong"
     )
@@ -58,7 +60,7 @@ def _size(value: Any) -> Any:
     if value is None or _one_for_all(value) == ALL:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if isinstance(value, int) and value > 0:
+        if isinstance(value, int) and 0 < value <= LARGEST_WHOLE:
             return value
         if isinstance(value, float) and 0 < value < 1:
             return value
@@ -90,7 +92,7 @@ class SplitSpec(Frozen):
     )
     validation: PartSize = _part("validation")
     test: PartSize = _part("test")
-    seed: NonNegativeWhole = 0
+    seed: Seed = 0
     official: Flag = Field(
         default=True,
         description="the parts that the data set has of its own are kept: validation and test are"
@@ -130,7 +132,7 @@ class TableData(Frozen):
         default=None,
         description="the folder that its files are relative to; the table's, if nothing is given",
     )
-    classes: Annotated[tuple[str, ...], AfterValidator(not_empty)] | None = Field(
+    classes: Annotated[tuple[Word, ...], AfterValidator(not_empty)] | None = Field(
         default=None, description="names of the classes, in the order of their numbers"
     )
 
@@ -145,7 +147,7 @@ def _kind_of_data(value: Any) -> str:
 
 
 DataChoice = Annotated[
-    Annotated[str, Tag(A_VALUE)]
+    Annotated[Word, Tag(A_VALUE)]
     | Annotated[FolderData, Tag(A_FOLDER)]
     | Annotated[TableData, Tag(A_TABLE)],
     Discriminator(_kind_of_data),
@@ -162,7 +164,7 @@ class TaskSpec(Frozen):
     data: DataChoice = Field(description="name of a data set, {folder: PATH} or {csv: PATH}")
     root: str = Field(default="data", description="the folder of the published data sets")
     download: Flag = Field(default=False, description="fetch a published data set into root")
-    image_size: PositiveWhole | None = Field(
+    image_size: Annotated[Whole, Field(gt=0, le=8192)] | None = Field(
         default=None, description="pixels a side; the model's own, if nothing is given"
     )
     augmentation: Augmentation = Field(

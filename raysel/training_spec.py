@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from raysel.values import (
+    Batch,
+    Epochs,
     Flag,
     FloatRange,
     Fraction,
@@ -28,8 +30,8 @@ Precision = Literal["float32", "bfloat16"]
 class TrainingSettings(Frozen):
     """How one trial trains: every value settled."""
 
-    epochs: PositiveWhole
-    batch_size: PositiveWhole
+    epochs: Epochs
+    batch_size: Batch
     optimizer: Optimizer
     learning_rate: PositiveReal
     momentum: Fraction
@@ -39,7 +41,7 @@ class TrainingSettings(Frozen):
     batch_norm: BatchNorm
     precision: Precision
     clip_norm: PositiveReal | None
-    accumulate: PositiveWhole
+    accumulate: Batch
     deterministic: Flag
     shots: PositiveWhole | None = None
 
@@ -47,8 +49,8 @@ class TrainingSettings(Frozen):
 class TrainingSpec(Frozen):
     """How every trial trains: each value a constant or a distribution."""
 
-    epochs: SearchableWhole[PositiveWhole] = 15
-    batch_size: SearchableWhole[PositiveWhole] = 32
+    epochs: SearchableWhole[Epochs] = 15
+    batch_size: SearchableWhole[Batch] = 32
     optimizer: Searchable[Optimizer] = Field(default="sgd", description="sgd is Nesterov's")
     learning_rate: SearchableReal[PositiveReal] = FloatRange.model_validate(
         {"float": (1e-4, 1e-1), "log": True}
@@ -63,7 +65,7 @@ class TrainingSpec(Frozen):
     )
     precision: Precision = "float32"
     clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: PositiveWhole = 1
+    accumulate: Batch = 1
     deterministic: Flag = False
     shots: SearchableWhole[PositiveWhole] | None = Field(
         default=None,
@@ -75,8 +77,8 @@ class TrainingSpec(Frozen):
 class TrainingOverride(Frozen):
     """`strategies.<name>.training`: what stands here replaces the common `training`."""
 
-    epochs: SearchableWhole[PositiveWhole] | None = None
-    batch_size: SearchableWhole[PositiveWhole] | None = None
+    epochs: SearchableWhole[Epochs] | None = None
+    batch_size: SearchableWhole[Batch] | None = None
     optimizer: Searchable[Optimizer] | None = None
     learning_rate: SearchableReal[PositiveReal] | None = None
     momentum: SearchableReal[Fraction] | None = None
@@ -86,5 +88,5 @@ class TrainingOverride(Frozen):
     batch_norm: BatchNorm | None = None
     precision: Precision | None = None
     clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: PositiveWhole | None = None
+    accumulate: Batch | None = None
     shots: SearchableWhole[PositiveWhole] | None = None

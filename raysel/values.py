@@ -6,6 +6,7 @@ function which arm is meant, and a mistake is told once.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -31,17 +32,38 @@ class Frozen(BaseModel):
 # --- plain values -------------------------------------------------------------------------
 # Strict, because pydantic would read `true` as 1 and "3" as 3.
 
-Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+LARGEST_REAL = 1e30
+LARGEST_WHOLE = 2**31 - 1
+LARGEST_SEED = 2**32 - 1
+"""The largest that NumPy's older generators, and so Optuna's samplers, take."""
+
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-LARGEST_REAL, le=LARGEST_REAL)]
 PositiveReal = Annotated[Real, Field(gt=0)]
 NonNegativeReal = Annotated[Real, Field(ge=0)]
 Fraction = Annotated[Real, Field(ge=0, lt=1)]
-Whole = Annotated[int, Strict()]
+Whole = Annotated[int, Strict(), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 PositiveWhole = Annotated[Whole, Field(gt=0)]
 NonNegativeWhole = Annotated[Whole, Field(ge=0)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
+Epochs = Annotated[Whole, Field(gt=0, le=100_000)]
+Batch = Annotated[Whole, Field(gt=0, le=1_000_000)]
+"""Examples, or batches, at a time."""
 Flag = Annotated[bool, Strict()]
 
 
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("give one line without control characters")
+    return text
+
+
+Word = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+"""A name, or whatever stands on one line."""
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_REAL:
+        raise ValueError(f"give a finite number, at most {LARGEST_REAL:g}")
     if isinstance(value, str | bool | int | float):
         return value
     raise ValueError("give a number, a word, true or false")
@@ -67,7 +89,7 @@ def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
     return options
 
 
-Scalar = Annotated[str | bool | int | float, BeforeValidator(_plain)]
+Scalar = Annotated[Word | bool | int | float, BeforeValidator(_plain)]
 
 
 # --- values that may be searched -------------------------------------------------------

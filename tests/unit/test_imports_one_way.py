@@ -23,18 +23,10 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "bucket", "credentials", "errors", "places", "spec", "spec_file"),
-            *("output", "rich_output"),
-            *(
-                "task_spec",
-                "text",
-                "user_files",
-                "torchvision_shim",
-                "tracker",
-                "training_spec",
-                "user_code",
-                "values",
-            ),
+            *("__init__", "bucket", "credentials", "errors", "files", "output", "paths", "places"),
+            *("rich_output", "spec", "spec_file", "task_spec", "text", "torchvision_shim"),
+            *("tracker", "training_spec", "unsupported", "urls", "user_code", "user_files"),
+            *("values", "yaml_core"),
         }
     ),
     frozenset({"tasks", "models"}),
