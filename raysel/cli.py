@@ -26,6 +26,7 @@ from raysel.console import (
     SweepFile,
     SweepName,
     checked,
+    path_parser,
 )
 from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
 from raysel.output import guarded_streams, output_failure, print_json, say, say_error
@@ -186,7 +187,12 @@ def strategies(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one.")] = None,
     code: Annotated[
         list[Path] | None,
-        typer.Option("--code", metavar="FILE", help="A Python file with strategies of your own."),
+        typer.Option(
+            "--code",
+            metavar="FILE",
+            help="A Python file with strategies of your own.",
+            parser=path_parser("--code"),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from raysel import cli_service
 from raysel.cli_service import Address
-from raysel.console import AsJson, Storage, SweepName, day
+from raysel.console import AsJson, Storage, SweepName, checked_names, day, path_parser
 from raysel.errors import FAILED, user_error
 from raysel.output import PATH, ask, print_json, say
 from raysel.rich_output import print_table
@@ -170,11 +170,19 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
 
 def report(
     sweeps: Annotated[
-        list[str], typer.Argument(metavar="SWEEP...", help="One sweep, or several to compare.")
+        list[str],
+        typer.Argument(
+            metavar="SWEEP...", help="One sweep, or several to compare.", callback=checked_names
+        ),
     ],
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="DIR", help="Folder of a comparison, not of one sweep's."),
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Folder of a comparison, not of one sweep's.",
+            parser=path_parser("--to"),
+        ),
     ] = None,
     storage: Storage = "runs",
     as_json: AsJson = False,

@@ -17,6 +17,7 @@ from raysel.console import (
     SweepFile,
     checked_but_storage,
     day,
+    path_parser,
 )
 from raysel.errors import INTERRUPTED, user_error
 from raysel.output import LogPrinter, print_json, progress_stream, say, say_error
@@ -54,7 +55,12 @@ def submit(
     no_wait: NoWait = False,
     include: Annotated[
         list[Path] | None,
-        typer.Option("--include", metavar="PATH", help="A file or folder that goes along."),
+        typer.Option(
+            "--include",
+            metavar="PATH",
+            help="A file or folder that goes along.",
+            parser=path_parser("--include"),
+        ),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -183,7 +189,12 @@ def fetch(
     address: Address = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="DIR", help="A folder that is empty: fetched/<name>."),
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="A folder that is empty: fetched/<name>.",
+            parser=path_parser("--to"),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

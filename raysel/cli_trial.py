@@ -15,6 +15,7 @@ from raysel.console import (
     SweepFile,
     SweepName,
     checked,
+    path_parser,
 )
 from raysel.errors import FAILED
 from raysel.output import print_json, progress_stream, say
@@ -138,7 +139,12 @@ def reproduce(
 
 def export(
     sweep: SweepName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A folder that is empty.")],
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", metavar="DIR", help="A folder that is empty.", parser=path_parser("--to")
+        ),
+    ],
     strategy: Annotated[
         str | None, typer.Option("--strategy", help="Its best model, and not the winner's.")
     ] = None,

@@ -4,22 +4,68 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raysel.paths import name_problem, path_problem, storage_problem
+
 if TYPE_CHECKING:
     from raysel.spec import Spec
+
+
+def _refuse(place: str, value: str, wrong: str | None) -> None:
+    from raysel.errors import user_error  # noqa: PLC0415
+
+    if wrong:
+        raise user_error(place, f'"{value}" is not accepted: {wrong}')
+
+
+def _checked_storage(storage: str) -> str:
+    _refuse("--storage", storage, storage_problem(storage))
+    from raysel.errors import user_error  # noqa: PLC0415
+    from raysel.places import check_bucket, is_bucket  # noqa: PLC0415
+
+    if is_bucket(storage) and (problem := check_bucket(storage)):
+        raise user_error("--storage", problem.message)
+    return storage
+
+
+def _checked_name(name: str) -> str:
+    _refuse("SWEEP", name, name_problem(name))
+    return name
+
+
+def checked_names(names: list[str]) -> list[str]:
+    """Names of sweeps, as the command line has them."""
+    return [_checked_name(name) for name in names]
+
+
+def path_parser(option: str) -> Callable[[str], Path]:
+    """What reads an option that is a path of this machine (an empty one would be `.`)."""
+
+    def read(text: str) -> Path:
+        _refuse(option, text, path_problem(text))
+        return Path(text)
+
+    return read
+
 
 SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
 ]
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name.")]
-Storage = Annotated[str, typer.Option("--storage", help="Folder of the sweeps.")]
+SweepName = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="The sweep's name.", callback=_checked_name),
+]
+Storage = Annotated[
+    str,
+    typer.Option("--storage", help="Folder of the sweeps.", callback=_checked_storage),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raysel.text import NAME, one_line, quoted
+from raysel.urls import masked
 
 FAILED = 1
 BAD_INPUT = 2
@@ -26,7 +27,8 @@ PATH_CHARACTERS = 400
 class Problem:
     """One mistake: the field's dotted path, what is wrong, and the line of the file.
 
-    Path and message are made safe to show and cut: both may quote what a stranger wrote.
+    Path and message are made safe to show, cut, and rid of passwords in addresses: both may
+    quote what was given.
     """
 
     path: str
@@ -34,8 +36,8 @@ class Problem:
     line: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", one_line(self.path, PATH_CHARACTERS))
-        object.__setattr__(self, "message", one_line(self.message))
+        object.__setattr__(self, "path", one_line(masked(self.path), PATH_CHARACTERS))
+        object.__setattr__(self, "message", one_line(masked(self.message)))
 
     def __str__(self) -> str:
         where = f" (line {self.line})" if self.line else ""
@@ -54,7 +56,7 @@ class Trouble(Exception):
     """The world is wrong and not the user: told in one line, with the way out (exit code 1)."""
 
     def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"{one_line(place, PATH_CHARACTERS)}: {one_line(message)}")
+        super().__init__(f"{one_line(masked(place), PATH_CHARACTERS)}: {one_line(masked(message))}")
 
 
 def user_error(path: str, message: str) -> UserError:

@@ -18,9 +18,9 @@ MOST_BYTES = 4000
 MOST_BYTES_OF_A_NAME = 255
 """Of a file's or a folder's name."""
 
-_VARIABLE = re.compile(r"\$(\{|\(|\w)|^%\w+%")
+_VARIABLE = re.compile(r"\$(?:\{\w*\}?|\(|\w+)|^%\w+%")
 _WINDOWS = re.compile(r"^[A-Za-z]:([\\/]|$)|^\\\\|^[^/]*\\[^/]*$")
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/|^([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/|^(file|s3|gs|gcs|https?):", re.IGNORECASE)
 _STORES = {"gcs": "gs", "s3a": "s3", "s3n": "s3", "S3": "s3", "GS": "gs"}
 
 
@@ -39,7 +39,7 @@ def path_problem(text: str) -> str | None:
 def storage_problem(text: str) -> str | None:
     """What is wrong with `storage`: a path, or `s3://bucket/folder`, `gs://bucket/folder`."""
     found = _SCHEME.match(text)
-    if found is None or found[0].startswith("file:"):
+    if found is None or found[0].lower().startswith("file:"):
         return path_problem(text)
     if wrong := _spelling(text):
         return wrong
@@ -76,7 +76,7 @@ def _spelling(text: str) -> str | None:
         return f"only a shell reads ~; give the whole path (/home/you/{rest})"
     if found := _VARIABLE.search(text):
         rest = text.partition("/")[2] or "runs"
-        return f"variables ({found[0]}…) are not read; give the whole path (/home/you/{rest})"
+        return f"only a shell reads {found[0]}; give the whole path (/home/you/{rest})"
     if _WINDOWS.search(text):
         return "is a path of Windows; give one with / (/home/you/runs; under WSL /mnt/c/…)"
     return None

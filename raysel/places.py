@@ -11,13 +11,14 @@ import hashlib
 import os
 import shlex
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import psutil
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from raysel.errors import Problem, UserError
+from raysel.errors import Problem, UserError, nearest
+from raysel.urls import secret_in
 
 IDLE_SECONDS = 20
 """PostgreSQL ends a transaction whose process says nothing for so long: a frozen driver must
@@ -47,17 +48,36 @@ def working_folder(storage: str) -> Path:
     return user_cache() / "storage" / (kind or parts.scheme) / (parts.hostname or "") / path
 
 
+_OPTIONS = {
+    "s3": (
+        *("region", "scheme", "endpoint_override", "allow_bucket_creation"),
+        *("allow_bucket_deletion", "force_virtual_addressing", "tls_ca_file_path"),
+    ),
+    "gs": ("scheme", "endpoint_override", "retry_limit_seconds", "project_id"),
+}
+"""What may stand behind the `?` of an object store's address."""
+
+
 def check_bucket(storage: str) -> Problem | None:
     """What is wrong with an object store's address; nothing is asked of it."""
-    parts = urlsplit(storage)
-    if not parts.hostname:
-        given = f'"{storage}" names no bucket'
-        return Problem("storage", f"{given}; give {parts.scheme}://bucket/folder")
-    if parts.password or parts.username not in (None, "anonymous"):
+    try:
+        parts = urlsplit(storage)
+        named, user = bool(parts.hostname), parts.username
+    except ValueError:
+        return Problem("storage", "is no address; give s3://bucket/folder")
+    secret = secret_in(storage) or (None if user in (None, "anonymous") else "credentials")
+    if secret:
         return Problem(
             "storage",
-            "holds credentials; leave them to the environment, ~/.aws/credentials or a role",
+            f"holds {secret}; leave credentials to the environment, ~/.aws/credentials or a role",
         )
+    if not named:
+        given = f'"{storage}" names no bucket'
+        return Problem("storage", f"{given}; give {parts.scheme}://bucket/folder")
+    known = _OPTIONS[parts.scheme]
+    for key, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if key not in known:
+            return Problem("storage", f'has no option "{key}"; {nearest(key, known)}')
     return None
 
 
@@ -112,9 +132,11 @@ def secret_keys(url: URL) -> list[str]:
 
 def check_record_url(record: str, sweep: str) -> Problem | None:
     """What is wrong with `record` of a sweep file."""
+    if secret := secret_in(record):
+        return Problem("record", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
     try:
         url = make_url(record)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number
         return Problem("record", f'"{record}" is no URL; give postgresql://user@host/database')
     if url.get_backend_name() != "postgresql":
         return Problem(
@@ -122,8 +144,6 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
             f"{url.drivername} is not supported; give postgresql://…, or leave"
             " it out for SQLite beside the runs",
         )
-    if url.password or secret_keys(url):
-        return Problem("record", "holds a password; put it into PGPASSWORD or ~/.pgpass")
     if len(schema_name(sweep).encode()) > 63:
         return Problem("name", "with PostgreSQL a name has 56 characters at most")
     return None

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from raysel import tracker, yaml_core
+from raysel.paths import path_problem, storage_problem
 from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.task_spec import SplitSpec as SplitSpec
 from raysel.task_spec import TaskSpec as TaskSpec
@@ -38,6 +39,7 @@ from raysel.values import (
     Epochs,
     Flag,
     Frozen,
+    LocalPath,
     NonNegativeReal,
     ParameterValue,
     PositiveReal,
@@ -71,11 +73,17 @@ Partition = Annotated[
 ]
 
 
+def _weights(text: str) -> str:
+    if text not in ("source", "pretrained") and (wrong := path_problem(text)):
+        raise ValueError(f"{wrong}; or give source or pretrained")
+    return text
+
+
 class ModelSpec(Frozen):
     """What is tuned."""
 
     name: Word = Field(description="any timm model")
-    weights: str = Field(
+    weights: Annotated[str, AfterValidator(_weights)] = Field(
         default="source",
         description="source (train on the source part), pretrained (timm's), or a file:"
         " safetensors, or a torch checkpoint of tensors alone",
@@ -306,22 +314,20 @@ class TrackingSpec(Frozen):
 class CodeFile(Frozen):
     """A Python file of the user's own, and what it must hold."""
 
-    path: str = Field(description="relative to the sweep file")
+    path: LocalPath = Field(description="relative to the sweep file")
     sha256: str | None = Field(default=None, description="of its content, as it was first run")
 
 
 Code = Annotated[
-    Annotated[str, Tag(A_VALUE)] | Annotated[CodeFile, Tag(A_FILE)],
+    Annotated[LocalPath, Tag(A_VALUE)] | Annotated[CodeFile, Tag(A_FILE)],
     Discriminator(lambda value: A_FILE if isinstance(value, Mapping | BaseModel) else A_VALUE),
 ]
 
 
-def _no_home(storage: str) -> str:
-    """Whose home it would be differs from machine to machine, and no file system knows the sign."""
-    if storage.startswith("~"):
-        rest = storage.partition("/")[2] or "runs"
-        raise ValueError(f"only a shell reads ~; give the whole path (/home/you/{rest})")
-    return storage
+def _storage(text: str) -> str:
+    if wrong := storage_problem(text):
+        raise ValueError(wrong)
+    return text
 
 
 class Spec(Frozen):
@@ -343,7 +349,7 @@ class Spec(Frozen):
     budget: BudgetSpec = BudgetSpec()
     trace: TraceSpec = TraceSpec()
     tracking: TrackingSpec = TrackingSpec()
-    storage: Annotated[str, AfterValidator(_no_home)] = Field(
+    storage: Annotated[str, AfterValidator(_storage)] = Field(
         default="runs", description="the folder that holds the sweeps, or s3://… or gs://…"
     )
     record: str | None = Field(

@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from raysel import tracker, yaml_core
+from raysel import yaml_core
 from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.files import MIB, read_regular
 from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.task_spec import FolderData, TableData
 from raysel.text import one_line
+from raysel.urls import REFUSED
 from raysel.values import (
     A_CHOICE,
     A_FILE,
@@ -246,7 +247,7 @@ def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
     kind, given, limits = detail["type"], shown, detail.get("ctx", {})
     if kind == "missing":
         return "is missing"
-    if kind == tracker.REFUSED:
+    if kind == REFUSED:
         return str(detail["msg"])
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", limits["expected"])
@@ -286,7 +287,6 @@ _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _limit(limit: float) -> str:
     """`2147483647`, `0.5`, `1e+30`."""
     return str(int(limit)) if abs(limit) < 1e15 and limit == int(limit) else f"{limit:g}"
-
 
 
 def _cut(text: str) -> str:

@@ -24,6 +24,7 @@ from raysel.values import (
     LARGEST_WHOLE,
     Flag,
     Frozen,
+    LocalPath,
     PositiveWhole,
     Real,
     Seed,
@@ -99,7 +100,7 @@ class SplitSpec(Frozen):
         " taken whole unless a number is given, a share is one of the training part; false merges"
         " them before splitting",
     )
-    indices: str | None = Field(
+    indices: LocalPath | None = Field(
         default=None, description="a split.json of another run: its very examples, no sizes"
     )
 
@@ -121,14 +122,16 @@ class SplitSpec(Frozen):
 class FolderData(Frozen):
     """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
 
-    folder: str = Field(description="PATH/<class>/*.jpg or PATH/{train,val,test}/<class>/*.jpg")
+    folder: LocalPath = Field(
+        description="PATH/<class>/*.jpg or PATH/{train,val,test}/<class>/*.jpg"
+    )
 
 
 class TableData(Frozen):
     """`{csv: PATH}`: a table with the columns `file` and `label`, and `split` if there is one."""
 
-    csv: str = Field(description="the table")
-    root: str | None = Field(
+    csv: LocalPath = Field(description="the table")
+    root: LocalPath | None = Field(
         default=None,
         description="the folder that its files are relative to; the table's, if nothing is given",
     )
@@ -162,7 +165,7 @@ class TaskSpec(Frozen):
     """What is learnt."""
 
     data: DataChoice = Field(description="name of a data set, {folder: PATH} or {csv: PATH}")
-    root: str = Field(default="data", description="the folder of the published data sets")
+    root: LocalPath = Field(default="data", description="the folder of the published data sets")
     download: Flag = Field(default=False, description="fetch a published data set into root")
     image_size: Annotated[Whole, Field(gt=0, le=8192)] | None = Field(
         default=None, description="pixels a side; the model's own, if nothing is given"
@@ -187,7 +190,7 @@ class TaskSpec(Frozen):
         " test before validation before train before source; keep: told. Left out: keep for a"
         " data set known by name, whose published parts are compared by; else error",
     )
-    cache: str | None = Field(
+    cache: LocalPath | None = Field(
         default=None,
         description="folder of the decoded images on each node; below the user's cache folder,"
         " if nothing is given",

@@ -6,12 +6,12 @@ writer's process, which everybody on the machine can read.
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
 
-REFUSED = "tracking_uri"
-"""The type of the error: its message stands alone and does not repeat what was given."""
+from raysel.paths import path_problem
+from raysel.urls import REFUSED, secret_in
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -26,10 +26,9 @@ def usable(uri: str) -> str:
     """
     try:
         parts = urlsplit(uri)
-        scheme, secret = parts.scheme.partition("+")[0], parts.password
+        scheme, secret = parts.scheme.partition("+")[0], secret_in(uri)
     except ValueError:
         raise PydanticCustomError(REFUSED, f"is no address; {_WAYS}") from None
-    secret = secret or next((v for k, v in parse_qsl(parts.query) if "password" in k.lower()), None)
     if scheme in _SERVERS and (secret or parts.username):
         raise PydanticCustomError(
             REFUSED,
@@ -38,8 +37,10 @@ def usable(uri: str) -> str:
         )
     if secret:
         raise PydanticCustomError(
-            REFUSED, "holds a password; put it into PGPASSWORD or ~/.pgpass, or use a server"
+            REFUSED, f"holds {secret}; put it into PGPASSWORD or ~/.pgpass, or use a server"
         )
+    if scheme == "sqlite" and (wrong := path_problem(uri.partition("///")[2].partition("?")[0])):
+        raise PydanticCustomError(REFUSED, f"the path of its file {wrong}")
     if uri.startswith("databricks") or scheme in (*_SERVERS, *_DATABASES):
         return uri
     if scheme in ("", "file"):

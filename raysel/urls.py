@@ -17,9 +17,10 @@ _SECRET_KEY = re.compile(
     r"|^(key|pass|sig|auth)$",
     re.IGNORECASE,
 )
-_USER = re.compile(r"(?P<before>://)(?P<user>[^/?#\s\"']*:[^/?#\s\"']*|[^/?#\s\"':]*)@")
-_ODD_PASSWORD = re.compile(r"(?P<before>://[^/?#@\s\"']*:)(?!\d+(?:[/?#\s\"']|$))[^@\s\"']*@")
-_PAIR = re.compile(r"(?P<key>[\w.%-]+)=(?P<value>[^&;#\s\"']+)")
+_USER = re.compile(r"(://|=)[^/?#&=@\s\"']*:[^/?#&=@\s\"']*@")
+_ODD_PASSWORD = re.compile(r"(://[^/?#@\s\"']*:)(?!\d+(?:[/?#\s\"']|$))[^@\s\"']*@")
+"""One that holds a slash, which should be written as %2F."""
+_PAIR = re.compile(r"([\w.%-]+)=[^&;#\s\"']+")
 
 
 def secret_in(address: str) -> str | None:
@@ -44,6 +45,10 @@ def secret_in(address: str) -> str | None:
 
 def masked(text: str) -> str:
     """A text in which passwords in addresses and secret keys of a query are left out."""
-    text = _ODD_PASSWORD.sub(r"\g<before>…@", text)
-    text = _USER.sub(lambda m: f"://{m['user'].partition(':')[0]}:…@" if ":" in m["user"] else m[0], text)
-    return _PAIR.sub(lambda m: f"{m['key']}=…" if _SECRET_KEY.search(unquote(m["key"])) else m[0], text)
+    without = _USER.sub(r"\1…@", _ODD_PASSWORD.sub(r"\1…@", text))
+    return _PAIR.sub(_masked_pair, without)
+
+
+def _masked_pair(match: re.Match[str]) -> str:
+    secret = _SECRET_KEY.search(unquote(match[1]))
+    return f"{match[1]}=…" if secret else match[0]

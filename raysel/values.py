@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from raysel.paths import path_problem
+
 
 class Frozen(BaseModel):
     """A value object of the sweep file: immutable, unknown keys refused."""
@@ -55,6 +57,16 @@ def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise ValueError("give one line without control characters")
     return text
+
+
+def _local_path(text: str) -> str:
+    if wrong := path_problem(text):
+        raise ValueError(wrong)
+    return text
+
+
+LocalPath = Annotated[str, AfterValidator(_local_path)]
+"""The path of a file or folder on this machine."""
 
 
 Word = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]

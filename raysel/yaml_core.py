@@ -176,6 +176,8 @@ class _Checked:
 def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.ScalarNode):
         _check_scalar(node)
+        if node.tag == _MERGE:  # it merges as a key alone
+            node.tag = _STR
         return []
     if isinstance(node, yaml.MappingNode):
         _check_tag(node, (_MAP,))

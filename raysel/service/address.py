@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from raysel.credentials import cluster_token
 from raysel.errors import Trouble, user_error
+from raysel.urls import secret_in
 
 TIMEOUT_SECONDS = 10.0
 
@@ -58,6 +59,8 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
             "or set RAY_API_SERVER_ADDRESS",
         )
     url = named if "://" in named else f"http://{named}"
+    if secret := secret_in(url):
+        raise user_error("--address", f"holds {secret}; the token is enough")
     if not url.startswith(("http://", "https://")):
         raise user_error(
             "--address", f'"{named}" is not the dashboard; give http://HOST:8265 (Ray Jobs API)'
