@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raysel.cli_service import Address
 from raysel.console import AsJson, Overrides, checked_but_storage
 from raysel.errors import FAILED, user_error
 from raysel.output import print_json, say
@@ -28,9 +29,7 @@ def doctor(
         Path | None,
         typer.Argument(metavar="[FILE]", help="A sweep file, or a cluster file of ray up."),
     ] = None,
-    address: Annotated[
-        str | None, typer.Option("--address", metavar="URL", help="A cluster's job API.")
-    ] = None,
+    address: Address = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> int:

@@ -22,15 +22,30 @@ from raysel.console import (
 from raysel.errors import INTERRUPTED, user_error
 from raysel.output import LogPrinter, print_json, progress_stream, say, say_error
 from raysel.rich_output import print_table
+from raysel.urls import secret_in
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
     from raysel.service.standing import Standing
     from raysel.service.submission import Answer, Order
 
+
+def _checked_address(address: str | None) -> str | None:
+    """Refused before anything shows it or sends it on."""
+    full = address if address is None or "://" in address else f"http://{address}"
+    if full is not None and (secret := secret_in(full)):
+        raise user_error("--address", f"holds {secret}; the token is enough")
+    return address
+
+
 Address = Annotated[
     str | None,
-    typer.Option("--address", metavar="URL", help="The cluster's dashboard, http://HOST:8265."),
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard, http://HOST:8265.",
+        callback=_checked_address,
+    ),
 ]
 JobName = Annotated[
     str, typer.Argument(metavar="ID", help="The sweep's name, its id, or the job's id.")

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from raysel import yaml_core
 from raysel.errors import Problem, UserError, nearest, user_error
-from raysel.files import MIB, read_regular
 from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.task_spec import FolderData, TableData
 from raysel.text import one_line
 from raysel.urls import REFUSED
+from raysel.user_files import MIB, read_regular
 from raysel.values import (
     A_CHOICE,
     A_FILE,

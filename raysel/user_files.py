@@ -3,6 +3,8 @@ exceptions nobody can list."""
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from pathlib import Path
 
 from raysel.errors import Trouble, UserError
 from raysel.text import first_line, one_line
+
+MIB = 2**20
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -31,6 +35,30 @@ def irregular(path: Path) -> str | None:
     """
     mode = path.stat().st_mode
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The content of a regular file of no more than so many bytes.
+
+    Raises:
+        OSError: it is missing, is no regular file or is larger; `strerror` says so in words.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "its name holds a NUL character", str(path))
+    # without O_NONBLOCK the open itself would wait for a pipe's other end
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:  # noqa: PTH123 (a handle and no path)
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise OSError(errno.EINVAL, f"it is {kind} and no regular file", str(path))
+        # of /proc and the like no size is known before
+        content = b"" if status.st_size > most_bytes else file.read(most_bytes + 1)
+    if max(status.st_size, len(content)) > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes / MIB:,.0f} MiB", str(path))
+    return content
 
 
 @contextmanager
