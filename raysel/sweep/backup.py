@@ -33,6 +33,7 @@ class Keeper:
     Args:
         deed: makes the copy; what it cannot do now is tried again.
         tell: is told, in words, when it cannot be done and when it can again.
+        cannot, meanwhile, back: those words; the reason stands behind the first.
         lost: is told that the sweep belongs to another driver now; nothing is kept after that.
 
     Attributes:
@@ -44,7 +45,11 @@ class Keeper:
         deed: Callable[[], None],
         tell: Callable[[str], None] = lambda _: None,
         lost: Callable[[Exception], None] = lambda _: None,
+        cannot: str = "does not answer",
+        meanwhile: str = "the sweep goes on and sends later",
+        back: str = "answers again; everything was sent",
     ) -> None:
+        self._cannot, self._meanwhile, self._back = cannot, meanwhile, back
         self._deed, self._tell, self._lost = deed, tell, lost
         self.problem: Exception | None = None
         self._news = threading.Event()
@@ -92,16 +97,22 @@ class Keeper:
             self.problem = error
             self._news.set()  # the disk is full, say: tried again after a while
             if before is None:
-                self._tell(f"does not answer ({said(error)}); the sweep goes on and sends later")
+                self._tell(f"{self._cannot} ({said(error)}); {self._meanwhile}")
             return True
         if before is not None:
-            self._tell("answers again; everything was sent")
+            self._tell(self._back)
         return True
 
 
-def keeper_of(folder: SweepFolder) -> Keeper:
+def keeper_of(folder: SweepFolder, tell: Callable[[str], None] = lambda _: None) -> Keeper:
     """Keeps a copy of a sweep's SQLite record beside it."""
-    return Keeper(lambda: copy(folder.record, folder.backup))
+    return Keeper(
+        lambda: copy(folder.record, folder.backup),
+        tell,
+        cannot=f"{folder.backup} cannot be written",
+        meanwhile="the sweep goes on without a new copy of its record",
+        back=f"{folder.backup} is written again",
+    )
 
 
 def copy(source: Path, target: Path) -> None:

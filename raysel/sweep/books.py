@@ -20,6 +20,7 @@ class Books:
         record: where events go.
         life: 1 for the first driver of the sweep, 2 for the next that takes it up, …
         observer: is told every new event.
+        check: raises where the record is not to be written to any more.
         clock: what time an event is of.
     """
 
@@ -28,16 +29,19 @@ class Books:
         record: Record,
         life: int,
         observer: Observer | None = None,
+        check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.record, self.life = record, life
-        self._observer, self._clock = observer, clock
+        self._observer, self._check, self._clock = observer, check, clock
         self._unsaid: dict[str, str] = {}
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
         event = Event(trial, kind, epoch, self._clock(), dict(payload))
+        self._check()
         new = self.record.append(event)
+        self._check()  # it may have gone into a file that is removed
         if new and self._observer:
             self._observer(event)
         return new

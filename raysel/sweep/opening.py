@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
 from raysel.sweep.nodes import brought
 from raysel.sweep.split import keep_split, refuse_other_split
+from raysel.sweep.storage_watch import StorageWatch
 from raysel.tasks.data import Task
 from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
@@ -49,6 +51,7 @@ class OpenSweep:
         url: of the record.
         mirror: brings the folder into its bucket, if there is one.
         keeper: keeps the second copy: of the record, and of the files in a bucket.
+        watch: over the files that were opened.
         spent: seconds of the driver's earlier lives.
     """
 
@@ -58,6 +61,7 @@ class OpenSweep:
     books: Books
     owner: Owner
     keeper: Keeper | None
+    watch: StorageWatch
     spent: float
     mirror: Mirror | None = None
 
@@ -98,6 +102,7 @@ class OpenSweep:
         """Give everything back."""
         if self.keeper is not None:
             self.keeper.close()
+        self.watch.close()
         self.owner.release()
         self.books.record.close()
 
@@ -154,8 +159,9 @@ def open_sweep(
     Args:
         observe: is told every event.
         stop: is called with the cause when the sweep is to end.
-        lost: is called when another driver has taken the sweep over.
-        tell: is told when its bucket is away and when it is back, from another thread.
+        lost: is called when another driver has taken the sweep over, or its files are gone.
+        tell: is told when its bucket, or the copy of its record, is away and when it is back;
+            from another thread.
 
     Raises:
         UserError: the data are not those that the sweep began with.
@@ -172,16 +178,19 @@ def open_sweep(
         mirror = mirror_of(folder, spec.record is None)
         events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
-        _write_files(spec, folder, task, code, facts)
+        write_files = partial(_write_files, spec, folder, task, code, facts)
+        write_files()
+        watch = StorageWatch(folder, spec.record is None, write_files, lost)
         keeper = _keeper(spec, folder, mirror, tell, lost)
     except BaseException:
         owner.release()
         raise
     life = 1 + sum(_begins(stored.event) for stored in events)
-    books = Books(record, life, _kept(observe, keeper))
+    books = Books(record, life, _kept(observe, keeper), watch.check)
     _write_life(books, spec, folder, layers, facts)
     sweep = fold_sweep(stored.event for stored in record.events())
-    return OpenSweep(sweep.id, folder, record.url, books, owner, keeper, _spent(events), mirror)
+    spent = _spent(events)
+    return OpenSweep(sweep.id, folder, record.url, books, owner, keeper, watch, spent, mirror)
 
 
 def _keeper(
@@ -193,7 +202,7 @@ def _keeper(
 ) -> Keeper | None:
     if mirror is not None:
         return Keeper(mirror.push, tell, lost)
-    return keeper_of(folder) if spec.record is None else None
+    return keeper_of(folder, tell) if spec.record is None else None
 
 
 def owned(

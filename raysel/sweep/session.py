@@ -76,6 +76,13 @@ class Session:
         self.started = time.perf_counter()
         self.stop = StopRequest()
         self.failures = Failures(self._ask_to_stop)
+        self._sweep: OpenSweep | None = None
+
+    @property
+    def sweep(self) -> OpenSweep:
+        """What the driver holds, once it owns the sweep."""
+        assert self._sweep is not None
+        return self._sweep
 
     def run(self, publish: Publish) -> Outcome:
         """Do what is left of the sweep.
@@ -90,9 +97,12 @@ class Session:
         """
         try:
             return self._own_and_run(publish)
-        except (UserError, Trouble):
-            raise
         except Exception as error:
+            # whatever it led to, be it a database that cannot be written, has this cause
+            if self._sweep is not None and (gone := self._sweep.watch.gone()):
+                raise gone from error
+            if isinstance(error, UserError | Trouble):
+                raise
             hindered = isinstance(error, TrialTrouble)
             if words := str(error) if hindered else troubles.of_the_disk(error):
                 way_on = f"then go on: {self.folder.resume()}"
@@ -112,7 +122,7 @@ class Session:
         if self.spec.model.weights == "pretrained":
             self.watcher.note(f"taking timm's weights of {self.spec.model.name} …")
         ready = ready_weights(self.spec, blueprint)  # fetched before anything is left behind
-        with on_signals(self._ask_again), closing(self._open(layers, task)) as self.sweep:
+        with on_signals(self._ask_again), closing(self._open(layers, task)) as self._sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
                 with connected() as there, self._in_time():
@@ -120,6 +130,7 @@ class Session:
                     self._end(outcome, publish)
                     self._drain(writer)
                     self.sweep.deliver()
+                    self.sweep.watch.check()
                     return outcome
             finally:
                 writer.stop()
@@ -214,6 +225,9 @@ class Session:
         )
 
     def _end(self, outcome: Outcome, publish: Publish) -> None:
+        if self.stop.error is not None:
+            raise self.stop.error  # nothing more is written
+        self.sweep.watch.check()
         write_json(self.folder.results, outcome.results)
         model = publish(outcome)
         if outcome.complete:

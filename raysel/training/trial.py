@@ -34,7 +34,7 @@ from raysel.training.confusion import write_confusion
 from raysel.training.data import on_device
 from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.trial_files import TrialFiles, sees
+from raysel.training.trial_files import TrialFiles, make_folder, sees
 
 TEST_CURVE = "test_curve"
 """Before the metrics of `Shared.test_every_epoch`: `test_curve/error`; none is ever chosen by."""
@@ -158,13 +158,25 @@ class TrialSteps:
         except Diverged as error:
             return self._failure(f"diverged: {error}")
         except Exception as error:
-            if trouble := troubles.of_the_disk(error):
+            if trouble := self._trouble(error):
                 self.run = None
                 return {"epoch": 0, "trouble": trouble}
             whole = self.config == self._asked
             if whole and troubles.is_out_of_memory(error) and troubles.halved(self.config):
                 return None  # the error's traceback holds the tensors: it has to go first
             return self._give_up(error)
+
+    def _trouble(self, error: Exception) -> str | None:
+        """What of the sweep's storage the error tells: no fault of the trial's, which can go on
+        from its checkpoint; None where it is the trial's own."""
+        folder = self._shared.folder
+        if self._lost_sight():
+            return f"{folder} is not the folder any more in which the sweep began"
+        return troubles.of_the_disk(error) or troubles.of_the_folder(error, folder)
+
+    def _lost_sight(self) -> bool:
+        """Whether the driver's folder was here, and is so no more."""
+        return not self._away and not sees(self._shared.folder, self._shared.token)
 
     def _give_up(self, error: Exception) -> dict[str, Any]:
         """A deterministic failure: told, not tried again."""
@@ -191,7 +203,9 @@ class TrialSteps:
         return {"epoch": epoch, "failure": cause[:2000]}
 
     def _epoch(self) -> dict[str, Any]:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._lost_sight():
+            raise FileNotFoundError(self._shared.folder)  # nothing is written beside it
+        make_folder(self._shared.folder, self.trial, self._away or self._shared.token is None)
         if self.run is None:
             told = self._start()
             # a checkpoint whose epoch may not have been told yet; before a halving it was

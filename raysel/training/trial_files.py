@@ -34,6 +34,19 @@ def sees(folder: Path, token: str | None) -> bool:
         return False
 
 
+def make_folder(sweep: Path, trial: str, whole: bool) -> None:
+    """Make a trial's folder.
+
+    Args:
+        whole: make that of the sweep too. The driver's own is not made again: it was removed.
+
+    Raises:
+        OSError: the sweep's folder is not there, say.
+    """
+    (sweep / "trials").mkdir(parents=whole, exist_ok=True)
+    (sweep / "trials" / trial).mkdir(exist_ok=True)
+
+
 class TrialFiles:
     """The files of one trial on the node that runs it.
 

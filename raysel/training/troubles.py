@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,10 @@ _DISK = {
     errno.EFBIG: "a file became larger than is allowed",
     errno.EROFS: "the disk is read-only",
     errno.EIO: "the disk cannot be read or written",
+    errno.ESTALE: "the file server has lost the folder; mount it again",
+    errno.ENOTCONN: "the file system does not answer; mount it again",
+    errno.ENODEV: "the disk is gone; mount it again",
+    errno.ENXIO: "the disk is gone; mount it again",
 }
 
 
@@ -28,6 +33,19 @@ def of_the_disk(error: BaseException | None) -> str | None:
             if getattr(error, "errno", None) == number or any(t in str(error) for t in texts):
                 told = " ".join(str(error).split())
                 return f"{words} ({told[-300:]})"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def of_the_folder(error: BaseException | None, folder: Path) -> str | None:
+    """What is wrong with a file below `folder` in words; None if that is not what the error tells.
+
+    A folder that was removed, or whose rights were changed, is no fault of the trial's.
+    """
+    while error is not None:
+        told = " ".join(str(error).split())
+        if isinstance(error, OSError) and str(folder) in told:
+            return f"a file of the sweep cannot be read or written ({told[-300:]})"
         error = error.__cause__ or error.__context__
     return None
 

@@ -3,14 +3,18 @@
     python -m tests.integration.lease_driver LEASE_SECONDS DEED MOMENT COUNT ARGUMENTS...
 
 Moment and count are those of `chaos_driver`; the deed is `freeze` (SIGSTOP, as a machine that
-sleeps), `die`, or `fill` (the disk below $DISK, to its last byte).
+sleeps), `die`, `fill` (the disk below $DISK, to its last byte), or one of `GONE` with the files of
+the sweep in $SWEEP.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +33,30 @@ def fill() -> None:
             ballast.write(bytes(4096))
 
 
-DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill}
+def _sweep(name: str = "") -> Path:
+    return Path(os.environ["SWEEP"], name)
+
+
+def _remove_log() -> None:
+    for log in ("wal", "shm"):
+        _sweep(f"sweep.db-{log}").unlink()
+
+
+def _make_read_only() -> None:
+    """For whoever opens a file from now on: with files open the kernel refuses more."""
+    storage = str(_sweep().parent)
+    subprocess.run(["mount", "--bind", storage, storage], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", storage], check=True)
+
+
+GONE: dict[str, Callable[[], object]] = {
+    "remove record": lambda: _sweep("sweep.db").unlink(),
+    "remove log": _remove_log,
+    "remove folder": lambda: shutil.rmtree(_sweep()),
+    "rename folder": lambda: _sweep().rename(_sweep().with_name("elsewhere")),
+    "make read-only": _make_read_only,
+}
+DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}
 
 if __name__ == "__main__":
     lease, deed, moment, count, *arguments = sys.argv[1:]

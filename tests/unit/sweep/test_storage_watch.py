@@ -1,0 +1,138 @@
+"""The driver notices that its record is not the file any more which lies under the name."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raysel.places import sqlite_url
+from raysel.sweep import storage_watch
+from raysel.sweep.books import Books
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.storage_watch import StorageGone, StorageWatch
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import Kind, Record
+
+
+class Driver:
+    """A sweep's folder, its record with one epoch, and the watch over both."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        self.folder = SweepFolder(path)
+        self.record = Record(sqlite_url(self.folder.record))
+        self.told: list[Exception] = []
+        self.write_files()
+        self.watch = StorageWatch(self.folder, True, self.write_files, self.told.append)
+        self.books = Books(self.record, 1, check=self.watch.check)
+        self.books.epoch("0000", 1, {}, None)
+
+    def write_files(self) -> None:
+        self.folder.spec.write_text("name: s", encoding="utf-8")
+
+    def close(self) -> None:
+        self.watch.close()
+        self.record.close()
+
+    @property
+    def epochs(self) -> int:
+        return len(read_events(sqlite_url(self.folder.record)))
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+    monkeypatch.setattr(storage_watch, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(storage_watch, "_AGAIN_SECONDS", 0.01)
+    made = Driver(tmp_path / "runs" / "s")
+    yield made
+    made.close()
+
+
+def _remove_logs(folder: SweepFolder) -> None:
+    for log in ("-wal", "-shm"):
+        folder.record.with_name(folder.record.name + log).unlink()
+
+
+def _rename(folder: SweepFolder) -> None:
+    folder.record.rename(folder.record.with_name("other.db"))
+
+
+def _replace(folder: SweepFolder) -> None:
+    shutil.copy(folder.record, folder.path / "old.db")
+    (folder.path / "old.db").replace(folder.record)
+
+
+DEEDS = {
+    "removed": lambda folder: folder.record.unlink(),
+    "renamed": _rename,
+    "replaced": _replace,
+    "log removed": _remove_logs,
+    "folder removed": lambda folder: shutil.rmtree(folder.path),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_the_record_is_written_anew_and_nothing_more_into_it(driver: Driver, deed: str) -> None:
+    DEEDS[deed](driver.folder)
+    with pytest.raises(StorageGone, match="written anew") as raised:
+        driver.books.epoch("0000", 2, {}, None)
+    assert "raysel resume s" in str(raised.value)
+    with pytest.raises(StorageGone):
+        driver.books.write("0000", Kind.ENDED, 2, {})
+    assert driver.epochs == 1
+    driver.close()  # SQLite tidies up its logs then, by their names
+    assert driver.epochs == 1
+    assert driver.folder.spec.is_file()
+    again = Record(sqlite_url(driver.folder.record))
+    again.check()
+    again.close()
+
+
+def test_a_file_that_was_put_in_the_records_place_is_kept(driver: Driver) -> None:
+    _replace(driver.folder)
+    driver.watch.gone()
+    assert [*driver.folder.path.glob("sweep.db.replaced-*")]
+
+
+def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver) -> None:
+    there = driver.folder.path.with_name("elsewhere")
+    driver.folder.path.rename(there)
+    with pytest.raises(StorageGone, match="was renamed to") as raised:
+        driver.books.epoch("0000", 2, {}, None)
+    assert f"raysel resume elsewhere --storage {there.parent}" in str(raised.value)
+    (driver.folder.path / "trials" / "0000").mkdir(parents=True)  # by a worker, a moment before
+    driver.close()
+    assert [path.name for path in there.parent.iterdir()] == ["elsewhere"]
+    assert len(read_events(sqlite_url(there / "sweep.db"))) == 1
+
+
+def test_it_is_told_without_an_event_too(driver: Driver) -> None:
+    driver.folder.record.unlink()
+    deadline = time.monotonic() + 10
+    while not driver.told:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert isinstance(driver.told[0], StorageGone)
+
+
+def test_who_asks_at_the_end_hears_of_it(driver: Driver) -> None:
+    driver.watch._ended.set()  # the thread has not looked yet
+    driver.watch._thread.join()
+    driver.folder.record.unlink()
+    driver.close()
+    assert driver.watch.gone() is not None
+    assert driver.epochs == 1
+
+
+def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
+    for epoch in range(2, 200):
+        driver.books.epoch("0000", epoch, {"a": 1.0}, None)
+    driver.books.record.engine.dispose()  # all but the watch's own connection
+    assert driver.epochs == 199
+    time.sleep(0.2)
+    assert driver.told == []
+    assert driver.watch.gone() is None

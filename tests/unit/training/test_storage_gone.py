@@ -1,0 +1,76 @@
+"""A trial whose sweep loses its folder is not the one at fault: it fails the sweep, not itself."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shared_kit import shared
+from trial_kit import config
+
+from raysel.training import checkpoint
+from raysel.training.trial import TrialSteps
+from raysel.training.trial_files import TOKEN
+
+
+def _begun(folder: Path) -> TrialSteps:
+    folder.mkdir()
+    (folder / TOKEN).write_text("of the driver", encoding="utf-8")
+    steps = TrialSteps(shared(folder, token="of the driver"))
+    steps.begin("0000", config("full", epochs=3))
+    assert "metrics" in steps.epoch()
+    return steps
+
+
+def _replace(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "deed", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("new")), _replace]
+)
+def test_a_folder_that_is_gone_is_the_sweeps_trouble(
+    tmp_path: Path, deed: Callable[[Path], object]
+) -> None:
+    folder = tmp_path / "sweep"
+    steps = _begun(folder)
+    deed(folder)
+    row = steps.epoch()
+    assert "is not the folder any more" in row["trouble"]
+    assert "failure" not in row
+    assert not (folder / "trials").exists()  # nothing is written beside the one that was renamed
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EROFS, errno.ENOSPC]
+)
+def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = tmp_path / "sweep"
+    steps = _begun(folder)
+
+    def fails(at: Path, _: object) -> None:
+        raise OSError(number, "cannot", str(at))
+
+    monkeypatch.setattr(checkpoint, "save", fails)
+    row = steps.epoch()
+    assert "cannot" in row["trouble"]
+    assert "failure" not in row
+
+
+def test_a_file_of_the_users_own_that_is_lacking_is_the_trials_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = _begun(tmp_path / "sweep")
+
+    def fails() -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", "/elsewhere/weights.txt")
+
+    assert steps.run is not None
+    monkeypatch.setattr(steps.run, "run_epoch", fails)
+    assert "no such file" in steps.epoch()["failure"]
