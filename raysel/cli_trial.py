@@ -149,7 +149,8 @@ def export(
         str | None, typer.Option("--strategy", help="Its best model, and not the winner's.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Prove that its logits are the trained model's.")
+        bool,
+        typer.Option("--check", help="Compare its logits, from picture files on, without raysel."),
     ] = False,
     register: Annotated[
         str | None, typer.Option("--register", metavar="NAME", help="And into MLflow's registry.")
@@ -158,7 +159,7 @@ def export(
     as_json: AsJson = False,
 ) -> int:
     """Write the best model into DIR: timm.create_model("local-dir:DIR", pretrained=True)."""
-    from raysel.export.check import check as checked_model  # noqa: PLC0415
+    from raysel.export.handing import checked as checked_export  # noqa: PLC0415
     from raysel.export.handing import export as hand_over  # noqa: PLC0415
     from raysel.sweep.reading import read_sweep  # noqa: PLC0415
 
@@ -171,10 +172,10 @@ def export(
         told["again"] = str(out.again)
         lines.append(f"again    {out.again}")
     if check:
-        found = checked_model(to, out.answers())
+        found = checked_export(view, out)
         passed = found.passed
         told["check"] = asdict(found) | {"equal": found.equal}
-        lines.append(f"check    {found}")
+        lines += [f"check    {found}", f"pictures {found.pictures or found.note}"]
     if register is not None and passed:
         told["registered"] = _register(view, out, register)
         lines.append(f"mlflow   {told['registered']['uri']}")

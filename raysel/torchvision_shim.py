@@ -4,7 +4,7 @@ timm imports torchvision, and torchvision's import asks torch for the operators 
 `qnms`. Where the compiled extension does not load (a CPU build of torch beside the
 registry's torchvision), those schemas are missing and the import fails, though nothing
 here calls them. Declaring the two schemas beforehand is enough. Where the extension loads,
-nothing is done.
+nothing is done. This file imports nothing of raysel: a copy lies beside every exported model.
 """
 
 from __future__ import annotations
@@ -33,17 +33,23 @@ def extension_loads(package: Path) -> bool:
     return False
 
 
+def _declared() -> bool:
+    """Whether the operators are known, by another copy of this file (each exported model has
+    one), say: torch takes no second declaration."""
+    return hasattr(torch.ops.torchvision, "nms")
+
+
 def ensure_importable() -> bool:
     """Make `import torchvision` work; call before importing timm or torchvision.
 
     Returns:
-        True if the missing operator schemas had to be declared.
+        True if this call or an earlier one had to declare the missing operator schemas.
     """
     global _LIBRARY  # the schemas live as long as this object does
     spec = importlib.util.find_spec("torchvision")
     if _LIBRARY is not None or spec is None or not spec.submodule_search_locations:
         return _LIBRARY is not None
-    if extension_loads(Path(spec.submodule_search_locations[0])):
+    if _declared() or extension_loads(Path(spec.submodule_search_locations[0])):
         return False
     _LIBRARY = torch.library.Library("torchvision", "DEF")
     for schema in _SCHEMAS:

@@ -72,8 +72,9 @@ def save_best(outcome: Outcome) -> Path | None:
 def origin_of(folder: Path) -> Any:
     """Of which `sweep` and `run` the model in a folder is; None where there is none."""
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("raysel")
-    except (OSError, ValueError):
+        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
+        return {key: told[key] for key in ("sweep", "run")}
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

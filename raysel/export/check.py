@@ -1,20 +1,28 @@
-"""Whether an exported model is the one that was trained: equal logits on a few inputs.
+"""Whether an exported model is the one that was trained, and whether who has timm alone sees it
+answer as it did in validation.
 
-A trial's weights are gone when its sweep is complete. What its model answered in memory, in
-the process that trained or loaded it, is therefore kept beside the best model: a few numbers.
+A trial's weights are gone when its sweep is complete. What its model answered to a few ready
+tensors in memory, in the process that trained or loaded it, is therefore kept beside the best
+model. The exported model is asked in a process of its own, in which raysel is not imported:
+those tensors, and picture files of the validation part, which go through timm's transform.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from raysel.errors import Trouble
-from raysel.models import timm
+from raysel.export.check_pictures import ValidationPictures
 from raysel.tasks.data import Task
 from raysel.training.batches import seeded
 
@@ -25,6 +33,29 @@ INPUTS = 4
 _SEED = 20
 _TOLERANCE = 1e-4
 """|difference| <= T * max(1, |logit|): between processors; on one machine it is 0."""
+
+_GREY_LEVEL = 1.01
+"""Of 255, by which a pixel may be off, and then the logits with it: a strip of more than 16 times
+its width is resized in parts, and its pixels rounded once more. All others are equal."""
+
+_TIMM_ALONE = """
+import sys
+from predict import load, open_picture
+import torch
+from safetensors.torch import load_file, save_file
+asked, answered, *files = sys.argv[1:]
+torch.set_num_threads(1)
+model, transform, _ = load()
+with torch.inference_mode():
+    said = {"logits": model(load_file(asked)["inputs"]).float()}
+    if files:
+        seen = [transform(open_picture(file)) for file in files]
+        said["pictures"] = torch.stack(seen)
+        said["of pictures"] = torch.cat([model(one.unsqueeze(0)).float() for one in seen])
+assert "raysel" not in sys.modules
+save_file({name: tensor.contiguous() for name, tensor in said.items()}, answered)
+"""
+"""Run in the folder of a model."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +72,63 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class CheckedPictures:
+    """Picture files through timm's transform alone, against raysel's own validation.
+
+    Attributes:
+        kinds: how many of which kind, in words.
+        grey_levels: how far a pixel is off at most, of 255.
+        largest: how far a logit is off at most, relative where it is above 1.
+        without: the shift that was left out, in words; "" where there is none.
+    """
+
+    files: int
+    kinds: str
+    grey_levels: float
+    largest: float
+    passed: bool
+    without: str
+
+    def __str__(self) -> str:
+        shift = f", without {self.without}" if self.without else ""
+        what = f"{self.files} validation files through timm alone ({self.kinds}{shift})"
+        off = f"pixels off by {self.grey_levels:.2g} of 255 at most, logits by {self.largest:.2g}"
+        return f"{what}: {off}" if self.passed else f"not as in validation: {what}: {off}"
+
+
+@dataclass(frozen=True)
 class Checked:
-    """How far the logits of an exported model are off; `equal`: not at all, bit for bit."""
+    """How far the logits of an exported model are off; `equal`: not at all, bit for bit.
+
+    Attributes:
+        pictures: None where there are no picture files to start from.
+        note: why there are none; "" where there are.
+    """
 
     inputs: int
     largest: float
     passed: bool
+    pictures: CheckedPictures | None = None
+    note: str = ""
 
     @property
     def equal(self) -> bool:
-        """Bit for bit."""
+        """Bit for bit, on ready tensors."""
         return self.largest == 0.0
 
     def __str__(self) -> str:
         if self.equal:
             return f"equal logits on {self.inputs} inputs, bit for bit"
         off = f"the logits on {self.inputs} inputs are off by {self.largest:.2g} at most"
-        return f"equal to rounding: {off}" if self.passed else f"not the trial's model: {off}"
+        right = self.largest <= _TOLERANCE
+        return f"equal to rounding: {off}" if right else f"not the trial's model: {off}"
 
 
 def answers(model: nn.Module, task: Task) -> Answers:
     """What the model says; it is left on the CPU in eval mode."""
     height, width = task.image_size
     shape = (task.channels, height, width)
-    return Answers(shape, _logits(model.eval().cpu(), shape))
+    return Answers(shape, logits_of(model.eval().cpu(), _inputs(shape)))
 
 
 def load_answers(folder: Path) -> Answers:
@@ -84,31 +148,70 @@ def load_answers(folder: Path) -> Answers:
         raise Trouble(str(folder / FILE), f"cannot be read: {error}") from None
 
 
-def check(folder: Path, expected: Answers) -> Checked:
-    """Load an exported model through timm and ask it.
+def check(folder: Path, expected: Answers, pictures: ValidationPictures | None = None) -> Checked:
+    """Load an exported model in a process without raysel and ask it.
 
     Raises:
-        Trouble: timm cannot load it.
+        Trouble: it cannot be loaded there.
     """
-    try:
-        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except Exception as error:  # whatever a file that was tampered with makes timm raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Trouble(str(folder), f"timm cannot load it: {first}") from error
-    logits = _logits(model.eval(), expected.shape)
-    if logits.shape != expected.logits.shape:
-        return Checked(INPUTS, float("inf"), False)
-    off = (logits - expected.logits).abs() / expected.logits.abs().clamp(min=1.0)
-    largest = float(off.max())
-    return Checked(INPUTS, largest, largest <= _TOLERANCE)
+    files = [] if pictures is None else pictures.files
+    said = _ask_timm_alone(folder, _inputs(expected.shape), files)
+    largest = float(_off_by(said["logits"], expected.logits).max())
+    passed = largest <= _TOLERANCE
+    if pictures is None:
+        return Checked(INPUTS, largest, passed)
+    seen = _compared(said["pictures"], said["of pictures"], pictures)
+    return Checked(INPUTS, largest, passed and seen.passed, seen)
+
+
+def _compared(given: Tensor, logits: Tensor, pictures: ValidationPictures) -> CheckedPictures:
+    count, infinite = len(pictures.files), torch.tensor(float("inf"))
+    levels = infinite.repeat(count)  # [n] of 255
+    if given.shape == pictures.inputs.shape:
+        off = (given - pictures.inputs).abs() * pictures.std * 255
+        levels = off.flatten(1).amax(1)
+    off_by = _off_by(logits, pictures.logits)
+    right = (levels <= _GREY_LEVEL) & ((off_by <= _TOLERANCE) | (levels > 0.5))
+    return CheckedPictures(
+        files=count,
+        kinds=pictures.kinds,
+        grey_levels=round(float(levels.max()), 3),
+        largest=float(off_by.max()),
+        passed=bool(right.all()),
+        without=pictures.without,
+    )
+
+
+def _ask_timm_alone(folder: Path, inputs: Tensor, files: Sequence[Path]) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory(prefix="raysel-check-") as scratch:
+        asked, answered = Path(scratch, "asked"), Path(scratch, "answered")
+        safetensors.torch.save_file({"inputs": inputs}, asked)
+        # -c puts the working folder, the model's, in front of the path
+        arguments = [sys.executable, "-c", _TIMM_ALONE, *map(str, (asked, answered, *files))]
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise Trouble(str(folder), f"timm cannot load it: {last}")
+        return safetensors.torch.load_file(answered)
+
+
+def _off_by(logits: Tensor, expected: Tensor) -> Tensor:
+    """[n] how far the logits of each input are off at most."""
+    if logits.shape != expected.shape:
+        return torch.full((len(expected),), float("inf"))
+    return ((logits - expected).abs() / expected.abs().clamp(min=1.0)).amax(1)
+
+
+def _inputs(shape: tuple[int, int, int]) -> Tensor:
+    with seeded(_SEED, torch.device("cpu")):
+        return torch.randn(INPUTS, *shape)
 
 
 @torch.inference_mode()
-def _logits(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    with seeded(_SEED, torch.device("cpu")):
-        inputs = torch.randn(INPUTS, *shape)
+def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The logits by one thread: the numbers depend on it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # the numbers depend on it
+    torch.set_num_threads(1)
     try:
         logits: Tensor = model(inputs).float()
     finally:

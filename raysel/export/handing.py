@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raysel.errors import Trouble, nearest, user_error
+import safetensors.torch
+
+from raysel import user_code
+from raysel.errors import Trouble, UserError, nearest, user_error
 from raysel.export.best import best_of, origin_of, trained_again
-from raysel.export.check import Answers, answers, load_answers
-from raysel.export.layout import CONFIG, WEIGHTS, write_model
-from raysel.sweep.inputs import task_of
+from raysel.export.check import FILE as ANSWERS
+from raysel.export.check import Answers, Checked, answers, check, load_answers
+from raysel.export.check_pictures import ValidationPictures, validation_pictures
+from raysel.export.layout import WEIGHTS, write_model
+from raysel.models.build import build
+from raysel.sweep.inputs import blueprint_of, task_of
 from raysel.sweep.reading import SweepView
-from raysel.sweep.reproduce import Reproduction
+from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.single import Tell
 
 
@@ -80,6 +86,36 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
     return _run_again(view, run, target, tell)
 
 
+def checked(view: SweepView, out: Exported) -> Checked:
+    """Compare an exported model, loaded without raysel, with the trained one and with the sweep's
+    own validation of picture files.
+
+    Raises:
+        Trouble: nothing was kept to compare with, or timm cannot load the model.
+    """
+    expected = out.answers()
+    with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
+        try:
+            pictures = _pictures(view, out.folder, Path(scratch))
+        except (UserError, Trouble) as error:  # the data may lie on another machine
+            why = f"no picture files were compared: {error}"
+            return replace(check(out.folder, expected), note=" ".join(why.split()))
+        return check(out.folder, expected, pictures)
+
+
+def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPictures:
+    spec = located(view.spec, view.folder)
+    user_code.load(user_code.read(spec.code_files, view.folder.path))
+    task = task_of(spec)
+    model = build(blueprint_of(spec, task), seed=0).eval()
+    try:
+        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        first = str(error).splitlines()[0]
+        raise Trouble(str(folder / WEIGHTS), f"does not fit: {first}") from None
+    return validation_pictures(spec, task, model, scratch)
+
+
 def _results(view: SweepView) -> dict[str, Any]:
     """The content of `results.json`.
 
@@ -120,16 +156,21 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Export
     best = view.folder.best
     if not (best / WEIGHTS).is_file():
         raise Trouble(str(best), f"holds no weights; make them again with: {view.folder.resume()}")
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, WEIGHTS):
-        partial = target / f".{name}.partial"
-        shutil.copyfile(best / name, partial)
-        partial.replace(target / name)
+    for source in best.rglob("*"):
+        if source.is_file() and source.name != ANSWERS:
+            _copy(source, target / source.relative_to(best))
     try:
         expected = load_answers(best)
     except Trouble:
         expected = None
     return Exported(target, run, strategy, expected, None)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported:

@@ -1,7 +1,7 @@
 """An exported model in MLflow's registry: safetensors and a file of code, no pickle.
 
 MLflow's own torch flavours pickle the module. What is registered here is a function
-(`raysel.export.served`, copied as text) beside the two files of timm's layout.
+(`raysel.export.served`, copied as text) beside the folder of the exported model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from raysel.tracking.schema import check_schema
 _CODE, _ARTIFACT = "served.py", "timm"
 """Not imported: the file is run where the model is loaded."""
 
-_NEEDS = ("torch", "torchvision", "timm", "safetensors", "numpy")
+_NEEDS = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")
 
 
 @dataclass(frozen=True)

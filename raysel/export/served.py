@@ -4,29 +4,33 @@ is loaded, so it needs timm and no raysel.
 
 from __future__ import annotations
 
-import json
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
 class TimmModel(PythonModel):
-    """Images [n, c, h, w], float32 in [0, 1], to logits [n, classes], float32."""
+    """Images [n, c, h, w], float32 in [0, 1], cut as config.json says, to logits [n, classes]."""
 
     def load_context(self, context: Any) -> None:
-        """Load the weights from safetensors."""
+        """Load the weights from safetensors, by the predict.py beside them."""
         folder = Path(context.artifacts["timm"])
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
+        spec = importlib.util.spec_from_file_location("raysel_predict", folder / "predict.py")
+        if spec is None or spec.loader is None:
+            raise FileNotFoundError(folder / "predict.py")
+        predict = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(predict)
+        config = predict.config()["pretrained_cfg"]
         self._mean, self._std = (
             np.asarray(config[name], dtype=np.float32).reshape(1, -1, 1, 1)
             for name in ("mean", "std")
         )
-        self._model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        self._model, _, _ = predict.load()
 
     # without types: MLflow reads them as a signature of its own
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]

@@ -57,15 +57,31 @@ def has_dense_layers(model: nn.Module) -> bool:
     return not isinstance(getattr(model, DENSE, nn.Identity()), nn.Identity)
 
 
-def _of_linears(features: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(
+class MlpHead(nn.Sequential):
+    """The two dense layers; a class of their own, so that an export knows them."""
+
+    def facts(self) -> dict[str, object]:
+        """What rebuilds it: kind, features, hidden units, dropout, classes."""
+        first, _, dropout, last = self
+        conv = isinstance(first, nn.Conv2d)
+        return {
+            "kind": "conv" if conv else "linear",
+            "features": first.in_channels if conv else first.in_features,
+            "hidden": first.out_channels if conv else first.out_features,
+            "dropout": dropout.p,
+            "classes": last.out_channels if conv else last.out_features,
+        }
+
+
+def _of_linears(features: int, classes: int) -> MlpHead:
+    return MlpHead(
         nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, classes)
     )
 
 
-def _of_convolutions(features: int, classes: int) -> nn.Sequential:
+def _of_convolutions(features: int, classes: int) -> MlpHead:
     """The same of 1x1 convolutions, for a model that flattens after its classifier."""
-    return nn.Sequential(
+    return MlpHead(
         nn.Conv2d(features, HIDDEN, 1),
         nn.ReLU(),
         nn.Dropout(DROPOUT),

@@ -232,6 +232,7 @@ def load_task(
         test=SealedTest(target(parts.test)),
         mean=mean,
         std=std,
+        shift=spec.shift,
         record=split_record(spec, dataset.labels, dataset.classes, parts),
         summary=summary,
     )

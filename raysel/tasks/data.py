@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raysel.task_spec import ShiftSpec
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.stored import StoredExamples
+from raysel.tasks.value_range import ValueRanges
 
 Images = NDArray[np.float32]
 """[n, c, h, w], values in [0, 1]."""
@@ -155,6 +157,8 @@ class Task:
         record: which example belongs to which part, for `split.json`.
         notes: what a person should know of the data, a line each.
         summary: what was read, as every verb says it first.
+        shift: what the target's examples differ by from the source's.
+        ranges: how pictures of more than 8 bits were scaled.
     """
 
     name: str
@@ -169,6 +173,8 @@ class Task:
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     summary: DataSummary | None = None
+    shift: ShiftSpec = field(default_factory=ShiftSpec)
+    ranges: ValueRanges = field(default_factory=ValueRanges)
 
     @property
     def channels(self) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+
+CropMode = Literal["center", "squash", "border"]
+"""timm's: the centre of the resized picture; of the picture resized to a square; or the whole
+picture, with a border of the mean colour beside its shorter side."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,9 @@ class ModelInput:
         size: pixels a side.
         mean, std: of each of three channels.
         interpolation: how pictures are resized.
-        crop_share: a picture's shorter side becomes size / crop_share, of which the centre
-            is taken.
+        crop_share: timm's `crop_pct`: a picture is resized to size / crop_share, of which the
+            centre is taken.
+        crop_mode: which side becomes that long.
     """
 
     size: int = 224
@@ -26,6 +31,7 @@ class ModelInput:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: Interpolation = "bicubic"
     crop_share: float = 0.875
+    crop_mode: CropMode = "center"
 
     @property
     def shorter_side(self) -> int:
@@ -33,8 +39,6 @@ class ModelInput:
         return math.floor(self.size / self.crop_share)
 
     def resized(self, size: int | None) -> ModelInput:
-        """The same for a size that the user gave: the whole shorter side is then kept, for
-        pictures of that very size must come through as they are."""
-        if size is None:
-            return self
-        return ModelInput(size, self.mean, self.std, self.interpolation, 1.0)
+        """The same for a size that the user gave: nothing is then cut off, for pictures of that
+        very size must come through as they are."""
+        return self if size is None else replace(self, size=size, crop_share=1.0)

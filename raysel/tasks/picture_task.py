@@ -37,6 +37,9 @@ NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F, *SUBPOPULATIONS)
 """Data sets of pictures that are known by name."""
 
 
+_UNIT = (0.0,) * 3, (1.0,) * 3
+
+
 def is_pictures(spec: TaskSpec) -> bool:
     """Whether the task's data are pictures, and not embedded arrays."""
     return not isinstance(spec.data, str) or spec.data in NAMES
@@ -172,7 +175,7 @@ def picture_task(
     summary = _before_decoding(spec, pictures, parts, with_source)
     if opened is not None:
         opened(summary)
-    size = model.resized(spec.image_size)
+    size = _prepared(spec, model)
     found = PartDecoder(spec, size, pictures, parts, with_source, open_pictures, progress).decode()
     kept = found.parts
     good = Splits(**{n: kept[n].indices if n in kept else p for n, p in vars(parts).items()})
@@ -189,6 +192,8 @@ def picture_task(
         test=SealedTest(kept["test"]),
         mean=mean,
         std=std,
+        shift=spec.shift,
+        ranges=pictures.ranges,
         record={**record, "bad_images": found.unreadable, "dropped_copies": found.dropped},
         notes=(
             *pictures.notes,
@@ -244,11 +249,25 @@ def _absolute(spec: TaskSpec) -> TaskSpec:
     return spec.model_copy(update={"data": data, "root": root})
 
 
+def _prepared(spec: TaskSpec, model: ModelInput) -> ModelInput:
+    """How the sweep prepares pictures: the model's own way, but for what the file says.
+
+    The colour of a border is the mean. Where that is taken from the data it is not known before
+    they are cut, and the centre is taken in place of a border.
+    """
+    model = model.resized(spec.image_size)
+    if spec.preprocess == "unit":
+        return replace(model, mean=_UNIT[0], std=_UNIT[1])
+    if spec.preprocess == "data" and model.crop_mode == "border":
+        return replace(model, crop_mode="center")
+    return model
+
+
 def _statistics(
     spec: TaskSpec, model: ModelInput, examples: StoredExamples
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if spec.preprocess == "unit":
-        return (0.0,) * 3, (1.0,) * 3
+        return _UNIT
     if spec.preprocess == "data":
         return _channel_statistics(examples)
     return model.mean, model.std

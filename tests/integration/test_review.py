@@ -245,7 +245,10 @@ def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, told
     to = tmp_path / "model"
     code, out = told("export", "reference", "--to", to, "--check", "--storage", copy.parent)
     assert (code, out["check"]["equal"]) == (0, True)
-    assert sorted(path.name for path in to.iterdir()) == ["config.json", "model.safetensors"]
+    beside = ["README.md", "predict.py", "torchvision_shim.py"]
+    files = sorted(path.name for path in to.iterdir())
+    assert files == sorted([*beside, "config.json", "model.safetensors"])
+    assert "embedded" in out["check"]["note"]  # there are no picture files to start from
     model = timm.create_model(f"local-dir:{to}", pretrained=True)
     assert model.get_classifier().out_features == 10
     config = json.loads((to / "config.json").read_text())

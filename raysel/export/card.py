@@ -1,0 +1,112 @@
+"""The model card beside an exported model: what it is, and how to ask it without raysel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN = 20
+
+_TEMPLATE = """---
+library_name: timm
+tags: [timm, image-classification]
+---
+
+# {architecture}, fine-tuned
+
+{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).
+
+    python predict.py photo.jpg
+
+```python
+from predict import load, open_picture  # predict.py lies in this folder; no raysel is needed
+
+model, transform, classes = load()
+logits = model(transform(open_picture("photo.jpg")).unsqueeze(0))
+print(classes[int(logits.argmax())])
+```
+
+{loading}
+
+## Pictures
+
+{pictures}
+"""
+
+_TIMMS_OWN = """timm alone loads it as well:
+`timm.create_model("local-dir:FOLDER", pretrained=True)`, with
+`timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)`.
+Where `import timm` fails with "operator torchvision::nms does not exist" (a CPU build of torch
+beside PyPI's torchvision), call `torchvision_shim.ensure_importable()` of this folder before."""
+
+_BY_PREDICT = """timm alone cannot build it ({why}): take `load()`."""
+
+_PREPARED = """Resized with {interpolation} to {resized} pixels ({how}), of which the centre of
+{size} x {size} is taken; values in [0, 1], less {mean}, over {std}. `open_picture` turns a picture
+as the camera noted, lays what is transparent on white and scales what has more than 8
+bits to 8;
+`Image.open(...).convert("RGB")` does none of it and gives other pixels for such files."""
+
+_HOW = {
+    "center": "the shorter side",
+    "squash": "both sides, whatever the shape",
+    "border": "the longer side, with a border of the mean colour",
+}
+
+_ARRAYS = """Trained on embedded arrays of {channels} x {height} x {width} in [0, 1], less {mean},
+over {std}. A picture in a file is first resized to that by repeating pixels."""
+
+_SHIFT = """
+Trained and validated under the shift `{kind}` (severity {severity}): it expects pictures, or
+labels, that differ so; the transform does not make them."""
+
+
+def card(config: Mapping[str, Any]) -> str:
+    """The text of a README.md in Markdown.
+
+    Args:
+        config: the content of `config.json`.
+    """
+    names = config["label_names"]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    origin = config["raysel"]
+    return _TEMPLATE.format(
+        architecture=config["architecture"],
+        classes=len(names),
+        names=", ".join(f"`{_plain(name)}`" for name in names[:_SHOWN]) + more,
+        sweep=_plain(str(origin.get("sweep", ""))),
+        run=_plain(str(origin.get("run", ""))),
+        loading=_loading(origin),
+        pictures=_pictures(config),
+    )
+
+
+def _loading(origin: Mapping[str, Any]) -> str:
+    why = [
+        *(["its classifier has two layers"] if origin.get("head") else []),
+        *([f"its architecture is in code/{name}" for name in origin.get("code", ())]),
+    ]
+    return _BY_PREDICT.format(why=" and ".join(why)) if why else _TIMMS_OWN
+
+
+def _pictures(config: Mapping[str, Any]) -> str:
+    data, origin = config["pretrained_cfg"], config["raysel"]
+    channels, height, width = data["input_size"]
+    mean, std = (", ".join(f"{v:g}" for v in data[key]) for key in ("mean", "std"))
+    if origin["pictures"]:
+        text = _PREPARED.format(
+            interpolation=data["interpolation"],
+            resized=int(height / data["crop_pct"]),
+            how=_HOW[data["crop_mode"]],
+            size=height,
+            mean=mean,
+            std=std,
+        )
+    else:
+        text = _ARRAYS.format(channels=channels, height=height, width=width, mean=mean, std=std)
+    return text + (_SHIFT.format(**origin["shift"]) if origin.get("shift") else "")
+
+
+def _plain(text: str) -> str:
+    """Without what would end a code span or a line."""
+    return " ".join(text.replace("`", "'").split())

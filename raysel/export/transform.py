@@ -1,0 +1,27 @@
+"""How pictures become what a model was trained on, in timm's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raysel.tasks.data import Task
+from raysel.tasks.stored import StoredExamples
+
+
+def transform_of(task: Task) -> dict[str, Any]:
+    """The part of timm's `pretrained_cfg` that `timm.data.create_transform` follows.
+
+    Embedded data are arrays and no picture is resized; the digits are enlarged by repeating each
+    pixel, which is what "nearest" does.
+    """
+    size = [task.channels, *task.image_size]
+    told = {"input_size": size, "mean": list(task.mean), "std": list(task.std)}
+    if not isinstance(task.validation, StoredExamples):
+        return {**told, "interpolation": "nearest", "crop_pct": 1.0, "crop_mode": "center"}
+    kept = task.validation.geometry.input
+    return {
+        **told,
+        "interpolation": kept.interpolation,
+        "crop_pct": kept.crop_share,
+        "crop_mode": kept.crop_mode,
+    }

@@ -1,0 +1,247 @@
+"""An exported model answers to picture files as it did in validation, in a process that has timm
+and no raysel."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from files_kit import KINDS, write_pictures
+from torch import nn
+
+import raysel
+from raysel.errors import Trouble
+from raysel.export.check import answers, check
+from raysel.export.check_pictures import validation_pictures
+from raysel.export.layout import write_model
+from raysel.models import timm
+from raysel.models.build import Blueprint, build
+from raysel.models.data_config import model_input
+from raysel.spec_file import parse
+from raysel.tasks.catalog import load_task
+from raysel.tasks.picture_task import open_pictures
+from raysel.tasks.reading import read_image
+from raysel.training.data import on_device
+
+TIMM_ALONE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torchvision_shim; torchvision_shim.ensure_importable()
+import timm, torch
+from PIL import Image, ImageOps
+from safetensors.torch import save_file
+torch.set_num_threads(1)
+model = timm.create_model(f"local-dir:{sys.argv[1]}", pretrained=True).eval()
+config = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**config, is_training=False)
+with torch.inference_mode():
+    pictures = (ImageOps.exif_transpose(Image.open(file)).convert("RGB") for file in sys.argv[3:])
+    said = [model(transform(picture).unsqueeze(0)) for picture in pictures]
+assert "raysel" not in sys.modules
+save_file({"logits": torch.cat(said)}, sys.argv[2])
+"""
+"""What a user of timm writes; that cameras note the rotation is common knowledge."""
+
+
+def spec_of(folder: Path, name: str, **task: object):
+    """A sweep over the pictures of a folder."""
+    import yaml
+
+    content = {
+        "name": "pictures",
+        "task": {
+            "data": {"folder": str(folder)},
+            "cache": str(folder.parent / "cache"),
+            "split": {"train": "all", "validation": "all", "test": "all"},
+            **task,
+        },
+        "model": {"name": name, "weights": "pretrained"},
+        "strategies": {"full": None},
+        "training": {"epochs": 1},
+    }
+    return parse(yaml.safe_dump(content))
+
+
+def exported(folder: Path, to: Path, name: str, head: str = "linear", **task: object):
+    """A model as a sweep leaves it, with weights that a seed gives."""
+    spec = spec_of(folder, name, **task)
+    loaded = load_task(spec.task, model_input(name), with_source=False)
+    blueprint = Blueprint(name, len(loaded.classes), 3, loaded.image_size, head)
+    model = build(blueprint, seed=1).eval()
+    for parameter in model.get_classifier().parameters():  # timm begins with nearly nothing
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(2))
+    said = answers(model, loaded)
+    write_model(model, name, loaded, {"sweep": "pictures-1", "run": "confirm-full-s0"}, to)
+    return SimpleNamespace(spec=spec, task=loaded, model=model, answers=said, folder=to)
+
+
+def validated(out: SimpleNamespace) -> torch.Tensor:
+    """The logits that raysel's own validation gives."""
+    part = on_device(out.task.validation, out.task.mean, out.task.std, torch.device("cpu"))
+    with torch.inference_mode():
+        return torch.cat([out.model(batch.images).float() for batch in part.split(1)])
+
+
+def checked(out: SimpleNamespace, scratch: Path):
+    """What `raysel export --check` finds."""
+    pictures = validation_pictures(out.spec, out.task, out.model, scratch)
+    return check(out.folder, out.answers, pictures)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "pictures"
+    write_pictures(folder, 8)
+    return folder
+
+
+def says_the_same(out: SimpleNamespace, scratch: Path) -> None:
+    """timm alone, from files, gives the logits of validation; and so finds the check."""
+    sources = open_pictures(out.spec.task).sources
+    files = [str(sources[int(index)]) for index in out.task.validation.indices]
+    arguments = [sys.executable, "-c", TIMM_ALONE, out.folder, scratch / "said", *files]
+    subprocess.run(arguments, cwd=scratch, check=True)
+    from safetensors.torch import load_file
+
+    said, wanted = load_file(scratch / "said")["logits"], validated(out)
+    assert wanted.std() > 0.01  # logits that say something
+    np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-4)
+    found = checked(out, scratch)
+    assert (found.passed, found.pictures.passed, found.pictures.files) == (True, True, len(files))
+    assert found.pictures.grey_levels < 1e-3
+    assert found.pictures.largest <= 1e-4
+    for words in ("JPEG RGB turned", "JPEG CMYK", "JPEG L", "JPEG RGB large"):
+        assert words in found.pictures.kinds
+
+
+def test_timm_alone_answers_as_validation_did(pictures: Path, tmp_path: Path):
+    out = exported(pictures, tmp_path / "model", "test_vit2")
+    assert out.task.validation.geometry.input.crop_share < 1
+    says_the_same(out, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "test_vit"])
+def test_fifty_files_of_four_kinds(name: str, tmp_path: Path):
+    write_pictures(tmp_path / "pictures", 50)
+    assert len(KINDS) == 4
+    out = exported(tmp_path / "pictures", tmp_path / "model", name)
+    assert out.task.validation.geometry.input.crop_share < 1
+    says_the_same(out, tmp_path)
+
+
+NO_RAYSEL = 'import sys; sys.modules["raysel"] = None\n'
+
+
+def code_of(markdown: Path) -> str:
+    """The first Python of a page that loads a model."""
+    blocks = re.findall(r"```python\n(.*?)```", markdown.read_text("utf-8"), re.DOTALL)
+    return next(block for block in blocks if "from predict import load" in block)
+
+
+def test_the_snippets_run_as_they_stand_without_raysel(pictures: Path, tmp_path: Path):
+    best = tmp_path / "runs" / "digits" / "best"
+    out = exported(pictures, best, "test_resnet")
+    file = next((pictures / "val").rglob("turned-*.jpg"))
+    for folder in (tmp_path, best):
+        shutil.copy(file, folder / "photo.jpg")
+    readme = Path(raysel.__file__).parents[1] / "README.md"
+    code = NO_RAYSEL + code_of(readme) + "print(logits.tolist())"
+    run = partial(subprocess.run, capture_output=True, text=True, check=True)
+    said = json.loads(run([sys.executable, "-c", code], cwd=tmp_path).stdout)
+    files = open_pictures(out.spec.task).sources
+    row = [files[int(index)] for index in out.task.validation.indices].index(file)
+    np.testing.assert_allclose(said, validated(out)[row : row + 1], rtol=0, atol=1e-4)
+    likeliest = out.task.classes[int(validated(out)[row].argmax())]
+    card = run([sys.executable, "-c", NO_RAYSEL + code_of(best / "README.md")], cwd=best)
+    assert card.stdout.split() == [likeliest]
+    (tmp_path / "damaged.jpg").write_bytes(b"no picture")
+    script = [sys.executable, best / "predict.py", "photo.jpg", "damaged.jpg"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"photo.jpg: {likeliest} ")
+    assert done.stderr.startswith("damaged.jpg: cannot be read")
+    assert len(done.stderr.splitlines()) == 1
+
+
+ALSO = [
+    ("interpolation", "nearest"),
+    ("mean", [0.4, 0.4, 0.4]),
+    ("crop_mode", "squash"),
+    ("input_size", [3, 96, 96]),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("crop_pct", 1.0), *(pytest.param(*values, marks=pytest.mark.slow) for values in ALSO)],
+)
+def test_the_check_sees_a_transform_that_is_another(
+    pictures: Path, tmp_path: Path, key: str, value: object
+):
+    out = exported(pictures, tmp_path / "model", "test_resnet")
+    path = out.folder / "config.json"
+    config = json.loads(path.read_text())
+    assert config["pretrained_cfg"][key] != value
+    config["pretrained_cfg"][key] = value
+    path.write_text(json.dumps(config))
+    found = checked(out, tmp_path)
+    assert found.equal  # the tensors are the same: that alone shows nothing
+    assert (found.passed, found.pictures.passed) == (False, False)
+    assert str(found.pictures).startswith("not as in validation")
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"),
+    [
+        ({"image_size": 40}, {"input_size": [3, 40, 40], "crop_pct": 1.0}),
+        ({"preprocess": "unit"}, {"mean": [0.0] * 3, "std": [1.0] * 3, "crop_pct": 0.95}),
+        ({"preprocess": "data"}, {"crop_pct": 0.95}),
+        ({"shift": {"kind": "gaussian_noise"}}, {"crop_pct": 0.95, "interpolation": "bilinear"}),
+    ],
+)
+def test_what_the_file_asks_for_is_in_the_config(
+    pictures: Path, tmp_path: Path, task: dict[str, object], wanted: dict[str, object]
+):
+    out = exported(pictures, tmp_path / "model", "test_resnet", **task)
+    config = json.loads((out.folder / "config.json").read_text())
+    assert config["pretrained_cfg"] | wanted == config["pretrained_cfg"]
+    assert config["pretrained_cfg"]["mean"] == list(out.task.mean)
+    shift = out.task.shift.kind != "none"
+    seen = validation_pictures(out.spec, out.task, out.model, tmp_path)
+    assert ("shift" in config["raysel"]) == shift == ("shift" in seen.without)
+    data = timm.data.resolve_data_config({}, pretrained_cfg=config["pretrained_cfg"])
+    transform = timm.data.create_transform(**data, is_training=False)
+    given = torch.stack([transform(read_image(file)) for file in seen.files])
+    torch.testing.assert_close(given, seen.inputs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_head_of_two_layers_is_built_without_raysel(pictures: Path, tmp_path: Path):
+    out = exported(pictures, tmp_path / "model", "test_resnet", head="mlp")
+    assert checked(out, tmp_path).passed
+
+
+def test_an_architecture_of_raysels_own_travels_with_its_model(pictures: Path, tmp_path: Path):
+    out = exported(pictures, tmp_path / "model", "cifar_wrn_16_1")
+    assert (out.folder / "code" / "wide_resnet.py").is_file()
+    assert checked(out, tmp_path).passed
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_told_in_a_line(pictures: Path, tmp_path: Path):
+    out = exported(pictures, tmp_path / "model", "test_resnet")
+    weights = out.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(Trouble, match="timm cannot load it") as told:
+        check(out.folder, out.answers)
+    assert "\n" not in str(told.value)
