@@ -119,24 +119,50 @@ class SplitSpec(Frozen):
         return file
 
 
+Nested = Literal["merge", "classes"]
+"""What folders within class folders are."""
+
+
 class FolderData(Frozen):
     """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
 
     folder: LocalPath = Field(
         description="PATH/<class>/*.jpg or PATH/{train,val,test}/<class>/*.jpg"
     )
+    nested: Nested | None = Field(
+        default=None,
+        description="folders within class folders: merge (pictures of the class above) or classes"
+        " (a class each, such as animals/cat); several are refused, if nothing is given",
+    )
 
 
 class TableData(Frozen):
-    """`{csv: PATH}`: a table with the columns `file` and `label`, and `split` if there is one."""
+    """`{csv: PATH}`: a table with a column of files and one of labels, perhaps one of parts."""
 
-    csv: LocalPath = Field(description="the table")
+    csv: LocalPath = Field(
+        description="the table: CSV with commas, semicolons, tabs or bars, or JSON lines"
+    )
+    file_column: Word | None = Field(
+        default=None,
+        description="the column of files; by its name (file, file_name, path, image, id …), if"
+        " nothing is given",
+    )
+    label_column: Word | None = Field(
+        default=None,
+        description="the column of labels; by its name (label, class, category …), or columns of 0"
+        " and 1 with a single 1 a row, if nothing is given",
+    )
+    ending: Word | None = Field(
+        default=None, description="of the files, such as .jpg, where the table leaves it out"
+    )
     root: LocalPath | None = Field(
         default=None,
         description="the folder that its files are relative to; the table's, if nothing is given",
     )
     classes: Annotated[tuple[Word, ...], AfterValidator(not_empty)] | None = Field(
-        default=None, description="names of the classes, in the order of their numbers"
+        default=None,
+        description="names of the classes, in the order of their numbers; labels that look like"
+        " several are taken as they are where they stand here",
     )
 
 

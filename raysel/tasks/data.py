@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.task_spec import ShiftSpec
+from raysel.tasks.class_names import check_count
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.stored import StoredExamples
 from raysel.tasks.value_range import ValueRanges
@@ -45,6 +46,9 @@ class Dataset:
         labels: [N] of all examples.
         channels, image_size: c and (h, w) of every image.
         load_images: from indices [n] to images [n, c, h, w].
+
+    Raises:
+        UserError: it has fewer than two classes, or its labels are all the same.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +56,10 @@ class Dataset:
     channels: int
     image_size: tuple[int, int]
     load_images: Callable[[Indices], Images]
+
+    def __post_init__(self) -> None:
+        present = [self.classes[label] for label in np.unique(self.labels)]
+        check_count("the data set", present)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 HEIC = 'pip install "raysel[heic]" reads them'
 
+NEEDS_MORE = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs", ".avif", ".avifs"})
+"""Endings of pictures that are read where a library is there, or new enough."""
+
 _REMEDIES: tuple[tuple[str, str, frozenset[str]], ...] = (
     ("HEIC pictures", HEIC, frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})),
     ("AVIF pictures", "Pillow from 11.3 reads them", frozenset({".avif", ".avifs"})),
@@ -73,6 +76,11 @@ _CONTENTS: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x00\x00\x0cJXL ", "is JPEG XL, which Pillow does not read; save it as PNG or JPEG"),
     (b"%!PS", "is PostScript; save it as PNG"),
 )
+
+
+def is_table_name(path: Path) -> bool:
+    """Whether a file is a table by its ending."""
+    return path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 def remedy(endings: Iterable[str]) -> str:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from raysel.errors import user_error
+from raysel.task_spec import Nested
+from raysel.tasks.class_names import check_count, check_names, listed, normalised
+from raysel.tasks.folder_hints import (
+    no_picture,
+    one_class_hint,
+    refuse_masks,
+    refuse_nested,
+    what_lies_in,
+)
 from raysel.tasks.image_files import (
     BESIDE,
     LeftOutFiles,
@@ -18,24 +27,12 @@ from raysel.tasks.image_files import (
     reason_to_leave_out,
     reason_to_skip_folder,
 )
-from raysel.tasks.pictures import Pictures, check_names, listed
-from raysel.tasks.splits import Pool
-
-POOL_OF_FOLDER: dict[str, Pool] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "eval": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Folders that are parts and not classes, in lower case."""
+from raysel.tasks.parts import POOL_OF_FOLDER, Pool
+from raysel.tasks.pictures import Pictures
+from raysel.text import quoted
 
 
-def image_folder(root: Path, name: str | None = None) -> Pictures:
+def image_folder(root: Path, name: str | None = None, nested: Nested | None = None) -> Pictures:
     """Read the names of a folder of pictures; none is decoded.
 
     The root is one of split folders where it holds `train` (or `training`) and all else in
@@ -45,48 +42,90 @@ def image_folder(root: Path, name: str | None = None) -> Pictures:
     Args:
         root: the folder.
         name: of the data set; the folder's name, if nothing is given.
+        nested: what folders within class folders are: `merge`, pictures of the class above, or
+            `classes`, a class each ("animals/cat"). If nothing is given, several in one class
+            are refused.
 
     Raises:
-        UserError: split folders without `train` or beside others, no class, a class without a
-            picture, a class in `val` or `test` that `train` lacks, two classes of one name but
-            for upper and lower case, or a folder that may not be read.
+        UserError: split folders without `train` or beside others, fewer than two classes, a class
+            without a picture, a class in `val` or `test` that `train` lacks, two classes whose
+            names look the same, several folders within a class, or a folder that may not be read.
     """
     try:
-        return _read(root, name)
+        return _read(root, name or root.resolve().name, nested)
     except OSError as error:
         told = f"{error.filename or root} cannot be read: {error.strerror}"
         raise user_error("task.data", told) from None
 
 
-def _read(root: Path, name: str | None) -> Pictures:
+def _read(root: Path, name: str, nested: Nested | None) -> Pictures:
     parts = _parts(root)
-    classes = [folder.name for folder in _folders(parts[0][1])]
+    left_out = LeftOutFiles(root)
+    notes: list[str] = []
+    files = {folder: _by_class(folder, nested, left_out, notes) for _, folder in parts}
+    train = parts[0][1]
+    classes = sorted(files[train])
     if not classes:
         hint = "expected a folder a class, with pictures in each"
-        raise user_error("task.data", f"{parts[0][1]} holds no class; {hint}")
+        raise user_error("task.data", f"{train} holds no class; {hint}{what_lies_in(train)}")
     check_names(classes)
-    sources: list[Path] = []
-    labels: list[int] = []
-    pools: list[str] = []
-    left_out = LeftOutFiles(root)
-    for pool, folder in parts:
-        _check_classes(folder, classes)
-        for label, class_name in enumerate(classes):
-            found = images_below(folder / class_name, left_out)
-            if not found and (folder / class_name).is_dir():
-                raise user_error("task.data", f"class folder {folder / class_name} is empty")
-            sources += found
-            labels += [label] * len(found)
-            pools += [pool] * len(found)
-    _leave_out_beside({root, *(folder for _, folder in parts)}, left_out)
+    if len(classes) == 1:
+        check_count(str(train), classes, one_class_hint(root, train, _folders(train)[0]))
+    refuse_masks(train, classes)
+    _check_classes(files, classes)
+    _leave_out_beside({root, *files}, left_out)
+    rows = [
+        (path, label, pool)
+        for pool, folder in parts
+        for label, class_name in enumerate(classes)
+        for path in files[folder].get(class_name, ())
+    ]
     return Pictures(
-        name=name or root.resolve().name,
+        name=name,
         classes=tuple(classes),
-        labels=np.array(labels, np.int64),
-        sources=sources,
-        pools=np.array(pools) if len(parts) > 1 else None,
+        labels=np.array([label for _, label, _ in rows], np.int64),
+        sources=[path for path, _, _ in rows],
+        pools=np.array([pool for _, _, pool in rows]) if len(parts) > 1 else None,
+        notes=tuple(notes),
         left_out=left_out.by_reason(),
     )
+
+
+def _by_class(
+    part: Path, nested: Nested | None, left_out: LeftOutFiles, notes: list[str]
+) -> dict[str, list[Path]]:
+    """The pictures of each class of a part, by its name in Unicode's composed form."""
+    found: dict[str, list[Path]] = {}
+    came_from: dict[str, Path] = {}
+    folders = _folders(part)
+    for folder in folders:
+        name = normalised(folder.name)
+        other = came_from.setdefault(name, folder)
+        if other is not folder:
+            told = f"{part} holds two folders of the name {quoted(name)}, spelt in other characters"
+            raise user_error("task.data", f"{told}; merge them")
+        here = LeftOutFiles(folder)
+        pictures = images_below(folder, here)
+        left_out.extend(here)
+        if not pictures:
+            raise user_error("task.data", f"class folder {folder} {no_picture(here)}")
+        if nested == "classes":
+            for path in pictures:
+                inner = normalised(path.parent.relative_to(part).as_posix())
+                found.setdefault(inner, []).append(path)
+        else:
+            found[name] = pictures
+            if nested is None and len(folders) > 1:
+                notes += refuse_nested(part, folder, pictures)
+    return found
+
+
+def _check_classes(files: Mapping[Path, Mapping[str, object]], classes: Sequence[str]) -> None:
+    for folder, found in files.items():
+        unknown = sorted(set(found) - set(classes))
+        if unknown:
+            message = f"{folder} holds {listed(unknown)}, which the training part does not"
+            raise user_error("task.data", message)
 
 
 def _leave_out_beside(folders: Iterable[Path], left_out: LeftOutFiles) -> None:
@@ -134,10 +173,3 @@ def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequenc
 def _folders(folder: Path) -> list[Path]:
     below = (Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
     return sorted(path for path in below if reason_to_skip_folder(path.name) is None)
-
-
-def _check_classes(folder: Path, classes: Sequence[str]) -> None:
-    unknown = [path.name for path in _folders(folder) if path.name not in classes]
-    if unknown:
-        message = f"{folder} holds {listed(unknown)}, which the training part does not"
-        raise user_error("task.data", message)

@@ -7,9 +7,11 @@ Only names are read here. A file that is taken and cannot be decoded is counted 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from raysel.tasks.file_kinds import NEEDS_MORE, remedy
 from raysel.tasks.pictures import LeftOut
 from raysel.tasks.reading import image_endings
 
@@ -18,7 +20,7 @@ SYSTEM = "made by a system or a program, such as thumbnails"
 ENDING = "no image by the ending"
 NO_ENDING = "without an ending"
 BESIDE = "beside the class folders"
-NOT_REGULAR = "no regular file"
+NOT_REGULAR = "no regular file (a named pipe, a socket, a device)"
 UNLISTED = "in no row of the table"
 """Reasons, as a person reads them after the count."""
 
@@ -38,21 +40,36 @@ class LeftOutFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._count: dict[str, int] = {}
-        self._examples: dict[str, list[str]] = {}
+        self._paths: dict[str, list[Path]] = {}
 
     def add(self, reason: str, path: Path) -> None:
-        """Count a file; the first few of a reason are named."""
-        self._count[reason] = self._count.get(reason, 0) + 1
-        examples = self._examples.setdefault(reason, [])
-        if len(examples) < _EXAMPLES:
-            below = path.is_relative_to(self._root)
-            examples.append(str(path.relative_to(self._root) if below else path))
+        """Count a file."""
+        self._paths.setdefault(reason, []).append(path)
+
+    def extend(self, other: LeftOutFiles) -> None:
+        """Count what another has collected below this one's root."""
+        for reason, paths in other._paths.items():
+            for path in paths:
+                self.add(reason, path)
+
+    def endings(self) -> Counter[str]:
+        """How many files of each ending, in lower case, hidden and a system's files apart."""
+        shown = (r for r in self._paths if r not in (HIDDEN, SYSTEM))
+        return Counter(path.suffix.lower() for reason in shown for path in self._paths[reason])
 
     def by_reason(self) -> tuple[LeftOut, ...]:
         """One entry a reason, the most frequent first."""
-        reasons = sorted(self._count, key=lambda reason: (-self._count[reason], reason))
-        return tuple(LeftOut(r, self._count[r], tuple(self._examples[r])) for r in reasons)
+        reasons = sorted(self._paths, key=lambda reason: (-len(self._paths[reason]), reason))
+        return tuple(
+            LeftOut(reason, len(self._paths[reason]), self._examples(reason)) for reason in reasons
+        )
+
+    def _examples(self, reason: str) -> tuple[str, ...]:
+        shown = self._paths[reason][:_EXAMPLES]
+        return tuple(
+            str(path.relative_to(self._root) if path.is_relative_to(self._root) else path)
+            for path in shown
+        )
 
 
 def is_image_name(name: str) -> bool:
@@ -69,7 +86,11 @@ def reason_to_leave_out(path: Path) -> str | None:
         return HIDDEN
     if is_image_name(name):
         return None
-    return f"{ENDING} ({path.suffix.lower()})" if path.suffix else NO_ENDING
+    if not path.suffix:
+        return NO_ENDING
+    ending = path.suffix.lower()
+    what = f"; {remedy([ending])}" if ending in NEEDS_MORE else ""
+    return f"{ENDING} ({ending}){what}"
 
 
 def reason_to_skip_folder(name: str) -> str | None:
@@ -87,30 +108,35 @@ def images_below(folder: Path, left_out: LeftOutFiles) -> list[Path]:
     Raises:
         OSError: a folder may not be read.
     """
-    if not folder.is_dir():
-        return []
-    files: list[Path] = []
-    seen = set(map(str, Path(os.path.realpath(folder)).parents))
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        seen.add(os.path.realpath(parent))
-        files += [Path(parent) / name for name in names]
-        for name in folders:
-            if reason := reason_to_skip_folder(name):
-                count_all_below(Path(parent) / name, reason, left_out)
+    found: list[Path] = []
+    walked = set(map(str, Path(os.path.realpath(folder)).parents))
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        place = os.path.realpath(parent)
         # a link may lead to a folder that was walked, or to one around the class
-        below = {os.path.realpath(Path(parent) / name): name for name in sorted(folders)}
-        folders[:] = [
-            name
-            for place, name in below.items()
-            if place not in seen and reason_to_skip_folder(name) is None
-        ]
-    return _taken(sorted(files), left_out)
+        if place in walked:
+            continue
+        walked.add(place)
+        for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if not entry.is_dir():
+                _take(entry, found, left_out)
+            elif reason := reason_to_skip_folder(entry.name):
+                count_all_below(path, reason, left_out)
+            else:
+                waiting.append(path)
+    return sorted(found)
 
 
 def images_in(folders: Iterable[Path], left_out: LeftOutFiles) -> list[Path]:
     """The images that lie in the folders themselves, not below them."""
-    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
-    return _taken(files, left_out)
+    found: list[Path] = []
+    for folder in folders:
+        for entry in os.scandir(folder):
+            if not entry.is_dir():
+                _take(entry, found, left_out)
+    return sorted(found)
 
 
 def count_all_below(folder: Path, reason: str, left_out: LeftOutFiles) -> None:
@@ -120,17 +146,13 @@ def count_all_below(folder: Path, reason: str, left_out: LeftOutFiles) -> None:
             left_out.add(reason, Path(parent) / name)
 
 
-def _taken(files: Iterable[Path], left_out: LeftOutFiles) -> list[Path]:
-    taken = []
-    for path in files:
-        reason = reason_to_leave_out(path)
-        if reason is None:
-            taken.append(path)
-        else:
-            left_out.add(reason, path)
-    return taken
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that may not be read is none without images."""
-    raise error
+def _take(entry: os.DirEntry[str], found: list[Path], left_out: LeftOutFiles) -> None:
+    path = Path(entry.path)
+    reason = reason_to_leave_out(path)
+    # a link that leads nowhere is taken: it is a picture that cannot be read
+    if reason is None and not entry.is_file() and (not entry.is_symlink() or path.exists()):
+        reason = NOT_REGULAR
+    if reason is None:
+        found.append(path)
+    else:
+        left_out.add(reason, path)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,7 @@ from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.folders import image_folder
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.pictures import Pictures
+from raysel.tasks.places import lack
 from raysel.tasks.published import PUBLISHED
 from raysel.tasks.range_scan import kept_ranges, scan_ranges
 from raysel.tasks.split_file import divide, split_record
@@ -30,7 +29,8 @@ from raysel.tasks.store import Progress
 from raysel.tasks.stored import StoredExamples
 from raysel.tasks.subpopulations import SUBPOPULATIONS
 from raysel.tasks.summarise import share_notes, summarise
-from raysel.tasks.table import picture_table
+from raysel.tasks.table import TableOptions, picture_table
+from raysel.tasks.table_files import as_on_disk
 
 CIFAR_C = "cifar10c"
 NAMES = (*PUBLISHED, CIFAR_C, CIFAR_F, *SUBPOPULATIONS)
@@ -61,9 +61,10 @@ def missing(spec: TaskSpec) -> str | None:
     """What is not there, where it is expected and how to get it; None if it is there."""
     root = Path(spec.root)
     if isinstance(spec.data, FolderData):
-        return _lack(Path(spec.data.folder), "folder")
+        return lack(Path(spec.data.folder), "folder")
     if isinstance(spec.data, TableData):
-        return _lack(Path(spec.data.csv), "file")
+        files = spec.data.root and lack(Path(spec.data.root), "folder")
+        return lack(Path(spec.data.csv), "file") or files or None
     if spec.data == CIFAR_C:
         return cifar_shifted.missing(root, spec.shift.kind)
     if spec.data in SUBPOPULATIONS:
@@ -93,21 +94,26 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
     root, seed = Path(spec.root), spec.split.seed
     by_hand = spec.data in (CIFAR_C, *SUBPOPULATIONS)
     fetched = download and isinstance(spec.data, str) and not by_hand
-    lack = None if fetched else missing(spec)
-    if lack is not None:
-        raise user_error("task.data", lack)
+    absent = None if fetched else missing(spec)
+    if absent is not None:
+        raise user_error("task.data", absent)
     if isinstance(spec.data, FolderData):
-        return image_folder(Path(spec.data.folder))
+        return image_folder(as_on_disk(Path(spec.data.folder)), nested=spec.data.nested)
     if isinstance(spec.data, TableData):
-        table = Path(spec.data.csv)
-        files = table.parent if spec.data.root is None else Path(spec.data.root)
-        return picture_table(table, files, spec.data.classes)
+        return _table(spec.data)
     if spec.data == CIFAR_C:
         return cifar_shifted.cifar10c(root, spec.shift.kind, spec.shift.severity, seed)
     if spec.data in SUBPOPULATIONS:
         return subpopulations.pictures(spec.data, root)
     name = "cifar10" if spec.data == CIFAR_F else spec.data
     return replace(PUBLISHED[name].open(name, root, download, seed), name=spec.name)
+
+
+def _table(data: TableData) -> Pictures:
+    table = as_on_disk(Path(data.csv))
+    files = table.parent if data.root is None else as_on_disk(Path(data.root))
+    options = TableOptions(data.file_column, data.label_column, data.ending, data.classes)
+    return picture_table(table, files, options)
 
 
 def check_pictures(spec: TaskSpec) -> list[Problem]:
@@ -241,10 +247,11 @@ def _absolute(spec: TaskSpec) -> TaskSpec:
     """The same with absolute paths: a worker runs in another folder."""
     data = spec.data
     if isinstance(data, FolderData):
-        data = FolderData(folder=str(Path(data.folder).absolute()))
+        data = data.model_copy(update={"folder": str(Path(data.folder).absolute())})
     elif isinstance(data, TableData):
         files = data.root and str(Path(data.root).absolute())
-        data = TableData(csv=str(Path(data.csv).absolute()), root=files, classes=data.classes)
+        table = str(Path(data.csv).absolute())
+        data = data.model_copy(update={"csv": table, "root": files})
     root = str(Path(spec.root).absolute())
     return spec.model_copy(update={"data": data, "root": root})
 
@@ -287,21 +294,3 @@ def _channel_statistics(
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     std = np.where(std > 1e-8, std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _lack(path: Path, what: Literal["folder", "file"]) -> str | None:
-    try:
-        there = path.is_dir() if what == "folder" else path.is_file()
-    except OSError as error:  # before Python 3.14 a folder above it that may not be read
-        return f"{path} cannot be read: {error.strerror}"
-    return None if there else f"there is no {what} {path}{_meant(path)}"
-
-
-def _meant(path: Path) -> str:
-    """A name beside it that is nearly the same."""
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f", and no folder {path.parent}"
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f'; did you mean "{path.with_name(close[0])}"?' if close else ""

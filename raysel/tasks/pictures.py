@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from raysel.errors import Problem, UserError, user_error
+from raysel.tasks.class_names import check_count, check_names, listed
 from raysel.tasks.data import Labels
 from raysel.tasks.data_summary import LeftOut as LeftOut
 from raysel.tasks.reading import read_image
@@ -111,27 +112,8 @@ def _check_labels(pictures: Pictures) -> None:
             f" ({len(classes)} classes)",
         )
     check_names(classes)
+    check_count(pictures.name, classes)
     counts = np.bincount(labels, minlength=len(classes))
     empty = [classes[c] for c in np.flatnonzero(counts == 0)]
     if empty:
         raise UserError(Problem("task.data", f"{pictures.name}: no picture of {listed(empty)}"))
-
-
-def check_names(classes: Sequence[str]) -> None:
-    """Refuse two classes whose names differ in upper and lower case alone, or not at all.
-
-    Raises:
-        UserError: there are two; on some file systems they would be one folder.
-    """
-    seen: dict[str, str] = {}
-    for name in classes:
-        other = seen.setdefault(name.casefold(), name)
-        if other is not name:
-            message = f'classes "{other}" and "{name}" differ in upper and lower case alone'
-            raise user_error("task.data", message)
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names, in quotes, and how many more there are."""
-    shown = ", ".join(f'"{name}"' for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

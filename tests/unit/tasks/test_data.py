@@ -3,7 +3,8 @@ import pickle
 import numpy as np
 import pytest
 
-from raysel.tasks.data import Examples, SealedTest, TestSplitSealed, channel_statistics
+from raysel.errors import UserError
+from raysel.tasks.data import Dataset, Examples, SealedTest, TestSplitSealed, channel_statistics
 
 
 def _examples(n: int = 3) -> Examples:
@@ -79,3 +80,9 @@ def test_channel_statistics_are_those_of_each_channel():
 
 def test_a_constant_channel_can_be_divided_by_its_deviation():
     assert channel_statistics(np.full((4, 1, 3, 3), 0.1, np.float32))[1] == (1.0,)
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(("cat",), [0, 0]), (("cat", "dog"), [1, 1])])
+def test_a_data_set_of_one_class_is_refused(classes, labels):
+    with pytest.raises(UserError, match="has one class alone"):
+        Dataset(classes, np.array(labels), 1, (8, 8), lambda indices: pytest.fail("decoded"))

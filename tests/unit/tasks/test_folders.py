@@ -141,7 +141,8 @@ def test_an_empty_class_is_refused(tmp_path):
 
 def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
     folder(tmp_path, ("Cat", "cat", "dog"))
-    assert _told(tmp_path) == 'classes "Cat" and "cat" differ in upper and lower case alone'
+    told = _told(tmp_path)
+    assert told.startswith('classes "Cat" and "cat" differ in upper and lower case alone; write')
 
 
 def test_a_class_of_the_test_folder_that_training_lacks_is_refused(tmp_path):
@@ -173,3 +174,175 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch, refused):
 
     monkeypatch.setattr(os, "scandir", denied)
     assert _told(root).endswith(f"{refused} cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("ending", ["jfif", "JPE", "avif", "jp2"])
+def test_all_that_pillow_reads_is_taken(tmp_path, ending):
+    folder(tmp_path, each=1)
+    (tmp_path / "cat" / f"x.{ending}").write_bytes(b"by its name alone")
+    assert len(image_folder(tmp_path)) == 3
+
+
+# --- one class -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_single_class_is_refused(tmp_path, part):
+    folder(tmp_path / part, ("cat",))
+    told = _told(tmp_path)
+    assert told.endswith('has one class alone, "cat"; a classification needs two or more')
+
+
+def test_images_beside_a_table_are_no_class(tmp_path):
+    folder(tmp_path, ("images",))
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    table, images = tmp_path / "labels.csv", tmp_path / "images"
+    assert f"A table is given as task.data: {{csv: {table}, root: {images}}}" in _told(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "000001.xml"])
+def test_images_beside_annotations_are_no_class(tmp_path, name):
+    folder(tmp_path, ("images",))
+    (tmp_path / name).write_text("{}")
+    assert f'Annotations such as "{name}" are not read; write a table' in _told(tmp_path)
+
+
+def test_a_folder_around_the_classes_is_named(tmp_path):
+    folder(tmp_path / "dataset")
+    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _told(tmp_path)
+
+
+def test_a_folder_around_the_parts_is_named(tmp_path):
+    for part in ("train", "test"):
+        folder(tmp_path / "dataset" / part)
+    picture(tmp_path / "__MACOSX" / "dataset" / "._a.png")
+    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _told(tmp_path)
+
+
+def test_images_and_masks_are_no_classes(tmp_path):
+    folder(tmp_path, ("images", "masks"))
+    assert "look like images and their annotations" in _told(tmp_path)
+
+
+# --- folders within classes ------------------------------------------------------------------
+
+
+def _animals(root: Path) -> Path:
+    folder(root / "animals", ("cat", "dog"), 2)
+    return folder(root / "vehicles", ("car", "bus"), 2).parent
+
+
+def test_several_folders_within_a_class_are_asked_about(tmp_path):
+    told = _told(_animals(tmp_path))
+    assert told.startswith(
+        f'class folder {tmp_path / "animals"} holds 2 folders of pictures: "cat", "dog"; write'
+    )
+    assert "nested: merge" in told
+    assert 'nested: classes if each is a class ("animals/cat")' in told
+
+
+def test_folders_within_classes_may_be_merged_or_classes(tmp_path):
+    root = _animals(tmp_path)
+    merged = image_folder(root, nested="merge")
+    assert merged.classes == ("animals", "vehicles")
+    assert merged.labels.tolist() == [0] * 4 + [1] * 4
+    each = image_folder(root, nested="classes")
+    assert each.classes == ("animals/cat", "animals/dog", "vehicles/bus", "vehicles/car")
+    assert [path.parent.name for path in each.sources[::2]] == ["cat", "dog", "bus", "car"]
+
+
+def test_one_folder_within_a_class_is_noted(tmp_path):
+    folder(tmp_path, each=1)
+    picture(tmp_path / "dog" / "more" / "z.png")
+    (note,) = image_folder(tmp_path).notes
+    assert note == f'pictures in {tmp_path / "dog" / "more"} are taken for pictures of "dog"'
+
+
+def test_parts_below_the_classes_are_refused(tmp_path):
+    for name in ("cat", "dog"):
+        folder(tmp_path / name, ("train", "test"), 2)
+    told = _told(tmp_path)
+    assert f"parts lie above the classes: {tmp_path}/test/cat" in told
+
+
+# --- names -----------------------------------------------------------------------------------
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_a_class_of_two_spellings_is_one_class(tmp_path):
+    folder(tmp_path / "train", (DECOMPOSED, "dog"), 2)
+    folder(tmp_path / "test", (COMPOSED, "dog"), 1)
+    pictures = image_folder(tmp_path)
+    assert pictures.classes == (COMPOSED, "dog")
+    assert pictures.labels.tolist() == [0, 0, 1, 1, 0, 1]
+    assert all(path.is_file() for path in pictures.sources)
+
+
+def test_two_folders_of_one_look_are_refused(tmp_path):
+    folder(tmp_path, (DECOMPOSED, COMPOSED, "dog"), 2)
+    assert f'two folders of the name "{COMPOSED}", spelt in other characters' in _told(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("cat ", "cat"), ("hot  dog", "hot dog"), ("cat\u200b", "cat"), ("ﬁsh", "fish")],
+)
+def test_names_that_look_the_same_are_refused(tmp_path, one, other):
+    folder(tmp_path, (one, other, "dog"), 2)
+    assert "merge them" in (told := _told(tmp_path)) or "differ in blanks or hidden" in told
+
+
+# --- what lies there -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.mp4", 'holds no picture but 1 file ".mp4" (videos: save frames of them as pictures)'),
+        ("a.zip", 'holds no picture but 1 file ".zip" (archives: unpack them)'),
+        (
+            "a.parquet",
+            'but 1 file ".parquet" (Parquet or Arrow files: save their pictures as files',
+        ),
+        ("a.dcm", 'but 1 file ".dcm" (medical images: save them as PNG of 16 bits)'),
+        ("a.xyz", 'holds no picture but 1 file ".xyz"'),
+        ("README", "holds no picture but 1 file of no ending"),
+        (".hidden.png", "is empty"),
+    ],
+)
+def test_a_class_without_a_picture_says_what_lies_there(tmp_path, name, told):
+    folder(tmp_path)
+    (tmp_path / "eel").mkdir()
+    (tmp_path / "eel" / name).write_bytes(b"x")
+    assert told in _told(tmp_path)
+
+
+def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("raysel.tasks.image_files.image_endings", lambda: frozenset({".png"}))
+    folder(tmp_path, each=1)
+    (tmp_path / "dog" / "a.HEIC").write_bytes(b"x")
+    (left_out,) = image_folder(tmp_path).left_out
+    assert left_out.reason == (
+        'no image by the ending (.heic); HEIC pictures: pip install "raysel[heic]" reads them'
+    )
+    (tmp_path / "dog" / "00.png").unlink()
+    assert 'pip install "raysel[heic]"' in _told(tmp_path)
+
+
+def test_a_root_of_archives_or_parquet_says_so(tmp_path):
+    (tmp_path / "train-00000-of-00002.parquet").write_bytes(b"PAR1")
+    assert 'There lie 1 file ".parquet" (Parquet' in _told(tmp_path)
+
+
+def test_only_regular_files_are_taken(tmp_path):
+    folder(tmp_path, each=1)
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    (tmp_path / "cat" / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cat" / "folder.png").mkdir()
+    pictures = image_folder(tmp_path)
+    assert [path.name for path in pictures.sources] == ["00.png", "gone.png", "00.png"]
+    (left_out,) = pictures.left_out
+    assert (left_out.count, left_out.examples) == (2, ("cat/pipe.png", "cat/zero.png"))
+    assert left_out.reason.startswith("no regular file")

@@ -218,7 +218,7 @@ def test_whatever_a_decoder_raises_is_a_picture_that_cannot_be_read(tmp_path, mo
 FORMATS = {
     **{"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"},
     **{"AVIF": "avif", "JPEG2000": "jp2", "PPM": "ppm", "TGA": "tga", "PCX": "pcx", "ICO": "ico"},
-    **{"SGI": "sgi", "DDS": "dds", "ICNS": "icns"},
+    **{"SGI": "sgi", "DDS": "dds"},
 }
 
 

@@ -1,0 +1,72 @@
+"""Names of classes: one spelling of each, two of them at least, no two that look the same."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from raysel.errors import user_error
+from raysel.text import quoted
+
+_PATH = "task.data"
+
+
+def normalised(name: str) -> str:
+    """A name as it is compared: in Unicode's composed form (NFC; some file systems and programs
+    give "é" as two characters), without blanks around it."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def look(name: str) -> str:
+    """What a name looks like: names of one look are one class, or a trap for the reader."""
+    plain = unicodedata.normalize("NFKC", name)
+    shown = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
+    return " ".join(shown.split()).casefold()
+
+
+def check_names(classes: Sequence[str]) -> None:
+    """Refuse two classes whose names look the same.
+
+    Raises:
+        UserError: two names differ in upper and lower case, in blanks or in characters that do
+            not show; on some file systems they would be one folder.
+    """
+    seen: dict[str, str] = {}
+    for name in classes:
+        other = seen.setdefault(look(name), name)
+        if other is not name:
+            is_case = other.lower() == name.lower()
+            how = "in upper and lower case alone" if is_case else "in blanks or hidden characters"
+            told = f"classes {quoted(other)} and {quoted(name)} differ {how}"
+            if other == name:
+                told = f"two classes are called {quoted(name)}"
+            raise user_error(_PATH, f"{told}; write them the same way, or name one otherwise")
+
+
+def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:
+    """Refuse fewer than two classes: nothing could be learnt, and every error would be 0.
+
+    Args:
+        name: of the data set.
+        hint: what may have been meant.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    if len(classes) > 1:
+        return
+    found = f"one class alone, {listed(classes)}" if classes else "no class"
+    told = f"{name} has {found}; a classification needs two or more"
+    raise user_error(_PATH, f"{told}{'. ' + hint if hint else ''}")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, in quotes, and how many more there are."""
+    shown = ", ".join(map(quoted, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def by_normalised(names: Mapping[str, object], name: str) -> str | None:
+    """The key that is the same name in another form of Unicode; None if there is none."""
+    wanted = normalised(name)
+    return next((key for key in names if normalised(key) == wanted), None)

@@ -1,0 +1,123 @@
+"""What is wrong with a folder that holds no classes of pictures, or other than it seems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from raysel.errors import user_error
+from raysel.tasks.class_names import listed
+from raysel.tasks.file_kinds import is_table_name, remedy
+from raysel.tasks.image_files import LeftOutFiles, images_in, reason_to_skip_folder
+from raysel.tasks.parts import POOL_OF_FOLDER
+from raysel.text import quoted
+
+_ANNOTATIONS = frozenset({".json", ".xml"})
+_IMAGES = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos"})
+_MASKS = frozenset(
+    {"mask", "masks", "annotation", "annotations", "annots", "segmentation", "segmentationclass"}
+)
+_SHOWN = 3
+
+
+def no_picture(there: LeftOutFiles) -> str:
+    """What lies in a class folder that holds no picture."""
+    endings = there.endings()
+    if not endings:
+        return "is empty"
+    todo = remedy(endings)
+    return f"holds no picture but {_counted(endings)}{f' ({todo})' if todo else ''}"
+
+
+def what_lies_in(folder: Path) -> str:
+    """What lies in a folder that should hold classes, and how it is read; else nothing."""
+    if tables := _tables(folder):
+        return f"; a table is given as task.data: {{csv: {tables[0]}}}"
+    there = LeftOutFiles(folder)
+    pictures = images_in([folder], there)
+    endings = there.endings() + Counter(path.suffix.lower() for path in pictures)
+    if not endings:
+        return ""
+    todo = remedy(endings)
+    return f". There lie {_counted(endings)}{f' ({todo})' if todo else ''}"
+
+
+def one_class_hint(root: Path, part: Path, only: Path) -> str:
+    """What may have been meant by a folder with a single class."""
+    below = [path for path in _folders(only) if _holds_pictures(path)]
+    if len(below) > 1 or any(path.name.lower() in POOL_OF_FOLDER for path in below):
+        return f"Did you mean task.data: {{folder: {only}}}?"
+    if tables := [*_tables(root), *_tables(part), *_tables(only)]:
+        return f"A table is given as task.data: {{csv: {tables[0]}, root: {only}}}"
+    beside = [*root.iterdir(), *only.iterdir()]
+    notes = sorted(path.name for path in beside if path.suffix.lower() in _ANNOTATIONS)
+    if notes:
+        told = f"Annotations such as {quoted(notes[0])} are not read"
+        return f"{told}; write a table with the columns file and label: task.data: {{csv: PATH}}"
+    return ""
+
+
+def refuse_nested(part: Path, folder: Path, pictures: Sequence[Path]) -> list[str]:
+    """Refuse a class folder with several folders of pictures, which may be classes or parts.
+
+    Returns:
+        A note where there is one alone, whose pictures are the class's.
+
+    Raises:
+        UserError: there are several.
+    """
+    inner = sorted(
+        {path.relative_to(folder).parts[0] for path in pictures if path.parent != folder}
+    )
+    parts = [name for name in inner if name.lower() in POOL_OF_FOLDER]
+    if len(parts) > 1:
+        wanted = f"{part}/{parts[0]}/{folder.name}"
+        told = f"class folder {folder} holds the parts {listed(parts)}; parts lie above the classes"
+        raise user_error("task.data", f"{told}: {wanted}")
+    if len(inner) > 1:
+        example = f"{folder.name}/{inner[0]}"
+        told = f"class folder {folder} holds {len(inner)} folders of pictures: {listed(inner)}"
+        hint = (
+            f"write task.data: {{folder: …, nested: merge}} if all are pictures of"
+            f" {quoted(folder.name)}, nested: classes if each is a class ({quoted(example)})"
+        )
+        raise user_error("task.data", f"{told}; {hint}")
+    if not inner:
+        return []
+    return [f"pictures in {folder / inner[0]} are taken for pictures of {quoted(folder.name)}"]
+
+
+def refuse_masks(root: Path, classes: Sequence[str]) -> None:
+    """Refuse a folder of images and a folder of masks, which are no classes.
+
+    Raises:
+        UserError: it is that.
+    """
+    names = {name.casefold() for name in classes}
+    if len(names) == 2 and names & _IMAGES and names & _MASKS:
+        told = f"{root} holds {listed(classes)}, which look like images and their annotations"
+        raise user_error("task.data", f"{told}; raysel does single-label classification only")
+
+
+def _counted(endings: Counter[str]) -> str:
+    """Files by their endings: `12 files ".heic"`."""
+    told = [
+        f"{count} {'file' if count == 1 else 'files'} {quoted(end) if end else 'of no ending'}"
+        for end, count in endings.most_common(_SHOWN)
+    ]
+    return ", ".join(told) + (" and others" if len(endings) > _SHOWN else "")
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if is_table_name(path))
+
+
+def _folders(folder: Path) -> list[Path]:
+    below = (path for path in folder.iterdir() if reason_to_skip_folder(path.name) is None)
+    return sorted(path for path in below if path.is_dir())
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether there is a picture in it or one folder below, which may be a class's."""
+    return bool(images_in([folder, *_folders(folder)], LeftOutFiles(folder)))

@@ -1,0 +1,223 @@
+"""Which column of a table is what: as the sweep file says, or by the names that are usual."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from raysel.errors import UserError, nearest, user_error
+from raysel.tasks.class_names import listed, normalised
+from raysel.tasks.image_files import is_image_name
+from raysel.tasks.parts import POOL_OF_FOLDER
+from raysel.tasks.table_text import TableText, wrong_row
+from raysel.text import quoted
+
+_FILES = (
+    (
+        *("file", "filename", "path", "filepath", "files", "filenames", "paths", "filepaths"),
+        *("fname", "relativepath", "relpath", "imagepath", "imagefile", "imagefilename"),
+        *("imagefilepath", "imagename", "imgpath", "imgfile", "imgname"),
+    ),
+    ("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "pic"),
+    ("id", "imageid", "imgid", "idcode", "fileid", "pictureid", "photoid", "isicid", "uuid"),
+)
+_LABELS = (
+    (
+        *("label", "class", "category", "target", "labels", "classes", "classname", "labelname"),
+        *("categoryname", "targetname", "y", "species", "breed", "diagnosis", "dx"),
+    ),
+    ("labelid", "classid", "categoryid", "targetid", "labelindex", "classindex", "labelidx"),
+)
+"""Names of columns as they are compared, the surest first."""
+
+_SPLIT = "split"
+_SPLITS = ("subset", "partition", "set", "dataset", "datasplit", "part", "phase")
+_ONES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+
+class Wanted(NamedTuple):
+    """Columns as `task.data` names them; None where the table is to say."""
+
+    file_column: str | None = None
+    label_column: str | None = None
+    classes: Sequence[str] | None = None
+
+
+class Cells(NamedTuple):
+    """The columns that count: a file, a label and perhaps a part for each row; notes."""
+
+    files: list[str]
+    labels: list[str]
+    splits: list[str] | None
+    notes: tuple[str, ...] = ()
+
+
+def fits(head: Sequence[str], wanted: Wanted) -> bool:
+    """Whether a head has a column of files, and a label's or several others."""
+    file = _named(head, wanted.file_column) if wanted.file_column else _usual(head, _FILES)
+    label = _named(head, wanted.label_column) if wanted.label_column else _usual(head, _LABELS)
+    return bool(file) and (bool(label) or len(head) > 2)
+
+
+def cells(table: TableText, wanted: Wanted) -> Cells:
+    """The columns of files, labels and parts.
+
+    Raises:
+        UserError: there is none, or there are several that could be meant.
+    """
+    if not table.rows:
+        raise _without_rows(table)
+    file = _file_column(table, wanted)
+    split = _split_column(table, file)
+    label = _label_column(table, wanted, {file} | ({split} if split is not None else set()))
+    notes: tuple[str, ...] = ()
+    if label is not None:
+        labels = table.column(label)
+    else:
+        rest = [place for place in range(len(table.head)) if place not in (file, split)]
+        labels = _one_hot(table, rest, wanted)
+        notes = ("a row's label is the name of the column that has its 1 (one-hot)",)
+    files = table.column(file)
+    for row, name, text in zip(table.rows, files, labels, strict=True):
+        if not name or not text:
+            raise wrong_row(table.path, row.line, "the file or the label is empty")
+    return Cells(files, labels, None if split is None else table.column(split), notes)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_\-.]+", "", normalised(name).casefold())
+
+
+def _usual(head: Sequence[str], tiers: Iterable[Sequence[str]]) -> list[int]:
+    """The columns of the first tier that has any, in the tier's order."""
+    for tier in tiers:
+        found = [
+            (tier.index(_key(name)), place) for place, name in enumerate(head) if _key(name) in tier
+        ]
+        if found:
+            return [place for _, place in sorted(found)]
+    return []
+
+
+def _named(head: Sequence[str], name: str) -> list[int]:
+    exact = [place for place, other in enumerate(head) if normalised(other) == normalised(name)]
+    return exact or [place for place, other in enumerate(head) if _key(other) == _key(name)]
+
+
+def _given(table: TableText, key: str, name: str) -> int:
+    found = _named(table.head, name)
+    if len(found) == 1:
+        return found[0]
+    told = f"{table.path} has {len(found) or 'no'} column {quoted(name)}"
+    hint = "; name one of them otherwise" if found else f"; {nearest(name, table.head)}"
+    raise user_error(f"task.data.{key}", told + hint)
+
+
+def _file_column(table: TableText, wanted: Wanted) -> int:
+    if wanted.file_column is not None:
+        return _given(table, "file_column", wanted.file_column)
+    found = _usual(table.head, _FILES)
+    if len(found) == 1:
+        return found[0]
+    places = found or range(len(table.head))
+    by_ending = [p for p in places if all(is_image_name(cell) for cell in table.column(p))]
+    if len(by_ending) == 1:
+        return by_ending[0]
+    if len(found) > 1:
+        raise _several(table, "files", "file_column", found)
+    raise user_error(
+        "task.data", f"{table.path} has no column of files; {_head_hint(table, 'file')}"
+    )
+
+
+def _label_column(table: TableText, wanted: Wanted, taken: set[int]) -> int | None:
+    """The label's column; None where the table is one-hot."""
+    if wanted.label_column is not None:
+        return _given(table, "label_column", wanted.label_column)
+    usual = _usual(["" if p in taken else name for p, name in enumerate(table.head)], _LABELS)
+    if len(usual) > 1 and not _are_one(table, usual):
+        raise _several(table, "labels", "label_column", usual)
+    if usual:
+        return usual[0]
+    rest = [place for place in range(len(table.head)) if place not in taken]
+    if _indicators(table, rest, wanted):
+        return None
+    hint = _head_hint(table, "label")
+    raise user_error("task.data", f"{table.path} has no column of labels; {hint}")
+
+
+def _without_rows(table: TableText) -> UserError:
+    if any(is_image_name(name) for name in table.head):
+        return user_error("task.data", f"{table.path} has no head; {_head_hint(table, 'file')}")
+    told = "has no row below its head" if table.head else "is empty"
+    return user_error("task.data", f"{table.path} {told}")
+
+
+def _head_hint(table: TableText, what: str) -> str:
+    if any(is_image_name(name) for name in table.head):
+        return f"its first line is {table.shown_head()}: write the head file,label above it"
+    other = next((n for n in table.head if not _usual([n], _FILES)), "NAME")
+    name = other if what == "label" else "NAME"
+    return f"its head is {table.shown_head()}; name it: task.data.{what}_column: {name}"
+
+
+def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> UserError:
+    names = listed([table.head[place] for place in places])
+    told = f"{table.path} has several columns that may hold the {what}: {names}"
+    return user_error("task.data", f"{told}; write task.data.{key}: {table.head[places[0]]}")
+
+
+def _are_one(table: TableText, places: Sequence[int]) -> bool:
+    """Whether the columns tell the same classes apart, such as names and numbers of them."""
+    columns = [table.column(place) for place in places]
+    pairs = set(zip(*columns, strict=True))
+    return all(len(pairs) == len(set(column)) for column in columns)
+
+
+def _split_column(table: TableText, file: int) -> int | None:
+    named = {_key(name): place for place, name in enumerate(table.head) if place != file}
+    if _SPLIT in named:
+        return named[_SPLIT]
+    for name in _SPLITS:
+        place = named.get(name)
+        if place is not None and any(
+            cell.lower() in POOL_OF_FOLDER for cell in table.column(place)
+        ):
+            return place
+    return None
+
+
+# --- one-hot ---------------------------------------------------------------------------------
+
+
+def _indicators(table: TableText, places: Iterable[int], wanted: Wanted) -> list[int]:
+    """The columns that hold 0 and 1 alone: those of the classes, where these are given."""
+    given = None if wanted.classes is None else {normalised(name) for name in wanted.classes}
+    found = [
+        place
+        for place in places
+        if (given is None or normalised(table.head[place]) in given)
+        and all(cell.casefold() in _ONES for cell in table.column(place))
+    ]
+    return found if len(found) > 1 else []
+
+
+def _one_hot(table: TableText, places: Sequence[int], wanted: Wanted) -> list[str]:
+    """The name of the column that has the 1, for each row."""
+    indicators = _indicators(table, places, wanted)
+    labels = []
+    for row in table.rows:
+        ones = [table.head[p] for p in indicators if _ONES[row.cells[p].casefold()]]
+        if len(ones) != 1:
+            told = f"has a 1 in {listed(ones)}" if ones else "has no 1"
+            names = ", ".join(table.head[place] for place in indicators[:2])
+            raise wrong_row(
+                table.path,
+                row.line,
+                f"{told} of the {len(indicators)} columns of 0 and 1; raysel does single-label"
+                " classification, a single 1 a row. If only some of the columns are classes:"
+                f" task.data.classes: [{names}, …]",
+            )
+        labels.append(ones[0])
+    return labels

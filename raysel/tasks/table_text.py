@@ -1,0 +1,170 @@
+"""A table's text to a head and rows: CSV with a comma, semicolon, tab or bar, or JSON lines."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from raysel.errors import UserError, user_error
+from raysel.tasks.file_kinds import kind_by_content
+from raysel.text import quoted
+from raysel.user_files import any_error_as, irregular
+
+_DELIMITERS = (",", ";", "\t", "|")
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as that of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SHOWN = 12  # columns of a head
+
+
+class Row(NamedTuple):
+    """One row: its line in the file, and a cell for each column of the head."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+class TableText(NamedTuple):
+    """A table as text; rows whose cells are all empty are left out."""
+
+    path: Path
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def column(self, place: int) -> list[str]:
+        """The cells of a column."""
+        return [row.cells[place] for row in self.rows]
+
+    def shown_head(self) -> str:
+        """The names of the columns, for a message."""
+        more = f" and {len(self.head) - _SHOWN} more" if len(self.head) > _SHOWN else ""
+        return (", ".join(self.head[:_SHOWN]) or "empty") + more
+
+
+def read_table(path: Path, fits: Callable[[Sequence[str]], bool]) -> TableText:
+    """Read a table of text.
+
+    Args:
+        fits: whether a head has the columns that are needed, to tell the delimiter by.
+
+    Raises:
+        UserError: it cannot be read, or is no text or no table.
+    """
+    with any_error_as(lambda why: user_error("task.data", f"{path} cannot be read: {why}")):
+        if other := irregular(path):
+            raise user_error("task.data", f"{path} is {other}, no table")
+        text = _text(path, path.read_bytes())
+        return _json_lines(path, text) if _is_json(path, text) else _csv(path, text, fits)
+
+
+def wrong_row(path: Path, line: int, message: str) -> UserError:
+    """What is wrong in a line of a table, to raise."""
+    return user_error("task.data", f"{path} line {line}: {message}")
+
+
+def _text(path: Path, content: bytes) -> str:
+    marks = (name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark))
+    encoding = next(marks, "utf-8")
+    if encoding == "utf-8" and (kind := kind_by_content(path)):
+        raise user_error("task.data", f"{path} {kind}, and no table; save it as CSV")
+    if encoding == "utf-8" and b"\0" in content:
+        told = "holds zero bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
+        raise user_error("task.data", f"{path} {told}")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding.startswith("utf-8"):
+            line = content.count(b"\n", 0, error.start) + 1
+            told = f"byte 0x{content[error.start]:02x} is not text in UTF-8"
+            hint = f"save it as UTF-8, or: iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
+            raise wrong_row(path, line, f"{told}; {hint}") from None
+        told = f"begins as {encoding.upper()} and is damaged"
+        raise user_error("task.data", f"{path} {told}; save it as UTF-8") from None
+
+
+def _is_json(path: Path, text: str) -> bool:
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        return True
+    if text.lstrip()[:1] in ("{", "[") or path.suffix.lower() == ".json":
+        told = "is JSON, and no table; write one with the columns file and label, or JSON lines"
+        hint = "(.jsonl, an object a line). Annotations of objects (COCO) are none of single labels"
+        raise user_error("task.data", f"{path} {told} {hint}")
+    return False
+
+
+def _json_lines(path: Path, text: str) -> TableText:
+    objects: list[tuple[int, dict[str, object]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        with any_error_as(lambda why, n=number: wrong_row(path, n, f"is no JSON: {why}")):  # type: ignore[misc]
+            value = json.loads(line)
+        if not isinstance(value, dict):
+            raise wrong_row(path, number, "is no JSON object, such as {file_name: …, label: …}")
+        objects.append((number, value))
+    head = tuple(dict.fromkeys(key for _, value in objects for key in value))
+    rows = [Row(line, tuple(_cell(value.get(key)) for key in head)) for line, value in objects]
+    return TableText(path, head, tuple(rows))
+
+
+def _cell(value: object) -> str:
+    """A value as CSV would have it."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _csv(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> TableText:
+    skipped = re.match(r'"?sep=(.)"?\r?\n', text)  # a line of Excel's
+    body = text[skipped.end() :] if skipped else text
+    delimiter = skipped[1] if skipped else _delimiter(body, fits)
+    begun, rows = (1 if skipped else 0), []
+    reader = csv.reader(
+        io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    try:
+        for cells in reader:
+            rows.append(Row(reader.line_num + bool(skipped), tuple(c.strip() for c in cells)))
+            begun = rows[-1].line
+    except csv.Error as error:
+        told = str(error)
+        if "unexpected end" in told:
+            told = "a quote is not closed"
+        elif "expected after" in told:
+            told = "a quote is closed before the end of its cell"
+        raise wrong_row(
+            path, begun + 1, f"{told}; a quote within quotes is written twice"
+        ) from None
+    rows = [row for row in rows if any(row.cells)]
+    head = rows[0].cells if rows else ()
+    return TableText(path, head, tuple(_fitted(path, head, row) for row in rows[1:]))
+
+
+def _fitted(path: Path, head: Sequence[str], row: Row) -> Row:
+    """The row with as many cells as the head; more are told, for a label may have a comma."""
+    extra = row.cells[len(head) :]
+    if any(extra):
+        told = (
+            f"{len(row.cells)} cells in a table of {len(head)} columns, {quoted(extra[0])} too many"
+        )
+        raise wrong_row(path, row.line, f"{told}; a cell that holds the delimiter stands in quotes")
+    return Row(row.line, (row.cells + ("",) * len(head))[: len(head)])
+
+
+def _delimiter(text: str, fits: Callable[[Sequence[str]], bool]) -> str:
+    """The delimiter by which the head has the columns that are needed; else the most columns."""
+    lines = (line for line in io.StringIO(text, newline=None) if line.strip())
+    first = next(lines, "")
+    heads = {sign: next(csv.reader([first], delimiter=sign), []) for sign in _DELIMITERS}
+    fitting = [sign for sign in _DELIMITERS if fits([cell.strip() for cell in heads[sign]])]
+    return max(fitting or _DELIMITERS, key=lambda sign: len(heads[sign]))
