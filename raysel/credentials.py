@@ -18,6 +18,7 @@ from typing import Any
 
 from raysel.errors import UserError, user_error
 from raysel.output import say_error
+from raysel.user_files import MIB, read_regular
 
 VARIABLE = "RAYSEL_CREDENTIALS"
 """The environment variable that carries them."""
@@ -48,7 +49,7 @@ def cluster_token(environment: Mapping[str, str]) -> str | None:
         return _one_line("RAY_AUTH_TOKEN", os.fsencode(given))
     path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     try:
-        return _one_line(str(path), path.read_bytes())
+        return _one_line(str(path), read_regular(path, MIB))
     except OSError:
         return None
 

@@ -17,8 +17,12 @@ from types import ModuleType
 
 from raysel.errors import Problem, UserError, user_error
 from raysel.spec import CodeFile, Spec
+from raysel.user_files import MIB, read_regular
 
 _SHA = "__raysel_sha256__"
+
+MOST_BYTES = 10 * MIB
+"""Of a Python file."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _read(file: CodeFile, folder: Path) -> Source:
     if path.suffix != ".py":
         raise ValueError(f'"{file.path}" is not a .py file')
     try:
-        source = Source(str(path), path.read_bytes().decode("utf-8"))
+        source = Source(str(path), read_regular(path, MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no file {_shown(path)}") from None
     except UnicodeDecodeError:

@@ -37,6 +37,29 @@ def irregular(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
+def lies_there(path: Path) -> bool:
+    """Whether a file or folder is at a path, or something that cannot be looked at."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def not_readable(path: Path, most_bytes: int) -> str | None:
+    """Why a file is not opened, before it is handed to a library: it is not there, no regular
+    file, or larger than so many bytes; None where it may be."""
+    try:
+        if kind := irregular(path):
+            return f"it is {kind} and no regular file"
+        size = path.stat().st_size
+    except OSError as error:
+        return "there is no such file" if isinstance(error, FileNotFoundError) else reason(error)
+    return None if size <= most_bytes else f"it is larger than {most_bytes / MIB:,.0f} MiB"
+
+
 def read_regular(path: Path, most_bytes: int) -> bytes:
     """The content of a regular file of no more than so many bytes.
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, nearest
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
+from raysel.models.patterns import PatternError, compiled
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import (
     check_bucket,
@@ -40,11 +40,15 @@ from raysel.tasks.catalog import (
 )
 from raysel.tasks.shots import lacking
 from raysel.torchvision_shim import ensure_importable
+from raysel.user_files import lies_there
 from raysel.validate_strategies import strategy_problems, training_problems
 
 ensure_importable()
 
 import timm  # noqa: E402
+
+MOST_GRID_VALUES = 10_000
+"""Of one searched value, where every point is walked."""
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
@@ -155,10 +159,9 @@ def _pattern_problems(spec: Spec) -> Iterator[Problem]:
         return
     for index, pattern in enumerate(spec.model.partition):
         try:
-            re.compile(pattern)
-        except re.error as error:
-            message = f'"{pattern}" is not a regular expression: {error}'
-            yield Problem(f"model.partition.{index}", message)
+            compiled(pattern)
+        except PatternError as error:
+            yield Problem(f"model.partition.{index}", str(error))
 
 
 def _partition_problems(spec: Spec) -> Iterable[Problem]:
@@ -185,7 +188,7 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
         if not timm.models.is_model_pretrained(spec.model.name):
             message = f"timm has no weights for {spec.model.name}; give source or a file"
             yield Problem("model.weights", message)
-    elif Path(weights).is_file():
+    elif lies_there(Path(weights)):
         yield from _file_problems(spec)
     elif not names_weights(weights):
         hint = nearest(weights, ["source", "pretrained"])
@@ -249,7 +252,12 @@ def _grid_problems(spec: Spec, space: Space) -> Iterator[Problem]:
         return
     searched = (value for own in space.searched.values() for value in own)
     for value in searched:
-        if count(value.distribution) is None:
+        size = count(value.distribution)
+        if size is not None and size > MOST_GRID_VALUES:
+            message = f"{sampler} walks every value, and {value.scoped} has {size:,}; give a step"
+            yield Problem("search.sampler", f"{message}, or {{categorical: [a, b]}}")
+            return
+        if size is None:
             message = (
                 f"{sampler} cannot walk {value.scoped}, a real number; give it a value, a step"
                 " or {categorical: [a, b]}, or take tpe, random or qmc"

@@ -39,6 +39,9 @@ LARGEST_WHOLE = 2**31 - 1
 LARGEST_SEED = 2**32 - 1
 """The largest that NumPy's older generators, and so Optuna's samplers, take."""
 
+MOST_STEPS = 1_000_000
+"""From one end of a range of real numbers to the other."""
+
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-LARGEST_REAL, le=LARGEST_REAL)]
 PositiveReal = Annotated[Real, Field(gt=0)]
 NonNegativeReal = Annotated[Real, Field(ge=0)]
@@ -121,6 +124,9 @@ class FloatRange(Frozen):
         _check_bounds(self.bounds, self.log, self.first)
         if self.log and self.step is not None:
             raise ValueError("log and step cannot be combined")
+        low, high = self.bounds
+        if self.step is not None and (high - low) / self.step > MOST_STEPS:
+            raise ValueError(f"step: {self.step:g} makes more than {MOST_STEPS:,} values")
         return self
 
 

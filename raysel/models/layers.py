@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -24,6 +23,7 @@ from raysel.models.delimiter import NORMS, Untraceable, weight_runs
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
+from raysel.models.patterns import PatternError, found_in
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
@@ -238,18 +238,20 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
     What is the prefix of a name is no expression beside: `conv1` is not every `layer2.0.conv1`.
     """
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-    expressions = {
-        pattern: re.compile(pattern)
-        for pattern in patterns
-        if not any(under(name, pattern) for name in names)
-    }
+    try:
+        found = {
+            pattern: found_in(pattern, names)
+            for pattern in dict.fromkeys(patterns)
+            if not any(under(name, pattern) for name in names)
+        }
+    except PatternError as error:
+        raise user_error("model.partition", str(error)) from None
     keys: dict[str, int] = {}
     for name in names:
         fits = (
             index
             for index, pattern in enumerate(patterns)
-            if under(name, pattern)
-            or (pattern in expressions and expressions[pattern].search(name))
+            if under(name, pattern) or name in found.get(pattern, ())
         )
         key = next(fits, None)
         if key is not None:

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from raysel.errors import user_error
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.layers import classifier_paths, under
+from raysel.user_files import MIB, not_readable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
+
+MOST_BYTES = 100 * 1024 * MIB
+"""Of a file of weights."""
 
 _PATH = "model.weights"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -42,8 +46,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or holds no weights (path `model.weights`).
     """
-    if not path.is_file():
-        raise user_error(_PATH, f"there is no file {path}; or give source or pretrained")
+    if wrong := not_readable(path, MOST_BYTES):
+        raise user_error(_PATH, f"{path}: {wrong}; give another file, source or pretrained")
     tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
     if not tensors:
         raise user_error(_PATH, f"{path} holds no tensors")

@@ -11,6 +11,7 @@ from raysel import user_code
 from raysel.errors import UserError, user_error
 from raysel.spec import Spec
 from raysel.sweep.folder import CODE
+from raysel.user_files import irregular
 
 SWEEP_FILE = "sweep.yaml"
 LIMIT = 90 * 2**20
@@ -69,6 +70,8 @@ def _named(include: Iterable[Path]) -> Iterable[tuple[str, Path]]:
             raise user_error("--include", f"there is no {path}")
         if not path.resolve().is_relative_to(here.resolve()):
             raise user_error("--include", f"{path} is not below this folder; go to one above it")
+        if not path.is_dir() and (kind := irregular(path)):
+            raise user_error("--include", f"{path} is {kind} and no file or folder")
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files:
             if file.is_file():

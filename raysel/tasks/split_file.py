@@ -16,8 +16,12 @@ from raysel.errors import UserError, user_error
 from raysel.task_spec import TaskSpec
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.splits import Splits, split
+from raysel.user_files import MIB, read_regular, reason
 
 PATH = "task.split.indices"
+
+MOST_BYTES = 512 * MIB
+"""Of a split: fifty million indices."""
 
 
 def divide(
@@ -90,11 +94,9 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from None
-    except ValueError as error:
-        raise _unreadable(path, str(error)) from None
+        record = json.loads(read_regular(path, MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, reason(error)) from None
     if not isinstance(record, dict):
         raise _unreadable(path, "it holds no keys")
     return record

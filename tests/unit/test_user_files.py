@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from raysel import cli
+from raysel.credentials import cluster_token
 from raysel.errors import Trouble, UserError, user_error
 from raysel.user_files import any_error_as, irregular
 
@@ -77,3 +79,70 @@ def test_what_is_no_regular_file_is_named(tmp_path, monkeypatch):
     assert irregular(Path("/dev/zero")) == "a device"
     with pytest.raises(FileNotFoundError):
         irregular(Path("absent"))
+
+
+# --- every file that a command names -----------------------------------------------------------
+
+SWEEP = """
+name: x
+task: {data: digits}
+model: {name: test_resnet}
+strategies: {full: }
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """A folder with what is no regular file, and one that is too large for whatever it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text(SWEEP)
+    for name in ("fifo", "fifo.py", "fifo.pt", "fifo.yaml"):
+        os.mkfifo(tmp_path / name)
+    for name in ("zero", "zero.py", "zero.pt", "zero.safetensors"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    for name in ("folder.py", "folder.pt"):
+        (tmp_path / name).mkdir()
+    for name in ("huge", "huge.py", "huge.pt", "huge.yaml"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**40)  # takes no space on the disk
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["validate", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".", "folder.py")),
+        *(["doctor", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".")),
+        *(
+            ["strategies", "--code", name]
+            for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
+        ),
+        *(
+            ["validate", "x.yaml", "--set", f"{key}={name}"]
+            for key, names in {
+                "task.split.indices": ("fifo", "zero", "huge", "."),
+                "model.weights": ("fifo.pt", "zero.pt", "zero.safetensors", "huge.pt", "folder.pt"),
+            }.items()
+            for name in names
+        ),
+        *(
+            ["validate", "x.yaml", "--set", f"code=[{name}]"]
+            for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
+        ),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.timeout(60)
+def test_what_is_no_regular_file_is_refused_in_a_line_and_never_opened(odd, capsys, arguments):
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error  ") and told.count("\n") == 1
+    words = ("no regular file", "Is a directory", "larger than")
+    assert any(word in told for word in words), told
+
+
+@pytest.mark.timeout(60)
+def test_a_token_is_never_read_from_a_device(odd, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    for name in ("fifo", "zero", "huge"):
+        assert cluster_token({"RAY_AUTH_TOKEN_PATH": str(odd / name)}) is None

@@ -23,6 +23,8 @@ from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.reached import check_reached
 from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
+from raysel.spec_file import MOST_BYTES
+from raysel.user_files import read_regular
 
 
 def cluster_file(path: Path) -> Mapping[str, Any] | None:
@@ -32,8 +34,9 @@ def cluster_file(path: Path) -> Mapping[str, Any] | None:
         UserError: it belongs to Kubernetes.
     """
     try:
-        content = next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))), None)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        text = read_regular(path, MOST_BYTES).decode("utf-8")
+        content = next(iter(yaml.safe_load_all(text)), None)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, LookupError, TypeError):
         return None  # whoever reads sweep files tells what is wrong
     if not isinstance(content, Mapping):
         return None
