@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pyarrow import ArrowException, fs
 
@@ -32,13 +32,13 @@ class Bucket:
 
     def below(self, name: str) -> Bucket:
         """A folder in this one."""
-        parts = urlsplit(self.uri)
+        parts = _parts(self.uri)
         return Bucket(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
 
     @property
     def above(self) -> Bucket:
         """The folder that this one is in."""
-        parts = urlsplit(self.uri)
+        parts = _parts(self.uri)
         return Bucket(urlunsplit(parts._replace(path=parts.path.rpartition("/")[0])))
 
     def put(self, file: Path, name: str) -> None:
@@ -109,10 +109,15 @@ class Bucket:
 
     @property
     def _opened(self) -> tuple[Any, str]:
-        parts = urlsplit(self.uri)
+        parts = _parts(self.uri)
         # one connection for all folders of a bucket
         store = _opened(urlunsplit(parts._replace(path="")))
         return store, f"{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def _parts(uri: str) -> SplitResult:
+    """An object's name may hold a #: it begins nothing."""
+    return urlsplit(uri, allow_fragments=False)
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,7 @@ BUCKETS = ("s3", "gs")
 
 def is_bucket(storage: str) -> bool:
     """Whether `storage` names an object store, and no folder."""
-    return urlsplit(storage).scheme in BUCKETS
+    return urlsplit(storage, allow_fragments=False).scheme in BUCKETS
 
 
 def working_folder(storage: str) -> Path:
@@ -42,7 +42,7 @@ def working_folder(storage: str) -> Path:
     if not is_bucket(storage):
         return Path(storage).absolute()
     uri, _, options = storage.partition("?")
-    parts = urlsplit(uri)
+    parts = urlsplit(uri, allow_fragments=False)
     kind = f"{parts.scheme}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if options else ""
     path = parts.path.strip("/")
     return user_cache() / "storage" / (kind or parts.scheme) / (parts.hostname or "") / path
@@ -61,7 +61,7 @@ _OPTIONS = {
 def check_bucket(storage: str) -> Problem | None:
     """What is wrong with an object store's address; nothing is asked of it."""
     try:
-        parts = urlsplit(storage)
+        parts = urlsplit(storage, allow_fragments=False)
         named, user = bool(parts.hostname), parts.username
     except ValueError:
         return Problem("storage", "is no address; give s3://bucket/folder")
@@ -95,8 +95,31 @@ def user_cache() -> Path:
 
 
 def sqlite_url(path: Path) -> str:
-    """The database URL of a SQLite file; the path is made absolute."""
+    """The database URL of a SQLite file for SQLAlchemy and Optuna; the path is made absolute."""
     return str(URL.create("sqlite", database=str(path.absolute())))
+
+
+def mlflow_uri(path: Path) -> str:
+    """MLflow's address of a SQLite file: the path as it stands, where SQLAlchemy reads it so too.
+
+    MLflow takes the folder from the address without a look at escapes: it would make `j%C3%BCrgen`
+    beside `jürgen`. See `raysel.tracking.client` for paths that cannot be written so.
+    """
+    return f"sqlite:///{path.absolute()}" if is_read_alike(path) else sqlite_url(path)
+
+
+def is_read_alike(path: Path) -> bool:
+    """Whether SQLAlchemy finds a path in a URL that holds it as it stands."""
+    whole = str(path.absolute())
+    return make_url(f"sqlite:///{whole}").database == whole
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a database URL or a tracking URI; None where it names something else."""
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database
+    return Path(database) if database else None
 
 
 def sweep_url(record: str | None, file: Path, sweep: str) -> str:

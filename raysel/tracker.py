@@ -6,11 +6,13 @@ writer's process, which everybody on the machine can read.
 
 from __future__ import annotations
 
+import shlex
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
 
 from raysel.paths import path_problem
+from raysel.places import is_read_alike, sqlite_file
 from raysel.urls import REFUSED, secret_in
 
 _SERVERS = ("http", "https")
@@ -52,4 +54,11 @@ def usable(uri: str) -> str:
 
 def mlflow_hint(uri: str) -> str:
     """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    if uri.startswith("http"):
+        return uri
+    file = sqlite_file(uri)
+    if file is None or is_read_alike(file):
+        return shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    # MLflow would make a folder by the escaped name
+    there = shlex.join(["mlflow", "ui", "--backend-store-uri", f"sqlite:///{file.name}"])
+    return f"cd {shlex.quote(str(file.parent))} && {there}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.bucket import Bucket
-from raysel.places import is_bucket, resume_command, sqlite_url, working_folder
+from raysel.places import is_bucket, mlflow_uri, resume_command, working_folder
 from raysel.spec import Spec
 from raysel.tracking.record import finite
 
@@ -113,7 +113,7 @@ class SweepFolder:
 
 def tracking_uri(spec: Spec) -> str:
     """The MLflow store: the one that the file names, or SQLite beside the runs."""
-    default = sqlite_url(working_folder(spec.storage) / "mlflow.db")
+    default = mlflow_uri(working_folder(spec.storage) / "mlflow.db")
     return spec.tracking.uri or default
 
 

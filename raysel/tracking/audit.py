@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import DBAPIError
 
 from raysel.errors import Trouble
+from raysel.tracking.client import client
 from raysel.tracking.record import SWEEP, Event
 from raysel.tracking.runs import (
     PARENT,
@@ -59,7 +59,7 @@ class Audit:
             OtherSchema: a store without a server has the tables of another MLflow.
         """
         check_schema(uri)
-        self._client = MlflowClient(uri)
+        self._client = client(uri)
         self.differences: list[str] = []
         self.surplus: list[str] = []
         sweep, trials = fold_sweep(events), fold(events)

@@ -10,16 +10,16 @@ import json
 import os
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
-from sqlalchemy.engine import make_url
 
 from raysel.credentials import open_sealed
+from raysel.places import sqlite_file
+from raysel.tracking.client import readable_uri
 from raysel.tracking.process import environment
 from raysel.tracking.schema import check_schema
 from raysel.tracking.trouble import explain
@@ -75,7 +75,7 @@ class _Tries:
 
     def write(self) -> None:
         """Raises whatever goes wrong."""
-        client = MlflowClient(self._uri)
+        client = MlflowClient(readable_uri(self._uri))
         run = client.create_run(self._experiment(client), run_name="a run to try").info.run_id
         try:
             client.log_metric(run, "tried", 1.0)
@@ -106,10 +106,8 @@ def _server_version(uri: str) -> str:
 
 def _new_file(uri: str) -> Health | None:
     """A SQLite file that will be made, if there is none yet."""
-    if not uri.startswith("sqlite"):
-        return None
-    path = Path(make_url(uri).database or "")
-    if path.is_file():
+    path = sqlite_file(uri)
+    if path is None or path.is_file():
         return None
     folder = path.absolute().parent
     there = next(p for p in (folder, *folder.parents) if p.exists())

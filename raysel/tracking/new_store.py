@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from raysel.places import sqlite_url
-from raysel.tracking.schema import sqlite_file
+from raysel.places import mlflow_uri, sqlite_file
+from raysel.tracking.client import readable_uri
 
 
 def ensure_store(uri: str) -> None:
@@ -30,7 +30,10 @@ def ensure_store(uri: str) -> None:
             return
         partial = file.with_name(f".{file.name}.partial")
         partial.unlink(missing_ok=True)  # of one that did not come to its end
-        MlflowClient(sqlite_url(partial)).search_experiments(max_results=1)
+        # MLflow's own experiment "Default" would lie below the working folder, whose name it
+        # writes into its SQL as it stands
+        root = (file.parent.absolute() / "mlruns").as_uri()
+        SqlAlchemyStore(readable_uri(mlflow_uri(partial)), root).engine.dispose()
         partial.replace(file)
 
 

@@ -6,6 +6,7 @@ server of the older version, beside it on the same database, could then no longe
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import mlflow
@@ -13,6 +14,8 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.engine import make_url
+
+from raysel.places import sqlite_file
 
 _CONNECT_SECONDS = 10
 _SERVERS = ("http://", "https://", "databricks")
@@ -49,19 +52,11 @@ def check_schema(uri: str) -> None:
     if known or not found:
         raise OtherSchema(
             f"has the tables of an MLflow older than {ours} (schema {found or 'unknown'}); "
-            f"take a copy, then: mlflow db upgrade {uri}"
+            f"take a copy, then: {shlex.join(['mlflow', 'db', 'upgrade', uri])}"
         )
     raise OtherSchema(
         f"has the tables of an MLflow newer than {ours} (schema {found}); install that one here"
     )
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file of a tracking URI; None where it names something else."""
-    if uri.startswith(_SERVERS):
-        return None
-    url = make_url(uri)
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _revision(uri: str) -> str | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
+from raysel.tracking.client import client
 from raysel.tracking.new_store import ensure_store
 from raysel.tracking.record import SWEEP
 from raysel.tracking.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
@@ -56,7 +56,7 @@ class MlflowStore:
         """
         ensure_store(uri)
         check_schema(uri)
-        self._client = MlflowClient(uri)
+        self._client = client(uri)
         location = None if uri.startswith("http") else _as_uri(artifact_root)
         self._experiment = self._find_experiment(experiment, location)
         self._tag_experiment(sweep)

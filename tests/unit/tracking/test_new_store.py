@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,19 +20,18 @@ class Maker:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, deaths: int = 0) -> None:
         self.deaths, self.calls = deaths, 0
-        monkeypatch.setattr(new_store, "MlflowClient", self._client)
+        monkeypatch.setattr(new_store, "SqlAlchemyStore", self._make)
+        self.engine: Any = SimpleNamespace(dispose=lambda: None)
 
-    def _client(self, uri: str) -> Maker:
+    def _make(self, uri: str, root: str) -> Maker:
         self.file = uri.removeprefix("sqlite:///")
-        return self
-
-    def search_experiments(self, **_: Any) -> None:
         self.calls += 1
         with sqlite3.connect(self.file) as database:
             database.execute("CREATE TABLE first (x)")
             if self.calls <= self.deaths:
                 raise OSError(28, "No space left on device")
             database.execute("CREATE TABLE second (x)")
+        return self
 
 
 def tables(file: Path) -> list[str]:
