@@ -28,6 +28,9 @@ from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
 
+_TESTED_ONCE = "test set read once a run"
+_TESTED_EACH = "test set measured after every epoch"
+
 HEARTBEAT_SECONDS = 10.0
 """Where there is no terminal, a line says so often how far the sweep is."""
 
@@ -57,13 +60,14 @@ class TerminalWatcher:
         self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
         self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
         self._began = self._beat = 0.0
-        self._objective, self._sign = "val/error", 1.0
+        self._objective, self._sign, self._tested = "val/error", 1.0, _TESTED_ONCE
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
         self._close()
         self._objective = spec.objective.metric
         self._sign = objective_sign(spec.objective.mode)
+        self._tested = _TESTED_EACH if spec.confirm.test_every_epoch else _TESTED_ONCE
         counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
         self._console.print(plain(spec.name, "bold") + plain(counts))
         if spec.model.weights == "source":
@@ -102,7 +106,7 @@ class TerminalWatcher:
             self._console.print(
                 "",
                 f"confirm  the best of each strategy by {objective_in_words(self._objective)}, "
-                f"{total} runs, test set read once a run",
+                f"{total} runs, {self._tested}",
                 sep="\n",
             )
         self._refresh()

@@ -86,10 +86,12 @@ def accuracy_by_block(results: Results) -> Figure | None:
         places = range(1, len(scores) + 1)
         values = [score.accuracy for score in scores]
         axes.plot(places, values, marker=look[name].marker, ms=5, lw=1.2, color=look[name].light)
-        top = max(scores, key=lambda score: score.accuracy)
-        axes.plot([scores.index(top) + 1], [top.accuracy], "o", ms=11, mfc="none", color=INK)
+        best = max(values)
+        tops = [place for place, value in zip(places, values, strict=True) if value == best]
+        axes.plot(tops, [best] * len(tops), "o", ms=11, mfc="none", color=INK)
         _baselines(axes, levels, look)
-        axes.set_title(f"{name} · best: {top.block}")
+        named = scores[tops[0] - 1].block if len(tops) == 1 else f"{len(tops)} blocks alike"
+        axes.set_title(f"{name} · best: {named}")
         _block_ticks(axes, [score.block for score in scores])
         axes.set_ylabel("validation accuracy")
     legend(figure, baseline_keys(levels, look), "outside lower right")

@@ -121,7 +121,8 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
         for n, (_, low, high) in points:
             axes.plot([n, n], [1 - high, 1 - low], color=look[name].light, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
-    axes.set_ylabel("test accuracy, 95 % interval")
+    several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
+    axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")
     legend(figure, strategy_keys(every_strategy(sweeps), look), "outside lower right")
     return figure
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
 from raysel.report import comparison, palette
 from raysel.report.comparison import Compared, every_strategy, mean_ranks
-from raysel.report.page import BADGES, templates
+from raysel.report.page import badge, templates
 from raysel.report.render import drawn
 from raysel.report.tables import finite, strategies
 from raysel.sweep.folder import write_whole
@@ -78,21 +79,23 @@ def line(sweep: Compared) -> SweepLine:
         winner=winner,
         test_error=own.test_error if own else "–",
         full=full.test_error if full else "–",
-        difference=_difference(verdict.get("difference"), verdict.get("low"), verdict.get("high")),
-        badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+        difference=_difference(verdict),
+        badge=badge(sweep.results),
     )
 
 
 def cell(sweep: Compared, strategy: str) -> str:
-    """A strategy's test error in a sweep, marked where it won."""
+    """A strategy's test error in a sweep, marked where it was chosen."""
     row = sweep.confirmed.get(strategy)
     return "–" if row is None else f"{row.test_error}{' ◂' * row.winner}"
 
 
-def _difference(mean: object, low: object, high: object) -> str:
-    """Points of test error: `−2.3 [−4.9, +0.3]`."""
-    known = [finite(value) for value in (mean, low, high)]
+def _difference(verdict: Mapping[str, Any]) -> str:
+    """Points of test error: `−2.3 [−4.9, +0.3]`; of another measure that is named."""
+    known = [finite(verdict.get(name)) for name in ("difference", "low", "high")]
     if known[0] is None:
         return "–"
     shown = [f"{100 * value:+.1f}".replace("-", "−") for value in known if value is not None]
-    return shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    words = shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    measure = str(verdict.get("measure") or "test/error").removeprefix("test/")
+    return words if measure == "error" else f"{words} ({measure.replace('_', ' ')})"

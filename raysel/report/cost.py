@@ -30,7 +30,8 @@ def cost_against_error(results: Results) -> Figure | None:
         axes.plot(seconds, error, style.marker, color=style.light, ms=7)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds a run")
-    axes.set_ylabel("test error, 95 % interval")
+    several = any(row.low is not None for row in rows)
+    axes.set_ylabel("test error, 95 % interval" if several else "test error, one seed")
     legend(figure, strategy_keys([row.strategy for row in rows], look), "outside lower right")
     return figure
 

@@ -69,7 +69,9 @@ def confirm_intervals(results: Results) -> Figure | None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("test error: each seed, mean and 95 % interval over seeds")
+    several = any(row.low is not None for row in rows)
+    seeds = "each seed, mean and 95 % interval over seeds" if several else "one seed, no interval"
+    axes.set_xlabel(f"test error: {seeds}")
     return figure
 
 
@@ -99,9 +101,9 @@ def error_by_epoch(results: Results) -> Figure | None:
 
 
 def explored(results: Results) -> Figure | None:
-    """What the sampler tried: learning rate and objective of every trial that has a value;
-    hollow where the trial was pruned."""
-    shown = [trial for trial in results.get("trials") or [] if _point(trial)]
+    """What the sampler tried: learning rate and objective of every complete trial, and of every
+    pruned one (hollow) with its last value."""
+    shown = [trial for trial in results.get("trials") or [] if _point(trial, results)]
     if not shown:
         return None
     look = styles(strategies(results))
@@ -110,7 +112,7 @@ def explored(results: Results) -> Figure | None:
     for trial in shown:
         style, full = look[trial["strategy"]], trial["status"] == "COMPLETE"
         axes.plot(
-            *_point(trial),  # type: ignore[misc]  # only trials with a point are here
+            *_point(trial, results),  # type: ignore[misc]  # only trials with a point are here
             style.marker,
             color=style.light,
             mfc=style.light if full else "none",
@@ -124,7 +126,11 @@ def explored(results: Results) -> Figure | None:
     axes.set_ylabel(_objective_in_words(results))
     tried = {trial["strategy"] for trial in shown}
     handles = [_key(name, look[name], ls="", ms=6) for name in ranked(results) if name in tried]
-    handles.append(Line2D([], [], color=INK, marker="o", mfc="none", ls="", ms=4.5, label="pruned"))
+    if any(trial["status"] == "PRUNED" for trial in shown):
+        key = Line2D(
+            [], [], color=INK, marker="o", mfc="none", ls="", ms=4.5, label="pruned, last value"
+        )
+        handles.append(key)
     legend(figure, handles, "outside upper left")
     return figure
 
@@ -196,10 +202,16 @@ def _curves(results: Results) -> dict[str, list[np.ndarray]]:
     return {name: curves[name] for name in ranked(results) if name in curves}
 
 
-def _point(trial: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Learning rate and objective of a trial, where it has both."""
+def _point(trial: Mapping[str, Any], results: Results) -> tuple[float, float] | None:
+    """Learning rate and objective of a complete or pruned trial, where it has both."""
     training = (trial.get("config") or {}).get("training") or {}
     rate, value = finite(training.get("learning_rate")), finite(trial.get("value"))
+    if trial["status"] == "PRUNED":
+        metric = results["objective"]["metric"]
+        known = [finite(epoch.get(metric)) for epoch in trial.get("epochs") or []]
+        value = next((v for v in reversed(known) if v is not None), None)
+    elif trial["status"] != "COMPLETE":
+        return None
     return (rate, value) if rate and rate > 0 and value is not None else None
 
 

@@ -23,12 +23,13 @@ from raysel.report.tables import ConfirmRow, Results
 from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
+from raysel.sweep.verdict import BASELINE, NO_SPREAD
 
 BADGES = {
     "better": ("good", "better than full fine-tuning"),
     "worse": ("bad", "full fine-tuning is better"),
     "not_proven": ("open", "not proven"),
-    "winner_is_full": ("open", "full fine-tuning won"),
+    "winner_is_full": ("open", "full fine-tuning chosen"),
     "no_baseline": ("open", "no baseline"),
     "one_seed": ("open", "one seed: nothing proven"),
     "no_result": ("bad", "no result"),
@@ -80,7 +81,7 @@ def page(
             sweep_id=results.get("sweep_id") or "",
             complete=results.get("status") == "complete",
             sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
-            badge=BADGES.get(verdict.get("outcome") or "no_result", BADGES["no_result"]),
+            badge=badge(results),
             metric=objective_in_words(results["objective"]["metric"]),
             confirm=confirm,
             bars=bars(confirm),
@@ -91,7 +92,10 @@ def page(
             colours=palette.css(),
             figures={name: Markup(svg) for name, svg in drawn.items()},
             source=results.get("source"),
-            spent=results.get("spent") or {},
+            one_seed=all(row.n <= 1 for row in confirm),
+            some_pruned=_confirmed_pruned(results),
+            tested_each_epoch=tested_each_epoch(results),
+            spent=spent(results),
             planned=planned(results.get("spent") or {}),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
@@ -103,6 +107,25 @@ def page(
             mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
         )
     )
+
+
+def badge(results: Results) -> tuple[str, str]:
+    """The verdict's tone and its few words. A choice by validation alone claims nothing: where
+    full fine-tuning was chosen with one seed, or in a tie, that is what is said."""
+    outcome = (results.get("verdict") or {}).get("outcome") or "no_result"
+    rows = tables.confirm_rows(results)
+    if outcome in ("winner_is_full", "one_seed") and len(rows) > 1:
+        other = next((row for row in rows[1:] if row.strategy == BASELINE), rows[1])
+        if rows[0].n == 1:
+            tie = _alike(rows[0].mean, other.mean)
+            return ("open", "a tie on one seed") if tie else BADGES["one_seed"]
+        if _alike(rows[0].validation, rows[1].validation):
+            return ("open", "a tie on validation data")
+    return BADGES.get(outcome, BADGES["no_result"])
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and abs(one - other) < NO_SPREAD
 
 
 def templates() -> Environment:
@@ -193,9 +216,32 @@ def asked(spec_text: str | None) -> dict[str, str]:
         "model": f"{spec.model.name}, weights {spec.model.weights}",
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
-        "confirm": f"the best of each strategy with {spec.confirm.seeds} seeds, "
+        "confirm": f"the best of each strategy with {_count(spec.confirm.seeds, 'seed')}, "
         f"tested at the {tested}",
     }
+
+
+def _confirmed_pruned(results: Results) -> list[str]:
+    """Confirmed strategies whose every trial was pruned."""
+    pruned = {t["id"] for t in results.get("trials") or [] if t["status"] == "PRUNED"}
+    return [str(e["strategy"]) for e in results.get("confirm") or [] if e.get("trial") in pruned]
+
+
+def tested_each_epoch(results: Results) -> bool:
+    """Whether the confirm runs measured the test set after every epoch too."""
+    runs = (run for entry in results.get("confirm") or [] for run in entry.get("runs") or [])
+    return any(run.get("test_curve") for run in runs)
+
+
+def spent(results: Results) -> str:
+    """`8 trials and 2 confirm runs, 30 epochs in all, 1 min 20 s`."""
+    known = results.get("spent") or {}
+    if not known:
+        return "–"
+    trials = _count(known.get("trials", len(results.get("trials") or [])), "trial")
+    runs = f" and {_count(known['runs'], 'confirm run')}" if known.get("runs") else ""
+    epochs = known.get("epochs", "–")
+    return f"{trials}{runs}, {epochs} epochs in all, {seconds(known.get('seconds'))}"
 
 
 def planned(spent: Mapping[str, Any]) -> str | None:
@@ -211,7 +257,9 @@ def planned(spent: Mapping[str, Any]) -> str | None:
     told = f"{told}, {seconds(foreseen)} {around}"
     if not taken or not foreseen:
         return told
-    off = taken / foreseen - 1
+    off = round(taken / foreseen - 1, 2)
+    if not off:
+        return f"{told}; it took as long"
     return f"{told}; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"
 
 
@@ -229,16 +277,20 @@ def _size(size: int | float | str | None) -> str:
     return f"{size:.4g} of the pool" if isinstance(size, float) else str(size)
 
 
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
+
+
 def _trials(spec: Spec) -> str:
     if spec.search.sampler == "cross_validation":
         return "a trial for each single layer and training value"
-    return f"{spec.search.num_trials} trials"
+    return _count(spec.search.num_trials, "trial")
 
 
 def _epochs(spec: Spec) -> str:
     epochs = spec.training.epochs
     if isinstance(epochs, int):
-        return f"{epochs} epochs"
+        return _count(epochs, "epoch")
     low, high = (
         epochs.bounds
         if isinstance(epochs, IntRange | FloatRange)

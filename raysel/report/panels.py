@@ -52,8 +52,11 @@ def label_outer(panels: Mapping[str, Axes], x: str, y: str | None) -> None:
 
 
 def headed(strategy: str, trial: Mapping[str, Any] | None) -> str:
-    """A panel's title."""
-    return f"{strategy} · trial {trial['id']}" if trial else strategy
+    """A panel's title: whose best trial it shows, and where that is a pruned one."""
+    if not trial:
+        return strategy
+    pruned = ", pruned" if trial.get("status") == "PRUNED" else ""
+    return f"{strategy} · trial {trial['id']}{pruned}"
 
 
 def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from raysel.report.tables import Results, finite
 from raysel.spec import Distribution, ShiftSpec, Spec
+from raysel.sweep.verdict import NO_SPREAD
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class ComparedRow:
         published: the paper's name.
         low, high: of our 95 % interval; None with one seed.
         difference: ours - theirs.
-        inside: whether theirs lies in our interval; None where there is none.
+        inside: whether theirs lies in our interval; None where there is none (one seed, or
+            seeds that are all alike).
         differs: settings of the data, the model, the strategy and the training that are not
             the paper's.
     """
@@ -176,7 +178,7 @@ def _rows(
                 high=high,
                 theirs=theirs.error_rate,
                 difference=ours - theirs.error_rate,
-                inside=None if low is None or high is None else low <= theirs.error_rate <= high,
+                inside=_inside(theirs.error_rate, low, high),
                 differs=(
                     *apart,
                     *_differs(stated, parameters),
@@ -185,6 +187,12 @@ def _rows(
             )
         )
     return rows
+
+
+def _inside(value: float, low: float | None, high: float | None) -> bool | None:
+    if low is None or high is None or high - low < NO_SPREAD:
+        return None
+    return low <= value <= high
 
 
 def _is_of(row: PublishedRow, strategy: str, parameters: Mapping[str, Any]) -> bool:

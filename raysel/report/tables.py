@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.spec import objective_sign
+from raysel.sweep.verdict import NO_SPREAD
 
 Results = Mapping[str, Any]
 """The dictionary of `results.json`."""
@@ -197,10 +198,13 @@ def percent(share: float) -> str:
 
 
 def plus_minus(mean: float | None, high: float | None) -> str:
-    """`0.251 ± 0.012`, `0.251` without an interval, `–` without a value."""
+    """`0.251 ± 0.012`, `0.251` without an interval, `0.251 each` where every seed has the same
+    (which is no interval either), `–` without a value."""
     if mean is None:
         return "–"
-    return f"{mean:.3f}" if high is None else f"{mean:.3f} ± {high - mean:.3f}"
+    if high is None:
+        return f"{mean:.3f}"
+    return f"{mean:.3f} ± {high - mean:.3f}" if high - mean > NO_SPREAD else f"{mean:.3f} each"
 
 
 def values_in_words(values: Mapping[str, Any]) -> str:
@@ -261,7 +265,7 @@ def weights_in_words(weights: Mapping[str, float], layers: Iterable[str]) -> str
 def _search_row(results: Results, strategy: str) -> SearchRow:
     trials = [trial for trial in results.get("trials") or [] if trial["strategy"] == strategy]
     states = [trial["status"] for trial in trials]
-    best = best_trials(results).get(strategy)
+    best = best_trials(completed(results)).get(strategy)
     return SearchRow(
         strategy=strategy,
         done=states.count("COMPLETE"),

@@ -60,6 +60,7 @@ def results(
         "spent": {
             **spent,
             "trials": len(search),
+            "runs": sum(t.phase == "confirm" for t in trials),
             "epochs": sum(len(t.epochs) for t in trials),
         },
         "versions": dict(versions),

@@ -21,6 +21,8 @@ from raysel.spec import objective_in_words, objective_sign
 
 BASELINE = "full"
 CONFIDENCE = 0.95
+NO_SPREAD = 1e-12
+"""An interval that is no wider is of equal values: they tell nothing of how far others may lie."""
 
 _TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
 _IN_WORDS = {
@@ -81,9 +83,9 @@ def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str,
         return told(None, None, None, "no_result", "No strategy has a confirmed result.")
     winner = ranked[0]
     name = str(winner["strategy"])
-    chosen = f"{name}, chosen by {objective_in_words(metric)}"
+    chosen = f"{name}, chosen by {objective_in_words(metric)}{_tie(ranked, metric, sign)}"
     if name == BASELINE:
-        words = _full_won(winner, chosen, len(ranked), measure)
+        words = _full_chosen(winner, chosen, ranked[1:], metric, measure)
         return told(name, None, None, "winner_is_full", words)
     full = next((entry for entry in confirm if entry["strategy"] == BASELINE), None)
     paired = _pair(winner, full, measure) if full else None
@@ -139,7 +141,7 @@ def _pair(winner: Entry, full: Entry, measure: str) -> _Paired | None:
         return None
     mean, low, high = interval([ours[seed] - theirs[seed] for seed in seeds])
     partial = ours.keys() != theirs.keys()
-    if low is not None and high is not None and high - low < 1e-12:
+    if low is not None and high is not None and high - low < NO_SPREAD:
         # Equal differences leave no spread to judge by: t would call any of them proven.
         low = high = None
     return _Paired(mean, low, high, len(seeds), partial)
@@ -186,6 +188,7 @@ def _compared(paired: _Paired, outcome: str, measure: str) -> str:
     what = _in_words(measure)
     if paired.n == 1:
         (shown,) = _points(paired.difference)
+        shown = "a tie, 0" if shown == "0" else shown
         return f"{shown} points of {what} on the one training seed they share; one seed \
 has no interval and proves nothing"
     seeds = f"{paired.n} training seeds{' that both have' if paired.partial else ''} on one split"
@@ -203,9 +206,30 @@ no interval: not proven better; more seeds would tell"
 {proof}"
 
 
-def _full_won(full: Entry, chosen: str, strategies: int, measure: str) -> str:
-    rest = "no other strategy did better there" if strategies > 1 else "there was no other strategy"
-    return f"{chosen}: {rest}. {_test_error(full, measure)}"
+def _tie(ranked: Sequence[Entry], metric: str, sign: float) -> str:
+    """Which strategies have what the chosen one has, and what decided; empty where none has."""
+    best, loss, _ = _rank(ranked[0], metric, sign)
+    ties = [entry for entry in ranked[1:] if _rank(entry, metric, sign)[0] == best]
+    if not ties:
+        return ""
+    names = " and ".join(str(entry["strategy"]) for entry in ties)
+    losses = [_rank(entry, metric, sign)[1] for entry in ties]
+    by_loss = metric != "val/loss" and loss < min(losses)
+    decided = "the lower validation loss decided" if by_loss else "nothing measured decided"
+    return f" (a tie with {names}; {decided})"
+
+
+def _full_chosen(
+    full: Entry, chosen: str, others: Sequence[Entry], metric: str, measure: str
+) -> str:
+    rest = "no other strategy did better there" if others else "there was no other strategy"
+    if not others or len(_finite(full, metric)) > 1:
+        return f"{chosen}: {rest}. {_test_error(full, measure)}"
+    paired = _pair(full, others[0], measure)
+    tie = paired is not None and abs(paired.difference) < NO_SPREAD
+    alike = f" {others[0]['strategy']} has the same: a tie." if tie else ""
+    proof = " One training seed proves no difference."
+    return f"{chosen}: {rest}. {_test_error(full, measure)}{alike}{proof}"
 
 
 def _alone(winner: Entry, full: Entry | None, chosen: str, measure: str) -> str:
@@ -226,6 +250,8 @@ def _test_error(entry: Entry, measure: str) -> str:
     mean, low, high = interval(values)
     if low is None or high is None:
         return f"{what} {100 * mean:.1f} % (one training seed, no interval)."
+    if high - low < NO_SPREAD:
+        return f"{what} {100 * mean:.1f} % with each of {len(values)} training seeds on one split."
     return (
         f"{what} {100 * mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, "
         f"over {len(values)} training seeds on one split)."

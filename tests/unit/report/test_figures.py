@@ -215,3 +215,33 @@ def test_a_dollar_or_a_tag_in_a_name_is_text(results):
         svg = to_svg(in_look(figures.FIGURES[name], results), name)
         assert "<script" not in svg
         assert "&lt;script&gt;" in svg
+
+
+def test_a_pruned_trial_is_drawn_with_its_last_value(results):
+    pruned = next(t for t in results["trials"] if t["status"] == "PRUNED")
+    for epoch, error in zip(pruned["epochs"], (0.5, 0.3, 0.7), strict=False):
+        epoch["val/error"] = error
+    pruned["value"] = 0.3
+    pruned["epochs"] = pruned["epochs"][:3]
+    rate = pruned["config"]["training"]["learning_rate"]
+    (axes,) = figures.explored(results).axes
+    drawn = [line.get_ydata()[0] for line in axes.lines if line.get_xdata()[0] == rate]
+    assert drawn == [0.7]
+
+
+def test_a_trial_that_failed_or_was_stopped_is_not_drawn_as_pruned(results):
+    results["trials"] = [t for t in results["trials"] if t["status"] == "COMPLETE"]
+    results["trials"][0] |= {"status": "INTERRUPTED"}
+    figure = figures.explored(results)
+    assert len(figure.axes[0].lines) == len(results["trials"]) - 1
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not any("pruned" in label for label in labels)
+
+
+def test_a_panel_says_that_its_best_trial_was_pruned(results):
+    for trial in results["trials"]:
+        if trial["strategy"] == "bvg_ls" and trial["status"] == "COMPLETE":
+            trial["status"] = "PRUNED"
+    titles = [axes.get_title() for axes in figures.heat_maps(results).axes]
+    assert any(t.startswith("bvg_ls · trial") and t.endswith(", pruned") for t in titles)
+    assert not any(t.startswith("full") and t.endswith(", pruned") for t in titles)

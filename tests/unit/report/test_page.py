@@ -7,7 +7,7 @@ from raysel.report import figures, page
 from raysel.report.page import planned, write_report
 from raysel.report.render import in_look, to_svg
 from raysel.spec_file import parse
-from raysel.sweep.verdict import verdict
+from raysel.sweep.verdict import interval, verdict
 
 SPEC = parse(
     """
@@ -281,3 +281,101 @@ def test_a_plan_without_a_measurement_tells_no_time(results):
 def test_a_sweep_that_nobody_planned_has_no_such_line(results):
     results["spent"]["planned"] = None
     assert "<dt>planned</dt>" not in page.page(results, {})
+
+
+# --- the page's words are true ------------------------------------------------------------------
+
+
+def with_seeds(results, count):
+    """The same sweep, confirmed with so many seeds."""
+    for entry in results["confirm"]:
+        entry["runs"] = entry["runs"][:count]
+        tests = [run["test/error"] for run in entry["runs"]]
+        mean, low, high = interval(tests)
+        entry["test_error"] = {"mean": mean, "low": low, "high": high, "n": count}
+        entry["validation"] = sum(run["val/error"] for run in entry["runs"]) / count
+    return results
+
+
+def chosen_full(results, count, validation, test):
+    """Full fine-tuning is chosen; one other strategy with these errors on every seed."""
+    entries = [e for e in results["confirm"] if e["strategy"] in ("full", "linear_probe")]
+    for entry in entries:
+        own = (0.25, 0.26) if entry["strategy"] == "full" else (validation, test)
+        for run in entry["runs"]:
+            run["val/error"], run["test/error"] = own
+            run["val/loss"] = 0.1 if entry["strategy"] == "full" else 0.2
+    results["confirm"] = entries
+    with_seeds(results, count)
+    results["verdict"] = verdict(entries, OBJECTIVE)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("count", "validation", "test", "words"),
+    [
+        (1, 0.30, 0.26, "a tie on one seed"),
+        (1, 0.30, 0.40, "one seed: nothing proven"),
+        (5, 0.25, 0.40, "a tie on validation data"),
+        (5, 0.30, 0.40, "full fine-tuning chosen"),
+    ],
+)
+def test_full_fine_tuning_never_wins_without_a_test(results, count, validation, test, words):
+    results = chosen_full(results, count, validation, test)
+    assert results["verdict"]["outcome"] == "winner_is_full"
+    assert page.badge(results) == ("open", words)
+
+
+def test_no_page_says_that_something_won(results, show):
+    for count in (5, 1):
+        results["verdict"] = verdict(with_seeds(results, count)["confirm"], OBJECTIVE)
+        assert not re.search(r"\b(won|wins|winner)\b", show().words)
+
+
+def test_one_seed_is_not_said_to_have_an_interval(results):
+    results = with_seeds(results, 1)
+    results["verdict"] = verdict(results["confirm"], OBJECTIVE)
+    words = Reader(page.page(results, {"cost_against_error": "<svg></svg>"})).words
+    assert "One seed has no interval and proves nothing." in words
+    assert "95 % interval" not in words
+    assert "trained again with a new seed;" in words
+
+
+def test_the_test_set_is_not_said_to_be_read_once_where_every_epoch_was_tested(results, show):
+    assert "was measured after every epoch and decided nothing" in show().words
+    for entry in results["confirm"]:
+        for run in entry["runs"]:
+            del run["test_curve"]
+    assert "the test set was read once a run" in show().words
+
+
+def test_a_pruned_finalist_is_named(results, show):
+    assert "every trial was pruned" not in show().words
+    best = next(e["trial"] for e in results["confirm"] if e["strategy"] == "surgical")
+    for trial in results["trials"]:
+        if trial["id"] == best:
+            trial["status"] = "PRUNED"
+    assert "surgical: every trial was pruned, so the best pruned one stands in." in show().words
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({}, "–"),
+        ({"trials": 1, "epochs": 3, "seconds": 2.0}, "1 trial, 3 epochs in all, 2.0 s"),
+        (
+            {"trials": 8, "runs": 2, "epochs": 30, "seconds": 80.0},
+            "8 trials and 2 confirm runs, 30 epochs in all, 1 min 20 s",
+        ),
+    ],
+)
+def test_what_was_spent_counts_the_confirm_runs(known, words):
+    assert page.spent({"spent": known}) == words
+
+
+@pytest.mark.parametrize(
+    ("taken", "words"), [(100.2, "it took as long"), (150.0, "50% longer"), (50.0, "50% less")]
+)
+def test_how_far_off_the_plan_was(taken, words):
+    plan = {"trials": 8, "epochs": 30, "seconds": 100.0, "low": 90.0, "high": 110.0}
+    assert page.planned({"planned": plan, "seconds": taken}).endswith(words)

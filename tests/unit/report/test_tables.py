@@ -158,3 +158,16 @@ def test_weights_of_learning_rates_are_not_told_as_shares_of_steps(results, weig
     strategy = results["confirm"][0]["strategy"]
     row = next(row for row in tables.confirm_rows(results) if row.strategy == strategy)
     assert row.layers == words
+
+
+def test_the_best_complete_trial_is_no_pruned_one(results):
+    for trial in results["trials"]:
+        if trial["strategy"] == "bvg_ls":
+            trial |= {"status": "PRUNED", "value": 0.3}
+    row = next(row for row in tables.search_rows(results) if row.strategy == "bvg_ls")
+    assert (row.done, row.best, row.best_trial, row.with_values) == (0, None, None, "")
+    assert row.pruned == 8
+
+
+def test_seeds_that_are_all_alike_have_no_interval():
+    assert tables.plus_minus(0.25, 0.25) == "0.250 each"

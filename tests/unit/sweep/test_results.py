@@ -117,7 +117,12 @@ def test_the_head_of_the_file_says_what_the_sweep_was():
     assert outcome["layer_sizes"] == [8, 40, 12]
     assert outcome["source"] == {"validation_accuracy": 0.98, "seconds": 9.0}
     assert outcome["versions"] == {"raysel": "0"}
-    assert outcome["spent"] == {"seconds": 12.5, "trials": 5, "epochs": 2 + 2 + 1 + 1 + 6 * 2}
+    assert outcome["spent"] == {
+        "seconds": 12.5,
+        "trials": 5,
+        "runs": 6,
+        "epochs": 2 + 2 + 1 + 1 + 6 * 2,
+    }
     assert _results(SEARCH, complete=False)["status"] == "interrupted"
 
 

@@ -254,3 +254,56 @@ def test_where_classes_are_balanced_the_test_is_balanced_too():
     assert result["difference"] == pytest.approx(-0.1)
     assert "points of balanced test error" in result["sentence"]
     assert "chosen by balanced validation error" in result["sentence"]
+
+
+# --- no claim that the numbers do not support ---------------------------------------------------
+
+
+def test_full_chosen_in_a_tie_on_one_seed_claims_nothing():
+    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.35], [0.25])], ERROR)
+    assert result["outcome"] == "winner_is_full"
+    assert result["sentence"] == (
+        "full, chosen by validation error: no other strategy did better there. Test error 25.0 % "
+        "(one training seed, no interval). bvg_ls has the same: a tie. "
+        "One training seed proves no difference."
+    )
+
+
+def test_full_chosen_on_one_seed_proves_no_difference():
+    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.35], [0.40])], ERROR)
+    assert result["sentence"].endswith("no interval). One training seed proves no difference.")
+
+
+@pytest.mark.parametrize(
+    ("losses", "decided"),
+    [
+        ((0.4, 0.5), "the lower validation loss decided"),
+        ((0.5, 0.5), "nothing measured decided"),
+    ],
+)
+@pytest.mark.parametrize(("chosen", "other"), [("bvg_ls", "full"), ("full", "surgical")])
+def test_a_tie_on_validation_data_is_said_with_what_decided(losses, decided, chosen, other):
+    entries = [
+        entry(name, [0.3] * 5, CLOSE, val_loss=[loss] * 5)
+        for name, loss in zip((chosen, other), losses, strict=True)
+    ]
+    begin = f"{chosen}, chosen by validation error (a tie with {other}; {decided})"
+    assert verdict(entries, ERROR)["sentence"].startswith(begin)
+
+
+def test_no_tie_is_said_where_there_is_none():
+    assert "tie" not in verdict([FULL, entry("bvg_ls", [0.24] * 5, CLOSE)], ERROR)["sentence"]
+
+
+def test_no_difference_on_one_seed_is_a_tie():
+    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.2], [0.25])], ERROR)
+    assert (
+        "Against full fine-tuning: a tie, 0 points of test error on the one" in result["sentence"]
+    )
+
+
+def test_equal_test_errors_have_no_interval_of_no_width():
+    result = verdict([entry("full", [0.3] * 3, [0.25] * 3)], ERROR)
+    assert result["sentence"].endswith(
+        "Test error 25.0 % with each of 3 training seeds on one split."
+    )
