@@ -19,8 +19,9 @@ from matplotlib.lines import Line2D
 
 from raysel.report.curves import accuracy_of
 from raysel.report.palette import INK, Style, styles
-from raysel.report.panels import legend, panels
+from raysel.report.panels import LABEL, legend, panels
 from raysel.report.tables import Results, best_trials, completed, strategies
+from raysel.text import one_line
 
 TUNERS = ("blockwise", "surgical")
 """The strategies that tune one named block."""
@@ -184,7 +185,7 @@ def _block_ticks(axes: Axes, names: Sequence[str]) -> None:
     crowded = len(names) > 6 or max(map(len, names)) > 8
     axes.set_xticks(
         range(1, len(names) + 1, every),
-        list(names[::every]),
+        [one_line(name, LABEL) for name in names[::every]],
         rotation=70 if crowded else 0,
         ha="center",
     )

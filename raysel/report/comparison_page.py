@@ -15,6 +15,7 @@ from raysel.report.page import badge, templates
 from raysel.report.render import drawn
 from raysel.report.tables import finite, strategies
 from raysel.sweep.folder import write_whole
+from raysel.text import one_line, safe_tree
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
         `<folder>/index.html`. The figures lie beside it as PNG in `figures/`; each file is
         there whole or not at all.
     """
+    sweeps = [Compared(one_line(s.name), safe_tree(s.results), s.spec) for s in sweeps]
     pictures = drawn(comparison.FIGURES, sweeps, folder / "figures")
     index = folder / "index.html"
     write_whole(index, page(sweeps, pictures))

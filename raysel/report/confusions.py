@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from raysel.report.maps import OPACITY, opacity_legend, shade
-from raysel.report.panels import is_left, panels
+from raysel.report.panels import LABEL, is_left, panels
 from raysel.report.tables import Results, finite, percent, plus_minus, ranked
 from raysel.sweep.verdict import interval
+from raysel.text import one_line
 from raysel.training.confusion import read_confusion
 
 _MEASURES = ("test/error", "test/balanced_error", "test/top5_error")
@@ -65,7 +66,7 @@ def confusions(results: Results) -> Figure | None:
     order = [name for name in ranked(results) if name in known]
     if not order:
         return None
-    classes = known[order[0]]["classes"]
+    classes = [one_line(name, LABEL) for name in known[order[0]]["classes"]]
     figure, placed = panels(order, height=2.5 if len(classes) > NAMED else 3.0)
     norm = shade(1.0)
     for index, (name, axes) in enumerate(placed.items()):

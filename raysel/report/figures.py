@@ -33,7 +33,7 @@ from raysel.report.maps import (
     shade,
 )
 from raysel.report.palette import INK, Style, styles
-from raysel.report.panels import WIDTH, headed, label_outer, legend, panels
+from raysel.report.panels import LABEL, WIDTH, headed, label_outer, legend, panels
 from raysel.report.tables import (
     ConfirmRow,
     Results,
@@ -46,6 +46,7 @@ from raysel.report.tables import (
     weighs_rates,
 )
 from raysel.spec import objective_in_words
+from raysel.text import one_line
 
 _DASHED = (0, (3, 2))
 
@@ -231,7 +232,7 @@ def _shares(results: Results, layers: Sequence[str]) -> dict[str, Mapping[str, f
 def _layer_head(results: Results, index: int) -> str:
     """A layer's name above its share of the model's parameters."""
     sizes = results.get("layer_sizes") or []
-    name = str(results["layers"][index])
+    name = one_line(results["layers"][index], LABEL)
     if len(sizes) != len(results["layers"]) or not sum(sizes):
         return name
     return f"{name}\n{percent(sizes[index] / sum(sizes))}"

@@ -19,8 +19,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raysel.report.palette import ACCENT, INK
-from raysel.report.panels import headed, is_left, label_outer, legend, panels
+from raysel.report.panels import LABEL, headed, is_left, label_outer, legend, panels
 from raysel.report.tables import Results, best_trials, finite, percent, ranked
+from raysel.text import one_line
 
 OPACITY = ListedColormap([(*to_rgb(ACCENT), a) for a in np.linspace(0, 0.92, 64)], "opacity")
 """From nothing to the accent's hue."""
@@ -133,7 +134,7 @@ def _draw_map(axes: Axes, names: list[str], grid: np.ndarray, norm: Normalize) -
 def _layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
     """At most thirty layer names, evenly taken."""
     every = math.ceil(len(names) / 30)
-    return list(range(0, len(names), every)), list(names[::every])
+    return list(range(0, len(names), every)), [one_line(name, LABEL) for name in names[::every]]
 
 
 def opacity_legend(figure: Figure, norm: Normalize, steps: Mapping[float, str]) -> None:

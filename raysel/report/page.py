@@ -24,6 +24,7 @@ from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_word
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
+from raysel.text import lines, one_line, safe_tree
 
 BADGES = {
     "better": ("good", "better than full fine-tuning"),
@@ -50,7 +51,8 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
         `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
         file is there whole or not at all.
     """
-    results = {**results, "confusion": read_confusions(results, folder / "trials")}
+    confusion = read_confusions(results, folder / "trials")
+    results = safe_tree({**results, "confusion": confusion})
     pictures = drawn(figures.FIGURES, results, folder / "report" / "figures")
     spec_file = folder / "spec.yaml"
     spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
@@ -133,12 +135,24 @@ def templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
+    environment.filters |= {"lines": several_lines}
     return environment
+
+
+def shown(value: Any) -> Any:
+    """What a template shows: text as one safe line, however long or hostile it came."""
+    return one_line(value) if type(value) is str else value
+
+
+def several_lines(text: str) -> Markup:
+    """A text whose line breaks stay."""
+    return Markup("\n").join(lines(text))
 
 
 # --- what the template shows ------------------------------------------------------------------

@@ -16,6 +16,9 @@ from raysel.report.palette import Style
 WIDTH = 8.6
 """Of every figure, in inches."""
 
+LABEL = 32
+"""A longer name beside an axis is cut, in characters."""
+
 Place = Literal["outside upper left", "outside lower right"]
 
 

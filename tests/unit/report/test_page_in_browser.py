@@ -77,6 +77,30 @@ def test_nothing_spills_over_a_telephone(open_page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
 
+def test_what_is_wider_than_a_telephone_scrolls_in_its_box_and_says_so(open_page):
+    page = open_page(viewport={"width": 400, "height": 800})
+    boxes = page.locator(".wide")
+    wide = [box for box in boxes.all() if box.evaluate("b => b.scrollWidth > b.clientWidth + 1")]
+    assert len(wide) > 10  # tables and figures
+    for box in wide:
+        assert box.evaluate("b => b.previousElementSibling.textContent").startswith(
+            "scroll sideways"
+        )
+        assert box.evaluate("b => b.previousElementSibling.checkVisibility()")
+        assert box.evaluate("b => getComputedStyle(b).maskImage").startswith("linear-gradient")
+        box.evaluate("b => { b.scrollLeft = b.scrollWidth; }")
+    page.wait_for_function("document.querySelectorAll('.wide.more').length === 0")
+    last = page.locator("#trials thead th").last.bounding_box()
+    assert last["x"] + last["width"] <= 400  # the last column is in sight
+
+
+def test_a_page_that_is_wide_enough_says_nothing_of_scrolling(open_page):
+    page = open_page(viewport={"width": 1200, "height": 800})
+    assert page.locator(".wide").count() > 10
+    assert page.locator(".sideways.shown, .wide.more").count() == 0
+    assert page.problems == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_by_day_and_by_night(open_page, scheme):
     page = open_page(color_scheme=scheme)

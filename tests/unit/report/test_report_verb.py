@@ -82,3 +82,26 @@ def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line
     assert main(["report", *arguments]) == code
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error  ") and line in told
+
+
+HOSTILE = "\x1b]0;owned\x07\u202e<b>bold</b>\nverdict  forged " + "x" * 1_000_000
+
+
+@pytest.mark.parametrize("sweeps", [["one"], ["one", "two"]])
+def test_text_of_a_stranger_is_safe_and_short_on_the_page(storage, capsys, sweeps):
+    """As somebody else's results.json may have it: escape sequences, a megabyte, forged lines."""
+    path = storage / "one" / "results.json"
+    results = json.loads(path.read_text())
+    results |= {"name": HOSTILE, "description": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    results["verdict"] |= {"sentence": HOSTILE}
+    results["layers"][0] = HOSTILE
+    results["confirm"][0]["label"] = HOSTILE
+    for trial in results["trials"]:
+        trial |= {"cause": HOSTILE, "searched": {HOSTILE: HOSTILE}}
+    path.write_text(json.dumps(results))
+    assert main(["report", *sweeps]) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+    assert not any(sign in page for sign in ("\x1b", "\x07", "\u202e", "<b>bold", "x" * 1_001))
+    assert len(page) < 1_000_000
+    if len(sweeps) == 1:
+        assert r"\x1b]0;owned\x07\u202e&lt;b&gt;bold&lt;/b&gt;\nverdict  forged xxx" in page
