@@ -74,7 +74,7 @@ def origin_of(folder: Path) -> Any:
     try:
         told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
         return {key: told[key] for key in ("sweep", "run")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # none, or damaged
         return None
 
 

@@ -25,6 +25,7 @@ from raysel.errors import Trouble
 from raysel.export.check_pictures import ValidationPictures
 from raysel.tasks.data import Task
 from raysel.training.batches import seeded
+from raysel.user_files import reason
 
 FILE = "check.json"
 """Beside a best model: what it answered before it was written."""
@@ -144,8 +145,8 @@ def load_answers(folder: Path) -> Answers:
     except FileNotFoundError:
         message = "was not kept by the raysel that ran the sweep: there is nothing to compare with"
         raise Trouble(str(folder / FILE), message) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Trouble(str(folder / FILE), f"cannot be read: {error}") from None
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise Trouble(str(folder / FILE), f"cannot be read: {reason(error)}") from None
 
 
 def check(folder: Path, expected: Answers, pictures: ValidationPictures | None = None) -> Checked:

@@ -23,6 +23,7 @@ from raysel.sweep.inputs import blueprint_of, task_of
 from raysel.sweep.reading import SweepView
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.single import Tell
+from raysel.user_files import any_error_as, reason
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,8 @@ def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPicture
     user_code.load(user_code.read(spec.code_files, view.folder.path))
     task = task_of(spec)
     model = build(blueprint_of(spec, task), seed=0).eval()
-    try:
+    with any_error_as(lambda why: Trouble(str(folder / WEIGHTS), f"does not fit: {why}")):
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise Trouble(str(folder / WEIGHTS), f"does not fit: {first}") from None
     return validation_pictures(spec, task, model, scratch)
 
 
@@ -128,8 +126,8 @@ def _results(view: SweepView) -> dict[str, Any]:
         winner = results["verdict"]["winner"]
     except FileNotFoundError:
         raise Trouble(name, f"has no results yet; go on with: {go_on}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Trouble(str(view.folder.results), f"cannot be read: {error}") from None
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise Trouble(str(view.folder.results), f"cannot be read: {reason(error)}") from None
     if winner is None:
         raise Trouble(name, "has no confirmed winner, and so no model")
     return results

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from raysel.errors import user_error
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.layers import classifier_paths, under
-from raysel.user_files import MIB, not_readable
+from raysel.text import first_line
+from raysel.user_files import MIB, any_error_as, not_readable, reason
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
@@ -48,10 +49,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if wrong := not_readable(path, MOST_BYTES):
         raise user_error(_PATH, f"{path}: {wrong}; give another file, source or pretrained")
-    tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
-    if not tensors:
-        raise user_error(_PATH, f"{path} holds no tensors")
-    return _unwrapped(tensors)
+    with any_error_as(lambda why: user_error(_PATH, f"{path} cannot be read: {why}")):
+        tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+        if not tensors:
+            raise user_error(_PATH, f"{path} holds no tensors")
+        return _unwrapped(tensors)
 
 
 def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -104,22 +106,19 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with any_error_as(lambda why: user_error(_PATH, f"{path} is no safetensors file: {why}")):
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise user_error(_PATH, f"{path} is no safetensors file: {error}") from None
 
 
 def _checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        message = f"{path} is no checkpoint of tensors alone, which is all that is read: {reason}"
+        told = first_line(error).rstrip(".")
+        message = f"{path} is no checkpoint of tensors alone, which is all that is read: {told}"
         raise user_error(_PATH, message) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise user_error(_PATH, f"{path} is no torch checkpoint: {reason}") from None
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise user_error(_PATH, f"{path} is no torch checkpoint: {reason(error)}") from None
     return _tensors(content)
 
 

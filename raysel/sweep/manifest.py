@@ -52,10 +52,10 @@ def manifest() -> dict[str, Any]:
 def kept(file: Path) -> dict[str, Any]:
     """What a sweep's `manifest.json` holds, nothing where it cannot be read."""
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except Exception:  # none, or damaged
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def new_sweep_id(name: str) -> str:

@@ -223,5 +223,5 @@ def _head(bucket: Bucket) -> dict[str, Any]:
 def _note(folder: SweepFolder) -> dict[str, Any]:
     try:
         return dict(json.loads((folder.path / _NOTE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except Exception:  # none, or damaged
         return {}

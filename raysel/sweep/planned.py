@@ -32,7 +32,7 @@ def read_plan(spec: Spec) -> dict[str, Any] | None:
     """The last plan of just this sweep; None where none was made, or it cannot be read."""
     try:
         content = json.loads(_path(spec).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except Exception:  # none, or damaged
         return None
     return content if isinstance(content, dict) else None
 

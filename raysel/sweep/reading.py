@@ -18,6 +18,7 @@ from raysel.sweep.mirror import answering, fetch
 from raysel.tracking.owner import Holder, holder_of_file
 from raysel.tracking.reading import lease_holder, read_events
 from raysel.tracking.state import INTERRUPTED, RUNNING, SweepState, TrialState, fold, fold_sweep
+from raysel.user_files import reason
 
 LEFT = "its driver ended without a word"
 """The cause of a sweep that its record calls running and that nobody runs."""
@@ -141,8 +142,10 @@ def read_results(storage: str, name: str) -> SweepResults:
         results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Trouble(name, f"has no results yet; go on with: {folder.resume()}") from None
-    except (OSError, ValueError) as error:
-        raise Trouble(str(folder.results), f"cannot be read: {error}") from None
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise Trouble(str(folder.results), f"cannot be read: {reason(error)}") from None
+    if not isinstance(results, dict):
+        raise Trouble(str(folder.results), "cannot be read: it holds no keys")
     return SweepResults(folder, spec_file.load(folder.spec), results)
 
 

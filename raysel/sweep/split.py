@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from raysel.errors import user_error
+from raysel.errors import Trouble, user_error
 from raysel.sweep.folder import SweepFolder, write_json
 from raysel.tasks.data import Task
+from raysel.user_files import any_error_as
 
 
 def keep_split(folder: SweepFolder, task: Task) -> None:
@@ -23,7 +24,8 @@ def refuse_other_split(folder: SweepFolder, task: Task) -> None:
     """
     if not folder.split.is_file():
         return
-    began = json.loads(folder.split.read_text(encoding="utf-8"))
+    with any_error_as(lambda why: Trouble(str(folder.split), f"cannot be read: {why}")):
+        began = dict(json.loads(folder.split.read_text(encoding="utf-8")))
     if all(began.get(key) == task.record.get(key) for key in ("fingerprint", "parts")):
         return
     raise user_error(

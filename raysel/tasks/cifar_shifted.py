@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from raysel.errors import nearest, user_error
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.published import PUBLISHED
+from raysel.user_files import any_error_as
 
 FOLDER = "CIFAR-10-C"
 SEVERITIES = 5
@@ -65,6 +66,8 @@ def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> Pictures:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         told = f"{images.dtype} {list(images.shape)}"
         raise user_error("task.data", f"{corruption}.npy must be uint8 [n, h, w, 3], not {told}")
+    if labels.dtype.kind not in "iu":
+        raise user_error("task.data", f"labels.npy must be whole numbers, not {labels.dtype}")
     if len(images) % SEVERITIES or labels.shape != (len(images),):
         told = f"{len(images)} pictures and {list(labels.shape)} labels are not five severities"
         raise user_error("task.data", f"cifar10c in {root / FOLDER}: {told}")
@@ -100,8 +103,8 @@ def _with_source(shifted: Pictures, root: Path, seed: int) -> Pictures:
 
 
 def _array(path: Path) -> NDArray[np.generic]:
-    try:
+    with any_error_as(lambda why: user_error("task.data", f"{path} is no NumPy array: {why}")):
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:  # the last of an empty file
-        raise user_error("task.data", f"{path} is no NumPy array: {error}") from None
+        if not isinstance(array, np.ndarray):
+            raise user_error("task.data", f"{path} is an archive of arrays, and no NumPy array")
     return array

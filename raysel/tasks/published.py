@@ -16,6 +16,8 @@ Table 1 of the BVG-LS paper (algorithm notes 5.1) and of the block-wise paper (5
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ import numpy as np
 from raysel.errors import user_error
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.splits import Pool, halves
+from raysel.user_files import any_error_as, irregular
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,14 @@ class Published:
         """
         if not download and not self.expected(root).exists():
             raise user_error("task.data", self.missing(name, root))
-        datasets = _torchvision_datasets()
-        try:
-            pictures = self.read(
-                self, name, getattr(datasets, self.torchvision), root, download, seed
-            )
-        except (RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
-            reason = " ".join(str(error).split())
-            raise user_error(
-                "task.data", f"{name} in {self.expected(root)} cannot be read: {reason}"
-            ) from None
+        _refuse_irregular(root / Path(self.folder).parts[0])
+        reader = getattr(_torchvision_datasets(), self.torchvision)
+        told = f"{name} in {self.expected(root)} cannot be read"
+        with any_error_as(lambda why: user_error("task.data", f"{told}: {why}")):
+            try:
+                pictures = self.read(self, name, reader, root, download, seed)
+            except OSError as error:  # of a file within the data set, which is named
+                raise user_error("task.data", f"{told}: {error}") from None
         self._check(pictures)
         return pictures
 
@@ -107,6 +108,20 @@ class Published:
                     f"{pictures.name}: {there:,} {what}; there should be {wanted:,},"
                     " so the copy is not whole",
                 )
+
+
+def _refuse_irregular(folder: Path) -> None:
+    """Refuse a named pipe or a device where a data set's file is expected: torchvision, which
+    would open it, never came back."""
+    waiting = [folder]
+    while waiting:
+        with contextlib.suppress(OSError):  # not there, or not to be read: torchvision tells it
+            for entry in os.scandir(waiting.pop()):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                elif not entry.is_file() and not entry.is_dir() and Path(entry.path).exists():
+                    told = f"{entry.path} is {irregular(Path(entry.path))}, no regular file"
+                    raise user_error("task.data", told)
 
 
 def _torchvision_datasets() -> Any:

@@ -16,7 +16,7 @@ from raysel.errors import UserError, user_error
 from raysel.task_spec import TaskSpec
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.splits import Splits, split
-from raysel.user_files import MIB, read_regular, reason
+from raysel.user_files import MIB, any_error_as, read_regular
 
 PATH = "task.split.indices"
 
@@ -74,11 +74,9 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
         told = f'made of {record.get("examples")} examples of "{record.get("data")}"'
         here = f"this data set has {len(labels)}, or other labels or another order"
         raise user_error(PATH, f"{path} was {told}; {here}")
-    try:
+    lacks = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
+    with any_error_as(lambda _: user_error(PATH, f"{lacks} of whole numbers")):
         parts = {name: _indices(record["parts"][name]) for name in Splits.__annotations__}
-    except (KeyError, TypeError, ValueError, OverflowError):
-        message = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
-        raise user_error(PATH, f"{message} of whole numbers") from None
     dealt = np.concatenate(list(parts.values()))
     if len(dealt) and (dealt.min() < 0 or dealt.max() >= len(labels)):
         wrong = dealt[(dealt < 0) | (dealt >= len(labels))][0]
@@ -93,10 +91,8 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
+    with any_error_as(lambda why: _unreadable(path, why)):
         record = json.loads(read_regular(path, MOST_BYTES).decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, reason(error)) from None
     if not isinstance(record, dict):
         raise _unreadable(path, "it holds no keys")
     return record

@@ -51,9 +51,10 @@ def read(path: Path) -> list[dict[str, str]]:
     """What `note` wrote; empty where nothing can be read."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except Exception:  # none, or damaged
         return []
-    return [dict(entry) for entry in listed if isinstance(entry, dict)]
+    entries = listed if isinstance(listed, list) else []
+    return [dict(entry) for entry in entries if isinstance(entry, dict)]
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
