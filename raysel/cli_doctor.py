@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.cli_service import Address
-from raysel.console import AsJson, Overrides, checked_but_storage
+from raysel.console import AsJson, Overrides, checked_but_storage, checked_for_there
 from raysel.errors import FAILED, user_error
 from raysel.output import print_json, say
 
@@ -52,7 +52,8 @@ def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> 
         if address is not None or overrides:
             raise user_error(str(file), "is a cluster file: it goes without --address and --set")
         return examine_file(config)
-    spec = None if file is None else checked_but_storage(file, overrides)
+    check = checked_but_storage if address is None else checked_for_there
+    spec = None if file is None else check(file, overrides)
     if address is not None:
         from raysel.service.doctor.nodes import examine_address  # noqa: PLC0415
 

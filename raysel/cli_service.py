@@ -15,7 +15,7 @@ from raysel.console import (
     AsJson,
     Overrides,
     SweepFile,
-    checked_but_storage,
+    checked_for_there,
     day,
     path_parser,
 )
@@ -97,7 +97,7 @@ def submit(
     from raysel.service import submission  # noqa: PLC0415
     from raysel.service.jobs import reached  # noqa: PLC0415
 
-    spec = checked_but_storage(file, set_ or ())
+    spec = checked_for_there(file, set_ or ())
     cluster = reached(address)
     order = _order(cluster, env or (), installed, open_cluster, grace)
     answer = submission.submit(cluster, spec, order, include or ())

@@ -79,8 +79,27 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
     return read(file, overrides)
 
 
+def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:
+    """The same, of a sweep that will run on a cluster: whether its storage can be written, and
+    which packages its databases need, is for the machines there to say."""
+    from raysel import spec_file  # noqa: PLC0415
+    from raysel.errors import UserError  # noqa: PLC0415
+    from raysel.places import check_bucket, check_record_url, is_bucket  # noqa: PLC0415
+
+    given = spec_file.read(file, overrides)
+    wanted = given.spec()
+    bucket = check_bucket(wanted.storage) if is_bucket(wanted.storage) else None
+    record = check_record_url(wanted.record, wanted.name) if wanted.record is not None else None
+    if problems := [problem for problem in (bucket, record) if problem]:
+        raise UserError(*given.locate(problems))
+    here = [f"storage={tempfile.gettempdir()}", "record=", "tracking.uri="]
+    spec = checked(file, [*overrides, *here])
+    there = {name: getattr(wanted, name) for name in ("storage", "record", "tracking")}
+    return spec.model_copy(update=there)
+
+
 def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
-    """The same; whether its storage can be written is for another machine to say."""
+    """The same; whether its storage can be written is for a check of its own to say."""
     from raysel import spec_file  # noqa: PLC0415
     from raysel.errors import UserError  # noqa: PLC0415
     from raysel.places import check_bucket, is_bucket  # noqa: PLC0415

@@ -15,10 +15,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import psutil
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from raysel.errors import Problem, UserError, nearest
 from raysel.urls import secret_in
+
+_DRIVER = "postgresql+psycopg"
 
 IDLE_SECONDS = 20
 """PostgreSQL ends a transaction whose process says nothing for so long: a frozen driver must
@@ -137,7 +139,9 @@ def sweep_url(record: str | None, file: Path, sweep: str) -> str:
         return sqlite_url(file)
     if problem := check_record_url(record, sweep):
         raise UserError(problem)
-    url = make_url(record).set(drivername="postgresql+psycopg")
+    url = make_url(record).set(drivername=_DRIVER)
+    if missing := missing_driver(_DRIVER + "://"):
+        raise UserError(Problem("record", missing))
     options = f'-csearch_path="{schema_name(sweep)}" '
     options += f"-cidle_in_transaction_session_timeout={IDLE_SECONDS}s"
     return str(url.update_query_dict({"options": options}))
@@ -169,6 +173,37 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
         )
     if len(schema_name(sweep).encode()) > 63:
         return Problem("name", "with PostgreSQL a name has 56 characters at most")
+    return None
+
+
+def missing_driver(url: str) -> str | None:
+    """Which package a database URL needs that is not installed, and how to install it; None where
+    nothing is missing."""
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except NoSuchModuleError:
+        return f"SQLAlchemy knows no driver {make_url(url).drivername}"
+    except ImportError as error:
+        package = error.name or make_url(url).get_driver_name()
+        known = _PACKAGES.get(package, package)
+        return f'needs the package {package}, which is not installed: pip install "{known}"'
+    except (ArgumentError, ValueError):
+        return None  # no URL of a database
+    return None
+
+
+_PACKAGES = {"psycopg": "raysel[postgres]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+
+
+def missing_store(storage: str) -> str | None:
+    """Whether pyarrow was built without an object store's client, in words."""
+    from pyarrow import fs  # noqa: PLC0415
+
+    name = {"s3": "S3FileSystem", "gs": "GcsFileSystem"}[urlsplit(storage).scheme]
+    try:
+        getattr(fs, name)
+    except (ImportError, AttributeError):
+        return f"this pyarrow was built without {name}: pip install --force-reinstall pyarrow"
     return None
 
 

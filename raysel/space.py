@@ -29,6 +29,7 @@ from raysel.spec import (
 )
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
+from raysel.yaml_core import in_a_line
 
 BASELINES = ("full", "linear_probe")
 """In every sweep, unless `search.baselines` is false."""
@@ -214,7 +215,7 @@ class Space:
 def described(distribution: Distribution) -> str:
     """`[0.0001, 0.1] log`, `[1, 9] step 2`, `[0, 1] first 0.5`, `a | b`."""
     if isinstance(distribution, Choice):
-        return " | ".join(map(str, distribution.options))
+        return " | ".join(o if isinstance(o, str) else in_a_line(o) for o in distribution.options)
     low, high = distribution.bounds
     log = " log" if distribution.log else ""
     usual = 1 if isinstance(distribution, IntRange) else None

@@ -18,6 +18,7 @@ from raysel.errors import Problem, UserError, nearest, user_error
 from raysel.spec import CodeFile, Spec, TrainingOverride
 from raysel.task_spec import FolderData, TableData
 from raysel.text import one_line
+from raysel.unsupported import unknown_key, unknown_value
 from raysel.urls import REFUSED
 from raysel.user_files import MIB, read_regular
 from raysel.values import (
@@ -220,8 +221,9 @@ def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
     if detail["type"] == "extra_forbidden":
         location = [str(part) for part in detail["loc"]]
         known = [field.alias or name for name, field in _model_at(location).model_fields.items()]
-        return Problem(".".join(keys), f"unknown key; {nearest(keys[-1], known)}")
-    return Problem(".".join(keys), explain(detail, written))
+        near = nearest(keys[-1], known, show_all_up_to=20)
+        return Problem(".".join(keys), unknown_key(keys[-1], known, near))
+    return Problem(".".join(keys), explain(detail, written, keys[-1] if keys else ""))
 
 
 def _model_at(location: list[str]) -> type[BaseModel]:
@@ -235,11 +237,12 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     return model
 
 
-def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
+def explain(detail: Mapping[str, Any], written: str | None = None, field: str = "") -> str:
     """One of a `ValidationError`'s complaints in our words: what was given, what is accepted.
 
     Args:
         written: the value as it stands in the file, `010` for 10.
+        field: the name of the key.
     """
     value = detail.get("input")
     as_text = written is None or isinstance(value, str)
@@ -251,7 +254,8 @@ def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
         return str(detail["msg"])
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", limits["expected"])
-        return f"{given} is unknown; {nearest(str(detail['input']), options)}"
+        word = value if isinstance(value, str) else yaml_core.in_a_line(value)
+        return f"{given} is unknown; {unknown_value(field, word, options)}"
     if kind == "union_tag_invalid":
         accepted = re.findall(r"'([^']*)'", limits["expected_tags"])
         return f"{given} is not accepted; give {', '.join(accepted[:-1])} or {accepted[-1]}"

@@ -48,6 +48,11 @@ def lies_there(path: Path) -> bool:
     return True
 
 
+def nearest_above(path: Path) -> Path:
+    """The path itself, or the nearest one above it at which something lies."""
+    return next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("/"))
+
+
 def not_readable(path: Path, most_bytes: int) -> str | None:
     """Why a file is not opened, before it is handed to a library: it is not there, no regular
     file, or larger than so many bytes; None where it may be."""

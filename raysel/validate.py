@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from raysel import spec_file, user_code
-from raysel.errors import Problem, UserError, nearest
+from raysel.errors import Problem, UserError
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.patterns import PatternError, compiled
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
 from raysel.places import (
     check_bucket,
-    check_record_url,
     is_bucket,
+    missing_driver,
+    missing_store,
     network_file_system,
+    sweep_url,
     working_folder,
 )
 from raysel.search import may_repeat
@@ -40,12 +42,17 @@ from raysel.tasks.catalog import (
 )
 from raysel.tasks.shots import lacking
 from raysel.torchvision_shim import ensure_importable
-from raysel.user_files import lies_there
+from raysel.unsupported import unknown_value
+from raysel.user_files import lies_there, nearest_above
 from raysel.validate_strategies import strategy_problems, training_problems
 
 ensure_importable()
 
 import timm  # noqa: E402
+
+MOST_BYTES_OF_A_SWEEP = 470
+"""Of the path of a sweep's folder: with the names of its databases and of what SQLite keeps beside
+them it stays within SQLite's limit of 512."""
 
 MOST_GRID_VALUES = 10_000
 """Of one searched value, where every point is walked."""
@@ -101,6 +108,8 @@ def check(spec: Spec) -> list[Problem]:
         _allocation_problems(spec),
         _objective_problems(spec),
         _storage_problems(spec),
+        _cache_problems(spec),
+        _database_problems(spec),
     )
     return [*problems, *itertools.chain(*rest)]
 
@@ -191,7 +200,7 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
     elif lies_there(Path(weights)):
         yield from _file_problems(spec)
     elif not names_weights(weights):
-        hint = nearest(weights, ["source", "pretrained"])
+        hint = unknown_value("weights", weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
 
 
@@ -299,22 +308,47 @@ def _objective_problems(spec: Spec) -> Iterator[Problem]:
 
 def _storage_problems(spec: Spec) -> Iterator[Problem]:
     """Whether the folder, or the one in which it would be made, can be written."""
-    if is_bucket(spec.storage):
-        yield from filter(None, [check_bucket(spec.storage)])
+    bucket = is_bucket(spec.storage)
+    if bucket and (problem := check_bucket(spec.storage)):
+        yield problem
+        return
+    if bucket and (missing := missing_store(spec.storage)):
+        yield Problem("storage", missing)
     folder = working_folder(spec.storage)
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
+    there = nearest_above(folder)
+    length = len(os.fsencode(folder / spec.name))
+    if length > MOST_BYTES_OF_A_SWEEP:
+        message = f"the sweep's folder in it has a path of {length:,} bytes;"
+        yield Problem("storage", f"{message} {MOST_BYTES_OF_A_SWEEP} at most, which SQLite takes")
+    elif not there.is_dir():
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
     elif why := _why_not_writable(there):
         yield Problem("storage", f'"{spec.storage}" cannot be written: {why} in {there}')
-    elif spec.record is not None:
-        yield from filter(None, [check_record_url(spec.record, spec.name)])
-    elif kind := network_file_system(there):
+    elif spec.record is None and (kind := network_file_system(there)):
         yield Problem(
             "storage",
             f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
             "folder, or record: postgresql://user@host/database",
         )
+
+
+def _cache_problems(spec: Spec) -> Iterator[Problem]:
+    cache = spec.task.cache
+    if cache is not None and not (there := nearest_above(Path(cache).absolute())).is_dir():
+        yield Problem("task.cache", f'"{cache}" cannot be made: {there} is not a folder')
+
+
+def _database_problems(spec: Spec) -> Iterator[Problem]:
+    """What is wrong with the addresses of databases, and the packages that they need."""
+    uri = spec.tracking.uri
+    if uri is not None and "://" in uri and not uri.startswith(("http", "databricks")):
+        missing = missing_driver(uri)
+        yield from [Problem("tracking.uri", missing)] if missing else []
+    if spec.record is not None:
+        try:
+            sweep_url(spec.record, Path(), spec.name)
+        except UserError as error:
+            yield from error.problems
 
 
 def _why_not_writable(folder: Path) -> str | None:

@@ -23,6 +23,7 @@ from raysel.spec import (
 )
 from raysel.strategies import Strategy, registered
 from raysel.strategies.parameter import DISTRIBUTIONS, Parameter
+from raysel.unsupported import unknown_key
 
 
 def strategy_problems(
@@ -54,9 +55,13 @@ def _unknown_parameters(
 ) -> Iterator[Problem]:
     declared = [parameter.name for parameter in strategy.parameters]
     for name in chosen.parameters:
-        if name not in declared:
-            hint = nearest(name, [*declared, "training"])
-            yield Problem(f"{path}.{name}", f"{strategy.name} has no such parameter; {hint}")
+        if name in TrainingOverride.model_fields:
+            yield Problem(f"{path}.{name}", f"it stands below training: {path}.training.{name}")
+        elif name not in declared:
+            near = f"{strategy.name} has no such parameter; "
+            near += nearest(name, [*declared, "training"])
+            told = unknown_key(name, declared, near)
+            yield Problem(f"{path}.{name}", told.removeprefix("unknown key; "))
 
 
 def _parameter_messages(
@@ -113,5 +118,5 @@ def _setting_message(name: str, values: Sequence[Any]) -> str | None:
         try:
             setting.validate_python(value)
         except ValidationError as error:
-            return spec_file.explain(error.errors()[0])
+            return spec_file.explain(error.errors()[0], field=name)
     return None

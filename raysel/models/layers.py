@@ -24,6 +24,7 @@ from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
 from raysel.models.patterns import PatternError, found_in
+from raysel.unsupported import other_model
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
@@ -163,7 +164,7 @@ def shapes_of(
 
 
 def _nearest_model(name: str) -> str:
-    if told := hint(name):
+    if told := hint(name) or other_model(name):
         return told
     known = timm.list_models() + timm.list_models(pretrained=True)
     return nearest(name, known)

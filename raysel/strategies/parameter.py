@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from raysel.errors import nearest
 from raysel.spec import Choice, Distribution, FloatRange, IntRange
+from raysel.yaml_core import in_a_line
 
 DISTRIBUTIONS: dict[str, tuple[type, ...]] = {
     "float": (FloatRange, IntRange, Choice),
@@ -76,17 +77,17 @@ class Parameter:
         if self.kind == "layers":
             return self._layers_problem(value, list(layers))
         if self.kind == "bool":
-            return None if isinstance(value, bool) else f"{value!r} is not true or false"
+            return None if isinstance(value, bool) else f"{in_a_line(value)} is not true or false"
         if self.kind == "choice":
             known = value in self.options
-            return None if known else f'"{value}" is unknown; {nearest(str(value), self.options)}'
+            return None if known else f"{in_a_line(value)} is unknown; {self._near(value)}"
         return self._number_problem(value)
 
     def _number_problem(self, value: Any) -> str | None:
         whole = self.kind == "int"
         accepted = (int,) if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, accepted):
-            return f"{value!r} is not a {'whole ' if whole else ''}number; {self._paper()}"
+            return f"{in_a_line(value)} is not a {'whole ' if whole else ''}number; {self._paper()}"
         inside = self.low < value < self.high if self.open_ends else self.low <= value <= self.high
         return None if inside else f"{value:g} is outside {self.interval()}; {self._paper()}"
 
@@ -101,7 +102,10 @@ class Parameter:
     def _paper(self) -> str:
         if self.default is None:
             return "there is no default"
-        return f"the paper uses {self.default}"
+        return f"the paper uses {in_a_line(self.default)}"
+
+    def _near(self, value: Any) -> str:
+        return nearest(value if isinstance(value, str) else in_a_line(value), self.options)
 
     def interval(self) -> str:
         """The accepted range as it is written: `(0, 1)`, `[1, 6]`, `[0, inf)`."""

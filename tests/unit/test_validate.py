@@ -298,3 +298,26 @@ def test_trials_cannot_ask_for_more_shots_than_the_training_part_has():
     assert told.startswith("training.shots: 10 examples a class; the training part has 8 of class")
     (told,) = problems("task.split={shots: 8}", "strategies.full={training: {shots: 9}}")
     assert told.startswith("training.shots: 9 examples a class")
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long = "/".join(["x" * 100] * 5)
+    assert "470 at most, which SQLite takes" in problems(f"storage={long}")[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    (line,) = problems(f"task.cache={tmp_path}/file/cache")
+    assert line.endswith(f"cannot be made: {tmp_path}/file is not a folder")
+
+
+def test_a_grid_of_too_many_values_is_refused():
+    (line,) = problems(
+        "search.sampler=grid",
+        "training.learning_rate=0.1",
+        "search.allocation=adaptive",
+        "training.epochs={int: [1, 100000]}",
+    )
+    assert "walks every value, and full.epochs has 100,000; give a step" in line
