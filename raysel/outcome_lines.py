@@ -5,29 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from raysel.report.tables import confirm_rows
-from raysel.rich_output import plain
+from raysel.rich_output import TextConsole, fitting_table, plain
 from raysel.sweep.outcome import Outcome
 from raysel.tracker import mlflow_hint
 
 
-def outcome_lines(outcome: Outcome, report: Path, model: Path | None) -> RenderableType:
+def outcome_lines(
+    console: TextConsole, outcome: Outcome, report: Path, model: Path | None
+) -> RenderableType:
     """For a terminal; paths are as a person types them."""
     results = outcome.results
     parts: list[RenderableType] = []
     rows = confirm_rows(results)
     if rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("strategy", no_wrap=True)
-        for column in ("test error", "layers moved", "parameters", "seconds"):
-            table.add_column(column, justify="right" if column == "seconds" else "left")
-        for row in rows:
-            seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-            marked = f"{row.strategy} ◂" if row.winner else row.strategy
-            table.add_row(marked, row.test_error, row.layers, row.parameters, seconds)
-        parts += [table, ""]
+        head = ("strategy", "test error", "layers moved", "parameters", "seconds")
+        cells = [
+            (
+                f"{row.strategy} ◂" if row.winner else row.strategy,
+                *(row.test_error, row.layers, row.parameters),
+                "" if row.seconds is None else f"{row.seconds:.1f}",
+            )
+            for row in rows
+        ]
+        parts += [fitting_table(console, head, cells, numbers=(4,)), ""]
     parts.append(plain(f"verdict  {results['verdict']['sentence']}"))
     if not outcome.complete:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))

@@ -240,7 +240,7 @@ class TerminalWatcher:
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The confirm table, the verdict, and where everything lies."""
         self._close()
-        self._console.print(outcome_lines(outcome, report, model))
+        self._console.print(outcome_lines(self._console, outcome, report, model))
 
     def finish(self) -> None:
         """Leave the terminal as it was."""

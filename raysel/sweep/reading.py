@@ -20,7 +20,7 @@ from raysel.tracking.reading import lease_holder, read_events
 from raysel.tracking.state import INTERRUPTED, RUNNING, SweepState, TrialState, fold, fold_sweep
 from raysel.user_files import reason
 
-LEFT = "its driver ended without a word"
+LEFT = "the driver process died before the sweep finished"
 """The cause of a sweep that its record calls running and that nobody runs."""
 
 
@@ -50,7 +50,7 @@ class SweepView:
         Raises:
             UserError: the sweep has no such trial; the nearest id is told.
         """
-        wanted = f"{int(name):04d}" if name.isdigit() else name
+        wanted = name.lstrip("0").zfill(4) if name.isdecimal() and name.isascii() else name
         known = {trial.id: trial for trial in self.trials}
         if wanted in known:
             return known[wanted]

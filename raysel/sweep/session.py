@@ -262,7 +262,7 @@ class Session:
             study, _ = agreed(self.spec, space, sweep.url, events, fold(events), sweep.owner)
             ledger = StudyLedger(self.spec, space, study, sweep.books)
             done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
-            self.watcher.phase("search", total, done)
+            self.watcher.phase("search", max(total, len(done)), done)  # num_trials may be lowered
             if len(done) < total:
                 self._run_phase(ledger, shared, concurrent, "search")
         ledger.interrupt(self.stop.cause)

@@ -80,8 +80,9 @@ def _exists(folder: SweepFolder, stored: Spec) -> Problem:
     name = stored.name
     trials = fold(read_events(sweep_url(stored.record, folder.record, name))).values()
     ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
+    total = max(stored.search.num_trials, ended)  # an extension may have lowered it
     return Problem(
         "",
-        f'a sweep named "{name}" exists ({ended} of {stored.search.num_trials} trials done). '
+        f'a sweep named "{name}" exists ({ended} of {total} trials done). '
         f"Go on: {folder.resume()}. New one: --set name={name}-2",
     )

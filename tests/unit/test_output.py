@@ -17,7 +17,7 @@ from rich.table import Table
 from raysel import output
 from raysel.cli import main
 from raysel.errors import UserError
-from raysel.rich_output import TextConsole, plain, print_table
+from raysel.rich_output import TextConsole, fitting_table, plain, print_table
 
 HOSTILE = ["[/f]*c", "[bold]x", "[link=a]b[/link]", ":warning:", "\\[red]", "a]b[", "[", "[/]"]
 
@@ -205,3 +205,39 @@ def test_a_log_is_printed_by_line_without_what_steers_a_terminal():
         ):
             log.write(piece)
     assert out.getvalue() == "(pid=7) one\ntwo\n 10 %\n 20 %\n\\x1b]0;t\\x07end\n"
+
+
+def test_a_table_that_is_wider_than_the_terminal_is_a_paragraph_a_row():
+    console = TextConsole(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    head, row = ("trial", "state", "validation error", ""), ("confirm-linear_probe-s0", "COMPLETE")
+    console.print(fitting_table(console, head, [(*row, "0.781", "lr=0.01")], whole=(0, 1, 2)))
+    assert [line.rstrip() for line in written(console).splitlines()] == [
+        "trial",
+        "confirm-linear_probe-s0",
+        "state             COMPLETE",
+        "validation error  0.781",
+        "lr=0.01",
+        "",
+    ]
+
+
+def test_a_table_that_fits_is_a_table():
+    console = TextConsole(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    console.print(fitting_table(console, ("a", "b"), [("one", "two")]))
+    assert [line.split() for line in written(console).splitlines()] == [["a", "b"], ["one", "two"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "last"),
+    [("n\n", 1, "nothing was removed"), ("", 2, ""), ("y\n", 0, "0.0 MB freed")],
+)
+def test_what_is_answered_before_something_is_removed(
+    tmp_path, monkeypatch, capsys, answer, code, last
+):
+    from raysel.sweep import cleaning
+
+    leftover = cleaning.Leftover(what="[/]a sweep", bytes=0, paths=(tmp_path / "gone",))
+    monkeypatch.setattr(cleaning, "sweep_to_remove", lambda *_, **__: leftover)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    assert main(["rm", "a"]) == code
+    assert capsys.readouterr().out.splitlines()[-1].endswith(last)
