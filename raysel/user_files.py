@@ -24,6 +24,14 @@ _KINDS = {
 }
 
 
+_UNSAFE_ADVICE = (
+    "weights_only",
+    "allow_pickle",
+    "pickled (object) data",
+    "Python objects in dtype",
+)
+
+
 def irregular(path: Path) -> str | None:
     """What a path is where it is no regular file: "a folder", "a named pipe (FIFO)", "a device",
     "a socket"; None of a regular file. Links are followed.
@@ -114,7 +122,12 @@ def any_error_as(
 
 
 def reason(error: BaseException) -> str:
-    """Why something cannot be read, from an exception, in a line."""
+    """Why something cannot be read, from an exception, in a line.
+
+    Advice to read it unsafely (`weights_only=False`, `allow_pickle=True`) is not passed on.
+    """
+    if any(word in str(error) for word in _UNSAFE_ADVICE):
+        return "it contains pickled objects, which can run code and are not loaded"
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
     if isinstance(error, MemoryError):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from raysel.errors import user_error
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.layers import classifier_paths, under
-from raysel.text import first_line
-from raysel.user_files import MIB, any_error_as, not_readable, reason
+from raysel.models.weight_files import NotTensors, read_tensor_file
+from raysel.user_files import MIB, any_error_as, not_readable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
@@ -50,7 +47,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if wrong := not_readable(path, MOST_BYTES):
         raise user_error(_PATH, f"{path}: {wrong}; give another file, source or pretrained")
     with any_error_as(lambda why: user_error(_PATH, f"{path} cannot be read: {why}")):
-        tensors = _safetensors(path) if path.suffix == ".safetensors" else _checkpoint(path)
+        try:
+            tensors = _tensors(read_tensor_file(path))
+        except NotTensors as error:
+            raise user_error(_PATH, f"{path} {error}") from None
         if not tensors:
             raise user_error(_PATH, f"{path} holds no tensors")
         return _unwrapped(tensors)
@@ -103,23 +103,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         UserError: see `fitted`; the model is as before.
     """
     model.load_state_dict(fitted(weights, model), strict=False)
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    with any_error_as(lambda why: user_error(_PATH, f"{path} is no safetensors file: {why}")):
-        return safetensors.torch.load_file(path)
-
-
-def _checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        told = first_line(error).rstrip(".")
-        message = f"{path} is no checkpoint of tensors alone, which is all that is read: {told}"
-        raise user_error(_PATH, message) from None
-    except Exception as error:  # torch raises whatever its reader stumbles over
-        raise user_error(_PATH, f"{path} is no torch checkpoint: {reason(error)}") from None
-    return _tensors(content)
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:

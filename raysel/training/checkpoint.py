@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from raysel.user_files import reason
+
 NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 
@@ -118,7 +120,7 @@ def read(path: Path, called: str) -> dict[str, Any]:
                 raise ValueError("a record is marked as a folder")  # torch reads those as garbage
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its reader stumbles over
-        raise DamagedCheckpoint(f"{called} is damaged: {error}") from error
+        raise DamagedCheckpoint(f"{called} is damaged: {reason(error)}") from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{called} holds no checkpoint")
     return state

@@ -1,0 +1,83 @@
+"""Files of tensors, safetensors or torch's: read by what they contain, and never a pickled object.
+
+torch's own refusals are not passed on: they say that `weights_only=False` will likely succeed,
+which runs whatever code the file holds.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from raysel.text import first_line
+
+_PICKLED = (
+    "contains pickled objects, which can run code; only tensor-only checkpoints (a state_dict of"
+    " tensors) or safetensors are loaded"
+)
+_TORCHSCRIPT = "is a TorchScript program; only checkpoints of tensors or safetensors are loaded"
+
+
+class NotTensors(ValueError):
+    """A file that is not read; its text is what is wrong with it."""
+
+
+def read_tensor_file(path: Path) -> Any:
+    """The content of a file of tensors, on the CPU: a mapping of names, often with others inside.
+
+    Raises:
+        NotTensors: it holds something else, or is damaged.
+    """
+    try:
+        if _is_safetensors(path):
+            return safetensors.torch.load_file(path)
+        # opened here, for torch goes by the ending of a path
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickle protocols and of TorchScript
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise NotTensors(why_not_read(path, error)) from error
+
+
+def why_not_read(path: Path, error: Exception) -> str:
+    """What is wrong with a file that `torch.load` or safetensors refused, by its content."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    try:
+        return _by_content(path, error)
+    except OSError as other:
+        return f"cannot be read: {other.strerror}"
+
+
+def _by_content(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "is empty (0 bytes)"
+    if zipfile.is_zipfile(path):
+        names = [Path(name).name for name in zipfile.ZipFile(path).namelist()]
+        if "constants.pkl" in names:
+            return _TORCHSCRIPT
+        if "data.pkl" not in names:
+            return "is a zip archive and no torch checkpoint"
+    elif start.startswith(b"PK"):
+        return "is cut off or damaged: the end of the archive is missing"
+    elif not start.startswith(b"\x80"):  # a pickle's first byte
+        if _is_safetensors(path):
+            return f"is a damaged safetensors file: {first_line(error)}"
+        return "is no file of tensors: neither safetensors nor a torch checkpoint"
+    if "weights_only" in str(error):
+        return _PICKLED
+    return f"is damaged: {first_line(error)}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its content: eight bytes of length, then a JSON object."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and not start.startswith((b"PK", b"\x80"))
