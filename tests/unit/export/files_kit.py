@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,18 @@ def scene(seed: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(image).astype(int) + tiles - 30, 0, 255).astype("u1"))
 
 
+@lru_cache(maxsize=1)
+def _large() -> Image.Image:
+    return scene(0, 4000, 3000)
+
+
 def write_kind(kind: str, seed: int, path: Path) -> None:
     """One JPEG of a kind; sides differ from file to file."""
     width, height = 210 + 17 * (seed % 11), 180 + 13 * (seed % 7)
     if kind == "large":  # 12 megapixels
-        scene(seed, 4000, 3000).save(path, quality=70)
+        image = _large().copy()
+        image.paste(scene(seed, 2000, 1500), (900, 800))
+        image.save(path, quality=70)
     elif kind == "turned":
         exif = Image.Exif()
         exif[ORIENTATION] = 2 + seed % 7

@@ -129,12 +129,19 @@ def test_timm_alone_answers_as_validation_did(pictures: Path, tmp_path: Path):
     says_the_same(out, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fifty") / "pictures"
+    write_pictures(folder, 50)
+    return folder
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "test_vit"])
-def test_fifty_files_of_four_kinds(name: str, tmp_path: Path):
-    write_pictures(tmp_path / "pictures", 50)
+def test_fifty_files_of_four_kinds(name: str, fifty: Path, tmp_path: Path):
     assert len(KINDS) == 4
-    out = exported(tmp_path / "pictures", tmp_path / "model", name)
+    out = exported(fifty, tmp_path / "model", name)
     assert out.task.validation.geometry.input.crop_share < 1
     says_the_same(out, tmp_path)
 
