@@ -162,22 +162,25 @@ def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
     return ended, ended.exit_code
 
 
-def status(job: JobName, address: Address = None, as_json: AsJson = False) -> None:
-    """Show how a submitted sweep stands."""
+def status(job: JobName, address: Address = None, as_json: AsJson = False) -> int:
+    """Show how a submitted sweep stands; of one that failed the exit code and its last lines."""
     from raysel.service.jobs import reached  # noqa: PLC0415
     from raysel.service.standing import standing  # noqa: PLC0415
 
     cluster = reached(address)
     found = standing(cluster, cluster.job(job))
     if as_json:
-        return print_json(found.told())
+        print_json(found.told())
+        return found.exit_code
     began = f" since {_clock(found.job.began)}" if found.job.live and found.job.began else ""
     say(f"{found.job.id} · {found.state}{began}")
     if found.progress is not None:
         say(found.progress)
-    if found.message:
+    if found.log:
+        say(*found.log)
+    elif found.message:
         say(found.message)
-    return None
+    return found.exit_code
 
 
 def logs(

@@ -18,6 +18,12 @@ from raysel.sweep.reading import SweepView, read_sweep
 from raysel.tracking.reading import read_events
 from raysel.tracking.state import RUNNING, fold, fold_sweep
 
+FAILED = "FAILED"
+"""Ray's word for a job whose command failed, at its first import perhaps."""
+
+LOG_LINES = 10
+"""So many lines of the log of a job that failed are shown."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -25,16 +31,23 @@ class Standing:
 
     Attributes:
         progress: None where neither the record nor the log says anything yet.
+        log: the last lines of a job that failed.
     """
 
     job: Job
     progress: Progress | None
+    log: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
         """Ray's word, and INTERRUPTED for a sweep that can be resumed."""
         ended = not self.job.live
         return "INTERRUPTED" if ended and self.job.exit_code == INTERRUPTED else self.job.state
+
+    @property
+    def exit_code(self) -> int:
+        """Of the verb that shows it: the job's own where it failed, so that a script notices."""
+        return self.job.exit_code if self.state == FAILED else 0
 
     def told(self) -> dict[str, Any]:
         """For a script."""
@@ -49,6 +62,7 @@ class Standing:
             "ended": job.ended,
             "git_sha": job.metadata.get(COMMIT) or None,
             "message": self.message,
+            "log": list(self.log),
             "progress": asdict(self.progress) if self.progress else None,
         }
 
@@ -56,7 +70,7 @@ class Standing:
     def message(self) -> str | None:
         """Why it failed, in one line; None where it did not."""
         lines = [line for line in self.job.message.splitlines() if line.strip()]
-        return lines[-1] if lines and self.state == "FAILED" else None
+        return lines[-1] if lines and self.state == FAILED else None
 
 
 def standing(cluster: Cluster, job: Job) -> Standing:
@@ -64,7 +78,12 @@ def standing(cluster: Cluster, job: Job) -> Standing:
     progress = _recorded(job) or last_of(cluster.log(job.id))
     if progress is not None and not job.live:  # its last word was of a moment before
         progress = replace(progress, running=0)
-    return Standing(job, progress)
+    found = Standing(job, progress)
+    return replace(found, log=_last_lines(cluster.log(job.id))) if found.state == FAILED else found
+
+
+def _last_lines(log: str) -> tuple[str, ...]:
+    return tuple(line for line in log.splitlines() if line.strip())[-LOG_LINES:]
 
 
 def all_standing(cluster: Cluster) -> list[Standing]:

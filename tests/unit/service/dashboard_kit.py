@@ -12,7 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def dashboard(
-    token: str | None = None, answer: str | None = None, detour: str | None = None
+    token: str | None = None,
+    answer: str | None = None,
+    detour: str | None = None,
+    failed: tuple[str, int, str] | None = None,
 ) -> Iterator[str]:
     """A server on loopback; its address.
 
@@ -20,8 +23,15 @@ def dashboard(
         token: what it asks for.
         answer: what `/api/version` says, in the place of Ray's own words.
         detour: where it sends whoever has the token.
+        failed: the one job that it has, which failed: its id, its exit code, its log.
     """
     words = answer or json.dumps({"ray_version": "2.60.0", "version": "4"})
+    answers = {"/api/jobs/": "[]"}
+    if failed is not None:
+        job, code, log = failed
+        one = {"type": "SUBMISSION", "submission_id": job, "status": "FAILED", "message": log}
+        answers["/api/jobs/"] = json.dumps([one | {"driver_exit_code": code, "entrypoint": "x"}])
+        answers[f"/api/jobs/{job}/logs"] = json.dumps({"logs": log})
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -34,7 +44,7 @@ def dashboard(
                 self.send_header("Location", detour)
                 self.end_headers()
                 return
-            body = b"[]" if self.path == "/api/jobs/" else words.encode()
+            body = answers.get(self.path, words).encode()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)

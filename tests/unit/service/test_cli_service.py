@@ -59,6 +59,18 @@ def test_a_cluster_without_sweeps_is_listed(capsys: pytest.CaptureFixture[str]) 
         assert json.loads("".join(rest)) == {"address": url, "jobs": []}
 
 
+def test_the_status_of_a_job_that_failed_at_its_import(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = "Traceback (most recent call last):\n  import it\nModuleNotFoundError: No module 'it'\n"
+    with dashboard(failed=("digits-1a-r1", 1, log)) as url:
+        assert main(["status", "digits-1a-r1", "--address", url]) == 1
+        assert capsys.readouterr().out.splitlines() == ["digits-1a-r1 · FAILED", *log.splitlines()]
+        assert main(["status", "digits-1a-r1", "--json", "--address", url]) == 1
+        told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["exit_code"], told["log"]) == ("FAILED", 1, log.splitlines())
+
+
 def test_a_missing_token_is_one_line_and_no_usage_error(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from raysel.errors import Trouble
 from raysel.service import standing as module
 from raysel.service.jobs import Cluster, Job
 from raysel.service.progress import Progress
-from raysel.service.standing import Standing, standing
+from raysel.service.standing import LOG_LINES, Standing, standing
 from raysel.spec_file import parse
 from raysel.sweep.folder import SweepFolder
 from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
@@ -115,6 +115,37 @@ def test_the_state_says_whether_it_can_be_resumed(
 def test_nothing_runs_in_a_job_that_has_ended() -> None:
     found = standing(Logged(), job(state="STOPPED"))
     assert found.progress is not None and found.progress.running == 0
+
+
+def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
+    class Failed(Logged):
+        def log(self, job_id: str) -> str:
+            lines = [f"  line {number}" for number in range(30)]
+            return "\n".join(
+                ["Traceback", *lines, "", "ModuleNotFoundError: No module named 'x'\n"]
+            )
+
+    found = standing(Failed(), job(state="FAILED", code=1))
+    assert found.log[-1] == "ModuleNotFoundError: No module named 'x'"
+    assert len(found.log) == LOG_LINES and found.told()["log"] == list(found.log)
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "expected"),
+    [
+        ("RUNNING", None, 0),
+        ("SUCCEEDED", 0, 0),
+        ("STOPPED", None, 0),  # it can be resumed
+        ("FAILED", 130, 0),
+        ("FAILED", 1, 1),
+        ("FAILED", 2, 2),
+        ("FAILED", None, 1),  # killed, or never begun
+        ("FAILED", 127, 1),
+    ],
+)
+def test_the_verb_fails_where_the_job_did(state: str, code: int | None, expected: int) -> None:
+    assert standing(Logged(), job(state=state, code=code)).exit_code == expected
 
 
 def test_a_failure_is_told_by_its_last_line() -> None:
