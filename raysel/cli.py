@@ -6,6 +6,7 @@ shell completion answer at once.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -31,6 +32,7 @@ from raysel.console import (
 from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
 from raysel.output import guarded_streams, output_failure, print_json, say, say_error
 from raysel.rich_output import print_table
+from raysel.sweep.interruptions import cancel_abort, handling
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
@@ -49,14 +51,24 @@ MOST_PROBLEMS = 40
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
-    befell from outside, told in one line each; 130 when interrupted."""
+    befell from outside, told in one line each; 130 when interrupted.
+
+    Raises:
+        SystemExit: it was terminated: 143 for SIGTERM, 129 for a terminal that was closed.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with guarded_streams():
+    with guarded_streams(), handling(_terminated, (signal.SIGTERM, signal.SIGHUP)):
         code = _main(given or ["--help"])
         if failure := output_failure():
             _error(f"standard output cannot be written: {failure.strerror}")
             return code or FAILED
     return code
+
+
+def _terminated(sign: int, _: object) -> None:
+    """What a verb has begun is ended and cleared away; a sweep has a handler of its own."""
+    cancel_abort()
+    raise SystemExit(128 + sign)
 
 
 def _main(arguments: list[str]) -> int:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env as ray_env
+
 import logging
 import os
 import re
 import secrets
+import signal
 import socket
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-# Read by Ray when it is imported or started. Trials log to the record, not to Ray; Tune's own
-# handling of Ctrl-C and its buffering of results would come between.
-if not os.environ.get("RAY_ADDRESS"):
-    # lets a one-node Ray listen on loopback only
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    # on a machine that others use too, loopback is not enough; from 2.60 Ray would do it itself
-    if "ray" not in sys.modules:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-os.environ["TUNE_RESULT_BUFFER_LENGTH"] = "0"
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints a banner even when silent
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # Tune's state is never restored
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would put trials behind the writer
 
 import ray
 import torch
@@ -40,6 +25,8 @@ import yaml
 from raysel import credentials
 from raysel.capacity import Node
 from raysel.errors import Trouble
+from raysel.sweep.interruptions import Handlers
+from raysel.sweep.orphans import end_orphans, marked
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
@@ -47,6 +34,9 @@ _KIND = "ray.io/node-group"
 
 KNOCK_SECONDS = 10.0
 """How long a head that is to be joined may take to answer."""
+
+_RESTORE_SECONDS = 0.05
+"""How long Ray's own signal handlers may stand while it starts."""
 
 _WAY_IN = "does Ray run there, of this version, with this machine's token?"
 
@@ -59,7 +49,8 @@ def foreseen() -> list[Node]:
         if not os.environ.get("RAY_ADDRESS"):
             mine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
             return [Node("this machine", mine)]
-        _start()
+        with ThreadPoolExecutor(1, "ray") as aside:
+            _start_in(aside)
     return _nodes()
 
 
@@ -117,37 +108,61 @@ def connected() -> Iterator[list[Node]]:
     before is left as it was.
     """
     mine = not ray.is_initialized()
-    # In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word;
-    # and its processes end with the thread that started them.
+    handlers = Handlers()
+    # its processes end with the thread that started them
     with ThreadPoolExecutor(1, "ray") as aside:
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
-        # with a traceback for every worker that is lost, of which the watcher is told in a line,
-        # and for its own state, which nobody reads, where the disk is full
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        if mine:
-            aside.submit(_start).result()
         try:
+            if mine:
+                _start_in(aside)
             yield _nodes()
         finally:
             if mine:
                 ray.shutdown()
+                handlers.restore()
+
+
+def _start_in(aside: ThreadPoolExecutor) -> None:
+    """Start or join Ray in another thread, with this thread's signal handlers still in force.
+
+    In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
+    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    # and for its own state, which nobody reads, where the disk is full
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    handlers = Handlers()
+    starting = aside.submit(_start)
+    try:
+        while not wait([starting], timeout=_RESTORE_SECONDS).done:
+            handlers.restore()
+    finally:  # a handler may raise: what was begun is then there to be shut down
+        wait([starting])
+        handlers.restore()
+    starting.result()
 
 
 def _start() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    # Ray's processes inherit what this thread blocks: they outlive a terminal that is closed, as
+    # they outlive a Ctrl-C, until the sweep has ended
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if address := os.environ.get("RAY_ADDRESS"):
         return _join(address)
+    if ray_env.TOO_LATE:
+        raise Trouble("ray", "was imported before raysel, and would listen on all addresses")
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    end_orphans()  # of a driver that was killed a moment ago
     try:
-        ray.init(
-            address="local",  # not a cluster that happens to run on this machine
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        with marked():
+            ray.init(
+                address="local",  # not a cluster that happens to run on this machine
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
     except Exception as error:  # Ray raises just that where its processes are slow to start
         raise Trouble("ray", f"did not start ({_first_line(error)}); try again") from error
     return None

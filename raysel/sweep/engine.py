@@ -6,6 +6,8 @@ driver: the search has one over the Optuna study, the confirm phase one over a l
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 import threading
 from dataclasses import dataclass
 from pathlib import Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

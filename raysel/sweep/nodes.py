@@ -3,6 +3,8 @@ node's own disk has."""
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 import secrets
 import tempfile
 import time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 from typing import Any
 
 from ray import tune

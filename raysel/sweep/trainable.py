@@ -9,6 +9,8 @@ its checkpoint.
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 from typing import Any
 
 from ray import tune

@@ -14,11 +14,11 @@ from raysel.sweep.cluster import connected
 from raysel.sweep.start import start
 
 from . import postgres as own_postgres
+from .arguments import Arguments
 from .head import Head
 from .helpers import publish_model, without_clocks
 from .mlflow_server import MlflowServer
 from .object_store import CREDENTIALS, ObjectStore
-from .sockets import Sockets
 
 os.environ.update(CREDENTIALS)  # before Ray starts: its workers have the environment of its start
 
@@ -73,16 +73,16 @@ def small_file(tmp_path: Path, storage: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sockets() -> Sockets:
-    """What the processes of the `reference` sweep listen on; empty until it has run."""
-    return Sockets()
+def arguments() -> Arguments:
+    """The processes of the `reference` sweep; empty until it has run."""
+    return Arguments()
 
 
 @pytest.fixture(scope="session")
-def reference(ray_cluster: None, storage: Path, sockets: Sockets) -> Path:
+def reference(ray_cluster: None, storage: Path, arguments: Arguments) -> Path:
     """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
     spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
-    return start(spec, sockets, publish_model).folder.path
+    return start(spec, arguments, publish_model).folder.path
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -12,32 +15,86 @@ import ray
 
 from raysel.credentials import cluster_token
 
+from . import namespaces
+from .arguments import Arguments
+from .lives import write
+from .namespaces import HERE, Namespaces
 from .object_store import CREDENTIALS
-from .sockets import Sockets
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-@pytest.mark.slow
-def test_every_process_of_a_local_sweep_listens_on_loopback_alone(
-    reference: Path, sockets: Sockets
-) -> None:
-    names = " ".join(sockets.found.values())
-    assert "gcs_server" in names and "raylet" in names and "ray::" in names
-    beyond = {
-        (address, port): name
-        for (address, port), name in sockets.found.items()
-        if not _loopback(address)
-    }
-    assert not beyond
+DATA_PORTS = ("gcs_server", "raylet", "ray::")
+"""Processes of Ray that have to be seen listening, or nothing was looked at."""
 
 
-def _loopback(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+@pytest.fixture(scope="module")
+def two() -> Iterator[Namespaces]:
+    """Two network namespaces."""
+    if reason := namespaces.why_not():
+        pytest.skip(reason)
+    with namespaces.namespaces() as found:
+        yield found
+
+
+def test_no_port_of_a_sweep_answers_from_another_machine(two: Namespaces, tmp_path: Path) -> None:
+    file, _ = write(tmp_path / "two.yaml", "two", tmp_path / "runs", **{"search.num_trials": "3"})
+    seen, answered = listened(two, tmp_path, "run", str(file), "--quiet")
+    assert all(any(name in who for who in seen.values()) for name in DATA_PORTS), seen
+    assert not answered
 
 
 @pytest.mark.slow
+def test_nor_one_of_any_other_verb_that_computes(two: Namespaces, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    file, _ = write(tmp_path / "verbs.yaml", "verbs", storage, **{"search.num_trials": "3"})
+    place = ("--storage", str(storage))
+    for verb, starts_ray in (
+        (("plan", str(file)), True),
+        (("finetune", str(file)), False),
+        (("run", str(file), "--quiet"), True),
+        (("resume", "verbs", "--set", "search.num_trials=4", *place, "--quiet"), True),
+        (("reproduce", "verbs", "0", *place), False),
+    ):
+        seen, answered = listened(two, tmp_path, *verb)
+        assert any("raylet" in who for who in seen.values()) == starts_ray, (verb, seen)
+        assert not answered, verb
+
+
+def listened(two: Namespaces, folder: Path, *verb: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Run `raysel` as a user does, in a process of its own, in the first namespace.
+
+    Returns:
+        port -> process: all that listened while it ran, and what answered from the second one.
+    """
+    # this process has set Ray's variables already: a user's shell has not
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_"))}
+    seen: dict[int, str] = {}
+    answered: dict[int, str] = {}
+    with two.visitor() as visitor, two.answering() as known:
+        assert all(visitor.connects(host, known) for host in HERE)  # the cable is whole
+        command = [*two.prefix, str(Path(sys.executable).with_name("raysel")), *verb]
+        output = folder / "output.txt"
+        with output.open("w") as stream:
+            process = subprocess.Popen(
+                command, cwd=folder, env=inherited, stdout=stream, stderr=subprocess.STDOUT
+            )
+        try:
+            while process.poll() is None:
+                new = {p: who for p, who in two.listening().items() if p not in {known, *seen}}
+                seen |= new
+                answered |= {
+                    port: who
+                    for port, who in new.items()
+                    if any(visitor.connects(host, port) for host in HERE)
+                }
+                time.sleep(0.2)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0, output.read_text()
+    return seen, answered
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("token", [None, "another"])
 def test_a_local_sweep_refuses_whoever_has_not_its_token(token: str | None) -> None:
     with pytest.raises(grpc.RpcError) as refused:
@@ -46,6 +103,7 @@ def test_a_local_sweep_refuses_whoever_has_not_its_token(token: str | None) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 def test_its_token_is_its_own() -> None:
     token = os.environ["RAY_AUTH_TOKEN"]
     assert ask_for_the_cluster(token)
@@ -54,11 +112,11 @@ def test_its_token_is_its_own() -> None:
 
 @pytest.mark.slow
 def test_no_key_of_the_environment_is_shown_or_written(
-    reference: Path, sockets: Sockets, storage: Path
+    reference: Path, arguments: Arguments, storage: Path
 ) -> None:
     secrets = (CREDENTIALS["AWS_SECRET_ACCESS_KEY"], os.environ["RAY_AUTH_TOKEN"])
-    assert any("raylet" in line for line in sockets.arguments)
-    assert not [line for line in sockets.arguments if any(secret in line for secret in secrets)]
+    assert any("raylet" in line for line in arguments.arguments)
+    assert not [line for line in arguments.arguments if any(secret in line for secret in secrets)]
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     logs = [path for path in (session / "logs").rglob("*") if path.is_file()]
     left = [path for path in (*reference.rglob("*"), storage / "mlflow.db") if path.is_file()]

@@ -15,10 +15,11 @@ from raysel.service.doctor.checks.storage import check_storage
 from raysel.service.doctor.checks.token import check_token_files
 from raysel.service.doctor.checks.tracker import check_tracker
 from raysel.service.doctor.checks.versions import check_versions
-from raysel.service.doctor.finding import Finding
+from raysel.service.doctor.finding import Finding, warning
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
 from raysel.spec import Spec
 from raysel.sweep.folder import tracking_uri
+from raysel.sweep.orphans import orphans
 from raysel.tracking.admission import admission
 from raysel.tracking.process import environment
 
@@ -30,7 +31,7 @@ def examine_here(spec: Spec | None) -> list[Finding]:
     """Packages, disks, GPUs, token file; with a sweep file its storage, record and MLflow."""
     mine = this_machine(spec)
     found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])
-    found += check_gpus([_as_ray_would(mine)])
+    found += check_gpus([_as_ray_would(mine)]) + _orphans()
     if spec is not None:
         found += check_resources([_node(mine)], spec.resources)
         found += _storage(spec) + _record(spec) + _tracker(spec)
@@ -54,6 +55,15 @@ def _as_ray_would(mine: Machine) -> Machine:
 def _node(mine: Machine) -> Node:
     cpus, gpus = os.cpu_count() or 1, mine.cuda.devices if mine.cuda else 0
     return Node(NAME, {"CPU": float(cpus), "GPU": float(gpus)})
+
+
+def _orphans() -> list[Finding]:
+    left = orphans()
+    if not left:
+        return []
+    pids = " ".join(str(process.pid) for process in left[:20])
+    words = f"{len(left)} are left of a raysel driver that was killed"
+    return [warning("processes", words, f"The next raysel run ends them, or: kill {pids}")]
 
 
 def _storage(spec: Spec) -> list[Finding]:
