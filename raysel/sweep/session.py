@@ -6,16 +6,17 @@ over the same folder.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from raysel import user_code
 from raysel.capacity import Node, too_large
 from raysel.capacity import concurrent as most_at_a_time
-from raysel.errors import Trouble, UserError
+from raysel.errors import FAILED, INTERRUPTED, Trouble, UserError
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
 from raysel.search import budget
@@ -43,10 +44,12 @@ from raysel.sweep.manifest import versions
 from raysel.sweep.opening import OpenSweep, open_sweep
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.planned import brief, read_plan
+from raysel.sweep.ray_watch import leave, watching
 from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
 from raysel.sweep.watcher import Watcher
 from raysel.tasks.data import Task
+from raysel.text import one_line
 from raysel.tracking.database import told
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
@@ -59,6 +62,9 @@ DRAIN_SECONDS = 60.0
 
 DRAIN_AT_ONCE = 2.0
 """The same where a person does not want to wait."""
+
+LEAVE_SECONDS = 20.0
+"""How long the last words of a sweep whose Ray is gone may take."""
 
 
 class Session:
@@ -125,13 +131,17 @@ class Session:
         with on_signals(self._ask_again), closing(self._open(layers, task)) as self._sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
-                with connected() as there, self._in_time():
+                with connected() as there, watching(self._leave), self._in_time():
                     outcome = self._run(task, layers, space, there, blueprint, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
                     self.sweep.deliver()
                     self.sweep.watch.check()
                     return outcome
+            except Exception as error:
+                lines = str(error).strip().splitlines()
+                self._record_end(one_line(lines[0] if lines else type(error).__name__))
+                raise
             finally:
                 writer.stop()
 
@@ -193,6 +203,23 @@ class Session:
             examples = len(task.source_train or ()) + len(task.source_validation or ())
             self.watcher.source(weights.source, self.spec, examples)
         return weights
+
+    def _leave(self, what: str) -> None:
+        """Ray has ended under the sweep: record it and leave, for the main thread may wait for
+        Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
+        code = INTERRUPTED if self.stop.asked else FAILED
+        cause = self.stop.cause if self.stop.asked else f"Ray was lost: {what}"
+        error = Trouble("ray", f"{what}; go on with: {self._resume()}")
+        hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
+        hurry.daemon = True
+        hurry.start()
+        self.stop.fail(error)  # the main thread writes nothing more
+        self._record_end(cause)
+        with suppress(Exception):
+            self.sweep.close()
+        self.watcher.finish()
+        hurry.cancel()
+        leave(error, code)
 
     def _outcome(
         self, task: Task, layers: Partition, blueprint: Blueprint, weights: FirstWeights | None
@@ -280,11 +307,20 @@ class Session:
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
 
-    def _interrupt_the_rest(self) -> None:
+    def _interrupt_the_rest(self, cause: str | None = None) -> None:
         """What an earlier driver left RUNNING and this one did not come to take up."""
         for trial in self._trials():
             if trial.status == RUNNING:
-                self.sweep.books.interrupted(trial.id, self.stop.cause)
+                self.sweep.books.interrupted(trial.id, cause or self.stop.cause)
+
+    def _record_end(self, cause: str) -> None:
+        """Write into the record why this driver ends before the sweep does, as far as it can be
+        written: `raysel list` then need not guess. What is ended already stays as it is."""
+        payload = {"status": "INTERRUPTED", "cause": cause, "verdict": None, "model": None}
+        books = self.sweep.books
+        with suppress(Exception):  # the record itself may be what is in trouble
+            self._interrupt_the_rest(cause)
+            books.write(SWEEP, Kind.FINISHED, books.life, payload)
 
     def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"

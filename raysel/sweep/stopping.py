@@ -12,21 +12,22 @@ from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
-from raysel.sweep.reading import folder_of, holder_of
+from raysel.sweep.reading import LEFT, SweepView, folder_of, holder_of, read_sweep
 from raysel.tracking.database import told
 from raysel.tracking.owner import Holder, ask_to_stop
 from raysel.tracking.record import Record
+from raysel.tracking.state import COMPLETE
 
 
 def stop_sweep(storage: str, name: str, timeout: float) -> str:
-    """Ask the sweep's driver to end, and wait for it; what happened, in words.
+    """Ask the sweep's driver to end, and wait for it; what happened, by its record.
 
     Args:
         timeout: seconds.
 
     Raises:
         UserError: there is no such sweep.
-        Trouble: the driver cannot be reached, or goes on for longer.
+        Trouble: the driver cannot be reached, goes on for longer, or did not end in order.
     """
     folder = folder_of(storage, name)
     spec = load(folder.spec)
@@ -39,7 +40,19 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
         _ask(folder, spec, holder)
     if not _wait(lambda: holder_of(folder, spec) is None, timeout):
         raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
-    return f"{name} has stopped; go on with: {folder.resume()}"
+    return _outcome(read_sweep(storage, name))
+
+
+def _outcome(view: SweepView) -> str:
+    name, sweep, way_on = view.spec.name, view.sweep, f"go on with: {view.folder.resume()}"
+    if sweep.status == COMPLETE:
+        return f"{name} was complete before it could be stopped"
+    if sweep.cause == LEFT:
+        cut = sum(trial.cause == LEFT for trial in view.trials)
+        trials = "trial was" if cut == 1 else "trials were"
+        words = f"its driver died before it could end in order, {cut} {trials} cut off"
+        raise Trouble(name, f"{words}; {way_on}")
+    return f"{name} has stopped ({sweep.cause}); {way_on}"
 
 
 def _signal(holder: Holder) -> None:

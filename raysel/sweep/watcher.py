@@ -42,6 +42,10 @@ class Watcher(Protocol):
         """The sweep is to end in order."""
         ...
 
+    def finish(self) -> None:
+        """Nothing more will come: leave the terminal as it was."""
+        ...
+
     def tracker(self, words: str) -> None:
         """MLflow is away, or back; called from another thread."""
         ...

@@ -39,6 +39,8 @@ class Silent:
 
     def stopping(self, *_: Any) -> None: ...
 
+    def finish(self) -> None: ...
+
     def tracker(self, words: str) -> None:
         self.told.append(words)
 

@@ -15,7 +15,6 @@ from typing import Any
 import mlflow
 import pytest
 import torch
-from optuna.trial import TrialState as OptunaState
 
 from raysel.spec import Spec
 from raysel.strategies import base
@@ -25,18 +24,11 @@ from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
 from raysel.training.checkpoint import load
 
-from .helpers import Silent, events_of, publish_nothing, states, study_of, without_clocks
+from .endings import check, statuses
+from .helpers import Silent, events_of, publish_nothing, states, without_clocks
 from .puppet import puppet
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-# the table of the design, word for word: raysel's state, Optuna's, MLflow's
-TABLE = {
-    "COMPLETE": (OptunaState.COMPLETE, "FINISHED"),
-    "PRUNED": (OptunaState.PRUNED, "FINISHED"),
-    "FAILED": (OptunaState.FAIL, "FAILED"),
-    "INTERRUPTED": (OptunaState.RUNNING, "KILLED"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -79,37 +71,6 @@ def ran(spec: Spec, watcher: Silent | None = None) -> Outcome:
 
 def went_on(spec: Spec, *overrides: str) -> Outcome:
     return resume(spec.storage, spec.name, Silent(), publish_nothing, overrides)
-
-
-def check(spec: Spec, sweep_status: str, cause: str | None) -> dict[str, TrialState]:
-    """The three records tell the same of the sweep and of every trial; the trials."""
-    folder = Path(spec.storage) / spec.name
-    trials = states(folder)
-    for trial in study_of(folder, spec.name).get_trials(deepcopy=False) if trials else ():
-        if trial.state != OptunaState.WAITING:
-            told = trials[f"{trial.number:04d}"]
-            assert trial.state == TABLE[told.status][0], told
-    client = mlflow.MlflowClient(f"sqlite:///{spec.storage}/mlflow.db")
-    experiment = client.get_experiment_by_name(spec.name)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    by_trial = {run.data.tags.get("raysel.trial_id", ""): run for run in runs}
-    assert len(by_trial) == len(runs) and set(by_trial) == {"", *trials}
-    for name, state in trials.items():
-        run = by_trial[name]
-        assert run.info.status == TABLE[state.status][1]
-        assert run.data.tags["raysel.status"] == state.status
-        assert run.data.tags.get("raysel.cause", "") == (state.cause or "")
-        assert state.status in ("COMPLETE",) or state.cause
-    parent = by_trial[""]
-    assert parent.data.tags["raysel.status"] == sweep_status
-    assert parent.data.tags.get("raysel.cause", "") == (cause or "")
-    assert parent.info.status == {"COMPLETE": "FINISHED", "INTERRUPTED": "KILLED"}[sweep_status]
-    return trials
-
-
-def statuses(trials: dict[str, TrialState]) -> list[str]:
-    return [trial.status for trial in trials.values()]
 
 
 def tag(spec: Spec, trial: str, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import raysel.sweep.ray_env  # noqa: F401
+
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from optuna.trial import FixedTrial
 from raysel import user_code
 from raysel.capacity import Node, too_large
 from raysel.capacity import concurrent as most_at_a_time
+from raysel.errors import FAILED, Trouble
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
 from raysel.service.plan.amount import Amount, amounts, trained_on
@@ -27,6 +30,7 @@ from raysel.sweep.cluster import connected, grows
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
 from raysel.sweep.placing import of_task
+from raysel.sweep.ray_watch import leave, watching
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.share import CONTEXT_BYTES
 from raysel.training.source import SETTINGS, kept_source_model
@@ -78,7 +82,7 @@ def foresee(
     memories = {name: _memory(ground, name) for name in space.strategies}
     work = amounts(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
-    with connected() as nodes:
+    with connected() as nodes, watching(_leave):
         began = time.perf_counter() - before
         concurrent = _concurrent(spec, nodes, gpus)
         bench = _measured(ground, nodes)
@@ -94,6 +98,10 @@ def foresee(
         price=price,
     )
     return _plan(ground, work, costs, bench, memories)
+
+
+def _leave(what: str) -> None:
+    leave(Trouble("ray", f"{what}; plan again"), FAILED)
 
 
 def _plan(
