@@ -12,6 +12,7 @@ from pathlib import Path
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError
+from raysel.models import own
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.patterns import PatternError, compiled
@@ -41,6 +42,7 @@ from raysel.tasks.catalog import (
     training_labels,
 )
 from raysel.tasks.shots import lacking
+from raysel.text import first_line
 from raysel.torchvision_shim import ensure_importable
 from raysel.unsupported import unknown_value
 from raysel.user_files import lies_there, nearest_above
@@ -126,7 +128,8 @@ def notes(spec: Spec) -> list[str]:
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
         "with a seed of its own"
     )
-    return task_notes(spec.task) + missing + ([repeats] if few else [])
+    mine = list(own.notes(spec.model.name))
+    return task_notes(spec.task) + missing + mine + ([repeats] if few else [])
 
 
 def partition_for(spec: Spec) -> Partition:
@@ -160,7 +163,15 @@ def _shape(spec: Spec) -> TaskShape:
 def _model_problems(spec: Spec) -> list[Problem]:
     problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
     unknown = any(problem.path == "model.name" for problem in problems)
-    return problems + ([] if unknown else list(_weights_problems(spec)))
+    problems += [] if unknown else list(_weights_problems(spec))
+    return problems or list(_own_model_problems(spec))
+
+
+def _own_model_problems(spec: Spec) -> Iterator[Problem]:
+    shape = _shape(spec)
+    if own.is_own(spec.model.name):
+        facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
+        yield from (Problem("model.name", told) for told in own.what_is_wrong(*facts))
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:
@@ -178,9 +189,12 @@ def _partition_problems(spec: Spec) -> Iterable[Problem]:
         partition_for(spec)
     except UserError as error:
         return error.problems
-    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+    except Exception as error:  # a model of the user's own may raise anything
         shape = _shape(spec)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
+        if own.is_own(spec.model.name):
+            message = f"{spec.model.name} cannot be cut into layers: {reason}"
+            return list(_own_model_problems(spec)) or [Problem("model.name", message)]
         message = (
             f"timm cannot build {spec.model.name} for {shape.channels} channels and"
             f" {shape.class_count} classes: {reason}"

@@ -1,0 +1,134 @@
+"""A model of the user's own: what is wrong with it is one line of validate, and what it lacks a
+note."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from raysel import validate
+from raysel.errors import UserError
+from raysel.export.layout import write_model
+from raysel.models.build import Blueprint, build
+from raysel.models.data_config import model_input
+from raysel.models.own import is_own
+from raysel.tasks.catalog import load_task
+
+BODY = """
+import torch
+from torch import nn
+from timm.models import register_model
+
+class Tiny(nn.Module):
+    def __init__(self, num_classes=10, in_chans=3):
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, 8, 3, 2, 1)
+        self.fc = nn.Linear(8, num_classes)
+        {more}
+
+    def forward(self, x):
+        x = self.fc(torch.relu(self.conv(x)).mean((2, 3)))
+        return {given}
+
+@register_model
+def {name}({arguments}):
+    return {made}
+"""
+
+SWEEP = """
+name: own
+task: {data: digits, split: {train: 64, validation: 64, test: 64, seed: 0}, source: 64}
+model: {name: NAME}
+code: [my_model.py]
+strategies: {full: }
+training: {epochs: 1, batch_size: 32}
+search: {num_trials: 2}
+"""
+
+MADE = "Tiny(**{k: v for k, v in kw.items() if k in ('num_classes', 'in_chans')})"
+
+
+def sweep(tmp_path, name, more="", given="x", arguments="pretrained=False, **kw", made=MADE):
+    text = BODY.format(name=name, more=more, given=given, arguments=arguments, made=made)
+    (tmp_path / "my_model.py").write_text(text)
+    (tmp_path / "own.yaml").write_text(SWEEP.replace("NAME", name))
+    overrides = [f"storage={tmp_path / 'runs'}"]
+    return validate.read(tmp_path / "own.yaml", overrides)
+
+
+def test_what_a_model_lacks_is_a_note(tmp_path):
+    spec = sweep(tmp_path, "own_plain")
+    assert is_own("own_plain")
+    assert not is_own("resnet18")
+    assert not is_own("cifar_wrn_16_1")
+    (note,) = [note for note in validate.notes(spec) if "pretrained_cfg" in note]
+    assert "own_plain has no pretrained_cfg" in note
+
+
+def test_a_configuration_on_the_model_itself_is_followed(tmp_path):
+    config = (
+        "self.pretrained_cfg = dict(input_size=(3, 48, 48), crop_pct=0.9, mean=(0.5,), std=0.2)"
+    )
+    spec = sweep(tmp_path, "own_configured", more=config)
+    assert not [note for note in validate.notes(spec) if "pretrained_cfg" in note]
+    found = model_input("own_configured")
+    assert (found.size, found.crop_share, found.mean) == (48, 0.9, (0.5,) * 3)
+    assert found.std == (0.2,) * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("own_tuple", {"given": "x, x"}, "gives tuple"),
+        ("own_dict", {"given": "{'logits': x}"}, "gives dict"),
+        ("own_list", {"given": "[x]"}, "gives list"),
+        ("own_ten", {"made": "Tiny(7, kw['in_chans'])"}, "gives [n, 7] for 10 classes"),
+        ("own_map", {"given": "x[:, :, None]"}, "gives [n, 10, 1]"),
+        ("own_strict", {"arguments": "pretrained=False"}, "cannot be built"),
+        ("own_no_in_chans", {"arguments": "pretrained=False, num_classes=1"}, "in_chans"),
+        ("own_raises", {"more": "raise KeyError('size')"}, "cannot be built"),
+        ("own_none", {"made": "None"}, "cannot be built"),
+        ("own_empty", {"made": "nn.Flatten()"}, "own_empty"),
+    ],
+)
+def test_what_is_wrong_is_one_line_before_anything_runs(tmp_path, name, values, words):
+    with pytest.raises(UserError) as told:
+        sweep(tmp_path, name, **values)
+    (problem,) = told.value.problems
+    assert problem.path == "model.name"
+    assert words in problem.message
+    assert name in problem.message
+    assert "\n" not in problem.message
+
+
+ASK = """
+import sys
+sys.modules["raysel"] = None
+import torch
+from predict import load
+model, transform, classes = load()
+print(model(torch.ones(1, 1, 16, 16)).tolist(), classes)
+"""
+
+
+def test_it_is_exported_with_its_code(tmp_path):
+    spec = sweep(tmp_path, "own_exported", given="x.clone()")
+    task = load_task(spec.task, model_input("own_exported"))
+    model = build(Blueprint("own_exported", 10, 1, task.image_size), seed=0).eval()
+    write_model(model, "own_exported", task, {"sweep": "s", "run": "r"}, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    out = SimpleNamespace(**config["pretrained_cfg"])
+    assert (config["architecture"], out.input_size) == ("own_exported", [1, 16, 16])
+    assert (out.crop_pct, out.interpolation, len(out.mean)) == (1.0, "nearest", 1)
+    arguments = [sys.executable, "-c", ASK]
+    done = subprocess.run(
+        arguments, cwd=tmp_path / "model", capture_output=True, text=True, check=True
+    )
+    with torch.inference_mode():
+        wanted = model(torch.ones(1, 1, 16, 16))
+    logits, classes = done.stdout.rstrip("]\n").split("]] ")
+    torch.testing.assert_close(torch.tensor(json.loads(logits + "]]")), wanted)
+    assert classes == "['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'"
