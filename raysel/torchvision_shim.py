@@ -33,6 +33,14 @@ def extension_loads(package: Path) -> bool:
     return False
 
 
+def compiled_part_loads() -> bool:
+    """Whether the installed torchvision's does; True where there is no torchvision."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return True
+    return extension_loads(Path(spec.submodule_search_locations[0]))
+
+
 def _declared() -> bool:
     """Whether the operators are known, by another copy of this file (each exported model has
     one), say: torch takes no second declaration."""

@@ -79,3 +79,30 @@ def test_where_it_does_not_the_two_schemas_are_declared_once(tmp_path):
         f"torchvision::{DECLARED}",
         f"torchvision::q{DECLARED}",
     ]
+
+
+def test_several_copies_of_the_file_may_run_in_one_process(tmp_path):
+    """Each exported model has one, and raysel its own; torch takes one declaration."""
+    copy = tmp_path / "torchvision_shim.py"
+    copy.write_bytes(Path(torchvision_shim.__file__).read_bytes())
+    code = (
+        "import raysel.torchvision_shim as own; own.ensure_importable()\n"
+        "import torchvision_shim as copy; copy.ensure_importable(); copy.ensure_importable()\n"
+        "import timm; print(copy is not own)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
+
+
+def test_doctor_says_what_to_import_where_the_builds_differ():
+    from raysel.service.doctor.checks.versions import check_torchvision
+
+    versions = {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}
+    assert check_torchvision(versions, loads=True) == []
+    assert check_torchvision({"torch": "2.13.0"}, loads=False) == []
+    (found,) = check_torchvision(versions, loads=False)
+    assert found.level == "ok"
+    assert "from raysel.models import timm" in found.words
+    assert "predict.py" in found.words

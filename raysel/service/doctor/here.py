@@ -14,12 +14,13 @@ from raysel.service.doctor.checks.resources import check_resources
 from raysel.service.doctor.checks.storage import check_storage
 from raysel.service.doctor.checks.token import check_token_files
 from raysel.service.doctor.checks.tracker import check_tracker
-from raysel.service.doctor.checks.versions import check_versions
+from raysel.service.doctor.checks.versions import check_torchvision, check_versions
 from raysel.service.doctor.finding import Finding, warning
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
 from raysel.spec import Spec
 from raysel.sweep.folder import tracking_uri
 from raysel.sweep.orphans import orphans
+from raysel.torchvision_shim import compiled_part_loads
 from raysel.tracking.admission import admission
 from raysel.tracking.process import environment
 
@@ -32,6 +33,7 @@ def examine_here(spec: Spec | None) -> list[Finding]:
     mine = this_machine(spec)
     found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])
     found += check_gpus([_as_ray_would(mine)]) + _orphans()
+    found += check_torchvision(mine.versions, loads=compiled_part_loads())
     if spec is not None:
         found += check_resources([_node(mine)], spec.resources)
         found += _storage(spec) + _record(spec) + _tracker(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from raysel.service.doctor.finding import Finding, error, ok, warning
 from raysel.service.doctor.machine import PACKAGES, Machine, joined
@@ -30,6 +30,24 @@ def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Fin
         found += _of_client(client, head)
     everyone = [*nodes, *([client] if client else [])]
     return found or [ok("versions", f"{_told(head)} on {joined([m.name for m in everyone])}")]
+
+
+def check_torchvision(versions: Mapping[str, str], loads: bool) -> list[Finding]:
+    """What to do for `import timm` outside raysel, where torchvision is of another build than
+    torch; raysel itself makes it importable.
+
+    Args:
+        loads: whether torchvision's compiled part can be loaded.
+    """
+    if loads or not {"torch", "torchvision"} <= set(versions):
+        return []
+    words = (
+        f"torchvision {versions['torchvision']} is of another build than torch"
+        f" {versions['torch']}: raysel does without its compiled part, but a plain `import timm`"
+        ' fails ("operator torchvision::nms does not exist"). For an exported model use the'
+        " predict.py beside it; in Python: from raysel.models import timm"
+    )
+    return [ok("torchvision", words)]
 
 
 def _told(machine: Machine) -> str:
