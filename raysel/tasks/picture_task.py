@@ -20,7 +20,7 @@ from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.folders import image_folder
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.pictures import Pictures
-from raysel.tasks.places import lack
+from raysel.tasks.places import is_there, lack
 from raysel.tasks.published import PUBLISHED
 from raysel.tasks.range_scan import kept_ranges, scan_ranges
 from raysel.tasks.split_file import divide, split_record
@@ -116,10 +116,19 @@ def _table(data: TableData) -> Pictures:
     return picture_table(table, files, options)
 
 
+def _is_of_another_kind(spec: TaskSpec) -> bool:
+    """Whether something lies where the data should, such as a named pipe or an archive."""
+    data = spec.data
+    if isinstance(data, FolderData):
+        return is_there(Path(data.folder))
+    return isinstance(data, TableData) and is_there(Path(data.csv))
+
+
 def check_pictures(spec: TaskSpec) -> list[Problem]:
     """What is wrong with the data and its split; nothing where the data are not there."""
-    if missing(spec) is not None:
-        return []
+    absent = missing(spec)
+    if absent is not None:
+        return [Problem("task.data", absent)] if _is_of_another_kind(spec) else []
     try:
         pictures = open_pictures(spec)
         parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)

@@ -30,6 +30,17 @@ def lack(path: Path, what: What) -> str | None:
     return None if other is None else f"{path} is {other}, no regular file"
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, of whatever kind, be it readable or not."""
+    try:
+        as_on_disk(path).stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
 def _no_folder(path: Path, other: str | None) -> str:
     if other is not None:
         return f"{other}, no folder"

@@ -4,8 +4,9 @@ import os
 import zipfile
 
 import pytest
-from pictures_kit import folder
+from pictures_kit import folder, task
 
+from raysel.tasks.catalog import check_task
 from raysel.tasks.places import lack
 
 
@@ -74,3 +75,12 @@ def test_a_folder_in_the_other_form_of_unicode_is_there(tmp_path, there, given):
 def test_a_zero_byte_and_a_long_name_are_told(tmp_path):
     assert "cannot be read" in lack(tmp_path / "a\0b", "folder")
     assert "cannot be read" in lack(tmp_path / ("x" * 5000), "folder")
+
+
+@pytest.mark.parametrize("key", ["csv", "folder"])
+def test_validate_refuses_what_is_there_and_of_another_kind(tmp_path, key):
+    os.mkfifo(tmp_path / "pipe")
+    (problem,) = check_task(task({key: str(tmp_path / "pipe")}, tmp_path))
+    assert problem.path == "task.data"
+    assert "is a named pipe (FIFO), no" in problem.message
+    assert check_task(task({key: str(tmp_path / "absent")}, tmp_path)) == []
