@@ -27,6 +27,7 @@ from raysel.capacity import Node
 from raysel.errors import Trouble
 from raysel.sweep.interruptions import Handlers
 from raysel.sweep.orphans import end_orphans, marked
+from raysel.sweep.ray_folder import check_ray_folder
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
@@ -47,6 +48,7 @@ def foreseen() -> list[Node]:
     """What `connected` will give, without starting a cluster of one's own."""
     if not ray.is_initialized():
         if not os.environ.get("RAY_ADDRESS"):
+            check_ray_folder(os.environ)
             mine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
             return [Node("this machine", mine)]
         with ThreadPoolExecutor(1, "ray") as aside:
@@ -150,6 +152,7 @@ def _start() -> None:
         return _join(address)
     if ray_env.TOO_LATE:
         raise Trouble("ray", "was imported before raysel, and would listen on all addresses")
+    check_ray_folder(os.environ)
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     end_orphans()  # of a driver that was killed a moment ago
