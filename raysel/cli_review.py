@@ -55,13 +55,18 @@ def list_sweeps(
         cells = [_cells(row) for row in rows]
         print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
     for row in rows:
-        for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
+        for words in filter(None, _remarks(row)):
             say(f"{row.name}: {words}")
         if row.verdict:
             say(f"{row.name}: {row.verdict}")
     for name, line in broken.items():
         say(f"{name}: cannot be read: {line}")
     return None
+
+
+def _remarks(row: SweepRow) -> tuple[str | None, ...]:
+    copied = row.copy_of and f'a copy of the sweep "{row.copy_of}"; its name is the folder\'s'
+    return copied, row.running and f"run by {row.running}", row.cause
 
 
 def _cells(row: SweepRow) -> tuple[str, ...]:
@@ -103,7 +108,7 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
     if as_json:
         return print_json(asdict(row) | {"trials": [asdict(line) for line in lines]})
     say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
-    for words in filter(None, (row.running and f"run by {row.running}", row.cause)):
+    for words in filter(None, _remarks(row)):
         say(words)
     for phase, measure in (("search", row.metric), ("confirm", "test/error")):
         head = (phase, "state", "epochs", measure, "seconds", "")

@@ -27,6 +27,7 @@ class SweepRow:
         confirmed, runs: runs of the confirm phase likewise; `runs` is 0 before it is known.
         best: the best objective of a completed trial, by the trial `best_trial`.
         running: who runs it, in words.
+        copy_of: the name in its own file, where that is not its folder's: one that was copied.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SweepRow:
     started_at: float | None
     running: str | None
     verdict: str | None
+    copy_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def sweep_row(view: SweepView) -> SweepRow:
     finalists = {t.strategy for t in search if t.status in (COMPLETE, PRUNED)}
     planned = len(finalists) * view.spec.confirm.seeds if confirm else 0
     return SweepRow(
-        name=sweep.name or view.folder.path.name,
+        name=view.folder.path.name,
+        copy_of=None if sweep.name in ("", view.folder.path.name) else sweep.name,
         state=sweep.status,
         cause=sweep.cause,
         done=done,

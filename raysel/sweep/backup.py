@@ -18,6 +18,7 @@ from raysel.bucket import said
 from raysel.errors import Trouble, user_error
 from raysel.places import sqlite_url
 from raysel.sweep.folder import SweepFolder
+from raysel.tracking.database import make_private
 from raysel.tracking.owner import FileOwner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
 from raysel.tracking.reading import read_events
@@ -124,6 +125,7 @@ def copy(source: Path, target: Path) -> None:
     """
     partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
+    make_private(partial)
     origin = sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, timeout=30)
     try:
         into = sqlite3.connect(partial)

@@ -113,6 +113,10 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
         raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
     if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
         raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
+    if folder.path.is_symlink() and folder.bucket is None:
+        # what it leads to is another sweep's folder, or this one's under its own name
+        what = f"{name}: the link {folder.path} alone; {folder.path.resolve()} stays"
+        return Leftover(what, (folder.path,), 0)
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
     found = replace(_leftover(what, [folder.path]), bucket=folder.bucket, folder=folder)
@@ -222,5 +226,5 @@ def _leftover(what: str, paths: Iterable[Path]) -> Leftover:
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else path.rglob("*")
+    files = [path] if path.is_file() or path.is_symlink() else path.rglob("*")
     return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

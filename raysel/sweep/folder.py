@@ -102,6 +102,11 @@ class SweepFolder:
         return self.path / "mlflow-writer.log"
 
     @property
+    def mlflow_files(self) -> Path:
+        """MLflow's files of all sweeps of the storage."""
+        return self.path.parent / "mlartifacts"
+
+    @property
     def source_cache(self) -> Path:
         """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
         return self.path.parent / CACHE / "source" if self.bucket is None else self.path / "source"

@@ -221,7 +221,7 @@ def owned(
     if spec.record is not None:
         record = Record(url)
         return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
-    lock = FileOwner(folder.lock, spec.name)
+    lock = FileOwner(folder.lock, folder.path.name)
     try:
         return lock, Record(url)
     except BaseException:

@@ -17,7 +17,15 @@ from raysel.sweep.folder import SweepFolder
 from raysel.sweep.mirror import answering, fetch
 from raysel.tracking.owner import Holder, holder_of_file
 from raysel.tracking.reading import lease_holder, read_events
-from raysel.tracking.state import INTERRUPTED, RUNNING, SweepState, TrialState, fold, fold_sweep
+from raysel.tracking.state import (
+    INTERRUPTED,
+    RUNNING,
+    SweepState,
+    TrialState,
+    fold,
+    fold_sweep,
+    located,
+)
 from raysel.user_files import reason
 
 LEFT = "the driver process died before the sweep finished"
@@ -96,12 +104,12 @@ def read_sweep(storage: str, name: str) -> SweepView:
         Trouble: its record cannot be read.
     """
     folder = folder_of(storage, name)
-    spec = spec_file.load(folder.spec)
+    spec = _spec(folder, storage)
     url = sweep_url(spec.record, folder.record, spec.name)
     # the holder first: a driver that ends in between has written its last word by then
     holder = holder_of(folder, spec)
     events = read_events(url)
-    sweep, trials = fold_sweep(events), fold(events)
+    sweep, trials = located(fold_sweep(events), folder.path), fold(events)
     if holder is not None:
         sweep = replace(sweep, status=RUNNING, cause=None)
     elif sweep.status == RUNNING:
@@ -146,7 +154,12 @@ def read_results(storage: str, name: str) -> SweepResults:
         raise Trouble(str(folder.results), f"cannot be read: {reason(error)}") from None
     if not isinstance(results, dict):
         raise Trouble(str(folder.results), "cannot be read: it holds no keys")
-    return SweepResults(folder, spec_file.load(folder.spec), results)
+    return SweepResults(folder, _spec(folder, storage), results)
+
+
+def _spec(folder: SweepFolder, storage: str) -> Spec:
+    """The sweep file, with the storage where it was found: the folder may have been moved."""
+    return spec_file.load(folder.spec).model_copy(update={"storage": storage})
 
 
 def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:

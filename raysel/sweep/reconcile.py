@@ -122,14 +122,17 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
     if (holder := holder_of(folder, spec)) is not None:
-        raise Held(spec.name, holder)
+        raise Held(folder.path.name, holder)
     url = sweep_url(spec.record, folder.record, spec.name)
     events = read_events(url)
-    found = Reconciled(spec.name, [w for _, w in _unowned(events, close)], [], [], mended=False)
+    found = Reconciled(
+        folder.path.name, [w for _, w in _unowned(events, close)], [], [], mended=False
+    )
     found.study = _study_differences(spec, url, events)
     try:
         with _mlflow(spec) as (uri, experiment):
-            found.mlflow = _audit(uri, experiment, events).differences
+            audit = _audit(uri, experiment, events, folder)
+            found.mlflow = [*audit.differences, *audit.file_differences]
             if not found.mlflow and is_behind(url, FILES_CURSOR):
                 found.mlflow.append(_FILES)
     except Trouble as trouble:
@@ -173,10 +176,10 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
         yield uri, experiment
 
 
-def _audit(uri: str, experiment: str, events: Sequence[Event]) -> Audit:
+def _audit(uri: str, experiment: str, events: Sequence[Event], folder: SweepFolder) -> Audit:
     from raysel.tracking.audit import Audit  # noqa: PLC0415
 
-    return Audit(uri, experiment, events)
+    return Audit(uri, experiment, events, folder.path, str(folder.mlflow_files))
 
 
 class _Mending:
@@ -194,7 +197,7 @@ class _Mending:
 
     def mend(self, close: bool) -> Reconciled:
         """Record, study, MLflow, in this order: each follows from the one before."""
-        found = Reconciled(self.spec.name, self.record(close), [], [], mended=True)
+        found = Reconciled(self.folder.path.name, self.record(close), [], [], mended=True)
         self.study(found)
         try:
             self.mlflow(found)
@@ -230,8 +233,8 @@ class _Mending:
         """What MLflow says otherwise; sent anew."""
         record = self.books.record
         with _mlflow(self.spec) as (uri, experiment):
-            audit = _audit(uri, experiment, self.events)
-            found.mlflow = list(audit.differences)
+            audit = _audit(uri, experiment, self.events, self.folder)
+            found.mlflow = [*audit.differences, *audit.file_differences]
             if audit.differences:
                 audit.remove_surplus()
                 for cursor in (EVENTS_CURSOR, FILES_CURSOR):  # what MLflow has it keeps once
@@ -240,7 +243,20 @@ class _Mending:
                 found.mlflow.append(_FILES)
             if found.mlflow:
                 self._send(uri, experiment)
-                found.left += _audit(uri, experiment, self.events).differences
+                found.left += self._files_mended(uri, experiment)
+
+    def _files_mended(self, uri: str, experiment: str) -> list[str]:
+        """Bring what is lacking to where it lacks; what differs after that."""
+        from raysel.tracking.mending import mend_files  # noqa: PLC0415
+
+        audit = _audit(uri, experiment, self.events, self.folder)
+        if audit.files is None or not audit.file_differences:
+            return audit.differences
+        mend_files(audit, uri, experiment, str(self.folder.mlflow_files), self.events)
+        again = _audit(uri, experiment, self.events, self.folder)
+        lost = [] if again.files is None else again.files.lost
+        left = [words for words in again.file_differences if not _is_told(words, lost)]
+        return [*again.differences, *lost, *left]
 
     def _send(self, uri: str, experiment: str) -> None:
         words: list[str] = []  # the writer's own, where MLflow refuses
@@ -248,10 +264,11 @@ class _Mending:
             self.books.record.url,
             uri,
             experiment,
-            self.folder.path.parent / "mlartifacts",
+            self.folder.mlflow_files,
             self.folder.writer_log,
             tell=words.append,
             fence=self.owner.fence,
+            folder=self.folder.path,
         )
         writer.start()
         began = time.monotonic()
@@ -262,6 +279,11 @@ class _Mending:
             writer.stop()
         if not sent:
             raise Trouble(uri, words[-1] if words else f"did not take everything in {waited:.0f} s")
+
+
+def _is_told(words: str, lost: Sequence[str]) -> bool:
+    """Whether the same trial's loss is told in better words."""
+    return any(words.partition(":")[0] == one.partition(":")[0] for one in lost)
 
 
 def _events(record: Record) -> list[Event]:

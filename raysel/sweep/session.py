@@ -266,7 +266,7 @@ class Session:
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.behind()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
-            self.watcher.tracker(f"{what} not sent yet: raysel reconcile {self.spec.name}")
+            self.watcher.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
 
     def _start_writer(self) -> WriterProcess:
         spec, folder = self.spec, self.folder
@@ -274,10 +274,11 @@ class Session:
             self.sweep.url,
             tracking_uri(spec),
             spec.tracking.experiment or spec.name,
-            folder.path.parent / "mlartifacts",
+            folder.mlflow_files,
             folder.writer_log,
             self.watcher.tracker,
             self.sweep.owner.fence,
+            folder.path,
         )
         writer.start()
         return writer

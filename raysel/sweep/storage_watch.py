@@ -21,6 +21,7 @@ from raysel.errors import Trouble
 from raysel.places import resume_command
 from raysel.sweep.backup import put_aside
 from raysel.sweep.folder import SweepFolder
+from raysel.tracking.database import make_private
 
 EVERY_SECONDS = 1.0
 
@@ -159,6 +160,7 @@ class StorageWatch:
         if self._connection is not None:
             partial = folder.record.with_name(f".{folder.record.name}.partial")
             partial.unlink(missing_ok=True)
+            make_private(partial)
             into = sqlite3.connect(partial)
             try:
                 self._connection.backup(into)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError
 
 from raysel.errors import Trouble
+from raysel.tracking.artifact_root import is_moved
 from raysel.tracking.client import client
+from raysel.tracking.file_audit import FileAudit
 from raysel.tracking.record import SWEEP, Event
 from raysel.tracking.runs import (
     PARENT,
@@ -24,7 +27,7 @@ from raysel.tracking.runs import (
     trial_image,
 )
 from raysel.tracking.schema import OtherSchema, check_schema
-from raysel.tracking.state import fold, fold_sweep
+from raysel.tracking.state import SweepState, TrialState, fold, fold_sweep, located
 from raysel.tracking.trouble import explain
 
 
@@ -47,12 +50,25 @@ class Audit:
 
     Attributes:
         differences: in sentences.
+        file_differences: of files, in sentences.
+        files: what can be done about those; None where they were not compared.
         surplus: ids of runs that must go: a second one of a trial, one with points that the
             record does not know.
     """
 
-    def __init__(self, uri: str, experiment: str, events: Sequence[Event]) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        events: Sequence[Event],
+        folder: Path | None = None,
+        artifact_root: str = "",
+    ) -> None:
         """Compare.
+
+        Args:
+            folder: where the sweep's files lie; None: they are not compared.
+            artifact_root: where those in MLflow should.
 
         Raises:
             mlflow.exceptions.MlflowException: MLflow does not answer.
@@ -62,7 +78,10 @@ class Audit:
         self._client = client(uri)
         self.differences: list[str] = []
         self.surplus: list[str] = []
+        self.file_differences: list[str] = []
         sweep, trials = fold_sweep(events), fold(events)
+        sweep = sweep if folder is None else located(sweep, folder)
+        self.files = None if folder is None else FileAudit(self._client, folder)
         images = {SWEEP: sweep_image(sweep)}
         images |= {name: trial_image(trial, sweep) for name, trial in trials.items()}
         measured: dict[str, list[Point]] = {name: [] for name in images}
@@ -70,9 +89,13 @@ class Audit:
             if event.trial != SWEEP:
                 measured[event.trial] += points(event)
         runs = self._runs(experiment, sweep.id)
+        self.runs = {name: found[0] for name, found in runs.items()}
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
             self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
+        if self.files is not None and not self._are_moved(uri, experiment, artifact_root):
+            for name in (name for name in images if name in self.runs):
+                self._look_at_files(name, sweep, trials)
         for name, unknown in runs.items():
             self._tell(f"{name}: unknown to the record", unknown)
 
@@ -80,6 +103,24 @@ class Audit:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
         for run_id in self.surplus:
             self._client.delete_run(run_id)
+
+    def _are_moved(self, uri: str, experiment: str, root: str) -> bool:
+        found = self._client.get_experiment_by_name(experiment)
+        moved = found is not None and is_moved(uri, found.artifact_location, root)
+        if moved and found is not None:
+            self._tell(f"MLflow looks for files in {found.artifact_location}, they are in {root}")
+        return moved
+
+    def _look_at_files(
+        self, name: str, sweep: SweepState, trials: Mapping[str, TrialState]
+    ) -> None:
+        assert self.files is not None
+        run = self.runs[name]
+        self.file_differences += (
+            self.files.of_sweep(sweep, run)
+            if name == SWEEP
+            else self.files.of_trial(trials[name], run)
+        )
 
     def _look_at(
         self, name: str, image: RunImage, runs: Sequence[Run], wanted: Sequence[Point]

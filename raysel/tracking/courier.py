@@ -21,7 +21,7 @@ from raysel.tracking import heatmap
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.tracking.runs import Point, RunImage, points, run_name, sweep_image, trial_image
-from raysel.tracking.state import SweepState, TrialState, fold, fold_sweep
+from raysel.tracking.state import SweepState, TrialState, fold, fold_sweep, located
 from raysel.tracking.store import MlflowStore, Refused
 
 BATCH = 500
@@ -41,13 +41,14 @@ class Courier:
     Args:
         record: where the events are.
         connect: opens MLflow for the sweep; called again after `disconnect`.
+        folder: where the sweep's files lie; None: where the record says.
 
     Attributes:
         sent: how many events MLflow took from this courier.
     """
 
-    def __init__(self, record: Record, connect: Connect) -> None:
-        self._record, self._connect = record, connect
+    def __init__(self, record: Record, connect: Connect, folder: Path | None = None) -> None:
+        self._record, self._connect, self._folder = record, connect, folder
         self._store: MlflowStore | None = None
         self._trials: dict[str, TrialState] = {}
         self._sweep = SweepState()
@@ -76,7 +77,7 @@ class Courier:
         if not batch:
             return False
         events = [stored.event for stored in batch]
-        sweep, trials = fold_sweep(events, self._sweep), fold(events, self._trials)
+        sweep, trials = self._swept(events), fold(events, self._trials)
         store = self._store = self._store or self._connect(sweep)
         if self._at and not store.has(SWEEP):
             self._start_over()
@@ -109,12 +110,16 @@ class Courier:
 
     def _learn(self, batch: Sequence[StoredEvent]) -> None:
         events = [stored.event for stored in batch]
-        self._sweep = fold_sweep(events, self._sweep)
+        self._sweep = self._swept(events)
         self._trials = fold(events, self._trials)
         for stored in batch:
             if _brings_files(stored.event) and stored.sequence > self._files_at:
                 self._files.append(stored)
         self._at = max([self._at, *(stored.sequence for stored in batch)])
+
+    def _swept(self, events: Sequence[Event]) -> SweepState:
+        sweep = fold_sweep(events, self._sweep)
+        return sweep if self._folder is None else located(sweep, self._folder)
 
     def _start_over(self) -> None:
         _log.warning("mlflow knows nothing of this sweep: everything is sent again")
@@ -133,15 +138,24 @@ class Courier:
         elif event.kind == Kind.FINISHED:
             _upload_results(store, Path(self._sweep.folder))
         else:
-            self._upload_trace(store, self._trials[event.trial])
+            upload_trace(store, self._sweep, self._trials[event.trial])
 
-    def _upload_trace(self, store: MlflowStore, trial: TrialState) -> None:
-        parts = Path(self._sweep.folder) / "trials" / trial.id / "trace"
-        with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
-            title = f"{run_name(trial)} · {trial.status.lower()}"
-            _draw(parts, self._sweep.layers, Path(folder), title)
-            if any(Path(folder).iterdir()):
-                store.upload(trial.id, Path(folder), "selection")
+
+def upload_sweep_files(store: MlflowStore, sweep: SweepState) -> None:
+    """Bring the sweep's own files into MLflow: its file, and the results if it has ended."""
+    store.upload_text(SWEEP, sweep.spec, "spec.yaml")
+    if sweep.ended_at is not None:
+        _upload_results(store, Path(sweep.folder))
+
+
+def upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> None:
+    """Bring a trial's trace and its picture into MLflow."""
+    parts = Path(sweep.folder) / "trials" / trial.id / "trace"
+    with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
+        title = f"{run_name(trial)} · {trial.status.lower()}"
+        _draw(parts, sweep.layers, Path(folder), title)
+        if any(Path(folder).iterdir()):
+            store.upload(trial.id, Path(folder), "selection")
 
 
 def _draw(parts: Path, layers: Sequence[str], folder: Path, title: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,16 @@ def connect_to(url: str) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _durable_sqlite)
     return engine
+
+
+def make_private(file: Path) -> None:
+    """Make an empty database that its user alone may read, unless a file is there.
+
+    It holds every configuration, the command and paths of this machine. SQLite gives its logs the
+    same rights; a file whose rights a person has changed keeps them.
+    """
+    with suppress(OSError):  # SQLite says in its own words what is wrong with the folder
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def engine_options(url: str) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Trace:
     weights: np.ndarray
 
 
+def part(trace_parts: Path, epoch: int) -> Path:
+    """The file of one epoch."""
+    return trace_parts / f"epoch-{epoch:04d}.parquet"
+
+
 def read(trace_parts: Path) -> pa.Table:
     """The parts of a trial's trace, one an epoch, as one table in the order of the steps.
 

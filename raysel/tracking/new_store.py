@@ -17,6 +17,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from raysel.places import mlflow_uri, sqlite_file
 from raysel.tracking.client import readable_uri
+from raysel.tracking.database import make_private
 
 
 def ensure_store(uri: str) -> None:
@@ -30,6 +31,7 @@ def ensure_store(uri: str) -> None:
             return
         partial = file.with_name(f".{file.name}.partial")
         partial.unlink(missing_ok=True)  # of one that did not come to its end
+        make_private(partial)
         # MLflow's own experiment "Default" would lie below the working folder, whose name it
         # writes into its SQL as it stands
         root = (file.parent.absolute() / "mlruns").as_uri()

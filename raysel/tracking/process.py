@@ -68,6 +68,7 @@ class WriterProcess:
         tell: takes a line for a person, when MLflow is away and when it is back; called from
             a thread of its own.
         fence: the number of the sweep's owner; the writer ends when another has taken over.
+        folder: where the sweep's files lie; None: where its record says.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class WriterProcess:
         log_path: Path,
         tell: Callable[[str], None] = lambda _: None,
         fence: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._arguments = [record_url, tracking_uri, experiment, str(artifact_root), str(log_path)]
         self._arguments += [] if fence is None else [str(fence)]
+        self._arguments += [] if folder is None else [f"--folder={folder}"]
         self._record = Record(record_url)
         self._log_path = log_path
         self._tell = tell

@@ -22,8 +22,17 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from raysel.places import sqlite_file
 from raysel.places import sqlite_url as sqlite_url  # beside what it opens
-from raysel.tracking.database import Damaged, Foreign, connect_to, patiently, told, with_tables
+from raysel.tracking.database import (
+    Damaged,
+    Foreign,
+    connect_to,
+    make_private,
+    patiently,
+    told,
+    with_tables,
+)
 
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
@@ -119,6 +128,8 @@ class Record:
                 those of another version of raysel.
         """
         self.url = url
+        if (file := sqlite_file(url)) is not None:
+            make_private(file)
         self._engine = connect_to(url)
         with told(url), with_tables(self._engine, *_METADATA.sorted_tables) as connection:
             _check_version(connection)

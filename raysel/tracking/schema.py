@@ -16,9 +16,9 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 
 from raysel.places import sqlite_file
+from raysel.tracking.artifact_root import SERVERS
 
 _CONNECT_SECONDS = 10
-_SERVERS = ("http://", "https://", "databricks")
 
 
 class OtherSchema(Exception):
@@ -36,7 +36,7 @@ def check_schema(uri: str) -> None:
         sqlalchemy.exc.DBAPIError: it does not answer.
     """
     file = sqlite_file(uri)
-    if uri.startswith(_SERVERS) or (file is not None and not file.is_file()):
+    if uri.startswith(SERVERS) or (file is not None and not file.is_file()):
         return
     found = _revision(uri)
     if found is None:

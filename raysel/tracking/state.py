@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from raysel.tracking.record import SWEEP, Event, Kind
@@ -125,6 +126,14 @@ def fold_sweep(events: Iterable[Event], start: SweepState | None = None) -> Swee
         if event.trial == SWEEP:
             sweep = _fold_sweep(sweep, event)
     return sweep
+
+
+def located(sweep: SweepState, folder: Path) -> SweepState:
+    """The sweep with its files in `folder`, wherever they lay when its events were written."""
+    model = sweep.model
+    if model is not None and sweep.folder and Path(model).is_relative_to(sweep.folder):
+        model = str(folder / Path(model).relative_to(sweep.folder))
+    return replace(sweep, folder=str(folder), model=model)
 
 
 def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from raysel.tracking.artifact_root import SERVERS, as_uri, is_moved, move
 from raysel.tracking.client import client
 from raysel.tracking.new_store import ensure_store
 from raysel.tracking.record import SWEEP
@@ -57,8 +58,7 @@ class MlflowStore:
         ensure_store(uri)
         check_schema(uri)
         self._client = client(uri)
-        location = None if uri.startswith("http") else _as_uri(artifact_root)
-        self._experiment = self._find_experiment(experiment, location)
+        self._experiment = self._find_experiment(experiment, uri, artifact_root)
         self._tag_experiment(sweep)
         self._runs = self._find_runs(sweep.id)
 
@@ -99,12 +99,15 @@ class MlflowStore:
 
     # --- finding ---------------------------------------------------------------------------
 
-    def _find_experiment(self, name: str, location: str | None) -> str:
+    def _find_experiment(self, name: str, uri: str, root: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
+            location = None if uri.startswith(SERVERS) else as_uri(root)
             return str(self._client.create_experiment(name, artifact_location=location))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
+        if is_moved(uri, found.artifact_location, root):
+            move(uri, found.experiment_id, found.artifact_location, root)
         return str(found.experiment_id)
 
     def _tag_experiment(self, sweep: SweepState) -> None:
@@ -193,9 +196,3 @@ def _difference(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[str, 
 def _known(run: Run) -> _Known:
     info, data = run.info, run.data
     return _Known(run.info.run_id, info.status, info.end_time, dict(data.tags), dict(data.params))
-
-
-def _as_uri(root: str) -> str | None:
-    if not root:
-        return None
-    return root if "://" in root else Path(root).absolute().as_uri()

@@ -1,6 +1,7 @@
 """The process that carries a sweep's record into MLflow, beside the driver.
 
     python -m raysel.tracking.writer RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT [LOG [FENCE]]
+        [--folder=FOLDER]
 
 It follows the record until the sweep has finished, or until its standard input ends or its
 parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. What it has
@@ -40,6 +41,7 @@ DRAIN_SECONDS = 60.0
 """How long the writer outlives its driver while MLflow does not answer."""
 
 _NICE = 10
+_FOLDER = "--folder="
 
 _log = logging.getLogger(__name__)
 
@@ -211,6 +213,8 @@ class Voice:
 def main(arguments: list[str]) -> int:
     """The process; 0 when all was sent."""
     record_url, tracking_uri, experiment, artifact_root, *more = arguments
+    folders = [Path(a.removeprefix(_FOLDER)) for a in more if a.startswith(_FOLDER)]
+    more = [argument for argument in more if not argument.startswith(_FOLDER)]
     os.nice(_NICE)  # training has the processors first
     # a job that is stopped has it sent to all its processes; the driver says when to end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -228,7 +232,8 @@ def main(arguments: list[str]) -> int:
         return explain(error, tracking_uri, experiment, of_files)
 
     try:
-        courier = Courier(record, partial(connect, record, tracking_uri, experiment, artifact_root))
+        opens = partial(connect, record, tracking_uri, experiment, artifact_root)
+        courier = Courier(record, opens, *folders)
         return 0 if Follower(record, courier, lifeline, why, voice.say).follow() else 1
     except Lost as lost:
         _log.warning("%s", lost)

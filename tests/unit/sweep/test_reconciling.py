@@ -80,7 +80,7 @@ def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
 ) -> None:
     class Refused:
-        def __init__(self, *_: object, tell: Callable[[str], None], fence: int | None) -> None:
+        def __init__(self, *_: object, tell: Callable[[str], None], **__: object) -> None:
             self.tell = tell
 
         def start(self) -> None:

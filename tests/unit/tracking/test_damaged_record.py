@@ -133,8 +133,8 @@ def test_a_database_server_that_is_not_there_is_told(tmp_path):
         ("mysql://host/db", "mysql is not supported; give postgresql"),
         ("no url", "is no URL"),
         ("postgresql://me:secret@host/db", "holds a password; put it into PGPASSWORD"),
-        ("postgresql://me@host/db?password=secret", "holds a password; put it into PGPASSWORD"),
-        ("postgresql://me@host/db?sslpassword=secret", "holds a password"),
+        ("postgresql://me@host/db?password=secret", "holds a secret (password); put it"),
+        ("postgresql://me@host/db?sslpassword=secret", "holds a secret (sslpassword)"),
     ],
 )
 def test_a_record_url_that_cannot_be_used_is_refused(url, words):
