@@ -84,7 +84,7 @@ def test_a_mistake_in_a_value_is_one_line(folder, capsys, override, line):
         ("- a list", "other.yaml: must hold keys and values, not "),
         (
             "name: !!python/object/apply:os.mkdir [made]",
-            "other.yaml: only plain YAML values are read; tags that build objects are refused",
+            "other.yaml: only plain YAML values are read; the tag !!python/object",
         ),
     ],
 )
