@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import raysel
-from raysel import cli_doctor, cli_plan, cli_review, cli_service, cli_trial, credentials
+from raysel import (
+    cli_doctor,
+    cli_plan,
+    cli_review,
+    cli_service,
+    cli_trial,
+    cli_validate,
+    credentials,
+)
 from raysel.cli_service import Address, NoWait
 from raysel.console import (
     AsJson,
@@ -36,7 +44,6 @@ from raysel.sweep.interruptions import cancel_abort, handling
 
 if TYPE_CHECKING:
     from raysel.catalogue import StrategyCard
-    from raysel.summary import Summary
 
 app = typer.Typer(
     name="raysel",
@@ -129,27 +136,6 @@ def init(
     except OSError as error:
         raise user_error(str(file), f"cannot be written: {error.strerror}") from None
     say(f"{file} written. Next: raysel validate {file}, then raysel run {file}")
-
-
-@app.command()
-def validate(file: SweepFile, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Check a sweep file, and say how large its space is. Nothing is computed."""
-    try:
-        spec = checked(file, set_ or ())
-    except UserError as error:
-        if as_json:
-            print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
-        raise
-    from raysel import validate as validation  # noqa: PLC0415
-    from raysel.summary import summary  # noqa: PLC0415
-
-    found, notes = summary(spec), validation.notes(spec)
-    if as_json:
-        print_json({"valid": True, **asdict(found), "notes": notes})
-        return
-    _print_summary(found)
-    for note in notes:
-        say(f"note   {note}")
 
 
 @app.command()
@@ -320,6 +306,7 @@ def reconcile(
     return 0 if found.agree else FAILED
 
 
+cli_validate.add_to(app)
 cli_review.add_to(app)
 cli_trial.add_to(app)
 cli_doctor.add_to(app)
@@ -346,18 +333,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _print_summary(found: Summary) -> None:
-    say(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
-    layers = [(name, f"{size:,}") for name, size in found.layers.items()]
-    print_table(("layer", "parameters"), layers, numbers=(1,))
-    say("")
-    rows = [(name, words or "one configuration") for name, words in found.strategies.items()]
-    print_table(("strategy", "searched"), rows)
-    say("")
-    points = "unlimited" if found.size is None else f"{found.size:,}"
-    say(f"{points} configurations · {found.trials} trials · {found.sampler}")
 
 
 def _print_strategy(card: StrategyCard) -> None:

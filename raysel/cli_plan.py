@@ -12,6 +12,7 @@ from raysel.rich_output import print_table
 
 if TYPE_CHECKING:
     from raysel.service.plan.estimate import Plan, StrategyPlan
+    from raysel.tasks.data_summary import DataSummary
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,9 +37,13 @@ def plan(
     from raysel.service.plan.foresee import foresee  # noqa: PLC0415
     from raysel.sweep.planned import write_plan  # noqa: PLC0415
 
-    if not as_json:
-        say_error("measuring a few steps of each strategy …")
-    found = foresee(spec, user_code.read(spec.code_files, file.parent), gpus, price)
+    def opened(data: DataSummary) -> None:
+        if not as_json:
+            say(*data.text(), "")
+            say_error("measuring a few steps of each strategy …")
+
+    code = user_code.read(spec.code_files, file.parent)
+    found = foresee(spec, code, gpus, price, opened=opened)
     kept = found.as_json()
     write_plan(spec, kept)
     if as_json:
@@ -56,6 +61,8 @@ def _print(found: Plan) -> None:
     rows = [_row(plan) for plan in found.strategies]
     columns = ("strategy", "trials", "s an epoch", "parameters", "gradients", "optimizer", "peak")
     print_table(columns, rows, numbers=range(1, 7))
+    for note in found.notes:
+        say(f"note   {note}")
     for name, why in found.failures.items():
         say(f"note   {name} could not be measured: {why}")
     if found.duration is None:

@@ -55,7 +55,10 @@ def finetune(
         told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
         say(f"{words}{told}  {row['cost/seconds']:.1f} s", to=progress_stream(as_json))
 
-    tuned = run(spec, strategy, steps, lambda line: say(line, to=progress_stream(as_json)), show)
+    def tell(*lines: str) -> None:
+        say(*lines, to=progress_stream(as_json))
+
+    tuned = run(spec, strategy, steps, tell, show, lambda data: tell(*data.text(), ""))
     model: Path | None = None
     if tuned.model is not None:
         model = tuned.folder / "model"
@@ -65,7 +68,8 @@ def finetune(
         told = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
         ending = {"failure": tuned.failure, "best_epoch": tuned.best_epoch}
         written = {"model": model and str(model), "model_epoch": tuned.model_epoch}
-        print_json(told | ending | {"folder": str(tuned.folder)} | written)
+        data = {"data": tuned.task.summary and asdict(tuned.task.summary)}
+        print_json(data | told | ending | {"folder": str(tuned.folder)} | written)
     else:
         _print_tuned(tuned, model)
     return FAILED if tuned.failure else 0

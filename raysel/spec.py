@@ -73,8 +73,12 @@ Partition = Annotated[
 ]
 
 
+AUTO = "auto"
+"""`model.weights` by the task: settled when the file is read."""
+
+
 def _weights(text: str) -> str:
-    if text not in ("source", "pretrained") and (wrong := path_problem(text)):
+    if text not in ("source", "pretrained", AUTO) and (wrong := path_problem(text)):
         raise ValueError(f"{wrong}; or give source or pretrained")
     return text
 
@@ -84,9 +88,10 @@ class ModelSpec(Frozen):
 
     name: Word = Field(description="any timm model")
     weights: Annotated[str, AfterValidator(_weights)] = Field(
-        default="source",
+        default=AUTO,
         description="source (train on the source part), pretrained (timm's), or a file:"
-        " safetensors, or a torch checkpoint of tensors alone",
+        " safetensors, or a torch checkpoint of tensors alone. auto, or left out: pretrained for"
+        " pictures without a shift; source where there is a shift, and for embedded data",
     )
     head: Literal["linear", "mlp"] = Field(
         default="linear",
@@ -358,6 +363,15 @@ class Spec(Frozen):
     code: tuple[Code, ...] = Field(
         default=(), description="Python files with strategies or models of your own"
     )
+
+    @model_validator(mode="after")
+    def _settle_weights(self) -> Spec:
+        """Every later reader sees what is meant; `model_fields_set` still tells what was given."""
+        if self.model.weights == AUTO:
+            settled = dict(self.model) | {"weights": self.task.default_weights}
+            given = self.model.model_fields_set - {"weights"}
+            self.__dict__["model"] = ModelSpec.model_construct(_fields_set=given, **settled)
+        return self
 
     @property
     def code_files(self) -> tuple[CodeFile, ...]:

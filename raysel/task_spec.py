@@ -183,6 +183,12 @@ DataChoice = Annotated[
 ]
 
 Duplicates = Literal["error", "drop", "keep"]
+PUBLISHED_NAMES = (
+    *("flowers102", "flowers102_all", "pets", "dtd", "aircraft", "food101", "sun397"),
+    *("cifar10", "cifar100", "caltech101"),
+)
+"""Published data sets of pictures that carry no shift of their own."""
+
 Augmentation = Literal["none", "flip", "random_crop", "random_resized_crop"]
 Preprocess = Literal["model", "unit", "data"]
 
@@ -226,6 +232,13 @@ class TaskSpec(Frozen):
     )
     shift: ShiftSpec = ShiftSpec()
     split: SplitSpec = SplitSpec()
+
+    @property
+    def default_weights(self) -> Literal["source", "pretrained"]:
+        """What the model starts from where the file does not say: timm's weights on pictures
+        without a shift; else what is trained on the source part, from which the target differs."""
+        pictures = not isinstance(self.data, str) or self.data in PUBLISHED_NAMES
+        return "pretrained" if pictures and self.shift.kind == "none" else "source"
 
     @property
     def duplicates_policy(self) -> Duplicates:

@@ -24,9 +24,10 @@ from raysel.rich_output import TextConsole, plain
 from raysel.service.progress import Progress
 from raysel.spec import Spec, objective_in_words, objective_sign
 from raysel.sweep.outcome import Outcome
+from raysel.tasks.data_summary import DataSummary
 from raysel.tracking.record import Event, Kind
 from raysel.tracking.state import TrialState
-from raysel.training.source import SourceModel
+from raysel.training.source import LINE_SECONDS, SourceModel, TrainingClock
 
 _TESTED_ONCE = "test set read once a run"
 _TESTED_EACH = "test set measured after every epoch"
@@ -61,6 +62,7 @@ class TerminalWatcher:
         self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
         self._began = self._beat = 0.0
         self._objective, self._sign, self._tested = "val/error", 1.0, _TESTED_ONCE
+        self._source_clock: TrainingClock | None = None
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
@@ -70,8 +72,23 @@ class TerminalWatcher:
         self._tested = _TESTED_EACH if spec.confirm.test_every_epoch else _TESTED_ONCE
         counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
         self._console.print(plain(spec.name, "bold") + plain(counts))
-        if spec.model.weights == "source":
-            self._show(plain(f"source   training {spec.model.name} on the source part …"))
+
+    def data(self, summary: DataSummary) -> None:
+        """What was read."""
+        self._close()
+        self._console.print(*summary.text(), "", sep="\n")
+
+    def source_training(self, done: int, total: int) -> None:
+        """How far the training of the source model is: on a terminal in place, else a line now
+        and then."""
+        every = 0.0 if self._console.is_terminal else LINE_SECONDS
+        self._source_clock = self._source_clock or TrainingClock(every)
+        if (line := self._source_clock.line(done, total)) is None:
+            return
+        if self._console.is_terminal:
+            self._show(plain(f"source   {line}"))
+        else:
+            self._console.print(f"source   {line}")
 
     def decoding(self, done: int, total: int) -> None:
         """How far the pictures of a part are decoded."""
@@ -260,8 +277,20 @@ class _Renderer:
 class JsonWatcher:
     """Every event as a JSON object on a line of its own, for scripts."""
 
+    def __init__(self) -> None:
+        self._source_clock = TrainingClock(LINE_SECONDS)
+
     def _line(self, **content: Any) -> None:
         print_json(content, indent=None)
+
+    def data(self, summary: DataSummary) -> None:
+        """What was read; `results.json` has it with what decoding has shown."""
+        self._line(kind="data", **summary.to_dict())
+
+    def source_training(self, done: int, total: int) -> None:
+        """Now and then, how far the training of the source model is."""
+        if self._source_clock.line(done, total) is not None:
+            self._line(kind="source_training", done=done, total=total)
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """The sweep begins."""
@@ -318,6 +347,12 @@ class JsonWatcher:
 
 class QuietWatcher(TerminalWatcher):
     """Shows the outcome alone."""
+
+    def data(self, summary: DataSummary) -> None:
+        """Nothing."""
+
+    def source_training(self, done: int, total: int) -> None:
+        """Nothing."""
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """Nothing."""

@@ -117,11 +117,8 @@ def check(spec: Spec) -> list[Problem]:
 
 
 def notes(spec: Spec) -> list[str]:
-    """What a person should know of a sound sweep: data and weights that are not there yet,
-    configurations that may be tried twice."""
-    weights = Path(spec.model.weights)
-    absent = names_weights(str(weights)) and not weights.is_file()
-    missing = [f"model.weights: there is no file {weights} yet"] if absent else []
+    """What a person should know of a sound sweep: what a key that was left out stands for, what
+    will be downloaded, configurations that may be tried twice."""
     few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
     counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
     repeats = (
@@ -129,7 +126,25 @@ def notes(spec: Spec) -> list[str]:
         "with a seed of its own"
     )
     mine = list(own.notes(spec.model.name))
-    return task_notes(spec.task) + missing + mine + ([repeats] if few else [])
+    return _weights_notes(spec) + task_notes(spec.task) + mine + ([repeats] if few else [])
+
+
+def _weights_notes(spec: Spec) -> list[str]:
+    if "weights" in spec.model.model_fields_set:
+        return []
+    why = {
+        "pretrained": "timm's own, the default for pictures without a shift",
+        "source": "trained on the source part first, the default where the data are embedded or"
+        " shifted",
+    }
+    return [f"model.weights: {spec.model.weights} ({why[spec.model.weights]})"]
+
+
+def reads_source(spec: Spec) -> bool:
+    """Whether the sweep needs the source part: its model is trained on it, or a strategy looks
+    at it."""
+    needed = (registered()[name].needs for name in spec.strategies if name in registered())
+    return spec.model.weights == "source" or any(needed)
 
 
 def partition_for(spec: Spec) -> Partition:

@@ -11,6 +11,7 @@ from torch import Tensor
 from raysel.errors import Trouble
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
+from raysel.models.pretrained_source import WHAT_TO_WRITE
 
 
 def pretrained_weights(blueprint: Blueprint) -> dict[str, Tensor]:
@@ -31,8 +32,8 @@ def pretrained_weights(blueprint: Blueprint) -> dict[str, Tensor]:
         words = " ".join(str(_root(error)).split())
         raise Trouble(
             "model.weights",
-            f"timm's weights of {blueprint.name} cannot be fetched ({words[:200]}); give a file, or"
-            " fetch them where there is a network and set HF_HOME to that cache",
+            f"timm's weights of {blueprint.name} cannot be fetched ({words[:200]});"
+            f" {WHAT_TO_WRITE}",
         ) from error
 
 

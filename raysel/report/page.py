@@ -24,6 +24,7 @@ from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_word
 from raysel.spec_file import parse
 from raysel.sweep.folder import write_whole
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
+from raysel.tasks.data_summary import DataSummary
 from raysel.text import lines, one_line, safe_tree
 
 BADGES = {
@@ -84,6 +85,7 @@ def page(
             complete=results.get("status") == "complete",
             sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
             badge=badge(results),
+            data=data_lines(results),
             metric=objective_in_words(results["objective"]["metric"]),
             confirm=confirm,
             bars=bars(confirm),
@@ -128,6 +130,12 @@ def badge(results: Results) -> tuple[str, str]:
 
 def _alike(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and abs(one - other) < NO_SPREAD
+
+
+def data_lines(results: Results) -> list[tuple[str, str]]:
+    """What was read, a heading and a line each; nothing of a sweep that an older raysel ran."""
+    data = results.get("data")
+    return DataSummary.from_dict(data).lines() if data else []
 
 
 def templates() -> Environment:

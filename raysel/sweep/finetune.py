@@ -17,6 +17,7 @@ from raysel.spec import Spec, TrialConfig
 from raysel.sweep import single
 from raysel.sweep.folder import write_json
 from raysel.tasks.data import Task
+from raysel.tasks.data_summary import DataSummary
 from raysel.training import checkpoint
 
 TRIAL = "0000"
@@ -55,6 +56,7 @@ def finetune(
     step_limit: int | None,
     tell: single.Tell,
     show: Callable[[dict[str, Any], int], None],
+    opened: Callable[[DataSummary], None] | None = None,
 ) -> FineTuned:
     """Run the strategy's published setting on the sweep's task.
 
@@ -64,12 +66,13 @@ def finetune(
         step_limit: end after so many optimizer steps.
         tell: is told of what takes its time before the first epoch.
         show: is told each epoch's row, and how many there will be.
+        opened: is told what was read, before pictures are decoded.
 
     Raises:
         UserError: the sweep has no such strategy.
         Trouble: the disk is full, say.
     """
-    ground = single.ground(spec, user_code.read(spec.code_files, Path()), tell)
+    ground = single.ground(spec, user_code.read(spec.code_files, Path()), tell, opened)
     first = single.published(spec, ground.layers, strategy)
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import raysel.sweep.ray_env  # noqa: F401
 
+import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,16 @@ from raysel.sweep.engine import StopRequest
 from raysel.sweep.placing import of_task
 from raysel.tasks.data import Task
 from raysel.training.share import keep_to_share
-from raysel.training.source import SourceModel, keep_source_model, kept_source_model, source_model
+from raysel.training.source import (
+    SourceModel,
+    StepProgress,
+    keep_source_model,
+    kept_source_model,
+    source_model,
+)
+
+_TOLD_EVERY = 1.0
+"""Seconds between two reports of the worker that trains."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ def of_the_source(
     code: tuple[user_code.Source, ...],
     cache: Path,
     stop: StopRequest,
+    progress: StepProgress,
 ) -> FirstWeights | None:
     """Those of a source model, which is trained where none is kept.
 
@@ -49,11 +61,12 @@ def of_the_source(
         code: what the worker that trains has to know.
         cache: the folder of source models.
         stop: ends the training.
+        progress: is told now and then how many of how many steps are done.
 
     Returns:
         None where the sweep was to stop before they were there.
     """
-    model = _source_model(spec, task, blueprint, code, cache, stop)
+    model = _source_model(spec, task, blueprint, code, cache, stop, progress)
     if model is None:
         return None
     return FirstWeights({name: tensor.numpy() for name, tensor in model.weights.items()}, model)
@@ -66,6 +79,7 @@ def _source_model(
     code: tuple[user_code.Source, ...],
     cache: Path,
     stop: StopRequest,
+    progress: StepProgress,
 ) -> SourceModel | None:
     seed, cpus = spec.task.split.seed, spec.resources.cpus
     kept = kept_source_model(task, blueprint, seed, cpus, cache)
@@ -74,19 +88,61 @@ def _source_model(
     # with a trial's resources, on a worker: the driver's machine may have no GPU
     remote = ray.remote(**of_task(spec.resources))(_train_source)
     task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    training = remote.remote(code, spec.resources.gpus, task, blueprint, seed, cpus, cache)
-    while not ray.wait([training], timeout=0.2)[0]:
+    steps = ray.remote(num_cpus=0)(_StepCount).remote()
+    arguments = (task, blueprint, seed, cpus, cache)
+    training = remote.remote(code, spec.resources.gpus, steps, *arguments)
+    asked = steps.get.remote()
+    while training not in (ended := ray.wait([training, asked], timeout=0.2)[0]):
         if stop.asked:  # it has no epoch that could be gone on from
             ray.cancel(training, force=True)
             return None
+        if ended:
+            done, total = ray.get(asked)
+            if total:
+                progress(done, total)
+            time.sleep(0.2)
+            asked = steps.get.remote()
     model: SourceModel = ray.get(training)
+    ray.kill(steps)
     if kept_source_model(task, blueprint, seed, cpus, cache) is None:
         keep_source_model(model, task, blueprint, seed, cpus, cache)  # the worker's disk has it
     return model
 
 
-def _train_source(code: tuple[user_code.Source, ...], gpus: float, *arguments: Any) -> SourceModel:
+class _StepCount:
+    """An actor that knows how far the training on a worker is."""
+
+    def __init__(self) -> None:
+        self._steps = (0, 0)
+
+    def set(self, done: int, total: int) -> None:
+        """So many steps of so many."""
+        self._steps = (done, total)
+
+    def get(self) -> tuple[int, int]:
+        """What was set last; 0, 0 before."""
+        return self._steps
+
+
+def _train_source(
+    code: tuple[user_code.Source, ...],
+    gpus: float,
+    steps: Any,
+    task: Task,
+    blueprint: Blueprint,
+    seed: int,
+    threads: int,
+    cache: Path,
+) -> SourceModel:
     """`source_model` on a worker, to which the model may be known by the user's code alone."""
     user_code.load(code)
     keep_to_share(gpus)
-    return source_model(*arguments)
+    last = -math.inf
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TOLD_EVERY:
+            last = time.monotonic()
+            steps.set.remote(done, total)
+
+    return source_model(task, blueprint, seed, threads, cache, progress)

@@ -21,24 +21,30 @@ from raysel.spec import Spec
 from raysel.strategies import registered
 from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.shots import lacking
 from raysel.training.trial import Shared
+from raysel.validate import reads_source
 
 Weights = dict[str, np.ndarray]
 """Initial weights by name; without the classifier where none fits."""
 
 
-def task_of(spec: Spec, decoding: Callable[[int, int], None] | None = None) -> Task:
+def task_of(
+    spec: Spec,
+    decoding: Callable[[int, int], None] | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> Task:
     """The task as the sweep's model takes it.
 
     Args:
         decoding: is told how many of how many pictures are decoded.
+        opened: is told what was read, before that.
 
     Raises:
         UserError: the data are missing, or not what the file says, or fewer than it asks for.
     """
-    wanted = spec.model.weights == "source" or needs_source(spec)
-    task = load_task(spec.task, model_input(spec.model.name), wanted, decoding)
+    task = load_task(spec.task, model_input(spec.model.name), reads_source(spec), decoding, opened)
     shots = most_shots(spec)
     if shots is not None and (lack := lacking(task.train.labels, task.classes, shots)):
         raise user_error("training.shots", lack)

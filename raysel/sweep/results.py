@@ -17,6 +17,7 @@ from raysel.sweep.confirm import leaders
 from raysel.sweep.importance import importance
 from raysel.sweep.search import best
 from raysel.sweep.verdict import interval, verdict
+from raysel.tasks.data_summary import DataSummary
 from raysel.tracking.state import TrialState
 from raysel.training.trial import TEST_CURVE
 
@@ -30,6 +31,7 @@ def results(
     spent: Mapping[str, Any],
     versions: Mapping[str, str],
     complete: bool,
+    data: DataSummary | None = None,
 ) -> dict[str, Any]:
     """The outcome of a sweep.
 
@@ -38,6 +40,7 @@ def results(
         source: the source model's `validation_accuracy` and `seconds`, if there is one.
         spent: `seconds` of the wall clock; `planned`, what `raysel plan` foresaw, or None.
         complete: whether both phases ran to their end.
+        data: what was read.
     """
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
@@ -49,6 +52,7 @@ def results(
         "description": spec.description,
         "sweep_id": sweep_id,
         "status": "complete" if complete else "interrupted",
+        "data": data and data.to_dict(),
         "objective": objective,
         "layers": list(partition.names),
         "layer_sizes": [layer.size for layer in partition.layers],

@@ -116,7 +116,7 @@ class Session:
             raise
 
     def _own_and_run(self, publish: Publish) -> Outcome:
-        task = task_of(self.spec, self.watcher.decoding)
+        task = task_of(self.spec, self.watcher.decoding, self.watcher.data)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
         problems = too_large(foreseen(), self.spec.resources)
@@ -198,7 +198,8 @@ class Session:
         if ready is not None:
             return FirstWeights(ready, None)
         cache = self.folder.source_cache
-        weights = of_the_source(self.spec, task, blueprint, self.code, cache, self.stop)
+        told = self.watcher.source_training
+        weights = of_the_source(self.spec, task, blueprint, self.code, cache, self.stop, told)
         if weights is not None and weights.source is not None:
             examples = len(task.source_train or ()) + len(task.source_validation or ())
             self.watcher.source(weights.source, self.spec, examples)
@@ -239,6 +240,7 @@ class Session:
                 },
                 versions(),
                 complete,
+                task.summary,
             ),
             task=task,
             blueprint=blueprint,

@@ -32,7 +32,15 @@ from raysel.sweep.inputs import (
     task_of,
 )
 from raysel.tasks.data import Task
-from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.source import (
+    LINE_SECONDS,
+    SourceModel,
+    StepProgress,
+    TrainingClock,
+    kept_source_model,
+    source_model,
+)
 from raysel.training.trial import Shared, TrialSteps
 
 Tell = Callable[[str], None]
@@ -62,10 +70,21 @@ class Ground:
         return replace(shared, keep_best=keep_best)
 
 
-def ground(spec: Spec, code: tuple[user_code.Source, ...], tell: Tell) -> Ground:
-    """Load the task; read, find or train the initial weights."""
+def ground(
+    spec: Spec,
+    code: tuple[user_code.Source, ...],
+    tell: Tell,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> Ground:
+    """Load the task; read, find or train the initial weights.
+
+    Args:
+        opened: is told what was read, before pictures are decoded.
+    """
     user_code.load(code)
-    task = task_of(spec)
+    task = task_of(spec, opened=opened)
+    for note in task.notes:
+        tell(f"note     {note}")
     blueprint = blueprint_of(spec, task)
     weights = ready_weights(spec, blueprint)
     if weights is None:
@@ -81,10 +100,20 @@ def _source_model(spec: Spec, task: Task, blueprint: Blueprint, tell: Tell) -> S
     model = kept_source_model(*arguments)
     if model is None:
         tell(f"source   training {spec.model.name} on the source part …")
-        model = source_model(*arguments)
+        model = source_model(*arguments, progress=_told_now_and_then(tell))
     how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
     tell(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
     return model
+
+
+def _told_now_and_then(tell: Tell) -> StepProgress:
+    clock = TrainingClock(LINE_SECONDS)
+
+    def progress(done: int, total: int) -> None:
+        if line := clock.line(done, total):
+            tell(f"source   {line}")
+
+    return progress
 
 
 def run(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from raysel.spec import Spec
+from raysel.tasks.data_summary import DataSummary
 from raysel.tracking.record import Event
 from raysel.tracking.state import TrialState
 from raysel.training.source import SourceModel
@@ -18,12 +19,20 @@ class Watcher(Protocol):
         """What will be done."""
         ...
 
+    def data(self, summary: DataSummary) -> None:
+        """What was read, before pictures are decoded."""
+        ...
+
     def decoding(self, done: int, total: int) -> None:
         """So many pictures of a part are decoded."""
         ...
 
     def note(self, text: str) -> None:
         """Something that a person should know of the data."""
+        ...
+
+    def source_training(self, done: int, total: int) -> None:
+        """So many steps of the source model's training are done."""
         ...
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:

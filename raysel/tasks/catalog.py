@@ -83,7 +83,7 @@ UNKNOWN_CLASSES = 10
 
 def check_task(spec: TaskSpec) -> list[Problem]:
     """Everything wrong with a task that can be known without decoding an image; data that are
-    not there are no mistake here (`task_notes` tells, `load_task` refuses).
+    not there are no mistake here (`absent_data` tells, `load_task` refuses).
     """
     names = _name_problems(spec)
     if names or is_pictures(spec):
@@ -92,12 +92,20 @@ def check_task(spec: TaskSpec) -> list[Problem]:
 
 
 def task_notes(spec: TaskSpec) -> list[str]:
-    """What a person should know of a sound task: data that are not there yet, shares that are
-    not applied."""
+    """What a person should know of a sound task: what will be downloaded, shares that are not
+    applied."""
     if not is_pictures(spec):
         return []
-    note = fetch_note(spec) or missing(spec)
-    return [note] if note else list(picture_notes(spec))
+    if note := fetch_note(spec):
+        return [note]
+    return [] if missing(spec) else list(picture_notes(spec))
+
+
+def absent_data(spec: TaskSpec) -> str | None:
+    """What of the data is not there, and how to get it; None if all is, or will be downloaded."""
+    if not is_pictures(spec) or fetch_note(spec):
+        return None
+    return missing(spec)
 
 
 def task_shape(spec: TaskSpec, model: ModelInput | None = None) -> TaskShape:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -128,6 +128,7 @@ class FineTuning:
             self._fine_tune_fully,
         )
         self.epoch, self.step = 0, 0
+        self.after_step: Callable[[int], None] = lambda step: None
         self.moved = [False] * len(self.partition)
         self.best_epoch, self.best_value = 0, float("inf")
         self.best_state: dict[str, Tensor] | None = None
@@ -157,6 +158,7 @@ class FineTuning:
             for batches in self._steps():
                 losses.append(self._backward(batches))
                 self._update(losses[-1], trace)
+                self.after_step(self.step)
         self.health.check()
         trace.drop_unsound()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +58,41 @@ class SourceModel:
     seconds: float
 
 
+StepProgress = Callable[[int, int], None]
+"""Told how many of how many optimizer steps are done."""
+
+LINE_SECONDS = 20.0
+"""Where there is no terminal, a line says so often how far the training is."""
+
+
+class TrainingClock:
+    """How far a training is and how long it still takes, in a line; not more often than wanted.
+
+    Args:
+        every: seconds between two lines, at least; the first and the last come at once.
+    """
+
+    def __init__(self, every: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._now = every, now
+        self._began: tuple[int, float] | None = None
+        self._last = -math.inf
+
+    def line(self, done: int, total: int) -> str | None:
+        """What to show; None where it is too early for another line."""
+        now = self._now()
+        if now - self._last < self._every and done < total:
+            return None
+        self._last = now
+        if self._began is None or done < self._began[0]:
+            self._began = done, now
+        first, began = self._began
+        told = f"training on the source part: step {done:,} of {total:,} ({done / total:.0%})"
+        if done <= first or done >= total:
+            return told
+        left = (now - began) / (done - first) * (total - done)
+        return f"{told}, about {int(left // 60)}:{int(left % 60):02d} left"
+
+
 def kept_source_model(
     task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
 ) -> SourceModel | None:
@@ -71,7 +108,12 @@ def kept_source_model(
 
 
 def source_model(
-    task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+    task: Task,
+    blueprint: Blueprint,
+    seed: int,
+    threads: int,
+    cache: Path,
+    progress: StepProgress | None = None,
 ) -> SourceModel:
     """Train the source model and keep it.
 
@@ -81,10 +123,11 @@ def source_model(
         seed: of the initial weights and the order of the data.
         threads: of torch; the result depends on it.
         cache: folder of kept models, one safetensors file each.
+        progress: told after every step.
     """
     started = time.perf_counter()
     torch.set_num_threads(threads)
-    weights, accuracy = _train(task, blueprint, seed)
+    weights, accuracy = _train(task, blueprint, seed, progress)
     model = SourceModel(weights, accuracy, time.perf_counter() - started)
     keep_source_model(model, task, blueprint, seed, threads, cache)
     return model
@@ -102,7 +145,9 @@ def keep_source_model(
     partial.replace(path)
 
 
-def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tensor], float]:
+def _train(
+    task: Task, blueprint: Blueprint, seed: int, progress: StepProgress | None
+) -> tuple[dict[str, Tensor], float]:
     assert task.source_train is not None and task.source_validation is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build(blueprint, seed).to(device)
@@ -112,6 +157,9 @@ def _train(task: Task, blueprint: Blueprint, seed: int) -> tuple[dict[str, Tenso
     )
     config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
     trial = FineTuning(config, model, partition(model), TrialData(train, validation))
+    if progress is not None:
+        total = trial.steps_per_epoch * SETTINGS.epochs
+        trial.after_step = lambda done: progress(done, total)
     result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     return weights, 1.0 - result.metrics["val/error"]

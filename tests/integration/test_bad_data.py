@@ -19,7 +19,7 @@ task:
   image_size: 16
   source: 12
   split: {train: 12, validation: 6, test: 6}
-model: {name: test_resnet}
+model: {name: test_resnet, weights: source}
 strategies: {full: , linear_probe: }
 training: {epochs: 1}
 search: {num_trials: 2}

@@ -34,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("capacity", "space", "allocation", "search", "schema", "summary", "catalogue"),
-            *("validate", "validate_strategies"),
+            *("absences", "validate", "validate_strategies"),
         }
     ),
     frozenset({"training"}),
@@ -44,7 +44,15 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("console", "outcome_lines", "terminal", "handover", "__main__"),
-            *("cli", "cli_doctor", "cli_plan", "cli_review", "cli_service", "cli_trial"),
+            *(
+                "cli",
+                "cli_doctor",
+                "cli_plan",
+                "cli_review",
+                "cli_service",
+                "cli_trial",
+                "cli_validate",
+            ),
         }
     ),
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysel import spec_file, validate
+from raysel import absences, spec_file, validate
 from raysel.models.papers import BLOCKWISE, BVG_LS
 from raysel.space import Space, strategies_of
 
@@ -30,11 +30,10 @@ def test_a_file_is_sound_without_its_data(file):
 
 @pytest.mark.parametrize("file", PAPERS, ids=named)
 def test_a_papers_file_says_what_is_missing(file):
-    assert any("is not in data/" in note or "missing" in note for note in notes(file))
-
-
-def notes(file):
-    return validate.notes(spec_file.read(file, ()).spec())
+    (data, *rest) = absences.absences(spec_file.read(file, ()).spec())
+    assert data.path == "task.data"
+    assert "is not in data/" in data.message or "missing" in data.message
+    assert {problem.path for problem in rest} <= {"model.weights"}
 
 
 def test_each_paper_has_its_files():

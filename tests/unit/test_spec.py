@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from raysel.spec import FloatRange, Spec, StrategySpec, TrainingOverride, TrialConfig
 from raysel.spec_file import parse
+from raysel.task_spec import PUBLISHED_NAMES
+from raysel.tasks.published import PUBLISHED
 
 SMALLEST: dict[str, Any] = {
     "name": "small",
@@ -69,3 +71,39 @@ def test_a_trial_config_survives_json_and_has_a_short_label():
     )
     assert TrialConfig.model_validate(json.loads(config.model_dump_json())) == config
     assert config.label(["learning_rate", "ema_decay"]) == "bvg_ls lr=0.0214 ema_decay=0.93"
+
+
+@pytest.mark.parametrize(
+    ("task", "weights"),
+    [
+        ({"data": {"folder": "photos"}}, "pretrained"),
+        ({"data": {"csv": "labels.csv"}}, "pretrained"),
+        ({"data": "pets"}, "pretrained"),
+        ({"data": "pets", "shift": {"kind": "none"}}, "pretrained"),
+        ({"data": "pets", "shift": {"kind": "inversion"}}, "source"),
+        ({"data": {"folder": "photos"}, "shift": {"kind": "gaussian_noise"}}, "source"),
+        ({"data": "cifar10c", "shift": {"kind": "fog"}}, "source"),
+        ({"data": "cifar10f"}, "source"),
+        ({"data": "living17"}, "source"),
+        ({"data": "digits"}, "source"),
+        ({"data": "digits_edges", "shift": {"kind": "gaussian_noise"}}, "source"),
+        ({"data": "arrays_of_my_own"}, "source"),
+    ],
+)
+def test_weights_that_are_left_out_follow_the_task(task, weights):
+    spec = Spec.model_validate({**SMALLEST, "task": task})
+    assert spec.model.weights == weights
+    assert "weights" not in spec.model.model_fields_set
+    model = {"name": "x", "weights": "auto"}
+    asked = Spec.model_validate({**SMALLEST, "task": task, "model": model})
+    assert asked.model.weights == weights
+    # the file that is kept says what was taken, whatever a later raysel takes
+    assert f"weights: {weights}\n" in spec.to_yaml()
+    given = Spec.model_validate(
+        {**SMALLEST, "task": task, "model": {"name": "x", "weights": "w.pth"}}
+    )
+    assert given.model.weights == "w.pth"
+
+
+def test_the_published_data_sets_of_pictures_are_those_that_are_read():
+    assert set(PUBLISHED_NAMES) == set(PUBLISHED)

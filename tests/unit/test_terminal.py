@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from raysel.terminal import JsonWatcher
+from raysel.rich_output import TextConsole
+from raysel.task_spec import TaskSpec
+from raysel.tasks.catalog import data_summary
+from raysel.terminal import JsonWatcher, TerminalWatcher
 from raysel.tracking.record import Event, Kind
 
 
@@ -47,3 +51,27 @@ def test_a_reader_that_goes_away_does_not_end_the_sweep(as_json):
         process.stdin.flush()
         error = process.stderr.read()
     assert (process.returncode, error) == (0, b"went on")
+
+
+def shown_in_a_pipe(told) -> str:
+    text = io.StringIO()
+    told(TerminalWatcher(TextConsole(file=text, width=1000)))
+    return text.getvalue()
+
+
+def test_what_was_read_is_said_first(capsys):
+    data = data_summary(TaskSpec.model_validate({"data": "digits"}))
+    assert shown_in_a_pipe(lambda watcher: watcher.data(data)) == "\n".join([*data.text(), "", ""])
+    JsonWatcher().data(data)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["pictures"], told["class_count"]) == ("data", 1797, 10)
+    assert shown_in_a_pipe(lambda watcher: watcher.data(data)).startswith("data     digits: 1,797")
+
+
+def test_the_training_of_the_source_model_is_told_in_a_pipe_now_and_then():
+    def told(watcher: TerminalWatcher) -> None:
+        for step in range(1, 901):
+            watcher.source_training(step, 900)
+
+    start = "source   training on the source part: step"
+    assert shown_in_a_pipe(told) == f"{start} 1 of 900 (0%)\n{start} 900 of 900 (100%)\n"

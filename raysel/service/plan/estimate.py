@@ -9,6 +9,7 @@ from typing import Any
 from raysel.service.plan.amount import Amount
 from raysel.service.plan.memory import StepMemory
 from raysel.service.plan.timing import Timing
+from raysel.tasks.data_summary import DataSummary
 
 TELL_SECONDS = 0.03
 """Of an epoch between worker and driver: Tune, the record, the study. From the 165 epochs of the
@@ -192,6 +193,8 @@ class Plan:
         device: on what was measured; None where nothing could be, `why` then says why.
         trial_bytes: what the largest trial holds on its device, data and CUDA included.
         failures: why a strategy could not be measured.
+        data: what was read.
+        notes: what a person should know of the data.
     """
 
     name: str
@@ -204,6 +207,8 @@ class Plan:
     device: str | None
     why: str
     failures: Mapping[str, str]
+    data: DataSummary | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def trials(self) -> float:
@@ -246,6 +251,8 @@ class Plan:
         """For a script, and to be kept."""
         return {
             "name": self.name,
+            "data": self.data and asdict(self.data),
+            "notes": list(self.notes),
             "trials": self.trials,
             "confirm_runs": self.runs,
             "epochs": self.epochs,

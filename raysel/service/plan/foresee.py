@@ -32,6 +32,7 @@ from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_
 from raysel.sweep.placing import of_task
 from raysel.sweep.ray_watch import leave, watching
 from raysel.tasks.data import Examples, Part, Task
+from raysel.tasks.data_summary import DataSummary
 from raysel.training.share import CONTEXT_BYTES
 from raysel.training.source import SETTINGS, kept_source_model
 from raysel.training.trial import Shared
@@ -62,6 +63,7 @@ def foresee(
     gpus: int | None = None,
     price: float | None = None,
     decoding: Callable[[int, int], None] | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
 ) -> Plan:
     """The plan of a sweep.
 
@@ -70,12 +72,13 @@ def foresee(
         gpus: plan for so many; what the cluster has, if nothing is given.
         price: of a GPU hour.
         decoding: told how many pictures are decoded; the sweep finds them decoded.
+        opened: told what was read, before that.
 
     Raises:
         UserError: the data are missing.
     """
     user_code.load(code)
-    task = task_of(spec, decoding)
+    task = task_of(spec, decoding, opened)
     layers = layers_of(spec, task)
     space = Space(spec, layers.names)
     ground = Ground(spec, task, layers, space, blueprint_of(spec, task), code)
@@ -127,6 +130,8 @@ def _plan(
         device=bench.device,
         why=bench.why,
         failures=bench.failures,
+        data=ground.task.summary,
+        notes=ground.task.notes,
     )
 
 

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -8,6 +9,8 @@ from raysel.report.page import planned, write_report
 from raysel.report.render import in_look, to_svg
 from raysel.spec_file import parse
 from raysel.sweep.verdict import interval, verdict
+from raysel.task_spec import TaskSpec
+from raysel.tasks.catalog import data_summary
 
 SPEC = parse(
     """
@@ -379,3 +382,12 @@ def test_what_was_spent_counts_the_confirm_runs(known, words):
 def test_how_far_off_the_plan_was(taken, words):
     plan = {"trials": 8, "epochs": 30, "seconds": 100.0, "low": 90.0, "high": 110.0}
     assert page.planned({"planned": plan, "seconds": taken}).endswith(words)
+
+
+def test_the_page_begins_with_what_was_read(results, show):
+    data = data_summary(TaskSpec.model_validate({"data": "digits"}))
+    results["data"] = json.loads(json.dumps(data.to_dict()))
+    text = show().words
+    told = "digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174"
+    assert 0 < text.index(told) < text.index("Confirmed")
+    assert "train 200, validation 200, test 400" in text

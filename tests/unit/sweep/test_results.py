@@ -13,6 +13,8 @@ from ledger_kit import sweep
 from raysel.models.layers import Layer, Partition
 from raysel.spec import ObjectiveSpec, Spec
 from raysel.sweep.results import results, trial_row
+from raysel.tasks.catalog import data_summary
+from raysel.tasks.data_summary import DataSummary
 from raysel.tracking.state import TrialState
 
 SPEC = sweep()
@@ -280,3 +282,10 @@ def test_the_origin_is_the_trial_of_the_same_configuration():
     other = _trial(5, "full", 0.11, 0.6, 0.1)
     rows = {r["strategy"]: r for r in _results([other, *SEARCH, *CONFIRM])["confirm"]}
     assert rows["full"]["trial"] == "0000"
+
+
+def test_what_was_read_is_in_it():
+    data = data_summary(SPEC.task)
+    outcome = json.loads(json.dumps(_results([*SEARCH, *CONFIRM], data=data)))
+    assert DataSummary.from_dict(outcome["data"]) == data
+    assert _results(SEARCH)["data"] is None

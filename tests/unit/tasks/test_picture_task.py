@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from raysel.errors import UserError
-from raysel.tasks.catalog import check_task, has_source, load_task, task_notes, task_shape
+from raysel.tasks.catalog import (
+    absent_data,
+    check_task,
+    has_source,
+    load_task,
+    task_notes,
+    task_shape,
+)
 from raysel.tasks.data import Examples, Task, TestSplitSealed
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.picture_task import _absolute, cache_folder, open_pictures
@@ -330,7 +337,7 @@ def test_missing_data_are_a_note_for_validation_and_a_refusal_for_a_run(tmp_path
     spec = kit.task({"folder": str(tmp_path / "pest")}, tmp_path)
     line = f'there is no folder {tmp_path / "pest"}; did you mean "{tmp_path / "pets"}"?'
     assert check_task(spec) == []
-    assert task_notes(spec) == [line]
+    assert absent_data(spec) == line
     assert has_source(spec)
     assert task_shape(spec).class_count == 10
     assert _told(spec) == [f"task.data: {line}"]
@@ -341,11 +348,12 @@ def test_a_published_data_set_that_is_not_there(tmp_path):
     spec = kit.task("pets", tmp_path, root=str(tmp_path / "data"))
     assert check_task(spec) == []
     assert task_shape(spec) == (3, (8, 8), 37)
-    (note,) = task_notes(spec)
+    note = absent_data(spec)
     assert note.startswith(f"pets is not in {tmp_path / 'data'}/ (expected ")
     assert note.endswith("): --set task.download=true")
     assert _told(spec) == [f"task.data: {note}"]
     fetch = spec.model_copy(update={"download": True})
+    assert absent_data(fetch) is None
     assert task_notes(fetch) == [
         f"pets will be downloaded into {tmp_path / 'data'}/ (790 MB) when the sweep starts"
     ]

@@ -121,12 +121,12 @@ def test_an_empty_folder_is_told(imagenet):
 
 def test_a_sweep_file_names_it_and_is_sound_without_the_pictures(tmp_path):
     from raysel.task_spec import TaskSpec
-    from raysel.tasks.catalog import check_task, task_notes, task_shape
+    from raysel.tasks.catalog import absent_data, check_task, task_shape
 
     spec = TaskSpec(data="entity30", root=str(tmp_path))
     assert check_task(spec) == []
     assert task_shape(spec).class_count == 30
-    assert "are missing" in task_notes(spec)[0]
+    assert "are missing" in absent_data(spec)
 
 
 def test_the_target_trains_on_its_own_kinds(imagenet):

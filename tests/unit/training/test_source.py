@@ -127,3 +127,27 @@ def test_a_damaged_file_is_none(trained, tmp_path, damage):
 
 def test_there_is_none_before_it_was_trained(tmp_path):
     assert _kept(tmp_path / "nowhere") is None
+
+
+def test_its_training_tells_every_step(tmp_path):
+    before = torch.get_num_threads()
+    told: list[tuple[int, int]] = []
+    source_model(
+        TASK, BLUEPRINT, 1, THREADS, tmp_path, lambda done, total: told.append((done, total))
+    )
+    torch.set_num_threads(before)
+    total = source.SETTINGS.epochs  # 60 examples are one batch of 64
+    assert told == [(step, total) for step in range(1, total + 1)]
+
+
+def test_a_clock_tells_the_time_left_not_too_often():
+    now = [0.0]
+    clock = source.TrainingClock(20.0, lambda: now[0])
+    start = "training on the source part: step"
+    assert clock.line(10, 1000) == f"{start} 10 of 1,000 (1%)"
+    now[0] = 19.0
+    assert clock.line(100, 1000) is None
+    now[0] = 60.0  # 300 steps in 60 s: 690 are left
+    assert clock.line(310, 1000) == f"{start} 310 of 1,000 (31%), about 2:18 left"
+    now[0] = 61.0
+    assert clock.line(1000, 1000) == f"{start} 1,000 of 1,000 (100%)"
