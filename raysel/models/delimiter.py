@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import activation
+
+from raysel.models.forward import Image, first_uses
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 """Modules whose parameters scale and shift but weigh nothing."""
@@ -22,11 +24,50 @@ _NO_ACTIVATION = (nn.MultiheadAttention, nn.Softmax, nn.Softmin, nn.LogSoftmax, 
 _CUTS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.modules.batchnorm._NormBase)
 
 
-class Untraceable(Exception):
-    """The model cannot be run without data."""
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module only scales and shifts: torch's norms, those of timm and of others,
+    whose parameters are vectors, a number a channel."""
+    own = [parameter for _, parameter in _own(module)]
+    return isinstance(module, NORMS) or (
+        _is_leaf(module)
+        and bool(own)
+        and not isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+        and all(max(parameter.shape, default=1) == parameter.numel() for parameter in own)
+    )
 
 
-def weight_runs(model: nn.Module) -> list[list[str]]:
+@dataclass(frozen=True)
+class Trace:
+    """One forward pass without data.
+
+    Attributes:
+        uses: the number of the operation that first uses a parameter, of those that are used.
+        runs: see `weight_runs`.
+        output: what the model gives, on the meta device.
+    """
+
+    uses: dict[str, int]
+    runs: list[list[str]]
+    output: Tensor
+
+
+def traced(model: nn.Module, image: Image | None = None) -> Trace:
+    """Run a model once without data, and note in which order its parameters are used.
+
+    Args:
+        image: None is the model's own size.
+
+    Raises:
+        ForwardError: the pass fails on the meta device.
+    """
+    runs = _Runs()
+    with _hooked(model, runs):
+        uses, output = first_uses(model, image)
+    order = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    return Trace(uses, _complete(runs, order), output)
+
+
+def weight_runs(model: nn.Module, image: Image | None = None) -> list[list[str]]:
     """The names of the parameters of each run, in execution order.
 
     A tied tensor stands under each of its names, where the module of that name executes.
@@ -35,13 +76,9 @@ def weight_runs(model: nn.Module) -> list[list[str]]:
     to the last run inside its owner; the model's own belong to the first run. What the pass
     does not reach stands with the parameter that precedes it in the model.
 
-    Raises:
-        Untraceable: the forward pass fails on the meta device.
+    Arguments and errors as of `traced`.
     """
-    runs = _Runs()
-    with _hooked(model, runs):
-        _run_without_data(model)
-    return _complete(runs, [name for name, _ in model.named_parameters(remove_duplicate=False)])
+    return traced(model, image).runs
 
 
 class _Runs:
@@ -99,7 +136,7 @@ def _hooked(model: nn.Module, runs: _Runs) -> Iterator[None]:
     }
 
     def enter(module: nn.Module, _: object) -> None:
-        if isinstance(module, NORMS) or module is model:
+        if is_norm(module) or module is model:
             runs.attach(owned[module])
         elif _is_leaf(module):
             runs.weigh(owned[module])
@@ -107,7 +144,7 @@ def _hooked(model: nn.Module, runs: _Runs) -> Iterator[None]:
             runs.cut()
 
     def leave(module: nn.Module, _: object, __: object) -> None:
-        if not _is_leaf(module) and not isinstance(module, NORMS):
+        if not _is_leaf(module) and not is_norm(module):
             runs.attach(owned[module])
 
     handles = [
@@ -140,31 +177,3 @@ def _own(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def _is_leaf(module: nn.Module) -> bool:
     return next(module.children(), None) is None
-
-
-def _run_without_data(model: nn.Module) -> None:
-    """One forward pass in eval mode with shapes alone; weights, buffers, flags stay as they are."""
-    modes = [(module, module.training) for module in model.modules()]
-    state = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-    }
-    model.eval()
-    try:
-        with torch.no_grad():
-            torch.func.functional_call(model, state, (torch.empty(_input(model), device="meta"),))
-    except Exception as error:
-        raise Untraceable(
-            str(error).splitlines()[0] if str(error) else type(error).__name__
-        ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _input(model: nn.Module) -> tuple[int, ...]:
-    """The shape of one image for the model."""
-    config = getattr(model, "pretrained_cfg", None) or {}
-    size = config.get("input_size") or (3, 224, 224)
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return (1, first.in_channels if first else size[0], *size[1:])

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-import torch
 from torch import nn
 
-from raysel.errors import nearest, user_error
-from raysel.models import group_with_matcher, timm
-from raysel.models.delimiter import NORMS, Untraceable, weight_runs
-from raysel.models.head import Head, put_mlp_head
-from raysel.models.input_size import size_arguments
-from raysel.models.papers import hint
+from raysel.errors import UserError, user_error
+from raysel.models.delimiter import Trace, traced
+from raysel.models.fit import Wanted, check_logits, unfit
+from raysel.models.forward import ForwardError, Image, NeedsData, own_image
+from raysel.models.groups import blocks_in_head, forward_groups
+from raysel.models.head import Head
 from raysel.models.patterns import PatternError, found_in
-from raysel.unsupported import other_model
+from raysel.models.shapes import classifier_paths, of_classifier, shapes_of, under
+from raysel.models.structure import NEARLY_ALL
+
+__all__ = [
+    *("Layer", "Partition", "Rule", "partition", "partition_of"),
+    *("classifier_paths", "shapes_of", "under"),
+]
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
@@ -58,10 +63,12 @@ class Partition:
         layers: L layers.
         head: names of the classifier's own parameters (a part of the last layer where a
             final norm shares it); of all where a model has several.
+        notes: what a user should know of it, in sentences.
     """
 
     layers: tuple[Layer, ...]
     head: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -96,25 +103,24 @@ class Partition:
         return Partition(tuple(single), self.head)
 
 
-def partition(model: nn.Module, rule: Rule = "coarse") -> Partition:
+def partition(model: nn.Module, rule: Rule = "coarse", image: Image | None = None) -> Partition:
     """Cut a model into named layers.
 
     Tied parameters belong to their first owner in forward order (D2); a warning is logged
     where their owners lie in different layers.
 
+    Args:
+        image: channels, height and width of the images; None is the model's own. A model that
+            cannot be run without data is cut in the order of its modules.
+
     Raises:
         UserError: a pattern matches nothing, a parameter matches no pattern, or the model
             cannot be traced for `delimiter`.
     """
-    groups = _groups(model, rule)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    head = tuple(name for name in sizes if _of_classifier(name, model))
-    names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
-    layers = tuple(
-        Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
-        for name, group in zip(names, groups, strict=True)
-    )
-    return Partition(layers, head)
+    try:
+        return _partition(model, rule, traced(model, image))
+    except ForwardError as error:
+        return _partition(model, rule, error)
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,68 +137,84 @@ def partition_of(
     Arguments but the rule as in `shapes_of`.
 
     Raises:
-        UserError: there is no such model (path `model.name`).
+        UserError: there is no such model (path `model.name`), it does not run on images of
+            that size (`task.image_size`), or see `partition`.
     """
-    return partition(shapes_of(name, classes, channels, head, image_size), rule)
+    wanted = Wanted(name, classes, channels, head, image_size)
+    try:
+        model = shapes_of(name, classes, channels, head, image_size)
+        trace = traced(model, (channels, *(image_size or own_image(model)[1:])))
+        if image_size is not None:
+            check_logits(trace.output, wanted)
+    except UserError:
+        raise
+    except NeedsData as error:
+        return _partition(model, rule, error)
+    except Exception as error:  # timm's builders and layers raise whatever they stumble over
+        raise unfit(wanted, error) from None
+    return _partition(model, rule, trace)
 
 
-def shapes_of(
-    name: str,
-    classes: int,
-    channels: int = 3,
-    head: Head = "linear",
-    image_size: tuple[int, int] | None = None,
-) -> nn.Module:
-    """A timm model without weights, on the meta device.
-
-    Args:
-        image_size: height and width, on which the position embeddings of a transformer
-            depend; None is the model's own.
-
-    Raises:
-        UserError: there is no such model (path `model.name`).
-    """
-    if not timm.is_model(name):
-        raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
-    with torch.device("meta"):
-        model: nn.Module = timm.create_model(
-            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
-        )
-        if head == "mlp":
-            put_mlp_head(model, classifier_paths(model), classes)
-    return model
+def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Partition:
+    """The layers of a model that was run without data, or could not be."""
+    groups = _groups(model, rule, trace)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    head = tuple(name for name in sizes if of_classifier(name, model))
+    names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
+    layers = tuple(
+        Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
+        for name, group in zip(names, groups, strict=True)
+    )
+    unchecked = [f"whether the model runs on images of this size is not known: {trace}"]
+    told = unchecked if isinstance(trace, ForwardError) else []
+    return Partition(layers, head, (*told, *_notes(model, layers, head)))
 
 
-def _nearest_model(name: str) -> str:
-    if told := hint(name) or other_model(name):
-        return told
-    known = timm.list_models() + timm.list_models(pretrained=True)
-    return nearest(name, known)
+def _uses(model: nn.Module, trace: Trace | ForwardError) -> dict[str, int]:
+    """When each parameter is used; what is not, with the one before it in the model. Where that
+    is not known, in the model's own order."""
+    found, current = {}, 0
+    for place, (name, _) in enumerate(model.named_parameters()):
+        current = place if isinstance(trace, ForwardError) else trace.uses.get(name, current)
+        found[name] = current
+    return found
 
 
-def classifier_paths(model: nn.Module) -> tuple[str, ...]:
-    """The dotted names of the classifier's modules: one, several (a distilled transformer has
-    a second, whose logits are averaged with the first one's), or none."""
-    config = getattr(model, "pretrained_cfg", None) or {}
-    path = config.get("classifier") or ()
-    return tuple(path) if isinstance(path, list | tuple) else (str(path),)
+def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> Iterator[str]:
+    """Where a partition leaves little to choose, or a layer is not what its name says."""
+    whole = sum(layer.size for layer in layers)
+    largest = max(layers, key=lambda layer: layer.size, default=None)
+    if largest is not None and len(layers) > 1 and largest.size > NEARLY_ALL * whole:
+        share = largest.size / whole
+        yield f"the layer {largest.name} has {share:.0%} of the parameters"
+    own = next((layer for layer in layers if set(layer.parameters) & set(head)), None)
+    if own is None:
+        return
+    others = [name for layer in layers if layer is not own for name in layer.parameters]
+    if blocks := blocks_in_head(model, own.parameters, others):
+        more = f" and {len(blocks) - 1} more" if len(blocks) > 1 else ""
+        yield f"the layer {own.name} holds the classifier and parts of blocks ({blocks[0]}{more})"
 
 
-def _groups(model: nn.Module, rule: Rule) -> list[list[str]]:
+def _groups(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> list[list[str]]:
     """The names of each layer's parameters, in forward order; a tied tensor stands once."""
-    keys = _pattern_keys(model, rule) if isinstance(rule, tuple) else _keys(model, rule)
+    if rule in ("coarse", "fine"):
+        groups = forward_groups(model, rule == "fine", _uses(model, trace))
+        keys = _keys_by_place(model, groups)
+    else:
+        keys = _pattern_keys(model, rule) if isinstance(rule, tuple) else _run_keys(trace)
+        found: dict[int, list[str]] = {}
+        for name, _ in model.named_parameters():
+            found.setdefault(keys[name], []).append(name)
+        groups = [found[key] for key in sorted(found)]
     _warn_of_ties(model, keys)
-    groups: dict[int, list[str]] = {}
-    for name, _ in model.named_parameters():
-        groups.setdefault(keys[name], []).append(name)
-    ordered = _one_classifier(model, [groups[key] for key in sorted(groups)], rule)
-    return _final_norm_to_head(model, ordered) if rule in ("coarse", "fine") else ordered
+    return _one_classifier(model, groups, rule)
 
 
 def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> list[list[str]]:
     """What is replaced for a new task is one layer: a second classifier beside the first, the
     two dense layers of a head that `delimiter` cuts at the activation between them."""
-    own = [i for i, g in enumerate(groups) if any(_of_classifier(name, model) for name in g)]
+    own = [i for i, g in enumerate(groups) if any(of_classifier(name, model) for name in g)]
     if len(own) < 2:
         return groups
     if isinstance(rule, tuple):
@@ -203,34 +225,32 @@ def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> li
     return [*before, merged, *groups[own[-1] + 1 :]]
 
 
-def _keys(model: nn.Module, rule: str) -> dict[str, int]:
-    """For every name of a parameter, those of tied ones too, the place of its layer."""
-    if rule == "delimiter":
-        return _run_keys(model)
-    parameters = list(model.named_parameters(remove_duplicate=False))
-    if hasattr(model, "group_matcher"):
-        matcher = _matcher(model, rule)
-        return dict(group_with_matcher(parameters, matcher, reverse=True))
-    children = [child for child, module in model.named_children() if _has_parameters(module)]
-    order = {child: index for index, child in enumerate(children)}
-    # the model's own parameters (a position embedding) are added to what the stem gives
-    return {name: order.get(name.split(".")[0], 0) for name, _ in parameters}
+def _keys_by_place(model: nn.Module, groups: Sequence[Sequence[str]]) -> dict[str, int]:
+    """For every name of a parameter the index of its layer; another name of a tied one counts
+    to the layer of its neighbours, those with which it shares the longest path."""
+    keys = {name: index for index, group in enumerate(groups) for name in group}
+    neighbours: dict[str, int] = {}
+    for name, index in keys.items():
+        for path in _paths_above(name):
+            neighbours.setdefault(path, index)
+    for name, _ in model.named_parameters(remove_duplicate=False):
+        if name not in keys:
+            near = next((path for path in _paths_above(name) if path in neighbours), None)
+            keys[name] = -1 if near is None else neighbours[near]
+    return keys
 
 
-def _matcher(model: nn.Module, rule: str) -> dict[str, Any]:
-    try:
-        return dict(cast(Any, model).group_matcher(coarse=rule == "coarse"))
-    except AssertionError as error:  # how timm says that a model has no coarse groups
-        raise user_error("model.partition", f"not {rule} for this model: {error}") from None
+def _paths_above(name: str) -> list[str]:
+    """The modules that lead to a parameter, the nearest first."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
 
 
-def _run_keys(model: nn.Module) -> dict[str, int]:
-    try:
-        runs = weight_runs(model)
-    except Untraceable as error:
-        message = f"the model cannot be traced for delimiter ({error}); give coarse or fine"
-        raise user_error("model.partition", message) from None
-    return {name: index for index, run in enumerate(runs) for name in run}
+def _run_keys(trace: Trace | ForwardError) -> dict[str, int]:
+    if isinstance(trace, ForwardError):
+        message = f"the model cannot be traced for delimiter ({trace}); give coarse or fine"
+        raise user_error("model.partition", message)
+    return {name: index for index, run in enumerate(trace.runs) for name in run}
 
 
 def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
@@ -277,28 +297,6 @@ def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
             _log.warning("%s is tied to %s of another layer and moves with that one", name, owner)
 
 
-def _final_norm_to_head(model: nn.Module, groups: list[list[str]]) -> list[list[str]]:
-    """D1: a final norm between the last block and the classifier goes to the head's layer.
-
-    Only a norm with no weight layer between it and the last block moves (errata 15): one
-    that follows a convolution there belongs to that convolution.
-    """
-    if len(groups) < 2 or not any(_of_classifier(name, model) for name in groups[-1]):
-        return groups
-    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in groups[-2]))
-    modules = dict(model.named_modules())
-    top = {owner for owner in owners if "." not in owner}
-    moved = [
-        owner for owner in top if owner == owners[-1] and isinstance(modules.get(owner), NORMS)
-    ]
-    weights_on_top = [owner for owner in top if owner not in moved]
-    if not moved or weights_on_top:
-        return groups
-    norm = [name for name in groups[-2] if name.rpartition(".")[0] in moved]
-    rest = [name for name in groups[-2] if name not in norm]
-    return [*groups[:-2], *([rest] if rest else []), norm + groups[-1]]
-
-
 def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]) -> list[str]:
     """`stem`, the module path of each layer in between, `head`.
 
@@ -319,16 +317,3 @@ def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, .
         is_stem = index == 0 and len(groups) > 1
         names.append(_HEAD if is_head else _STEM if is_stem else path)
     return names
-
-
-def _of_classifier(name: str, model: nn.Module) -> bool:
-    return any(under(name, path) for path in classifier_paths(model))
-
-
-def under(name: str, path: str) -> bool:
-    """Whether a parameter is the one at a path, or belongs to the module there."""
-    return bool(path) and (name == path or name.startswith(path + "."))
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None

@@ -1,0 +1,65 @@
+"""A timm model on the meta device: the shapes of its weights, without the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from raysel.errors import nearest, user_error
+from raysel.models import timm
+from raysel.models.head import Head, put_mlp_head
+from raysel.models.input_size import size_arguments
+from raysel.models.papers import hint
+from raysel.unsupported import other_model
+
+
+def shapes_of(
+    name: str,
+    classes: int,
+    channels: int = 3,
+    head: Head = "linear",
+    image_size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """A timm model without weights, on the meta device.
+
+    Args:
+        image_size: height and width, on which the position embeddings of a transformer
+            depend; None is the model's own.
+
+    Raises:
+        UserError: there is no such model (path `model.name`).
+    """
+    if not timm.is_model(name):
+        raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model(
+            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
+        )
+        if head == "mlp":
+            put_mlp_head(model, classifier_paths(model), classes)
+    return model
+
+
+def classifier_paths(model: nn.Module) -> tuple[str, ...]:
+    """The dotted names of the classifier's modules: one, several (a distilled transformer has
+    a second, whose logits are averaged with the first one's), or none."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    path = config.get("classifier") or ()
+    return tuple(path) if isinstance(path, list | tuple) else (str(path),)
+
+
+def of_classifier(name: str, model: nn.Module) -> bool:
+    """Whether a parameter belongs to the classifier."""
+    return any(under(name, path) for path in classifier_paths(model))
+
+
+def under(name: str, path: str) -> bool:
+    """Whether a parameter is the one at a path, or belongs to the module there."""
+    return bool(path) and (name == path or name.startswith(path + "."))
+
+
+def _nearest_model(name: str) -> str:
+    if told := hint(name) or other_model(name):
+        return told
+    known = timm.list_models() + timm.list_models(pretrained=True)
+    return nearest(name, known)
