@@ -9,11 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from raysel.errors import nearest, user_error
-from raysel.models import timm
-from raysel.models.layers import Rule, partition_of
+from raysel.models.layers import Rule, partition_of, shapes_of
 from raysel.space import CROSS_VALIDATION, described
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
@@ -34,12 +31,13 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The layers of a model in forward order."""
+    """The layers of a model in forward order; `notes`: what to know of them, in sentences."""
 
     model: str
     partition: str
     parameters: int
     layers: tuple[LayerRow, ...]
+    notes: tuple[str, ...]
 
 
 def layer_table(model: str, rule: Rule, classes: int) -> LayerTable:
@@ -48,20 +46,14 @@ def layer_table(model: str, rule: Rule, classes: int) -> LayerTable:
     Raises:
         UserError: there is no such model, or it cannot be built or cut so.
     """
-    try:
-        found = partition_of(model, rule, classes)
-        with torch.device("meta"):
-            built = timm.create_model(model, num_classes=classes)
-    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise user_error(model, f"timm cannot build it for {classes} classes: {reason}") from None
-    shapes = {name: tuple(p.shape) for name, p in built.named_parameters()}
+    found = partition_of(model, rule, classes)
+    shapes = {name: tuple(p.shape) for name, p in shapes_of(model, classes).named_parameters()}
     rows = (
         LayerRow(layer.name, layer.size, layer.size / found.size, first, shapes[first])
         for layer in found.layers
         for first in layer.parameters[:1]
     )
-    return LayerTable(model, str(rule), found.size, tuple(rows))
+    return LayerTable(model, str(rule), found.size, tuple(rows), found.notes)
 
 
 # --- strategies ---------------------------------------------------------------------------------

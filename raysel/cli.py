@@ -177,7 +177,10 @@ def layers(
         for row in found.layers
     ]
     rows.append(("total", f"{found.parameters:,}", "100.0%", ""))
-    return print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
+    print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
+    for note in found.notes:
+        say(f"note   {note}")
+    return None
 
 
 @app.command()

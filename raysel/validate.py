@@ -14,6 +14,7 @@ from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError
 from raysel.models import own
 from raysel.models.data_config import model_input
+from raysel.models.fit import SIZE
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.patterns import PatternError, compiled
 from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
@@ -37,12 +38,12 @@ from raysel.tasks.catalog import (
     TaskShape,
     check_task,
     has_source,
+    is_pictures,
     task_notes,
     task_shape,
     training_labels,
 )
 from raysel.tasks.shots import lacking
-from raysel.text import first_line
 from raysel.torchvision_shim import ensure_importable
 from raysel.unsupported import unknown_value
 from raysel.user_files import lies_there, nearest_above
@@ -118,7 +119,8 @@ def check(spec: Spec) -> list[Problem]:
 
 def notes(spec: Spec) -> list[str]:
     """What a person should know of a sound sweep: what a key that was left out stands for, what
-    will be downloaded, configurations that may be tried twice."""
+    will be downloaded, layers that leave little to choose, configurations that may be tried
+    twice."""
     few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
     counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
     repeats = (
@@ -126,7 +128,9 @@ def notes(spec: Spec) -> list[str]:
         "with a seed of its own"
     )
     mine = list(own.notes(spec.model.name))
-    return _weights_notes(spec) + task_notes(spec.task) + mine + ([repeats] if few else [])
+    layers = [f"model.partition: {note}" for note in partition_for(spec).notes]
+    told = [*_weights_notes(spec), *task_notes(spec.task), *mine, *layers]
+    return told + ([repeats] if few else [])
 
 
 def _weights_notes(spec: Spec) -> list[str]:
@@ -151,7 +155,8 @@ def partition_for(spec: Spec) -> Partition:
     """The layers of the sweep's model for its task, without allocating its weights.
 
     Raises:
-        UserError: there is no such model, or the partition's patterns do not fit it.
+        UserError: there is no such model, it does not run on the task's images, or the
+            partition's patterns do not fit it.
     """
     shape = _shape(spec)
     return partition_of(
@@ -165,11 +170,13 @@ def partition_for(spec: Spec) -> Partition:
 
 
 def _shape(spec: Spec) -> TaskShape:
-    """The task's shape; an ordinary one where the task is wrong, as the layers are the same."""
+    """The task's shape; the model's own where the task is wrong, as the layers are the same."""
+    expected = model_input(spec.model.name)
     try:
-        return task_shape(spec.task, model_input(spec.model.name))
+        return task_shape(spec.task, expected)
     except UserError:
-        return TaskShape(channels=3, image_size=(224, 224), class_count=10)
+        size = (expected.size, expected.size)
+        return TaskShape(channels=3, image_size=size, class_count=10)
 
 
 # --- the model ------------------------------------------------------------------------------
@@ -177,8 +184,8 @@ def _shape(spec: Spec) -> TaskShape:
 
 def _model_problems(spec: Spec) -> list[Problem]:
     problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
-    unknown = any(problem.path == "model.name" for problem in problems)
-    problems += [] if unknown else list(_weights_problems(spec))
+    unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
+    problems += [] if unfit else list(_weights_problems(spec))
     return problems or list(_own_model_problems(spec))
 
 
@@ -203,19 +210,19 @@ def _partition_problems(spec: Spec) -> Iterable[Problem]:
     try:
         partition_for(spec)
     except UserError as error:
-        return error.problems
-    except Exception as error:  # a model of the user's own may raise anything
-        shape = _shape(spec)
-        reason = first_line(error)
-        if own.is_own(spec.model.name):
-            message = f"{spec.model.name} cannot be cut into layers: {reason}"
-            return list(_own_model_problems(spec)) or [Problem("model.name", message)]
-        message = (
-            f"timm cannot build {spec.model.name} for {shape.channels} channels and"
-            f" {shape.class_count} classes: {reason}"
-        )
-        return [Problem("model.name", message)]
+        told = [_of_fixed_size(spec, problem) for problem in error.problems]
+        unfit = any(problem.path in ("model.name", SIZE) for problem in told)
+        # of a model of the user's own more can be said
+        return (list(_own_model_problems(spec)) if unfit else []) or told
     return []
+
+
+def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
+    """Images of one size need another model, not another size."""
+    if problem.path != SIZE or is_pictures(spec.task):
+        return problem
+    message = f"{problem.message}; the data's images are of one size, so take another model"
+    return Problem("model.name", message)
 
 
 def _weights_problems(spec: Spec) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from torch import nn
 from raysel.models import timm
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
-from raysel.models.layers import classifier_paths
+from raysel.models.shapes import classifier_paths
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ Image = tuple[int, int, int]
 
 
 _MOST_CHANNELS = 16  # of an image
+_LONGEST = 120  # characters of a reason
 
 
 class ForwardError(Exception):
@@ -70,8 +71,9 @@ def own_image(model: nn.Module) -> Image:
 
 def one_line(error: BaseException) -> str:
     """An error's first line, or its kind where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip()[:200] if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[0].strip()
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
 
 
 class _Uses(TorchDispatchMode):

@@ -23,13 +23,10 @@ from raysel.models.forward import ForwardError, Image, NeedsData, own_image
 from raysel.models.groups import blocks_in_head, forward_groups
 from raysel.models.head import Head
 from raysel.models.patterns import PatternError, found_in
-from raysel.models.shapes import classifier_paths, of_classifier, shapes_of, under
+from raysel.models.shapes import of_classifier, shapes_of, under
 from raysel.models.structure import NEARLY_ALL
 
-__all__ = [
-    *("Layer", "Partition", "Rule", "partition", "partition_of"),
-    *("classifier_paths", "shapes_of", "under"),
-]
+__all__ = ["Layer", "Partition", "Rule", "partition", "partition_of", "shapes_of", "whole"]
 
 Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
 """How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
@@ -37,6 +34,8 @@ patterns, one a layer."""
 
 _STEM, _HEAD = _PLACES = ("stem", "head")
 """Layers that are named by their place; no other layer has such a name."""
+
+_WHOLE = "model"
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +120,13 @@ def partition(model: nn.Module, rule: Rule = "coarse", image: Image | None = Non
         return _partition(model, rule, traced(model, image))
     except ForwardError as error:
         return _partition(model, rule, error)
+
+
+def whole(model: nn.Module) -> Partition:
+    """The model as one layer, where no rule is to choose among layers (a source model)."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    head = tuple(name for name in sizes if of_classifier(name, model))
+    return Partition((Layer(_WHOLE, tuple(sizes), tuple(sizes.values())),), head)
 
 
 @functools.lru_cache(maxsize=64)

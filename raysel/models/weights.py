@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from raysel.errors import user_error
 from raysel.models.head import DENSE, has_dense_layers
-from raysel.models.layers import classifier_paths, under
+from raysel.models.shapes import classifier_paths, under
 from raysel.models.weight_files import NotTensors, read_tensor_file
 from raysel.user_files import MIB, any_error_as, not_readable
 

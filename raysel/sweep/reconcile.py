@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from raysel import user_code
 from raysel.errors import Trouble
-from raysel.models.layers import partition_of
 from raysel.places import sweep_url
 from raysel.space import Space
 from raysel.spec import Spec
@@ -27,13 +26,13 @@ from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhe
 from raysel.sweep.opening import owned
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
-from raysel.tasks.catalog import task_shape
 from raysel.tracking.database import told
 from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.tracking.reading import is_behind, read_events
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
+from raysel.validate import partition_for
 
 if TYPE_CHECKING:
     from raysel.tracking.audit import Audit
@@ -291,9 +290,4 @@ def _events(record: Record) -> list[Event]:
 
 
 def _space(spec: Spec) -> Space:
-    shape = task_shape(spec.task)
-    model = spec.model
-    layers = partition_of(
-        model.name, model.partition, shape.class_count, shape.channels, model.head
-    )
-    return Space(spec, layers.names)
+    return Space(spec, partition_for(spec).names)

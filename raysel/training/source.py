@@ -19,7 +19,7 @@ from torch import Tensor
 import raysel
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
-from raysel.models.layers import partition
+from raysel.models.layers import whole
 from raysel.spec import TrainingSettings, TrialConfig
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.data import on_device
@@ -156,7 +156,7 @@ def _train(
         for part in (task.source_train, task.source_validation)
     )
     config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
-    trial = FineTuning(config, model, partition(model), TrialData(train, validation))
+    trial = FineTuning(config, model, whole(model), TrialData(train, validation))
     if progress is not None:
         total = trial.steps_per_epoch * SETTINGS.epochs
         trial.after_step = lambda done: progress(done, total)

@@ -256,9 +256,9 @@ def test_a_single_layer_has_its_modules_name():
     assert partition(model).names == ("0",)
 
 
-def test_a_model_that_timm_cannot_group_coarsely_is_a_mistake_of_the_user():
-    with pytest.raises(UserError, match=r"^model\.partition: "):
-        partition_of("rdnet_tiny", "coarse", 10)
+def test_a_model_that_timm_cannot_group_coarsely_is_cut_where_its_blocks_are():
+    stages = tuple(f"dense_stages.{i}" for i in range(7))
+    assert partition_of("rdnet_tiny", "coarse", 10).names == ("stem", *stages, "head")
     assert len(partition_of("rdnet_tiny", "fine", 10)) > 4
 
 

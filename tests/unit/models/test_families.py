@@ -1,0 +1,175 @@
+"""The partition means something for every family of timm: one small model of each of its modules.
+
+The order of the layers is checked by hooks that note when modules run, on the meta device; the
+partition itself notes operations. 99 modules, three rules.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from raysel.errors import UserError
+from raysel.models import timm
+from raysel.models.layers import Partition, partition, partition_of
+
+RISKY = [
+    *("poolformer_s12", "hrnet_w18_small", "qwen3_vit_88m", "vit_small_patch16_rope_mixed_224"),
+    *("cait_xxs24_224", "inception_v3", "rdnet_tiny", "csatv2", "pit_ti_224", "iformer_t"),
+]
+"""Families without a matcher, or whose matcher is a function, or is wrong."""
+
+BY_DESIGN = {"vgg11": "its two dense layers of 4,096 have 93 % of the parameters"}
+"""Classic networks with a layer above 90 %."""
+
+
+def _known(names: list[str]) -> list[str]:
+    """Those that the installed timm has; its lower bound lacks the newest families."""
+    return [name for name in names if timm.is_model(name)]
+
+
+@cache
+def _smallest_of_each_module() -> list[str]:
+    found: dict[str, tuple[int, str]] = {}
+    for module in timm.list_modules():
+        for name in timm.list_models(module=module):
+            with torch.device("meta"):
+                model = timm.create_model(name, num_classes=10)
+            size = sum(parameter.numel() for parameter in model.parameters())
+            found[module] = min(found.get(module, (size, name)), (size, name))
+    return [name for _, name in found.values()]
+
+
+def _meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return timm.create_model(name, num_classes=10)
+
+
+def _when_modules_run(model: nn.Module) -> dict[str, int]:
+    """When the module that owns a parameter first runs, of modules without children."""
+    first: dict[str, int] = {}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    runs = 0
+
+    def note(module: nn.Module, _: object) -> None:
+        nonlocal runs
+        runs += 1
+        for parameter in module.parameters(recurse=False):
+            first.setdefault(names[id(parameter)], runs)
+
+    leaves = [module for module in model.modules() if next(module.children(), None) is None]
+    handles = [module.register_forward_pre_hook(note) for module in leaves]
+    with torch.no_grad():
+        model.eval()(torch.empty(1, *model.pretrained_cfg["input_size"], device="meta"))
+    for handle in handles:
+        handle.remove()
+    return first
+
+
+def _wrong(model: nn.Module, found: Partition, rule: str, runs: dict[str, int]) -> list[str]:
+    """What is wrong with a partition."""
+    wrong = []
+    names = sorted(name for name, _ in model.named_parameters())
+    if sorted(name for layer in found.layers for name in layer.parameters) != names:
+        wrong.append("not every parameter is in one layer")
+    if len(set(found.names)) != len(found) or len(found) < 4:
+        wrong.append(f"layers {found.names}")
+    wrong += [f"{layer.name} is large" for layer in found.layers if layer.size > 0.9 * found.size]
+    if found.head and not (found.names[-1] == "head" and found.head_layer == len(found) - 1):
+        wrong.append("the head is not last")
+    if rule != "delimiter" and any("blocks" in note for note in found.notes):
+        wrong.append(f"blocks in the head: {found.notes}")
+    last = 0
+    for layer in found.layers:
+        own = [runs[name] for name in layer.parameters if name in runs and name not in found.head]
+        if own and min(own) < last:
+            wrong.append(f"{layer.name} runs before the layer before it")
+        last = max([last, *own])
+    return wrong
+
+
+def _faults(name: str) -> dict[str, list[str]]:
+    model = _meta(name)
+    runs = _when_modules_run(model)
+    rules = ("coarse", "fine", "delimiter")
+    found = {rule: _wrong(model, partition(model, rule), rule, runs) for rule in rules}
+    return {rule: wrong for rule, wrong in found.items() if wrong}
+
+
+@pytest.mark.parametrize("name", _known(RISKY))
+def test_the_layers_of_a_risky_family_mean_something(name):
+    assert _faults(name) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_layers_of_every_family_mean_something():
+    names = _smallest_of_each_module()
+    assert len(names) > 70
+    faults = {name: found for name in names if (found := _faults(name)) and name not in BY_DESIGN}
+    assert faults == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("poolformer_s12", tuple(f"stages.{i}" for i in range(4))),
+        ("cait_xxs24_224", (*(f"blocks.{i}" for i in range(24)), "blocks_token_only")),
+        ("pit_ti_224", tuple(f"transformers.{i}" for i in range(3))),
+        ("qwen3_vit_88m", tuple(f"encoder.blocks.{i}" for i in range(12))),
+    ],
+)
+def test_a_model_is_cut_where_its_blocks_are(name, stages):
+    if not timm.is_model(name):
+        pytest.skip(f"timm {timm.__version__} has no {name}")
+    assert partition_of(name, "coarse", 10).names == ("stem", *stages, "head")
+
+
+def test_the_bottoms_parameters_are_in_the_stem():
+    found = partition_of("vit_small_patch16_rope_mixed_224", "coarse", 10)
+    assert found.layer_of["rope.freqs"] == 0
+    assert not any(name.startswith("rope") for name in found.layers[-1].parameters)
+
+
+# --- the size of the task's images --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("crossvit_tiny_240", 96, r"task\.image_size: .* 96 x 96 pixels .*; it does on (\d+)"),
+        ("gcvit_xxtiny", 16, r"task\.image_size: .* 16 x 16 pixels .*; it does on (\d+)"),
+    ],
+)
+def test_a_size_on_which_the_model_does_not_run_is_one_line_with_one_on_which_it_does(
+    name, size, said
+):
+    with pytest.raises(UserError, match=said) as told:
+        partition_of(name, "coarse", 3, image_size=(size, size))
+    (problem,) = told.value.problems
+    assert "\n" not in problem.message
+    remedy = int(problem.message.rsplit(" ", 1)[1])
+    assert len(partition_of(name, "coarse", 3, image_size=(remedy, remedy))) > 3
+
+
+def test_delimiter_is_traced_at_the_tasks_size():
+    found = partition_of("vit_tiny_patch16_224", "delimiter", 3, image_size=(32, 32))
+    assert len(found) == 13
+
+
+def test_a_model_without_a_classifier_is_refused_for_a_task():
+    if not timm.is_model("gemma4_vit_167m_enc"):
+        pytest.skip(f"timm {timm.__version__} has no gemma4")
+    with pytest.raises(UserError, match=r"^model\.name: .*not 3 logits"):
+        partition_of("gemma4_vit_167m_enc", "coarse", 3, image_size=(224, 224))
+
+
+def test_a_large_layer_and_blocks_in_the_head_are_noted():
+    patterns = ("conv1|bn1", "layer[1-4]", "fc")
+    assert "layer[1-4] has 9" in partition_of("resnet18", patterns, 10).notes[0]
+    (note,) = partition_of("vit_tiny_patch16_224", "delimiter", 10).notes
+    assert note.startswith("the layer head holds the classifier and parts of blocks")
+    assert partition_of("resnet18", "coarse", 10).notes == ()
