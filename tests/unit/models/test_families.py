@@ -164,7 +164,7 @@ def test_a_model_without_a_classifier_is_refused_for_a_task():
     if not timm.is_model("gemma4_vit_167m_enc"):
         pytest.skip(f"timm {timm.__version__} has no gemma4")
     with pytest.raises(UserError, match=r"^model\.name: .*not 3 logits"):
-        partition_of("gemma4_vit_167m_enc", "coarse", 3, image_size=(224, 224))
+        partition_of("gemma4_vit_167m_enc", "coarse", 3, image_size=(240, 240))
 
 
 def test_a_large_layer_and_blocks_in_the_head_are_noted():
