@@ -192,7 +192,7 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
     largest = max(layers, key=lambda layer: layer.size, default=None)
     if largest is not None and len(layers) > 1 and largest.size > NEARLY_ALL * whole:
         share = largest.size / whole
-        yield f"the layer {largest.name} has {share:.0%} of the parameters"
+        yield f"the layer {largest.name} has {share:.1%} of the parameters"
     own = next((layer for layer in layers if set(layer.parameters) & set(head)), None)
     if own is None:
         return

@@ -169,7 +169,7 @@ def test_a_model_without_a_classifier_is_refused_for_a_task():
 
 def test_a_large_layer_and_blocks_in_the_head_are_noted():
     patterns = ("conv1", "bn1", "layer[1-4]", "fc")
-    assert "layer[1-4] has 9" in partition_of("resnet18", patterns, 10).notes[0]
+    assert "layer[1-4] has 99.9%" in partition_of("resnet18", patterns, 10).notes[0]
     (note,) = partition_of("vit_tiny_patch16_224", "delimiter", 10).notes
     assert note.startswith("the layer head holds the classifier and parts of blocks")
     assert partition_of("resnet18", "coarse", 10).notes == ()
