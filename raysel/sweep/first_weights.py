@@ -88,7 +88,7 @@ def _source_model(
     # with a trial's resources, on a worker: the driver's machine may have no GPU
     remote = ray.remote(**of_task(spec.resources))(_train_source)
     task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    steps = ray.remote(num_cpus=0)(_StepCount).remote()
+    steps = ray.remote(num_cpus=0)(_step_count()).remote()
     arguments = (task, blueprint, seed, cpus, cache)
     training = remote.remote(code, spec.resources.gpus, steps, *arguments)
     asked = steps.get.remote()
@@ -109,19 +109,24 @@ def _source_model(
     return model
 
 
-class _StepCount:
-    """An actor that knows how far the training on a worker is."""
+def _step_count() -> type:
+    """The class of an actor that knows how far the training on a worker is.
 
-    def __init__(self) -> None:
-        self._steps = (0, 0)
+    Made in a function, so that Ray sends it by value: the actor's process imports neither raysel
+    nor torch, which would take seconds of a core that trains.
+    """
 
-    def set(self, done: int, total: int) -> None:
-        """So many steps of so many."""
-        self._steps = (done, total)
+    class StepCount:
+        def __init__(self) -> None:
+            self.steps = (0, 0)
 
-    def get(self) -> tuple[int, int]:
-        """What was set last; 0, 0 before."""
-        return self._steps
+        def set(self, done: int, total: int) -> None:
+            self.steps = (done, total)
+
+        def get(self) -> tuple[int, int]:
+            return self.steps
+
+    return StepCount
 
 
 def _train_source(
