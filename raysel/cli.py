@@ -38,8 +38,7 @@ from raysel.console import (
     path_parser,
 )
 from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
-from raysel.output import guarded_streams, output_failure, print_json, say, say_error
-from raysel.rich_output import print_table
+from raysel.output import guarded_streams, output_failure, print_json, print_table, say, say_error
 from raysel.sweep.interruptions import cancel_abort, handling
 
 if TYPE_CHECKING:

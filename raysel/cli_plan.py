@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.console import AsJson, Overrides, SweepFile, checked
-from raysel.output import print_json, say, say_error
-from raysel.rich_output import print_table
+from raysel.output import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
     from raysel.service.plan.estimate import Plan, StrategyPlan

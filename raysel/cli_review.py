@@ -12,8 +12,7 @@ from raysel import cli_service
 from raysel.cli_service import Address
 from raysel.console import AsJson, Storage, SweepName, checked_names, day, path_parser
 from raysel.errors import FAILED, user_error
-from raysel.output import PATH, ask, print_json, say
-from raysel.rich_output import print_table
+from raysel.output import PATH, ask, print_json, print_table, say
 
 if TYPE_CHECKING:
     from raysel.report.review import SweepRow, TrialLine

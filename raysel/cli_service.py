@@ -20,8 +20,7 @@ from raysel.console import (
     path_parser,
 )
 from raysel.errors import INTERRUPTED, user_error
-from raysel.output import LogPrinter, print_json, progress_stream, say, say_error
-from raysel.rich_output import print_table
+from raysel.output import LogPrinter, print_json, print_table, progress_stream, say, say_error
 from raysel.urls import secret_in
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from raysel.console import (
     path_parser,
 )
 from raysel.errors import FAILED
-from raysel.output import print_json, progress_stream, say
-from raysel.rich_output import print_table
+from raysel.output import print_json, print_table, progress_stream, say
 
 if TYPE_CHECKING:
     from raysel.export.handing import Exported

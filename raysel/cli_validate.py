@@ -10,8 +10,7 @@ import typer
 
 from raysel.console import AsJson, Overrides, SweepFile, checked
 from raysel.errors import BAD_INPUT, Problem, UserError
-from raysel.output import print_json, say, say_error
-from raysel.rich_output import print_table
+from raysel.output import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
     from raysel.spec import Spec

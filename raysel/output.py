@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, TextIO, cast
 
@@ -41,6 +41,26 @@ def print_json(value: Any, indent: int | None = 2, ascii_only: bool = False) -> 
     """Print a value as JSON: whole and valid in every encoding, without a raw control character."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     print(json_text(value, indent, ascii_only or encoding != "utf8"), flush=True)
+
+
+def print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    numbers: Sequence[int] = (),
+    whole: Sequence[int] = (0,),
+) -> None:
+    """Print rows under a head; a line a row where no terminal is.
+
+    rich is imported here and not at the start: `raysel --help` does without.
+
+    Args:
+        numbers: the columns that are set to the right.
+        whole: the columns that are not broken over lines where the terminal is narrow.
+    """
+    from raysel.rich_output import TextConsole, fitting_table  # noqa: PLC0415
+
+    console = TextConsole()
+    console.print(fitting_table(console, head, rows, numbers, whole))
 
 
 def progress_stream(as_json: bool) -> TextIO:

@@ -47,22 +47,6 @@ def plain(text: object, style: str | Style = "", most: int = LINE, **look: Any) 
     return Text(one_line(text, most), style=style, **look)
 
 
-def print_table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    numbers: Sequence[int] = (),
-    whole: Sequence[int] = (0,),
-) -> None:
-    """Print rows under a head; a line a row where no terminal is.
-
-    Args:
-        numbers: the columns that are set to the right.
-        whole: the columns that are not broken over lines where the terminal is narrow.
-    """
-    console = TextConsole()
-    console.print(fitting_table(console, head, rows, numbers, whole))
-
-
 def fitting_table(
     console: Console,
     head: Sequence[str],
@@ -70,7 +54,12 @@ def fitting_table(
     numbers: Sequence[int] = (),
     whole: Sequence[int] = (0,),
 ) -> RenderableType:
-    """A table; where it is wider than the terminal, a paragraph a row, so that nothing is cut."""
+    """A table; where it is wider than the terminal, a paragraph a row, so that nothing is cut.
+
+    Args:
+        numbers: the columns that are set to the right.
+        whole: the columns that are not broken over lines where the terminal is narrow.
+    """
     table = Table(box=None, pad_edge=False, show_header=any(head), padding=(0, 2, 0, 0))
     for index, title in enumerate(head):
         justify: Literal["left", "right"] = "right" if index in numbers else "left"

@@ -194,7 +194,7 @@ def test_a_bucket_that_does_not_answer_is_told_in_a_line(
     ("uri", "words"),
     [
         ("s3:///sweeps", 'storage: "s3:///sweeps" names no bucket; give s3://bucket/folder'),
-        ("s3://me:secret@bucket/sweeps", "storage: holds credentials; leave them to"),
+        ("s3://me:secret@bucket/sweeps", "storage: holds a password; leave credentials to"),
     ],
 )
 def test_an_address_is_checked_without_asking_the_store(uri: str, words: str) -> None:

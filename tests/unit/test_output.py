@@ -17,7 +17,7 @@ from rich.table import Table
 from raysel import output
 from raysel.cli import main
 from raysel.errors import UserError
-from raysel.rich_output import TextConsole, fitting_table, plain, print_table
+from raysel.rich_output import TextConsole, fitting_table, plain
 
 HOSTILE = ["[/f]*c", "[bold]x", "[link=a]b[/link]", ":warning:", "\\[red]", "a]b[", "[", "[/]"]
 
@@ -48,7 +48,7 @@ def test_a_cell_a_column_and_a_title_are_text(console, text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_printed_table_is_text(capsys, text):
-    print_table((text, "size"), [(text, text)])
+    output.print_table((text, "size"), [(text, text)])
     assert capsys.readouterr().out.count(text) == 3
 
 
@@ -61,7 +61,7 @@ def test_what_is_rewritten_in_place_is_text(console, text):
 
 def test_an_escape_sequence_is_shown_and_not_obeyed(console, capsys):
     console.print("a\x1b[2Jb\nc")
-    print_table(("x\x1b",), [("y\x1b[31m\nz",)])
+    output.print_table(("x\x1b",), [("y\x1b[31m\nz",)])
     output.say("s\x1b]0;title\x07", "t\u202eu")
     output.say_error("e\rf")
     shown = capsys.readouterr()
@@ -74,7 +74,7 @@ def test_an_escape_sequence_is_shown_and_not_obeyed(console, capsys):
 
 def test_a_long_line_and_a_long_cell_are_cut(capsys):
     output.say("x" * 1_000_000)
-    print_table(("name",), [("y" * 1_000_000,)])
+    output.print_table(("name",), [("y" * 1_000_000,)])
     assert len(capsys.readouterr().out) < 1_600
 
 
