@@ -17,6 +17,7 @@ from types import ModuleType
 
 from raysel.errors import Problem, UserError, user_error
 from raysel.spec import CodeFile, Spec
+from raysel.text import first_line
 from raysel.user_files import MIB, read_regular
 
 _SHA = "__raysel_sha256__"
@@ -129,8 +130,8 @@ def _told(source: Source, error: BaseException) -> UserError:
         return UserError(Problem(shown, f"is not Python: {error.msg}", error.lineno))
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == source.path]
-    words = str(error).splitlines()[0] if str(error) else ""
-    message = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    kind, words = type(error).__name__, first_line(error)
+    message = kind if words == kind else f"{kind}: {words}"
     return UserError(Problem(shown, message, lines[-1] if lines else None))
 
 

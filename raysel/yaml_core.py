@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from raysel.text import printable
+from raysel.text import first_line, printable
 
 MOST_NODES = 100_000
 """Values that a text may hold, each anchor counted wherever it is used."""
@@ -132,7 +132,7 @@ def compose(text: str) -> yaml.Node | None:
         message = f"holds a character that YAML does not allow (#x{error.character:04x})"
         raise YamlError(message, line) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # "\UFFFFFFFF"
-        raise YamlError(f"is not YAML: {str(error).splitlines()[0]}") from None
+        raise YamlError(f"is not YAML: {first_line(error)}") from None
     except RecursionError:
         raise YamlError("is nested too deep to be read") from None
     if node is not None:

@@ -39,22 +39,24 @@ _GREY_LEVEL = 1.01
 """Of 255, by which a pixel may be off, and then the logits with it: a strip of more than 16 times
 its width is resized in parts, and its pixels rounded once more. All others are equal."""
 
-_TIMM_ALONE = """
+_WITHOUT_RAYSEL = """
 import sys
+sys.path.insert(0, "")  # the folder of the model
 from predict import load, open_picture
 import torch
 from safetensors.torch import load_file, save_file
-asked, answered, *files = sys.argv[1:]
+inputs, outputs, *files = sys.argv[1:]
 torch.set_num_threads(1)
 model, transform, _ = load()
 with torch.inference_mode():
-    said = {"logits": model(load_file(asked)["inputs"]).float()}
+    found = {"logits": model(load_file(inputs)["inputs"]).float()}
     if files:
-        seen = [transform(open_picture(file)) for file in files]
-        said["pictures"] = torch.stack(seen)
-        said["of pictures"] = torch.cat([model(one.unsqueeze(0)).float() for one in seen])
+        pictures = [transform(open_picture(file)) for file in files]
+        found["pictures"] = torch.stack(pictures)
+        logits = [model(one.unsqueeze(0)).float() for one in pictures]
+        found["picture_logits"] = torch.cat(logits)
 assert "raysel" not in sys.modules
-save_file({name: tensor.contiguous() for name, tensor in said.items()}, answered)
+save_file({name: tensor.contiguous() for name, tensor in found.items()}, outputs)
 """
 """Run in the folder of a model."""
 
@@ -156,16 +158,18 @@ def check(folder: Path, expected: Answers, pictures: ValidationPictures | None =
         Trouble: it cannot be loaded there.
     """
     files = [] if pictures is None else pictures.files
-    said = _ask_timm_alone(folder, _inputs(expected.shape), files)
-    largest = float(_off_by(said["logits"], expected.logits).max())
+    outputs = _run_without_raysel(folder, _inputs(expected.shape), files)
+    largest = float(_off_by(outputs["logits"], expected.logits).max())
     passed = largest <= _TOLERANCE
     if pictures is None:
         return Checked(INPUTS, largest, passed)
-    seen = _compared(said["pictures"], said["of pictures"], pictures)
+    seen = _compare_pictures(outputs["pictures"], outputs["picture_logits"], pictures)
     return Checked(INPUTS, largest, passed and seen.passed, seen)
 
 
-def _compared(given: Tensor, logits: Tensor, pictures: ValidationPictures) -> CheckedPictures:
+def _compare_pictures(
+    given: Tensor, logits: Tensor, pictures: ValidationPictures
+) -> CheckedPictures:
     count, infinite = len(pictures.files), torch.tensor(float("inf"))
     levels = infinite.repeat(count)  # [n] of 255
     if given.shape == pictures.inputs.shape:
@@ -183,17 +187,16 @@ def _compared(given: Tensor, logits: Tensor, pictures: ValidationPictures) -> Ch
     )
 
 
-def _ask_timm_alone(folder: Path, inputs: Tensor, files: Sequence[Path]) -> dict[str, Tensor]:
+def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory(prefix="raysel-check-") as scratch:
-        asked, answered = Path(scratch, "asked"), Path(scratch, "answered")
-        safetensors.torch.save_file({"inputs": inputs}, asked)
-        # -c puts the working folder, the model's, in front of the path
-        arguments = [sys.executable, "-c", _TIMM_ALONE, *map(str, (asked, answered, *files))]
+        given, outputs = Path(scratch, "inputs"), Path(scratch, "outputs")
+        safetensors.torch.save_file({"inputs": inputs}, given)
+        arguments = [sys.executable, "-c", _WITHOUT_RAYSEL, *map(str, (given, outputs, *files))]
         done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise Trouble(str(folder), f"timm cannot load it: {last}")
-        return safetensors.torch.load_file(answered)
+        return safetensors.torch.load_file(outputs)
 
 
 def _off_by(logits: Tensor, expected: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from raysel.errors import Trouble
@@ -18,15 +17,16 @@ from raysel.tasks.data import Task
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.picture_task import open_pictures
 from raysel.tasks.pictures import Pictures
+from raysel.tasks.reading import exif_orientation, opened_image
 from raysel.tasks.shifts import SHIFTS
 from raysel.tasks.stored import StoredExamples
 from raysel.training.stored import StoredData
+from raysel.user_files import any_error_as
 
 MOST = 50
 """Files that are compared."""
 
 _LOOKED_AT = 1000  # files whose kind is found out
-_ORIENTATION = 0x0112  # EXIF
 _LARGE = 8_000_000  # pixels
 
 
@@ -115,18 +115,12 @@ def _kind(pictures: Pictures, index: int) -> str:
     source = pictures.sources[index]
     if not isinstance(source, Path):
         return "array"
-    with Image.open(source) as image:
-        turned = _orientation(image) != 1
+    refused = any_error_as(lambda why: Trouble(str(source), f"cannot be read: {why}"))
+    with refused, opened_image(source) as image:
+        turned = exif_orientation(image) != 1
         large = image.width * image.height >= _LARGE
         words = [str(image.format), image.mode]
         return " ".join([*words, *["turned"] * turned, *["large"] * large])
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # whatever Pillow raises on a damaged tag: reading does not turn it either
-        return 1
 
 
 def _file(pictures: Pictures, index: int, scratch: Path) -> Path:

@@ -32,7 +32,8 @@ class Exported:
 
     Attributes:
         run: the confirm run whose weights it has.
-        expected: what the run's model answered in memory; None where it was not kept.
+        expected: what the run's model answered in memory; None for the best model, beside which
+            it is kept.
         again: how the run went that was made again for its weights; None for the best model.
     """
 
@@ -41,19 +42,6 @@ class Exported:
     strategy: str
     expected: Answers | None
     again: Reproduction | None
-
-    def answers(self) -> Answers:
-        """What the run's model answered.
-
-        Raises:
-            Trouble: it was not kept.
-        """
-        if self.expected is None:
-            words = (
-                "was not kept by the raysel that ran the sweep: there is nothing to compare with"
-            )
-            raise Trouble(f"what {self.run} answered", words)
-        return self.expected
 
 
 def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> Exported:
@@ -94,7 +82,7 @@ def checked(view: SweepView, out: Exported) -> Checked:
     Raises:
         Trouble: nothing was kept to compare with, or timm cannot load the model.
     """
-    expected = out.answers()
+    expected = out.expected or load_answers(view.folder.best)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
             pictures = _pictures(view, out.folder, Path(scratch))
@@ -157,11 +145,7 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Export
     for source in best.rglob("*"):
         if source.is_file() and source.name != ANSWERS:
             _copy(source, target / source.relative_to(best))
-    try:
-        expected = load_answers(best)
-    except Trouble:
-        expected = None
-    return Exported(target, run, strategy, expected, None)
+    return Exported(target, run, strategy, None, None)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -102,7 +102,7 @@ def _config(
     facts = {"num_features": getattr(model, "num_features", None)}
     pool = getattr(model, "global_pool", None)
     facts["global_pool"] = pool if isinstance(pool, str) else None
-    told = {
+    details = {
         "shift": task.shift.model_dump() if task.shift.kind != "none" else None,
         "pictures": isinstance(task.validation, StoredExamples),
         "ranges": None if task.ranges == ValueRanges() else asdict(task.ranges),
@@ -121,7 +121,8 @@ def _config(
             "num_classes": classes,
             **transform_of(task),
         },
-        "raysel": origin | {key: value for key, value in told.items() if value not in (None, [])},
+        "raysel": origin
+        | {key: value for key, value in details.items() if value not in (None, [])},
     }
 
 

@@ -189,8 +189,8 @@ def main(paths: list[str]) -> int:
         shares = model(picture).softmax(1)[0]
         best = shares.topk(min(_SHOWN, len(classes)))
         likely = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        said = (f"{classes[index]} {share:.1%}" for share, index in likely)
-        print(f"{path}: {', '.join(said)}")
+        parts = (f"{classes[index]} {share:.1%}" for share, index in likely)
+        print(f"{path}: {', '.join(parts)}")
     return 1 if failed else 0
 
 

@@ -24,6 +24,7 @@ from mlflow.types import Schema, TensorSpec
 
 from raysel.errors import Trouble
 from raysel.export.layout import CONFIG
+from raysel.text import first_line
 from raysel.tracking.audit import answering
 from raysel.tracking.new_store import ensure_store
 from raysel.tracking.process import environment
@@ -81,7 +82,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
     except (mlflow.MlflowException, OSError) as error:  # OSError: the artifact root
-        raise Trouble(tracking_uri, str(error).splitlines()[0]) from error
+        raise Trouble(tracking_uri, first_line(error)) from error
     return Registered(name, number, f"models:/{name}/{number}")
 
 

@@ -15,13 +15,13 @@ def transform_of(task: Task) -> dict[str, Any]:
     pixel, which is what "nearest" does.
     """
     size = [task.channels, *task.image_size]
-    told = {"input_size": size, "mean": list(task.mean), "std": list(task.std)}
+    fixed = {"input_size": size, "mean": list(task.mean), "std": list(task.std)}
     if not isinstance(task.validation, StoredExamples):
-        return {**told, "interpolation": "nearest", "crop_pct": 1.0, "crop_mode": "center"}
-    kept = task.validation.geometry.input
+        return {**fixed, "interpolation": "nearest", "crop_pct": 1.0, "crop_mode": "center"}
+    model_input = task.validation.geometry.input
     return {
-        **told,
-        "interpolation": kept.interpolation,
-        "crop_pct": kept.crop_share,
-        "crop_mode": kept.crop_mode,
+        **fixed,
+        "interpolation": model_input.interpolation,
+        "crop_pct": model_input.crop_share,
+        "crop_mode": model_input.crop_mode,
     }

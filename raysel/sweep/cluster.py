@@ -28,6 +28,7 @@ from raysel.errors import Trouble
 from raysel.sweep.interruptions import Handlers
 from raysel.sweep.orphans import end_orphans, marked
 from raysel.sweep.ray_folder import check_ray_folder
+from raysel.text import first_line
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
@@ -167,7 +168,7 @@ def _start() -> None:
                 _node_ip_address="127.0.0.1",
             )
     except Exception as error:  # Ray raises just that where its processes are slow to start
-        raise Trouble("ray", f"did not start ({_first_line(error)}); try again") from error
+        raise Trouble("ray", f"did not start ({first_line(error)}); try again") from error
     return None
 
 
@@ -183,11 +184,7 @@ def _join(address: str) -> None:
             log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise Trouble(address, f"cannot be joined ({_first_line(error)}); {_WAY_IN}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise Trouble(address, f"cannot be joined ({first_line(error)}); {_WAY_IN}") from error
 
 
 def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:

@@ -49,7 +49,7 @@ from raysel.sweep.results import results
 from raysel.sweep.search import StudyLedger
 from raysel.sweep.watcher import Watcher
 from raysel.tasks.data import Task
-from raysel.text import one_line
+from raysel.text import LINE, first_line
 from raysel.tracking.database import told
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
@@ -139,8 +139,7 @@ class Session:
                     self.sweep.watch.check()
                     return outcome
             except Exception as error:
-                lines = str(error).strip().splitlines()
-                self._record_end(one_line(lines[0] if lines else type(error).__name__))
+                self._record_end(first_line(error, LINE))
                 raise
             finally:
                 writer.stop()

@@ -139,7 +139,12 @@ def _load(image: Image.Image) -> int:
         image._size = image.im.size  # Pillow has swapped it for the turn
         return turned
     image.load()
-    return _whole(lambda: image.getexif().get(_ORIENTATION, 1))  # PNG: behind the pixels
+    return exif_orientation(image)  # of a PNG: behind the pixels
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """As EXIF gives it; 1 where it gives none, or where metadata are damaged."""
+    return _whole(lambda: image.getexif().get(_ORIENTATION, 1))
 
 
 def _whole(read: Callable[[], Any]) -> int:

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from urllib3.exceptions import NameResolutionError
 
+from raysel.text import first_line
 from raysel.tracking.schema import OtherSchema
 
 
@@ -47,12 +48,12 @@ def explain(error: BaseException, uri: str, experiment: str, of_files: bool = Fa
         host = urlsplit(uri).hostname
         return Reason(f'{uri} cannot be found: the host "{host}" is not known', lasting=True)
     if of_files and not any(isinstance(e, _SILENCE) for e in chain):
-        return Reason(f"{uri} takes no files now ({_first_line(error)})", files_only=True)
+        return Reason(f"{uri} takes no files now ({first_line(error)})", files_only=True)
     if status := _status(chain):
         return Reason(f"{uri} answers with an error ({status})")
     for cause in chain:
         if isinstance(cause, DBAPIError):
-            return Reason(f"{uri} does not answer ({_first_line(cause.orig or cause)})")
+            return Reason(f"{uri} does not answer ({first_line(cause.orig or cause)})")
     return Reason(f"{uri} does not answer")
 
 
@@ -65,7 +66,7 @@ def _lasting(chain: list[BaseException], uri: str, experiment: str) -> str | Non
         if isinstance(error, OtherSchema):
             return str(error)
         if isinstance(error, ModuleNotFoundError | NoSuchModuleError):
-            return f"needs a driver that is not installed ({_first_line(error)})"
+            return f"needs a driver that is not installed ({first_line(error)})"
         if isinstance(error, requests.exceptions.SSLError):
             return (
                 "shows a certificate that is not trusted; "
@@ -134,8 +135,3 @@ def _of(error: BaseException, kind: type[BaseException]) -> bool:
     """Whether requests wrapped an error of urllib3's `kind`."""
     inner = error.args[0] if error.args else None
     return isinstance(getattr(inner, "reason", inner), kind)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

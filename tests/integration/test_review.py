@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from raysel.cli import main
+from raysel.export.best import origin_of
 from raysel.models import timm
 from raysel.places import sweep_url
 from raysel.spec_file import load, parse
@@ -301,8 +302,7 @@ def test_a_best_model_of_another_run_is_not_taken_for_the_winners(
     code, out = told(*arguments)
     assert (code, out["run"], out["strategy"]) == (0, winners, results["verdict"]["winner"])
     assert out["again"].startswith("identical")
-    written = json.loads((tmp_path / "a" / "config.json").read_text())
-    assert written["raysel"] == {"sweep": results["sweep_id"], "run": winners}
+    assert origin_of(tmp_path / "a") == {"sweep": results["sweep_id"], "run": winners}
 
 
 def test_the_model_of_another_strategy_is_trained_again_from_the_record(

@@ -29,6 +29,7 @@ from raysel.service.doctor.here import this_machine
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
 from raysel.service.storage import lasting
 from raysel.spec import Spec
+from raysel.text import first_line
 
 SECONDS = 30.0
 """How long a round of questions to the nodes may take."""
@@ -66,7 +67,7 @@ def examine_joined(spec: Spec | None) -> list[Finding]:
         words, _, remedy = str(refused).partition("; ")
         return [error("address", words, remedy[:1].upper() + remedy[1:])]
     except (ConnectionError, RuntimeError, ValueError) as lost:
-        words = f"{address} was lost ({str(lost).splitlines()[0][:160]})"
+        words = f"{address} was lost ({first_line(lost)})"
         return [error("address", words, "Ask again; does Ray run there still?")]
     return check_token_modes(machines_of(told)) + judged(told, None, spec)
 
