@@ -51,9 +51,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             tensors = _tensors(read_tensor_file(path))
         except NotTensors as error:
             raise user_error(_PATH, f"{path} {error}") from None
-        if not tensors:
-            raise user_error(_PATH, f"{path} holds no tensors")
-        return _unwrapped(tensors)
+    if not tensors:
+        raise user_error(_PATH, f"{path} holds no tensors")
+    for name, tensor in tensors.items():
+        if kind := _unusual(tensor):
+            message = f"{path}: {name} is {kind}; only dense tensors of real numbers are loaded"
+            raise user_error(_PATH, message)
+    return _unwrapped(tensors)
 
 
 def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -113,6 +117,17 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     if inner is not None:
         return _tensors(inner)
     return {str(name): t.detach() for name, t in content.items() if isinstance(t, Tensor)}
+
+
+def _unusual(tensor: Tensor) -> str | None:
+    """Why a model cannot take a tensor, whatever its shape; None where it can."""
+    if tensor.is_meta:
+        return "on the meta device, without values"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout is not torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    return "complex" if tensor.is_complex() else None
 
 
 def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -25,14 +25,19 @@ def look(name: str) -> str:
 
 
 def check_names(classes: Sequence[str]) -> None:
-    """Refuse two classes whose names look the same.
+    """Refuse two classes whose names look the same, and names that are no text.
 
     Raises:
         UserError: two names differ in upper and lower case, in blanks or in characters that do
-            not show; on some file systems they would be one folder.
+            not show; on some file systems they would be one folder. Or a name holds half a
+            character (a folder's bytes that are not UTF-8, `\\ud800` in JSON): no file that
+            names the classes could be written.
     """
     seen: dict[str, str] = {}
     for name in classes:
+        if any(unicodedata.category(sign) == "Cs" for sign in name):
+            told = f"class {quoted(name)} holds bytes or half characters that are no UTF-8 text"
+            raise user_error(_PATH, f"{told}; rename it")
         other = seen.setdefault(look(name), name)
         if other is not name:
             is_case = other.lower() == name.lower()

@@ -50,6 +50,26 @@ def test_weights_without_a_head_fill_the_rest():
     assert all(torch.equal(_state(model)[n], before[n]) for n in head)
 
 
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        (torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8), "quantized"),
+        (torch.eye(2).to_sparse(), "sparse (sparse_coo)"),
+        (torch.empty(2, 2, device="meta"), "on the meta device, without values"),
+        (torch.ones(2, 2, dtype=torch.complex64), "complex"),
+    ],
+    ids=["quantized", "sparse", "meta", "complex"],
+)
+def test_a_tensor_that_no_model_takes_is_refused_with_its_name(tmp_path, odd, kind):
+    torch.save({"fc.weight": odd, "fc.bias": torch.ones(2)}, tmp_path / "odd.pth")
+    with pytest.raises(UserError) as caught:
+        read_weights(tmp_path / "odd.pth")
+    (problem,) = caught.value.problems
+    assert problem.message.endswith(
+        f"odd.pth: fc.weight is {kind}; only dense tensors of real numbers are loaded"
+    )
+
+
 @pytest.mark.parametrize("wrong", ["missing", "unexpected", "of another shape"])
 def test_weights_that_do_not_fit_are_told_and_change_nothing(wrong):
     model = build(RESNET, seed=1)
