@@ -83,7 +83,10 @@ def _sizes(wanted: Wanted) -> Iterator[int]:
         size = middle + (away if tried % 2 else -away)
         if size > 0:
             yield size
-    own = own_image(shapes_of(wanted.name, wanted.classes))[-1]
+    try:
+        own = own_image(shapes_of(wanted.name, wanted.classes))[-1]
+    except Exception:  # the model cannot be built at all
+        return
     yield own
     yield 2 * own
 

@@ -108,11 +108,16 @@ def _opened(model: nn.Module) -> list[_Unit]:
     while True:
         blocks = sum(unit.is_block for unit in units)
         limit = NEARLY_ALL if blocks >= _FEW else _MOST
-        large = next((unit for unit in units if unit.is_block and share(unit) > limit), None)
+        large = next((u for u in units if share(u) > limit and _holds_blocks(u)), None)
         if large is None:
             return units
         place = units.index(large)
         units[place : place + 1] = _parts(large)
+
+
+def _holds_blocks(unit: _Unit) -> bool:
+    """Whether to open a module shows blocks, and not convolutions alone, which begin no layer."""
+    return unit.is_block and any(part.is_block for part in _parts(unit))
 
 
 def _parts(unit: _Unit) -> Iterator[_Unit]:
@@ -149,10 +154,10 @@ def _joined(model: nn.Module, units: Sequence[_Unit]) -> list[list[str]]:
     """Blocks with what stands between them; the head with what follows the last block."""
     head = [unit for unit in units if any(of_classifier(name, model) for name in unit.names)]
     body = [unit for unit in units if unit not in head]
-    flat = not any(unit.is_block for unit in body)
+    flat = not any(unit.is_block for unit in body)  # then each module is a layer
 
     def begins(unit: _Unit) -> bool:
-        return unit.is_block or (flat and not unit.joins_previous)
+        return unit.is_block or flat
 
     last = max((i for i, unit in enumerate(body) if begins(unit)), default=len(body) - 1)
     groups: list[list[str]] = []

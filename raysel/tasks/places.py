@@ -8,7 +8,7 @@ from typing import Literal
 
 from raysel.tasks.file_kinds import is_table_name, remedy
 from raysel.tasks.table_files import as_on_disk
-from raysel.text import quoted
+from raysel.text import LINE, quoted
 from raysel.user_files import irregular
 
 What = Literal["folder", "file"]
@@ -61,9 +61,9 @@ def _meant(path: Path, what: What) -> str:
     fitting = [entry.name for entry in beside if entry.is_dir() == (what == "folder")]
     close = difflib.get_close_matches(path.name, fitting, n=1)
     if close:
-        return f"; did you mean {quoted(path.with_name(close[0]))}?"
+        return f"; did you mean {quoted(path.with_name(close[0]), LINE)}?"
     stems = [entry for entry in beside if entry.is_file() and entry.name.split(".")[0] == path.name]
     if what == "folder" and stems:
         todo = remedy([stems[0].suffix])
-        return f"; there is a file {quoted(stems[0])}" + (f" ({todo})" if todo else "")
+        return f"; there is a file {quoted(stems[0], LINE)}" + (f" ({todo})" if todo else "")
     return ""

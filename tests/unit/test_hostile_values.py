@@ -129,10 +129,11 @@ def validated(tmp_path, capsys, cases) -> set[int]:
         (tmp_path / "x.yaml").write_text(written(at, value), encoding="utf-8")
         code = cli.main(["validate", "x.yaml"])
         codes.add(code)
-        told = capsys.readouterr().err
+        lines = capsys.readouterr().err.splitlines()
+        told = [line for line in lines if not line.startswith("warning  ")]
         assert code in (0, 2), (at, value)
         assert bool(told) == (code == 2), (at, value)
-        assert all(line.startswith("error  ") for line in told.splitlines()), (at, value, told)
+        assert all(line.startswith("error  ") for line in told), (at, value, told)
     return codes
 
 
