@@ -154,10 +154,10 @@ def _joined(model: nn.Module, units: Sequence[_Unit]) -> list[list[str]]:
     """Blocks with what stands between them; the head with what follows the last block."""
     head = [unit for unit in units if any(of_classifier(name, model) for name in unit.names)]
     body = [unit for unit in units if unit not in head]
-    flat = not any(unit.is_block for unit in body)  # then each module is a layer
+    flat = sum(unit.is_block for unit in body) < _FEW  # then a convolution is a layer too
 
     def begins(unit: _Unit) -> bool:
-        return unit.is_block or flat
+        return unit.is_block or (flat and not unit.joins_previous)
 
     last = max((i for i, unit in enumerate(body) if begins(unit)), default=len(body) - 1)
     groups: list[list[str]] = []

@@ -107,6 +107,12 @@ def copy(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         sqlite3.connect(tmp_path / "mlflow.db") as target,
     ):
         origin.backup(target)
+        moved = (str(template), str(tmp_path))
+        target.execute(
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", moved
+        )
+        target.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", moved)
+    shutil.copytree(template / "mlartifacts", tmp_path / "mlartifacts")
     return Copy(tmp_path, capsys)
 
 

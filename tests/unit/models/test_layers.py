@@ -246,8 +246,9 @@ def test_patterns_that_cut_the_classifier_are_told():
 def test_a_model_without_a_classifier_has_no_head():
     layers = partition(_Plain())
     assert layers.head == ()
-    assert layers.names == ("stem", "stem.weight", "head.weight", "norm", "out")
-    assert layers.head_layer == 4
+    assert layers.names == ("stem", "stem.weight", "head.weight", "out")
+    assert _owners(layers, "head.weight") == {"head", "norm"}
+    assert layers.head_layer == 3
 
 
 def test_a_single_layer_has_its_modules_name():

@@ -294,13 +294,14 @@ def test_a_layer_without_a_kernel_is_never_critical():
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, CLASSES, 1)
+            self.norm = nn.Sequential(nn.BatchNorm2d(3))  # a layer of its own
+            self.conv = nn.Conv2d(3, CLASSES, 1)
 
         def forward(self, x):
             return self.conv(self.norm(x)).flatten(1)
 
     net = Net()
-    nn.init.constant_(net.norm.weight, 5.0)
+    nn.init.constant_(net.norm[0].weight, 5.0)
     for name in ("criticality_identity_source", "criticality_random_source"):
         assert scores(measured(name, chain_probe(net)))[0] == 0
 
