@@ -112,6 +112,7 @@ def copy(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", moved
         )
         target.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", moved)
+        target.execute("UPDATE tags SET value = replace(value, ?, ?)", moved)  # raysel.report
     shutil.copytree(template / "mlartifacts", tmp_path / "mlartifacts")
     return Copy(tmp_path, capsys)
 
