@@ -158,7 +158,7 @@ def picture_summary(spec: TaskSpec, model: ModelInput, with_source: bool = True)
     ranges = kept_ranges(pictures, cache_folder(spec))
     if ranges is None:
         return summary
-    size, pictures = model.resized(spec.image_size), replace(pictures, ranges=ranges)
+    size, pictures = _prepared(spec, model), replace(pictures, ranges=ranges)
     decoder = PartDecoder(_absolute(spec), size, pictures, parts, with_source, open_pictures)
     return decoder.decode().summary(summary) if decoder.is_decoded() else summary
 

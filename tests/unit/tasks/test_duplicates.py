@@ -126,13 +126,15 @@ def test_a_class_that_loses_all_its_pictures_is_told(pets):
     )
 
 
-def test_the_copies_are_known_again_without_decoding(pets):
+@pytest.mark.parametrize("preprocess", ["model", "unit", "data"])
+def test_the_copies_are_known_again_without_decoding(pets, preprocess):
     copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
-    assert data_summary(task(pets)).decoded is False
-    told(task(pets))
+    spec = task(pets, preprocess=preprocess)
+    assert data_summary(spec).decoded is False
+    told(spec)
     with pytest.raises(UserError, match="1 picture is in more than one part"):
-        data_summary(task(pets))
-    assert data_summary(task(pets, duplicates="keep")).duplicates.across == 1
+        data_summary(spec)
+    assert data_summary(task(pets, preprocess=preprocess, duplicates="keep")).duplicates.across == 1
 
 
 def test_a_shift_that_differs_from_picture_to_picture_hides_no_copy(pets):
