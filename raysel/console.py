@@ -82,34 +82,31 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:
     """The same, of a sweep that will run on a cluster: whether its storage can be written, and
     which packages its databases need, is for the machines there to say."""
+    return _checked_but(file, overrides, ("storage", "record", "tracking.uri"))
+
+
+def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
+    """The same; whether its storage can be written is for a check of its own to say."""
+    return _checked_but(file, overrides, ("storage",))
+
+
+def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> Spec:
+    """A sweep of which some keys are looked at for how they are written alone."""
     from raysel import spec_file  # noqa: PLC0415
     from raysel.errors import UserError  # noqa: PLC0415
     from raysel.places import check_bucket, check_record_url, is_bucket  # noqa: PLC0415
 
     given = spec_file.read(file, overrides)
     wanted = given.spec()
-    bucket = check_bucket(wanted.storage) if is_bucket(wanted.storage) else None
-    record = check_record_url(wanted.record, wanted.name) if wanted.record is not None else None
-    if problems := [problem for problem in (bucket, record) if problem]:
-        raise UserError(*given.locate(problems))
-    here = [f"storage={tempfile.gettempdir()}", "record=", "tracking.uri="]
-    spec = checked(file, [*overrides, *here])
-    there = {name: getattr(wanted, name) for name in ("storage", "record", "tracking")}
-    return spec.model_copy(update=there)
-
-
-def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
-    """The same; whether its storage can be written is for a check of its own to say."""
-    from raysel import spec_file  # noqa: PLC0415
-    from raysel.errors import UserError  # noqa: PLC0415
-    from raysel.places import check_bucket, is_bucket  # noqa: PLC0415
-
-    given = spec_file.read(file, overrides)
-    storage = given.spec().storage
-    if is_bucket(storage) and (problem := check_bucket(storage)):
-        raise UserError(*given.locate([problem]))
-    spec = checked(file, [*overrides, f"storage={tempfile.gettempdir()}"])
-    return spec.model_copy(update={"storage": storage})
+    problems = [check_bucket(wanted.storage)] if is_bucket(wanted.storage) else []
+    if "record" in apart and wanted.record is not None:
+        problems.append(check_record_url(wanted.record, wanted.name))
+    if found := [problem for problem in problems if problem]:
+        raise UserError(*given.locate(found))
+    here = {"storage": tempfile.gettempdir()}
+    spec = checked(file, [*overrides, *(f"{key}={here.get(key, '')}" for key in apart)])
+    there = (key.partition(".")[0] for key in apart)
+    return spec.model_copy(update={name: getattr(wanted, name) for name in there})
 
 
 def day(at: float) -> str:

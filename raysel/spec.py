@@ -24,7 +24,10 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from raysel import tracker, yaml_core
-from raysel.paths import path_problem, storage_problem
+from raysel.model_spec import AUTO as AUTO  # a part of the file's grammar
+from raysel.model_spec import ModelSpec as ModelSpec
+from raysel.model_spec import Partition as Partition
+from raysel.paths import storage_problem
 from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.task_spec import SplitSpec as SplitSpec
 from raysel.task_spec import TaskSpec as TaskSpec
@@ -33,7 +36,6 @@ from raysel.training_spec import TrainingSettings as TrainingSettings
 from raysel.training_spec import TrainingSpec as TrainingSpec
 from raysel.values import (
     A_FILE,
-    A_LIST,
     A_VALUE,
     KEYS_BELOW,
     Epochs,
@@ -47,7 +49,6 @@ from raysel.values import (
     Seed,
     Whole,
     Word,
-    not_empty,
 )
 from raysel.values import SEARCH as SEARCH
 from raysel.values import Choice as Choice  # a part of the file's grammar
@@ -56,53 +57,6 @@ from raysel.values import FloatRange as FloatRange
 from raysel.values import IntRange as IntRange
 
 # --- the parts of the file ----------------------------------------------------------------
-
-
-def _list_or_word(value: Any) -> str:
-    return A_LIST if isinstance(value, list | tuple) else A_VALUE
-
-
-Partition = Annotated[
-    Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
-    | Annotated[
-        tuple[Annotated[Word, Field(min_length=1)], ...],
-        AfterValidator(not_empty),
-        Tag(A_LIST),
-    ],
-    Discriminator(_list_or_word),
-]
-
-
-AUTO = "auto"
-"""`model.weights` by the task: settled when the file is read."""
-
-
-def _weights(text: str) -> str:
-    if text not in ("source", "pretrained", AUTO) and (wrong := path_problem(text)):
-        raise ValueError(f"{wrong}; or give source or pretrained")
-    return text
-
-
-class ModelSpec(Frozen):
-    """What is tuned."""
-
-    name: Word = Field(description="any timm model")
-    weights: Annotated[str, AfterValidator(_weights)] = Field(
-        default=AUTO,
-        description="source (train on the source part), pretrained (timm's), or a file:"
-        " safetensors, or a torch checkpoint of tensors alone. auto, or left out: pretrained for"
-        " pictures without a shift; source where there is a shift, and for embedded data",
-    )
-    head: Literal["linear", "mlp"] = Field(
-        default="linear",
-        description="timm's own, or 512 units, ReLU and dropout before the classes (the block-wise"
-        " paper's)",
-    )
-    partition: Partition = Field(
-        default="coarse",
-        description="timm's coarse or fine layers, delimiter (a cut at every max-pooling, batch "
-        "norm and activation), or a list of name patterns, one a layer",
-    )
 
 
 def _keys_or_word(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 What others wrote may hold escape sequences that steer a terminal, bidirectional overrides that
 turn a line around, line breaks that forge a line of its own, or a megabyte. Every place that
-shows text goes through here: the command line (`raysel.console`), errors (`raysel.errors`), the
+shows text goes through here: the command line (`raysel.output`), errors (`raysel.errors`), the
 report (`raysel.report`), and notes that are written into a record.
 """
 

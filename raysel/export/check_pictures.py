@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from raysel.errors import Trouble
 from raysel.spec import Spec
 from raysel.tasks.data import Task
+from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.picture_task import open_pictures
 from raysel.tasks.pictures import Pictures
 from raysel.tasks.reading import exif_orientation, opened_image
-from raysel.tasks.shifts import SHIFTS
 from raysel.tasks.stored import StoredExamples
 from raysel.training.stored import StoredData
 from raysel.user_files import any_error_as
@@ -74,7 +74,7 @@ def validation_pictures(
     rows = _chosen(kinds)
     files = [_file(pictures, int(part.indices[row]), scratch) for row in rows]
     data = StoredData.on(part, task.mean, task.std, torch.device("cpu"))
-    shifted = not pictures.shifted and SHIFTS[task.shift.kind].of_image is not None
+    shifted = image_shift(spec.task, pictures) is not None
     if shifted:
         plain = [_pixels(part, pictures, row) for row in rows]
         inputs = _normalised(np.stack(plain), data)

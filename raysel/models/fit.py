@@ -9,15 +9,16 @@ from torch import Tensor
 
 from raysel.errors import UserError, user_error
 from raysel.models.forward import (
+    LONGEST,
     ForwardError,
     Image,
     NeedsData,
-    one_line,
     own_image,
     run_without_data,
 )
 from raysel.models.head import Head
 from raysel.models.shapes import shapes_of
+from raysel.text import first_line
 
 SIZE = "task.image_size"
 """The field that a model's refusal of a size names."""
@@ -54,7 +55,7 @@ def check_logits(output: object, wanted: Wanted) -> None:
 
 def unfit(wanted: Wanted, error: BaseException) -> UserError:
     """The refusal of a model that cannot be built, or does not run, for a task."""
-    name, reason = wanted.name, one_line(error)
+    name, reason = wanted.name, first_line(error, LONGEST)
     if wanted.image_size is None:
         many = f"{wanted.channels} channels and {wanted.classes} classes"
         return user_error("model.name", f"timm cannot build or run {name} for {many}: {reason}")

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raysel.text import first_line
+
 Image = tuple[int, int, int]
 """Channels, height and width of an image."""
 
 
 _MOST_CHANNELS = 16  # of an image
-_LONGEST = 120  # characters of a reason
+LONGEST = 120
+"""Of a reason, in characters."""
 
 
 class ForwardError(Exception):
@@ -69,13 +72,6 @@ def own_image(model: nn.Module) -> Image:
     return (first.in_channels if first is not None and own else channels, height, width)
 
 
-def one_line(error: BaseException) -> str:
-    """An error's first line, or its kind where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    line = lines[0].strip()
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
-
-
 class _Uses(TorchDispatchMode):
     """Notes the first operation that takes each parameter."""
 
@@ -111,7 +107,7 @@ def _run(model: nn.Module, state: dict[str, Tensor], image: Image | None) -> Ten
         except Exception as error:  # a model's code may raise whatever it likes
             # torch says "meta" where an operation wants the values of a tensor
             wants = isinstance(error, NotImplementedError) or "meta" in str(error).lower()
-            raise (NeedsData if wants else ForwardError)(one_line(error)) from error
+            raise (NeedsData if wants else ForwardError)(first_line(error, LONGEST)) from error
     return output
 
 

@@ -129,7 +129,7 @@ class StorageWatch:
             return StorageGone(str(folder.path), words + folder.resume())
         if folder.path not in changed:
             what = "was removed or replaced while the sweep ran"
-            return self._written_anew(changed[0], what, "the record", "")
+            return self._written_anew(changed[0], what, "")
         if (now_at := self._now_at()) is not None:
             way_on = f"raysel resume {now_at.name}"
             if folder.bucket is None:
@@ -141,17 +141,17 @@ class StorageWatch:
             return StorageGone(str(folder.path), f"{words}back, then go on: {folder.resume()}")
         what = "was removed while the sweep ran"
         lost = "; checkpoints and traces are lost"
-        return self._written_anew(folder.path, what, "the record", lost)
+        return self._written_anew(folder.path, what, lost)
 
-    def _written_anew(self, place: Path, what: str, rest: str, lost: str) -> StorageGone:
+    def _written_anew(self, place: Path, what: str, lost: str) -> StorageGone:
         folder = self._folder
         try:
             self._write_anew()
         except (OSError, sqlite3.Error) as error:
             way_on = folder.resume(*(["--from-backup"] if folder.backup.is_file() else []))
-            words = f"{what}, and {rest} cannot be written anew ({error}); then go on: {way_on}"
+            words = f"{what}, and the record cannot be written anew ({error}); then go on: {way_on}"
             return StorageGone(str(place), words)
-        words = f"{what}; {rest} was written anew from what the driver had{lost}; go on: "
+        words = f"{what}; the record was written anew from what the driver had{lost}; go on: "
         return StorageGone(str(place), words + folder.resume())
 
     def _write_anew(self) -> None:

@@ -148,7 +148,7 @@ class PartDecoder:
         return Geometry(self._model, whole)
 
     def _shift(self, name: str) -> ShiftSpec | None:
-        return _image_shift(self._spec, self._pictures) if name in TARGET else None
+        return image_shift(self._spec, self._pictures) if name in TARGET else None
 
     def _key(self, name: str, indices: Indices) -> str:
         seed = self._spec.split.seed
@@ -242,7 +242,7 @@ def _without(part: StoredExamples, indices: set[int]) -> StoredExamples:
     return part.only(np.flatnonzero(~np.isin(part.indices, sorted(indices))))
 
 
-def _image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
+def image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
     """The shift that the target's pictures still need; None if it leaves pixels as they are."""
     if pictures.shifted or spec.data == CIFAR_F:
         return None

@@ -44,6 +44,7 @@ _ALWAYS = {
 _UNLESS_SET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one a file, on the terminal of reconcile
     # no retries inside the client: it would send a lost `create_run` again without looking,
     # and it would hide an outage for minutes. The writer looks first, and tries for ever.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

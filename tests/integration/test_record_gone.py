@@ -11,6 +11,7 @@ import pytest
 from raysel.cli import main
 from raysel.spec import Spec
 
+from .disks import mounted
 from .lives import check_agreement, live, one_line, same, write
 
 pytestmark = pytest.mark.slow
@@ -21,16 +22,8 @@ NAME = "gone"
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(place)]
-    made = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {made.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", "200m") as place:
         yield place
-    finally:
-        subprocess.run(["umount", "--recursive", "--lazy", str(place)], check=True)
 
 
 def swept(where: Path, tmp_path: Path, deed: str, moment: str, count: int) -> tuple[str, Spec]:

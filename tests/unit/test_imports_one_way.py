@@ -24,7 +24,15 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("__init__", "bucket", "credentials", "errors", "output", "paths", "places"),
-            *("rich_output", "spec", "spec_file", "task_spec", "text", "torchvision_shim"),
+            *(
+                "rich_output",
+                "spec",
+                "spec_file",
+                "model_spec",
+                "task_spec",
+                "text",
+                "torchvision_shim",
+            ),
             *("tracker", "training_spec", "unsupported", "urls", "user_code", "user_files"),
             *("values", "yaml_core"),
         }
