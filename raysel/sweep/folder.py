@@ -67,6 +67,17 @@ class SweepFolder:
         return self.path / "sweep.db"
 
     @property
+    def lost_record(self) -> str | None:
+        """Why a sweep that has begun here has no record, in words; None where it has one.
+
+        An empty file is none: its tables are there before the sweep's own file is written, and
+        opened as a record it would be a new one.
+        """
+        if not self.record.exists():
+            return "is not there"
+        return None if self.record.stat().st_size else "is empty"
+
+    @property
     def backup(self) -> Path:
         """The last copy of the record."""
         return self.path / "sweep.backup.db"

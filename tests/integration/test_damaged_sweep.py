@@ -79,11 +79,16 @@ def flip(record: Path) -> None:
         assert connection.total_changes
 
 
+def empty(record: Path) -> None:
+    record.write_bytes(b"")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         truncate,
         flip,
+        empty,
         Path.unlink,
     ],
 )
