@@ -168,9 +168,9 @@ def open_sweep(
         Trouble: another driver owns it, or its record is damaged or out of reach.
     """
     refuse_other_split(folder, task)
-    if spec.record is None and folder.spec.exists() and (lost := folder.lost_record):
+    if spec.record is None and folder.spec.exists() and (reason := folder.lost_record):
         way_out = f"go on from its last copy: {folder.resume('--from-backup')}"
-        raise Trouble(str(folder.record), f"{lost}; {way_out}")
+        raise Trouble(str(folder.record), f"{reason}; {way_out}")
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:
