@@ -37,6 +37,7 @@ from raysel.console import (
     checked,
     path_parser,
 )
+from raysel.disk import of_a_file
 from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
 from raysel.output import guarded_streams, output_failure, print_json, print_table, say, say_error
 from raysel.sweep.interruptions import cancel_abort, handling
@@ -95,7 +96,10 @@ def _main(arguments: list[str]) -> int:
     except Exception as error:
         # an unknown verb or option: click's own exception, which typer since 0.20 vendors
         if not hasattr(error, "format_message"):
-            raise
+            if (words := of_a_file(error)) is None:
+                raise
+            _error(words)
+            return FAILED
         _error(" ".join(error.format_message().split()))
         return BAD_INPUT
     return code if isinstance(code, int) else 0

@@ -206,14 +206,22 @@ def report(
         hint = mlflow_hint(tracking_uri(one.spec))
         index = write_report(one.results, one.folder.path, hint)
     else:
+        from raysel.places import working_folder  # noqa: PLC0415
         from raysel.report.comparison import Compared  # noqa: PLC0415
         from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
+        from raysel.user_files import lies_below  # noqa: PLC0415
 
         compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
-        target = to or Path(storage) / "comparison"
+        target = to or working_folder(storage) / "comparison"
+        if inside := [one.folder.path for one in read if lies_below(target, one.folder.path)]:
+            raise user_error(
+                "--to", f"{target} lies in a sweep ({inside[0]}); give a folder outside"
+            )
         try:
             index = write_comparison(compared, target)
         except OSError as error:
+            if to is None:
+                raise  # the disk of the storage
             words = f"{target} cannot be written ({error.strerror})"
             raise user_error("--to", words) from None
     if not as_json:

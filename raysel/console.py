@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.paths import name_problem, path_problem, storage_problem
+from raysel.paths import name_problem, path_problem, plain, storage_problem
 
 if TYPE_CHECKING:
     from raysel.spec import Spec
@@ -28,7 +28,9 @@ def _checked_storage(storage: str) -> str:
     from raysel.errors import user_error  # noqa: PLC0415
     from raysel.places import check_bucket, is_bucket  # noqa: PLC0415
 
-    if is_bucket(storage) and (problem := check_bucket(storage)):
+    if not is_bucket(storage):
+        return plain(storage)
+    if problem := check_bucket(storage):
         raise user_error("--storage", problem.message)
     return storage
 
@@ -48,7 +50,7 @@ def path_parser(option: str) -> Callable[[str], Path]:
 
     def read(text: str) -> Path:
         _refuse(option, text, path_problem(text))
-        return Path(text)
+        return Path(plain(text))
 
     return read
 

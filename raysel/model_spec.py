@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from raysel.paths import path_problem
+from raysel.paths import path_problem, plain
 from raysel.values import A_LIST, A_VALUE, Frozen, Word, not_empty
 
 
@@ -30,9 +30,11 @@ AUTO = "auto"
 
 
 def _weights(text: str) -> str:
-    if text not in ("source", "pretrained", AUTO) and (wrong := path_problem(text)):
+    if text in ("source", "pretrained", AUTO):
+        return text
+    if wrong := path_problem(text):
         raise ValueError(f"{wrong}; or give source or pretrained")
-    return text
+    return plain(text)
 
 
 class ModelSpec(Frozen):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from raysel.urls import masked, secret_in
@@ -22,6 +23,15 @@ _VARIABLE = re.compile(r"\$(?:\{\w*\}?|\(|\w+)|^%\w+%")
 _WINDOWS = re.compile(r"^[A-Za-z]:([\\/]|$)|^\\\\|^[^/]*\\[^/]*$")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/|^(file|s3|gs|gcs|https?):", re.IGNORECASE)
 _STORES = {"gcs": "gs", "s3a": "s3", "s3n": "s3", "S3": "s3", "GS": "gs"}
+
+
+def plain(text: str) -> str:
+    """A path as every reader takes it alike: `//tmp/x/./runs/` is `/tmp/x/runs`.
+
+    POSIX leaves open what two slashes at the beginning mean, and `pathlib` keeps them; Arrow takes
+    such a path for a URI.
+    """
+    return str(Path("/" + text.lstrip("/") if text.startswith("//") else text))
 
 
 def path_problem(text: str) -> str | None:

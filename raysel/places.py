@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from raysel.errors import Problem, UserError, nearest
+from raysel.paths import plain
 from raysel.urls import secret_in
 
 _DRIVER = "postgresql+psycopg"
@@ -42,7 +43,7 @@ def working_folder(storage: str) -> Path:
     """The folder on this machine that holds the sweeps of `storage`: itself, or below the
     user's cache folder the one in which a bucket's sweeps are worked on."""
     if not is_bucket(storage):
-        return Path(storage).absolute()
+        return Path(plain(storage)).absolute()
     uri, _, options = storage.partition("?")
     parts = urlsplit(uri, allow_fragments=False)
     kind = f"{parts.scheme}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if options else ""
@@ -85,15 +86,15 @@ def check_bucket(storage: str) -> Problem | None:
 
 def resume_command(name: str, storage: str, *options: str) -> str:
     """What to type to go on with a sweep; the storage is named where it is not the default."""
-    default = not is_bucket(storage) and Path(storage).absolute() == Path("runs").absolute()
+    default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
     where = [] if default else ["--storage", storage]
     return shlex.join(["raysel", "resume", name, *options, *where])
 
 
 def user_cache() -> Path:
     """raysel's own folder for what can be had again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).absolute() / "raysel"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(plain(base)).absolute() / "raysel"
 
 
 def sqlite_url(path: Path) -> str:

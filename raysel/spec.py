@@ -27,7 +27,8 @@ from raysel import tracker, yaml_core
 from raysel.model_spec import AUTO as AUTO  # a part of the file's grammar
 from raysel.model_spec import ModelSpec as ModelSpec
 from raysel.model_spec import Partition as Partition
-from raysel.paths import storage_problem
+from raysel.paths import plain, storage_problem
+from raysel.places import is_bucket
 from raysel.task_spec import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.task_spec import SplitSpec as SplitSpec
 from raysel.task_spec import TaskSpec as TaskSpec
@@ -286,7 +287,7 @@ Code = Annotated[
 def _storage(text: str) -> str:
     if wrong := storage_problem(text):
         raise ValueError(wrong)
-    return text
+    return text if is_bucket(text) else plain(text)
 
 
 class Spec(Frozen):

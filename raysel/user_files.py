@@ -56,6 +56,11 @@ def lies_there(path: Path) -> bool:
     return True
 
 
+def lies_below(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder, or would lie in it, be there links on the way."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def nearest_above(path: Path) -> Path:
     """The path itself, or the nearest one above it at which something lies."""
     return next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("/"))

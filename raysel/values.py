@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from raysel.paths import path_problem
+from raysel.paths import path_problem, plain
 
 
 class Frozen(BaseModel):
@@ -65,7 +65,7 @@ def _one_line(text: str) -> str:
 def _local_path(text: str) -> str:
     if wrong := path_problem(text):
         raise ValueError(wrong)
-    return text
+    return plain(text)
 
 
 LocalPath = Annotated[str, AfterValidator(_local_path)]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from raysel.export.check import answers
-from raysel.export.layout import CONFIG, write_model
+from raysel.export.layout import CONFIG, damage_of, write_model
 from raysel.models.build import build
 from raysel.spec import objective_sign
 from raysel.sweep.outcome import Outcome
@@ -40,8 +40,9 @@ def best_of(runs: Sequence[Mapping[str, Any]], objective: Mapping[str, str]) -> 
 def save_best(outcome: Outcome) -> Path | None:
     """Write the best model of a finished sweep into its folder.
 
-    A sweep that is summed up again keeps the model that it has. Where it was extended and the
-    winner is now one whose weights went with an earlier end, its run is made again.
+    A sweep that is summed up again keeps the model that it has. Where that is damaged, or the
+    sweep was extended and the winner is now one whose weights went with an earlier end, its run is
+    made again.
 
     Returns:
         `<sweep>/best`; None if the sweep has no confirmed winner, or its weights are gone.
@@ -53,7 +54,7 @@ def save_best(outcome: Outcome) -> Path | None:
     state = outcome.checkpoint(run["id"])
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
     if state is None or outcome.weights is None:
-        if origin_of(target) == origin:
+        if origin_of(target) == origin and damage_of(target) is None:
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -17,13 +16,14 @@ from raysel.export.best import best_of, origin_of, trained_again
 from raysel.export.check import FILE as ANSWERS
 from raysel.export.check import Answers, Checked, answers, check, load_answers
 from raysel.export.check_pictures import ValidationPictures, validation_pictures
-from raysel.export.layout import WEIGHTS, write_model
+from raysel.export.layout import WEIGHTS, damage_of, write_model
 from raysel.models.build import build
 from raysel.sweep.inputs import blueprint_of, task_of
+from raysel.sweep.own_record import own_results
 from raysel.sweep.reading import SweepView
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.single import Tell
-from raysel.user_files import any_error_as, reason
+from raysel.user_files import any_error_as, lies_below, reason
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
 
     Raises:
         UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
-        Trouble: the best model is not there, or the run did not give its numbers again.
+        Trouble: the best model is damaged, or the run did not give its numbers again.
     """
     results = _results(view)
     rows: list[dict[str, Any]] = results["confirm"]
@@ -67,7 +67,7 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
         known = [row["strategy"] for row in rows]
         hint = nearest(str(name), known) if known else "none was"
         raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
-    _check_target(target)
+    _check_target(target, view.folder.best)
     run = best_of(row["runs"], results["objective"])["id"]
     kept = origin_of(view.folder.best) == {"sweep": results["sweep_id"], "run": run}
     if name == winner and kept:
@@ -108,21 +108,23 @@ def _results(view: SweepView) -> dict[str, Any]:
     Raises:
         Trouble: the sweep has none yet, or no confirmed winner.
     """
-    name, go_on = view.sweep.name, view.folder.resume()
+    results = own_results(view.folder, view.sweep)
     try:
-        results: dict[str, Any] = json.loads(view.folder.results.read_text(encoding="utf-8"))
         winner = results["verdict"]["winner"]
-    except FileNotFoundError:
-        raise Trouble(name, f"has no results yet; go on with: {go_on}") from None
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise Trouble(str(view.folder.results), f"cannot be read: {reason(error)}") from None
+    except (KeyError, TypeError) as error:
+        again = f"write it anew with: {view.folder.resume()}"
+        words = f"cannot be read: {reason(error)}; {again}"
+        raise Trouble(str(view.folder.results), words) from None
     if winner is None:
-        raise Trouble(name, "has no confirmed winner, and so no model")
+        raise Trouble(view.sweep.name, "has no confirmed winner, and so no model")
     return results
 
 
-def _check_target(target: Path) -> None:
-    """An empty folder, or none, in which files can be made."""
+def _check_target(target: Path, best: Path) -> None:
+    """An empty folder, or none, in which files can be made, and not below the best model."""
+    if lies_below(target, best):
+        words = f"{target} lies in {best}, the model that is copied; give a folder outside"
+        raise user_error("--to", words)
     if target.exists() and not target.is_dir():
         raise user_error("--to", f"{target} is a file; give a folder")
     if target.is_dir() and any(target.iterdir()):
@@ -140,10 +142,10 @@ def _check_target(target: Path) -> None:
 
 def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Exported:
     best = view.folder.best
-    if not (best / WEIGHTS).is_file():
-        raise Trouble(str(best), f"holds no weights; make them again with: {view.folder.resume()}")
-    for source in best.rglob("*"):
-        if source.is_file() and source.name != ANSWERS:
+    if wrong := damage_of(best):
+        raise Trouble(str(best), f"{wrong}; make the model again with: {view.folder.resume()}")
+    for source in sorted(best.rglob("*")):
+        if source.is_file() and source.name != ANSWERS and source.parent.name != "__pycache__":
             _copy(source, target / source.relative_to(best))
     return Exported(target, run, strategy, None, None)
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from raysel import torchvision_shim
 from raysel.export.card import card
+from raysel.export.sums import altered, write_sums
 from raysel.export.transform import transform_of
 from raysel.models import timm
 from raysel.models.data_config import pretrained_cfg
@@ -28,6 +29,7 @@ from raysel.models.input_size import wants_image_size
 from raysel.tasks.data import Task
 from raysel.tasks.stored import StoredExamples
 from raysel.tasks.value_range import ValueRanges
+from raysel.user_files import reason
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """The files of the layout."""
@@ -75,8 +77,26 @@ def write_model(
         (partial / CODE / code[0]).write_text(code[1], encoding="utf-8")
     for source in COPIED:
         shutil.copyfile(source, partial / source.name)
+    write_sums(partial)
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
+
+
+def damage_of(folder: Path) -> str | None:
+    """What keeps a model that `write_model` wrote from being handed over, in words: a file that is
+    missing, emptied or altered; None where there is nothing.
+
+    Models of an older raysel have no digests: their weights must be a whole safetensors file.
+    """
+    if wrong := altered(folder):
+        return wrong
+    if not (folder / WEIGHTS).is_file():
+        return f"{WEIGHTS} is not there"
+    try:
+        with safetensors.safe_open(folder / WEIGHTS, "pt"):
+            return None
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        return f"{WEIGHTS} cannot be read: {reason(error)}"
 
 
 def architecture_code(name: str) -> tuple[str, str] | None:

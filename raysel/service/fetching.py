@@ -20,6 +20,7 @@ from raysel.service import parcel
 from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
 from raysel.service.storage import for_a_shell, seen_here
+from raysel.user_files import lies_below
 
 LIMIT = 2**30
 """Bytes of results that a parcel may hold: it stays in Ray's logs on the head."""
@@ -39,14 +40,18 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
         raise user_error(job.id, "was not submitted by raysel submit: copy its runs from the head")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise user_error("--to", f"{to} holds something already; give another folder")
+    storage = spec_file.parse(job.metadata[SPEC]).storage
+    seen = None if is_bucket(storage) else seen_here(job, storage)
+    if seen is not None and lies_below(to, seen.path):
+        words = f"{to} lies in {seen.path}, which is copied; give a folder outside"
+        raise user_error("--to", words)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as scratch:
         folder = Path(scratch) / "sweep"
         folder.mkdir()
-        storage = spec_file.parse(job.metadata[SPEC]).storage
         if is_bucket(storage):
             _bring(Bucket(storage).below(job.name), folder)
-        elif (seen := seen_here(job, storage)) is not None:
+        elif seen is not None:
             _copy(seen.path, folder)
         else:
             _send_for(cluster, job, storage, folder)

@@ -18,6 +18,7 @@ from raysel.bucket import said
 from raysel.errors import Trouble, user_error
 from raysel.places import sqlite_url
 from raysel.sweep.folder import SweepFolder
+from raysel.sweep.own_record import others
 from raysel.tracking.database import make_private
 from raysel.tracking.owner import FileOwner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
@@ -148,7 +149,7 @@ def restore(folder: SweepFolder) -> Path:
 
     Raises:
         UserError: there is no copy.
-        Trouble: somebody owns the sweep, or the copy is damaged too.
+        Trouble: somebody owns the sweep, or the copy is damaged or another sweep's.
     """
     owner = FileOwner(folder.lock, folder.path.name)
     try:
@@ -160,7 +161,7 @@ def restore(folder: SweepFolder) -> Path:
 def _restore(folder: SweepFolder) -> Path:
     if not folder.backup.is_file():
         raise user_error("--from-backup", f"there is no {folder.backup}")
-    _check(folder.backup)
+    _check(folder)
     aside = put_aside(folder, "damaged")
     put_back(folder)
     return aside
@@ -185,9 +186,12 @@ def put_back(folder: SweepFolder) -> None:
     record.close()
 
 
-def _check(path: Path) -> None:
-    """Raise `Trouble` unless the copy can be read as a record, every event of it."""
+def _check(folder: SweepFolder) -> None:
+    """Raise `Trouble` unless the copy can be read as the sweep's record, every event of it."""
+    path = folder.backup
     try:
-        read_events(sqlite_url(path))
+        events = read_events(sqlite_url(path))
     except Trouble as trouble:
         raise Trouble(str(path), "is damaged too: nothing is left to go on from") from trouble
+    if wrong := others(folder, events):
+        raise Trouble(str(path), f"{wrong}; nothing was changed")

@@ -69,7 +69,7 @@ def leftovers(storage: str) -> Leftovers:
     found: list[Leftover] = []
     kept: list[str] = []
     may_run = False
-    for name in names(storage):
+    for name in _without_links(storage):
         try:
             view = read_sweep(storage, name)
         except (UserError, Trouble) as error:
@@ -94,6 +94,13 @@ def leftovers(storage: str) -> Leftovers:
             if path.name != PLANS
         ]
     return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
+
+
+def _without_links(storage: str) -> list[str]:
+    """The names of the sweeps, but for links to others of the same storage."""
+    known, root = names(storage), working_folder(storage)
+    own = {(root / name).resolve() for name in known if not (root / name).is_symlink()}
+    return [n for n in known if not (root / n).is_symlink() or (root / n).resolve() not in own]
 
 
 def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
@@ -162,8 +169,13 @@ def _kept_out(item: Leftover) -> Iterator[None]:
         name = item.folder.path.name
         if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
             raise Held(name, holder)
-        if item.folder.path.is_dir():
-            owner = FileOwner(item.folder.lock, name)
+        try:
+            if item.folder.path.is_dir():
+                owner = FileOwner(item.folder.lock, name)
+        except Trouble:
+            if item.folder.lock.exists():
+                raise
+            # a full disk takes no new file: nobody holds a lock that is not there
     if item.storage is not None:
         for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
             if view.holder is not None:

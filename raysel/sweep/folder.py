@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,14 @@ class SweepFolder:
         """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
         return self.path.parent / CACHE / "source" if self.bucket is None else self.path / "source"
 
+    @property
+    def trials(self) -> Path:
+        """The folders of the trials."""
+        return self.path / "trials"
+
     def trial(self, trial: str) -> Path:
         """A trial's checkpoint and trace."""
-        return self.path / "trials" / trial
+        return self.trials / trial
 
 
 def tracking_uri(spec: Spec) -> str:
@@ -134,11 +140,20 @@ def tracking_uri(spec: Spec) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; text as UTF-8."""
+    """Write a file whole or not at all; text as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the file is named, where the system names none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # a full disk has no room for it
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -9,17 +9,26 @@ from itertools import pairwise
 from typing import Any
 
 from raysel import user_code
-from raysel.errors import Problem, Trouble, UserError
+from raysel.errors import Problem, UserError
 from raysel.models.layers import Partition
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import parse
 from raysel.sweep.backup import Keeper, keeper_of
 from raysel.sweep.books import Books
+from raysel.sweep.copied import told_apart
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
 from raysel.sweep.nodes import brought
+from raysel.sweep.own_record import (
+    ID,
+    known_id,
+    lost_spec,
+    own_spec,
+    refuse_lost,
+    refuse_other,
+)
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.sweep.storage_watch import StorageWatch
 from raysel.tasks.data import Task
@@ -112,8 +121,12 @@ def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
 
     One that is found in the record that `spec` names has its record there, wherever its own file
     says that it was: a database may move. One in the folder alone has it where its file says.
+
+    Raises:
+        Trouble: its file is lost, and its record has it.
     """
-    here = parse(folder.spec.read_text(encoding="utf-8")) if folder.spec.is_file() else None
+    lost = spec.record is None and lost_spec(folder) is not None
+    here = own_spec(folder) if lost or folder.spec.is_file() else None
     if spec.record is None or (here is not None and here.record is None):
         return here
     record = Record(sweep_url(spec.record, folder.record, spec.name))
@@ -168,17 +181,17 @@ def open_sweep(
         Trouble: another driver owns it, or its record is damaged or out of reach.
     """
     refuse_other_split(folder, task)
-    if spec.record is None and folder.spec.exists() and (reason := folder.lost_record):
-        way_out = f"go on from its last copy: {folder.resume('--from-backup')}"
-        raise Trouble(str(folder.record), f"{reason}; {way_out}")
+    if spec.record is None and folder.spec.exists():
+        refuse_lost(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:
-        record.check()
+        events = _own_events(spec, folder, record, tell)
         mirror = mirror_of(folder, spec.record is None)
-        events = record.events()
         facts = manifest() | {"code": user_code.hashes(code)}
-        write_files = partial(_write_files, spec, folder, task, code, facts)
+        sweep = fold_sweep(stored.event for stored in events)
+        own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
+        write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
         write_files()
         watch = StorageWatch(folder, spec.record is None, write_files, lost)
         keeper = _keeper(spec, folder, mirror, tell, lost)
@@ -187,10 +200,21 @@ def open_sweep(
         raise
     life = 1 + sum(_begins(stored.event) for stored in events)
     books = Books(record, life, _kept(observe, keeper), watch.check)
-    _write_life(books, spec, folder, layers, facts)
-    sweep = fold_sweep(stored.event for stored in record.events())
+    _write_life(books, spec, folder, layers, facts, own_id)
     spent = _spent(events)
-    return OpenSweep(sweep.id, folder, record.url, books, owner, keeper, watch, spent, mirror)
+    return OpenSweep(own_id, folder, record.url, books, owner, keeper, watch, spent, mirror)
+
+
+def _own_events(
+    spec: Spec, folder: SweepFolder, record: Record, tell: Callable[[str], None]
+) -> list[StoredEvent]:
+    """What the record holds: it is whole and the sweep's own, and a copy's has its own id."""
+    record.check()
+    events = [stored.event for stored in record.events()]
+    refuse_other(folder, spec, events)
+    if done := told_apart(folder, spec, record, events):
+        tell(done)
+    return record.events()
 
 
 def _keeper(
@@ -240,12 +264,14 @@ def _write_files(
     facts: Mapping[str, Any],
 ) -> None:
     """The sweep file last: where it is, the sweep is."""
-    if not folder.manifest.exists():
+    written = kept(folder.manifest)
+    if not written:
         for source in code:
             write_whole(folder.code / source.name, source.text)
-        write_json(folder.manifest, facts)
-    elif sent_as := facts.get("sent_as"):  # a job's sweep that was extended has a new id
-        write_json(folder.manifest, {**(kept(folder.manifest) or facts), "sent_as": sent_as})
+    # a job's sweep that was extended was sent under a new id
+    new = {key: facts[key] for key in ("sent_as", ID) if key in facts}
+    if (whole := {**(written or facts), **new}) != written:
+        write_json(folder.manifest, whole)
     keep_split(folder, task)
     text = spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
@@ -253,11 +279,16 @@ def _write_files(
 
 
 def _write_life(
-    books: Books, spec: Spec, folder: SweepFolder, layers: Partition, facts: Mapping[str, Any]
+    books: Books,
+    spec: Spec,
+    folder: SweepFolder,
+    layers: Partition,
+    facts: Mapping[str, Any],
+    own_id: str,
 ) -> None:
     payload = {
         "name": spec.name,
-        "sweep_id": new_sweep_id(spec.name),
+        ID: own_id,
         "description": spec.description,
         "spec": spec.to_yaml(),
         "layers": list(layers.names),

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from raysel import spec_file
 from raysel.bucket import Bucket
 from raysel.errors import Trouble, UserError, nearest, user_error
-from raysel.places import is_bucket, sweep_url
+from raysel.places import is_bucket, sweep_url, working_folder
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.mirror import answering, fetch
+from raysel.sweep.own_record import own_events, own_results, own_spec
 from raysel.tracking.owner import Holder, holder_of_file
-from raysel.tracking.reading import lease_holder, read_events
+from raysel.tracking.reading import lease_holder
 from raysel.tracking.state import (
     INTERRUPTED,
     RUNNING,
@@ -26,10 +24,13 @@ from raysel.tracking.state import (
     fold_sweep,
     located,
 )
-from raysel.user_files import reason
 
 LEFT = "the driver process died before the sweep finished"
 """The cause of a sweep that its record calls running and that nobody runs."""
+
+
+MARKS = ("spec.yaml", "sweep.db", "sweep.backup.db")
+"""A folder that holds one of them is a sweep's: each may be lost, and be written anew."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,17 @@ def names(storage: str) -> list[str]:
     """The names of the sweeps in a storage folder or bucket, in alphabetical order.
 
     Raises:
+        UserError: there is a file in the place of the folder.
         Trouble: the bucket does not answer.
     """
     if is_bucket(storage):
         bucket = Bucket(storage)
         with answering(bucket):
             return bucket.holding("spec.yaml")
-    root = Path(storage)
-    return sorted(path.parent.name for path in root.glob("*/spec.yaml")) if root.is_dir() else []
+    root = working_folder(storage)
+    if root.exists() and not root.is_dir():
+        raise user_error("--storage", f"{root} is a file, no folder of sweeps")
+    return sorted({path.parent.name for file in MARKS for path in root.glob(f"*/{file}")})
 
 
 def folder_of(storage: str, name: str) -> SweepFolder:
@@ -92,8 +96,21 @@ def folder_of(storage: str, name: str) -> SweepFolder:
         folder = SweepFolder.of(storage, name)
         fetch(folder)
         return folder
+    if renamed := [one for one in known if _begun_as(storage, one) == name]:
+        words = f"the folder of that sweep is called {renamed[0]} in {storage}/ now"
+        raise user_error(name, f"{words}; give that name: {renamed[0]}")
     hint = f"; {nearest(name, known)}" if known else ""
     raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
+
+
+def _begun_as(storage: str, name: str) -> str | None:
+    """The name that a sweep was given when it began, wherever its folder may have been moved."""
+    if is_bucket(storage):
+        return None
+    try:
+        return own_spec(SweepFolder.of(storage, name)).name
+    except (UserError, Trouble):
+        return None
 
 
 def read_sweep(storage: str, name: str) -> SweepView:
@@ -101,14 +118,13 @@ def read_sweep(storage: str, name: str) -> SweepView:
 
     Raises:
         UserError: there is none of that name, or its sweep file is not sound.
-        Trouble: its record cannot be read.
+        Trouble: its record is lost, cannot be read or is another sweep's.
     """
     folder = folder_of(storage, name)
     spec = _spec(folder, storage)
-    url = sweep_url(spec.record, folder.record, spec.name)
     # the holder first: a driver that ends in between has written its last word by then
     holder = holder_of(folder, spec)
-    events = read_events(url)
+    events = own_events(folder, spec)
     sweep, trials = located(fold_sweep(events), folder.path), fold(events)
     if holder is not None:
         sweep = replace(sweep, status=RUNNING, cause=None)
@@ -143,23 +159,15 @@ def read_results(storage: str, name: str) -> SweepResults:
 
     Raises:
         UserError: there is none of that name, or its sweep file is not sound.
-        Trouble: it has no results yet, or they cannot be read.
+        Trouble: it has no results yet, or they or its record cannot be read.
     """
-    folder = folder_of(storage, name)
-    try:
-        results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Trouble(name, f"has no results yet; go on with: {folder.resume()}") from None
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise Trouble(str(folder.results), f"cannot be read: {reason(error)}") from None
-    if not isinstance(results, dict):
-        raise Trouble(str(folder.results), "cannot be read: it holds no keys")
-    return SweepResults(folder, _spec(folder, storage), results)
+    view = read_sweep(storage, name)
+    return SweepResults(view.folder, view.spec, own_results(view.folder, view.sweep))
 
 
 def _spec(folder: SweepFolder, storage: str) -> Spec:
     """The sweep file, with the storage where it was found: the folder may have been moved."""
-    return spec_file.load(folder.spec).model_copy(update={"storage": storage})
+    return own_spec(folder).model_copy(update={"storage": storage})
 
 
 def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:

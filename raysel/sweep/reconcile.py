@@ -18,18 +18,19 @@ from raysel.errors import Trouble
 from raysel.places import sweep_url
 from raysel.space import Space
 from raysel.spec import Spec
-from raysel.spec_file import load
 from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
+from raysel.sweep.copied import refuse_copy
 from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhere
 from raysel.sweep.opening import owned
+from raysel.sweep.own_record import own_events, own_spec
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.search import existing_study
 from raysel.tracking.database import told
 from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
-from raysel.tracking.reading import is_behind, read_events
+from raysel.tracking.reading import is_behind
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
 from raysel.validate import partition_for
@@ -96,14 +97,14 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         Trouble: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
-    spec = load(folder.spec).model_copy(update={"storage": storage})
+    spec = own_spec(folder).model_copy(update={"storage": storage})
     user_code.load(user_code.read(spec.code_files, folder.path))  # the study's space needs it
     if dry_run:
         return _looked_at(folder, spec, close)
     if spec.record is None and (why := run_elsewhere(folder)) is not None:
         wait = f"in {FRESH_SECONDS / 60:.0f} min, if it is lost"
         raise Trouble(name, f"{why}; stop it there, or reconcile again {wait}")
-    read_events(sweep_url(spec.record, folder.record, name))  # opening it would make an empty one
+    refuse_copy(folder, spec, own_events(folder, spec))  # opening a lost one would make it anew
     owner, record = owned(spec, folder)
     try:
         record.check()
@@ -123,7 +124,8 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     if (holder := holder_of(folder, spec)) is not None:
         raise Held(folder.path.name, holder)
     url = sweep_url(spec.record, folder.record, spec.name)
-    events = read_events(url)
+    events = own_events(folder, spec)
+    refuse_copy(folder, spec, events)
     found = Reconciled(
         folder.path.name, [w for _, w in _unowned(events, close)], [], [], mended=False
     )

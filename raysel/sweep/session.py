@@ -16,6 +16,7 @@ from pathlib import Path
 from raysel import user_code
 from raysel.capacity import Node, too_large
 from raysel.capacity import concurrent as most_at_a_time
+from raysel.disk import of_the_disk
 from raysel.errors import FAILED, INTERRUPTED, Trouble, UserError
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
@@ -54,7 +55,6 @@ from raysel.tracking.database import told
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
-from raysel.training import troubles
 from raysel.training.trial import Shared
 
 DRAIN_SECONDS = 60.0
@@ -110,7 +110,7 @@ class Session:
             if isinstance(error, UserError | Trouble):
                 raise
             hindered = isinstance(error, TrialTrouble)
-            if words := str(error) if hindered else troubles.of_the_disk(error):
+            if words := str(error) if hindered else of_the_disk(error):
                 way_on = f"then go on: {self.folder.resume()}"
                 raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
             raise

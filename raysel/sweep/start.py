@@ -7,18 +7,17 @@ from pathlib import Path
 
 from raysel import spec_file, user_code
 from raysel.errors import Problem, UserError, user_error
-from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.sweep.backup import restore
-from raysel.sweep.folder import CODE, SweepFolder
+from raysel.sweep.folder import CODE, SweepFolder, write_whole
 from raysel.sweep.mirror import fetch
 from raysel.sweep.opening import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
+from raysel.sweep.own_record import lost_spec, own_events
 from raysel.sweep.reading import folder_of, holder_of
 from raysel.sweep.session import Session
 from raysel.sweep.watcher import Watcher
 from raysel.tracking.owner import Held
-from raysel.tracking.reading import read_events
 from raysel.tracking.state import ENDED, fold
 
 
@@ -65,6 +64,8 @@ def resume(
         Trouble: the sweep's record cannot be read or kept.
     """
     folder = folder_of(storage, name)
+    if text := lost_spec(folder):
+        write_whole(folder.spec, text)
     stored = spec_file.load(folder.spec)
     wanted = spec_file.load(folder.spec, overrides)
     spec = continued(stored, wanted).model_copy(update={"storage": storage})
@@ -72,13 +73,15 @@ def resume(
         if spec.record is not None:
             raise user_error("--from-backup", "the record lies in PostgreSQL, which has its own")
         restore(folder)
+    if spec.record is None:
+        own_events(folder, spec)  # before data are read
     sources = user_code.read(spec.code_files, folder.path)
     return Session(spec, folder, watcher, sources).run(publish)
 
 
 def _exists(folder: SweepFolder, stored: Spec) -> Problem:
     name = stored.name
-    trials = fold(read_events(sweep_url(stored.record, folder.record, name))).values()
+    trials = fold(own_events(folder, stored)).values()
     ended = sum(t.phase == "search" and t.status in ENDED for t in trials)
     total = max(stored.search.num_trials, ended)  # an extension may have lowered it
     return Problem(

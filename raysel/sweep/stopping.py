@@ -10,8 +10,8 @@ from collections.abc import Callable
 from raysel.errors import Trouble
 from raysel.places import sweep_url
 from raysel.spec import Spec
-from raysel.spec_file import load
 from raysel.sweep.folder import SweepFolder
+from raysel.sweep.own_record import own_spec
 from raysel.sweep.reading import LEFT, SweepView, folder_of, holder_of, read_sweep
 from raysel.tracking.database import told
 from raysel.tracking.owner import Holder, ask_to_stop
@@ -30,7 +30,7 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
         Trouble: the driver cannot be reached, goes on for longer, or did not end in order.
     """
     folder = folder_of(storage, name)
-    spec = load(folder.spec)
+    spec = own_spec(folder)
     holder = holder_of(folder, spec)
     if holder is None:
         return f"{name} is not running"

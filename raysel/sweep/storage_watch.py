@@ -2,8 +2,8 @@
 
 A file that is removed or renamed stays open: SQLite goes on to commit into it, and at the driver's
 end everything since then would be gone without a word. The driver therefore compares device and
-inode of the record, of its log and of the folder with what it opened, at every event and every
-second; what was removed is written anew from the connection that is still open.
+inode of the record, of its log, of the folder and of the trials' with what it opened, at every
+event and every second; what was removed is written anew from the connection that is still open.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class StorageWatch:
         # opened now: a connection made later would open whatever lies there then
         self._connection = _connection(folder.record) if has_record else None
         self._known = {path: _identity(path) for path in self._paths()}
+        self._trials: int | None = None  # opened once a worker has made it
+        self._see_trials()
         self._thread = threading.Thread(target=self._watch, name="storage-watch", daemon=True)
         self._thread.start()
 
@@ -99,6 +101,8 @@ class StorageWatch:
         if self._connection is not None:
             self._connection.close()
         os.close(self._opened)
+        if self._trials is not None:
+            os.close(self._trials)
 
     def _watch(self) -> None:
         while not self._ended.wait(EVERY_SECONDS):
@@ -111,7 +115,15 @@ class StorageWatch:
         files = [record, *(record.with_name(record.name + log) for log in _LOGS)]
         return [self._folder.path, *(files if self._has_record else [])]
 
+    def _see_trials(self) -> None:
+        if self._trials is None:
+            with suppress(OSError):  # not yet
+                self._trials = os.open(self._folder.trials, os.O_RDONLY | os.O_DIRECTORY)
+                found = os.fstat(self._trials)
+                self._known[self._folder.trials] = (found.st_dev, found.st_ino)
+
     def _differs(self) -> bool:
+        self._see_trials()
         if any(_identity(path) != known for path, known in self._known.items()):
             return True
         return _is_read_only(self._folder.path)
@@ -127,6 +139,8 @@ class StorageWatch:
         if not changed:
             words = "its disk became read-only while the sweep ran; make it writable, then go on: "
             return StorageGone(str(folder.path), words + folder.resume())
+        if changed == [folder.trials]:
+            return self._without_trials()
         if folder.path not in changed:
             what = "was removed or replaced while the sweep ran"
             return self._written_anew(changed[0], what, "")
@@ -142,6 +156,15 @@ class StorageWatch:
         what = "was removed while the sweep ran"
         lost = "; checkpoints and traces are lost"
         return self._written_anew(folder.path, what, lost)
+
+    def _without_trials(self) -> StorageGone:
+        """Checkpoints and traces lie elsewhere, or nowhere; the record is whole."""
+        folder = self._folder
+        if self._trials is not None and (now_at := _path_of(self._trials)) is not None:
+            words = f"was moved to {now_at} while the sweep ran; move it back, then go on: "
+        else:
+            words = "was removed while the sweep ran; checkpoints and traces are lost; go on: "
+        return StorageGone(str(folder.trials), words + folder.resume())
 
     def _written_anew(self, place: Path, what: str, lost: str) -> StorageGone:
         folder = self._folder
@@ -180,12 +203,8 @@ class StorageWatch:
 
     def _now_at(self) -> Path | None:
         """Where the folder lies that was opened, if it is to be found under another name."""
-        try:
-            path = Path(f"/proc/self/fd/{self._opened}").readlink()
-        except OSError:  # no Linux
-            return None
-        known = self._known[self._folder.path]
-        return path if path != self._folder.path and _identity(path) == known else None
+        path = _path_of(self._opened)
+        return path if path != self._folder.path else None
 
     def _was_removed(self) -> bool:
         with suppress(OSError):
@@ -193,6 +212,16 @@ class StorageWatch:
             if path.name.endswith(" (deleted)"):
                 return True
         return os.fstat(self._opened).st_nlink == 0
+
+
+def _path_of(opened: int) -> Path | None:
+    """Where the folder lies now that was opened; None where it was removed."""
+    try:
+        path = Path(f"/proc/self/fd/{opened}").readlink()
+    except OSError:  # no Linux
+        return None
+    found = os.fstat(opened)
+    return path if _identity(path) == (found.st_dev, found.st_ino) else None
 
 
 def _connection(record: Path) -> sqlite3.Connection:
@@ -221,7 +250,7 @@ def _remove_what_workers_left(folder: SweepFolder) -> None:
     """Under the old name of a renamed folder: Ray's files, and what a trial wrote since then."""
     if folder.spec.exists() or folder.record.exists():
         return
-    for path in (folder.tune, folder.path / "trials"):
+    for path in (folder.tune, folder.trials):
         shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         folder.path.rmdir()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 
 from raysel.errors import user_error
+from raysel.paths import path_problem
 from raysel.tasks.class_names import listed, normalised
 from raysel.tasks.image_files import is_image_name, reason_to_skip_folder
 from raysel.tasks.table_text import TableText, wrong_row
@@ -89,6 +90,8 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
         UserError: none is there, one stands twice, or a name fits several files.
     """
     for row, name in zip(table.rows, names, strict=True):
+        if name.lower().startswith("file:/"):
+            raise wrong_row(table.path, row.line, f"{quoted(name)} {path_problem(name)}")
         if _URL.match(name):
             told = f"{quoted(name)} is an address of the web; only files are read"
             raise wrong_row(table.path, row.line, told)

@@ -166,8 +166,8 @@ class FileOwner:
             stream.close()
             raise Held(sweep, holder) from None
         stream.truncate(0)
-        stream.write(json.dumps(asdict(Holder.this_process())))
-        stream.flush()
+        with suppress(OSError):  # the lock holds without words too: rm works on a full disk
+            os.write(stream.fileno(), json.dumps(asdict(Holder.this_process())).encode())
         self._stream = stream
 
     def guard(self, engine: sa.Engine) -> None:

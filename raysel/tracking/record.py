@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -234,6 +234,22 @@ class Record:
                     connection.execute(sa.insert(_CURSORS).values(name=name, sequence=sequence))
 
         self._safely(move)
+
+    def rename_sweep(self, sweep_id: str, cursors: Iterable[str]) -> None:
+        """Give the sweep another id, and let these readers begin anew, in one transaction."""
+        first = (_EVENTS.c.trial == SWEEP, _EVENTS.c.kind == Kind.SWEEP.value)
+
+        def rename() -> None:
+            with self._engine.begin() as connection:
+                row = connection.execute(sa.select(_EVENTS).where(*first)).one()._asdict()
+                payload = json.loads(row["payload"]) | {"sweep_id": sweep_id}
+                row["payload"] = json.dumps(payload, ensure_ascii=False)
+                new = {"payload": row["payload"], "checksum": _checksum(row)}
+                connection.execute(sa.update(_EVENTS).where(*first).values(new))
+                named = _CURSORS.c.name.in_(list(cursors))
+                connection.execute(sa.update(_CURSORS).where(named).values(sequence=0))
+
+        self._safely(rename)
 
     def close(self) -> None:
         """Give the connections back; the record can be opened again."""

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 import raysel
+from raysel.disk import of_the_disk
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import whole
@@ -101,7 +103,10 @@ def kept_source_model(
         path = _path(task, blueprint, seed, threads, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
-            accuracy = float(file.metadata()["accuracy"])
+            told = file.metadata()
+        accuracy = float(told["accuracy"])
+        if told.get("sha256", (digest := _digest(weights))) != digest:
+            return None
     except Exception:  # whatever a damaged file makes its reader raise
         return None
     return SourceModel(weights, accuracy, 0.0)
@@ -136,13 +141,31 @@ def source_model(
 def keep_source_model(
     model: SourceModel, task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
 ) -> None:
-    """Write a source model where `kept_source_model` of the same inputs finds it."""
+    """Write a source model where `kept_source_model` of the same inputs finds it.
+
+    A full or read-only disk keeps none: it is trained again the next time.
+    """
     path = _path(task, blueprint, seed, threads, cache)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    metadata = {"accuracy": repr(model.accuracy)}
-    safetensors.torch.save_file(model.weights, partial, metadata=metadata)
-    partial.replace(path)
+    metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(model.weights, partial, metadata=metadata)
+        partial.replace(path)
+    except Exception as error:  # safetensors has an exception of its own
+        if of_the_disk(error) is None:
+            raise
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values: a flipped bit would go on as a weight."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _train(

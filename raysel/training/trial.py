@@ -22,6 +22,7 @@ from torch import nn
 
 from raysel import user_code
 from raysel.bucket import Bucket
+from raysel.disk import of_the_disk
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
@@ -172,7 +173,7 @@ class TrialSteps:
         folder = self._shared.folder
         if self._lost_sight():
             return f"{folder} is not the folder any more in which the sweep began"
-        return troubles.of_the_disk(error) or troubles.of_the_folder(error, folder)
+        return of_the_disk(error) or troubles.of_the_folder(error, folder)
 
     def _lost_sight(self) -> bool:
         """Whether the driver's folder was here, and is so no more."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.bucket import Bucket, said
-from raysel.training import troubles
+from raysel.disk import of_the_disk
 from raysel.training.bucket_checkpoint import InBucket
 from raysel.training.checkpoint import Checkpoints, InFolder
 
@@ -79,7 +79,7 @@ class TrialFiles:
             self.upload()
             self.checkpoints.save(state)
         except OSError as error:
-            if self._bucket is None or troubles.of_the_disk(error):
+            if self._bucket is None or of_the_disk(error):
                 raise
             first, self._unkept = not self._unkept, True
             return f"no checkpoint is kept: {self._bucket}: {said(error)}" if first else None

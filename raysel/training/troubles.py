@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,31 +9,6 @@ from pathlib import Path
 import torch
 
 from raysel.spec import TrialConfig
-
-_DISK = {
-    errno.ENOSPC: "the disk is full; make space",
-    errno.EDQUOT: "the disk quota is used up; make space",
-    errno.EFBIG: "a file became larger than is allowed",
-    errno.EROFS: "the disk is read-only",
-    errno.EIO: "the disk cannot be read or written",
-    errno.ESTALE: "the file server has lost the folder; mount it again",
-    errno.ENOTCONN: "the file system does not answer; mount it again",
-    errno.ENODEV: "the disk is gone; mount it again",
-    errno.ENXIO: "the disk is gone; mount it again",
-}
-
-
-def of_the_disk(error: BaseException | None) -> str | None:
-    """What is wrong with the disk in words; None if that is not what the error tells."""
-    while error is not None:
-        for number, words in _DISK.items():
-            # pyarrow and safetensors tell the number in their text alone
-            texts = (f"[Errno {number}]", f"(os error {number})")
-            if getattr(error, "errno", None) == number or any(t in str(error) for t in texts):
-                told = " ".join(str(error).split())
-                return f"{words} ({told[-300:]})"
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def of_the_folder(error: BaseException | None, folder: Path) -> str | None:

@@ -4,7 +4,8 @@ import pytest
 
 from raysel import cli
 from raysel.errors import UserError
-from raysel.paths import name_problem, path_problem, storage_problem
+from raysel.paths import name_problem, path_problem, plain, storage_problem
+from raysel.places import working_folder
 from raysel.spec_file import parse
 
 SHELL_AND_OTHERS = [
@@ -115,6 +116,43 @@ def test_every_key_that_is_a_path_follows_the_rule(key, value):
     (problem,) = parsed(key, value)
     assert problem.path == key
     assert "is not accepted: " in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("//tmp/x", "/tmp/x"),
+        ("///tmp//x/./runs/", "/tmp/x/runs"),
+        ("runs/", "runs"),
+        ("./runs", "runs"),
+        (".", "."),
+        ("//", "/"),
+        ("a/../b", "a/../b"),  # `a` may be a link
+    ],
+)
+def test_a_path_has_one_spelling(text, same):
+    assert plain(text) == same
+    assert str(working_folder(text)) == str(working_folder(same))
+    assert not str(working_folder(text)).startswith("//")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_that_is_a_path_is_spelt_so(key):
+    whole = {"code.0": "code=[//x/./y]", "code.0.path": "code=[{path: //x/./y}]"}
+    text = FILE.replace("{data: digits}", "{data: {}}") if ".data." in key else FILE
+    spec = parse(text, [whole.get(key, f"{key}=//x/./y")])
+    dumped = spec.to_yaml()
+    assert "/x/y" in dumped
+    assert "//x" not in dumped
+
+
+def test_a_bucket_keeps_its_address():
+    assert parse(FILE, ["storage=s3://bucket/x"]).storage == "s3://bucket/x"
+
+
+def test_storage_of_the_command_line_is_spelt_so(tmp_path, capsys):
+    assert cli.main(["list", "--storage", f"/{tmp_path}/."]) == 0
+    assert capsys.readouterr().out == f"there is no sweep in {tmp_path}/\n"
 
 
 def test_the_root_of_a_table_follows_the_rule():

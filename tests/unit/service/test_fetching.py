@@ -70,6 +70,13 @@ def test_a_folder_that_holds_something_is_left_alone(shared: Path, tmp_path: Pat
         fetch(Unasked(), job(str(shared)), tmp_path / "mine")
 
 
+def test_a_folder_below_what_is_copied_is_refused(shared: Path) -> None:
+    to = shared / "digits" / "best" / "in"
+    with pytest.raises(UserError, match=r"--to: .* lies in"):
+        fetch(Unasked(), job(str(shared)), to)
+    assert [path.name for path in (shared / "digits" / "best").iterdir()] == ["model.safetensors"]
+
+
 def test_an_empty_folder_is_filled(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert (fetch(Unasked(), job(str(shared)), tmp_path / "empty") / "best").is_dir()

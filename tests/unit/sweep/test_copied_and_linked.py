@@ -1,9 +1,11 @@
-"""A folder's name is the handle; a link is removed alone; databases are their user's own."""
+"""A folder's name is the handle; a copy has runs of its own in MLflow; a link is removed alone;
+databases are their user's own."""
 
 from __future__ import annotations
 
 import shutil
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,15 @@ from view_kit import make, started
 
 from raysel.cli import main
 from raysel.places import mlflow_uri
+from raysel.spec_file import load
 from raysel.sweep.backup import copy
+from raysel.sweep.copied import told_apart
+from raysel.sweep.folder import SweepFolder, write_json
+from raysel.sweep.own_record import known_id, own_events
 from raysel.tracking.new_store import ensure_store
+from raysel.tracking.process import EVENTS_CURSOR
+from raysel.tracking.record import Record, sqlite_url
+from raysel.tracking.state import fold_sweep
 
 
 @pytest.fixture
@@ -38,6 +47,94 @@ def test_a_copied_folder_has_one_name_for_every_verb(
     code, out = told(capsys, "show", "b", "--storage", str(storage))
     assert code == 0
     assert out.startswith("b ·")
+
+
+@pytest.fixture
+def a(tmp_path: Path) -> SweepFolder:
+    """A sweep with an id, all of which MLflow has."""
+    folder = make(tmp_path / "runs", "a", started("0000", 0, "full"), sweep_id="a-1")
+    write_json(folder.manifest, {"sweep_id": "a-1"})
+    with closing(Record(sqlite_url(folder.record))) as record:
+        record.move_cursor(EVENTS_CURSOR, record.last_sequence())
+    return folder
+
+
+def opened(path: Path, **more: str) -> tuple[str | None, str, int]:
+    """A driver opens the sweep: what it says, the sweep's id then, and how far MLflow is."""
+    folder = SweepFolder(path)
+    spec = load(folder.spec, [f"{key}={value}" for key, value in more.items()])
+    with closing(Record(sqlite_url(folder.record))) as record:
+        words = told_apart(folder, spec, record, own_events(folder, spec))
+        sweep = fold_sweep(own_events(folder, spec))
+        assert sweep.id == known_id(folder)
+        return words, sweep.id, record.cursor(EVENTS_CURSOR)
+
+
+def test_a_copy_goes_on_with_runs_of_its_own(a: SweepFolder) -> None:
+    b = a.path.with_name("b")
+    shutil.copytree(a.path, b)
+    words, own, sent = opened(b)
+    assert "a copy of a-1" in str(words)
+    assert own != "a-1"
+    assert sent == 0
+    assert opened(b) == (None, own, 0)
+    assert opened(a.path) == (None, "a-1", 2)
+
+
+def test_a_copy_of_which_the_driver_was_killed_meanwhile(a: SweepFolder) -> None:
+    b = a.path.with_name("b")
+    shutil.copytree(a.path, b)
+    write_json(b / "manifest.json", {"sweep_id": "a-2", "copy_of": "a-1"})
+    words, own, sent = opened(b)
+    assert words
+    assert (own, sent) == ("a-2", 0)
+
+
+def test_a_moved_or_linked_sweep_keeps_its_runs(a: SweepFolder) -> None:
+    (a.path.parent / "link").symlink_to(a.path)
+    assert opened(a.path.parent / "link") == (None, "a-1", 2)
+    (a.path.parent / "link").unlink()
+    assert opened(a.path.rename(a.path.with_name("c"))) == (None, "a-1", 2)
+
+
+def test_a_copied_storage_has_an_mlflow_of_its_own_where_the_file_names_none(
+    a: SweepFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(a.path.parent, tmp_path / "other")
+    assert opened(tmp_path / "other" / "a") == (None, "a-1", 2)
+    words, own, _ = opened(tmp_path / "other" / "a", **{"tracking.uri": "http://127.0.0.1:5000"})
+    assert words
+    assert own != "a-1"
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_reconcile_leaves_the_originals_runs_alone(
+    a: SweepFolder, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = a.path.with_name("b")
+    shutil.copytree(a.path, b)
+    assert main(["reconcile", "b", "--storage", str(b.parent), *more]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"is a copy of {a.path}" in line
+    assert f"raysel resume b --storage {b.parent}" in line
+
+
+def test_a_moved_storage_with_a_copy_in_it_has_one_copy(a: SweepFolder, tmp_path: Path) -> None:
+    shutil.copytree(a.path, a.path.with_name("b"))
+    a.path.parent.rename(tmp_path / "other")
+    assert opened(tmp_path / "other" / "a") == (None, "a-1", 2)
+    assert opened(tmp_path / "other" / "b")[0]
+
+
+def test_gc_counts_a_linked_sweep_once(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (storage / "a" / "tune").mkdir()
+    (storage / "a" / "tune" / "x").write_bytes(bytes(500_000))
+    (storage / "b").symlink_to(storage / "a")
+    code, out = told(capsys, "gc", "--storage", str(storage), "--yes")
+    assert code == 0
+    assert "a: Ray's own files" in out
+    assert "b: " not in out
+    assert "0.5 MB freed" in out
 
 
 def test_rm_of_a_link_removes_the_link_alone_and_says_so(

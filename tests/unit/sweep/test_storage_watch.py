@@ -136,3 +136,26 @@ def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
     time.sleep(0.2)
     assert driver.told == []
     assert driver.watch.gone() is None
+
+
+def test_moved_trials_are_named_where_they_lie(driver: Driver) -> None:
+    trials = driver.folder.trials
+    trials.mkdir()  # by a worker
+    driver.books.epoch("0000", 2, {}, None)
+    there = trials.rename(driver.folder.path.parents[1] / "elsewhere")
+    trials.mkdir()  # by the worker of the next trial
+    with pytest.raises(StorageGone, match="was moved to") as raised:
+        driver.books.epoch("0000", 3, {}, None)
+    assert str(there) in str(raised.value)
+    assert "move it back" in str(raised.value)
+    assert "raysel resume s" in str(raised.value)
+    assert driver.epochs == 2
+
+
+def test_removed_trials_are_told(driver: Driver) -> None:
+    driver.folder.trials.mkdir()
+    driver.books.epoch("0000", 2, {}, None)
+    driver.folder.trials.rmdir()
+    with pytest.raises(StorageGone, match="checkpoints and traces are lost"):
+        driver.books.epoch("0000", 3, {}, None)
+    assert driver.epochs == 2

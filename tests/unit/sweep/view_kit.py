@@ -24,12 +24,15 @@ def ended(trial: str, status: str, value: float | None) -> Event:
     return Event(trial, Kind.ENDED, 1, 9.0, {"status": status, "value": value, "cause": None})
 
 
-def make(storage: Path, name: str, *events: Event) -> SweepFolder:
+def make(storage: Path, name: str, *events: Event, sweep_id: str = "") -> SweepFolder:
     folder = SweepFolder.of(str(storage), name)
     folder.path.mkdir(parents=True)
-    folder.spec.write_text(parse(FILE.format(name)).to_yaml(), encoding="utf-8")
+    spec = parse(FILE.format(name)).to_yaml()
+    folder.spec.write_text(spec, encoding="utf-8")
     record = Record(sqlite_url(folder.record))
-    record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, {"name": name, "layers": ["stem"]}))
+    facts = {"name": name, "layers": ["stem"], "sweep_id": sweep_id, "spec": spec}
+    facts["folder"] = str(folder.path)
+    record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, facts))
     for event in events:
         record.append(event)
     record.close()

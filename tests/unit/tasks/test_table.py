@@ -146,6 +146,11 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
             None,
             'FILE line 2: "https://x.org/a.jpg" is an address of the web; only files are read',
         ),
+        (
+            "file,label\nfile:///p/a%20b.jpg,x\n",
+            None,
+            'FILE line 2: "file:///p/a%20b.jpg" is a URL; give the path alone (/p/a b.jpg)',
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path, text, classes, told):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +79,25 @@ def test_it_is_kept_and_found_again(trained):
     assert kept.weights.keys() == model.weights.keys()
     assert all(torch.equal(kept.weights[name], w) for name, w in model.weights.items())
     assert len(list(cache.iterdir())) == 1
+
+
+def test_a_flipped_bit_is_no_weight(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert _kept(tmp_path / "cache") is None
+
+
+def test_a_full_disk_keeps_none_and_the_model_is_there(trained, tmp_path, monkeypatch):
+    def full(_weights, file, **_):
+        Path(file).touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    source.keep_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, tmp_path / "cache")
+    assert not [*(tmp_path / "cache").iterdir()]
 
 
 def test_trained_again_it_is_the_same_bit_for_bit(trained, tmp_path):

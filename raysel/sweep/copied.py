@@ -1,0 +1,84 @@
+"""A sweep whose folder is a copy of another's, and what keeps the two apart in MLflow.
+
+MLflow's runs belong to a sweep's id, which is copied with the folder: two that go on under one id
+would write to the same runs. A copy therefore goes on under an id of its own. A folder that was
+moved, or that a link leads to, is the sweep itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from raysel.errors import Trouble
+from raysel.spec import Spec
+from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
+from raysel.sweep.manifest import kept, new_sweep_id
+from raysel.sweep.own_record import COPY_OF, ID, known_id, own_events
+from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR
+from raysel.tracking.record import Event, Record
+from raysel.tracking.state import fold_sweep
+
+
+def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Path | None:
+    """The folder of the sweep with the same id and the same MLflow of which this one is a copy;
+    None where it is none."""
+    sweep = fold_sweep(events)
+    if folder.bucket is not None or spec.record is not None or not sweep.id:
+        return None
+    if not sweep.folder or Path(sweep.folder) == folder.path:
+        return None
+    store = tracking_uri(spec.model_copy(update={"storage": str(folder.path.parent)}))
+    for other in _others(folder, Path(sweep.folder), folder.path.name != sweep.name):
+        there = spec.model_copy(update={"storage": str(other.path.parent)})
+        if tracking_uri(there) == store and _id_of(other, spec) == sweep.id:
+            return other.path
+    return None
+
+
+def refuse_copy(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> None:
+    """Raise `Trouble` where MLflow's runs of this sweep are those of the one it was copied from."""
+    if (original := original_of(folder, spec, events)) is not None:
+        words = f"is a copy of {original}, whose runs MLflow has; runs of its own: "
+        raise Trouble(folder.path.name, words + folder.resume())
+
+
+def told_apart(
+    folder: SweepFolder, spec: Spec, record: Record, events: Iterable[Event]
+) -> str | None:
+    """Give a copy an id of its own, in its manifest first and then in its record.
+
+    Returns:
+        What was done, in words; None where nothing was to be done.
+    """
+    listed = list(events)
+    told = kept(folder.manifest)
+    there = fold_sweep(listed).id
+    if there and told.get(COPY_OF) == there and told.get(ID) != there:
+        own_id = str(told[ID])  # a driver was killed in between
+    elif original_of(folder, spec, listed) is not None:
+        own_id = new_sweep_id(spec.name)
+        write_json(folder.manifest, {**told, ID: own_id, COPY_OF: there})
+    else:
+        return None
+    record.rename_sweep(own_id, (EVENTS_CURSOR, FILES_CURSOR))
+    return f"{folder.path.name} is a copy of {there}: it goes on as {own_id}, with runs of its own"
+
+
+def _others(folder: SweepFolder, recorded: Path, renamed: bool) -> Iterator[SweepFolder]:
+    """Where the original may lie: where the record says, or beside a copy of another name."""
+    files = folder.path.parent.glob("*/sweep.db") if renamed else ()
+    beside = sorted(path.parent for path in files)
+    for path in dict.fromkeys([recorded, *beside]):
+        other = SweepFolder(path)
+        if other.record.is_file() and not other.path.samefile(folder.path):
+            yield other
+
+
+def _id_of(other: SweepFolder, spec: Spec) -> str | None:
+    if found := known_id(other):
+        return found
+    try:
+        return fold_sweep(own_events(other, spec)).id
+    except Trouble:
+        return None  # its record cannot be read

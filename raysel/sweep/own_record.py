@@ -1,0 +1,174 @@
+"""A sweep's own record and sweep file, and what to say where one of them is lost or another's.
+
+The record, the sweep file and `results.json` are three files of one folder. One of them may be
+gone, emptied, or another sweep's by the time that the next verb looks. What the verbs of a sweep
+read goes through here, so that all of them tell it in the same line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from raysel import spec_file
+from raysel.errors import Trouble
+from raysel.places import sqlite_url, sweep_url
+from raysel.spec import Spec
+from raysel.sweep.folder import SweepFolder
+from raysel.sweep.manifest import kept
+from raysel.tracking.reading import read_events
+from raysel.tracking.record import SWEEP, Event
+from raysel.tracking.state import SweepState, fold_sweep
+from raysel.user_files import reason
+
+ID = "sweep_id"
+"""The key of the sweep's id in `manifest.json`, in `results.json` and in its first event."""
+
+COPY_OF = "copy_of"
+"""In `manifest.json`: the id of the sweep whose folder was copied (`raysel.sweep.copied`)."""
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
+    """Every event of a sweep's record.
+
+    Raises:
+        Trouble: it is lost, cannot be read, or is the record of another sweep.
+    """
+    if spec.record is None:
+        refuse_lost(folder)
+    events = read_events(sweep_url(spec.record, folder.record, spec.name))
+    refuse_other(folder, spec, events)
+    return events
+
+
+def refuse_lost(folder: SweepFolder) -> None:
+    """Raise `Trouble`, with the way on, where a sweep has begun and has no SQLite record."""
+    if lost := folder.lost_record:
+        raise Trouble(str(folder.record), f"{lost}; {from_backup(folder)}")
+
+
+def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
+    """Compare whose record it is with whose folder it lies in: by id, in folders of an older
+    raysel by name.
+
+    Raises:
+        Trouble: it is another sweep's, or holds none while its copy does.
+    """
+    if not any(event.trial == SWEEP for event in events):
+        if spec.record is None and folder.backup.is_file():
+            raise Trouble(str(folder.record), f"holds no sweep; {from_backup(folder)}")
+        return
+    if wrong := others(folder, events, spec.name):
+        way_on = "" if spec.record else f"; put its own back, or {from_backup(folder)}"
+        raise Trouble(str(folder.record), f"{wrong}{way_on}")
+
+
+def others(folder: SweepFolder, events: list[Event], name: str | None = None) -> str | None:
+    """Whose record it is where it is not that of the folder's sweep, in words; None where it is.
+
+    Args:
+        name: of the folder's sweep; compared where an id is not known.
+    """
+    there, wanted = fold_sweep(events), known_id(folder)
+    if there.id and wanted:
+        # a copy that is being given an id of its own has the other one until that is done
+        is_own = there.id in (wanted, kept(folder.manifest).get(COPY_OF))
+    else:
+        is_own = not there.name or name is None or there.name == name
+    if is_own:
+        return None
+    whose = there.id or there.name
+    return f"is the record of the sweep {whose}, and this is the folder of {wanted or name}"
+
+
+def known_id(folder: SweepFolder) -> str | None:
+    """The id of the sweep that a folder is of, from its files beside the record; None where no
+    driver has told."""
+    told = kept(folder.manifest).get(ID) or kept(folder.results).get(ID)
+    return str(told) if told else None
+
+
+def from_backup(folder: SweepFolder) -> str:
+    """How to go on where the record is lost."""
+    if folder.backup.is_file():
+        return f"go on from its last copy ({folder.backup.name}): {folder.resume('--from-backup')}"
+    name = folder.path.name
+    return f"there is no copy ({folder.backup.name}) to go on from; raysel rm {name} removes it"
+
+
+# --- the sweep file ------------------------------------------------------------------------------
+
+
+def own_spec(folder: SweepFolder) -> Spec:
+    """The sweep file of a folder.
+
+    Raises:
+        UserError: it is there and is not sound.
+        Trouble: it is gone or empty.
+    """
+    if why := _lost_spec(folder):
+        found = _found(folder)
+        if found is None:
+            words = f"{why}, and neither {folder.record.name} nor {folder.backup.name} has it"
+            way_on = f"begin it with raysel run FILE, or: raysel rm {folder.path.name}"
+            raise Trouble(str(folder.spec), f"{words}; {way_on}")
+        words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
+        raise Trouble(str(folder.spec), words)
+    return spec_file.load(folder.spec)
+
+
+def lost_spec(folder: SweepFolder) -> str | None:
+    """The text of a sweep file that is gone or empty, from the record or its last copy; None where
+    it is there, or where nothing has it."""
+    found = _found(folder) if _lost_spec(folder) else None
+    return None if found is None else found[0]
+
+
+def _lost_spec(folder: SweepFolder) -> str | None:
+    try:
+        return None if folder.spec.read_bytes().strip() else "is empty"
+    except FileNotFoundError:
+        return "is not there"
+    except OSError:
+        return None  # its reader says why
+
+
+def _found(folder: SweepFolder) -> tuple[str, Path] | None:
+    for record in (folder.record, folder.backup):
+        try:
+            text = fold_sweep(read_events(sqlite_url(record))).spec
+        except Trouble:
+            continue
+        if text:
+            return text, record
+    return None
+
+
+# --- results.json --------------------------------------------------------------------------------
+
+
+def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
+    """The content of `results.json`.
+
+    Raises:
+        Trouble: there is none yet, it cannot be read, or it is another sweep's.
+    """
+    file, again = folder.results, f"write it anew with: {folder.resume()}"
+    try:
+        text = file.read_text(encoding="utf-8")
+        results = json.loads(text) if text.strip() else None
+    except FileNotFoundError:
+        go_on = f"go on with: {folder.resume()}"
+        raise Trouble(folder.path.name, f"has no results yet; {go_on}") from None
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise Trouble(str(file), f"cannot be read: {reason(error)}; {again}") from None
+    if not isinstance(results, dict):
+        raise Trouble(str(file), f"{'is empty' if results is None else 'holds no keys'}; {again}")
+    if (whose := results.get(ID)) and sweep.id and whose != sweep.id:
+        words = f"is of the sweep {whose}, and this is the folder of {sweep.id}; {again}"
+        raise Trouble(str(file), words)
+    return results

@@ -1,0 +1,127 @@
+"""A best model that was emptied, altered or half removed is never handed over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from view_kit import FINISHED, make
+
+from raysel.cli import main
+from raysel.export.sums import FILE, altered, write_sums
+
+RUN = {"id": "confirm-full-s0", "seed": 0, "val/error": 0.1, "val/loss": 0.2}
+RESULTS = {
+    "sweep_id": "",
+    "verdict": {"winner": "full"},
+    "confirm": [{"strategy": "full", "runs": [RUN]}],
+    "objective": {"metric": "val/error", "mode": "min"},
+}
+
+
+@pytest.fixture
+def best(tmp_path: Path) -> Path:
+    """The best model of the sweep `a`, with its digests."""
+    folder = make(tmp_path, "a", FINISHED)
+    folder.results.write_text(json.dumps(RESULTS), encoding="utf-8")
+    folder.best.mkdir()
+    config = {"raysel": {"sweep": "", "run": RUN["id"]}}
+    (folder.best / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder.best / "predict.py").write_text("pass", encoding="utf-8")
+    weights = {"weight": torch.arange(64.0)}
+    safetensors.torch.save_file(weights, folder.best / "model.safetensors")
+    write_sums(folder.best)
+    return folder.best
+
+
+def exported(best: Path) -> tuple[int, Path]:
+    to = best.parents[1] / "out"
+    return main(["export", "a", "--to", str(to), "--storage", str(best.parents[1])]), to
+
+
+def test_a_sound_model_is_exported_with_its_digests(best: Path) -> None:
+    (best / "__pycache__").mkdir()  # predict.py was run in it
+    (best / "__pycache__" / "x.pyc").write_bytes(b"x")
+    code, to = exported(best)
+    assert code == 0
+    assert {path.name for path in to.iterdir()} == {
+        *("config.json", "predict.py", "model.safetensors", FILE)
+    }
+    assert altered(to) is None
+
+
+@pytest.mark.parametrize("way", ["in", "deep/in", "../best/in", "link"])
+def test_a_target_below_the_model_is_refused(
+    best: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(best.rglob("*"))
+    to = best / way
+    if way == "link":
+        to = best.parents[1] / "link"
+        to.symlink_to(best / "in")
+    assert main(["export", "a", "--to", str(to), "--storage", str(best.parents[1])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--to" in line
+    assert sorted(best.rglob("*")) == before
+
+
+def flip(file: Path) -> None:
+    """One bit of the last weight."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def zero(file: Path) -> None:
+    """As a disk that was full leaves it: of the right length."""
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("deed", [flip, cut, zero, empty, Path.unlink])
+def test_altered_weights_are_one_line_with_the_way_on(
+    best: Path, deed: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deed(best / "model.safetensors")
+    code, to = exported(best)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 1
+    assert "model.safetensors" in line
+    assert "raysel resume a" in line
+    assert not to.exists()
+
+
+@pytest.mark.parametrize("name", ["predict.py", FILE])
+def test_so_are_the_other_files(best: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    empty(best / name)
+    code, to = exported(best)
+    assert code == 1
+    assert name in capsys.readouterr().err
+    assert not to.exists()
+
+
+def test_a_model_without_digests_is_exported_while_its_weights_are_whole(best: Path) -> None:
+    (best / FILE).unlink()
+    assert exported(best)[0] == 0
+
+
+@pytest.mark.parametrize("deed", [cut, empty, zero, Path.unlink])
+def test_of_such_a_model_cut_weights_are_found(
+    best: Path, deed: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (best / FILE).unlink()
+    deed(best / "model.safetensors")
+    code, to = exported(best)
+    assert (code, to.exists()) == (1, False)
+    assert "model.safetensors" in capsys.readouterr().err

@@ -1,0 +1,215 @@
+"""A sweep's record, sweep file or results that are gone, emptied or another sweep's: each verb says
+so in one line with the way on, and none takes one sweep's files for another's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from view_kit import FINISHED, make, started
+
+from raysel.cli import main
+from raysel.errors import Trouble
+from raysel.spec_file import load
+from raysel.sweep import start
+from raysel.sweep.backup import copy, restore
+from raysel.sweep.folder import SweepFolder, write_json
+
+VERBS = {
+    "show": ("show", "a"),
+    "report": ("report", "a"),
+    "export": ("export", "a", "--to", "out"),
+    "reproduce": ("reproduce", "a", "0"),
+    "reconcile": ("reconcile", "a"),
+    "dry": ("reconcile", "a", "--dry-run"),
+    "resume": ("resume", "a"),
+    "list": ("list",),
+}
+
+
+def swept(storage: Path, name: str) -> SweepFolder:
+    folder = make(storage, name, started("0000", 0), FINISHED, sweep_id=f"{name}-1")
+    copy(folder.record, folder.backup)
+    write_json(folder.manifest, {"sweep_id": f"{name}-1"})
+    write_json(folder.results, {"sweep_id": f"{name}-1", "name": name})
+    return folder
+
+
+@pytest.fixture
+def a(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
+    """The sweep `a` in `runs/` of the working folder, with the sweep `b` beside it."""
+    monkeypatch.chdir(tmp_path)
+    swept(tmp_path / "runs", "b")
+    return swept(tmp_path / "runs", "a")
+
+
+def line_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a verb says, in one line; it fails but for `list`."""
+    capsys.readouterr()
+    code = main(VERBS[verb])
+    out, err = capsys.readouterr()
+    if verb == "list":
+        assert code == 0
+        return next(line for line in out.splitlines() if line.startswith("a:"))
+    assert code == 1, out + err
+    (line,) = err.splitlines()
+    return line
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_another_sweeps_record_is_named_with_both(
+    a: SweepFolder, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(a.path.with_name("b") / "sweep.db", a.record)
+    line = line_of(verb, capsys)
+    assert "the record of the sweep b-1" in line
+    assert "the folder of a-1" in line
+    assert "raysel resume a --from-backup" in line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("deed", ["removed", "emptied", "cleared"])
+def test_a_lost_record_is_told_with_its_copy(
+    a: SweepFolder, deed: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.record.unlink()
+    if deed == "emptied":
+        a.record.touch()
+    if deed == "cleared":  # tables without a row
+        fresh = make(a.path, "fresh")
+        fresh.record.replace(a.record)
+        import sqlite3
+
+        with sqlite3.connect(a.record) as connection:
+            connection.execute("DELETE FROM events")
+    line = line_of(verb, capsys)
+    assert "sweep.db: " in line
+    assert "raysel resume a --from-backup" in line
+
+
+def test_without_a_copy_it_says_so(a: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    a.record.unlink()
+    a.backup.unlink()
+    line = line_of("show", capsys)
+    assert "is not there" in line
+    assert "--from-backup" not in line
+    assert "raysel rm a" in line
+
+
+def test_folders_of_an_older_raysel_are_compared_by_name(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.manifest.unlink()
+    a.results.unlink()
+    assert main(["show", "a"]) == 0
+    shutil.copy(a.path.with_name("b") / "sweep.db", a.record)
+    line = line_of("show", capsys)
+    assert "the record of the sweep b-1" in line
+    assert "the folder of a" in line
+
+
+def test_another_sweeps_copy_is_not_restored(a: SweepFolder) -> None:
+    shutil.copy(a.path.with_name("b") / "sweep.backup.db", a.backup)
+    before = a.record.read_bytes()
+    with pytest.raises(Trouble, match="the record of the sweep b-1"):
+        restore(a)
+    assert a.record.read_bytes() == before
+
+
+def test_rm_takes_a_sweep_whose_record_is_lost(a: SweepFolder) -> None:
+    a.record.unlink()
+    assert main(["rm", "a", "--yes"]) == 0
+    assert not a.path.exists()
+
+
+# --- the sweep file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "resume"])
+@pytest.mark.parametrize("deed", ["removed", "emptied"])
+def test_a_lost_sweep_file_is_told_with_who_has_it(
+    a: SweepFolder, deed: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.spec.unlink()
+    if deed == "emptied":
+        a.spec.touch()
+    line = line_of(verb, capsys)
+    assert "spec.yaml: is" in line
+    assert "sweep.db" in line
+    assert "raysel resume a" in line
+
+
+class Reached(Exception):
+    """The sweep would go on."""
+
+
+def test_resume_writes_it_anew(a: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load(a.spec)
+    a.spec.unlink()
+
+    def session(*_: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(start, "Session", session)
+    with pytest.raises(Reached):
+        main(["resume", "a"])
+    assert load(a.spec) == before
+
+
+def test_run_does_not_begin_over_a_sweep_whose_file_is_lost(
+    a: SweepFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.spec.rename(tmp_path / "a.yaml")
+    assert main(["run", "a.yaml"]) == 1
+    assert "raysel resume a" in capsys.readouterr().err
+
+
+def test_the_copy_of_the_record_has_it_too(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.spec.unlink()
+    a.record.unlink()
+    assert "sweep.backup.db" in line_of("show", capsys)
+
+
+# --- results.json --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["report", "export"])
+@pytest.mark.parametrize("text", ["", " \n", "{", "[1]", json.dumps({"sweep_id": "b-1"})])
+def test_lost_results_are_told_with_the_way_on(
+    a: SweepFolder, text: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.results.write_text(text, encoding="utf-8")
+    line = line_of(verb, capsys)
+    assert "results.json" in line
+    assert "raysel resume a" in line
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def test_the_old_name_of_a_renamed_folder_leads_to_the_new_one(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.path.rename(a.path.with_name("other"))
+    assert main(["resume", "a"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "called other in runs/" in line
+    assert main(["show", "other"]) == 0
+
+
+@pytest.mark.parametrize("verb", [("list",), ("show", "a"), ("gc", "--yes")])
+def test_a_file_is_no_storage(
+    a: SweepFolder, verb: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([*verb, "--storage", "file"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--storage: " in line
+    assert "is a file" in line
