@@ -211,7 +211,7 @@ def report(
         from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
         from raysel.user_files import lies_below  # noqa: PLC0415
 
-        compared = [Compared(one.spec.name, one.results, one.spec) for one in read]
+        compared = [Compared(one.folder.path.name, one.results, one.spec) for one in read]
         target = to or working_folder(storage) / "comparison"
         if inside := [one.folder.path for one in read if lies_below(target, one.folder.path)]:
             raise user_error(
@@ -227,7 +227,7 @@ def report(
     if not as_json:
         return say(index, most=PATH)
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
-    names = [one.spec.name for one in read]
+    names = [one.folder.path.name for one in read]
     return print_json({"report": str(index), "sweeps": names, "figures": figures})
 
 

@@ -144,9 +144,14 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Export
     best = view.folder.best
     if wrong := damage_of(best):
         raise Trouble(str(best), f"{wrong}; make the model again with: {view.folder.resume()}")
-    for source in sorted(best.rglob("*")):
-        if source.is_file() and source.name != ANSWERS and source.parent.name != "__pycache__":
-            _copy(source, target / source.relative_to(best))
+    files = [path for path in sorted(best.rglob("*")) if path.is_file()]
+    try:
+        for source in files:
+            if source.name != ANSWERS and source.parent.name != "__pycache__":
+                _copy(source, target / source.relative_to(best))
+    except BaseException:  # the disk is full, say: nothing is left of what was empty before
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     return Exported(target, run, strategy, None, None)
 
 

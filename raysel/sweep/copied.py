@@ -15,6 +15,7 @@ from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
 from raysel.sweep.manifest import kept, new_sweep_id
 from raysel.sweep.own_record import COPY_OF, ID, known_id, own_events
+from raysel.text import NAME, one_line
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR
 from raysel.tracking.record import Event, Record
 from raysel.tracking.state import fold_sweep
@@ -62,6 +63,7 @@ def told_apart(
     else:
         return None
     record.rename_sweep(own_id, (EVENTS_CURSOR, FILES_CURSOR))
+    there = one_line(there, NAME)
     return f"{folder.path.name} is a copy of {there}: it goes on as {own_id}, with runs of its own"
 
 

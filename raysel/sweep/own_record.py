@@ -17,6 +17,7 @@ from raysel.places import sqlite_url, sweep_url
 from raysel.spec import Spec
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.manifest import kept
+from raysel.text import NAME, one_line
 from raysel.tracking.reading import read_events
 from raysel.tracking.record import SWEEP, Event
 from raysel.tracking.state import SweepState, fold_sweep
@@ -81,8 +82,9 @@ def others(folder: SweepFolder, events: list[Event], name: str | None = None) ->
         is_own = not there.name or name is None or there.name == name
     if is_own:
         return None
-    whose = there.id or there.name
-    return f"is the record of the sweep {whose}, and this is the folder of {wanted or name}"
+    own = one_line(wanted or name or "", NAME)
+    whose = one_line(there.id or there.name, NAME)
+    return f"is the record of the sweep {whose}, and this is the folder of {own}"
 
 
 def known_id(folder: SweepFolder) -> str | None:
@@ -169,6 +171,7 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
     if not isinstance(results, dict):
         raise Trouble(str(file), f"{'is empty' if results is None else 'holds no keys'}; {again}")
     if (whose := results.get(ID)) and sweep.id and whose != sweep.id:
-        words = f"is of the sweep {whose}, and this is the folder of {sweep.id}; {again}"
+        there, own = (one_line(str(name), NAME) for name in (whose, sweep.id))
+        words = f"is of the sweep {there}, and this is the folder of {own}; {again}"
         raise Trouble(str(file), words)
     return results

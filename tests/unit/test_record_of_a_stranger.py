@@ -31,7 +31,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     record = Record(sqlite_url(folder / "sweep.db"))
     config = {"strategy": "full", "parameters": {HOSTILE: HOSTILE}, "training": {}, "seed": 0}
     events = [
-        (SWEEP, Kind.SWEEP, 0, {"name": HOSTILE, "sweep_id": HOSTILE, "layers": [HOSTILE]}),
+        (SWEEP, Kind.SWEEP, 0, {"name": "s", "sweep_id": HOSTILE, "layers": [HOSTILE]}),
         (
             *("0007", Kind.STARTED, 0),
             {"number": 7, "phase": "search", "strategy": HOSTILE, "label": HOSTILE}
@@ -65,6 +65,16 @@ def test_text_of_a_stranger_is_safe_and_short(record, capsys, verb):
     out = capsys.readouterr().out
     assert not any(sign in out for sign in "\x1b\x07\u202e")
     assert HOSTILE in str(json.loads(out)) or repr(HOSTILE)[1:-1] in str(json.loads(out))
+
+
+def test_the_name_of_another_sweep_is_safe_and_short(record, tmp_path, capsys):
+    text = parse(SPEC.replace("name: s", "name: other")).to_yaml()
+    (tmp_path / "runs" / "s" / "spec.yaml").write_text(text, encoding="utf-8")
+    assert main(["show", "s"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is the record of the sweep" in line
+    assert "\x1b" not in line
+    assert len(line) < 1000
 
 
 def test_a_sweep_whose_driver_has_gone_says_so(record, capsys):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +70,19 @@ def test_a_target_below_the_model_is_refused(
     (line,) = capsys.readouterr().err.splitlines()
     assert "--to" in line
     assert sorted(best.rglob("*")) == before
+
+
+def test_a_full_disk_leaves_no_part_of_a_model(
+    best: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: Path, target: Path) -> None:
+        target.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    code, to = exported(best)
+    assert (code, to.exists()) == (1, False)
+    assert "the disk is full" in capsys.readouterr().err
 
 
 def flip(file: Path) -> None:
