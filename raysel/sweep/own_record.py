@@ -66,6 +66,10 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
     if wrong := others(folder, events, spec.name):
         way_on = "" if spec.record else f"; put its own back, or {from_backup(folder)}"
         raise Trouble(str(folder.record), f"{wrong}{way_on}")
+    if (name := fold_sweep(events).name) and name != spec.name:
+        words = f"is the file of the sweep {spec.name}, and the record beside it that of "
+        way_on = f"remove the file; it is written anew by: {folder.resume()}"
+        raise Trouble(str(folder.spec), f"{words}{one_line(name, NAME)}; {way_on}")
 
 
 def others(folder: SweepFolder, events: list[Event], name: str | None = None) -> str | None:

@@ -144,6 +144,14 @@ def test_a_lost_sweep_file_is_told_with_who_has_it(
     assert "raysel resume a" in line
 
 
+def test_another_sweeps_file_is_told(a: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(a.path.with_name("b") / "spec.yaml", a.spec)
+    line = line_of("show", capsys)
+    assert "spec.yaml: is the file of the sweep b" in line
+    assert "that of a;" in line
+    assert "raysel resume a" in line
+
+
 class Reached(Exception):
     """The sweep would go on."""
 
