@@ -301,7 +301,7 @@ def reconcile(
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> int:
-    """Compare a sweep's record, its Optuna study and MLflow, and mend what differs."""
+    """Compare a sweep's record with MLflow, and mend what differs."""
     from raysel.sweep.reconcile import reconcile_sweep  # noqa: PLC0415
 
     found = reconcile_sweep(storage, sweep, dry_run, close)

@@ -74,15 +74,12 @@ def sampler(
     search: SearchSpec,
     space: Space,
     trial_number: int,
-    constant_liar: bool = True,
     strategy: str | None = None,
 ) -> BaseSampler:
     """The sampler for one trial.
 
     Args:
         trial_number: Optuna's number of the trial that is about to be asked for.
-        constant_liar: whether TPE takes running trials for bad ones, so that trials at the
-            same time keep apart; to be false while a running trial is owned by no one.
         strategy: the trial's, where it is chosen already.
     """
     sequence = np.random.SeedSequence([search.seed, trial_number])
@@ -100,7 +97,7 @@ def sampler(
             n_ei_candidates=24,
             multivariate=True,
             group=space.is_conditional,
-            constant_liar=constant_liar,
+            constant_liar=True,  # trials at the same time keep apart
             seed=seed,
         )
     )

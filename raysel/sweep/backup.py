@@ -180,6 +180,7 @@ def put_aside(folder: SweepFolder, why: str) -> Path:
 def put_back(folder: SweepFolder) -> None:
     """Make the last copy the record; the one that is there must have been put aside."""
     copy(folder.backup, folder.record)
+    folder.study.unlink(missing_ok=True)  # it may know more than the copy
     record = Record(sqlite_url(folder.record))
     for cursor, sequence in ((EVENTS_CURSOR, 0), (FILES_CURSOR, 0), (OUTDATED_CURSOR, 1)):
         record.move_cursor(cursor, sequence)

@@ -38,12 +38,15 @@ class Books:
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
-        event = Event(trial, kind, epoch, self._clock(), dict(payload))
+        return self._commit(Event(trial, kind, epoch, self._clock(), dict(payload)))
+
+    def _commit(self, *events: Event) -> bool:
         self._check()
-        new = self.record.append(event)
+        new = self.record.append(*events)
         self._check()  # it may have gone into a file that is removed
         if new and self._observer:
-            self._observer(event)
+            for event in events:
+                self._observer(event)
         return new
 
     def started(
@@ -53,12 +56,13 @@ class Books:
         phase: str,
         config: TrialConfig,
         searched: Mapping[str, Any],
-        suggested: Mapping[str, Any] | None = None,
+        study: Mapping[str, Any] | None = None,
     ) -> None:
         """A trial is handed to a worker; told again in a later life, it is resumed.
 
         Args:
-            suggested: the trial's parameters in the study, from which it can be made anew.
+            study: what Optuna's study keeps of the trial, by the names of `TrialState`:
+                `suggested`, `distributions`, `attributes`. The study is rebuilt from it.
         """
         payload = {
             "number": number,
@@ -67,22 +71,43 @@ class Books:
             "label": config.label(searched),
             "config": config.model_dump(mode="json"),
             "searched": dict(searched),
-            "suggested": dict(suggested or {}),
+            **(study or {"suggested": {}}),
         }
         if not self.write(trial, Kind.STARTED, 0, payload):
             self.write(trial, Kind.RESUMED, self.life, payload)
 
-    def epoch(self, trial: str, epoch: int, metrics: Mapping[str, float], note: str | None) -> bool:
-        """An epoch ended; a note says what befell the trial in it.
+    def epoch(
+        self,
+        trial: str,
+        epoch: int,
+        metrics: Mapping[str, float],
+        note: str | None,
+        attributes: Mapping[str, Any] | None = None,
+        end: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Commit an epoch, and with it the trial's end where it ends there.
 
-        A trial that fell back to an older checkpoint tells epochs again: the note then waits
-        for one that is new.
+        A trial that fell back to an older checkpoint reports epochs again: its note then waits
+        for an epoch that is new.
+
+        Args:
+            note: what went wrong in the epoch, in words.
+            attributes: what the pruner noted in the study's trial.
+            end: the payload of the trial's end.
+
+        Returns:
+            Whether the epoch is new.
         """
-        told = "; ".join(words for words in (self._unsaid.pop(trial, None), note) if words)
+        notes = "; ".join(words for words in (self._unsaid.pop(trial, None), note) if words)
         payload: dict[str, Any] = {"metrics": metrics}
-        new = self.write(trial, Kind.EPOCH, epoch, payload | ({"note": told} if told else {}))
-        if told and not new:
-            self._unsaid[trial] = told
+        payload |= {"note": notes} if notes else {}
+        payload |= {"attributes": dict(attributes)} if attributes else {}
+        events = [Event(trial, Kind.EPOCH, epoch, self._clock(), payload)]
+        if end is not None:
+            events.append(Event(trial, Kind.ENDED, epoch, self._clock(), dict(end)))
+        new = self._commit(*events)
+        if notes and not new:
+            self._unsaid[trial] = notes
         return new
 
     def interrupted(self, trial: str, cause: str) -> None:

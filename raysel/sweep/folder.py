@@ -64,8 +64,13 @@ class SweepFolder:
 
     @property
     def record(self) -> Path:
-        """The database of events and of Optuna's study."""
+        """The database of events."""
         return self.path / "sweep.db"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's study as a database, exported from the record for dashboards."""
+        return self.path / "optuna.db"
 
     @property
     def lost_record(self) -> str | None:

@@ -16,7 +16,7 @@ from optuna.trial import FixedTrial, create_trial
 
 from raysel.space import Space
 from raysel.spec import Spec
-from raysel.sweep.search import direction
+from raysel.sweep.study import direction
 from raysel.tracking.state import COMPLETE, TrialState
 
 FEWEST = 20
@@ -60,7 +60,7 @@ def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str,
     names = [name for name in drawn[0] if _is_shared(name, drawn)]
     if len(names) < 2:
         return {}
-    study = optuna.create_study(direction=direction(spec))
+    study = optuna.create_study(direction=direction(spec.objective.mode))
     for values, trial in zip(drawn, trials, strict=True):
         study.add_trial(
             create_trial(

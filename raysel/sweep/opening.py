@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysel import user_code
 from raysel.errors import Problem, UserError
-from raysel.models.layers import Partition
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import parse
@@ -20,7 +19,6 @@ from raysel.sweep.copied import told_apart
 from raysel.sweep.folder import SweepFolder, write_json, write_whole
 from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.mirror import Mirror, checkpoints, mirror_of
-from raysel.sweep.nodes import brought
 from raysel.sweep.own_record import (
     ID,
     known_id,
@@ -36,6 +34,9 @@ from raysel.tracking.owner import FileOwner, LeaseOwner, Owner
 from raysel.tracking.record import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.tracking.state import fold, fold_sweep
 from raysel.training import checkpoint
+
+if TYPE_CHECKING:
+    from raysel.models.layers import Partition
 
 MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget"),
@@ -92,6 +93,8 @@ class OpenSweep:
         events = (stored.event for stored in self.books.record.events())
         if here is not None and here["epoch"] == len(fold(events)[trial].epochs):
             return here
+        from raysel.sweep.nodes import brought  # noqa: PLC0415  # it takes Ray and torch
+
         found = [*([here] if here is not None else []), *brought(self.folder.path, trial)]
         return max(found, key=lambda state: int(state["epoch"]), default=None)
 

@@ -1,7 +1,7 @@
-"""`raysel reconcile`: the record, the study and MLflow compared, and mended.
+"""`raysel reconcile`: the record and MLflow compared, and mended.
 
-The record is the truth. A trial whose driver is gone becomes INTERRUPTED in it, the study is
-made anew where it says otherwise, and what MLflow lacks is sent.
+The record is the truth. A trial whose driver is gone becomes INTERRUPTED in it, and what MLflow
+lacks is sent.
 """
 
 from __future__ import annotations
@@ -13,27 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raysel import user_code
 from raysel.errors import Trouble
 from raysel.places import sweep_url
-from raysel.space import Space
 from raysel.spec import Spec
-from raysel.sweep.agreement import compared, rebuild
 from raysel.sweep.books import Books
 from raysel.sweep.copied import refuse_copy
+from raysel.sweep.exporter import EXPORTER
 from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhere
 from raysel.sweep.opening import owned
 from raysel.sweep.own_record import own_events, own_spec
 from raysel.sweep.reading import folder_of, holder_of
-from raysel.sweep.search import existing_study
-from raysel.tracking.database import told
 from raysel.tracking.owner import Held, Owner
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.tracking.reading import is_behind
 from raysel.tracking.record import SWEEP, Event, Kind, Record
 from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
-from raysel.validate import partition_for
 
 if TYPE_CHECKING:
     from raysel.tracking.audit import Audit
@@ -50,7 +45,7 @@ class Reconciled:
     """What was found, place by place, in sentences.
 
     Attributes:
-        record, study, mlflow: the differences.
+        record, mlflow: the differences.
         mended: whether they were to be mended.
         left: what still differs after that.
         mlflow_away: why MLflow could not be compared.
@@ -58,7 +53,6 @@ class Reconciled:
 
     sweep: str
     record: list[str]
-    study: list[str]
     mlflow: list[str]
     mended: bool
     mlflow_away: str | None = None
@@ -66,39 +60,38 @@ class Reconciled:
 
     @property
     def agree(self) -> bool:
-        """Whether the three records agree now."""
-        found = bool(self.record or self.study or self.mlflow)
+        """Whether the record and MLflow agree now."""
+        found = bool(self.record or self.mlflow)
         return self.mlflow_away is None and not self.left and (self.mended or not found)
 
     def lines(self) -> Iterator[str]:
         """For a person to read."""
-        for place in ("record", "study", "mlflow"):
+        for place in ("record", "mlflow"):
             for words in getattr(self, place):
                 yield f"{place:7} {words}"
         for words in self.left:
             yield f"left    {words}"
         if self.mlflow_away:
             yield f"mlflow  {self.mlflow_away}; again later: raysel reconcile {self.sweep}"
-        elif not (self.record or self.study or self.mlflow):
-            yield f"{self.sweep}: record, study and MLflow agree"
+        elif not (self.record or self.mlflow):
+            yield f"{self.sweep}: record and MLflow agree"
         elif self.agree:
-            yield f"{self.sweep}: mended; record, study and MLflow agree"
+            yield f"{self.sweep}: mended; record and MLflow agree"
 
 
 def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reconciled:
-    """Compare the three records of a sweep, and mend them.
+    """Compare a sweep's record with MLflow, and mend both.
 
     Args:
         dry_run: tell what differs and mend nothing.
         close: trials that were interrupted become FAILED; nobody will resume them.
 
     Raises:
-        UserError: there is no such sweep, or its own code is not there any more.
+        UserError: there is no such sweep.
         Trouble: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
     spec = own_spec(folder).model_copy(update={"storage": storage})
-    user_code.load(user_code.read(spec.code_files, folder.path))  # the study's space needs it
     if dry_run:
         return _looked_at(folder, spec, close)
     if spec.record is None and (why := run_elsewhere(folder)) is not None:
@@ -126,10 +119,7 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     url = sweep_url(spec.record, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
-    found = Reconciled(
-        folder.path.name, [w for _, w in _unowned(events, close)], [], [], mended=False
-    )
-    found.study = _study_differences(spec, url, events)
+    found = Reconciled(folder.path.name, [w for _, w in _unowned(events, close)], [], mended=False)
     try:
         with _mlflow(spec) as (uri, experiment):
             audit = _audit(uri, experiment, events, folder)
@@ -151,15 +141,6 @@ def _unowned(events: Sequence[Event], close: bool) -> Iterator[tuple[TrialState 
             yield trial, f"{trial.id}: INTERRUPTED, and nobody will resume it"
     if fold_sweep(events).status == RUNNING:
         yield None, "the sweep: RUNNING, but nobody runs it"
-
-
-def _study_differences(spec: Spec, url: str, events: Sequence[Event]) -> list[str]:
-    states = fold(events)
-    study, found = compared(
-        spec, _space(spec), url, lambda: existing_study(spec, url), lambda _: states
-    )
-    # it is made when the search begins: one that was stopped before that needs none
-    return found if states or study is not None else []
 
 
 @contextmanager
@@ -197,9 +178,8 @@ class _Mending:
         return _events(self.books.record)
 
     def mend(self, close: bool) -> Reconciled:
-        """Record, study, MLflow, in this order: each follows from the one before."""
-        found = Reconciled(self.folder.path.name, self.record(close), [], [], mended=True)
-        self.study(found)
+        """The record first: MLflow follows from it."""
+        found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
         try:
             self.mlflow(found)
         except Trouble as trouble:
@@ -220,15 +200,6 @@ class _Mending:
                 end = {"status": "FAILED", "cause": CLOSED, "value": None}
                 self.books.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
-
-    def study(self, found: Reconciled) -> None:
-        """What the study says otherwise; made anew from the record."""
-        url = self.books.record.url
-        found.study = _study_differences(self.spec, url, self.events)
-        if found.study:
-            with told(url):
-                rebuild(self.spec, _space(self.spec), url, self.events, self.owner)
-            found.left += _study_differences(self.spec, url, self.events)
 
     def mlflow(self, found: Reconciled) -> None:
         """What MLflow says otherwise; sent anew."""
@@ -270,6 +241,7 @@ class _Mending:
             tell=words.append,
             fence=self.owner.fence,
             folder=self.folder.path,
+            program=EXPORTER,
         )
         writer.start()
         began = time.monotonic()
@@ -289,7 +261,3 @@ def _is_told(words: str, lost: Sequence[str]) -> bool:
 
 def _events(record: Record) -> list[Event]:
     return [stored.event for stored in record.events()]
-
-
-def _space(spec: Spec) -> Space:
-    return Space(spec, partition_for(spec).names)

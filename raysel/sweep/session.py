@@ -24,10 +24,10 @@ from raysel.search import budget
 from raysel.space import Space
 from raysel.spec import Spec
 from raysel.sweep import nodes
-from raysel.sweep.agreement import agreed
 from raysel.sweep.cluster import connected, foreseen, grows
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
 from raysel.sweep.engine import Ledger, StopRequest, TrialTrouble, run_phase
+from raysel.sweep.exporter import EXPORTER
 from raysel.sweep.failures import Failures
 from raysel.sweep.first_weights import FirstWeights, of_the_source
 from raysel.sweep.folder import SweepFolder, tracking_uri, write_json, write_whole
@@ -47,11 +47,10 @@ from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.planned import brief, read_plan
 from raysel.sweep.ray_watch import leave, watching
 from raysel.sweep.results import results
-from raysel.sweep.search import StudyLedger
+from raysel.sweep.search import SearchController
 from raysel.sweep.watcher import Watcher
 from raysel.tasks.data import Task
 from raysel.text import LINE, first_line
-from raysel.tracking.database import told
 from raysel.tracking.process import WriterProcess
 from raysel.tracking.record import SWEEP, Event, Kind
 from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
@@ -280,21 +279,18 @@ class Session:
             self.watcher.tracker,
             self.sweep.owner.fence,
             folder.path,
+            EXPORTER,
         )
         writer.start()
         return writer
 
     def _search(self, space: Space, shared: Shared, concurrent: int, total: int) -> None:
-        sweep = self.sweep
-        events = [stored.event for stored in sweep.books.record.events()]
-        with told(sweep.url):  # the study's troubles too
-            study, _ = agreed(self.spec, space, sweep.url, events, fold(events), sweep.owner)
-            ledger = StudyLedger(self.spec, space, study, sweep.books)
-            done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
-            self.watcher.phase("search", max(total, len(done)), done)  # num_trials may be lowered
-            if len(done) < total:
-                self._run_phase(ledger, shared, concurrent, "search")
-        ledger.interrupt(self.stop.cause)
+        controller = SearchController(self.spec, space, self.sweep.books)
+        done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
+        self.watcher.phase("search", max(total, len(done)), done)  # num_trials may be lowered
+        if len(done) < total:
+            self._run_phase(controller, shared, concurrent, "search")
+        controller.interrupt(self.stop.cause)
 
     def _confirm(self, task: Task, shared: Shared, concurrent: int) -> None:
         trials = self._trials()

@@ -70,6 +70,8 @@ class WriterProcess:
             a thread of its own.
         fence: the number of the sweep's owner; the writer ends when another has taken over.
         folder: where the sweep's files lie; None: where its record says.
+        program: the module that is run; one that exports to more than MLflow takes the same
+            arguments.
     """
 
     def __init__(
@@ -82,7 +84,9 @@ class WriterProcess:
         tell: Callable[[str], None] = lambda _: None,
         fence: int | None = None,
         folder: Path | None = None,
+        program: str = "raysel.tracking.writer",
     ) -> None:
+        self._program = program
         self._arguments = [record_url, tracking_uri, experiment, str(artifact_root), str(log_path)]
         self._arguments += [] if fence is None else [str(fence)]
         self._arguments += [] if folder is None else [f"--folder={folder}"]
@@ -97,7 +101,7 @@ class WriterProcess:
         """Start it; it begins with what an earlier one left."""
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "raysel.tracking.writer", *self._arguments],
+                [sys.executable, "-m", self._program, *self._arguments],
                 stdin=subprocess.PIPE,
                 bufsize=0,  # a knock at a dead process leaves nothing behind to flush
                 stdout=subprocess.PIPE,

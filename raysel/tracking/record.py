@@ -1,8 +1,7 @@
 """The record: what happened in a sweep, event by event, in a database.
 
-An event is on the disk when `Record.append` returns. Optuna's study may lie in the same
-database: its tables have other names (`studies`, `trials`, …). MLflow's may not: both MLflow
-and Optuna keep a table named `alembic_version`.
+An event is on the disk when `Record.append` returns. A record that an older raysel made is
+brought up to date when it is opened for writing (`raysel.tracking.migrations`).
 
 How the database is reached stands in `raysel.tracking.database`, where it lies in
 `raysel.places`.
@@ -14,7 +13,7 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -34,11 +33,14 @@ from raysel.tracking.database import (
     with_tables,
 )
 
+VERSION_TABLE = "record_revision"
+"""Which revision the tables are of; in Optuna's and MLflow's databases it is `alembic_version`."""
+
 SWEEP = ""
 """The `trial` of an event that concerns the sweep as a whole."""
 
-SCHEMA = 1
-"""The version of the tables below."""
+REVISION = "0001"
+"""The newest of `raysel.tracking.migrations`, which the tables and payloads here follow."""
 
 _T = TypeVar("_T")
 
@@ -108,7 +110,12 @@ _CURSORS = sa.Table(
 )
 
 
-_VERSIONS = sa.Table("record_version", _METADATA, sa.Column("version", sa.Integer))
+_REVISIONS = sa.Table(
+    VERSION_TABLE, _METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
+)
+
+_FIRST = "record_version"
+"""A table of the records that were made before there were revisions."""
 
 
 class Record:
@@ -125,14 +132,14 @@ class Record:
 
         Raises:
             Trouble: the database cannot be reached, read or written, or its tables are
-                those of another version of raysel.
+                those of a newer version of raysel.
         """
         self.url = url
         if (file := sqlite_file(url)) is not None:
             make_private(file)
         self._engine = connect_to(url)
         with told(url), with_tables(self._engine, *_METADATA.sorted_tables) as connection:
-            _check_version(connection)
+            _bring_up_to_date(connection)
 
     @property
     def engine(self) -> sa.Engine:
@@ -155,34 +162,28 @@ class Record:
         if answer != "ok":
             raise Damaged(f"is damaged ({' '.join(str(answer).split())})")
 
-    def append(self, event: Event) -> bool:
-        """Commit an event.
+    def append(self, *events: Event) -> bool:
+        """Commit events, all of them or none.
 
         Returns:
-            True once it is durable; False if an event with the same trial, kind and epoch
-            was there before, which stays as it was.
+            True once they are durable; False if an event with the same trial, kind and epoch
+            was there before, which stays as it was; nothing is written then.
 
         Raises:
             TypeError: the payload holds something that JSON does not know.
         """
-        row = {
-            "trial": event.trial,
-            "kind": Kind(event.kind).value,
-            "epoch": event.epoch,
-            "at": float(event.at),
-            "payload": json.dumps(finite(event.payload), allow_nan=False, ensure_ascii=False),
-        }
-        row["checksum"] = _checksum(row)
+        rows = [_row(event) for event in events]
         tries = itertools.count()
-        return self._safely(lambda: self._insert(row, again=next(tries) > 0))
+        return self._safely(lambda: self._insert(rows, again=next(tries) > 0))
 
-    def _insert(self, row: Mapping[str, Any], again: bool) -> bool:
+    def _insert(self, rows: Sequence[Mapping[str, Any]], again: bool) -> bool:
         try:
             with self._engine.begin() as connection:
-                connection.execute(sa.insert(_EVENTS).values(row))
+                for row in rows:
+                    connection.execute(sa.insert(_EVENTS).values(row))
         except IntegrityError:
-            # a server that was cut off may have committed it and could not say so any more
-            return again and self._has(row)
+            # a server that was cut off may have committed them and could not say so any more
+            return again and self._has(rows[0])
         return True
 
     def _has(self, row: Mapping[str, Any]) -> bool:
@@ -256,14 +257,18 @@ class Record:
         self._engine.dispose()
 
 
-def _check_version(connection: sa.Connection) -> None:
-    found = connection.scalars(sa.select(_VERSIONS.c.version)).all()
-    if not found:
-        connection.execute(sa.insert(_VERSIONS).values(version=SCHEMA))
-    elif [*found] != [SCHEMA]:
+def _bring_up_to_date(connection: sa.Connection) -> None:
+    found = connection.scalar(sa.select(_REVISIONS.c.version_num))
+    if found is None and not sa.inspect(connection).has_table(_FIRST):
+        connection.execute(sa.insert(_REVISIONS).values(version_num=REVISION))
+    elif found is None or found < REVISION:
+        from raysel.tracking.migrations import upgrade  # noqa: PLC0415
+
+        upgrade(connection)
+    elif found > REVISION:
         raise Foreign(
-            f"its tables are those of another version of raysel (schema {found[0]}, this one has"
-            f" {SCHEMA})"
+            f"its tables are those of a newer version of raysel (revision {found}, this one has"
+            f" {REVISION})"
         )
 
 
@@ -271,16 +276,20 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     """Every event that a database holds, in order, for a reader that makes no tables.
 
     Raises:
-        Foreign: the database is no record, or one of another version.
+        Foreign: the database is no record, or one of a newer version.
     """
     tables = set(sa.inspect(connection).get_table_names())
     if _EVENTS.name not in tables:
         raise Foreign("is no record of raysel's")
-    versions = (
-        connection.scalars(sa.select(_VERSIONS.c.version)) if _VERSIONS.name in tables else ()
+    revision = (
+        connection.scalar(sa.select(_REVISIONS.c.version_num))
+        if _REVISIONS.name in tables
+        else None
     )
-    if [*versions] != [SCHEMA]:
-        raise Foreign("is the record of another version of raysel")
+    if revision is None and _FIRST not in tables:
+        raise Foreign("is no record of raysel's")
+    if revision is not None and revision > REVISION:
+        raise Foreign("is the record of a newer version of raysel")
     query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)
     return [_stored(row) for row in connection.execute(query)]
 
@@ -302,14 +311,30 @@ def finite(value: Any) -> Any:
     return value
 
 
+def _row(event: Event) -> dict[str, Any]:
+    row = {
+        "trial": event.trial,
+        "kind": Kind(event.kind).value,
+        "epoch": event.epoch,
+        "at": float(event.at),
+        "payload": payload_text(event.payload),
+    }
+    return row | {"checksum": checksum(row)}
+
+
+def payload_text(payload: Mapping[str, Any]) -> str:
+    """A payload as the record keeps it."""
+    return json.dumps(finite(payload), allow_nan=False, ensure_ascii=False)
+
+
 def _stored(row: sa.Row[Any]) -> StoredEvent:
-    if row.checksum != _checksum(row._asdict()):
+    if row.checksum != checksum(row._asdict()):
         raise Damaged(f"event {row.sequence} is not the one that was written")
     event = Event(row.trial, row.kind, row.epoch, row.at, json.loads(row.payload))
     return StoredEvent(row.sequence, event)
 
 
-def _checksum(row: Mapping[str, Any]) -> int:
+def checksum(row: Mapping[str, Any]) -> int:
     """Of all that an event says: SQLite itself does not see a flipped bit."""
     texts = [row["trial"], row["kind"], row["epoch"], repr(row["at"]), row["payload"]]
     return zlib.crc32("\0".join(map(str, texts)).encode(errors="replace"))

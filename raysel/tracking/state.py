@@ -38,6 +38,8 @@ class TrialState:
         config: a `TrialConfig` as a dictionary.
         searched: the values that the search chose, by name.
         suggested: the same under the study's names; empty in the confirm phase.
+        distributions: what each of them was suggested from, in Optuna's JSON.
+        attributes: what Optuna's samplers and pruners noted in the study's trial.
         status: RUNNING, COMPLETE, PRUNED, FAILED or INTERRUPTED.
         cause: why it failed or was interrupted.
         value: the objective at its end; None where there is none.
@@ -58,6 +60,8 @@ class TrialState:
     config: Mapping[str, Any] = field(default_factory=dict)
     searched: Mapping[str, Any] = field(default_factory=dict)
     suggested: Mapping[str, Any] = field(default_factory=dict)
+    distributions: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     status: str = RUNNING
     cause: str | None = None
     value: float | None = None
@@ -188,6 +192,8 @@ def _fold_trial(trial: TrialState, event: Event) -> TrialState:
             config=payload.get("config") or {},
             searched=payload.get("searched") or {},
             suggested=payload.get("suggested") or {},
+            distributions=payload.get("distributions") or {},
+            attributes=payload.get("attributes") or {},
             started_at=event.at,
         )
     if event.kind == Kind.EPOCH:
@@ -196,7 +202,8 @@ def _fold_trial(trial: TrialState, event: Event) -> TrialState:
         ordered = sorted([*others, epoch], key=lambda known: known["epoch"])
         new = payload.get("note")
         notes = trial.notes if new is None or new in trial.notes else (*trial.notes, new)
-        return replace(trial, epochs=tuple(ordered), notes=notes)
+        attributes = {**trial.attributes, **payload.get("attributes", {})}
+        return replace(trial, epochs=tuple(ordered), notes=notes, attributes=attributes)
     if event.kind == Kind.ENDED:
         return replace(
             trial,

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from raysel.tracking.audit import Audit
 from raysel.tracking.courier import Courier
@@ -97,6 +97,7 @@ class Follower:
         lifeline: who waits for it.
         explain: says why a call failed.
         say: takes a word for the driver.
+        view: exports some of the record to somewhere else than MLflow; whether there was any.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class Follower:
         lifeline: Lifeline,
         explain: Explain,
         say: Callable[[Word], None],
+        view: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._view = view
         self._record, self._courier, self._lifeline = record, courier, lifeline
         self._explain = explain
         self._tracker = Outage(say, "back")
@@ -124,7 +127,7 @@ class Follower:
         """
         old = self._record.last_sequence()  # a `finished` up to here is that of an earlier life
         while True:
-            while self._carry():
+            while self._carry() or self._view():
                 pass
             gone = self._lifeline.cut
             stuck = self._tracker.on or self._files.on
@@ -210,8 +213,17 @@ class Voice:
             os.write(self._out, word.line())
 
 
-def main(arguments: list[str]) -> int:
-    """The process; 0 when all was sent."""
+View = Callable[[Record, Path], Callable[[], bool]]
+"""Makes, for a record and the sweep's folder, what exports some of it and says whether there was
+any."""
+
+
+def main(arguments: list[str], view: View | None = None) -> int:
+    """The process; 0 when all was sent.
+
+    Args:
+        view: what the record is exported to beside MLflow; needs `--folder`.
+    """
     record_url, tracking_uri, experiment, artifact_root, *more = arguments
     folders = [Path(a.removeprefix(_FOLDER)) for a in more if a.startswith(_FOLDER)]
     more = [argument for argument in more if not argument.startswith(_FOLDER)]
@@ -234,7 +246,9 @@ def main(arguments: list[str]) -> int:
     try:
         opens = partial(connect, record, tracking_uri, experiment, artifact_root)
         courier = Courier(record, opens, *folders)
-        return 0 if Follower(record, courier, lifeline, why, voice.say).follow() else 1
+        more_views = [view(record, folder) for folder in folders] if view else [lambda: False]
+        follower = Follower(record, courier, lifeline, why, voice.say, *more_views)
+        return 0 if follower.follow() else 1
     except Lost as lost:
         _log.warning("%s", lost)
         return 1
@@ -244,8 +258,13 @@ def main(arguments: list[str]) -> int:
             lock.close()
 
 
-if __name__ == "__main__":
-    status = main(sys.argv[1:])
+def run(view: View | None = None) -> NoReturn:
+    """Run the process with the command line's arguments, and end it."""
+    status = main(sys.argv[1:], view)
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)  # nothing of ours is open; the libraries take a second to say goodbye
+
+
+if __name__ == "__main__":
+    run()

@@ -31,7 +31,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     from raysel.sweep.books import Books
     from raysel.sweep.engine import Overseer, StopRequest, run_phase
     from raysel.sweep.folder import SweepFolder
-    from raysel.sweep.search import StudyLedger, open_study
+    from raysel.sweep.search import SearchController
     from raysel.tracking.process import WriterProcess
     from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
     from raysel.tracking.state import fold
@@ -77,10 +77,9 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
 
     with ProcessorClock() as processor:
         began = time.perf_counter()
-        study = open_study(spec, work.space, url)
+        ledger = SearchController(spec, work.space, books)
         for point in work.points:
-            study.enqueue_trial(point, skip_if_exists=True)
-        ledger = StudyLedger(spec, work.space, study, books)
+            ledger.study.enqueue_trial(point, skip_if_exists=True)
         storage = folder.tune / "search"
         overseer = MagicMock(spec=Overseer)  # never called: all runs here
         run_phase(ledger, shared, spec.resources, CONCURRENT, storage, overseer, StopRequest())

@@ -114,7 +114,7 @@ def left_running(folder: SweepFolder, uri: str) -> int:
     """Trials and runs that are RUNNING in any of the three records."""
     url = sqlite_url(folder.record)
     record = sum(t.status == RUNNING for t in fold(read_events(url)).values())
-    study = optuna.load_study(study_name="soak", storage=url)
+    study = optuna.load_study(study_name="soak", storage=sqlite_url(folder.study))
     waiting = (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("soak")

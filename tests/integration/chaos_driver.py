@@ -87,11 +87,14 @@ def arm_event(record: Any, what: str, before: bool, countdown: Callable[[], None
     kind = what.removeprefix("confirm ")
     confirm = what.startswith("confirm ")
 
-    def append(self: Any, event: Any) -> bool:
-        meant = event.kind == kind and (event.trial.startswith("confirm") or not confirm)
+    def append(self: Any, *events: Any) -> bool:
+        meant = any(
+            event.kind == kind and (event.trial.startswith("confirm") or not confirm)
+            for event in events
+        )
         if meant and before:
             countdown()
-        answer = original(self, event)
+        answer = original(self, *events)
         if meant and not before:
             countdown()
         return bool(answer)
@@ -103,12 +106,12 @@ def arm_clock(record: Any, seconds: float) -> None:
     original = record.append
     started: list[threading.Timer] = []
 
-    def append(self: Any, event: Any) -> bool:
+    def append(self: Any, *events: Any) -> bool:
         if not started:
             started.append(threading.Timer(seconds, die))
             started[0].daemon = True
             started[0].start()
-        return bool(original(self, event))
+        return bool(original(self, *events))
 
     record.append = append
 

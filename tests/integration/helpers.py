@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import optuna
 from raysel.export.best import save_best
 from raysel.sweep.folder import SweepFolder
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.study_database import CURSOR
 from raysel.tracking.reading import read_events
-from raysel.tracking.record import Event, sqlite_url
+from raysel.tracking.record import Event, Record, sqlite_url
 from raysel.tracking.state import TrialState, fold
 from raysel.training.source import SourceModel
 
@@ -72,8 +74,16 @@ def events_of(folder: Path) -> list[Event]:
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:
-    """The Optuna study of a sweep."""
-    return optuna.load_study(study_name=name, storage=sqlite_url(SweepFolder(folder).record))
+    """The Optuna study of a sweep, as a dashboard shows it once all is exported."""
+    record = Record(sqlite_url(SweepFolder(folder).record))
+    try:
+        deadline = time.monotonic() + 30
+        while record.cursor(CURSOR) < record.last_sequence():
+            assert time.monotonic() < deadline, "the exporter did not bring everything"
+            time.sleep(0.05)
+    finally:
+        record.close()
+    return optuna.load_study(study_name=name, storage=sqlite_url(SweepFolder(folder).study))
 
 
 def without_clocks(trial: TrialState) -> tuple[Any, ...]:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import optuna
 import psutil
 import ray
 import sqlalchemy as sa
@@ -22,14 +21,15 @@ from raysel.cli import main
 from raysel.places import sweep_url
 from raysel.spec import Spec
 from raysel.spec_file import parse
-from raysel.sweep.agreement import study_differences
+from raysel.sweep.exporter import EXPORTER
 from raysel.sweep.folder import SweepFolder, tracking_uri
 from raysel.tracking.audit import Audit
 from raysel.tracking.reading import read_events
 from raysel.tracking.record import Event
 from raysel.tracking.state import ENDED, TrialState, fold, fold_sweep
 
-from .helpers import without_clocks
+from .helpers import study_of, without_clocks
+from .study_oracle import study_differences
 
 ROOT = Path(__file__).parents[2]
 LIFE_SECONDS = 180
@@ -99,7 +99,7 @@ def writers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
         children = psutil.Process(process.pid).children()
     except psutil.NoSuchProcess:
         return []
-    return [c for c in children if "raysel.tracking.writer" in " ".join(_command(c))]
+    return [c for c in children if EXPORTER in " ".join(_command(c))]
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -179,13 +179,12 @@ def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
 def check_agreement(spec: Spec, trials: int = 5) -> dict[str, TrialState]:
     """The sweep is complete, every trial is there once, and the three records agree."""
     folder = SweepFolder.of(spec.storage, spec.name)
-    url = sweep_url(spec.record, folder.record, spec.name)
     events = events_of(spec)
     found = fold(events)
     assert fold_sweep(events).status == "COMPLETE"
     assert {t.status for t in found.values()} <= ENDED
     assert sum(t.phase == "search" for t in found.values()) == trials
-    study = optuna.load_study(study_name=spec.name, storage=url)
+    study = study_of(folder.path, spec.name)
     assert len(study.trials) == trials
     assert study_differences(study, found, spec.objective.metric) == []
     audit = Audit(tracking_uri(spec), spec.tracking.experiment or spec.name, events)

@@ -15,7 +15,6 @@ import ray
 
 from raysel.spec import Spec
 from raysel.spec_file import parse
-from raysel.sweep.agreement import study_differences
 from raysel.sweep.start import start
 from raysel.tracking.audit import Audit
 from raysel.tracking.record import Record, sqlite_url
@@ -24,6 +23,7 @@ from raysel.tracking.state import ENDED, TrialState, fold
 from .chaos_driver import LAST_MOMENTS, SEARCH_MOMENTS
 from .conftest import ONE_AT_A_TIME, SMALL
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
+from .study_oracle import study_differences
 
 ROOT = Path(__file__).parents[2]
 BUDGET = ("search.num_trials=12", "confirm.seeds=1", *ONE_AT_A_TIME)

@@ -8,12 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-import optuna
 import pytest
-import sqlalchemy as sa
 
 from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
-from raysel.tracking.record import SWEEP, Kind, sqlite_url
+from raysel.tracking.record import SWEEP, Kind
 from raysel.tracking.writer import only_one
 
 from .written import WrittenSweep
@@ -138,19 +136,3 @@ def test_b01_a_server_that_is_not_there_holds_nobody_up(sweep):
     ]
     sweep.carry()
     assert len(sweep.points("0000")) == 6
-
-
-def test_record_and_study_share_a_file_and_mlflow_has_its_own(sweep):
-    """Both Optuna and MLflow keep `alembic_version`: in one file they would wreck each other."""
-
-    def tables(url):
-        return set(sa.inspect(sa.create_engine(url)).get_table_names()) - {"sqlite_sequence"}
-
-    sweep.carry()
-    ours = tables(sweep.url)
-    assert {"events", "cursors"} <= ours
-    optunas = sqlite_url(sweep.folder / "study.db")
-    optuna.storages.RDBStorage(optunas)
-    assert not ours & tables(optunas)
-    assert "alembic_version" in tables(optunas) & tables(sweep.uri)
-    assert "experiments" in tables(sweep.uri)

@@ -180,10 +180,6 @@ def nobody_runs_it(copy: Copy) -> None:
     copy.sql("DELETE FROM events WHERE kind IN ('interrupted', 'finished')")
 
 
-def study(script: str) -> Callable[[Copy], None]:
-    return lambda copy: copy.sql(script)
-
-
 PLANTED: dict[str, tuple[Callable[[Copy], None], str, list[str]]] = {
     "run deleted": (run_deleted, "mlflow", ["0001: MLflow does not have it"]),
     "parent deleted": (
@@ -227,43 +223,6 @@ PLANTED: dict[str, tuple[Callable[[Copy], None], str, list[str]]] = {
         ],
     ),
     "files not sent": (files_not_sent, "mlflow", ["some files are not sent yet"]),
-    "study: another state": (
-        study("UPDATE trials SET state = 'FAIL' WHERE number = 0"),
-        "study",
-        ["0000: FAIL in the study, COMPLETE in the record"],
-    ),
-    "study: a trial is gone": (
-        study(
-            "DELETE FROM trials WHERE number = 2; DELETE FROM trial_params WHERE trial_id = 3;"
-            "DELETE FROM trial_intermediate_values WHERE trial_id = 3;"
-            "DELETE FROM trial_system_attributes WHERE trial_id = 3"
-        ),
-        "study",
-        [f"{LEFT}: the study does not have it"],
-    ),
-    "study: another value": (
-        study("UPDATE trial_values SET value = 7 WHERE trial_id = 1"),
-        "study",
-        ["0000: 7.0 in the study"],
-    ),
-    "study: another value of an epoch": (
-        study("UPDATE trial_intermediate_values SET intermediate_value = 7 WHERE step = 2"),
-        "study",
-        [f"{n}: val/error of epoch 2 is not the record's" for n in ("0000", "0001", LEFT)],
-    ),
-    "study: another parameter": (
-        study(
-            "UPDATE trial_params SET param_value = param_value * 1.5 "
-            "WHERE trial_id = 2 AND param_name LIKE '%learning_rate'"
-        ),
-        "study",
-        ["0001: its parameters are not the record's"],
-    ),
-    "study: gone": (
-        study("DELETE FROM studies; DELETE FROM trials; DELETE FROM trial_params"),
-        "study",
-        ["the study is not there"],
-    ),
 }
 
 
@@ -272,8 +231,8 @@ def test_what_agrees_is_said_to_agree_and_left_alone(copy: Copy) -> None:
     for options in ((), ("--dry-run",)):
         code, told = copy.reconcile(*options)
         assert (code, told["agree"]) == (0, True)
-        assert told["record"] == told["study"] == told["mlflow"] == told["left"] == []
-    assert copy.words() == [f"{NAME}: record, study and MLflow agree"]
+        assert told["record"] == told["mlflow"] == told["left"] == []
+    assert copy.words() == [f"{NAME}: record and MLflow agree"]
     assert copy.everything() == before
 
 
@@ -299,7 +258,7 @@ def test_a_planted_difference(copy: Copy, kind: str) -> None:
     assert (code, told["agree"], told["mended"], told["left"]) == (0, True, True, [])
     assert len(told[place]) == len(words)
     assert copy.reconcile()[1] | {"mended": None} == {
-        "sweep": NAME, "record": [], "study": [], "mlflow": [], "left": [],
+        "sweep": NAME, "record": [], "mlflow": [], "left": [],
         "mended": None, "mlflow_away": None, "agree": True,
     }  # fmt: skip
     runs = copy.runs()
@@ -312,7 +271,7 @@ def test_a_person_reads_a_line_a_difference(copy: Copy) -> None:
     wrong_status(copy)
     line = "mlflow  0000: RUNNING in MLflow, should be FINISHED"
     assert copy.words("--dry-run") == [line]
-    mended = f"{NAME}: mended; record, study and MLflow agree"
+    mended = f"{NAME}: mended; record and MLflow agree"
     assert copy.words() == [line, mended]
 
 
@@ -357,12 +316,12 @@ def test_an_mlflow_that_is_away_is_told_and_the_rest_is_mended(copy: Copy) -> No
     file = copy.folder / "spec.yaml"
     away = TrackingSpec(uri="http://127.0.0.1:9")
     file.write_text(load(file).model_copy(update={"tracking": away}).to_yaml())
-    copy.sql("UPDATE trials SET state = 'FAIL' WHERE number = 0")
+    nobody_runs_it(copy)
     for options in (("--dry-run",), ()):
         code, told = copy.reconcile(*options)
         assert (code, told["agree"]) == (1, False)
         assert told["mlflow_away"] == "http://127.0.0.1:9: does not answer"
-        assert told["study"] == ["0000: FAIL in the study, COMPLETE in the record"]
+        assert f"{LEFT}: RUNNING, but nobody runs it" in told["record"]
     assert copy.words() == [
         f"mlflow  http://127.0.0.1:9: does not answer; again later: raysel reconcile {NAME}"
     ]
@@ -397,7 +356,6 @@ def test_after_reconcile_the_sweep_goes_on_as_if_nothing_had_been(
     copy: Copy, template: Path, tmp_path: Path
 ) -> None:
     nobody_runs_it(copy)
-    copy.sql("DELETE FROM studies; DELETE FROM trials; DELETE FROM trial_params")
     assert copy.reconcile()[0] == 0
     resume(str(copy.storage), NAME, Silent(), publish_nothing, ["confirm.seeds=1"])
     trials = states(copy.folder)

@@ -16,7 +16,7 @@ import optuna
 from raysel.search import pruner
 from raysel.space import STRATEGY
 from raysel.spec import Spec
-from raysel.sweep.search import direction
+from raysel.sweep.study import direction
 
 MOST_TRIALS = 60
 """More than so many are not played through: the share hardly changes any more."""
@@ -49,7 +49,7 @@ def _play(
         study_name=f"game {seed}",  # hyperband draws its brackets from it
         pruner=pruner(spec.pruner, epochs),
         sampler=optuna.samplers.RandomSampler(seed=seed),
-        direction=direction(spec),
+        direction=direction(spec.objective.mode),
     )
     qualities = np.random.default_rng(seed).random(trials)
     waiting = list(range(trials))

@@ -1,5 +1,5 @@
-"""A sweep without Ray and without training: a real study and a real record on one file, and a
-worker whose errors are a function of the configuration."""
+"""A sweep without Ray and without training: a real record, the study in memory, and a worker whose
+errors are a function of the configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysel.spec import Spec, TrialConfig
 from raysel.spec_file import parse
 from raysel.sweep.books import Books
 from raysel.sweep.engine import Assignment, Ledger
-from raysel.sweep.search import StudyLedger, open_study
+from raysel.sweep.search import SearchController
 from raysel.tracking.record import Event, Record, sqlite_url
 from raysel.tracking.state import TrialState, fold
 
@@ -61,9 +61,12 @@ class Life:
 
     spec: Spec
     record: Record
-    study: optuna.Study
-    ledger: StudyLedger
+    ledger: SearchController
     told: list[Event]
+
+    @property
+    def study(self) -> optuna.Study:
+        return self.ledger.study
 
     @property
     def events(self) -> list[Event]:
@@ -82,14 +85,10 @@ class Life:
 
 def begin(folder: Path, spec: Spec, life: int = 1) -> Life:
     """A driver starts: everything that it knows is in the folder."""
-    url = sqlite_url(folder / "sweep.db")
-    record = Record(url)
-    space = Space(spec, LAYERS)
-    study = open_study(spec, space, url)
+    record = Record(sqlite_url(folder / "sweep.db"))
     told: list[Event] = []
-    return Life(
-        spec, record, study, StudyLedger(spec, space, study, Books(record, life, told.append)), told
-    )
+    controller = SearchController(spec, Space(spec, LAYERS), Books(record, life, told.append))
+    return Life(spec, record, controller, told)
 
 
 def work(ledger: Ledger, assignment: Assignment, after: int = 0, worker: Worker = error) -> int:

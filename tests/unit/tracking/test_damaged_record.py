@@ -79,12 +79,12 @@ def test_every_column_is_under_the_checksum(tmp_path, column):
         read(path)
 
 
-def test_tables_of_another_version_are_told(tmp_path):
+def test_tables_of_a_newer_version_are_told(tmp_path):
     path = filled(tmp_path / "sweep.db")
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE record_version SET version = 0")
+        connection.execute("UPDATE record_revision SET version_num = '9999'")
     connection.close()
-    with pytest.raises(Trouble, match=r"another version of raysel \(schema 0, this one has 1\)"):
+    with pytest.raises(Trouble, match=r"newer version of raysel \(revision 9999, this one"):
         read(path)
 
 
