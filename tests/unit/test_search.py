@@ -128,10 +128,10 @@ def test_b09_tpe_is_grouped_where_the_space_is_conditional_and_nothing_is_warned
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         spec, space = sweep()
-        grouped = sampler(spec.search, space, 0, constant_liar=False)
+        grouped = sampler(spec.search, space, 0)
         assert isinstance(grouped, TPESampler)
         assert (grouped._group, grouped._multivariate, grouped._constant_liar) == (
-            *(True, True, False),
+            *(True, True, True),
         )
         spec, space = sweep("strategies={full: }", "search.baselines=false")
         assert not sampler(spec.search, space, 0)._group

@@ -63,20 +63,18 @@ def upgrade() -> None:
             op.drop_table(name)
 
 
+_OF_A_TRIAL = " JOIN trials USING (trial_id)"
 _PARTS = ("trial", "kind", "epoch", "at", "payload")
 
 
 def _study(connection: sa.Connection) -> dict[int, dict[str, Any]]:
     """By a trial's number: its distributions and system attributes."""
-    rows = connection.execute(sa.text("SELECT trial_id, number FROM trials"))
-    trials: dict[int, int] = {row.trial_id: row.number for row in rows}
-    found: dict[int, dict[str, Any]] = {
-        number: {"distributions": {}, "attributes": {}} for number in trials.values()
-    }
-    params = sa.text("SELECT trial_id, param_name, distribution_json FROM trial_params")
-    for trial, name, distribution in connection.execute(params):
-        found[trials[trial]]["distributions"][name] = distribution
-    attributes = sa.text("SELECT trial_id, key, value_json FROM trial_system_attributes")
-    for trial, key, value in connection.execute(attributes):
-        found[trials[trial]]["attributes"][key] = json.loads(value)
+    numbers = connection.scalars(sa.text("SELECT number FROM trials"))
+    found: dict[int, dict[str, Any]] = {n: {"distributions": {}, "attributes": {}} for n in numbers}
+    params = "SELECT number, param_name, distribution_json FROM trial_params"
+    for number, name, distribution in connection.execute(sa.text(params + _OF_A_TRIAL)):
+        found[number]["distributions"][name] = distribution
+    attributes = "SELECT number, key, value_json FROM trial_system_attributes"
+    for number, key, value in connection.execute(sa.text(attributes + _OF_A_TRIAL)):
+        found[number]["attributes"][key] = json.loads(value)
     return found
