@@ -244,8 +244,8 @@ class Record:
             with self._engine.begin() as connection:
                 row = connection.execute(sa.select(_EVENTS).where(*first)).one()._asdict()
                 payload = json.loads(row["payload"]) | {"sweep_id": sweep_id}
-                row["payload"] = json.dumps(payload, ensure_ascii=False)
-                new = {"payload": row["payload"], "checksum": _checksum(row)}
+                row["payload"] = payload_text(payload)
+                new = {"payload": row["payload"], "checksum": checksum(row)}
                 connection.execute(sa.update(_EVENTS).where(*first).values(new))
                 named = _CURSORS.c.name.in_(list(cursors))
                 connection.execute(sa.update(_CURSORS).where(named).values(sequence=0))

@@ -104,12 +104,12 @@ def test_a_damaged_record_is_told_and_its_copy_goes_on(
     assert sorted(map(without_clocks, check_agreement(spec_in(hurt)).values())) == undisturbed
 
 
-def test_a_record_of_another_version_is_told(hurt: Path) -> None:
+def test_a_record_of_a_newer_version_is_told(hurt: Path) -> None:
     with sqlite3.connect(hurt / NAME / "sweep.db") as connection:
-        connection.execute("UPDATE record_version SET version = 0")
+        connection.execute("UPDATE record_revision SET version_num = '9999'")
     code, out, err = resume(hurt)
     line = one_line(err)
-    assert code == 1 and not out and "another version of raysel" in line and "manifest" in line
+    assert code == 1 and not out and "newer version of raysel" in line and "manifest" in line
 
 
 def test_a_record_that_another_program_locks_is_told(
