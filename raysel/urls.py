@@ -18,9 +18,9 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(://|=)[^/?#&=@\s\"']*:[^/?#&=@\s\"']*@")
-_ODD_PASSWORD = re.compile(r"(://[^/?#@\s\"']*:)(?!\d+(?:[/?#\s\"']|$))[^@\s\"']*@")
+_ODD_PASSWORD = re.compile(r"(://[^/?#@\s\"']*:)(?!\d+(?:[/?#\s\"']|$))[^@\s\"']{0,1000}@")
 """One that holds a slash, which should be written as %2F."""
-_PAIR = re.compile(r"([\w.%-]+)=[^&;#\s\"']+")
+_PAIR = re.compile(r"(?<![\w.%-])([\w.%-]+)=[^&;#\s\"']+")  # begun once a word: linear in time
 
 
 def secret_in(address: str) -> str | None:

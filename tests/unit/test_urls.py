@@ -99,3 +99,9 @@ def test_the_option_address_refuses_a_secret(capsys, verb, address):
 def test_an_unknown_option_of_a_bucket_is_told(capsys):
     assert cli.main(["list", "--storage", "s3://b/x?regoin=eu"]) == 2
     assert 'has no option "regoin"; did you mean "region"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("piece", ["a", "://", "://a:b", "a="])
+def test_a_very_long_text_is_masked_in_time_that_grows_with_its_length(piece):
+    text = piece * 400_000  # a search that goes back for each letter would take an hour
+    assert len(masked(text)) <= len(text)
