@@ -26,11 +26,14 @@ import torch
 from torch import Tensor, nn
 
 FOLDER = Path(__file__).resolve().parent
-if str(FOLDER) not in sys.path:
-    sys.path.insert(0, str(FOLDER))
 
 # timm imports torchvision, whose import fails beside a torch of another build
-from torchvision_shim import ensure_importable  # type: ignore[import-not-found]  # noqa: E402
+if __package__:  # in raysel, where this file is copied from
+    from raysel.torchvision_shim import ensure_importable
+else:
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    from torchvision_shim import ensure_importable  # type: ignore[import-not-found,no-redef]
 
 ensure_importable()
 
