@@ -28,6 +28,7 @@ from raysel import (
     credentials,
 )
 from raysel.cli_service import Address, NoWait
+from raysel.code_exits import CodeExit, as_exceptions
 from raysel.console import (
     AsJson,
     Overrides,
@@ -81,12 +82,16 @@ def _terminated(sign: int, _: object) -> None:
 def _main(arguments: list[str]) -> int:
     credentials.open_sealed()
     try:
-        code = app(arguments, prog_name="raysel", standalone_mode=False)
+        with as_exceptions():
+            code = app(arguments, prog_name="raysel", standalone_mode=False)
     except UserError as error:
         for problem in error.problems[:MOST_PROBLEMS]:
             _error(str(problem))
         if (more := len(error.problems) - MOST_PROBLEMS) > 0:
             _error(f"and {more:,} more of this kind; mend these first")
+        return BAD_INPUT
+    except CodeExit as error:
+        _error(str(error))
         return BAD_INPUT
     except Trouble as trouble:
         _error(str(trouble))

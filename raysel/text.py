@@ -36,6 +36,12 @@ _ASCII = {
 }  # fmt: skip
 """raysel's own signs where an encoding lacks them."""
 
+_DIGITS = re.compile(
+    r"Exceeds the limit \((\d+) digits\) for integer string conversion"
+    r"(?:: value has (\d+) digits)?; use sys\.set_int_max_str_digits\(\) to increase the limit"
+)
+"""Python's advice to a programmer where a number of a user's has thousands of digits."""
+
 ENCODING_ERRORS = "raysel.text"
 """Name of the codec error handler that replaces what an encoding lacks."""
 
@@ -71,8 +77,12 @@ def quoted(value: object, most: int = NAME) -> str:
 
 def first_line(error: BaseException, most: int = 200) -> str:
     """The first line of an exception's message that says something, else its type's name."""
-    said = (line.strip() for line in str(error).splitlines())
+    said = (line.strip() for line in _DIGITS.sub(_digits, str(error)).splitlines())
     return one_line(next(filter(None, said), type(error).__name__), most)
+
+
+def _digits(found: re.Match[str]) -> str:
+    return f"a number of {found[2] or f'more than {found[1]}'} digits is not read"
 
 
 def safe_tree(value: Any, most: int = LINE) -> Any:

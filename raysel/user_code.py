@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from raysel.code_exits import described, is_interrupt
 from raysel.errors import Problem, UserError, user_error
 from raysel.spec import CodeFile, Spec
-from raysel.text import first_line
 from raysel.user_files import MIB, read_regular
 
 _SHA = "__raysel_sha256__"
@@ -118,8 +118,10 @@ def _run(source: Source) -> None:
     sys.modules[source.module] = module
     try:
         exec(compile(source.text, source.path, "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[source.module]
+        if is_interrupt(error):
+            raise
         raise _told(source, error) from error
 
 
@@ -130,9 +132,7 @@ def _told(source: Source, error: BaseException) -> UserError:
         return UserError(Problem(shown, f"is not Python: {error.msg}", error.lineno))
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == source.path]
-    kind, words = type(error).__name__, first_line(error)
-    message = kind if words == kind else f"{kind}: {words}"
-    return UserError(Problem(shown, message, lines[-1] if lines else None))
+    return UserError(Problem(shown, described(error), lines[-1] if lines else None))
 
 
 def _shown(path: Path) -> str:

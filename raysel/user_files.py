@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,25 @@ def lies_below(path: Path, folder: Path) -> bool:
 def nearest_above(path: Path) -> Path:
     """The path itself, or the nearest one above it at which something lies."""
     return next((one for one in (path, *path.parents) if os.path.lexists(one)), Path("/"))
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why no file can be made in a folder; None where one can. Tried, for neither root's rights nor
+    a file system like /proc shows in the mode."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            return None
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+
+
+def why_not_made(folder: Path) -> str | None:
+    """Why a folder, or a file in it, cannot be made, in words with the place; None where it can."""
+    there = nearest_above(folder.absolute())
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    why = why_not_writable(there)
+    return why and f"{why} in {there}"
 
 
 def not_readable(path: Path, most_bytes: int) -> str | None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from raysel.places import (
     missing_driver,
     missing_store,
     network_file_system,
+    sqlite_file,
     sweep_url,
     working_folder,
 )
@@ -46,7 +46,7 @@ from raysel.tasks.catalog import (
 from raysel.tasks.shots import lacking
 from raysel.torchvision_shim import ensure_importable
 from raysel.unsupported import unknown_value
-from raysel.user_files import lies_there, nearest_above
+from raysel.user_files import lies_there, nearest_above, why_not_made, why_not_writable
 from raysel.validate_strategies import strategy_problems, training_problems
 
 ensure_importable()
@@ -185,15 +185,14 @@ def _shape(spec: Spec) -> TaskShape:
 def _model_problems(spec: Spec) -> list[Problem]:
     problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
     unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
-    problems += [] if unfit else list(_weights_problems(spec))
-    return problems or list(_own_model_problems(spec))
+    return problems if unfit else [*problems, *_weights_problems(spec)]
 
 
 def _own_model_problems(spec: Spec) -> Iterator[Problem]:
     shape = _shape(spec)
     if own.is_own(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        yield from (Problem("model.name", told) for told in own.what_is_wrong(*facts))
+        yield from (Problem("model.name", told) for told in own.why_not_built(*facts))
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:
@@ -358,7 +357,7 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("storage", f"{message} {MOST_BYTES_OF_A_SWEEP} at most, which SQLite takes")
     elif not there.is_dir():
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
-    elif why := _why_not_writable(there):
+    elif why := why_not_writable(there):
         yield Problem("storage", f'"{spec.storage}" cannot be written: {why} in {there}')
     elif spec.record is None and (kind := network_file_system(there)):
         yield Problem(
@@ -369,9 +368,8 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
 
 
 def _cache_problems(spec: Spec) -> Iterator[Problem]:
-    cache = spec.task.cache
-    if cache is not None and not (there := nearest_above(Path(cache).absolute())).is_dir():
-        yield Problem("task.cache", f'"{cache}" cannot be made: {there} is not a folder')
+    if (cache := spec.task.cache) is not None and (why := why_not_made(Path(cache))):
+        yield Problem("task.cache", f'"{cache}" cannot be made: {why}')
 
 
 def _database_problems(spec: Spec) -> Iterator[Problem]:
@@ -380,17 +378,11 @@ def _database_problems(spec: Spec) -> Iterator[Problem]:
     if uri is not None and "://" in uri and not uri.startswith(("http", "databricks")):
         missing = missing_driver(uri)
         yield from [Problem("tracking.uri", missing)] if missing else []
+        file = sqlite_file(uri)
+        if file is not None and not file.is_file() and (why := why_not_made(file.parent)):
+            yield Problem("tracking.uri", f'"{uri}" cannot be made: {why}')
     if spec.record is not None:
         try:
             sweep_url(spec.record, Path(), spec.name)
         except UserError as error:
             yield from error.problems
-
-
-def _why_not_writable(folder: Path) -> str | None:
-    """Tried, for neither root's rights nor a file system like /proc shows in the mode."""
-    try:
-        with tempfile.TemporaryDirectory(dir=folder):
-            return None
-    except OSError as error:
-        return (error.strerror or str(error)).lower()

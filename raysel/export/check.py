@@ -27,6 +27,9 @@ from raysel.tasks.data import Task
 from raysel.training.batches import seeded
 from raysel.user_files import reason
 
+_SECONDS = 1800
+"""For the model and its pictures to be read without raysel; what takes longer has hung."""
+
 FILE = "check.json"
 """Beside a best model: what it answered before it was written."""
 
@@ -192,7 +195,12 @@ def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> 
         given, outputs = Path(scratch, "inputs"), Path(scratch, "outputs")
         safetensors.torch.save_file({"inputs": inputs}, given)
         arguments = [sys.executable, "-c", _WITHOUT_RAYSEL, *map(str, (given, outputs, *files))]
-        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise Trouble(str(folder), f"timm did not end within {_SECONDS} s") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise Trouble(str(folder), f"timm cannot load it: {last}")

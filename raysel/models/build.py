@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from raysel.models import timm
+from raysel.models import create_model
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
 from raysel.models.shapes import classifier_paths
@@ -42,7 +42,7 @@ def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Modul
     arguments = size_arguments(blueprint.name, blueprint.image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = timm.create_model(
+        model: nn.Module = create_model(
             blueprint.name,
             pretrained=pretrained,
             num_classes=blueprint.classes,

@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 
 import torch
 
-from raysel.models import timm
+from raysel.models import create_model, timm
 from raysel.tasks.model_input import CropMode, Interpolation, ModelInput
 
 _CHANNELS = 3  # pictures are RGB
@@ -19,7 +19,7 @@ def pretrained_cfg(name: str) -> dict[str, Any] | None:
         found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
         if found is None and timm.is_model(name):
             with torch.device("meta"):
-                found = getattr(timm.create_model(name), "pretrained_cfg", None)
+                found = getattr(create_model(name), "pretrained_cfg", None)
     except Exception:  # whatever a model of the user's own raises; building it for the task tells
         return None
     if hasattr(found, "to_dict"):

@@ -17,6 +17,7 @@ from raysel.models.forward import (
     run_without_data,
 )
 from raysel.models.head import Head
+from raysel.models.own import is_own
 from raysel.models.shapes import shapes_of
 from raysel.text import first_line
 
@@ -45,11 +46,23 @@ def check_logits(output: object, wanted: Wanted) -> None:
     """
     if isinstance(output, Tensor) and tuple(output.shape) == (1, wanted.classes):
         return
+    if is_own(wanted.name):
+        raise user_error("model.name", _of_own_model(output, wanted))
     given = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise user_error(
         "model.name",
         f"{wanted.name} gives {given} for one image and not {wanted.classes} logits; take a model"
         " with a classifier",
+    )
+
+
+def _of_own_model(output: object, wanted: Wanted) -> str:
+    given = type(output).__name__
+    if isinstance(output, Tensor):
+        given = f"[{', '.join(['n', *map(str, output.shape[1:])])}]"
+    return (
+        f"{wanted.name} gives {given} for {wanted.classes} classes; it has to give logits alone,"
+        f" [n, {wanted.classes}], and to take num_classes"
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raysel.code_exits import as_exceptions
 from raysel.text import first_line
 
 Image = tuple[int, int, int]
@@ -103,7 +104,8 @@ def _run(model: nn.Module, state: dict[str, Tensor], image: Image | None) -> Ten
     images = torch.empty((1, *(image or own_image(model))), device="meta")
     with _in_eval_mode(model), torch.no_grad():
         try:
-            output = torch.func.functional_call(model, state, (images,))
+            with as_exceptions():
+                output = torch.func.functional_call(model, state, (images,))
         except Exception as error:  # a model's code may raise whatever it likes
             # torch says "meta" where an operation wants the values of a tensor
             wants = isinstance(error, NotImplementedError) or "meta" in str(error).lower()

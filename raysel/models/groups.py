@@ -50,7 +50,7 @@ def blocks_in_head(model: nn.Module, head: Sequence[str], others: Sequence[str])
     """
     types = {type(model.get_submodule(path)) for path in _ancestors(others)}
     found = []
-    for path in _own_paths(head, others):
+    for path in own_paths(head, others):
         if any(under(name, path) and of_classifier(name, model) for name in head):
             continue
         if _in_listed_block(path, model) or _list_types(model, path) & types:
@@ -158,7 +158,7 @@ def _blocks_out_of_head(model: nn.Module, groups: Groups, uses: Mapping[str, int
     end = max(uses[name] for name in head if any(under(name, path) for path in blocks))
     parts = [
         part
-        for path in _own_paths(head, others)
+        for path in own_paths(head, others)
         if uses[(part := [name for name in head if under(name, path)])[0]] <= end
         and not any(of_classifier(name, model) for name in part)
     ]
@@ -167,14 +167,14 @@ def _blocks_out_of_head(model: nn.Module, groups: Groups, uses: Mapping[str, int
     return [*groups[:-1], *apart(parts, uses, fewest=1), rest]
 
 
-def _own_paths(names: Sequence[str], others: Sequence[str]) -> list[str]:
+def own_paths(names: Sequence[str], others: Sequence[str]) -> list[str]:
     """The shortest paths below which are no parameters but the given ones."""
     taken = _ancestors(others) | set(others)
     paths: dict[str, None] = {}
     for name in names:
         parts = name.split(".")
         prefixes = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-        paths[next(path for path in prefixes if path not in taken)] = None
+        paths[next((path for path in prefixes if path not in taken), name)] = None
     return list(paths)
 
 

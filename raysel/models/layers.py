@@ -20,11 +20,11 @@ from raysel.errors import UserError, user_error
 from raysel.models.delimiter import Trace, traced
 from raysel.models.fit import Wanted, check_logits, unfit
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
-from raysel.models.groups import blocks_in_head, forward_groups
+from raysel.models.groups import blocks_in_head, forward_groups, own_paths
 from raysel.models.head import Head
 from raysel.models.patterns import PatternError, found_in
 from raysel.models.shapes import of_classifier, shapes_of, under
-from raysel.models.structure import NEARLY_ALL
+from raysel.models.structure import NEARLY_ALL, is_block
 
 __all__ = ["Layer", "Partition", "Rule", "partition", "partition_of", "shapes_of", "whole"]
 
@@ -36,6 +36,8 @@ _STEM, _HEAD = _PLACES = ("stem", "head")
 """Layers that are named by their place; no other layer has such a name."""
 
 _WHOLE = "model"
+
+_TIES_TOLD = 2
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     groups = _groups(model, rule, trace)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     head = tuple(name for name in sizes if of_classifier(name, model))
-    names = rule if isinstance(rule, tuple) else _names(groups, sizes, head)
+    names = rule if isinstance(rule, tuple) else _names(model, groups, sizes, head)
     layers = tuple(
         Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
         for name, group in zip(names, groups, strict=True)
@@ -297,29 +299,39 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
 def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
     """D2: to merge the owners' layers would change L, so a tie across layers is told instead."""
     first: dict[int, str] = {}
+    tied = []
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owner = first.setdefault(id(parameter), name)
         if owner != name and keys.get(name) != keys[owner]:
-            _log.warning("%s is tied to %s of another layer and moves with that one", name, owner)
+            tied.append(f"{name} is tied to {owner}")
+    if len(tied) == 1:
+        _log.warning("%s of another layer and moves with that one", *tied)
+    elif tied:
+        _log.warning(
+            "%d parameters are tied to those of another layer and move with them: %s%s",
+            len(tied),
+            "; ".join(tied[:_TIES_TOLD]),
+            "; …" if len(tied) > _TIES_TOLD else "",
+        )
 
 
-def _names(groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]) -> list[str]:
+def _names(
+    model: nn.Module, groups: list[list[str]], sizes: Mapping[str, int], head: tuple[str, ...]
+) -> list[str]:
     """`stem`, the module path of each layer in between, `head`.
 
-    The path is the shortest one that leads to the layer's largest tensor and to no other
-    layer's: `layer1`, `stages.0`, `blocks.11`, `conv_head`.
+    The path is that of the module, of those that hold no other layer's parameters, which has the
+    most of the layer's, a block before a convolution: `layer1`, `stages.0`, `blocks.11`.
     """
+    modules = dict(model.named_modules())
     names = []
     for index, group in enumerate(groups):
         others = [name for other in groups if other is not group for name in other]
-        largest = max(group, key=lambda name: sizes[name]).split(".")
-        paths = (".".join(largest[:depth]) for depth in range(1, len(largest) + 1))
-        path = next(
-            path
-            for path in paths
-            if path not in _PLACES and not any(under(name, path) for name in others)
-        )
+        paths = own_paths(group, [*others, *_PLACES])
+        shares = {path: sum(sizes[name] for name in group if under(name, path)) for path in paths}
+        blocks = [path for path in paths if path in modules and is_block(modules[path])]
         is_head = bool(set(head) & set(group))
         is_stem = index == 0 and len(groups) > 1
-        names.append(_HEAD if is_head else _STEM if is_stem else path)
+        largest = max(blocks or paths, key=shares.__getitem__)
+        names.append(_HEAD if is_head else _STEM if is_stem else largest)
     return names

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from raysel.errors import nearest, user_error
-from raysel.models import timm
+from raysel.models import create_model, timm
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
@@ -32,7 +32,7 @@ def shapes_of(
     if not timm.is_model(name):
         raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
     with torch.device("meta"):
-        model: nn.Module = timm.create_model(
+        model: nn.Module = create_model(
             name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
         )
         if head == "mlp":

@@ -87,12 +87,17 @@ def listed_block_types(module: nn.Module) -> set[type[nn.Module]]:
         return set()
     found: set[type[nn.Module]] = set()
     for child in module.children():
-        weights = sum(parameter.ndim > 1 for parameter in child.parameters())
         if isinstance(child, _LISTS):
             found |= listed_block_types(child)
-        elif _is_composite(child) and weights > 1:
+        elif is_block(child):
             found.add(type(child))
     return found
+
+
+def is_block(module: nn.Module) -> bool:
+    """Whether a module has children, and two weight matrices or more: a block, or several."""
+    matrices = sum(parameter.ndim > 1 for parameter in module.parameters())
+    return matrices > 1 and _is_composite(module)
 
 
 def _opened(model: nn.Module) -> list[_Unit]:

@@ -222,7 +222,7 @@ class PartDecoder:
         if not bad:
             return ()
         count = f"{bad} of {self._count} pictures cannot be read and are left out"
-        return (f"{count} (all of them in split.json): {self._told()}",)
+        return (f"{count}: {self._told()}",)
 
     def _told(self) -> str:
         bad = self._unreadable

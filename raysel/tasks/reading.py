@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from raysel.tasks.file_kinds import kind_by_content
 from raysel.tasks.value_range import ValueRanges, is_deep
@@ -50,11 +51,21 @@ class BadImage(ValueError):
 def image_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are read; HEIC where `pillow-heif` is installed."""
     Image.init()
+    _silence_libtiff()
     with suppress(ImportError):
         from pillow_heif import register_heif_opener  # noqa: PLC0415  (the extra `heic`)
 
         register_heif_opener()
     return tuple(name for name in Image.OPEN if name not in _NOT_PICTURES)
+
+
+def _silence_libtiff() -> None:
+    """libtiff writes what is wrong with a damaged file to standard error itself; Pillow's exception
+    says it too. Where the library is not found by its symbols (Windows), it goes on writing."""
+    with suppress(OSError, AttributeError):
+        handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        handler(None)
 
 
 @cache

@@ -16,9 +16,12 @@ from raysel.errors import UserError, user_error
 from raysel.task_spec import TaskSpec
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.splits import Splits, split
+from raysel.text import quoted
 from raysel.user_files import MIB, any_error_as, read_regular
 
 PATH = "task.split.indices"
+
+_KEYS = {"data": str, "examples": int, "fingerprint": str, "parts": dict}
 
 MOST_BYTES = 512 * MIB
 """Of a split: fifty million indices."""
@@ -71,7 +74,7 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
     """
     record = _read(path)
     if record.get("fingerprint") != fingerprint(labels, classes):
-        told = f'made of {record.get("examples")} examples of "{record.get("data")}"'
+        told = f"made of {record['examples']} examples of {quoted(record['data'])}"
         here = f"this data set has {len(labels)}, or other labels or another order"
         raise user_error(PATH, f"{path} was {told}; {here}")
     lacks = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
@@ -95,6 +98,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         record = json.loads(read_regular(path, MOST_BYTES).decode("utf-8"))
     if not isinstance(record, dict):
         raise _unreadable(path, "it holds no keys")
+    if wrong := [key for key, kind in _KEYS.items() if type(record.get(key)) is not kind]:
+        raise _unreadable(path, f"it is no split, for {' and '.join(wrong)} are missing or wrong")
     return record
 
 

@@ -23,6 +23,7 @@ from raysel.tracking.client import readable_uri
 from raysel.tracking.process import environment
 from raysel.tracking.schema import check_schema
 from raysel.tracking.trouble import explain
+from raysel.user_files import why_not_made
 
 EXPERIMENT = "raysel-doctor"
 """Where the run is made; it is deleted again."""
@@ -109,10 +110,8 @@ def _new_file(uri: str) -> Health | None:
     path = sqlite_file(uri)
     if path is None or path.is_file():
         return None
-    folder = path.absolute().parent
-    there = next(p for p in (folder, *folder.parents) if p.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Health(trouble=f"{uri} cannot be made; no permission in {there}")
+    if why := why_not_made(path.parent):
+        return Health(trouble=f"{uri} cannot be made: {why}; give another tracking.uri")
     return Health(words=f"{path} will be made by MLflow {mlflow.__version__}")
 
 

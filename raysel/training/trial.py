@@ -22,6 +22,7 @@ from torch import nn
 
 from raysel import user_code
 from raysel.bucket import Bucket
+from raysel.code_exits import as_exceptions
 from raysel.disk import of_the_disk
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
@@ -155,7 +156,8 @@ class TrialSteps:
     def _tried(self) -> dict[str, Any] | None:
         """One epoch; None where memory is short and half the batch may do."""
         try:
-            return self._epoch()
+            with as_exceptions():
+                return self._epoch()
         except Diverged as error:
             return self._failure(f"diverged: {error}")
         except Exception as error:

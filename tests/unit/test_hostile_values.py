@@ -101,8 +101,12 @@ _Quoting.add_representer(
 CASES = [(at, value) for at in paths(FULL) for value in VALUES]
 
 
-MANY = random.Random(0).sample(CASES, 300)
-SOME = MANY[:10]
+_random = random.Random(0)
+KEYS = list(paths(FULL))
+MANY = [(_random.choice(KEYS), value) for value in VALUES]
+MANY += [(key, _random.choice(VALUES)) for key in KEYS]
+"""Every value at some key, some value at every key."""
+SOME = _random.sample(MANY, 10)
 
 
 def test_the_grammar_takes_or_refuses_every_value_at_every_key():

@@ -23,7 +23,17 @@ PACKAGE = "raysel"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("__init__", "bucket", "credentials", "disk", "errors", "output", "paths", "places"),
+            *(
+                "__init__",
+                "bucket",
+                "code_exits",
+                "credentials",
+                "disk",
+                "errors",
+                "output",
+                "paths",
+                "places",
+            ),
             *(
                 "rich_output",
                 "spec",

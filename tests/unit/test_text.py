@@ -90,3 +90,12 @@ def test_a_hint_lists_safely_and_briefly():
 )
 def test_the_first_line_of_an_exception(error, said):
     assert text.first_line(error) == said
+
+
+def test_advice_about_a_number_of_thousands_of_digits_is_not_passed_on():
+    with pytest.raises(ValueError, match="set_int_max_str_digits") as to_int:
+        int("9" * 5000)
+    assert text.first_line(to_int.value) == "a number of 5000 digits is not read"
+    with pytest.raises(ValueError, match="set_int_max_str_digits") as to_text:
+        str(10**5000)
+    assert text.first_line(to_text.value) == "a number of more than 4300 digits is not read"

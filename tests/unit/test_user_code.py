@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from raysel import cli, user_code
+from raysel.code_exits import CodeExit, as_exceptions
 from raysel.errors import UserError
 from raysel.models.layers import Layer, Partition
 from raysel.spec import CodeFile
@@ -260,3 +261,42 @@ def test_the_example_keeps_the_contract_of_an_unsound_step():
     strategy.decide(step([float("nan"), 1.0], False))
     assert strategy.state_dict()["counts"].tolist() == [0, 1]
     assert strategy.decide(step([4.0, 9.0], True)).weights.tolist() == [1, 0]
+
+
+# --- what is no Exception ---------------------------------------------------------------------
+
+LEAVING = ["raise SystemExit(3)", "import sys; sys.exit()", "raise GeneratorExit",
+           "raise type('K', (KeyboardInterrupt,), {})('x')", "raise BaseException('b')",
+           "import argparse; argparse.ArgumentParser().parse_args(['--x'])"]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", LEAVING)
+def test_a_file_that_leaves_is_a_mistake_of_the_user(tmp_path, statement):
+    (tmp_path / "mine.py").write_text(f"\n{statement}\n")
+    source = user_code.Source(str(tmp_path / "mine.py"), f"\n{statement}\n")
+    with pytest.raises(UserError, match=r"mine\.py: .*\(line 2\)"):
+        user_code.load([source])
+
+
+@pytest.mark.parametrize("statement", LEAVING)
+def test_code_that_leaves_while_it_is_called_raises_an_exception(statement):
+    with pytest.raises(CodeExit, match="the code raised "), as_exceptions():
+        exec(statement, {"__name__": "mine"})
+
+
+def test_an_interrupt_and_a_signal_go_through():
+    with pytest.raises(KeyboardInterrupt), as_exceptions():
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit), as_exceptions():
+        exec("raise SystemExit(143)", {"__name__": "raysel.cli"})  # raysel's own handler
+    with pytest.raises(SystemExit), as_exceptions():
+        exec("raise SystemExit(1)", {"__name__": "ray._private.worker"})
+
+
+def test_the_command_line_tells_of_code_that_leaves(monkeypatch, capsys):
+    def leave(*_, **__):
+        exec("raise SystemExit(0)", {"__name__": "mine"})
+
+    monkeypatch.setattr("raysel.cli.app", leave)
+    assert cli.main(["validate", "x.yaml"]) == 2
+    assert capsys.readouterr().err == "error  the code raised SystemExit: 0\n"

@@ -321,3 +321,23 @@ def test_a_grid_of_too_many_values_is_refused():
         "training.epochs={int: [1, 100000]}",
     )
     assert "walks every value, and full.epochs has 100,000; give a step" in line
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("tracking.uri", "sqlite:////proc/x/mlflow.db"),
+        ("tracking.uri", "sqlite:////dev/null/mlflow.db"),
+        ("task.cache", "/proc/cache"),
+        ("storage", "/proc/runs"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_known_before(tmp_path, path, value):
+    (tmp_path / "x.yaml").write_text(
+        "name: x\ntask: {data: digits}\nmodel: {name: test_resnet}\nstrategies: {full: {}}\n"
+        "search: {num_trials: 2}\n"
+    )
+    settings = {"storage": str(tmp_path / "runs"), path: value}
+    with pytest.raises(UserError) as told:
+        validate.read(tmp_path / "x.yaml", [f"{key}={text}" for key, text in settings.items()])
+    assert [problem.path for problem in told.value.problems] == [path]

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from raysel import validate
 from raysel.errors import UserError
-from raysel.models import timm
+from raysel.models import layers, timm
 from raysel.models.layers import Partition, partition, partition_of
+from raysel.sweep import single
 
 RISKY = [
     *("poolformer_s12", "hrnet_w18_small", "qwen3_vit_88m", "vit_small_patch16_rope_mixed_224"),
@@ -173,3 +175,56 @@ def test_a_large_layer_and_blocks_in_the_head_are_noted():
     (note,) = partition_of("vit_tiny_patch16_224", "delimiter", 10).notes
     assert note.startswith("the layer head holds the classifier and parts of blocks")
     assert partition_of("resnet18", "coarse", 10).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("densenet121", ("features.denseblock3", "features.denseblock4", "head")),
+        ("test_nfnet", ("stages.2", "stages.3", "head")),  # stages.3 with final_conv
+        ("test_efficientnet", ("blocks.3", "blocks.4", "head")),  # blocks.4 with conv_head
+    ],
+)
+def test_a_layer_is_named_by_its_block(name, ending):
+    assert partition_of(name, "coarse", 10).names[-3:] == ending
+
+
+@pytest.mark.parametrize("name", ["ghostnet_050", "selecsls42", "test_nfnet"])
+def test_a_convolution_after_the_last_block_is_no_part_of_the_head(name):
+    """It is trained with the body, and in these models up to 80 % of it: the head's layer holds
+    the classifier and a final norm alone (errata 15)."""
+    found = partition_of(name, "coarse", 10)
+    assert found.layers[-1].parameters == found.head
+    assert found.layers[-1].size < 0.02 * found.size
+
+
+def test_many_tied_parameters_are_one_note(caplog):
+    model = _meta("coat_lite_tiny")
+    partition(model)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith("40 parameters are tied to those of another layer")
+    assert message.count("is tied to") == 2
+
+
+def test_one_rule_cuts_the_model_from_validate_to_the_trials(tmp_path, monkeypatch):
+    """B5: the source model was cut coarse, whatever the file said."""
+    asked = []
+
+    def noted(model, rule, trace):
+        asked.append(rule)
+        return inner(model, rule, trace)
+
+    inner = layers._partition
+    monkeypatch.setattr(layers, "_partition", noted)
+    layers.partition_of.cache_clear()
+    patterns = ("conv1", "bn1", "layer[1-4]", "fc")
+    (tmp_path / "x.yaml").write_text(
+        "name: x\ntask: {data: digits, source: 64,"
+        " split: {train: 60, validation: 60, test: 60, seed: 0}}\n"
+        f"model: {{name: test_resnet, weights: source, partition: {list(patterns)}}}\n"
+        f"strategies: {{full: {{}}}}\nsearch: {{num_trials: 2}}\nstorage: {tmp_path / 'runs'}\n"
+    )
+    found = single.ground(validate.read(tmp_path / "x.yaml"), (), lambda _: None)
+    assert found.layers.names == patterns
+    assert set(asked) == {patterns}

@@ -132,3 +132,10 @@ def test_it_is_exported_with_its_code(tmp_path):
     logits, classes = done.stdout.rstrip("]\n").split("]] ")
     torch.testing.assert_close(torch.tensor(json.loads(logits + "]]")), wanted)
     assert classes == "['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'"
+
+
+@pytest.mark.parametrize("where", ["more", "given"])
+def test_a_model_that_leaves_is_one_line(tmp_path, where):
+    leaving = {"more": "raise SystemExit(3)", "given": "x if x.sum() is None else exit(3)"}
+    with pytest.raises(UserError, match=r"model\.name: .*the code raised SystemExit: 3"):
+        sweep(tmp_path, f"own_leaves_{where}", **{where: leaving[where]})

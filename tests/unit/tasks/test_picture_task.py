@@ -280,6 +280,7 @@ def test_a_few_bad_pictures_are_left_out_and_named(pets, tmp_path):
     (note,) = task.notes
     assert note.startswith("3 of 40 pictures cannot be read and are left out")
     assert f"{spoiled[0]} is empty (0 bytes)" in note
+    assert "split.json" not in note  # finetune and validate write none
     for part in _parts(task).values():
         for image, index in zip(_all(part), part.indices, strict=True):
             seed = 100 * (index // 20) + index % 20

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -290,3 +292,32 @@ def test_warnings_of_pillow_do_not_reach_the_terminal_nor_stop_the_reading(tmp_p
         warnings.simplefilter("error")
         with without_warnings():
             np.testing.assert_array_equal(_read(path), COLOURS)
+
+
+_DAMAGED_TIFF = """
+import sys
+from pathlib import Path
+from PIL import Image
+from raysel.tasks.reading import BadImage, read_image
+
+path = Path(sys.argv[1])
+Image.new("RGB", (64, 64), (200, 10, 30)).save(path, compression="tiff_lzw")
+content = bytearray(path.read_bytes())
+content[8:60] = b"\\xff" * 52  # its compressed pixels
+path.write_bytes(content)
+try:
+    read_image(path)
+except BadImage as error:
+    print(error)
+"""
+
+
+def test_a_damaged_tiff_is_told_by_its_exception_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _DAMAGED_TIFF, str(tmp_path / "a.tif")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("cannot be read: ")
+    assert done.stderr == ""

@@ -7,7 +7,7 @@ from raysel.errors import UserError
 from raysel.spec import TaskSpec
 from raysel.tasks.catalog import check_task, load_task
 from raysel.tasks.data import Examples
-from raysel.tasks.split_file import divide, split_record
+from raysel.tasks.split_file import divide, read_split, split_record
 from raysel.tasks.splits import Splits
 
 LABELS = np.arange(60, dtype=np.int64) % 3
@@ -107,3 +107,25 @@ def test_a_task_is_reproduced_from_its_record(tmp_path):
 def test_a_wrong_file_is_a_problem_of_the_task(tmp_path):
     (problem,) = check_task(_spec("digits", indices=str(tmp_path / "no.json")))
     assert problem.path == "task.split.indices"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{}", "data and examples and fingerprint and parts are missing or wrong"),
+        ('{"train": [0], "test": [1]}', "it is no split"),
+        ('{"data": "toy", "examples": true, "fingerprint": "x", "parts": {}}', "examples"),
+        ('{"data": null, "examples": 3, "fingerprint": "x", "parts": {}}', "data"),
+        ('{"examples": ' + "9" * 5000 + "}", "a number of 5000 digits is not read"),
+        ("[]", "it holds no keys"),
+    ],
+)
+def test_a_file_of_others_is_no_split(tmp_path, content, words):
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(UserError) as told:
+        read_split(tmp_path / "other.json", np.zeros(3, np.int64), ["a", "b"])
+    message = str(told.value)
+    assert words in message
+    assert "None" not in message
+    assert "set_int_max_str_digits" not in message
+    assert message.endswith("give a sweep's split.json")

@@ -75,3 +75,9 @@ def test_a_host_that_is_not_known_is_found(uri, monkeypatch):
     assert line(uri).startswith(
         f'error    mlflow: {uri} cannot be found: the host "mlflow.invalid" is not known. '
     )
+
+
+@pytest.mark.parametrize("place", ["/proc/mlflow.db", "/proc/a/b/mlflow.db", "/dev/null/x.db"])
+def test_a_file_that_cannot_be_made_is_told(place):
+    uri = f"sqlite:///{place}"
+    assert examine(uri, "e").trouble.startswith(f"{uri} cannot be made: ")
