@@ -26,7 +26,7 @@ from raysel import credentials
 from raysel.capacity import Node
 from raysel.errors import Trouble
 from raysel.sweep.interruptions import Handlers
-from raysel.sweep.orphans import end_orphans, marked
+from raysel.sweep.orphans import end_family, end_orphans, marked
 from raysel.sweep.ray_folder import check_ray_folder
 from raysel.text import first_line
 
@@ -39,6 +39,9 @@ KNOCK_SECONDS = 10.0
 
 _RESTORE_SECONDS = 0.05
 """How long Ray's own signal handlers may stand while it starts."""
+
+_START_TRIES = 2
+"""Ray gives its processes 30 seconds to start, which are few on a busy machine."""
 
 _WAY_IN = "does Ray run there, of this version, with this machine's token?"
 
@@ -157,19 +160,27 @@ def _start() -> None:
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     end_orphans()  # of a driver that was killed a moment ago
-    try:
-        with marked():
-            ray.init(
-                address="local",  # not a cluster that happens to run on this machine
-                num_cpus=os.cpu_count(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
-    except Exception as error:  # Ray raises just that where its processes are slow to start
-        raise Trouble("ray", f"did not start ({first_line(error)}); try again") from error
+    for tries_left in reversed(range(_START_TRIES)):
+        try:
+            return _start_local()
+        except Exception as error:  # Ray raises just that where its processes are slow to start
+            end_family()
+            if not tries_left:
+                words = f"did not start, tried {_START_TRIES} times ({first_line(error)})"
+                raise Trouble("ray", f"{words}; try again") from error
     return None
+
+
+def _start_local() -> None:
+    with marked():
+        ray.init(
+            address="local",  # not a cluster that happens to run on this machine
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
 
 
 def _join(address: str) -> None:

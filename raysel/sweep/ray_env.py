@@ -18,6 +18,9 @@ _ALWAYS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints a banner even when silent
+    # A task that fails while the sweep stops is asked for by nobody: Ray would print its traceback
+    # beside the one line that says why the sweep stopped.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 _UNLESS_SET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's state is never restored

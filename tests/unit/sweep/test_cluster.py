@@ -11,6 +11,7 @@ import ray
 from raysel.capacity import Node
 from raysel.errors import Trouble
 from raysel.service.doctor.nodes import examine_joined
+from raysel.sweep import cluster
 from raysel.sweep.cluster import connected, grows, knock, may_start
 
 FILE = """
@@ -82,6 +83,46 @@ def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_line(monkeypatc
     monkeypatch.setattr(ray, "init", refused)
     with pytest.raises(Trouble, match=r"cannot be joined \(version mismatch\)"), connected():
         pass
+
+
+SLOW = "The current node timed out during startup."
+
+
+@pytest.fixture
+def slow_to_start(monkeypatch):
+    """Ray's processes do not answer in time, so often; what is left of them is ended."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a token")
+    monkeypatch.setattr(cluster.ray_env, "TOO_LATE", False)
+    ended = []
+    monkeypatch.setattr(cluster, "end_family", lambda: ended.append(True))
+
+    def begin(times: int) -> list[bool]:
+        def init(**_: object) -> None:
+            if len(ended) < times:
+                raise Exception(SLOW)
+
+        monkeypatch.setattr(ray, "init", init)
+        return ended
+
+    return begin
+
+
+def test_a_ray_that_was_slow_to_start_is_started_once_more(slow_to_start, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", list)
+    ended = slow_to_start(1)
+    with connected() as nodes:
+        assert nodes == []
+    assert len(ended) == 1
+
+
+def test_a_ray_that_does_not_start_is_one_line(slow_to_start):
+    ended = slow_to_start(2)
+    refused = pytest.raises(Trouble, match=r"did not start, tried 2 times \(The current")
+    with refused as told, connected():
+        pass
+    assert len(ended) == 2
+    assert "\n" not in str(told.value)
 
 
 def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
