@@ -51,7 +51,7 @@ class Courier:
         self._record, self._connect, self._folder = record, connect, folder
         self._store: MlflowStore | None = None
         self._trials: dict[str, TrialState] = {}
-        self._sweep = SweepState()
+        self._recorded = SweepState()
         self._at = record.cursor(EVENTS_CURSOR)
         self._files_at = min(record.cursor(FILES_CURSOR), self._at)
         self._files: deque[StoredEvent] = deque()
@@ -77,7 +77,8 @@ class Courier:
         if not batch:
             return False
         events = [stored.event for stored in batch]
-        sweep, trials = self._swept(events), fold(events, self._trials)
+        sweep = self._located(fold_sweep(events, self._recorded))
+        trials = fold(events, self._trials)
         store = self._store = self._store or self._connect(sweep)
         if self._at and not store.has(SWEEP):
             self._start_over()
@@ -110,20 +111,25 @@ class Courier:
 
     def _learn(self, batch: Sequence[StoredEvent]) -> None:
         events = [stored.event for stored in batch]
-        self._sweep = self._swept(events)
+        self._recorded = fold_sweep(events, self._recorded)
         self._trials = fold(events, self._trials)
         for stored in batch:
             if _brings_files(stored.event) and stored.sequence > self._files_at:
                 self._files.append(stored)
         self._at = max([self._at, *(stored.sequence for stored in batch)])
 
-    def _swept(self, events: Sequence[Event]) -> SweepState:
-        sweep = fold_sweep(events, self._sweep)
+    @property
+    def _sweep(self) -> SweepState:
+        return self._located(self._recorded)
+
+    def _located(self, sweep: SweepState) -> SweepState:
+        """The sweep with its files where they lie now. Never folded on: later events name their
+        files by where the record says the folder is."""
         return sweep if self._folder is None else located(sweep, self._folder)
 
     def _start_over(self) -> None:
         _log.warning("mlflow knows nothing of this sweep: everything is sent again")
-        self._trials, self._sweep = {}, SweepState()
+        self._trials, self._recorded = {}, SweepState()
         self._at = self._files_at = 0
         self._files.clear()
 

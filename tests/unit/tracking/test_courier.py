@@ -1,8 +1,9 @@
-"""What is carried to MLflow where a file of the sweep is damaged."""
+"""What is carried to MLflow where a file of the sweep is damaged, or its folder was moved."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raysel.tracking import courier as couriers
 from raysel.tracking import heatmap
 from raysel.tracking.courier import Courier
 from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
+from raysel.tracking.runs import RunImage
 from raysel.tracking.store import MlflowStore
 
 
@@ -22,12 +25,13 @@ class Store:
 
     def __init__(self) -> None:
         self.uploaded: dict[str, set[str]] = {}
+        self.tags: dict[str, Mapping[str, str]] = {}
 
     def has(self, trial: str) -> bool:
         return True
 
-    def show(self, image: object, points: object) -> None:
-        pass
+    def show(self, image: RunImage, points: object) -> None:
+        self.tags[image.trial] = image.tags
 
     def upload(self, trial: str, path: Path, to: str) -> None:
         self.uploaded[trial] = {file.name for file in path.iterdir()}
@@ -93,3 +97,20 @@ def test_a_full_disk_of_this_machine_is_waited_for(
     monkeypatch.setattr(heatmap, "draw", full)
     with pytest.raises(OSError, match="No space left"):
         sent(tmp_path, [part])
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+def test_a_model_in_a_moved_folder_is_named_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(couriers, "BATCH", batch)  # the end comes in another batch
+    record = Record(sqlite_url(tmp_path / "sweep.db"))
+    record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, {"name": "a", "folder": "/before/a"}))
+    end = {"status": "COMPLETE", "model": "/before/a/best"}
+    record.append(Event(SWEEP, Kind.FINISHED, 0, 1.0, end))
+    store = Store()
+    courier = Courier(record, lambda _: cast(MlflowStore, cast(Any, store)), tmp_path)
+    while courier.carry():
+        pass
+    record.close()
+    assert store.tags[SWEEP]["raysel.model"] == str(tmp_path / "best")
