@@ -14,7 +14,7 @@ from raysel.spec import Spec
 from .disks import mounted
 from .lives import check_agreement, live, one_line, same, write
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAME = "gone"
 

@@ -27,6 +27,8 @@ from .helpers import states
 from .lives import epochs, wait_until
 from .puppet import puppet
 
+pytestmark = pytest.mark.timeout(900)  # Ray's start alone takes minutes on a busy machine
+
 RAYSEL = str(Path(sys.executable).with_name("raysel"))
 START_SECONDS, END_SECONDS = 240.0, 240.0
 
