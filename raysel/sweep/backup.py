@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -125,21 +126,30 @@ def copy(source: Path, target: Path) -> None:
         OSError: the disk is full, say.
     """
     partial = target.with_name(f".{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    make_private(partial)
+    # first: where there is none, its folder was renamed, and nothing is left under the old name
     origin = sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, timeout=30)
     try:
-        into = sqlite3.connect(partial)
-        try:
-            origin.backup(into)
-            answer = into.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            if answer != "ok":  # the copy before is worth more
-                raise sqlite3.DatabaseError(answer)
-        finally:
-            into.close()
+        partial.unlink(missing_ok=True)
+        make_private(partial)
+        _copy_into(partial, origin)
+        partial.replace(target)
+    except (sqlite3.Error, OSError):
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
     finally:
         origin.close()
-    partial.replace(target)
+
+
+def _copy_into(partial: Path, origin: sqlite3.Connection) -> None:
+    into = sqlite3.connect(partial)
+    try:
+        origin.backup(into)
+        answer = into.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    finally:
+        into.close()
+    if answer != "ok":  # the copy before is worth more
+        raise sqlite3.DatabaseError(answer)
 
 
 def restore(folder: SweepFolder) -> Path:

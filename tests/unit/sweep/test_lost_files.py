@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,15 @@ def test_a_file_is_no_storage(
     (line,) = capsys.readouterr().err.splitlines()
     assert "--storage: " in line
     assert "is a file" in line
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_copy_that_cannot_be_made_leaves_nothing(tmp_path: Path, damaged: bool) -> None:
+    """The folder was renamed, say, and a worker has made the old name again."""
+    record, backup = tmp_path / "sweep.db", tmp_path / "sweep.backup.db"
+    if damaged:
+        record.write_bytes(b"no database" * 100)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(sqlite3.Error):
+        copy(record, backup)
+    assert set(tmp_path.iterdir()) == before
