@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
+from ray._private import worker
 
 from raysel.capacity import Node
 from raysel.errors import Trouble
@@ -129,3 +132,18 @@ def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
     monkeypatch.setenv("RAY_ADDRESS", closed)
     (found,) = examine_joined(None)
     assert found.level == "error" and "does not answer" in found.line()
+
+
+def test_ray_is_silent_on_a_failed_task_that_nobody_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_IGNORE_UNHANDLED_ERRORS", raising=False)
+    shown: list[Exception] = []
+    monkeypatch.setattr(worker, "_unhandled_error_handler", shown.append)
+    error = RuntimeError("the folder is gone")
+    asked = SimpleNamespace(deserialize_objects=lambda *_: [error])
+    worker.Worker.raise_errors(asked, [], [])
+    assert shown == [error]  # Ray's own way
+    cluster.ray_env.prepare(os.environ, imported=True)
+    worker.Worker.raise_errors(asked, [], [])
+    assert shown == [error]

@@ -9,10 +9,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from ray._private import worker
 
 import raysel
 
@@ -135,18 +133,3 @@ def test_a_worker_is_left_as_it_is() -> None:
     environment: dict[str, str] = {}
     prepare(environment, imported=True)
     assert not {BINDING, AUTH_MODE} & environment.keys()
-
-
-def test_ray_is_silent_on_a_failed_task_that_nobody_asks_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("RAY_IGNORE_UNHANDLED_ERRORS", raising=False)
-    shown: list[Exception] = []
-    monkeypatch.setattr(worker, "_unhandled_error_handler", shown.append)
-    error = RuntimeError("the folder is gone")
-    asked = SimpleNamespace(deserialize_objects=lambda *_: [error])
-    worker.Worker.raise_errors(asked, [], [])
-    assert shown == [error]  # Ray's own way
-    prepare(os.environ, imported=True)
-    worker.Worker.raise_errors(asked, [], [])
-    assert shown == [error]
