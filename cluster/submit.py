@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     if MOUNTED.is_dir():
         os.chdir(MOUNTED)  # where runs/ lies, and the git commit if there is one
 
-    from raysel.cli import main as raysel  # noqa: PLC0415  (its absence is told by Python)
+    from raysel.cli.main import main as raysel  # noqa: PLC0415  (its absence is told by Python)
 
     return raysel(["submit", str(file), "--address", HEAD, *arguments[1:]])
 

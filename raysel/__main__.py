@@ -2,7 +2,7 @@
 
 import sys
 
-from raysel.cli import main
+from raysel.cli.main import main
 
 if __name__ == "__main__":  # worker processes import this file under another name
     sys.exit(main())

@@ -21,11 +21,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
+from raysel.common.user_files import reason
 from raysel.export.check_pictures import ValidationPictures
 from raysel.tasks.data import Task
 from raysel.training.batches import seeded
-from raysel.user_files import reason
 
 _SECONDS = 1800
 """For the model and its pictures to be read without raysel; what takes longer has hung."""

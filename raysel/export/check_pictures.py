@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysel.errors import Trouble
-from raysel.spec import Spec
+from raysel.common.errors import Trouble
+from raysel.common.user_files import any_error_as
+from raysel.spec.sweep import Spec
+from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
 from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
-from raysel.tasks.picture_task import open_pictures
-from raysel.tasks.pictures import Pictures
-from raysel.tasks.reading import exif_orientation, opened_image
-from raysel.tasks.stored import StoredExamples
-from raysel.training.stored import StoredData
-from raysel.user_files import any_error_as
+from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_io import exif_orientation, opened_image
+from raysel.tasks.image_task import open_pictures
+from raysel.training.image_batches import StoredData
 
 MOST = 50
 """Files that are compared."""

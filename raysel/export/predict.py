@@ -29,7 +29,7 @@ FOLDER = Path(__file__).resolve().parent
 
 # timm imports torchvision, whose import fails beside a torch of another build
 if __package__:  # in raysel, where this file is copied from
-    from raysel.torchvision_shim import ensure_importable
+    from raysel.common.torchvision_compat import ensure_importable
 else:
     if str(FOLDER) not in sys.path:
         sys.path.insert(0, str(FOLDER))

@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from raysel.user_files import MIB, reason
+from raysel.common.user_files import MIB, reason
 
 FILE = "SHA256SUMS"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
-from raysel.tasks.stored import StoredExamples
 
 
 def transform_of(task: Task) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 timm is imported here, behind the torchvision shim; the rest of raysel takes it from here.
 """
 
-from raysel.code_exits import as_exceptions
-from raysel.torchvision_shim import ensure_importable
+from raysel.common.code_exits import as_exceptions
+from raysel.common.torchvision_compat import ensure_importable
 
 ensure_importable()
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from raysel.errors import UserError, user_error
+from raysel.common.errors import UserError, user_error
+from raysel.common.text import first_line
 from raysel.models.forward import (
     LONGEST,
     ForwardError,
@@ -19,7 +20,6 @@ from raysel.models.forward import (
 from raysel.models.head import Head
 from raysel.models.own import is_own
 from raysel.models.shapes import shapes_of
-from raysel.text import first_line
 
 SIZE = "task.image_size"
 """The field that a model's refusal of a size names."""

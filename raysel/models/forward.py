@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raysel.code_exits import as_exceptions
-from raysel.text import first_line
+from raysel.common.code_exits import as_exceptions
+from raysel.common.text import first_line
 
 Image = tuple[int, int, int]
 """Channels, height and width of an image."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from raysel.errors import user_error
+from raysel.common.errors import user_error
 
 Head = Literal["linear", "mlp"]
 """timm's own classifier; or a hidden layer before the logits."""

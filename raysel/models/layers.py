@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import nn
 
-from raysel.errors import UserError, user_error
+from raysel.common.errors import UserError, user_error
 from raysel.models.delimiter import Trace, traced
 from raysel.models.fit import Wanted, check_logits, unfit
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from raysel.common.text import first_line
 from raysel.models import create_model, timm
 from raysel.models.data_config import pretrained_cfg
 from raysel.models.input_size import size_arguments
-from raysel.text import first_line
 
 
 def is_own(name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import regex
 
-from raysel.text import quoted
+from raysel.common.text import quoted
 
 MOST_CHARACTERS = 1_000
 """Of a pattern."""

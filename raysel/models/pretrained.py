@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.pretrained_source import WHAT_TO_WRITE

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raysel.errors import nearest, user_error
+from raysel.common.errors import nearest, user_error
 from raysel.models import create_model, timm
 from raysel.models.head import Head, put_mlp_head
 from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
-from raysel.unsupported import other_model
+from raysel.spec.unsupported import other_model
 
 
 def shapes_of(

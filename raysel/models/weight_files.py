@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from raysel.text import first_line
+from raysel.common.text import first_line
 
 _PICKLED = (
     "contains pickled objects, which can run code; only tensor-only checkpoints (a state_dict of"

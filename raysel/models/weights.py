@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysel.errors import user_error
+from raysel.common.errors import user_error
+from raysel.common.user_files import MIB, any_error_as, not_readable
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.shapes import classifier_paths, under
 from raysel.models.weight_files import NotTensors, read_tensor_file
-from raysel.user_files import MIB, any_error_as, not_readable
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""

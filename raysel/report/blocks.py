@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from raysel.common.text import one_line
 from raysel.report.curves import accuracy_of
 from raysel.report.palette import INK, Style, styles
 from raysel.report.panels import LABEL, legend, panels
 from raysel.report.tables import Results, best_trials, completed, strategies
-from raysel.text import one_line
 
 TUNERS = ("blockwise", "surgical")
 """The strategies that tune one named block."""

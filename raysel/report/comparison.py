@@ -29,7 +29,7 @@ from raysel.report.maps import OPACITY, opacity_legend, shade
 from raysel.report.palette import ACCENT, Style, styles
 from raysel.report.panels import is_left, legend, panels, strategy_keys
 from raysel.report.tables import ConfirmRow, Results, confirm_rows, percent, strategies
-from raysel.spec import Spec
+from raysel.spec.sweep import Spec
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from raysel.common.text import one_line, safe_tree
+from raysel.record.layout import write_whole
 from raysel.report import comparison, palette
 from raysel.report.comparison import Compared, every_strategy, mean_ranks
 from raysel.report.page import badge, templates
 from raysel.report.render import drawn
 from raysel.report.tables import finite, strategies
-from raysel.sweep.folder import write_whole
-from raysel.text import one_line, safe_tree
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from raysel.common.text import one_line
 from raysel.report.maps import OPACITY, opacity_legend, shade
 from raysel.report.panels import LABEL, is_left, panels
 from raysel.report.tables import Results, finite, percent, plus_minus, ranked
 from raysel.sweep.verdict import interval
-from raysel.text import one_line
 from raysel.training.confusion import read_confusion
 
 _MEASURES = ("test/error", "test/balanced_error", "test/top5_error")

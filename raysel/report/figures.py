@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from raysel.common.text import one_line
 from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
 from raysel.report.confusions import confusions
 from raysel.report.cost import cost_against_error
@@ -45,8 +46,7 @@ from raysel.report.tables import (
     strategies,
     weighs_rates,
 )
-from raysel.spec import objective_in_words
-from raysel.text import one_line
+from raysel.spec.sweep import objective_in_words
 
 _DASHED = (0, (3, 2))
 

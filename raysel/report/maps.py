@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from raysel.common.text import one_line
 from raysel.report.palette import ACCENT, INK
 from raysel.report.panels import LABEL, headed, is_left, label_outer, legend, panels
 from raysel.report.tables import Results, best_trials, finite, percent, ranked
-from raysel.text import one_line
 
 OPACITY = ListedColormap([(*to_rgb(ACCENT), a) for a in np.linspace(0, 0.92, 64)], "opacity")
 """From nothing to the accent's hue."""

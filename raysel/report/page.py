@@ -14,18 +14,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
+from raysel.common.text import lines, one_line, safe_tree
+from raysel.record.layout import write_whole
 from raysel.report import figures, palette, tables
 from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import drawn
 from raysel.report.tables import ConfirmRow, Results
-from raysel.spec import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
-from raysel.spec_file import parse
-from raysel.sweep.folder import write_whole
+from raysel.spec.reader import parse
+from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
 from raysel.tasks.data_summary import DataSummary
-from raysel.text import lines, one_line, safe_tree
 
 BADGES = {
     "better": ("good", "better than full fine-tuning"),

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from raysel.report.tables import Results, finite
-from raysel.spec import Distribution, ShiftSpec, Spec
+from raysel.spec.sweep import Distribution, ShiftSpec, Spec
 from raysel.sweep.verdict import NO_SPREAD
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raysel.mlflow_sync.runs import note
+from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState
 from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
-from raysel.spec import objective_sign
-from raysel.sweep.reading import SweepView
-from raysel.tracking.runs import note
-from raysel.tracking.state import COMPLETE, ENDED, PRUNED, TrialState
+from raysel.spec.sweep import objective_sign
+from raysel.sweep.views import SweepView
 
 _SECONDS = "cost/seconds"
 

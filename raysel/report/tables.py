@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.spec import objective_sign
+from raysel.spec.sweep import objective_sign
 from raysel.sweep.verdict import NO_SPREAD
 
 Results = Mapping[str, Any]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import raysel
-from raysel import user_code
-from raysel.errors import UserError, user_error
-from raysel.spec import Spec
-from raysel.sweep.folder import CODE
-from raysel.user_files import irregular
+from raysel.common.errors import UserError, user_error
+from raysel.common.user_files import irregular
+from raysel.record.layout import CODE
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec
 
 SWEEP_FILE = "sweep.yaml"
 LIMIT = 90 * 2**20

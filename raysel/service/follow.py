@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
 from raysel.service.jobs import Cluster, Job
 
 PATIENCE_SECONDS = 60.0

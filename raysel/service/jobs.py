@@ -12,8 +12,16 @@ from typing import Any
 
 from ray.job_submission import JobSubmissionClient, JobType
 
-from raysel.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, nearest, user_error
-from raysel.service.address import Door, address_of, knock
+from raysel.common.errors import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    Trouble,
+    UserError,
+    nearest,
+    user_error,
+)
+from raysel.service.endpoint import Door, address_of, knock
 
 NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
 """Keys of a job's metadata: the sweep's name, its id, and the how manieth job of it this is."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from raysel.places import is_bucket
+from raysel.common.locations import is_bucket
+from raysel.record.layout import SweepFolder
 from raysel.service.jobs import Job
-from raysel.sweep.folder import SweepFolder
 from raysel.sweep.manifest import kept
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from raysel.models.layers import Partition
-from raysel.spec import Choice, FloatRange, IntRange, TrainingOverride
+from raysel.spec.sweep import Choice, FloatRange, IntRange, TrainingOverride
+from raysel.spec.training import BatchNorm
 from raysel.strategies.parameter import Parameter
-from raysel.training_spec import BatchNorm
 
 Need = Literal["source_inputs", "source_labels"]
 """What a strategy must have beside the target's training data."""

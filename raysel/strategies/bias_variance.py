@@ -34,7 +34,7 @@ from torch import Tensor
 
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec import FloatRange
+from raysel.spec.sweep import FloatRange
 from raysel.strategies.base import (
     Cost,
     Decision,

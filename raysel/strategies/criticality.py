@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysel.spec import Choice, IntRange
+from raysel.spec.sweep import Choice, IntRange
 from raysel.strategies.ablation import (
     has_no_identity,
     make_identity,

@@ -27,7 +27,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from raysel.spec import Choice, TrainingOverride
+from raysel.spec.sweep import Choice, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Need, Parameter, Probe, register
 from raysel.strategies.gradients import (
     finite_gradients,

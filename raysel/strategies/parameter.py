@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from raysel.errors import nearest
-from raysel.spec import Choice, Distribution, FloatRange, IntRange
-from raysel.yaml_core import in_a_line
+from raysel.common.errors import nearest
+from raysel.spec.sweep import Choice, Distribution, FloatRange, IntRange
+from raysel.spec.yaml_core import in_a_line
 
 DISTRIBUTIONS: dict[str, tuple[type, ...]] = {
     "float": (FloatRange, IntRange, Choice),

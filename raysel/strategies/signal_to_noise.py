@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from raysel.errors import user_error
+from raysel.common.errors import user_error
 from raysel.models.layers import Partition
-from raysel.spec import FloatRange, TrainingOverride
+from raysel.spec.sweep import FloatRange, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Parameter, Probe, register
 from raysel.strategies.gradient_norm import BATCHES
 from raysel.strategies.gradients import Sample, batch_gradient

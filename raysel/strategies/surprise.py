@@ -25,7 +25,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from raysel.spec import Choice
+from raysel.spec.sweep import Choice
 from raysel.strategies.base import (
     Cost,
     Domain,

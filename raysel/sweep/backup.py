@@ -15,16 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from raysel.bucket import said
-from raysel.errors import Trouble, user_error
-from raysel.places import sqlite_url
-from raysel.sweep.folder import SweepFolder
+from raysel.common.errors import Trouble, user_error
+from raysel.common.locations import sqlite_url
+from raysel.common.object_store import said
+from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
+from raysel.record.database import make_private
+from raysel.record.events import Record
+from raysel.record.layout import SweepFolder
+from raysel.record.ownership import FileOwner
+from raysel.record.read_only import read_events
 from raysel.sweep.own_record import others
-from raysel.tracking.database import make_private
-from raysel.tracking.owner import FileOwner
-from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import Record
 
 EVERY_SECONDS = 5.0
 

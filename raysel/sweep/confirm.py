@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.spec import ObjectiveSpec, Spec, TrialConfig, objective_sign
-from raysel.sweep.books import Books
-from raysel.sweep.engine import Assignment
-from raysel.tracking.record import Kind
-from raysel.tracking.state import TrialState
+from raysel.engine.tune import Assignment
+from raysel.record.event_log import Books
+from raysel.record.events import Kind
+from raysel.record.state import TrialState
+from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
 
 _FIRST_SEED = 1  # confirm's seeds follow the search's own, which chose on its data order
 
@@ -95,7 +95,7 @@ def runs_of(
 
 
 class ConfirmLedger:
-    """Hands out the runs that have not ended yet; see `raysel.sweep.engine.Ledger`."""
+    """Hands out the runs that have not ended yet; see `raysel.engine.tune.Ledger`."""
 
     def __init__(
         self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], books: Books

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from raysel.errors import Trouble
-from raysel.spec import Spec
-from raysel.sweep.folder import SweepFolder, tracking_uri, write_json
+from raysel.common.errors import Trouble
+from raysel.common.text import NAME, one_line
+from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR
+from raysel.record.events import Event, Record
+from raysel.record.layout import SweepFolder, tracking_uri, write_json
+from raysel.record.state import fold_sweep
+from raysel.spec.sweep import Spec
 from raysel.sweep.manifest import kept, new_sweep_id
 from raysel.sweep.own_record import COPY_OF, ID, known_id, own_events
-from raysel.text import NAME, one_line
-from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR
-from raysel.tracking.record import Event, Record
-from raysel.tracking.state import fold_sweep
 
 
 def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Path | None:

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from raysel import user_code
-from raysel.errors import Trouble
-from raysel.places import working_folder
-from raysel.spec import Spec, TrialConfig
-from raysel.sweep import single
-from raysel.sweep.folder import write_json
+from raysel.common.errors import Trouble
+from raysel.common.locations import working_folder
+from raysel.record.layout import write_json
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec, TrialConfig
+from raysel.sweep import local_trial
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training import checkpoint
@@ -54,14 +54,14 @@ def finetune(
     spec: Spec,
     strategy: str | None,
     step_limit: int | None,
-    tell: single.Tell,
+    tell: local_trial.Tell,
     show: Callable[[dict[str, Any], int], None],
     opened: Callable[[DataSummary], None] | None = None,
 ) -> FineTuned:
     """Run the strategy's published setting on the sweep's task.
 
     Args:
-        spec: a sweep that `raysel.validate` finds sound.
+        spec: a sweep that `raysel.search.validate` finds sound.
         strategy: None takes the file's first one.
         step_limit: end after so many optimizer steps.
         tell: is told of what takes its time before the first epoch.
@@ -72,15 +72,15 @@ def finetune(
         UserError: the sweep has no such strategy.
         Trouble: the disk is full, say.
     """
-    ground = single.ground(spec, user_code.read(spec.code_files, Path()), tell, opened)
-    first = single.published(spec, ground.layers, strategy)
+    ground = local_trial.ground(spec, user_code.read(spec.code_files, Path()), tell, opened)
+    first = local_trial.published(spec, ground.layers, strategy)
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
     shared = ground.shared(folder, keep_best)
     rows: list[dict[str, Any]] = []
     failure, best, model = None, 0, None
-    for row, steps in single.run(shared, TRIAL, first.config, step_limit):
+    for row, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
         if "trouble" in row:
             raise Trouble(str(folder), row["trouble"])
         failure = row.get("failure")

@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FixedTrial, create_trial
 
-from raysel.space import Space
-from raysel.spec import Spec
-from raysel.sweep.study import direction
-from raysel.tracking.state import COMPLETE, TrialState
+from raysel.record.state import COMPLETE, TrialState
+from raysel.search.space import Space
+from raysel.search.study import direction
+from raysel.spec.sweep import Spec
 
 FEWEST = 20
 """Complete trials below which nothing is said."""

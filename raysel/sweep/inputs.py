@@ -9,22 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from raysel import user_code
-from raysel.errors import user_error
+from raysel.common.errors import user_error
 from raysel.models.build import Blueprint
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
 from raysel.models.weights import fitted, names_weights, read_weights
-from raysel.space import most_shots
-from raysel.spec import Spec
+from raysel.search.space import most_shots
+from raysel.search.validate import reads_source
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec
 from raysel.strategies import registered
-from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.datasets import load_task
 from raysel.tasks.shots import lacking
 from raysel.training.trial import Shared
-from raysel.validate import reads_source
 
 Weights = dict[str, np.ndarray]
 """Initial weights by name; without the classifier where none fits."""

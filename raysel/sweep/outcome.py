@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.models.build import Blueprint
-from raysel.sweep.folder import SweepFolder
+from raysel.record.layout import SweepFolder
 from raysel.tasks.data import Task
 
 

@@ -11,17 +11,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from raysel import spec_file
-from raysel.errors import Trouble
-from raysel.places import sqlite_url, sweep_url
-from raysel.spec import Spec
-from raysel.sweep.folder import SweepFolder
+from raysel.common.errors import Trouble
+from raysel.common.locations import sqlite_url, sweep_url
+from raysel.common.text import NAME, one_line
+from raysel.common.user_files import reason
+from raysel.record.events import SWEEP, Event
+from raysel.record.layout import SweepFolder
+from raysel.record.read_only import read_events
+from raysel.record.state import SweepState, fold_sweep
+from raysel.spec import reader
+from raysel.spec.sweep import Spec
 from raysel.sweep.manifest import kept
-from raysel.text import NAME, one_line
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import SWEEP, Event
-from raysel.tracking.state import SweepState, fold_sweep
-from raysel.user_files import reason
 
 ID = "sweep_id"
 """The key of the sweep's id in `manifest.json`, in `results.json` and in its first event."""
@@ -124,7 +124,7 @@ def own_spec(folder: SweepFolder) -> Spec:
             raise Trouble(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
         raise Trouble(str(folder.spec), words)
-    return spec_file.load(folder.spec)
+    return reader.load(folder.spec)
 
 
 def lost_spec(folder: SweepFolder) -> str | None:

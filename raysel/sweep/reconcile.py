@@ -13,25 +13,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raysel.errors import Trouble
-from raysel.places import sweep_url
-from raysel.spec import Spec
-from raysel.sweep.books import Books
+from raysel.common.errors import Trouble
+from raysel.common.locations import sweep_url
+from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
+from raysel.record.event_log import Books
+from raysel.record.events import SWEEP, Event, Kind, Record
+from raysel.record.layout import SweepFolder, tracking_uri
+from raysel.record.ownership import Held, Owner
+from raysel.record.read_only import is_behind
+from raysel.record.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
+from raysel.spec.sweep import Spec
 from raysel.sweep.copied import refuse_copy
-from raysel.sweep.exporter import EXPORTER
-from raysel.sweep.folder import SweepFolder, tracking_uri
-from raysel.sweep.mirror import FRESH_SECONDS, answering, mirror_of, run_elsewhere
-from raysel.sweep.opening import owned
+from raysel.sweep.existing import owned
+from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.own_record import own_events, own_spec
-from raysel.sweep.reading import folder_of, holder_of
-from raysel.tracking.owner import Held, Owner
-from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
-from raysel.tracking.reading import is_behind
-from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
+from raysel.sweep.replica import FRESH_SECONDS, answering, mirror_of, run_elsewhere
+from raysel.sweep.views import folder_of, holder_of
 
 if TYPE_CHECKING:
-    from raysel.tracking.audit import Audit
+    from raysel.mlflow_sync.audit import Audit
 
 _GONE = "its driver is gone"
 _FILES = "some files are not sent yet"
@@ -151,7 +151,7 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
         Trouble: MLflow does not answer inside.
     """
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
-    from raysel.tracking.audit import answering  # noqa: PLC0415
+    from raysel.mlflow_sync.audit import answering  # noqa: PLC0415
 
     uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
     with answering(uri, experiment):
@@ -159,7 +159,7 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
 
 
 def _audit(uri: str, experiment: str, events: Sequence[Event], folder: SweepFolder) -> Audit:
-    from raysel.tracking.audit import Audit  # noqa: PLC0415
+    from raysel.mlflow_sync.audit import Audit  # noqa: PLC0415
 
     return Audit(uri, experiment, events, folder.path, str(folder.mlflow_files))
 
@@ -219,7 +219,7 @@ class _Mending:
 
     def _files_mended(self, uri: str, experiment: str) -> list[str]:
         """Bring what is lacking to where it lacks; what differs after that."""
-        from raysel.tracking.mending import mend_files  # noqa: PLC0415
+        from raysel.mlflow_sync.mending import mend_files  # noqa: PLC0415
 
         audit = _audit(uri, experiment, self.events, self.folder)
         if audit.files is None or not audit.file_differences:

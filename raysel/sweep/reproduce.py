@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from raysel import user_code
-from raysel.errors import Trouble, user_error
-from raysel.spec import Spec, TrialConfig
-from raysel.sweep import single
-from raysel.sweep.folder import SweepFolder
+from raysel.common.errors import Trouble, user_error
+from raysel.record.layout import SweepFolder
+from raysel.record.state import CLOSED, FAILED, TrialState
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec, TrialConfig
+from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
-from raysel.sweep.reading import SweepView
-from raysel.tracking.state import CLOSED, FAILED, TrialState
-from raysel.training import machine, troubles
+from raysel.sweep.views import SweepView
+from raysel.training import environment as machine
+from raysel.training import failures
 from raysel.training.trial import MACHINE, TrialSteps
 
 CUDA_TOLERANCE = 0.02
@@ -107,7 +108,7 @@ def default_tolerance(config: TrialConfig) -> float:
 def reproduce(
     view: SweepView,
     trial: TrialState,
-    tell: single.Tell,
+    tell: local_trial.Tell,
     show: Show,
     tolerance: float | None = None,
 ) -> Reproduction:
@@ -144,7 +145,7 @@ def config_of(trial: TrialState) -> TrialConfig:
 
 
 def run_again(
-    view: SweepView, trial: TrialState, tell: single.Tell, scratch: Path
+    view: SweepView, trial: TrialState, tell: local_trial.Tell, scratch: Path
 ) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
     """The rows of a recorded trial, once more: as many epochs as it has, and its failure.
 
@@ -155,12 +156,12 @@ def run_again(
     if not expected:
         raise user_error(trial.id, "has no epoch to compare with")
     spec = located(view.spec, view.folder)
-    ground = single.ground(spec, user_code.read(spec.code_files, view.folder.path), tell)
+    ground = local_trial.ground(spec, user_code.read(spec.code_files, view.folder.path), tell)
     shared = ground.shared(scratch)
     confirm = trial.phase == "confirm"
     with tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
-        halved = troubles.halved_from(trial.notes)
-        again = single.run(shared, trial.id, config_of(trial), halved_from=halved)
+        halved = failures.halved_from(trial.notes)
+        again = local_trial.run(shared, trial.id, config_of(trial), halved_from=halved)
         for done, (row, steps) in enumerate(again, 1):
             if "trouble" in row:
                 raise Trouble(trial.id, row["trouble"])

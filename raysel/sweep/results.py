@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raysel.models.layers import Layer, Partition
-from raysel.space import Space
-from raysel.spec import ObjectiveSpec, Spec, objective_sign
+from raysel.record.state import TrialState
+from raysel.search.space import Space
+from raysel.spec.sweep import ObjectiveSpec, Spec, objective_sign
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.confirm import leaders
 from raysel.sweep.importance import importance
-from raysel.sweep.search import best
+from raysel.sweep.search_controller import best
 from raysel.sweep.verdict import interval, verdict
 from raysel.tasks.data_summary import DataSummary
-from raysel.tracking.state import TrialState
 from raysel.training.trial import TEST_CURVE
 
 

@@ -13,24 +13,30 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from raysel import user_code
-from raysel.capacity import Node, too_large
-from raysel.capacity import concurrent as most_at_a_time
-from raysel.disk import of_the_disk
-from raysel.errors import FAILED, INTERRUPTED, Trouble, UserError
+from raysel.common.disk_errors import of_the_disk
+from raysel.common.errors import FAILED, INTERRUPTED, Trouble, UserError
+from raysel.common.text import LINE, first_line
+from raysel.engine import nodes
+from raysel.engine.capacity import Node, too_large
+from raysel.engine.capacity import concurrent as most_at_a_time
+from raysel.engine.connect import connected, foreseen, grows
+from raysel.engine.ray_watch import leave, watching
+from raysel.engine.signals import after_seconds, on_signals
+from raysel.engine.tune import Ledger, StopRequest, TrialTrouble, run_phase
+from raysel.mlflow_sync.process import WriterProcess
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition
-from raysel.search import budget
-from raysel.space import Space
-from raysel.spec import Spec
-from raysel.sweep import nodes
-from raysel.sweep.cluster import connected, foreseen, grows
+from raysel.record.events import SWEEP, Event, Kind
+from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
+from raysel.record.state import ENDED, RUNNING, TrialState, fold
+from raysel.search.samplers import budget
+from raysel.search.space import Space
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec
 from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
-from raysel.sweep.engine import Ledger, StopRequest, TrialTrouble, run_phase
-from raysel.sweep.exporter import EXPORTER
-from raysel.sweep.failures import Failures
-from raysel.sweep.first_weights import FirstWeights, of_the_source
-from raysel.sweep.folder import SweepFolder, tracking_uri, write_json, write_whole
+from raysel.sweep.existing import OpenSweep, open_sweep
+from raysel.sweep.export_process import EXPORTER
+from raysel.sweep.initial_weights import FirstWeights, of_the_source
 from raysel.sweep.inputs import (
     Weights,
     blueprint_of,
@@ -40,20 +46,14 @@ from raysel.sweep.inputs import (
     task_of,
     tested,
 )
-from raysel.sweep.interruptions import after_seconds, on_signals
 from raysel.sweep.manifest import versions
-from raysel.sweep.opening import OpenSweep, open_sweep
 from raysel.sweep.outcome import Outcome, Publish
-from raysel.sweep.planned import brief, read_plan
-from raysel.sweep.ray_watch import leave, watching
+from raysel.sweep.plan_cache import brief, read_plan
+from raysel.sweep.progress_reporter import Watcher
+from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import results
-from raysel.sweep.search import SearchController
-from raysel.sweep.watcher import Watcher
+from raysel.sweep.search_controller import SearchController
 from raysel.tasks.data import Task
-from raysel.text import LINE, first_line
-from raysel.tracking.process import WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind
-from raysel.tracking.state import ENDED, RUNNING, TrialState, fold
 from raysel.training.trial import Shared
 
 DRAIN_SECONDS = 60.0

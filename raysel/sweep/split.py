@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from raysel.errors import Trouble, user_error
-from raysel.sweep.folder import SweepFolder, write_json
+from raysel.common.errors import Trouble, user_error
+from raysel.common.user_files import any_error_as
+from raysel.record.layout import SweepFolder, write_json
 from raysel.tasks.data import Task
-from raysel.user_files import any_error_as
 
 
 def keep_split(folder: SweepFolder, task: Task) -> None:

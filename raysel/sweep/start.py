@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysel import spec_file, user_code
-from raysel.errors import Problem, UserError, user_error
-from raysel.spec import Spec
+from raysel.common.errors import Problem, UserError, user_error
+from raysel.record.layout import CODE, SweepFolder, write_whole
+from raysel.record.ownership import Held
+from raysel.record.state import ENDED, fold
+from raysel.spec import reader, user_code
+from raysel.spec.sweep import Spec
 from raysel.sweep.backup import restore
-from raysel.sweep.folder import CODE, SweepFolder, write_whole
-from raysel.sweep.mirror import fetch
-from raysel.sweep.opening import continued, stored_spec
+from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.own_record import lost_spec, own_events
-from raysel.sweep.reading import folder_of, holder_of
+from raysel.sweep.progress_reporter import Watcher
+from raysel.sweep.replica import fetch
 from raysel.sweep.session import Session
-from raysel.sweep.watcher import Watcher
-from raysel.tracking.owner import Held
-from raysel.tracking.state import ENDED, fold
+from raysel.sweep.views import folder_of, holder_of
 
 
 def start(
@@ -66,8 +66,8 @@ def resume(
     folder = folder_of(storage, name)
     if text := lost_spec(folder):
         write_whole(folder.spec, text)
-    stored = spec_file.load(folder.spec)
-    wanted = spec_file.load(folder.spec, overrides)
+    stored = reader.load(folder.spec)
+    wanted = reader.load(folder.spec, overrides)
     spec = continued(stored, wanted).model_copy(update={"storage": storage})
     if from_backup:
         if spec.record is not None:

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from raysel.errors import Trouble
-from raysel.places import resume_command
+from raysel.common.errors import Trouble
+from raysel.common.locations import resume_command
+from raysel.record.database import make_private
+from raysel.record.layout import SweepFolder
 from raysel.sweep.backup import put_aside
-from raysel.sweep.folder import SweepFolder
-from raysel.tracking.database import make_private
 
 EVERY_SECONDS = 1.0
 

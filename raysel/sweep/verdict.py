@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy import stats
 
-from raysel.spec import objective_in_words, objective_sign
+from raysel.spec.sweep import objective_in_words, objective_sign
 
 BASELINE = "full"
 CONFIDENCE = 0.95

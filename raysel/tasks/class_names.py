@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from raysel.errors import user_error
-from raysel.text import quoted
+from raysel.common.errors import user_error
+from raysel.common.text import quoted
 
 _PATH = "task.data"
 

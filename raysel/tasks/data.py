@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.task_spec import ShiftSpec
+from raysel.spec.task import ShiftSpec
+from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.class_names import check_count
 from raysel.tasks.data_summary import DataSummary
-from raysel.tasks.stored import StoredExamples
 from raysel.tasks.value_range import ValueRanges
 
 Images = NDArray[np.float32]

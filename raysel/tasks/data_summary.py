@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from raysel.task_spec import Duplicates
-from raysel.text import NAME, one_line
+from raysel.common.text import NAME, one_line
+from raysel.spec.task import Duplicates
 
 UNREADABLE = "cannot be read"
 """Reason of the files that a decoder refuses."""

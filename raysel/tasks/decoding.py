@@ -12,20 +12,20 @@ import PIL
 from numpy.typing import NDArray
 
 import raysel
-from raysel.errors import UserError, user_error
-from raysel.places import user_cache
-from raysel.task_spec import Duplicates, ShiftSpec, TaskSpec
+from raysel.common.errors import UserError, user_error
+from raysel.common.locations import user_cache
+from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
+from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
+from raysel.tasks.image_cache import Decoded, Draw, Progress, kept_store, key_of, store
+from raysel.tasks.image_dataset import Pictures, content_of
 from raysel.tasks.model_input import ModelInput
-from raysel.tasks.pictures import Pictures, content_of
 from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
 from raysel.tasks.splits import Splits
-from raysel.tasks.store import Decoded, Draw, Progress, kept_store, key_of, store
-from raysel.tasks.stored import StoredExamples
 from raysel.tasks.value_range import ValueRanges
 
 CIFAR_F = "cifar10f"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from raysel.errors import Problem
-from raysel.task_spec import Duplicates
+from raysel.common.errors import Problem
+from raysel.spec.task import Duplicates
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.data_summary import DuplicateCounts
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysel.errors import user_error
+from raysel.common.errors import user_error
+from raysel.common.text import quoted
 from raysel.tasks.class_names import listed
 from raysel.tasks.file_kinds import is_table_name, remedy
 from raysel.tasks.image_files import LeftOutFiles, images_in, reason_to_skip_folder
 from raysel.tasks.parts import POOL_OF_FOLDER
-from raysel.text import quoted
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 _IMAGES = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos"})

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from raysel.tasks.file_kinds import NEEDS_MORE, remedy
-from raysel.tasks.pictures import LeftOut
-from raysel.tasks.reading import image_endings
+from raysel.tasks.image_dataset import LeftOut
+from raysel.tasks.image_io import image_endings
 
 HIDDEN = "hidden (the name begins with a dot)"
 SYSTEM = "made by a system or a program, such as thumbnails"

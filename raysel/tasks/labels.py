@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.errors import UserError, nearest, user_error
+from raysel.common.errors import UserError, nearest, user_error
+from raysel.common.text import quoted
 from raysel.tasks.class_names import check_names, normalised
-from raysel.text import quoted
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([,' ]\d{3})+(\.\d*)?", re.ASCII)

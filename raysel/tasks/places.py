@@ -6,10 +6,10 @@ import difflib
 from pathlib import Path
 from typing import Literal
 
+from raysel.common.text import LINE, quoted
+from raysel.common.user_files import irregular
 from raysel.tasks.file_kinds import is_table_name, remedy
 from raysel.tasks.table_files import as_on_disk
-from raysel.text import LINE, quoted
-from raysel.user_files import irregular
 
 What = Literal["folder", "file"]
 

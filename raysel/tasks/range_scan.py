@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from raysel.tasks.pictures import Pictures
-from raysel.tasks.reading import opened_image, without_warnings
-from raysel.tasks.store import key_of
+from raysel.tasks.image_cache import key_of
+from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_io import opened_image, without_warnings
 from raysel.tasks.value_range import ValueRanges, is_deep, is_scaled
 
 _EIGHT_BIT = frozenset(

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.spec import ShiftSpec
+from raysel.spec.sweep import ShiftSpec
 from raysel.tasks.corruptions import CORRUPTIONS
 from raysel.tasks.corruptions.severity import parameters
 from raysel.tasks.data import Examples, Indices, Labels

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.errors import UserError, user_error
-from raysel.task_spec import TaskSpec
+from raysel.common.errors import UserError, user_error
+from raysel.common.text import quoted
+from raysel.common.user_files import MIB, any_error_as, read_regular
+from raysel.spec.task import TaskSpec
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.splits import Splits, split
-from raysel.text import quoted
-from raysel.user_files import MIB, any_error_as, read_regular
 
 PATH = "task.split.indices"
 

@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.errors import Problem, UserError, user_error
-from raysel.spec import SplitSpec
-from raysel.task_spec import ALL, DEFAULT_SIZES, PartSize
+from raysel.common.errors import Problem, UserError, user_error
+from raysel.spec.sweep import SplitSpec
+from raysel.spec.task import ALL, DEFAULT_SIZES, PartSize
 from raysel.tasks.data import Indices, Labels
 
 SOURCE_VALIDATION_SHARE = 0.1

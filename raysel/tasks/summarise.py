@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.task_spec import TaskSpec
+from raysel.spec.task import TaskSpec
 from raysel.tasks.data import Labels
 from raysel.tasks.data_summary import ClassCount, DataSummary, LeftOut, PartCount
 from raysel.tasks.splits import Splits, own_parts, pool_of, pools_of, shares_not_applied

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from raysel.errors import UserError, nearest, user_error
+from raysel.common.errors import UserError, nearest, user_error
+from raysel.common.text import quoted
 from raysel.tasks.class_names import listed, normalised
 from raysel.tasks.image_files import is_image_name
 from raysel.tasks.parts import POOL_OF_FOLDER
 from raysel.tasks.table_text import TableText, wrong_row
-from raysel.text import quoted
 
 _FILES = (
     (

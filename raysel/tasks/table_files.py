@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-from raysel.errors import user_error
-from raysel.paths import path_problem
+from raysel.common.errors import user_error
+from raysel.common.paths import path_problem
+from raysel.common.text import quoted
 from raysel.tasks.class_names import listed, normalised
 from raysel.tasks.image_files import is_image_name, reason_to_skip_folder
 from raysel.tasks.table_text import TableText, wrong_row
-from raysel.text import quoted
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from raysel.errors import UserError, user_error
+from raysel.common.errors import UserError, user_error
+from raysel.common.text import quoted
+from raysel.common.user_files import any_error_as, irregular
 from raysel.tasks.file_kinds import kind_by_content
-from raysel.text import quoted
-from raysel.user_files import any_error_as, irregular
 
 _DELIMITERS = (",", ";", "\t", "|")
 _BYTE_ORDER_MARKS = (

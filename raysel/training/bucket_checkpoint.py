@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysel.bucket import Bucket, said
+from raysel.common.object_store import Bucket, said
 from raysel.training.checkpoint import DamagedCheckpoint, read
 
 _NAME = re.compile(r"checkpoint-\d{6}\.pt")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from raysel.user_files import reason
+from raysel.common.user_files import reason
 
 NAME = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"

@@ -6,7 +6,7 @@ import torch
 
 from raysel.tasks.data import Examples, Part
 from raysel.training.batches import Data, to_device
-from raysel.training.stored import StoredData
+from raysel.training.image_batches import StoredData
 
 
 def on_device(

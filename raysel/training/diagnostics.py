@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from raysel.models.norms import squared_norms
-from raysel.spec import Diagnostic
+from raysel.spec.sweep import Diagnostic
 from raysel.strategies.base import Step
 from raysel.strategies.bias_variance import GradientMoments
 

@@ -24,17 +24,17 @@ from torch.nn import functional
 
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Step, registered
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
-from raysel.training.health import Diverged, Health
 from raysel.training.metrics import Measured, Tally
 from raysel.training.modes import deterministic_algorithms, set_training_mode
+from raysel.training.nonfinite import Diverged, Health
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 from raysel.training.schedule import learning_rate
-from raysel.training.selection import EpochTrace, by_layer
+from raysel.training.selection_trace import EpochTrace, by_layer
 
 _DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
 

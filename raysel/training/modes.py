@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from raysel.training_spec import BatchNorm
+from raysel.spec.training import BatchNorm
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 

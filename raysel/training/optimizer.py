@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from raysel.spec import TrainingSettings
+from raysel.spec.sweep import TrainingSettings
 
 
 class LayerwiseOptimizer(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from raysel.spec import TrainingSettings
+from raysel.spec.sweep import TrainingSettings
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps_per_epoch: int) -> float:

@@ -2,8 +2,8 @@
 an epoch a call.
 
 A process runs trials one after another: the model is built and the data are put on the
-device once. Ray's actor (`raysel.sweep.trainable`) and a process without Ray
-(`raysel.sweep.single`) run the same lines.
+device once. Ray's actor (`raysel.engine.trainable`) and a process without Ray
+(`raysel.sweep.local_trial`) run the same lines.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from raysel import user_code
-from raysel.bucket import Bucket
-from raysel.code_exits import as_exceptions
-from raysel.disk import of_the_disk
+from raysel.common.code_exits import as_exceptions
+from raysel.common.disk_errors import of_the_disk
+from raysel.common.object_store import Bucket
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
-from raysel.spec import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.spec import user_code
+from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
 from raysel.tasks.shots import first_shots
-from raysel.training import machine, troubles
+from raysel.training import environment, failures
 from raysel.training.batches import Data
 from raysel.training.confusion import write_confusion
 from raysel.training.data import on_device
-from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
+from raysel.training.nonfinite import Diverged
 from raysel.training.trial_files import TrialFiles, make_folder, sees
 
 TEST_CURVE = "test_curve"
@@ -165,7 +165,7 @@ class TrialSteps:
                 self.run = None
                 return {"epoch": 0, "trouble": trouble}
             whole = self.config == self._asked
-            if whole and troubles.is_out_of_memory(error) and troubles.halved(self.config):
+            if whole and failures.is_out_of_memory(error) and failures.halved(self.config):
                 return None  # the error's traceback holds the tensors: it has to go first
             return self._give_up(error)
 
@@ -175,7 +175,7 @@ class TrialSteps:
         folder = self._shared.folder
         if self._lost_sight():
             return f"{folder} is not the folder any more in which the sweep began"
-        return of_the_disk(error) or troubles.of_the_folder(error, folder)
+        return of_the_disk(error) or failures.of_the_folder(error, folder)
 
     def _lost_sight(self) -> bool:
         """Whether the driver's folder was here, and is so no more."""
@@ -191,10 +191,10 @@ class TrialSteps:
 
     def halve(self) -> None:
         """Go on from the last epoch with half the batch; as many examples make an update."""
-        smaller = troubles.halved(self._asked)
+        smaller = failures.halved(self._asked)
         assert smaller is not None
         epoch = self.run.epoch if self.run else 1
-        self._note = troubles.halving(self._asked, smaller, epoch)
+        self._note = failures.halving(self._asked, smaller, epoch)
         self.config, self.run, self._halves = smaller, None, True
         gc.collect()  # a trial refers to itself
         if torch.cuda.is_available():
@@ -244,7 +244,7 @@ class TrialSteps:
             goes_on = f"{damage}; goes on from epoch {epoch}"
             self._note = f"{self._note}; {goes_on}" if self._note else goes_on
         data = self._data(prepared.data)
-        machine.note(self.folder / MACHINE, data.train.labels.device)
+        environment.note(self.folder / MACHINE, data.train.labels.device)
         self.run = FineTuning(
             self.config,
             prepared.model,
@@ -282,7 +282,7 @@ class TrialSteps:
             return None
         if state["config"] == self._asked.model_dump(mode="json"):
             return state
-        smaller = troubles.halved(self._asked)
+        smaller = failures.halved(self._asked)
         if smaller is not None and state["config"] == smaller.model_dump(mode="json"):
             self.config = smaller  # once halved, it stays so
             return state

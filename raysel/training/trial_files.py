@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from raysel.bucket import Bucket, said
-from raysel.disk import of_the_disk
+from raysel.common.disk_errors import of_the_disk
+from raysel.common.object_store import Bucket, said
 from raysel.training.bucket_checkpoint import InBucket
 from raysel.training.checkpoint import Checkpoints, InFolder
 

@@ -19,13 +19,13 @@ import torch
 from torch import nn
 
 from raysel.models.layers import partition
-from raysel.spec import ShiftSpec, SplitSpec, TaskSpec, TrialConfig
+from raysel.spec.sweep import ShiftSpec, SplitSpec, TaskSpec, TrialConfig
 from raysel.sweep.verdict import interval
-from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tasks.datasets import load_task
 from raysel.training.batches import to_device
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.source import SETTINGS
+from raysel.training.source_model import SETTINGS
 
 DEVICE = torch.device("cpu")
 RATES = (1e-2, 1e-3)

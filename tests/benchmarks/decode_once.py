@@ -28,14 +28,14 @@ import torch
 from raysel.models.build import Blueprint, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import partition
-from raysel.spec import TaskSpec, TrainingSettings, TrialConfig
-from raysel.tasks.catalog import load_task
+from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
+from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
-from raysel.tasks.picture_task import open_pictures
-from raysel.tasks.pictures import Pictures
-from raysel.tasks.stored import StoredExamples
+from raysel.tasks.datasets import load_task
+from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_task import open_pictures
+from raysel.training.image_batches import StoredData
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.stored import StoredData
 
 MODEL = "test_resnet"
 

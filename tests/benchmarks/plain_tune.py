@@ -22,7 +22,7 @@ from torch import Tensor
 
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition
-from raysel.spec import TrainingSettings, TrialConfig
+from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.training.loop import FineTuning, TrialData
 
 EPOCHS = 15

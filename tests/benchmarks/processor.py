@@ -76,6 +76,6 @@ def _role(process: psutil.Process, own: psutil.Process) -> str:
     if process == own:
         return DRIVER
     command = " ".join(process.cmdline())
-    if "raysel.tracking.writer" in command:
+    if "raysel.mlflow_sync.worker" in command:
         return WRITER
     return WORKERS if command.startswith("ray::") or "default_worker.py" in command else RAY

@@ -27,18 +27,18 @@ def _awake() -> None:
 
 def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     """`raysel run`'s search phase, with everything that goes on beside it."""
-    from raysel.sweep import cluster  # first: it sets what Ray reads when it is imported
-    from raysel.sweep.books import Books
-    from raysel.sweep.engine import Overseer, StopRequest, run_phase
-    from raysel.sweep.folder import SweepFolder
-    from raysel.sweep.search import SearchController
-    from raysel.tracking.process import WriterProcess
-    from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
-    from raysel.tracking.state import fold
+    from raysel.engine import connect  # first: it sets what Ray reads when it is imported
+    from raysel.engine.tune import Overseer, StopRequest, run_phase
+    from raysel.mlflow_sync.process import WriterProcess
+    from raysel.record.event_log import Books
+    from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
+    from raysel.record.layout import SweepFolder
+    from raysel.record.state import fold
+    from raysel.sweep.search_controller import SearchController
     from raysel.training import checkpoint
     from raysel.training.trial import Shared
 
-    assert cluster
+    assert connect
     spec, folder = work.spec, SweepFolder.of(work.spec.storage, work.spec.name)
     folder.path.mkdir(parents=True)
     url = sqlite_url(folder.record)

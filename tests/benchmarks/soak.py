@@ -20,12 +20,12 @@ import mlflow
 import optuna
 import psutil
 
-from raysel.spec_file import parse
-from raysel.sweep.folder import SweepFolder, tracking_uri
+from raysel.record.events import Kind, sqlite_url
+from raysel.record.layout import SweepFolder, tracking_uri
+from raysel.record.read_only import read_events
+from raysel.record.state import RUNNING, fold
+from raysel.spec.reader import parse
 from raysel.sweep.start import start
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import Kind, sqlite_url
-from raysel.tracking.state import RUNNING, fold
 
 HUNDRED = 100
 

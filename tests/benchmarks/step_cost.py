@@ -19,11 +19,11 @@ from torch import Tensor
 
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition
-from raysel.spec import TrialConfig
+from raysel.spec.sweep import TrialConfig
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.selection import EpochTrace
-from raysel.training.source import SETTINGS
+from raysel.training.selection_trace import EpochTrace
+from raysel.training.source_model import SETTINGS
 
 CASES = [
     ("resnet18", 64, 16),

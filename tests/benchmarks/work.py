@@ -13,14 +13,14 @@ import optuna
 import torch
 from torch import Tensor
 
-from raysel import spec_file
 from raysel.models.build import Blueprint
 from raysel.models.layers import Partition, partition_of
-from raysel.space import Space
-from raysel.spec import Spec
-from raysel.tasks.catalog import load_task
+from raysel.search.space import Space
+from raysel.spec import reader
+from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
-from raysel.training.source import SourceModel, kept_source_model, source_model
+from raysel.tasks.datasets import load_task
+from raysel.training.source_model import SourceModel, kept_source_model, source_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 24
@@ -93,7 +93,7 @@ def load_work(storage: Path, cache: Path, pruning: bool) -> Work:
     overrides = [f"search.num_trials={TRIALS}", f"storage={storage}"]
     if not pruning:
         overrides.append("pruner.kind=none")
-    spec = spec_file.load(ROOT / "search_spaces" / "digits.yaml", overrides)
+    spec = reader.load(ROOT / "search_spaces" / "digits.yaml", overrides)
     task = load_task(spec.task)
     partition = partition_of(
         spec.model.name, spec.model.partition, len(task.classes), task.channels

@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 
-from raysel.tracking.record import Kind
+from raysel.record.events import Kind
 
 from .helpers import Silent
 

@@ -60,8 +60,8 @@ def arm(moment: str, count: int) -> None:
     """Put the charge where it is wanted."""
     import optuna
 
+    from raysel.record.events import Record
     from raysel.sweep import backup, session
-    from raysel.tracking.record import Record
 
     countdown = Countdown(count)
     when, _, what = moment.partition(" ")
@@ -119,6 +119,6 @@ def arm_clock(record: Any, seconds: float) -> None:
 if __name__ == "__main__":
     moment, count, *arguments = sys.argv[1:]
     arm(moment, int(count))
-    from raysel.cli import main
+    from raysel.cli.main import main
 
     sys.exit(main(arguments))

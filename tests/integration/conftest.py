@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from raysel.spec import Spec
-from raysel.spec_file import parse
-from raysel.sweep.cluster import connected
+from raysel.engine.connect import connected
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
 from raysel.sweep.start import start
 
 from . import postgres as own_postgres

@@ -7,8 +7,8 @@ from pathlib import Path
 import mlflow
 from optuna.trial import TrialState as OptunaState
 
-from raysel.spec import Spec
-from raysel.tracking.state import TrialState
+from raysel.record.state import TrialState
+from raysel.spec.sweep import Spec
 
 from .helpers import states, study_of
 

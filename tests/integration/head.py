@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from raysel.errors import Trouble
-from raysel.service.address import knock
+from raysel.common.errors import Trouble
+from raysel.service.endpoint import knock
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -8,14 +8,14 @@ from typing import Any
 
 import optuna
 
-from raysel.export.best import save_best
-from raysel.sweep.folder import SweepFolder
+from raysel.export.best_model import save_best
+from raysel.record.events import Event, Record, sqlite_url
+from raysel.record.layout import SweepFolder
+from raysel.record.read_only import read_events
+from raysel.record.state import TrialState, fold
+from raysel.search.study_database import CURSOR
 from raysel.sweep.outcome import Outcome
-from raysel.sweep.study_database import CURSOR
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import Event, Record, sqlite_url
-from raysel.tracking.state import TrialState, fold
-from raysel.training.source import SourceModel
+from raysel.training.source_model import SourceModel
 
 
 class Silent:

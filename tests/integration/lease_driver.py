@@ -60,11 +60,11 @@ DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}
 
 if __name__ == "__main__":
     lease, deed, moment, count, *arguments = sys.argv[1:]
-    from raysel.tracking import owner
+    from raysel.record import ownership
 
-    owner.LEASE_SECONDS = float(lease)
+    ownership.LEASE_SECONDS = float(lease)
     chaos_driver.die = DEEDS[deed]
     chaos_driver.arm(moment, int(count))
-    from raysel.cli import main
+    from raysel.cli.main import main
 
     sys.exit(main(arguments))

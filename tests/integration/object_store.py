@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from raysel.bucket import Bucket
+from raysel.common.object_store import Bucket
 
 _PATIENCE_SECONDS = 60.0
 _names = itertools.count(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from raysel.spec import Spec
-from raysel.validate import read
+from raysel.search.validate import read
+from raysel.spec.sweep import Spec
 
 BEGIN = '''
 import os, signal, time

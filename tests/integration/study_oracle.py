@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from raysel.tracking.state import TrialState
+from raysel.record.state import TrialState
 
 STATES = {
     "COMPLETE": OptunaState.COMPLETE,

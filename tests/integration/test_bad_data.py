@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pictures_kit as kit
 import pytest
 from PIL import Image
 
-from raysel.cli import main
-from tests.unit.tasks import pictures_kit as kit
+from raysel.cli.main import main
 
 SWEEP = """
 name: photos

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysel.bucket import Bucket
-from raysel.errors import Trouble
-from raysel.spec_file import parse
-from raysel.sweep.books import Books
-from raysel.sweep.folder import SweepFolder, write_whole
-from raysel.sweep.mirror import Mirror, fetch
-from raysel.sweep.reading import names
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import SWEEP, Kind, Record, sqlite_url
+from raysel.common.errors import Trouble
+from raysel.common.object_store import Bucket
+from raysel.record.event_log import Books
+from raysel.record.events import SWEEP, Kind, Record, sqlite_url
+from raysel.record.layout import SweepFolder, write_whole
+from raysel.record.read_only import read_events
+from raysel.search.validate import check
+from raysel.spec.reader import parse
+from raysel.sweep.replica import Mirror, fetch
+from raysel.sweep.views import names
 from raysel.training.bucket_checkpoint import InBucket
-from raysel.validate import check
 
 from .conftest import SMALL
 from .object_store import ObjectStore

@@ -13,12 +13,12 @@ import optuna
 import pytest
 import ray
 
-from raysel.spec import Spec
-from raysel.spec_file import parse
+from raysel.mlflow_sync.audit import Audit
+from raysel.record.events import Record, sqlite_url
+from raysel.record.state import ENDED, TrialState, fold
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
 from raysel.sweep.start import start
-from raysel.tracking.audit import Audit
-from raysel.tracking.record import Record, sqlite_url
-from raysel.tracking.state import ENDED, TrialState, fold
 
 from .chaos_driver import LAST_MOMENTS, SEARCH_MOMENTS
 from .conftest import ONE_AT_A_TIME, SMALL

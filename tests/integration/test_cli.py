@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import raysel
-from raysel import cli, spec_file
+from raysel.cli import main
+from raysel.spec import reader
 
 QUICK_START = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 
@@ -18,31 +19,31 @@ QUICK_START = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 @pytest.fixture
 def starter(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["init", "sweep.yaml"]) == 0
+    assert main.main(["init", "sweep.yaml"]) == 0
     capsys.readouterr()
     return tmp_path / "sweep.yaml"
 
 
 def schema(capsys) -> jsonschema.Draft202012Validator:
-    assert cli.main(["schema"]) == 0
+    assert main.main(["schema"]) == 0
     return jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
 
 
 def plain(text: str) -> object:
     """The file as an editor sees it, before the types read it."""
-    return spec_file._read_yaml(text, "file")
+    return reader._read_yaml(text, "file")
 
 
 def test_the_starter_is_sound_and_holds_the_defaults(starter, capsys):
-    assert cli.main(["validate", str(starter)]) == 0
-    written = spec_file.load(starter)
+    assert main.main(["validate", str(starter)]) == 0
+    written = reader.load(starter)
     smallest = {key: yaml.safe_load(starter.read_text())[key] for key in ("name", "task", "model")}
     smallest["strategies"] = yaml.safe_load(starter.read_text())["strategies"]
-    assert written == spec_file.parse(yaml.safe_dump(smallest))
+    assert written == reader.parse(yaml.safe_dump(smallest))
 
 
 def test_validate_shows_layers_strategies_and_the_size_of_the_space(starter, capsys):
-    assert cli.main(["validate", str(starter), "--set", "training.learning_rate=0.1"]) == 0
+    assert main.main(["validate", str(starter), "--set", "training.learning_rate=0.1"]) == 0
     out = capsys.readouterr().out
     assert "resnet10t: 6 layers, 4,927,186 parameters" in out
     assert "stem | layer1 | layer2 | layer3 | layer4 | head" in out
@@ -54,7 +55,7 @@ def test_validate_shows_layers_strategies_and_the_size_of_the_space(starter, cap
 def test_validate_json_is_one_object(starter, capsys):
     constants = "training.learning_rate=0.1", "strategies.bvg_ls.ema_decay=0.9"
     sets = [part for value in constants for part in ("--set", value)]
-    assert cli.main(["validate", str(starter), "--json", *sets]) == 0
+    assert main.main(["validate", str(starter), "--json", *sets]) == 0
     told = json.loads(capsys.readouterr().out)
     # 6 blocks + bvg_ls + full + linear_probe
     assert (told["valid"], told["size"], told["trials"], told["sampler"]) == (True, 9, 9, "grid")
@@ -62,13 +63,13 @@ def test_validate_json_is_one_object(starter, capsys):
 
 
 def test_validate_json_tells_problems_too(starter, capsys):
-    assert cli.main(["validate", str(starter), "--json", "--set", "training.epochs=0"]) == 2
+    assert main.main(["validate", str(starter), "--json", "--set", "training.epochs=0"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert (told["valid"], told["problems"][0]["path"]) == (False, "training.epochs")
 
 
 def test_the_quick_start_is_sound():
-    assert cli.main(["validate", str(QUICK_START)]) == 0
+    assert main.main(["validate", str(QUICK_START)]) == 0
 
 
 def test_the_schema_is_one_and_fits_the_files_as_they_are_written(starter, capsys):
@@ -76,7 +77,7 @@ def test_the_schema_is_one_and_fits_the_files_as_they_are_written(starter, capsy
     validator.check_schema(validator.schema)
     assert list(validator.iter_errors(plain(starter.read_text()))) == []
     assert list(validator.iter_errors(plain(QUICK_START.read_text()))) == []
-    resolved = spec_file.load(QUICK_START).to_yaml()
+    resolved = reader.load(QUICK_START).to_yaml()
     assert list(validator.iter_errors(yaml.safe_load(resolved))) == []
 
 
@@ -96,7 +97,7 @@ def test_the_schema_is_one_and_fits_the_files_as_they_are_written(starter, capsy
 )
 def test_the_schema_refuses_what_the_grammar_refuses(starter, capsys, override):
     data = plain(starter.read_text())
-    spec_file._apply(override, data)
+    reader._apply(override, data)
     assert list(schema(capsys).iter_errors(data))
 
 
@@ -106,15 +107,15 @@ def test_the_schema_describes_strategies_and_their_parameters(capsys):
 
 
 def test_version_is_told_both_ways(capsys):
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"raysel {raysel.__version__}\n"
-    assert cli.main(["version"]) == 0
+    assert main.main(["version"]) == 0
     out = capsys.readouterr().out
     assert all(package in out for package in ("raysel", "torch", "optuna"))
 
 
 def test_no_arguments_show_the_help(capsys):
-    assert cli.main([]) == 0
+    assert main.main([]) == 0
     assert "Usage: raysel" in capsys.readouterr().out
 
 

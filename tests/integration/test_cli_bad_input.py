@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from raysel import cli, validate
+from raysel.cli import main
+from raysel.search import validate
 
 FILE = """\
 name: small
@@ -68,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_a_mistake_in_a_value_is_one_line(folder, capsys, override, line):
     before = contents(folder)
-    assert cli.main(["validate", "sweep.yaml", "--set", override]) == 2
+    assert main.main(["validate", "sweep.yaml", "--set", override]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1 and err.startswith(f"error  {line}")
@@ -92,7 +93,7 @@ def test_a_file_that_is_no_sweep_is_one_line(folder, capsys, text, line):
     if text is not None:
         (folder / "other.yaml").write_text(text)
     before = contents(folder)
-    assert cli.main(["validate", "other.yaml"]) == 2
+    assert main.main(["validate", "other.yaml"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.startswith(f"error  {line}")
     assert contents(folder) == before
@@ -103,7 +104,7 @@ def test_several_mistakes_are_a_line_each_with_the_files_lines(folder, capsys):
     (folder / "sweep.yaml").write_text(
         FILE.replace("block: stem", "block: layer9") + "    ema_decay: 1.2\n"
     )
-    assert cli.main(["validate", "sweep.yaml"]) == 2
+    assert main.main(["validate", "sweep.yaml"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         'error  strategies.surgical.block: the model has no layer "layer9"; it has'
         " stem, layer1, layer2, layer3, layer4, head (line 6)",
@@ -121,19 +122,19 @@ def test_several_mistakes_are_a_line_each_with_the_files_lines(folder, capsys):
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(folder, capsys, arguments, line):
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err.startswith(f"error  {line}")
 
 
 def test_init_never_overwrites(folder, capsys):
-    assert cli.main(["init", "sweep.yaml"]) == 2
+    assert main.main(["init", "sweep.yaml"]) == 2
     assert capsys.readouterr().err == "error  sweep.yaml: is there already; give another name\n"
     assert (folder / "sweep.yaml").read_text() == FILE
 
 
 def test_init_into_a_folder_that_is_not_there_is_one_line(folder, capsys):
-    assert cli.main(["init", "no/such/folder.yaml"]) == 2
+    assert main.main(["init", "no/such/folder.yaml"]) == 2
     assert capsys.readouterr().err.startswith("error  no/such/folder.yaml: cannot be written: ")
 
 
@@ -143,7 +144,7 @@ def test_ctrl_c_ends_with_130(folder, monkeypatch, interruption):
         raise interruption
 
     monkeypatch.setattr(validate, "read", interrupted)
-    assert cli.main(["validate", "sweep.yaml"]) == 130
+    assert main.main(["validate", "sweep.yaml"]) == 130
 
 
 def test_a_bug_is_not_taken_for_a_users_mistake(folder, monkeypatch):
@@ -152,7 +153,7 @@ def test_a_bug_is_not_taken_for_a_users_mistake(folder, monkeypatch):
 
     monkeypatch.setattr(validate, "read", broken)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["validate", "sweep.yaml"])
+        main.main(["validate", "sweep.yaml"])
 
 
 def test_the_command_prints_no_traceback(folder):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from raysel.places import sweep_url
-from raysel.spec import Spec
-from raysel.spec_file import load
-from raysel.tracking import database
+from raysel.common.locations import sweep_url
+from raysel.record import database
+from raysel.spec.reader import load
+from raysel.spec.sweep import Spec
 from raysel.training import checkpoint
 
 from .helpers import without_clocks

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from raysel.service.doctor import cluster
+from raysel.mlflow_sync.preflight import examine
+from raysel.service.doctor import cluster_facts
 from raysel.service.doctor.checks.token import check_token_modes
-from raysel.service.doctor.checks.tracker import check_tracker
+from raysel.service.doctor.checks.tracking_server import check_tracker
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.nodes import judged, machines_of, question
-from raysel.spec import Spec
-from raysel.spec_file import parse
-from raysel.tracking.health import examine
+from raysel.service.doctor.node_facts import judged, machines_of, question
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
 
 from .conftest import SMALL
 from .gate import Gate
@@ -31,7 +31,7 @@ def bad(found: list[Finding]) -> list[str]:
 
 
 def ask(spec: Spec) -> tuple[dict, list[Finding]]:
-    told = cluster.here(question(spec) | {"seconds": 60.0})
+    told = cluster_facts.here(question(spec) | {"seconds": 60.0})
     return told, judged(told, None, spec)
 
 

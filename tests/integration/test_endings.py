@@ -16,12 +16,12 @@ import mlflow
 import pytest
 import torch
 
-from raysel.spec import Spec
+from raysel.record.events import Event, Kind
+from raysel.record.state import TrialState
+from raysel.spec.sweep import Spec
 from raysel.strategies import base
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.start import resume, start
-from raysel.tracking.record import Event, Kind
-from raysel.tracking.state import TrialState
 from raysel.training.checkpoint import load
 
 from .endings import check, statuses

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 from mlflow.tracking import MlflowClient
 
-from raysel.tracking.record import sqlite_url
+from raysel.record.events import sqlite_url
 
 from .helpers import states
 from .mlflow_server import MlflowServer

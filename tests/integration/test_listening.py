@@ -13,7 +13,7 @@ import grpc
 import pytest
 import ray
 
-from raysel.credentials import cluster_token
+from raysel.common.credentials import cluster_token
 
 from . import namespaces
 from .arguments import Arguments

@@ -10,13 +10,13 @@ import pytest
 import requests
 from mlflow.tracking import MlflowClient
 
-from raysel.tracking import writer as writer_module
-from raysel.tracking.courier import Courier
-from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR
-from raysel.tracking.record import SWEEP, Kind
-from raysel.tracking.store import MlflowStore
-from raysel.tracking.trouble import explain
-from raysel.tracking.writer import Follower
+from raysel.mlflow_sync import worker as writer_module
+from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.error_messages import explain
+from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR
+from raysel.mlflow_sync.worker import Follower
+from raysel.record.events import SWEEP, Kind
 
 from .written import WrittenSweep
 

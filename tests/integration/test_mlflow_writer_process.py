@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from raysel.tracking.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
-from raysel.tracking.record import SWEEP, Kind
-from raysel.tracking.writer import only_one
+from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess
+from raysel.mlflow_sync.worker import only_one
+from raysel.record.events import SWEEP, Kind
 
 from .written import WrittenSweep
 
@@ -78,7 +78,7 @@ def test_b02_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
 DRIVER = """
 import sys, time
 from pathlib import Path
-from raysel.tracking.process import WriterProcess
+from raysel.mlflow_sync.process import WriterProcess
 writer = WriterProcess(*sys.argv[1:5], Path(sys.argv[5]))
 writer.start()
 print(writer._process.pid, flush=True)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from raysel.tracking.record import Record, sqlite_url
-from raysel.tracking.state import fold, fold_sweep
+from raysel.record.events import Record, sqlite_url
+from raysel.record.state import fold, fold_sweep
 
 from .gate import Gate
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysel.cli import main
+from raysel.cli.main import main
 from raysel.training.confusion import read_confusion
 
 from .helpers import states

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from raysel.cli import main
-from raysel.service.plan.foresee import foresee
-from raysel.spec_file import load
-from raysel.sweep.planned import read_plan
+from raysel.cli.main import main
+from raysel.service.plan.estimate_sweep import foresee
+from raysel.spec.reader import load
+from raysel.sweep.plan_cache import read_plan
 
 from .conftest import SMALL
 

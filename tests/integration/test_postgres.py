@@ -4,9 +4,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from raysel.places import sweep_url
-from raysel.tracking.reading import may_be_made
-from raysel.tracking.record import Record
+from raysel.common.locations import sweep_url
+from raysel.record.events import Record
+from raysel.record.read_only import may_be_made
 
 
 def count(url):

@@ -15,12 +15,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from raysel.cli import main
-from raysel.spec import TrackingSpec
-from raysel.spec_file import load, parse
+from raysel.cli.main import main
+from raysel.record.events import Kind
+from raysel.record.ownership import FileOwner
+from raysel.spec.reader import load, parse
+from raysel.spec.sweep import TrackingSpec
 from raysel.sweep.start import resume, start
-from raysel.tracking.owner import FileOwner
-from raysel.tracking.record import Kind
 
 from .conftest import ONE_AT_A_TIME, SMALL
 from .helpers import Silent, publish_nothing, states, study_of

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from raysel.cli import main
-from raysel.places import mlflow_uri, sqlite_url
-from raysel.space import Space
-from raysel.spec_file import parse
-from raysel.sweep.books import Books
-from raysel.sweep.folder import SweepFolder, write_json, write_whole
-from raysel.tracking.record import SWEEP, Kind, Record
+from raysel.cli.main import main
+from raysel.common.locations import mlflow_uri, sqlite_url
+from raysel.record.event_log import Books
+from raysel.record.events import SWEEP, Kind, Record
+from raysel.record.layout import SweepFolder, write_json, write_whole
+from raysel.search.space import Space
+from raysel.spec.reader import parse
 
 NAME = "files"
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raysel.cli import main
-from raysel.spec import Spec
+from raysel.cli.main import main
+from raysel.spec.sweep import Spec
 
 from .disks import mounted
 from .lives import check_agreement, live, one_line, same, write

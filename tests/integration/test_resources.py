@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import ray
 
-from raysel.cli import main
+from raysel.cli.main import main
 
 from .conftest import SMALL
 

@@ -14,15 +14,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from raysel.cli import main
-from raysel.export.best import origin_of
+from raysel.cli.main import main
+from raysel.common.locations import sweep_url
+from raysel.export.best_model import origin_of
 from raysel.models import timm
-from raysel.places import sweep_url
-from raysel.spec_file import load, parse
-from raysel.sweep.reading import read_sweep
+from raysel.record.events import Record, sqlite_url
+from raysel.record.ownership import FileOwner
+from raysel.spec.reader import load, parse
 from raysel.sweep.reproduce import reproduce, run_again
-from raysel.tracking.owner import FileOwner
-from raysel.tracking.record import Record, sqlite_url
+from raysel.sweep.views import read_sweep
 
 from .conftest import SMALL
 from .helpers import states
@@ -216,7 +216,7 @@ def test_finetune_starts_no_ray(tmp_path: Path, reference: Path) -> None:
     file.write_text(SMALL + f"storage: {tmp_path}\n", encoding="utf-8")
     shutil.copytree(reference.parent / ".cache", tmp_path / ".cache")
     code = (
-        "import sys; from raysel.cli import main;"
+        "import sys; from raysel.cli.main import main;"
         f"code = main(['finetune', {str(file)!r}, '--steps', '1']);"
         "print(code, sorted({'ray', 'mlflow'} & set(sys.modules)))"
     )

@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pictures_kit as kit
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
 
-from raysel import spec_file
-from raysel.cli import main
+from raysel.cli.main import main
 from raysel.models.build import Blueprint, build
-from raysel.space import strategies_of
-from raysel.tasks.subpopulations import superclasses
-from tests.unit.tasks import pictures_kit as kit
+from raysel.search.space import strategies_of
+from raysel.spec import reader
+from raysel.tasks.readers.breeds import superclasses
 
 from .helpers import states
 
@@ -75,7 +75,7 @@ def named(path: Path) -> str:
 def cases() -> Iterator[object]:
     """Each file with its first strategy; with the others where there is time."""
     for file in FILES:
-        for place, strategy in enumerate(strategies_of(spec_file.read(file, ()).spec())):
+        for place, strategy in enumerate(strategies_of(reader.read(file, ()).spec())):
             marks = [pytest.mark.slow] if place else []
             yield pytest.param(file, strategy, marks=marks, id=f"{named(file)}-{strategy}")
 
@@ -162,7 +162,7 @@ def test_a_strategy_of_a_file_takes_two_steps(
     smaller = [f"strategies.{strategy}.{k}={v}" for k, v in LENGTHY.get(strategy, {}).items()]
     asked = ["finetune", str(file), "--strategy", strategy, "--steps", "2", "--json"]
     assert main([*asked, *changes(file, *smaller)]) == 0
-    name = spec_file.read(file, ()).spec().name
+    name = reader.read(file, ()).spec().name
     folder = place / "runs" / f"{name}.finetune" / strategy
     result = json.loads((folder / "result.json").read_text())
     assert result["failure"] is None
@@ -199,7 +199,7 @@ def test_one_file_of_each_paper_runs_end_to_end(
     shrunk = changes(file, *WHOLE[name], f"storage={storage}")
     code = main(["run", str(file), "--quiet", *shrunk])
     assert code == 0, capsys.readouterr().err
-    spec = spec_file.read(file, [word for word in shrunk if word != "--set"]).spec()
+    spec = reader.read(file, [word for word in shrunk if word != "--set"]).spec()
     folder = storage / spec.name
     found = states(folder).values()
     assert {trial.status for trial in found} == {"COMPLETE"}

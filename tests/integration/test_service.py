@@ -13,10 +13,10 @@ import mlflow
 import psutil
 import pytest
 
-from raysel.spec import Spec
-from raysel.spec_file import parse
-from raysel.sweep.folder import tracking_uri
-from raysel.tracking.state import RUNNING
+from raysel.record.layout import tracking_uri
+from raysel.record.state import RUNNING
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
 
 from . import lives
 from .head import BIN, COMMAND_SECONDS, ROOT, Head

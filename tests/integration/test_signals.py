@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raysel.spec import Spec
+from raysel.spec.sweep import Spec
 
 from .endings import check, statuses
 from .helpers import states

@@ -12,9 +12,9 @@ import pytest
 import torch
 from optuna.trial import TrialState as OptunaState
 
-from raysel.cli import main
+from raysel.cli.main import main
 from raysel.models import timm
-from raysel.spec import Spec
+from raysel.spec.sweep import Spec
 from raysel.sweep import session
 from raysel.sweep.start import start
 
@@ -127,9 +127,9 @@ def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> 
 
 
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
-    from raysel.export.best import best_run
-    from raysel.spec_file import load
-    from raysel.tasks.catalog import load_task
+    from raysel.export.best_model import best_run
+    from raysel.spec.reader import load
+    from raysel.tasks.datasets import load_task
     from raysel.training.batches import to_device
 
     results = json.loads((finished / "results.json").read_text())
@@ -204,7 +204,7 @@ def test_more_gpus_than_the_cluster_has_are_refused(
 
 @pytest.mark.slow
 def test_a_deterministic_error_is_told_once_and_the_sweep_goes_on(small: Spec) -> None:
-    from raysel.spec import StrategySpec, TrainingOverride
+    from raysel.spec.sweep import StrategySpec, TrainingOverride
 
     # a learning rate that makes the loss infinite within an epoch
     bad = StrategySpec(training=TrainingOverride(learning_rate=1e30))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from raysel.bucket import Bucket
-from raysel.places import sqlite_url
-from raysel.spec import Spec
+from raysel.common.locations import sqlite_url
+from raysel.common.object_store import Bucket
+from raysel.record.events import Event
+from raysel.record.layout import SweepFolder
+from raysel.record.read_only import read_events
+from raysel.spec.sweep import Spec
 from raysel.sweep.backup import EVERY_SECONDS
-from raysel.sweep.folder import SweepFolder
-from raysel.sweep.mirror import fetch
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import Event
+from raysel.sweep.replica import fetch
 from raysel.training.bucket_checkpoint import is_checkpoint
 
 from .gate import Gate
@@ -163,9 +163,9 @@ def test_a_bucket_that_is_away_at_the_end_is_told_and_resume_sends(
     object_store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from raysel.sweep import opening, session
+    from raysel.sweep import existing, session
 
-    monkeypatch.setattr(opening, "DELIVER_SECONDS", 1.0)
+    monkeypatch.setattr(existing, "DELIVER_SECONDS", 1.0)
     gate = Gate(object_store.port)
     gate.open()
     uri = object_store.new_bucket(gate.port)

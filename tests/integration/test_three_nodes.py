@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from raysel.spec import Spec
-from raysel.sweep.folder import SweepFolder
-from raysel.sweep.mirror import fetch
-from raysel.tracking.state import TrialState
+from raysel.record.layout import SweepFolder
+from raysel.record.state import TrialState
+from raysel.spec.sweep import Spec
+from raysel.sweep.replica import fetch
 
 from .lives import check_agreement, driver, ended, epochs, events_of, here, one_line, wait_until
 from .object_store import ObjectStore

@@ -12,8 +12,8 @@ import pytest
 import requests
 from mlflow.tracking import MlflowClient
 
-from raysel.tracking.process import EVENTS_CURSOR
-from raysel.tracking.record import SWEEP, Kind
+from raysel.mlflow_sync.process import EVENTS_CURSOR
+from raysel.record.events import SWEEP, Kind
 
 from .gate import Gate
 from .written import WrittenSweep

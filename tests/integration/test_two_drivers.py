@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from raysel.places import sweep_url
-from raysel.spec import Spec
-from raysel.sweep.folder import SweepFolder, tracking_uri
-from raysel.tracking import owner
-from raysel.tracking.process import EVENTS_CURSOR
-from raysel.tracking.reading import is_behind
-from raysel.tracking.state import fold_sweep
+from raysel.common.locations import sweep_url
+from raysel.mlflow_sync.process import EVENTS_CURSOR
+from raysel.record import ownership
+from raysel.record.layout import SweepFolder, tracking_uri
+from raysel.record.read_only import is_behind
+from raysel.record.state import fold_sweep
+from raysel.spec.sweep import Spec
 
 from .lives import (
     check_agreement,
@@ -41,7 +41,7 @@ LEASE = 3.0
 
 @pytest.fixture(autouse=True)
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "LEASE_SECONDS", LEASE)
+    monkeypatch.setattr(ownership, "LEASE_SECONDS", LEASE)
 
 
 def names_holder(line: str, holder: subprocess.Popen[str], name: str) -> bool:
@@ -207,7 +207,7 @@ def test_stop_reaches_another_machine_through_the_lease(
     """Its pid means nothing here: the wish travels in the database."""
     import sqlalchemy as sa
 
-    from raysel.tracking.owner import ask_to_stop
+    from raysel.record.ownership import ask_to_stop
 
     file, spec = write(tmp_path / "f.yaml", "far", storage, record=record)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:

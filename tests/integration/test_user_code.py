@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from raysel import cli, spec_file
-from raysel.errors import UserError
+from raysel.cli import main
+from raysel.common.errors import UserError
+from raysel.record.events import SWEEP, Kind, Record, sqlite_url
+from raysel.record.layout import SweepFolder
+from raysel.search.validate import read
+from raysel.spec import reader
 from raysel.strategies import base, registered
-from raysel.sweep.folder import SweepFolder
 from raysel.sweep.start import resume, start
-from raysel.tracking.record import SWEEP, Kind, Record, sqlite_url
-from raysel.validate import read
 
 from .helpers import Silent, publish_nothing, states
 
@@ -118,7 +119,7 @@ def test_diagnostics_are_recorded_of_every_layer(swept: SweepFolder) -> None:
 
 
 def test_the_resolved_file_is_sound_as_it_is(swept: SweepFolder) -> None:
-    assert cli.main(["validate", str(swept.spec), "--set", "name=own-2"]) == 0
+    assert main.main(["validate", str(swept.spec), "--set", "name=own-2"]) == 0
 
 
 def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
@@ -134,4 +135,4 @@ def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
     with pytest.raises(UserError, match=r"^code.0: .*my_strategy.py has changed since"):
         resume(storage, "own", Silent(), publish_nothing)
     copy.write_text(text)
-    assert spec_file.load(swept.spec).code_files[0].path == "code/my_strategy.py"
+    assert reader.load(swept.spec).code_files[0].path == "code/my_strategy.py"

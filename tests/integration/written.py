@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.tracking import MlflowClient
 
-from raysel.tracking.courier import Courier
-from raysel.tracking.process import WriterProcess
-from raysel.tracking.record import SWEEP, Event, Kind, Record, sqlite_url
-from raysel.tracking.store import MlflowStore
+from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.process import WriterProcess
+from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 
 LAYERS = ["stem", "layer1", "head"]
 _numbers = itertools.count(1)

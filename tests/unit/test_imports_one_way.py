@@ -21,62 +21,24 @@ ROOT = Path(raysel.__file__).parent
 PACKAGE = "raysel"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {
-            *(
-                "__init__",
-                "bucket",
-                "code_exits",
-                "credentials",
-                "disk",
-                "errors",
-                "output",
-                "paths",
-                "places",
-            ),
-            *(
-                "rich_output",
-                "spec",
-                "spec_file",
-                "model_spec",
-                "task_spec",
-                "text",
-                "torchvision_shim",
-            ),
-            *("tracker", "training_spec", "unsupported", "urls", "user_code", "user_files"),
-            *("values", "yaml_core"),
-        }
-    ),
-    frozenset({"tasks", "models"}),
-    frozenset({"strategies"}),
-    frozenset(
-        {
-            *("capacity", "space", "allocation", "search", "schema", "summary", "catalogue"),
-            *("absences", "validate", "validate_strategies"),
-        }
-    ),
-    frozenset({"training"}),
-    frozenset({"tracking"}),
+    frozenset({"__init__", "common"}),
+    frozenset({"spec"}),
+    frozenset({"tasks", "models", "record"}),
+    frozenset({"strategies", "mlflow_sync"}),
+    frozenset({"training", "search"}),
+    frozenset({"engine"}),
     frozenset({"sweep"}),
-    frozenset({"report", "export", "service"}),
-    frozenset(
-        {
-            *("console", "outcome_lines", "terminal", "handover", "__main__"),
-            *(
-                "cli",
-                "cli_doctor",
-                "cli_plan",
-                "cli_review",
-                "cli_service",
-                "cli_trial",
-                "cli_validate",
-            ),
-        }
-    ),
+    frozenset({"report", "export"}),
+    frozenset({"service"}),
+    frozenset({"cli", "__main__"}),
 )
-"""From the ground up: the folders and files directly below `raysel/`."""
+"""From the ground up: the folders directly below `raysel/`."""
 
-ALLOWED = {"ray": {"sweep", "service"}, "mlflow": {"tracking", "export"}}
+ALLOWED = {
+    "ray": {"engine", "service"},
+    "mlflow": {"mlflow_sync", "export"},
+    "optuna": {"search", "sweep"},
+}
 """Who may import what."""
 
 NOT_AT_START = frozenset(
@@ -203,7 +165,7 @@ def circles(sources: dict[str, Source]) -> list[str]:
 
 
 def misplaced(sources: dict[str, Source]) -> list[str]:
-    """Ray and MLflow where they do not belong."""
+    """Ray, MLflow and Optuna where they do not belong."""
     return [
         f"{source.name}:{item.line} imports {item.module}"
         for source in sources.values()
@@ -242,11 +204,11 @@ def test_there_are_no_circles():
     assert circles(SOURCES) == []
 
 
-def test_ray_and_mlflow_stay_where_they_belong():
+def test_ray_mlflow_and_optuna_stay_where_they_belong():
     assert misplaced(SOURCES) == []
 
 
-@pytest.mark.skipif("raysel.cli" not in SOURCES, reason="there is no command line")
+@pytest.mark.skipif("raysel.cli.main" not in SOURCES, reason="there is no command line")
 def test_the_command_line_starts_without_anything_heavy():
     assert heavy_at_start(SOURCES, "raysel.cli") == []
 
@@ -267,26 +229,28 @@ def tree(tmp_path: Path, **files: str) -> dict[str, Source]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import raysel.sweep.engine",
-        "from raysel.sweep.engine import run",
-        "from raysel.sweep import engine",
-        "from ..sweep import engine",
-        "from ..sweep.engine import run",
-        "def later():\n    from raysel.sweep.engine import run",
-        "if TYPE_CHECKING:\n    import raysel.sweep.engine",
-        "try:\n    import raysel.sweep.engine\nexcept ImportError:\n    pass",
+        "import raysel.engine.tune",
+        "from raysel.engine.tune import run",
+        "from raysel.engine import tune",
+        "from ..engine import tune",
+        "from ..engine.tune import run",
+        "def later():\n    from raysel.engine.tune import run",
+        "if TYPE_CHECKING:\n    import raysel.engine.tune",
+        "try:\n    import raysel.engine.tune\nexcept ImportError:\n    pass",
     ],
 )
 def test_an_import_that_runs_uphill_is_seen(tmp_path, statement):
-    sources = tree(tmp_path, models__build=statement, sweep__engine="")
+    sources = tree(tmp_path, models__build=statement, engine__tune="")
     (message,) = uphill(sources)
     assert message.startswith("raysel.models.build:")
-    assert "imports raysel.sweep.engine, 5 up" in message
+    assert "imports raysel.engine.tune, 3 up" in message
 
 
 def test_an_import_downhill_or_beside_is_allowed(tmp_path):
-    text = "import raysel.models.layers\nfrom raysel.tasks import data\nfrom raysel.errors import x"
-    sources = tree(tmp_path, models__build=text, models__layers="", tasks__data="", errors="")
+    text = "import raysel.models.layers\nfrom raysel.tasks import data\nimport raysel.common.errors"
+    sources = tree(
+        tmp_path, models__build=text, models__layers="", tasks__data="", common__errors=""
+    )
     assert uphill(sources) == circles(sources) == []
 
 
@@ -312,17 +276,20 @@ def test_a_circle_of_three_on_one_floor_is_seen(tmp_path):
         ("training__loop", "import ray", True),
         ("training__loop", "def f():\n    from ray import tune", True),
         ("training__loop", "import ray.tune", True),
-        ("training__loop", "import raysel.errors", False),
-        ("sweep__engine", "from ray import tune", False),
+        ("training__loop", "import raysel.common.errors", False),
+        ("engine__tune", "from ray import tune", False),
+        ("sweep__session", "from ray import tune", True),
         ("service__jobs", "import ray.job_submission", False),
-        ("sweep__engine", "import mlflow", True),
-        ("cli", "def f():\n    import mlflow", True),
-        ("tracking__writer", "from mlflow.tracking import MlflowClient", False),
-        ("export", "import mlflow", False),
+        ("engine__tune", "import mlflow", True),
+        ("cli__main", "def f():\n    import mlflow", True),
+        ("service__jobs", "import optuna", True),
+        ("search__samplers", "from optuna.samplers import TPESampler", False),
+        ("mlflow_sync__worker", "from mlflow.tracking import MlflowClient", False),
+        ("export__best_model", "import mlflow", False),
     ],
 )
 def test_a_library_in_the_wrong_place_is_seen(tmp_path, place, statement, wrong):
-    assert bool(misplaced(tree(tmp_path, **{place: statement}, errors=""))) == wrong
+    assert bool(misplaced(tree(tmp_path, **{place: statement}, common__errors=""))) == wrong
 
 
 @pytest.mark.parametrize(
@@ -335,17 +302,17 @@ def test_a_library_in_the_wrong_place_is_seen(tmp_path, place, statement, wrong)
         ("class A:\n    import ray", True),
         ("def f():\n    import torch", False),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", False),
-        ("import raysel.errors", False),
+        ("import raysel.common.errors", False),
     ],
 )
 def test_a_slow_start_is_seen(tmp_path, cli, heavy):
     sources = tree(
         tmp_path,
-        cli=cli,
-        errors="",
+        cli__main=cli,
+        common__errors="",
         models____init__="",
         models__layers="import timm",
         tasks____init__="import sklearn",
         tasks__shifts="",
     )
-    assert bool(heavy_at_start(sources, "raysel.cli")) == heavy
+    assert bool(heavy_at_start(sources, "raysel.cli.main")) == heavy

@@ -9,10 +9,10 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from raysel.credentials import cluster_token
-from raysel.errors import user_error
-from raysel.service.address import bearer, host_of
+from raysel.common.credentials import cluster_token
+from raysel.common.errors import user_error
 from raysel.service.doctor.checks.token import Entrance
+from raysel.service.endpoint import bearer, host_of
 
 _SECONDS = 8
 

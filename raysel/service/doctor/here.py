@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 
-from raysel.capacity import Node
+from raysel.common.torchvision_compat import compiled_part_loads
+from raysel.engine.capacity import Node
+from raysel.engine.orphans import orphans
+from raysel.mlflow_sync.process import environment
+from raysel.record.layout import tracking_uri
+from raysel.record.postgres_preflight import admission
 from raysel.service.doctor import probe
 from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.gpus import check_gpus
-from raysel.service.doctor.checks.record import check_record
+from raysel.service.doctor.checks.record_checks import check_record
 from raysel.service.doctor.checks.resources import check_resources
-from raysel.service.doctor.checks.storage import check_storage
+from raysel.service.doctor.checks.storage_checks import check_storage
 from raysel.service.doctor.checks.token import check_token_files
-from raysel.service.doctor.checks.tracker import check_tracker
+from raysel.service.doctor.checks.tracking_server import check_tracker
 from raysel.service.doctor.checks.versions import check_torchvision, check_versions
 from raysel.service.doctor.finding import Finding, warning
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
-from raysel.spec import Spec
-from raysel.sweep.folder import tracking_uri
-from raysel.sweep.orphans import orphans
-from raysel.torchvision_shim import compiled_part_loads
-from raysel.tracking.admission import admission
-from raysel.tracking.process import environment
+from raysel.spec.sweep import Spec
 
 NAME = "this machine"
 _TRACKER_SECONDS = 30
@@ -85,6 +85,6 @@ def _record(spec: Spec) -> list[Finding]:
 def _tracker(spec: Spec) -> list[Finding]:
     uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
     health = probe.module_answer(
-        "raysel.tracking.health", [uri, experiment], _TRACKER_SECONDS, environment(os.environ)
+        "raysel.mlflow_sync.preflight", [uri, experiment], _TRACKER_SECONDS, environment(os.environ)
     )
     return check_tracker(uri, health, probe.versions(["mlflow"]).get("mlflow", ""))

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from raysel.errors import user_error
+from raysel.common.errors import user_error
+from raysel.common.user_files import read_regular
 from raysel.service.doctor import ssh
 from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.cluster_file import (
@@ -23,8 +24,7 @@ from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.reached import check_reached
 from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
-from raysel.spec_file import MOST_BYTES
-from raysel.user_files import read_regular
+from raysel.spec.reader import MOST_BYTES
 
 
 def cluster_file(path: Path) -> Mapping[str, Any] | None:

@@ -206,8 +206,10 @@ def cluster(question: dict) -> dict:
         "nodes": listed,
         "storage": storage,
         "grows": _grows(),
-        "record": module_answer("raysel.tracking.admission", question.get("record"), seconds),
-        "tracker": module_answer("raysel.tracking.health", question.get("tracker"), seconds),
+        "record": module_answer(
+            "raysel.record.postgres_preflight", question.get("record"), seconds
+        ),
+        "tracker": module_answer("raysel.mlflow_sync.preflight", question.get("tracker"), seconds),
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.service.doctor import probe
-from raysel.service.doctor.cluster import answer_in
+from raysel.service.doctor.cluster_facts import answer_in
 
 CONNECT_SECONDS = 8
 _SECONDS = 60

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raysel.service.plan.amount import Amount
 from raysel.service.plan.memory import StepMemory
 from raysel.service.plan.timing import Timing
+from raysel.service.plan.workload import Amount
 from raysel.tasks.data_summary import DataSummary
 
 TELL_SECONDS = 0.03

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from raysel import user_code
-from raysel.spec import TrialConfig
+from raysel.spec import user_code
+from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part
-from raysel.training.share import keep_to_share
+from raysel.training.gpu_share import keep_to_share
 from raysel.training.trial import Shared, TrialSteps
 
 SECONDS = 60.0

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-import raysel.cli
+import raysel.cli.main
 
 SCRIPT = Path(__file__).parents[3] / "cluster" / "submit.py"
 

@@ -19,17 +19,17 @@ from files_kit import KINDS, write_pictures
 from torch import nn
 
 import raysel
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
 from raysel.export.check import answers, check
 from raysel.export.check_pictures import validation_pictures
-from raysel.export.layout import write_model
+from raysel.export.timm_layout import write_model
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.data_config import model_input
-from raysel.spec_file import parse
-from raysel.tasks.catalog import load_task
-from raysel.tasks.picture_task import open_pictures
-from raysel.tasks.reading import read_image
+from raysel.spec.reader import parse
+from raysel.tasks.datasets import load_task
+from raysel.tasks.image_io import read_image
+from raysel.tasks.image_task import open_pictures
 from raysel.training.data import on_device
 
 TIMM_ALONE = """

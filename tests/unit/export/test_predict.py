@@ -14,10 +14,10 @@ import pytest
 from files_kit import ORIENTATION, scene
 from PIL import Image
 
-from raysel.export.layout import COPIED
-from raysel.tasks.pictures import Pictures
+from raysel.export.timm_layout import COPIED
+from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_io import read_image
 from raysel.tasks.range_scan import scan_ranges
-from raysel.tasks.reading import read_image
 from raysel.tasks.value_range import ValueRanges
 
 

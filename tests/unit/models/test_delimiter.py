@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models import timm
 from raysel.models.delimiter import weight_runs
 from raysel.models.layers import partition, partition_of
-from raysel.spec_file import parse
+from raysel.spec.reader import parse
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from raysel import validate
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models import layers, timm
 from raysel.models.layers import Partition, partition, partition_of
-from raysel.sweep import single
+from raysel.search import validate
+from raysel.sweep import local_trial
 
 RISKY = [
     *("poolformer_s12", "hrnet_w18_small", "qwen3_vit_88m", "vit_small_patch16_rope_mixed_224"),
@@ -225,6 +225,6 @@ def test_one_rule_cuts_the_model_from_validate_to_the_trials(tmp_path, monkeypat
         f"model: {{name: test_resnet, weights: source, partition: {list(patterns)}}}\n"
         f"strategies: {{full: {{}}}}\nsearch: {{num_trials: 2}}\nstorage: {tmp_path / 'runs'}\n"
     )
-    found = single.ground(validate.read(tmp_path / "x.yaml"), (), lambda _: None)
+    found = local_trial.ground(validate.read(tmp_path / "x.yaml"), (), lambda _: None)
     assert found.layers.names == patterns
     assert set(asked) == {patterns}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import Partition, partition, partition_of, shapes_of

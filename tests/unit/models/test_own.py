@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from raysel import validate
-from raysel.errors import UserError
-from raysel.export.layout import write_model
+from raysel.common.errors import UserError
+from raysel.export.timm_layout import write_model
 from raysel.models.build import Blueprint, build
 from raysel.models.data_config import model_input
 from raysel.models.own import is_own
-from raysel.tasks.catalog import load_task
+from raysel.search import validate
+from raysel.tasks.datasets import load_task
 
 BODY = """
 import torch

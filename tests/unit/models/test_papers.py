@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models import timm
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition, partition_of, shapes_of

@@ -4,7 +4,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
 from raysel.models import pretrained
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import shapes_of

@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models.weight_files import NotTensors, read_tensor_file
 from raysel.models.weights import read_weights
-from raysel.tasks.cifar_shifted import _array
+from raysel.tasks.readers.cifar_c import _array
 from raysel.training import checkpoint
 
 

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition, shapes_of
 from raysel.models.papers import BLOCKWISE

@@ -7,10 +7,10 @@ import pytest
 from raysel.report import figures, page
 from raysel.report.page import planned, write_report
 from raysel.report.render import in_look, to_svg
-from raysel.spec_file import parse
+from raysel.spec.reader import parse
+from raysel.spec.task import TaskSpec
 from raysel.sweep.verdict import interval, verdict
-from raysel.task_spec import TaskSpec
-from raysel.tasks.catalog import data_summary
+from raysel.tasks.datasets import data_summary
 
 SPEC = parse(
     """

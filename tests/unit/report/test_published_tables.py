@@ -4,7 +4,7 @@ import pytest
 
 from raysel.report.page import page
 from raysel.report.published_tables import compare, published_tables
-from raysel.spec_file import parse
+from raysel.spec.reader import parse
 from raysel.strategies import registered
 
 FILE = """\

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.service.doctor import hosts
 from raysel.service.doctor.checks.cluster_file import (
     check_autoscaler,

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.service.doctor.address import knock
 from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.token import check_entrance, check_token_modes

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from cluster_kit import GIB, URI, cluster, found, node, sweep, worst
 
-from raysel.capacity import Node
+from raysel.engine.capacity import Node
 from raysel.service.doctor.checks.resources import check_resources
-from raysel.spec import ResourcesSpec
+from raysel.spec.sweep import ResourcesSpec
 
 Plant = Callable[[dict[str, Any]], None]
 

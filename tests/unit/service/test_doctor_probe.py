@@ -16,7 +16,7 @@ import ray
 import torch
 
 from raysel.service.doctor import probe
-from raysel.service.doctor.cluster import answer_in
+from raysel.service.doctor.cluster_facts import answer_in
 from raysel.service.doctor.machine import PACKAGES, machine
 
 

@@ -6,9 +6,9 @@ import pytest
 from cluster_kit import cluster, found, sweep
 
 from raysel.service.doctor import probe
-from raysel.service.doctor.checks.record import check_record
+from raysel.service.doctor.checks.record_checks import check_record
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.nodes import question
+from raysel.service.doctor.node_facts import question
 
 RECORD = "postgresql://me@127.0.0.1:1/db"
 
@@ -39,6 +39,6 @@ def test_what_the_head_told_of_the_database_is_a_finding(answer, level):
 
 def test_a_database_is_asked_in_a_process_of_its_own():
     asked = question(sweep(f"record={RECORD}"))["record"]
-    (one,) = check_record(RECORD, probe.module_answer("raysel.tracking.admission", asked, 0))
+    (one,) = check_record(RECORD, probe.module_answer("raysel.record.postgres_preflight", asked, 0))
     assert one.level == "error" and "does not answer" in one.words
     assert "PGPASSWORD" in one.remedy and "\n" not in one.line()

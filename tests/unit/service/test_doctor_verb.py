@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raysel import cli
-from raysel.service.doctor import here, nodes
+from raysel.cli import main
+from raysel.service.doctor import here, node_facts
 from raysel.service.doctor.finding import Finding, error, ok, warning
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
@@ -35,13 +35,13 @@ def findings(monkeypatch) -> list[Finding]:
 )
 def test_the_exit_code_tells_of_errors_alone(findings, given, code, capsys):
     findings += given
-    assert cli.main(["doctor"]) == code
+    assert main.main(["doctor"]) == code
     assert capsys.readouterr().out.splitlines() == [one.line() for one in given]
 
 
 def test_json_holds_every_finding_whole(findings, capsys):
     findings.append(error("token", "none", "Make one"))
-    assert cli.main(["doctor", "--json"]) == 1
+    assert main.main(["doctor", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {
         "findings": [{"level": "error", "about": "token", "words": "none", "remedy": "Make one"}]
     }
@@ -52,22 +52,22 @@ def test_a_cluster_file_is_looked_at_as_one(tmp_path, capsys):
     content["file_mounts"] = {"~/.ray/auth_token": str(tmp_path)}
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(content))
-    assert cli.main(["doctor", str(file)]) == 0
+    assert main.main(["doctor", str(file)]) == 0
     content["provider"]["regio"] = "eu-west-1"
     file.write_text(yaml.safe_dump(content))
-    assert cli.main(["doctor", str(file)]) == 1
+    assert main.main(["doctor", str(file)]) == 1
     assert 'provider.regio: Ray does not read it. Did you mean "region"?' in capsys.readouterr().out
 
 
 def test_a_cluster_file_goes_without_an_address(capsys):
-    assert cli.main(["doctor", str(AWS), "--address", "http://head:8265"]) == 2
+    assert main.main(["doctor", str(AWS), "--address", "http://head:8265"]) == 2
     assert "is a cluster file" in capsys.readouterr().err
 
 
 def test_a_broken_sweep_file_is_a_mistake_of_the_user(tmp_path, capsys):
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP.replace("full", "fulll"))
-    assert cli.main(["doctor", str(file)]) == 2
+    assert main.main(["doctor", str(file)]) == 2
     assert "strategies.fulll" in capsys.readouterr().err
 
 
@@ -75,14 +75,14 @@ def test_an_address_is_asked_for_the_sweep_of_the_file(tmp_path, monkeypatch, ca
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP)
     asked = []
-    monkeypatch.setattr(nodes, "examine_address", lambda *given: asked.append(given) or [])
-    assert cli.main(["doctor", str(file), "--address", "http://head:8265"]) == 0
+    monkeypatch.setattr(node_facts, "examine_address", lambda *given: asked.append(given) or [])
+    assert main.main(["doctor", str(file), "--address", "http://head:8265"]) == 0
     ((address, spec),) = asked
     assert (address, spec.name) == ("http://head:8265", "x")
 
 
 def test_this_machine_is_looked_at_without_anything_given(monkeypatch, capsys):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert cli.main(["doctor"]) in (0, 1)
+    assert main.main(["doctor"]) in (0, 1)
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in lines} >= {"versions:", "disk:", "gpus:"}

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from raysel.errors import Trouble
+from raysel.common.errors import Trouble
 from raysel.service import follow as module
 from raysel.service.follow import follow
 from raysel.service.jobs import Cluster, Job

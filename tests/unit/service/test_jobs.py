@@ -7,7 +7,7 @@ import socket
 import pytest
 from dashboard_kit import dashboard
 
-from raysel.errors import Trouble, UserError
+from raysel.common.errors import Trouble, UserError
 from raysel.service import jobs as module
 from raysel.service.jobs import Cluster, Job, reached
 

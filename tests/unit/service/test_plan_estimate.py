@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from raysel.service.plan.amount import Amount
 from raysel.service.plan.estimate import (
     BEGIN_SECONDS,
     END_SECONDS,
@@ -20,6 +19,7 @@ from raysel.service.plan.estimate import (
     worker_hours,
 )
 from raysel.service.plan.timing import Timing
+from raysel.service.plan.workload import Amount
 
 EPOCH = 10.0 - TELL_SECONDS  # with what it takes to tell of it, 10 s
 TIMING = Timing(epoch=EPOCH, start=0.0, example=0.0, checkpoint=1_000, trace=10, memory=None)

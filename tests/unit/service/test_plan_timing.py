@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from raysel.models.build import build
+from raysel.search.space import Space
 from raysel.service.plan import timing
-from raysel.service.plan.foresee import configurations
+from raysel.service.plan.estimate_sweep import configurations
 from raysel.service.plan.timing import Sample, measure
-from raysel.space import Space
-from raysel.spec import Spec
-from raysel.spec_file import parse
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
 from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
 from raysel.training.trial import Shared
 

@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from raysel.rich_output import TextConsole
+from raysel.cli.live_table import TerminalWatcher
+from raysel.common.rich_output import TextConsole
 from raysel.service.progress import Progress, last_of
-from raysel.terminal import TerminalWatcher
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from rates_kit import DATA, Linear, batch, begun, decided, measured, probe_of, same, small, strategy
 from torch.nn import functional
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models.layers import Layer, Partition, partition
 from raysel.strategies import registered
 from raysel.strategies.gradients import ordered_parameters

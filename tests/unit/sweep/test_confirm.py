@@ -10,13 +10,13 @@ import pytest
 from ledger_kit import sweep
 from optuna.trial import FixedTrial
 
-from raysel.space import Space
-from raysel.spec import TrialConfig
-from raysel.sweep.books import Books
+from raysel.engine.tune import Assignment
+from raysel.record.event_log import Books
+from raysel.record.events import Event, Record, sqlite_url
+from raysel.record.state import ENDED, TrialState, fold
+from raysel.search.space import Space
+from raysel.spec.sweep import TrialConfig
 from raysel.sweep.confirm import ConfirmLedger, Finalist, finalists, runs_of
-from raysel.sweep.engine import Assignment
-from raysel.tracking.record import Event, Record, sqlite_url
-from raysel.tracking.state import ENDED, TrialState, fold
 
 SPEC = sweep("confirm.seeds=3", "training.epochs=2", "search.seed=7")
 TEST = {"test/error": 0.3, "test/loss": 0.9, "confirm/epoch": 2.0, "confirm/updated_share": 1.0}

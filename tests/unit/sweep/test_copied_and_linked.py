@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from view_kit import make, started
 
-from raysel.cli import main
-from raysel.places import mlflow_uri
-from raysel.spec_file import load
+from raysel.cli.main import main
+from raysel.common.locations import mlflow_uri
+from raysel.mlflow_sync.new_store import ensure_store
+from raysel.mlflow_sync.process import EVENTS_CURSOR
+from raysel.record.events import Record, sqlite_url
+from raysel.record.layout import SweepFolder, write_json
+from raysel.record.state import fold_sweep
+from raysel.spec.reader import load
 from raysel.sweep.backup import copy
 from raysel.sweep.copied import told_apart
-from raysel.sweep.folder import SweepFolder, write_json
 from raysel.sweep.own_record import known_id, own_events
-from raysel.tracking.new_store import ensure_store
-from raysel.tracking.process import EVENTS_CURSOR
-from raysel.tracking.record import Record, sqlite_url
-from raysel.tracking.state import fold_sweep
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from view_kit import FINISHED, make
 
-from raysel.cli import main
+from raysel.cli.main import main
 from raysel.export.sums import FILE, altered, write_sums
 
 RUN = {"id": "confirm-full-s0", "seed": 0, "val/error": 0.1, "val/loss": 0.2}

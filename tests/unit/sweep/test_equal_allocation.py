@@ -7,10 +7,10 @@ import optuna
 import pytest
 from ledger_kit import LAYERS, begin, error, handed_out, run, sweep, work
 
-from raysel.allocation import WithinStrategy, shares
-from raysel.search import budget, pruner
-from raysel.space import STRATEGY, Space
-from raysel.spec import PrunerSpec
+from raysel.search.allocation import WithinStrategy, shares
+from raysel.search.samplers import budget, pruner
+from raysel.search.space import STRATEGY, Space
+from raysel.spec.sweep import PrunerSpec
 
 EQUAL = ("search.allocation=equal", "pruner.kind=none")
 FOUR = ("full", "linear_probe", "surgical", "bvg_ls")

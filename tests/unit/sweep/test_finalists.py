@@ -2,11 +2,11 @@
 
 import pytest
 
+from raysel.record.state import TrialState
 from raysel.report.tables import best_trials, search_rows
-from raysel.spec import ObjectiveSpec
+from raysel.spec.sweep import ObjectiveSpec
 from raysel.sweep.confirm import finalists
 from raysel.sweep.results import trial_row
-from raysel.tracking.state import TrialState
 
 SETTINGS = {
     "epochs": 3,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from raysel.cli import main
+from raysel.cli.main import main
 from raysel.models.build import Blueprint, build
 
 FILE = """\

@@ -11,10 +11,10 @@ import optuna
 import pytest
 from ledger_kit import LAYERS, sweep
 
-from raysel.space import Space
-from raysel.spec import TrialConfig
+from raysel.record.state import TrialState
+from raysel.search.space import Space
+from raysel.spec.sweep import TrialConfig
 from raysel.sweep.importance import FEWEST, importance
-from raysel.tracking.state import TrialState
 
 Value = Callable[[TrialConfig], float]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from view_kit import FINISHED, make, started
 
-from raysel.cli import main
-from raysel.errors import Trouble
-from raysel.spec_file import load
+from raysel.cli.main import main
+from raysel.common.errors import Trouble
+from raysel.record.layout import SweepFolder, write_json
+from raysel.spec.reader import load
 from raysel.sweep import start
 from raysel.sweep.backup import copy, restore
-from raysel.sweep.folder import SweepFolder, write_json
 
 VERBS = {
     "show": ("show", "a"),

@@ -3,9 +3,9 @@
 import pytest
 
 from raysel.models.layers import Layer, Partition
-from raysel.spec_file import parse
+from raysel.record.state import TrialState
+from raysel.spec.reader import parse
 from raysel.sweep.results import confirm_rows
-from raysel.tracking.state import TrialState
 
 LAYERS = Partition(
     (Layer("stem", ("a.weight", "a.bias"), (30, 10)), Layer("head", ("h.weight",), (5,))),

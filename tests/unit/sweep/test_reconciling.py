@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from view_kit import make, started
 
-from raysel.errors import Trouble
-from raysel.spec_file import parse
+from raysel.common.errors import Trouble
+from raysel.record.events import Record, sqlite_url
+from raysel.record.ownership import FileOwner
+from raysel.spec.reader import parse
 from raysel.strategies import base
 from raysel.sweep import reconcile
 from raysel.sweep.reconcile import reconcile_sweep
-from raysel.tracking.owner import FileOwner
-from raysel.tracking.record import Record, sqlite_url
 
 MINE = """\
 import torch

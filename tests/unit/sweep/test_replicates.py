@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ledger_kit import Life, begin, handed_out, run, sweep, work
 
-from raysel.spec import TrialConfig
+from raysel.spec.sweep import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
-from raysel.sweep.search import FIRST_REPLICATE
+from raysel.sweep.search_controller import FIRST_REPLICATE
 
 # one configuration of full and of linear_probe, three of surgical; bvg_ls has no end of them
 # (adaptive: with equal shares none of them is tried twice)

@@ -5,8 +5,8 @@ import math
 import pytest
 from view_kit import ended, epoch, make, started
 
-from raysel.spec import TrainingSettings, TrialConfig
-from raysel.sweep.reading import read_sweep
+from raysel.record.state import TrialState
+from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.sweep.reproduce import (
     DIFFERENT,
     IDENTICAL,
@@ -14,8 +14,8 @@ from raysel.sweep.reproduce import (
     compared,
     machine_differences,
 )
-from raysel.tracking.state import TrialState
-from raysel.training import machine
+from raysel.sweep.views import read_sweep
+from raysel.training import environment
 from raysel.training.trial import MACHINE
 
 SETTINGS = {
@@ -135,9 +135,9 @@ def test_another_machine_is_told_fact_by_fact(view):
     (state,) = view.trials
     folder = view.folder.trial(state.id)
     folder.mkdir(parents=True)
-    cpu = machine.torch.device("cpu")
-    machine.note(folder / MACHINE, cpu)
+    cpu = environment.torch.device("cpu")
+    environment.note(folder / MACHINE, cpu)
     noted = (folder / MACHINE).read_text()
-    threads = machine.read(folder / MACHINE)[0]["threads"]
+    threads = environment.read(folder / MACHINE)[0]["threads"]
     (folder / MACHINE).write_text(noted.replace(f'"threads": "{threads}"', '"threads": "64"'))
     assert machine_differences(view, state) == {"threads": ("64", "1")}

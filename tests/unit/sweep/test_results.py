@@ -11,11 +11,11 @@ import pytest
 from ledger_kit import sweep
 
 from raysel.models.layers import Layer, Partition
-from raysel.spec import ObjectiveSpec, Spec
+from raysel.record.state import TrialState
+from raysel.spec.sweep import ObjectiveSpec, Spec
 from raysel.sweep.results import results, trial_row
-from raysel.tasks.catalog import data_summary
 from raysel.tasks.data_summary import DataSummary
-from raysel.tracking.state import TrialState
+from raysel.tasks.datasets import data_summary
 
 SPEC = sweep()
 PARTITION = Partition(

@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 from view_kit import FINISHED, make
 
-from raysel.errors import Trouble, UserError
-from raysel.sweep import cleaning, reconcile
-from raysel.sweep.cleaning import sweep_to_remove
-from raysel.sweep.folder import SweepFolder
-from raysel.sweep.mirror import FRESH_SECONDS, run_elsewhere
+from raysel.common.errors import Trouble, UserError
+from raysel.record.events import Event
+from raysel.record.layout import SweepFolder
+from raysel.sweep import gc, reconcile
+from raysel.sweep.gc import sweep_to_remove
 from raysel.sweep.reconcile import reconcile_sweep
-from raysel.tracking.record import Event
+from raysel.sweep.replica import FRESH_SECONDS, run_elsewhere
 
 
 def fetched(storage: Path, *events: Event, mine: bool = False, ago: float = 60.0) -> SweepFolder:
@@ -46,7 +46,7 @@ def test_it_is_neither_removed_unasked_nor_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fetched(tmp_path)
-    for module in (cleaning, reconcile):
+    for module in (gc, reconcile):
         monkeypatch.setattr(module, "folder_of", lambda *_: folder)
     with pytest.raises(UserError, match="--yes"):
         sweep_to_remove("s3://bucket", "a")

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from raysel.errors import UserError
-from raysel.spec import TaskSpec
-from raysel.sweep.folder import SweepFolder
+from raysel.common.errors import UserError
+from raysel.record.layout import SweepFolder
+from raysel.spec.sweep import TaskSpec
 from raysel.sweep.split import keep_split, refuse_other_split
-from raysel.tasks.catalog import load_task
 from raysel.tasks.data import Task
+from raysel.tasks.datasets import load_task
 
 
 @pytest.fixture(scope="module")

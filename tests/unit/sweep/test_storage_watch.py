@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from raysel.places import sqlite_url
+from raysel.common.locations import sqlite_url
+from raysel.record.event_log import Books
+from raysel.record.events import Kind, Record
+from raysel.record.layout import SweepFolder
+from raysel.record.read_only import read_events
 from raysel.sweep import storage_watch
-from raysel.sweep.books import Books
-from raysel.sweep.folder import SweepFolder
 from raysel.sweep.storage_watch import StorageGone, StorageWatch
-from raysel.tracking.reading import read_events
-from raysel.tracking.record import Kind, Record
 
 
 class Driver:

@@ -4,11 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from raysel.places import sqlite_url
-from raysel.sweep.opening import _spent
+from raysel.common.locations import sqlite_url
+from raysel.record.events import SWEEP, Event, Kind, Record
+from raysel.record.state import fold, fold_sweep
+from raysel.sweep.existing import _spent
 from raysel.sweep.reconcile import _Mending
-from raysel.tracking.record import SWEEP, Event, Kind, Record
-from raysel.tracking.state import fold, fold_sweep
 
 
 def test_a_reconcile_long_after_a_crash_spends_nothing(tmp_path: Path) -> None:

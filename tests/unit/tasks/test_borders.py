@@ -14,15 +14,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.models.weights import read_weights
-from raysel.tasks import cifar_shifted
-from raysel.tasks.cifar_shifted import cifar10c
-from raysel.tasks.published import PUBLISHED
+from raysel.tasks.image_cache import kept_store
+from raysel.tasks.readers import cifar_c
+from raysel.tasks.readers.cifar_c import cifar10c
+from raysel.tasks.readers.published import PUBLISHED
 from raysel.tasks.split_file import read_split
-from raysel.tasks.store import kept_store
 from raysel.training.confusion import read_confusion
-from raysel.training.machine import read as read_machines
+from raysel.training.environment import read as read_machines
 
 DAMAGED = {
     "empty": b"",
@@ -73,7 +73,7 @@ def test_a_damaged_split_is_a_line(tmp_path, content):
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("which", ["labels", "fog"])
 def test_damaged_arrays_of_cifar10c_are_a_line(tmp_path, which, content):
-    folder = tmp_path / cifar_shifted.FOLDER
+    folder = tmp_path / cifar_c.FOLDER
     folder.mkdir()
     np.save(folder / "fog.npy", np.zeros((10, 4, 4, 3), np.uint8))
     np.save(folder / "labels.npy", np.arange(10) % 2)
@@ -85,7 +85,7 @@ def test_damaged_arrays_of_cifar10c_are_a_line(tmp_path, which, content):
 
 @pytest.mark.parametrize("labels", [np.array(["x"] * 10), np.linspace(0, 1, 10)])
 def test_labels_of_cifar10c_are_whole_numbers(tmp_path, labels):
-    folder = tmp_path / cifar_shifted.FOLDER
+    folder = tmp_path / cifar_c.FOLDER
     folder.mkdir()
     np.save(folder / "fog.npy", np.zeros((10, 4, 4, 3), np.uint8))
     np.save(folder / "labels.npy", labels)

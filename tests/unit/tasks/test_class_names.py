@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.tasks.class_names import check_names
 
 

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from raysel.errors import UserError
+from raysel.common.errors import UserError
 from raysel.tasks.data import Dataset, Examples, SealedTest, TestSplitSealed, channel_statistics
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pictures_kit as kit
 import pytest
 
-from raysel.spec import TaskSpec
-from raysel.tasks.catalog import data_summary, load_task, task_notes
+from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.datasets import data_summary, load_task, task_notes
 
 
 @pytest.fixture

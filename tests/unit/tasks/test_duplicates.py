@@ -11,10 +11,10 @@ import pictures_kit as kit
 import pytest
 from PIL import Image
 
-from raysel.errors import UserError
-from raysel.spec import TaskSpec
-from raysel.tasks.catalog import check_task, data_summary, load_task
+from raysel.common.errors import UserError
+from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Task
+from raysel.tasks.datasets import check_task, data_summary, load_task
 
 PARTS = ("train", "val", "test")
 

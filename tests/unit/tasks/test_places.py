@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from pictures_kit import folder, task
 
-from raysel.tasks.catalog import check_task
+from raysel.tasks.datasets import check_task
 from raysel.tasks.places import lack
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from raysel.spec import ShiftSpec
+from raysel.spec.sweep import ShiftSpec
 from raysel.tasks.data import Examples
 from raysel.tasks.shifts import SHIFTS, shift_examples, shift_labels, shift_pixels
 

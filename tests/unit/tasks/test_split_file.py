@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from raysel.errors import UserError
-from raysel.spec import TaskSpec
-from raysel.tasks.catalog import check_task, load_task
+from raysel.common.errors import UserError
+from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples
+from raysel.tasks.datasets import check_task, load_task
 from raysel.tasks.split_file import divide, read_split, split_record
 from raysel.tasks.splits import Splits
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from raysel.errors import UserError
-from raysel.spec import SplitSpec
+from raysel.common.errors import UserError
+from raysel.spec.sweep import SplitSpec
 from raysel.tasks.splits import Splits, largest_remainder, split
 
 NAMES = ("train", "validation", "test", "source_train", "source_validation")

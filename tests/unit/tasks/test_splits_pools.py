@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raysel.errors import UserError
-from raysel.spec import SplitSpec
+from raysel.common.errors import UserError
+from raysel.spec.sweep import SplitSpec
 from raysel.tasks.splits import Splits, halves, shares_not_applied, split
 
 CLASSES = ("a", "b", "c")

@@ -7,11 +7,11 @@ import pictures_kit as kit
 import pytest
 from PIL import Image
 
-from raysel.tasks.folders import image_folder
+from raysel.tasks.image_io import BadImage, read_image
+from raysel.tasks.image_task import picture_task
 from raysel.tasks.model_input import ModelInput
-from raysel.tasks.picture_task import picture_task
 from raysel.tasks.range_scan import scan_ranges
-from raysel.tasks.reading import BadImage, read_image
+from raysel.tasks.readers.folder import image_folder
 from raysel.tasks.value_range import ValueRange
 
 

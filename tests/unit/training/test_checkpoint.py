@@ -24,7 +24,7 @@ from trial_kit import (
 )
 
 from raysel.models.build import Blueprint, build
-from raysel.spec import TrialConfig
+from raysel.spec.sweep import TrialConfig
 from raysel.training import checkpoint
 from raysel.training.loop import FineTuning, TrialData
 

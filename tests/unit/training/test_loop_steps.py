@@ -26,15 +26,15 @@ from trial_kit import (
 )
 from trial_strategies import Alternating, MeasuredRates, registered_for_a_test
 
-from raysel.space import Space
-from raysel.spec_file import parse
+from raysel.search.space import Space
+from raysel.spec.reader import parse
 from raysel.strategies.base import Step
 from raysel.training import checkpoint
 from raysel.training.batches import Batch
-from raysel.training.health import Diverged
 from raysel.training.loop import FineTuning, TrialData
+from raysel.training.nonfinite import Diverged
 from raysel.training.schedule import learning_rate
-from raysel.training.selection import EpochTrace
+from raysel.training.selection_trace import EpochTrace
 
 GUIDED = {"ema_decay": 0.8, "ema_init": "debiased"}
 

@@ -16,11 +16,11 @@ from trial_strategies import registered_for_a_test
 
 from raysel.models.build import Blueprint, build
 from raysel.models.layers import partition_of
-from raysel.spec import ObjectiveSpec, TrialConfig
+from raysel.spec.sweep import ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, Strategy
-from raysel.sweep import single
+from raysel.sweep import local_trial
 from raysel.tasks.data import Examples
-from raysel.training import checkpoint, troubles
+from raysel.training import checkpoint, failures
 from raysel.training.trial import Shared, TrialSteps
 
 EPOCHS = 4
@@ -114,7 +114,7 @@ def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_pat
     settings = steps.config.training
     assert (settings.batch_size, settings.accumulate) == (10, 2)
     # what a trial does that was asked for just this
-    halved = troubles.halved(asked())
+    halved = failures.halved(asked())
     assert halved is not None
     assert [first, *later] == rows(begun(tmp_path / "b", halved))
 
@@ -137,7 +137,7 @@ def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_told_twice(
     # run again from its record, as `raysel reproduce` does
     again = [
         {**row, "metrics": {k: v for k, v in row["metrics"].items() if k != "cost/seconds"}}
-        for row, _ in single.run(shared(tmp_path / "c"), "0000", asked(), halved_from=3)
+        for row, _ in local_trial.run(shared(tmp_path / "c"), "0000", asked(), halved_from=3)
     ]
     assert again[2].pop("note")
     assert again == found
@@ -185,8 +185,8 @@ def test_the_next_trial_of_the_process_has_its_whole_batch_again(tmp_path: Path)
     [
         ((), None),
         (("checkpoint.pt is damaged: x; goes on from epoch 2",), None),
-        (("x", troubles.halving(config("full"), config("full"), 7)), 7),
+        (("x", failures.halving(config("full"), config("full"), 7)), 7),
     ],
 )
 def test_the_note_says_from_which_epoch_on(notes: tuple[str, ...], epoch: int | None) -> None:
-    assert troubles.halved_from(notes) == epoch
+    assert failures.halved_from(notes) == epoch

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysel.models.layers import Partition
-from raysel.spec import FloatRange
+from raysel.spec.sweep import FloatRange
 from raysel.strategies import base
 from raysel.strategies.base import Decision, Parameter, Probe, Step, Strategy, register
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysel.errors import nearest
+from raysel.common.errors import nearest
 from raysel.service.doctor.checks.token import GENERATE
 from raysel.service.doctor.finding import Finding, error, ok, warning
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raysel.capacity import Node, concurrent, too_large
+from raysel.engine.capacity import Node, concurrent, too_large
 from raysel.service.doctor.finding import Finding, error, ok, warning
-from raysel.spec import ResourcesSpec
+from raysel.spec.sweep import ResourcesSpec
 
 
 def check_resources(

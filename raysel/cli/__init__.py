@@ -1,0 +1,1 @@
+"""The command line: each verb calls one function below and prints."""

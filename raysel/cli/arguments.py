@@ -1,0 +1,116 @@
+"""What the files of the command line share: arguments by name, and sweep files read."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.common.paths import name_problem, path_problem, plain, storage_problem
+
+if TYPE_CHECKING:
+    from raysel.spec.sweep import Spec
+
+
+def _refuse(place: str, value: str, wrong: str | None) -> None:
+    from raysel.common.errors import user_error  # noqa: PLC0415
+
+    if wrong:
+        raise user_error(place, f'"{value}" is not accepted: {wrong}')
+
+
+def _checked_storage(storage: str) -> str:
+    _refuse("--storage", storage, storage_problem(storage))
+    from raysel.common.errors import user_error  # noqa: PLC0415
+    from raysel.common.locations import check_bucket, is_bucket  # noqa: PLC0415
+
+    if not is_bucket(storage):
+        return plain(storage)
+    if problem := check_bucket(storage):
+        raise user_error("--storage", problem.message)
+    return storage
+
+
+def _checked_name(name: str) -> str:
+    _refuse("SWEEP", name, name_problem(name))
+    return name
+
+
+def checked_names(names: list[str]) -> list[str]:
+    """Names of sweeps, as the command line has them."""
+    return [_checked_name(name) for name in names]
+
+
+def path_parser(option: str) -> Callable[[str], Path]:
+    """What reads an option that is a path of this machine (an empty one would be `.`)."""
+
+    def read(text: str) -> Path:
+        _refuse(option, text, path_problem(text))
+        return Path(plain(text))
+
+    return read
+
+
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
+]
+SweepName = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="The sweep's name.", callback=_checked_name),
+]
+Storage = Annotated[
+    str,
+    typer.Option("--storage", help="Folder of the sweeps.", callback=_checked_storage),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def checked(file: Path, overrides: Sequence[str]) -> Spec:
+    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
+    from raysel.spec import reader  # noqa: PLC0415
+
+    reader.load(file, overrides)
+    from raysel.search.validate import read  # noqa: PLC0415
+
+    return read(file, overrides)
+
+
+def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:
+    """The same, of a sweep that will run on a cluster: whether its storage can be written, and
+    which packages its databases need, is for the machines there to say."""
+    return _checked_but(file, overrides, ("storage", "record", "tracking.uri"))
+
+
+def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
+    """The same; whether its storage can be written is for a check of its own to say."""
+    return _checked_but(file, overrides, ("storage",))
+
+
+def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> Spec:
+    """A sweep of which some keys are looked at for how they are written alone."""
+    from raysel.common.errors import UserError  # noqa: PLC0415
+    from raysel.common.locations import check_bucket, check_record_url, is_bucket  # noqa: PLC0415
+    from raysel.spec import reader  # noqa: PLC0415
+
+    given = reader.read(file, overrides)
+    wanted = given.spec()
+    problems = [check_bucket(wanted.storage)] if is_bucket(wanted.storage) else []
+    if "record" in apart and wanted.record is not None:
+        problems.append(check_record_url(wanted.record, wanted.name))
+    if found := [problem for problem in problems if problem]:
+        raise UserError(*given.locate(found))
+    here = {"storage": tempfile.gettempdir()}
+    spec = checked(file, [*overrides, *(f"{key}={here.get(key, '')}" for key in apart)])
+    there = (key.partition(".")[0] for key in apart)
+    return spec.model_copy(update={name: getattr(wanted, name) for name in there})
+
+
+def day(at: float) -> str:
+    """A time as a person reads it: `2026-11-21 19:40`."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -1,0 +1,274 @@
+"""The verbs of a cluster: submit, status, logs, fetch; and what `list`, `stop` and `resume` do
+there with --address."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_for_there, day, path_parser
+from raysel.common.errors import INTERRUPTED, user_error
+from raysel.common.output import (
+    LogPrinter,
+    print_json,
+    print_table,
+    progress_stream,
+    say,
+    say_error,
+)
+from raysel.common.urls import secret_in
+
+if TYPE_CHECKING:
+    from raysel.service.jobs import Cluster, Job
+    from raysel.service.status import Standing
+    from raysel.service.submit import Answer, Order
+
+
+def _checked_address(address: str | None) -> str | None:
+    """Refused before anything shows it or sends it on."""
+    full = address if address is None or "://" in address else f"http://{address}"
+    if full is not None and (secret := secret_in(full)):
+        raise user_error("--address", f"holds {secret}; the token is enough")
+    return address
+
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard, http://HOST:8265.",
+        callback=_checked_address,
+    ),
+]
+JobName = Annotated[
+    str, typer.Argument(metavar="ID", help="The sweep's name, its id, or the job's id.")
+]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Leave when it is submitted; do not follow its output.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(submit)
+    app.command()(status)
+    app.command()(logs)
+    app.command()(fetch)
+
+
+def submit(
+    file: SweepFile,
+    address: Address = None,
+    set_: Overrides = None,
+    no_wait: NoWait = False,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--include",
+            metavar="PATH",
+            help="A file or folder that goes along.",
+            parser=path_parser("--include"),
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME", help="A variable that goes along, sealed."),
+    ] = None,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="raysel is on the nodes: do not send it.")
+    ] = False,
+    open_cluster: Annotated[
+        bool, typer.Option("--open-cluster", help="Accept a cluster that asks for no token.")
+    ] = False,
+    grace: Annotated[
+        int | None,
+        typer.Option("--grace", min=10, help="Seconds that it has to end when it is stopped: 120."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a sweep on a cluster, and follow its output; submitted again, it goes on."""
+    from raysel.service import submit as submission  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    spec = checked_for_there(file, set_ or ())
+    cluster = reached(address)
+    order = _order(cluster, env or (), installed, open_cluster, grace)
+    answer = submission.submit(cluster, spec, order, include or ())
+    return _answered(cluster, answer, no_wait, as_json)
+
+
+def resume_there(address: str, wanted: str, set_: Sequence[str], no_wait: bool, json: bool) -> int:
+    """`raysel resume ID --address URL`."""
+    from raysel.service import submit as submission  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    answer = submission.resume(cluster, wanted, set_, _order(cluster))
+    return _answered(cluster, answer, no_wait, json)
+
+
+def _order(
+    cluster: Cluster,
+    env: Sequence[str] = (),
+    installed: bool = False,
+    open_cluster: bool = False,
+    grace: int | None = None,
+) -> Order:
+    from raysel.common import credentials  # noqa: PLC0415
+    from raysel.service.submit import GRACE_SECONDS, Order  # noqa: PLC0415
+
+    for name in env:
+        if not os.environ.get(name):
+            raise user_error("--env", f"{name} is not set here")
+    secrets = credentials.found(os.environ, env)
+    if secrets and not cluster.door.guarded:
+        say_error(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
+    return Order(installed, open_cluster, grace or GRACE_SECONDS, secrets)
+
+
+def _answered(cluster: Cluster, answer: Answer, no_wait: bool, as_json: bool) -> int:
+    """Say what came of it, and follow the job to its end."""
+    if not as_json:
+        say(f"job      {answer.words}")
+    code = 0
+    ended = answer.job
+    if answer.job.live and not no_wait:
+        ended, code = _follow(cluster, answer.job.id, as_json)
+    if as_json:
+        told = {"id": ended.id, "sweep": ended.sweep, "name": ended.name, "new": answer.new}
+        print_json(told | {"state": ended.state, "exit_code": None if ended.live else code})
+    return code
+
+
+def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
+    """The job when it has ended, and its exit code. Ctrl-C leaves it alone."""
+    from raysel.service.follow import follow  # noqa: PLC0415
+
+    try:
+        with LogPrinter(progress_stream(as_json)) as printer:
+            ended = follow(cluster, job_id, printer.write)
+    except KeyboardInterrupt:
+        say_error("", f"{job_id} goes on; to end it: raysel stop {job_id} --address {cluster.url}")
+        return cluster.state(job_id), INTERRUPTED
+    if ended.state == "FAILED" and ended.code is None:
+        say_error(f"error  {ended.id}: {' '.join(ended.message.split())[:400]}")
+    return ended, ended.exit_code
+
+
+def status(job: JobName, address: Address = None, as_json: AsJson = False) -> int:
+    """Show how a submitted sweep stands; of one that failed the exit code and its last lines."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.status import standing  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = standing(cluster, cluster.job(job))
+    if as_json:
+        print_json(found.told())
+        return found.exit_code
+    began = f" since {_clock(found.job.began)}" if found.job.live and found.job.began else ""
+    say(f"{found.job.id} · {found.state}{began}")
+    if found.progress is not None:
+        say(found.progress)
+    if found.log:
+        say(*found.log)
+    elif found.message:
+        say(found.message)
+    return found.exit_code
+
+
+def logs(
+    job: JobName,
+    address: Address = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until it ends; its exit code is ours.")
+    ] = False,
+) -> int:
+    """Print what a submitted sweep has printed."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = cluster.job(job)
+    if follow:
+        return _follow(cluster, found.id, as_json=False)[1]
+    with LogPrinter(sys.stdout) as printer:
+        printer.write(cluster.log(found.id))
+    return 0
+
+
+def fetch(
+    job: JobName,
+    address: Address = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="A folder that is empty: fetched/<name>.",
+            parser=path_parser("--to"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring results, report and best model of a submitted sweep to this machine."""
+    from raysel.service.fetch import fetch as bring  # noqa: PLC0415
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    found = cluster.job(job)
+    folder = bring(cluster, found, to or Path("fetched") / (found.name or found.id))
+    there = sorted(path.name for path in folder.iterdir())
+    if as_json:
+        return print_json({"id": found.id, "folder": str(folder), "files": there})
+    return say(f"{folder}: {', '.join(there)}")
+
+
+def list_there(address: str, as_json: bool) -> None:
+    """`raysel list --address URL`."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.status import all_standing  # noqa: PLC0415
+
+    cluster = reached(address)
+    rows = all_standing(cluster)
+    if as_json:
+        return print_json({"address": cluster.url, "jobs": [row.told() for row in rows]})
+    if not rows:
+        return say(f"{cluster.url} has no sweep")
+    head = ("job", "state", "progress", "began")
+    return print_table(head, [_cells(row) for row in rows], whole=(0, 1, 3))
+
+
+def _cells(row: Standing) -> tuple[str, ...]:
+    progress = str(row.progress or row.message or "")
+    return (row.job.id, row.state, progress, _clock(row.job.began))
+
+
+def stop_there(address: str, wanted: str, timeout: float, as_json: bool) -> int:
+    """`raysel stop ID --address URL`."""
+    from raysel.service.jobs import reached  # noqa: PLC0415
+
+    cluster = reached(address)
+    job = cluster.job(wanted)
+    was_live = job.live
+    if was_live:
+        cluster.stop(job.id)
+        job = cluster.wait(job.id, timeout)
+    if as_json:
+        print_json({"id": job.id, "state": job.state, "stopped": was_live and not job.live})
+    elif not was_live:
+        say(f"{job.id} is not running")
+    elif job.live:
+        say(f"{job.id} was asked to stop and still runs after {timeout:g} s")
+    else:
+        go_on = f"; go on with: raysel resume {job.name} --address {cluster.url}"
+        say(f"{job.id} has stopped{go_on if job.name else ''}")
+    return 1 if job.live else 0
+
+
+def _clock(at: float | None) -> str:
+    return "" if at is None else day(at)

@@ -1,0 +1,67 @@
+"""The verb that looks for what is wrong before it fails: doctor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.cli.arguments import AsJson, Overrides, checked_but_storage, checked_for_there
+from raysel.cli.cluster import Address
+from raysel.common.errors import FAILED, user_error
+from raysel.common.output import print_json, say
+
+if TYPE_CHECKING:
+    from raysel.service.doctor.finding import Finding
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(doctor)
+
+
+def doctor(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A sweep file, or a cluster file of ray up."),
+    ] = None,
+    address: Address = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look for what is wrong: here, on a cluster, with a sweep file, in a cluster file."""
+    found = _found(file, address, set_ or ())
+    from raysel.service.doctor.finding import any_error  # noqa: PLC0415
+
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in found]})
+    else:
+        say(*(finding.line() for finding in found))
+    return FAILED if any_error(found) else 0
+
+
+def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> list[Finding]:
+    from raysel.service.doctor.hosts import cluster_file, examine_file  # noqa: PLC0415
+
+    config = None if file is None else cluster_file(file)
+    if config is not None:
+        if address is not None or overrides:
+            raise user_error(str(file), "is a cluster file: it goes without --address and --set")
+        return examine_file(config)
+    check = checked_but_storage if address is None else checked_for_there
+    spec = None if file is None else check(file, overrides)
+    if address is not None:
+        from raysel.service.doctor.node_facts import examine_address  # noqa: PLC0415
+
+        return examine_address(address, spec)
+    if os.environ.get("RAY_ADDRESS"):
+        from raysel.service.doctor.node_facts import examine_joined  # noqa: PLC0415
+
+        return examine_joined(spec)
+    from raysel.service.doctor.here import examine_here  # noqa: PLC0415
+
+    return examine_here(spec)

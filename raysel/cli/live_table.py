@@ -1,0 +1,400 @@
+"""What a person sees while a sweep runs: a table that is rewritten in place.
+
+In a pipe or a log file it becomes a line an ended trial; with `--json` every event is a
+JSON object on a line of its own; with `--quiet` nothing is shown but the outcome.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from raysel.cli.render_outcome import outcome_lines
+from raysel.common.output import guarded_streams, print_json
+from raysel.common.rich_output import TextConsole, plain
+from raysel.record.events import Event, Kind
+from raysel.record.state import TrialState
+from raysel.service.progress import Progress
+from raysel.spec.sweep import Spec, objective_in_words, objective_sign
+from raysel.sweep.outcome import Outcome
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.source_model import LINE_SECONDS, SourceModel, TrainingClock
+
+_TESTED_ONCE = "test set read once a run"
+_TESTED_EACH = "test set measured after every epoch"
+
+HEARTBEAT_SECONDS = 10.0
+"""Where there is no terminal, a line says so often how far the sweep is."""
+
+
+@dataclass
+class _Row:
+    """One strategy of the live table."""
+
+    running: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    best: float | None = None
+    best_label: str = ""
+
+    def improve(self, value: float | None, label: str, sign: float) -> None:
+        """Take in a value; `sign` is 1 where less is better, -1 where more is."""
+        if value is not None and (self.best is None or sign * value < sign * self.best):
+            self.best, self.best_label = value, label
+
+
+class TerminalWatcher:
+    """Shows a sweep on a terminal, or as lines where there is none."""
+
+    def __init__(self, console: TextConsole) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._rows: dict[str, _Row] = {}
+        self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
+        self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
+        self._began = self._beat = 0.0
+        self._objective, self._sign, self._tested = "val/error", 1.0, _TESTED_ONCE
+        self._source_clock: TrainingClock | None = None
+
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """One line before anything happens."""
+        self._close()
+        self._objective = spec.objective.metric
+        self._sign = objective_sign(spec.objective.mode)
+        self._tested = _TESTED_EACH if spec.confirm.test_every_epoch else _TESTED_ONCE
+        counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
+        self._console.print(plain(spec.name, "bold") + plain(counts))
+
+    def data(self, summary: DataSummary) -> None:
+        """What was read."""
+        self._close()
+        self._console.print(*summary.text(), "", sep="\n")
+
+    def source_training(self, done: int, total: int) -> None:
+        """How far the training of the source model is: on a terminal in place, else a line now
+        and then."""
+        every = 0.0 if self._console.is_terminal else LINE_SECONDS
+        self._source_clock = self._source_clock or TrainingClock(every)
+        if (line := self._source_clock.line(done, total)) is None:
+            return
+        if self._console.is_terminal:
+            self._show(plain(f"source   {line}"))
+        else:
+            self._console.print(f"source   {line}")
+
+    def decoding(self, done: int, total: int) -> None:
+        """How far the pictures of a part are decoded."""
+        if done % 16 == 0 or done == total:
+            self._show(plain(f"data     {done:,} of {total:,} pictures decoded"))
+
+    def note(self, text: str) -> None:
+        """A line about the data."""
+        self._close()
+        self._console.print(f"note     {text}")
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """The source model, in a line."""
+        self._close()
+        how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
+        self._console.print(
+            f"source   {spec.model.name} on {examples} clean {spec.task.name}: "
+            f"{100 * model.accuracy:.1f} % validation accuracy ({how})"
+        )
+
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
+        """Begin a phase's table, with what an earlier life brought to its end."""
+        self._close()
+        self._phase, self._total = name, total
+        self._done = self._done_before = len(ended)
+        self._rows, self._began = {}, time.monotonic()
+        for trial in ended:
+            row = self._rows.setdefault(trial.strategy, _Row())
+            row.counts[trial.status] = row.counts.get(trial.status, 0) + 1
+            row.improve(trial.value, trial.label, self._sign)
+        if name == "confirm":
+            self._console.print(
+                "",
+                f"confirm  the best of each strategy by {objective_in_words(self._objective)}, "
+                f"{total} runs, {self._tested}",
+                sep="\n",
+            )
+        self._refresh()
+        self._heartbeat()
+
+    def event(self, event: Event) -> None:
+        """Take an event into the table."""
+        if not event.trial:
+            return
+        if event.kind in (Kind.STARTED, Kind.RESUMED):
+            strategy, label = event.payload["strategy"], event.payload["label"]
+            self._trials[event.trial] = (strategy, label)
+            self._row(event.trial).running += 1
+        elif event.kind == Kind.EPOCH:
+            self._epoch(event)
+        elif event.kind == Kind.ENDED:
+            self._ended(event)
+        self._refresh()
+        late = time.monotonic() - self._beat > HEARTBEAT_SECONDS
+        if late or (event.kind == Kind.ENDED and self._done == self._total):
+            self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        """One line, which `raysel status` reads in the log of a job."""
+        if self._console.is_terminal:
+            return
+        self._beat = time.monotonic()
+        rows = [row for row in self._rows.values() if row.best is not None]
+        best = min(rows, key=lambda row: self._sign * (row.best or 0.0), default=_Row())
+        progress = Progress(
+            phase=self._phase,
+            done=self._done,
+            total=self._total,
+            running=sum(row.running for row in self._rows.values()),
+            elapsed=clock(time.monotonic() - self._began),
+            metric=self._objective,
+            best=best.best,
+            label=best.best_label,
+        )
+        self._console.print(progress.line())
+
+    def _epoch(self, event: Event) -> None:
+        if note := event.payload.get("note"):
+            self._console.print(f"{event.trial}  {note}")
+        value = event.payload["metrics"].get(self._objective)
+        self._row(event.trial).improve(value, self._trials[event.trial][1], self._sign)
+
+    def _ended(self, event: Event) -> None:
+        row, status = self._row(event.trial), event.payload["status"]
+        row.running -= 1
+        row.counts[status] = row.counts.get(status, 0) + 1
+        self._done += 1
+        if not self._console.is_terminal or status == "FAILED":
+            label = self._trials[event.trial][1]
+            value = event.payload.get("value")
+            told = f" {self._objective} {value:.3f}" if value is not None else ""
+            cause = f": {event.payload['cause']}" if status == "FAILED" else ""
+            line = f"{event.trial} {label} {status.lower()}{told}{cause}"
+            self._console.print(
+                f"{self._done:>3}/{self._total} {line}", markup=False, highlight=False
+            )
+
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order."""
+        running = sum(row.running for row in self._rows.values())
+        who = f"{running} trials end their" if running != 1 else "1 trial ends its"
+        self._stopping(cause, f"; {who} epoch" if running else "")
+
+    def _stopping(self, cause: str, first: str) -> None:
+        what = f"{first}, then the summary (Ctrl-C again to leave at once)"
+        self._console.print(f"stopping: {cause}{what}")
+
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._console.print(f"mlflow   {words}")
+
+    def storage(self, words: str) -> None:
+        """The bucket is away, or back."""
+        self._console.print(f"storage  {words}")
+
+    def _row(self, trial: str) -> _Row:
+        return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
+
+    def _show(self, content: RenderableType) -> None:
+        if not self._console.is_terminal:
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+            self._live.start()
+        self._live.update(content)
+
+    def _refresh(self) -> None:
+        self._show(_Renderer(self))
+
+    def _close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def table(self) -> RenderableType:
+        """The live table as it is now."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        table.add_column("strategy")
+        for name in ("done", "pruned", "failed", "running", "best " + self._objective):
+            table.add_column(name, justify="right")
+        table.add_column("with")
+        for strategy, row in self._rows.items():
+            table.add_row(
+                strategy,
+                *(str(row.counts.get(s, 0)) for s in ("COMPLETE", "PRUNED", "FAILED")),
+                str(row.running),
+                "" if row.best is None else f"{row.best:.3f}",
+                plain(row.best_label.removeprefix(strategy).strip(), overflow="ellipsis"),
+            )
+        return Group(table, self._bar())
+
+    def _bar(self) -> RenderableType:
+        elapsed = time.monotonic() - self._began
+        ended = self._done - self._done_before
+        left = elapsed / ended * (self._total - self._done) if ended else None
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            "  ",
+            ProgressBar(total=max(self._total, 1), completed=self._done, width=40),
+            f"{self._done}/{self._total}",
+            clock(elapsed),
+            "" if left is None else f"{clock(left)} left",
+        )
+        return line
+
+    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+        """The confirm table, the verdict, and where everything lies."""
+        self._close()
+        self._console.print(outcome_lines(self._console, outcome, report, model))
+
+    def finish(self) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+
+class _Renderer:
+    """Renders the table anew at each refresh, so that the clock runs."""
+
+    def __init__(self, watcher: TerminalWatcher) -> None:
+        self._watcher = watcher
+
+    def __rich_console__(self, *_: Any) -> Iterator[RenderableType]:
+        yield self._watcher.table()
+
+
+class JsonWatcher:
+    """Every event as a JSON object on a line of its own, for scripts."""
+
+    def __init__(self) -> None:
+        self._source_clock = TrainingClock(LINE_SECONDS)
+
+    def _line(self, **content: Any) -> None:
+        print_json(content, indent=None)
+
+    def data(self, summary: DataSummary) -> None:
+        """What was read; `results.json` has it with what decoding has shown."""
+        self._line(kind="data", **summary.to_dict())
+
+    def source_training(self, done: int, total: int) -> None:
+        """Now and then, how far the training of the source model is."""
+        if self._source_clock.line(done, total) is not None:
+            self._line(kind="source_training", done=done, total=total)
+
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """The sweep begins."""
+        self._line(kind="began", name=spec.name, trials=trials, concurrent=concurrent)
+
+    def decoding(self, done: int, total: int) -> None:
+        """A part's pictures are decoded; one line a part, not one a picture."""
+        if done == total:
+            self._line(kind="decoded", pictures=total)
+
+    def note(self, text: str) -> None:
+        """Something that a person should know of the data."""
+        self._line(kind="note", text=text)
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """The source model is there."""
+        self._line(kind="source", accuracy=model.accuracy, seconds=model.seconds)
+
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
+        """A phase begins."""
+        self._line(kind="phase", name=name, total=total, done=len(ended))
+
+    def event(self, event: Event) -> None:
+        """An event was committed."""
+        payload = {} if event.kind == Kind.SWEEP else dict(event.payload)
+        self._line(trial=event.trial, kind=event.kind, epoch=event.epoch, at=event.at, **payload)
+
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order."""
+        self._line(kind="stopping", cause=cause)
+
+    def tracker(self, words: str) -> None:
+        """MLflow is away, or back."""
+        self._line(kind="tracker", told=words)
+
+    def storage(self, words: str) -> None:
+        """The bucket is away, or back."""
+        self._line(kind="storage", told=words)
+
+    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+        """The verdict, and where everything lies."""
+        self._line(
+            kind="outcome",
+            complete=outcome.complete,
+            verdict=outcome.results["verdict"],
+            results=str(outcome.folder.results),
+            report=str(report),
+            model=str(model) if model else None,
+        )
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+class QuietWatcher(TerminalWatcher):
+    """Shows the outcome alone."""
+
+    def data(self, summary: DataSummary) -> None:
+        """Nothing."""
+
+    def source_training(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
+        """Nothing."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
+        """Nothing."""
+
+    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
+        """Nothing."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
+
+    def stopping(self, cause: str) -> None:
+        """The sweep is to end in order; who runs was not followed."""
+        self._stopping(cause, "; the running trials end their epoch")
+
+
+@contextmanager
+def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
+    """The watcher that the user asked for; the terminal is left as it was."""
+    watcher: TerminalWatcher | JsonWatcher
+    with guarded_streams():
+        console = TextConsole(soft_wrap=True)
+        if as_json:
+            watcher = JsonWatcher()
+        else:
+            watcher = QuietWatcher(console) if quiet else TerminalWatcher(console)
+        try:
+            yield watcher
+        finally:
+            watcher.finish()
+
+
+def clock(seconds: float) -> str:
+    """`1:31`, `2:05:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

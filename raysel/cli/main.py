@@ -1,0 +1,368 @@
+"""The command line: each verb calls one function below and prints.
+
+torch, Ray, MLflow, Optuna and pydantic are imported inside the verbs, so that `--help` and
+shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import raysel
+from raysel.cli import cluster, doctor_verb, plan_verb, review, trial_verbs, validate_verb
+from raysel.cli.arguments import (
+    AsJson,
+    Overrides,
+    Storage,
+    SweepFile,
+    SweepName,
+    checked,
+    path_parser,
+)
+from raysel.cli.cluster import Address, NoWait
+from raysel.common import credentials
+from raysel.common.code_exits import CodeExit, as_exceptions
+from raysel.common.disk_errors import of_a_file
+from raysel.common.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
+from raysel.common.output import (
+    guarded_streams,
+    output_failure,
+    print_json,
+    print_table,
+    say,
+    say_error,
+)
+from raysel.engine.signals import cancel_abort, handling
+
+if TYPE_CHECKING:
+    from raysel.search.listings import StrategyCard
+
+app = typer.Typer(
+    name="raysel",
+    help="Finds out which layers of a pretrained vision model to fine-tune, and how much.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+MOST_PROBLEMS = 40
+"""So many mistakes of a user are told, a line each."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
+    befell from outside, told in one line each; 130 when interrupted.
+
+    Raises:
+        SystemExit: it was terminated: 143 for SIGTERM, 129 for a terminal that was closed.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with guarded_streams(), handling(_terminated, (signal.SIGTERM, signal.SIGHUP)):
+        code = _main(given or ["--help"])
+        if failure := output_failure():
+            _error(f"standard output cannot be written: {failure.strerror}")
+            return code or FAILED
+    return code
+
+
+def _terminated(sign: int, _: object) -> None:
+    """What a verb has begun is ended and cleared away; a sweep has a handler of its own."""
+    cancel_abort()
+    raise SystemExit(128 + sign)
+
+
+def _main(arguments: list[str]) -> int:
+    credentials.open_sealed()
+    try:
+        with as_exceptions():
+            code = app(arguments, prog_name="raysel", standalone_mode=False)
+    except UserError as error:
+        for problem in error.problems[:MOST_PROBLEMS]:
+            _error(str(problem))
+        if (more := len(error.problems) - MOST_PROBLEMS) > 0:
+            _error(f"and {more:,} more of this kind; mend these first")
+        return BAD_INPUT
+    except CodeExit as error:
+        _error(str(error))
+        return BAD_INPUT
+    except Trouble as trouble:
+        _error(str(trouble))
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        # an unknown verb or option: click's own exception, which typer since 0.20 vendors
+        if not hasattr(error, "format_message"):
+            if (words := of_a_file(error)) is None:
+                raise
+            _error(words)
+            return FAILED
+        _error(" ".join(error.format_message().split()))
+        return BAD_INPUT
+    return code if isinstance(code, int) else 0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"raysel {raysel.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """What stands before the verb."""
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
+        "sweep.yaml"
+    ),
+) -> None:
+    """Write a commented sweep file to start from."""
+    text = files("raysel.spec").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise user_error(str(file), "is there already; give another name") from None
+    except OSError as error:
+        raise user_error(str(file), f"cannot be written: {error.strerror}") from None
+    say(f"{file} written. Next: raysel validate {file}, then raysel run {file}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of sweep files, for editors."""
+    from raysel.search.json_schema import sweep_schema  # noqa: PLC0415
+
+    print_json(sweep_schema(), ascii_only=True)
+
+
+@app.command("version")
+def versions() -> None:
+    """Print the versions of raysel and of what it stands on."""
+    for package in ("raysel", "torch", "timm", "ray", "optuna", "mlflow"):
+        say(f"{package:8} {_version(package)}")
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Any timm model.")],
+    fine: Annotated[bool, typer.Option("--fine", help="timm's finer layers.")] = False,
+    delimiter: Annotated[
+        bool, typer.Option("--delimiter", help="Cut at every max-pooling, batch norm, activation.")
+    ] = False,
+    classes: Annotated[int, typer.Option("--classes", min=1, help="Outputs of its head.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the layers of a model, as strategies see them."""
+    if fine and delimiter:
+        raise user_error("--fine", "give it or --delimiter, not both")
+    from raysel.search.listings import layer_table  # noqa: PLC0415
+
+    found = layer_table(model, "fine" if fine else "delimiter" if delimiter else "coarse", classes)
+    if as_json:
+        return print_json(asdict(found))
+    say(f"{model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    rows = [
+        (row.name, f"{row.parameters:,}", f"{row.share:.1%}", f"{row.tensor} {list(row.shape)}")
+        for row in found.layers
+    ]
+    rows.append(("total", f"{found.parameters:,}", "100.0%", ""))
+    print_table(("layer", "parameters", "share", "first tensor"), rows, numbers=(1, 2))
+    for note in found.notes:
+        say(f"note   {note}")
+    return None
+
+
+@app.command()
+def strategies(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one.")] = None,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--code",
+            metavar="FILE",
+            help="A Python file with strategies of your own.",
+            parser=path_parser("--code"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the strategies, or show all that one declares."""
+    from raysel.search import listings  # noqa: PLC0415
+    from raysel.spec import user_code  # noqa: PLC0415
+
+    own = user_code.load_from(code or ())
+    if name is not None:
+        card = listings.strategy_card(name)
+        return print_json(asdict(card)) if as_json else _print_strategy(card)
+    rows = listings.strategy_rows(source.module for source in own)
+    if as_json:
+        return print_json([asdict(row) for row in rows])
+    shown = [cells for row in rows for cells in ((row.name, row.summary), ("", row.origin))]
+    return print_table(("strategy", "what moves"), shown)
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show the outcome only.")]
+AsEvents = Annotated[bool, typer.Option("--json", help="Print every event as a JSON line.")]
+
+
+@app.command()
+def run(
+    file: SweepFile,
+    set_: Overrides = None,
+    resume_if_exists: Annotated[
+        bool,
+        typer.Option("--resume-if-exists", help="Go on with the sweep of that name, if any."),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsEvents = False,
+) -> int:
+    """Run a sweep: search, confirm, report, best model."""
+    spec = checked(file, set_ or ())
+    from raysel.sweep import start  # noqa: PLC0415
+
+    return _session(
+        quiet,
+        as_json,
+        lambda watcher, publish: start.start(spec, watcher, publish, resume_if_exists),
+    )
+
+
+@app.command()
+def resume(
+    sweep: SweepName,
+    set_: Overrides = None,
+    from_backup: Annotated[
+        bool, typer.Option("--from-backup", help="Use the last copy of a damaged record.")
+    ] = False,
+    storage: Storage = "runs",
+    quiet: Quiet = False,
+    as_json: AsEvents = False,
+    address: Address = None,
+    no_wait: NoWait = False,
+) -> int:
+    """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
+    if address is not None:
+        if from_backup:
+            raise user_error("--from-backup", "is for a sweep of this machine, not with --address")
+        return cluster.resume_there(address, sweep, set_ or (), no_wait, as_json)
+    from raysel.sweep import start  # noqa: PLC0415
+
+    return _session(
+        quiet,
+        as_json,
+        lambda watcher, publish: start.resume(
+            storage, sweep, watcher, publish, set_ or (), from_backup
+        ),
+    )
+
+
+@app.command()
+def stop(
+    sweep: SweepName,
+    storage: Storage = "runs",
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Wait so many seconds for its end.")
+    ] = 120.0,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> int:
+    """End a running sweep in order; `raysel resume` goes on with it."""
+    if address is not None:
+        return cluster.stop_there(address, sweep, timeout, as_json)
+    from raysel.sweep.stop import stop_sweep  # noqa: PLC0415
+
+    words = stop_sweep(storage, sweep, timeout)
+    print_json({"name": sweep, "told": words}) if as_json else say(words)
+    return 0
+
+
+@app.command()
+def reconcile(
+    sweep: SweepName,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell the differences; mend nothing.")
+    ] = False,
+    close: Annotated[
+        bool, typer.Option("--close", help="End what was interrupted: nobody will resume it.")
+    ] = False,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> int:
+    """Compare a sweep's record with MLflow, and mend what differs."""
+    from raysel.sweep.reconcile import reconcile_sweep  # noqa: PLC0415
+
+    found = reconcile_sweep(storage, sweep, dry_run, close)
+    if as_json:
+        print_json(asdict(found) | {"agree": found.agree})
+    else:
+        say(*found.lines())
+    return 0 if found.agree else FAILED
+
+
+validate_verb.add_to(app)
+review.add_to(app)
+trial_verbs.add_to(app)
+doctor_verb.add_to(app)
+plan_verb.add_to(app)
+cluster.add_to(app)
+
+
+def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
+    """Run a session under the eyes of a watcher; 130 where it was stopped."""
+    from raysel.cli.live_table import shown  # noqa: PLC0415
+    from raysel.cli.publish_artifacts import HandOver  # noqa: PLC0415
+
+    with shown(quiet, as_json) as watcher:
+        handed = HandOver()
+        outcome = action(watcher, handed)
+        watcher.outcome(outcome, handed.report, handed.model)
+    if outcome.failed:
+        return FAILED
+    return 0 if outcome.complete else INTERRUPTED
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _print_strategy(card: StrategyCard) -> None:
+    published = ", ".join(f"{name} {value}" for name, value in card.published.items())
+    facts = {
+        "": card.summary,
+        "paper": card.paper,
+        "needs": card.needs,
+        **{f"cost, {when}": words for when, words in card.cost.items()},
+        "batch norm": f"{card.batch_norm} (with training.batch_norm: published)",
+        "published": published or "nothing said of its training",
+    }
+    print_table((card.name, ""), list(facts.items()))
+    if card.parameters:
+        say("")
+        rows = [(p.name, p.type, p.default, p.range, p.search, p.help) for p in card.parameters]
+        print_table(("parameter", "type", "default", "range", "search", ""), rows)
+
+
+def _error(line: str) -> None:
+    say_error(f"error  {line}")

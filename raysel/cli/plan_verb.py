@@ -1,0 +1,105 @@
+"""The verb that says what a sweep will take before it is spent: plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked
+from raysel.common.output import print_json, print_table, say, say_error
+
+if TYPE_CHECKING:
+    from raysel.service.plan.estimate import Plan, StrategyPlan
+    from raysel.tasks.data_summary import DataSummary
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(plan)
+
+
+def plan(
+    file: SweepFile,
+    set_: Overrides = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="Plan for so many GPUs.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price-per-gpu-hour", min=0, help="For the cost.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a sweep will take: trials, time, memory, disk, cost. A short calibration runs."""
+    spec = checked(file, set_ or ())
+    from raysel.service.plan.estimate_sweep import foresee  # noqa: PLC0415
+    from raysel.spec import user_code  # noqa: PLC0415
+    from raysel.sweep.plan_cache import write_plan  # noqa: PLC0415
+
+    def opened(data: DataSummary) -> None:
+        if not as_json:
+            say(*data.text(), "")
+            say_error("measuring a few steps of each strategy …")
+
+    code = user_code.read(spec.code_files, file.parent)
+    found = foresee(spec, code, gpus, price, opened=opened)
+    kept = found.as_json()
+    write_plan(spec, kept)
+    if as_json:
+        return print_json(kept)
+    return _print(found)
+
+
+def _print(found: Plan) -> None:
+    from raysel.report.page import seconds  # noqa: PLC0415
+
+    head = f"{found.trials:.0f} trials, {found.runs} confirm runs · {found.epochs:,.0f} epochs"
+    say(f"{found.name} · {head}, {found.steps:,.0f} steps")
+    if found.costs.kept < 1:
+        say(f"the pruner is expected to save {1 - found.costs.kept:.0%} of the search's epochs")
+    rows = [_row(plan) for plan in found.strategies]
+    columns = ("strategy", "trials", "s an epoch", "parameters", "gradients", "optimizer", "peak")
+    print_table(columns, rows, numbers=range(1, 7))
+    for note in found.notes:
+        say(f"note   {note}")
+    for name, why in found.failures.items():
+        say(f"note   {name} could not be measured: {why}")
+    if found.duration is None:
+        say(f"time   not foreseen: {found.why or 'a strategy could not be measured'}")
+    else:
+        told = found.duration
+        around = f"{seconds(told.low)} to {seconds(told.high)}"
+        hours = f"{_hours(found.hours or 0)} {'GPU' if found.costs.gpus else 'CPU'} hours"
+        say(
+            f"time   {seconds(told.total)} ({around}), {found.costs.concurrent} trials at a time"
+            f" on {found.device} · {hours}"
+        )
+    if found.cost is not None:
+        say(f"cost   {found.cost:,.2f} at {found.costs.price:g} a GPU hour")
+    elif found.costs.price is not None and not found.costs.gpus:
+        say("cost   none: a trial asks for no GPU")
+    size = "" if found.trial_bytes is None else f"largest trial {_size(found.trial_bytes)} · "
+    say(f"space  {size}{_size(found.disk.total)} of disk")
+
+
+def _row(plan: StrategyPlan) -> list[str]:
+    memory, timing = plan.memory, plan.timing
+    sizes = (
+        ["–"] * 4
+        if memory is None
+        else [
+            _size(part)
+            for part in (memory.parameters, memory.gradients, memory.optimizer, memory.peak)
+        ]
+    )
+    epoch = "–" if timing is None else f"{timing.epoch:.2f}"
+    return [plan.amount.strategy, f"{plan.amount.trials:.0f}", epoch, *sizes]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2f}" if hours < 10 else f"{hours:,.0f}"
+
+
+def _size(count: float) -> str:
+    """`9.4 GB`, `65 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

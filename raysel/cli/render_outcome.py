@@ -1,0 +1,50 @@
+"""What `raysel run` says at the end: the confirm table, the verdict, and where everything lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+
+from raysel.common.rich_output import TextConsole, fitting_table, plain
+from raysel.common.tracking_uri import mlflow_hint
+from raysel.report.tables import confirm_rows
+from raysel.sweep.outcome import Outcome
+
+
+def outcome_lines(
+    console: TextConsole, outcome: Outcome, report: Path, model: Path | None
+) -> RenderableType:
+    """For a terminal; paths are as a person types them."""
+    results = outcome.results
+    parts: list[RenderableType] = []
+    rows = confirm_rows(results)
+    if rows:
+        head = ("strategy", "test error", "layers moved", "parameters", "seconds")
+        cells = [
+            (
+                f"{row.strategy} ◂" if row.winner else row.strategy,
+                *(row.test_error, row.layers, row.parameters),
+                "" if row.seconds is None else f"{row.seconds:.1f}",
+            )
+            for row in rows
+        ]
+        parts += [fitting_table(console, head, cells, numbers=(4,)), ""]
+    parts.append(plain(f"verdict  {results['verdict']['sentence']}"))
+    if not outcome.complete:
+        parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
+        parts.append(plain(f"go on    {outcome.resume}"))
+    parts += [
+        "",
+        plain(f"report   {_near(report)}"),
+        plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"),
+    ]
+    if model is not None:
+        parts.append(plain(f"model    {_near(model)}"))
+    return Group(*parts)
+
+
+def _near(path: Path) -> str:
+    """The path as a person types it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,283 @@
+"""The verbs that look at sweeps and clear up after them: list, show, report, rm, gc."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysel.cli import cluster
+from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_parser
+from raysel.cli.cluster import Address
+from raysel.common.errors import FAILED, user_error
+from raysel.common.output import PATH, ask, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from raysel.record.state import TrialState
+    from raysel.report.review import SweepRow, TrialLine
+    from raysel.sweep.gc import Leftover
+    from raysel.sweep.views import SweepView
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command("list")(list_sweeps)
+    app.command()(show)
+    app.command()(report)
+    app.command("rm")(remove)
+    app.command("gc")(collect)
+
+
+def list_sweeps(
+    storage: Storage = "runs", address: Address = None, as_json: AsJson = False
+) -> None:
+    """List the sweeps: state, progress, best trial, verdict; with --address a cluster's jobs."""
+    if address is not None:
+        return cluster.list_there(address, as_json)
+    from raysel.report.review import sweep_row  # noqa: PLC0415
+    from raysel.sweep.views import read_all  # noqa: PLC0415
+
+    views = dict(read_all(storage))
+    rows = [sweep_row(view) for view in views.values() if not isinstance(view, str)]
+    broken = {name: line for name, line in views.items() if isinstance(line, str)}
+    if as_json:
+        unreadable = [{"name": name, "problem": line} for name, line in broken.items()]
+        return print_json({"sweeps": [asdict(row) for row in rows], "unreadable": unreadable})
+    if not views:
+        return say(f"there is no sweep in {storage}/")
+    if rows:
+        head = ("sweep", "state", "search", "confirm", "best", "with", "began")
+        cells = [_cells(row) for row in rows]
+        print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
+    for row in rows:
+        for words in filter(None, _remarks(row)):
+            say(f"{row.name}: {words}")
+        if row.verdict:
+            say(f"{row.name}: {row.verdict}")
+    for name, line in broken.items():
+        say(f"{name}: cannot be read: {line}")
+    return None
+
+
+def _remarks(row: SweepRow) -> tuple[str | None, ...]:
+    copied = row.copy_of and f'a copy of the sweep "{row.copy_of}"; its name is the folder\'s'
+    return copied, row.running and f"run by {row.running}", row.cause
+
+
+def _cells(row: SweepRow) -> tuple[str, ...]:
+    began = "" if row.started_at is None else day(row.started_at)
+    return (
+        row.name,
+        row.state,
+        f"{row.done}/{row.trials}",
+        f"{row.confirmed}/{row.runs}" if row.runs else "",
+        "" if row.best is None else f"{row.best:.3f}",
+        row.best_label or "",
+        began,
+    )
+
+
+def show(
+    sweep: SweepName,
+    trial: Annotated[
+        str | None, typer.Argument(metavar="[TRIAL]", help="17, or confirm-full-s0.")
+    ] = None,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Show a sweep's trials, or one of them: what it tried, its curve, what moved, its end."""
+    from raysel.sweep.views import read_sweep  # noqa: PLC0415
+
+    view = read_sweep(storage, sweep)
+    if trial is None:
+        _show_sweep(view, as_json)
+    else:
+        _show_trial(view, view.trial(trial), as_json)
+
+
+def _show_sweep(view: SweepView, as_json: bool) -> None:
+    from raysel.report.review import sweep_row, trial_line  # noqa: PLC0415
+
+    row = sweep_row(view)
+    lines = [trial_line(t) for t in [*view.phase("search"), *view.phase("confirm")]]
+    if as_json:
+        return print_json(asdict(row) | {"trials": [asdict(line) for line in lines]})
+    say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
+    for words in filter(None, _remarks(row)):
+        say(words)
+    for phase, measure in (("search", row.metric), ("confirm", "test/error")):
+        head = (phase, "state", "epochs", measure, "seconds", "")
+        cells = [_trial_cells(line) for line in lines if line.phase == phase]
+        if cells:
+            say("")
+            print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
+    if row.verdict:
+        say("", f"verdict  {row.verdict}")
+    return None
+
+
+def _trial_cells(line: TrialLine) -> tuple[str, ...]:
+    confirm = line.phase == "confirm"  # the id says the strategy
+    measured = line.test_error if confirm else line.value
+    label = line.label.removeprefix(line.strategy).strip() if confirm else line.label
+    return (
+        line.id,
+        line.state,
+        f"{line.epochs}/{line.of}",
+        "" if measured is None else f"{measured:.3f}",
+        f"{line.seconds:.1f}",
+        f"{label}: {line.cause}" if line.state == "FAILED" else label,
+    )
+
+
+def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
+    from raysel.report import plot, review  # noqa: PLC0415
+
+    layers = view.sweep.layers
+    rows = review.moved(trial, layers)
+    if as_json:
+        line = asdict(review.trial_line(trial))
+        told = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
+        measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
+        moved = [asdict(row) for row in rows]
+        return print_json(line | told | measured | {"moved": moved})
+    say(f"{trial.id} {trial.label} · {trial.status}")
+    say(review.ending(trial, view))
+    for note in trial.notes:
+        say(f"note  {note}")
+    say("")
+    print_table(("configuration", ""), list(review.configuration(trial).items()))
+    losses = ["train/loss", "val/loss"]
+    metric = view.spec.objective.metric
+    for group in (losses, [metric]) if metric not in losses else (losses,):
+        drawn = plot.curves({name: [row.get(name) for row in trial.epochs] for name in group})
+        if drawn:
+            say("", *drawn)
+    if rows:
+        top = max(1.0, *(value or 0.0 for row in rows for value in row.epochs))
+        say("", f"moved  {review.moved_in_words(rows, layers)}")
+        cells = [(r.layer, plot.sparkline(r.epochs, top), f"{r.share:.3g}") for r in rows]
+        print_table(("layer", "by epoch", "mean weight"), cells, numbers=(2,))
+    if trial.end_metrics:
+        say("")
+        ends = [
+            (name, f"{value:.4g}") for name, value in trial.end_metrics.items() if value is not None
+        ]
+        print_table(("at the end", ""), ends, numbers=(1,))
+    say("", f"files  {view.folder.trial(trial.id)}")
+    return None
+
+
+def report(
+    sweeps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SWEEP...", help="One sweep, or several to compare.", callback=checked_names
+        ),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Folder of a comparison, not of one sweep's.",
+            parser=path_parser("--to"),
+        ),
+    ] = None,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a sweep anew, or one page that compares several."""
+    from raysel.sweep.views import read_results  # noqa: PLC0415
+
+    read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
+    if len(read) == 1:
+        from raysel.common.tracking_uri import mlflow_hint  # noqa: PLC0415
+        from raysel.record.layout import tracking_uri  # noqa: PLC0415
+        from raysel.report.page import write_report  # noqa: PLC0415
+
+        if to is not None:
+            raise user_error("--to", "the report of one sweep lies in its own folder")
+        (one,) = read
+        hint = mlflow_hint(tracking_uri(one.spec))
+        index = write_report(one.results, one.folder.path, hint)
+    else:
+        from raysel.common.locations import working_folder  # noqa: PLC0415
+        from raysel.common.user_files import lies_below  # noqa: PLC0415
+        from raysel.report.comparison import Compared  # noqa: PLC0415
+        from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
+
+        compared = [Compared(one.folder.path.name, one.results, one.spec) for one in read]
+        target = to or working_folder(storage) / "comparison"
+        if inside := [one.folder.path for one in read if lies_below(target, one.folder.path)]:
+            raise user_error(
+                "--to", f"{target} lies in a sweep ({inside[0]}); give a folder outside"
+            )
+        try:
+            index = write_comparison(compared, target)
+        except OSError as error:
+            if to is None:
+                raise  # the disk of the storage
+            words = f"{target} cannot be written ({error.strerror})"
+            raise user_error("--to", words) from None
+    if not as_json:
+        return say(index, most=PATH)
+    figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
+    names = [one.folder.path.name for one in read]
+    return print_json({"report": str(index), "sweeps": names, "figures": figures})
+
+
+def remove(
+    sweep: SweepName, storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False
+) -> int:
+    """Remove a sweep: its record, results, traces and model. MLflow keeps its runs."""
+    from raysel.sweep.gc import sweep_to_remove  # noqa: PLC0415
+
+    return _remove([sweep_to_remove(storage, sweep, even_elsewhere=yes)], (), yes, as_json)
+
+
+def collect(storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False) -> int:
+    """Free what nobody needs any more: caches, checkpoints of ended trials, Ray's own files."""
+    from raysel.sweep.gc import leftovers  # noqa: PLC0415
+
+    found = leftovers(storage)
+    return _remove(found.found, found.kept, yes, as_json)
+
+
+def _remove(
+    items: list[Leftover] | tuple[Leftover, ...], kept: tuple[str, ...], yes: bool, as_json: bool
+) -> int:
+    from raysel.sweep import gc  # noqa: PLC0415
+
+    freed = sum(item.bytes for item in items)
+    if not as_json:
+        if items:
+            print_table(("MB", ""), [(_megabytes(i.bytes), i.what) for i in items], numbers=(0,))
+        for line in kept:
+            say(line)
+        if not items:
+            say("there is nothing to free")
+            return 0
+    elif items and not yes:
+        raise typer.BadParameter("--json does not ask; give --yes with it")
+    if items and not yes and not ask(f"Remove {_megabytes(freed)} MB?", "--yes"):
+        say("nothing was removed")
+        return FAILED
+    problems = gc.remove(items)
+    if as_json:
+        removed = [{"what": item.what, "bytes": item.bytes} for item in items]
+        told = {"freed_bytes": freed, "removed": removed, "kept": kept, "problems": problems}
+        print_json(told)
+    else:
+        for line in problems:
+            say(line)
+        say(f"{_megabytes(freed)} MB freed")
+    return 1 if problems else 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f}"

@@ -1,0 +1,194 @@
+"""The verbs of one trial or one model: finetune, reproduce, export."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raysel.cli.arguments import (
+    AsJson,
+    Overrides,
+    Storage,
+    SweepFile,
+    SweepName,
+    checked,
+    path_parser,
+)
+from raysel.common.errors import FAILED
+from raysel.common.output import print_json, print_table, progress_stream, say
+
+if TYPE_CHECKING:
+    from raysel.export.export_verb import Exported
+    from raysel.sweep.finetune import FineTuned
+    from raysel.sweep.views import SweepView
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(finetune)
+    app.command()(reproduce)
+    app.command()(export)
+
+
+def finetune(
+    file: SweepFile,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="One of the file's; its first, if not given.")
+    ] = None,
+    set_: Overrides = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="End after so many steps, for a look.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run one trial without Ray: a strategy as published, with the values of the file."""
+    spec = checked(file, set_ or ())
+    from raysel.export.timm_layout import write_model  # noqa: PLC0415
+    from raysel.sweep.finetune import finetune as run  # noqa: PLC0415
+
+    def show(row: dict[str, Any], of: int) -> None:
+        words = f"{row['epoch']:>4}/{of}  train/loss {row['train/loss']:.3f}"
+        told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
+        say(f"{words}{told}  {row['cost/seconds']:.1f} s", to=progress_stream(as_json))
+
+    def tell(*lines: str) -> None:
+        say(*lines, to=progress_stream(as_json))
+
+    tuned = run(spec, strategy, steps, tell, show, lambda data: tell(*data.text(), ""))
+    model: Path | None = None
+    if tuned.model is not None:
+        model = tuned.folder / "model"
+        origin = {"sweep": spec.name, "run": "finetune"}
+        write_model(tuned.model, spec.model.name, tuned.task, origin, model)
+    if as_json:
+        told = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
+        ending = {"failure": tuned.failure, "best_epoch": tuned.best_epoch}
+        written = {"model": model and str(model), "model_epoch": tuned.model_epoch}
+        data = {"data": tuned.task.summary and asdict(tuned.task.summary)}
+        print_json(data | told | ending | {"folder": str(tuned.folder)} | written)
+    else:
+        _print_tuned(tuned, model)
+    return FAILED if tuned.failure else 0
+
+
+def _print_tuned(tuned: FineTuned, model: Path | None) -> None:
+    from raysel.report.review import moved_in_rows, moved_in_words  # noqa: PLC0415
+
+    if tuned.failure:
+        say(f"failed   {tuned.failure}")
+    best = next((row for row in tuned.rows if row["epoch"] == tuned.best_epoch), None)
+    if best is not None:
+        rows = moved_in_rows(tuned.rows, tuned.layers)
+        say("")
+        facts = [
+            ("trial", tuned.label),
+            ("best epoch", str(tuned.best_epoch)),
+            ("val/error", f"{best['val/error']:.3f}"),
+            ("val/loss", f"{best['val/loss']:.3f}"),
+            ("layers moved", moved_in_words(rows, tuned.layers)),
+        ]
+        print_table(("", ""), facts)
+        say("")
+    say(f"files    {tuned.folder}")
+    if model is not None:
+        say(f"model    {model} (of epoch {tuned.model_epoch})")
+
+
+def reproduce(
+    sweep: SweepName,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="17, or confirm-full-s0.")],
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            min=0,
+            help="Accept what is off by so much; 0 but for CUDA without training.deterministic.",
+        ),
+    ] = None,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> int:
+    """Run a trial again from its record, and compare it epoch by epoch."""
+    from raysel.sweep import reproduce as again  # noqa: PLC0415
+    from raysel.sweep.views import read_sweep  # noqa: PLC0415
+
+    view = read_sweep(storage, sweep)
+    state = view.trial(trial)
+
+    def progress(line: str) -> None:
+        say(line, to=progress_stream(as_json))
+
+    differs = again.machine_differences(view, state)
+    if not as_json:
+        for name, (then, now) in differs.items():
+            say(f"{name:9} {then} then, {now} now")
+        say("machine   nothing differs" if not differs else "")
+    found = again.reproduce(
+        view,
+        state,
+        progress,
+        lambda done, of: progress(f"{done:>4}/{of}  epochs run again"),
+        tolerance,
+    )
+    if as_json:
+        print_json(asdict(found) | {"words": str(found)})
+    else:
+        say(f"{state.id}  {found}")
+    return 0 if found.succeeded else FAILED
+
+
+def export(
+    sweep: SweepName,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", metavar="DIR", help="A folder that is empty.", parser=path_parser("--to")
+        ),
+    ],
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Its best model, and not the winner's.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare its logits, from picture files on, without raysel."),
+    ] = False,
+    register: Annotated[
+        str | None, typer.Option("--register", metavar="NAME", help="And into MLflow's registry.")
+    ] = None,
+    storage: Storage = "runs",
+    as_json: AsJson = False,
+) -> int:
+    """Write the best model into DIR: timm.create_model("local-dir:DIR", pretrained=True)."""
+    from raysel.export.export_verb import checked as checked_export  # noqa: PLC0415
+    from raysel.export.export_verb import export as hand_over  # noqa: PLC0415
+    from raysel.sweep.views import read_sweep  # noqa: PLC0415
+
+    view = read_sweep(storage, sweep)
+    out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)))
+    told: dict[str, Any] = {"model": str(to), "strategy": out.strategy, "run": out.run}
+    lines = [f"model    {to}: {out.strategy}, {out.run}"]
+    passed = True
+    if out.again is not None:
+        told["again"] = str(out.again)
+        lines.append(f"again    {out.again}")
+    if check:
+        found = checked_export(view, out)
+        passed = found.passed
+        told["check"] = asdict(found) | {"equal": found.equal}
+        lines += [f"check    {found}", f"pictures {found.pictures or found.note}"]
+    if register is not None and passed:
+        told["registered"] = _register(view, out, register)
+        lines.append(f"mlflow   {told['registered']['uri']}")
+    print_json(told) if as_json else say(*lines)
+    return 0 if passed else FAILED
+
+
+def _register(view: SweepView, out: Exported, name: str) -> dict[str, str]:
+    from raysel.export.mlflow_registry import register  # noqa: PLC0415
+    from raysel.record.layout import tracking_uri  # noqa: PLC0415
+
+    uri = tracking_uri(view.spec.model_copy(update={"storage": str(view.folder.path.parent)}))
+    return asdict(register(out.folder, name, uri, view.sweep.id, out.run))

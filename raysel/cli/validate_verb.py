@@ -1,0 +1,93 @@
+"""The verb that checks a sweep file: validate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked
+from raysel.common.errors import BAD_INPUT, Problem, UserError
+from raysel.common.output import print_json, print_table, say, say_error
+
+if TYPE_CHECKING:
+    from raysel.search.summary import Summary
+    from raysel.spec.sweep import Spec
+    from raysel.tasks.data_summary import DataSummary
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(validate)
+
+
+def validate(
+    file: SweepFile,
+    set_: Overrides = None,
+    without_data: Annotated[
+        bool,
+        typer.Option("--without-data", help="Data and weights may be absent: warn, and exit 0."),
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Check a sweep file, say what was read and how large its space is. Nothing is computed."""
+    try:
+        spec = checked(file, set_ or ())
+        data = _data(spec)
+    except UserError as error:
+        if as_json:
+            print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
+        raise
+    from raysel.search import validate as validation  # noqa: PLC0415
+    from raysel.search.summary import summary  # noqa: PLC0415
+    from raysel.sweep import absences  # noqa: PLC0415
+
+    absent, warnings = absences.absences(spec), absences.resource_warnings(spec)
+    valid = not absent or without_data
+    found, notes = summary(spec), validation.notes(spec)
+    if as_json:
+        told: dict[str, Any] = {"valid": valid, "problems": [] if valid else _told(absent)}
+        warned = {"warnings": _told([*warnings, *(absent if valid else ())])}
+        print_json(told | asdict(found) | {"data": data and asdict(data), "notes": notes} | warned)
+        return 0 if valid else BAD_INPUT
+    _print(found, data, notes)
+    for problem in [*warnings, *(absent if valid else ())]:
+        say_error(f"warning  {problem}")
+    for problem in () if valid else absent:
+        say_error(f"error  {problem} ({absences.WITHOUT_DATA}: a warning, and exit code 0)")
+    return 0 if valid else BAD_INPUT
+
+
+def _data(spec: Spec) -> DataSummary | None:
+    """What was read; None where the data are not there."""
+    from raysel.models.data_config import model_input  # noqa: PLC0415
+    from raysel.search.validate import reads_source  # noqa: PLC0415
+    from raysel.tasks.datasets import data_summary  # noqa: PLC0415
+
+    return data_summary(spec.task, model_input(spec.model.name), reads_source(spec))
+
+
+def _told(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [asdict(problem) for problem in problems]
+
+
+def _print(found: Summary, data: DataSummary | None, notes: Sequence[str]) -> None:
+    if data is not None:
+        say(*data.text(), "")
+    _print_summary(found)
+    for note in notes:
+        say(f"note   {note}")
+
+
+def _print_summary(found: Summary) -> None:
+    say(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
+    layers = [(name, f"{size:,}") for name, size in found.layers.items()]
+    print_table(("layer", "parameters"), layers, numbers=(1,))
+    say("")
+    rows = [(name, words or "one configuration") for name, words in found.strategies.items()]
+    print_table(("strategy", "searched"), rows)
+    say("")
+    points = "unlimited" if found.size is None else f"{found.size:,}"
+    say(f"{points} configurations · {found.trials} trials · {found.sampler}")

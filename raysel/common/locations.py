@@ -1,0 +1,216 @@
+"""Where a sweep lies: its files in a folder, of which a bucket may have the copy that lasts; its
+record in a SQLite file there, or in a schema of its own in PostgreSQL.
+
+An URL says it all, so that it can be handed to another process; a password is never in it
+(PGPASSWORD or ~/.pgpass has it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import psutil
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from raysel.common.errors import Problem, UserError, nearest
+from raysel.common.paths import plain
+from raysel.common.urls import secret_in
+
+_DRIVER = "postgresql+psycopg"
+
+IDLE_SECONDS = 20
+"""PostgreSQL ends a transaction whose process says nothing for so long: a frozen driver must
+not hold a lock for ever."""
+
+_NETWORK = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "beegfs", "gpfs", "9p")
+
+
+BUCKETS = ("s3", "gs")
+"""The schemes of object stores."""
+
+
+def is_bucket(storage: str) -> bool:
+    """Whether `storage` names an object store, and no folder."""
+    return urlsplit(storage, allow_fragments=False).scheme in BUCKETS
+
+
+def working_folder(storage: str) -> Path:
+    """The folder on this machine that holds the sweeps of `storage`: itself, or below the
+    user's cache folder the one in which a bucket's sweeps are worked on."""
+    if not is_bucket(storage):
+        return Path(plain(storage)).absolute()
+    uri, _, options = storage.partition("?")
+    parts = urlsplit(uri, allow_fragments=False)
+    kind = f"{parts.scheme}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if options else ""
+    path = parts.path.strip("/")
+    return user_cache() / "storage" / (kind or parts.scheme) / (parts.hostname or "") / path
+
+
+_OPTIONS = {
+    "s3": (
+        *("region", "scheme", "endpoint_override", "allow_bucket_creation"),
+        *("allow_bucket_deletion", "force_virtual_addressing", "tls_ca_file_path"),
+    ),
+    "gs": ("scheme", "endpoint_override", "retry_limit_seconds", "project_id"),
+}
+"""What may stand behind the `?` of an object store's address."""
+
+
+def check_bucket(storage: str) -> Problem | None:
+    """What is wrong with an object store's address; nothing is asked of it."""
+    try:
+        parts = urlsplit(storage, allow_fragments=False)
+        named, user = bool(parts.hostname), parts.username
+    except ValueError:
+        return Problem("storage", "is no address; give s3://bucket/folder")
+    secret = secret_in(storage) or (None if user in (None, "anonymous") else "credentials")
+    if secret:
+        return Problem(
+            "storage",
+            f"holds {secret}; leave credentials to the environment, ~/.aws/credentials or a role",
+        )
+    if not named:
+        given = f'"{storage}" names no bucket'
+        return Problem("storage", f"{given}; give {parts.scheme}://bucket/folder")
+    known = _OPTIONS[parts.scheme]
+    for key, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if key not in known:
+            return Problem("storage", f'has no option "{key}"; {nearest(key, known)}')
+    return None
+
+
+def resume_command(name: str, storage: str, *options: str) -> str:
+    """What to type to go on with a sweep; the storage is named where it is not the default."""
+    default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
+    where = [] if default else ["--storage", storage]
+    return shlex.join(["raysel", "resume", name, *options, *where])
+
+
+def user_cache() -> Path:
+    """raysel's own folder for what can be had again."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(plain(base)).absolute() / "raysel"
+
+
+def sqlite_url(path: Path) -> str:
+    """The database URL of a SQLite file for SQLAlchemy and Optuna; the path is made absolute."""
+    return str(URL.create("sqlite", database=str(path.absolute())))
+
+
+def mlflow_uri(path: Path) -> str:
+    """MLflow's address of a SQLite file: the path as it stands, where SQLAlchemy reads it so too.
+
+    MLflow takes the folder from the address without a look at escapes: it would make `j%C3%BCrgen`
+    beside `jürgen`. See `raysel.mlflow_sync.connection` for paths that cannot be written so.
+    """
+    return f"sqlite:///{path.absolute()}" if is_read_alike(path) else sqlite_url(path)
+
+
+def is_read_alike(path: Path) -> bool:
+    """Whether SQLAlchemy finds a path in a URL that holds it as it stands."""
+    whole = str(path.absolute())
+    return make_url(f"sqlite:///{whole}").database == whole
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a database URL or a tracking URI; None where it names something else."""
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database
+    return Path(database) if database else None
+
+
+def sweep_url(record: str | None, file: Path, sweep: str) -> str:
+    """The record of one sweep.
+
+    Args:
+        record: `record` of the sweep file; None for the file beside the sweep's others.
+        file: that file.
+        sweep: the sweep's name; in PostgreSQL the schema `raysel_<name>` is the sweep's.
+
+    Raises:
+        UserError: the URL is none that raysel can use.
+    """
+    if record is None:
+        return sqlite_url(file)
+    if problem := check_record_url(record, sweep):
+        raise UserError(problem)
+    url = make_url(record).set(drivername=_DRIVER)
+    if missing := missing_driver(_DRIVER + "://"):
+        raise UserError(Problem("record", missing))
+    options = f'-csearch_path="{schema_name(sweep)}" '
+    options += f"-cidle_in_transaction_session_timeout={IDLE_SECONDS}s"
+    return str(url.update_query_dict({"options": options}))
+
+
+def schema_name(sweep: str) -> str:
+    """PostgreSQL's schema of a sweep."""
+    return f"raysel_{sweep}"
+
+
+def secret_keys(url: URL) -> list[str]:
+    """The keys of a database URL's query that hold a password: PostgreSQL takes it there too."""
+    return [key for key in url.query if "password" in key.lower()]
+
+
+def check_record_url(record: str, sweep: str) -> Problem | None:
+    """What is wrong with `record` of a sweep file."""
+    if secret := secret_in(record):
+        return Problem("record", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
+    try:
+        url = make_url(record)
+    except (ArgumentError, ValueError):  # a port that is no number
+        return Problem("record", f'"{record}" is no URL; give postgresql://user@host/database')
+    if url.get_backend_name() != "postgresql":
+        return Problem(
+            "record",
+            f"{url.drivername} is not supported; give postgresql://…, or leave"
+            " it out for SQLite beside the runs",
+        )
+    if len(schema_name(sweep).encode()) > 63:
+        return Problem("name", "with PostgreSQL a name has 56 characters at most")
+    return None
+
+
+def missing_driver(url: str) -> str | None:
+    """Which package a database URL needs that is not installed, and how to install it; None where
+    nothing is missing."""
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except NoSuchModuleError:
+        return f"SQLAlchemy knows no driver {make_url(url).drivername}"
+    except ImportError as error:
+        package = error.name or make_url(url).get_driver_name()
+        known = _PACKAGES.get(package, package)
+        return f'needs the package {package}, which is not installed: pip install "{known}"'
+    except (ArgumentError, ValueError):
+        return None  # no URL of a database
+    return None
+
+
+_PACKAGES = {"psycopg": "raysel[postgres]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+
+
+def missing_store(storage: str) -> str | None:
+    """Whether pyarrow was built without an object store's client, in words."""
+    from pyarrow import fs  # noqa: PLC0415
+
+    name = {"s3": "S3FileSystem", "gs": "GcsFileSystem"}[urlsplit(storage).scheme]
+    try:
+        getattr(fs, name)
+    except (ImportError, AttributeError):
+        return f"this pyarrow was built without {name}: pip install --force-reinstall pyarrow"
+    return None
+
+
+def network_file_system(folder: Path) -> str | None:
+    """The type of the network file system that holds `folder`, None for a local disk."""
+    places = {Path(p.mountpoint): p.fstype for p in psutil.disk_partitions(all=True)}
+    holder = next((p for p in (folder.absolute(), *folder.absolute().parents) if p in places), None)
+    kind = places[holder] if holder else ""
+    return kind if any(name in kind.lower() for name in _NETWORK) else None

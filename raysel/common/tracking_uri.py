@@ -1,0 +1,64 @@
+"""MLflow's address, as a sweep file may name it: one that MLflow knows, and without a secret.
+
+The address stands in the sweep's folder, in MLflow's own tags and in the arguments of the
+writer's process, which everybody on the machine can read.
+"""
+
+from __future__ import annotations
+
+import shlex
+from urllib.parse import urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from raysel.common.locations import is_read_alike, sqlite_file
+from raysel.common.paths import path_problem
+from raysel.common.urls import REFUSED, secret_in
+
+_SERVERS = ("http", "https")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_WAYS = "give sqlite:///PATH, or a server's http://HOST:PORT"
+
+
+def usable(uri: str) -> str:
+    """The address itself.
+
+    Raises:
+        PydanticCustomError: it holds a secret, or is none that MLflow takes.
+    """
+    try:
+        parts = urlsplit(uri)
+        scheme, secret = parts.scheme.partition("+")[0], secret_in(uri)
+    except ValueError:
+        raise PydanticCustomError(REFUSED, f"is no address; {_WAYS}") from None
+    if scheme in _SERVERS and (secret or parts.username):
+        raise PydanticCustomError(
+            REFUSED,
+            "holds a user or a password; put them into the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
+    if secret:
+        raise PydanticCustomError(
+            REFUSED, f"holds {secret}; put it into PGPASSWORD or ~/.pgpass, or use a server"
+        )
+    if scheme == "sqlite" and (wrong := path_problem(uri.partition("///")[2].partition("?")[0])):
+        raise PydanticCustomError(REFUSED, f"the path of its file {wrong}")
+    if uri.startswith("databricks") or scheme in (*_SERVERS, *_DATABASES):
+        return uri
+    if scheme in ("", "file"):
+        raise PydanticCustomError(
+            REFUSED, f'"{uri}" is a folder, in which MLflow keeps no record any more; {_WAYS}'
+        )
+    raise PydanticCustomError(REFUSED, f"MLflow knows no {scheme}://…; {_WAYS}")
+
+
+def mlflow_hint(uri: str) -> str:
+    """How to see a sweep in MLflow: the server's address, or the command that opens its file."""
+    if uri.startswith("http"):
+        return uri
+    file = sqlite_file(uri)
+    if file is None or is_read_alike(file):
+        return shlex.join(["mlflow", "ui", "--backend-store-uri", uri])
+    # MLflow would make a folder by the escaped name
+    there = shlex.join(["mlflow", "ui", "--backend-store-uri", f"sqlite:///{file.name}"])
+    return f"cd {shlex.quote(str(file.parent))} && {there}"

@@ -1,0 +1,1 @@
+"""Ray and nothing else: connect, place and run trials."""

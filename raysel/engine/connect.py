@@ -1,0 +1,224 @@
+"""The Ray that the sweep runs on: a cluster that is there, or one on this machine alone."""
+
+from __future__ import annotations
+
+import raysel.engine.ray_env as ray_env
+
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import yaml
+
+from raysel.common import credentials
+from raysel.common.errors import Trouble
+from raysel.common.text import first_line
+from raysel.engine.capacity import Node
+from raysel.engine.orphans import end_family, end_orphans, marked
+from raysel.engine.ray_folder import check_ray_folder
+from raysel.engine.signals import Handlers
+
+_BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+_KIND = "ray.io/node-group"
+"""The label by which Ray tells a node's kind."""
+
+KNOCK_SECONDS = 10.0
+"""How long a head that is to be joined may take to answer."""
+
+_RESTORE_SECONDS = 0.05
+"""How long Ray's own signal handlers may stand while it starts."""
+
+_START_TRIES = 2
+"""Ray gives its processes 30 seconds to start, which are few on a busy machine."""
+
+_WAY_IN = "does Ray run there, of this version, with this machine's token?"
+
+_KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
+
+
+def foreseen() -> list[Node]:
+    """What `connected` will give, without starting a cluster of one's own."""
+    if not ray.is_initialized():
+        if not os.environ.get("RAY_ADDRESS"):
+            check_ray_folder(os.environ)
+            mine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+            return [Node("this machine", mine)]
+        with ThreadPoolExecutor(1, "ray") as aside:
+            _start_in(aside)
+    return _nodes()
+
+
+def _nodes() -> list[Node]:
+    """The nodes that are there, then the kinds of which the autoscaler may start some."""
+    there = [
+        Node(
+            "head" if "node:__internal_head__" in node["Resources"] else "worker",
+            node["Resources"],
+            node.get("Labels") or {},
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return there + (may_start(_BOOTSTRAP, there) if os.environ.get("RAY_ADDRESS") else [])
+
+
+def may_start(file: Path, there: Sequence[Node]) -> list[Node]:
+    """The kinds of nodes that are not all there yet, from the file that `ray up` left on the head.
+
+    Args:
+        there: the nodes that are up; those of a kind carry its name as a label.
+    """
+    try:
+        config = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
+        kinds = dict(config["available_node_types"])
+    except Exception:  # none, or damaged
+        return []
+    up = Counter(node.labels.get(_KIND) for node in there)
+    most = int(config.get("max_workers", 0))
+    return [
+        Node(
+            name,
+            {key: float(value) for key, value in (kind.get("resources") or {}).items()},
+            {str(key): str(value) for key, value in (kind.get("labels") or {}).items()},
+            left,
+        )
+        for name, kind in kinds.items()
+        if name != config.get("head_node_type")
+        if (left := min(int(kind.get("max_workers", most)), most) - up[name]) > 0
+    ]
+
+
+def grows() -> bool:
+    """Whether nodes may come of which nothing can be known: KubeRay's autoscaler tells no sizes."""
+    return os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
+
+
+@contextmanager
+def connected() -> Iterator[list[Node]]:
+    """Join the cluster that the environment names, or start one on this machine.
+
+    A cluster of one's own listens on loopback only and asks for a token that this process
+    alone and its children have; it ends with the block. One that this process had joined
+    before is left as it was.
+    """
+    mine = not ray.is_initialized()
+    handlers = Handlers()
+    # its processes end with the thread that started them
+    with ThreadPoolExecutor(1, "ray") as aside:
+        try:
+            if mine:
+                _start_in(aside)
+            yield _nodes()
+        finally:
+            if mine:
+                ray.shutdown()
+                handlers.restore()
+
+
+def _start_in(aside: ThreadPoolExecutor) -> None:
+    """Start or join Ray in another thread, with this thread's signal handlers still in force.
+
+    In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
+    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    # and for its own state, which nobody reads, where the disk is full
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    handlers = Handlers()
+    starting = aside.submit(_start)
+    try:
+        while not wait([starting], timeout=_RESTORE_SECONDS).done:
+            handlers.restore()
+    finally:  # a handler may raise: what was begun is then there to be shut down
+        wait([starting])
+        handlers.restore()
+    starting.result()
+
+
+def _start() -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    # Ray's processes inherit what this thread blocks: they outlive a terminal that is closed, as
+    # they outlive a Ctrl-C, until the sweep has ended
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    if address := os.environ.get("RAY_ADDRESS"):
+        return _join(address)
+    if ray_env.TOO_LATE:
+        raise Trouble("ray", "was imported before raysel, and would listen on all addresses")
+    check_ray_folder(os.environ)
+    # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    end_orphans()  # of a driver that was killed a moment ago
+    for tries_left in reversed(range(_START_TRIES)):
+        try:
+            return _start_local()
+        except Exception as error:  # Ray raises just that where its processes are slow to start
+            end_family()
+            if not tries_left:
+                words = f"did not start, tried {_START_TRIES} times ({first_line(error)})"
+                raise Trouble("ray", f"{words}; try again") from error
+    return None
+
+
+def _start_local() -> None:
+    with marked():
+        ray.init(
+            address="local",  # not a cluster that happens to run on this machine
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+
+
+def _join(address: str) -> None:
+    """Join the cluster that is there.
+
+    Raises:
+        Trouble: it is not, or does not let this process in; in one line.
+    """
+    knock(address)
+    try:
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise Trouble(address, f"cannot be joined ({first_line(error)}); {_WAY_IN}") from error
+
+
+def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:
+    """Whether anybody listens at RAY_ADDRESS: Ray itself would ask for minutes without a word.
+
+    Raises:
+        Trouble: nobody does.
+    """
+    named = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d{1,5})", address)
+    if named is None:
+        return  # `auto`, or for Ray to refuse
+    try:
+        socket.create_connection((named[1], int(named[2])), seconds).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise Trouble(address, f"RAY_ADDRESS does not answer ({error}); {_WAY_IN}") from None
+
+
+def _sealed_for_workers() -> dict[str, Any] | None:
+    """The driver's credentials for the workers, which may run on nodes that have none; a job of
+    `raysel submit` has them with it."""
+    values = credentials.found(os.environ)
+    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and guarded):
+        return None
+    token = credentials.cluster_token(os.environ)
+    return credentials.runtime_env(values, token) if token else None

@@ -1,0 +1,30 @@
+"""Where a trial runs: what it asks Ray for, and the share of a GPU that it keeps to."""
+
+from __future__ import annotations
+
+import raysel.engine.ray_env  # noqa: F401
+
+from typing import Any
+
+from ray import tune
+
+from raysel.engine.capacity import bundle
+from raysel.spec.sweep import ResourcesSpec
+
+
+def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
+    """What Tune reserves for each trial."""
+    labels = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
+    strategy = resources.placement.upper()
+    return tune.PlacementGroupFactory([bundle(resources)], strategy=strategy, **labels)
+
+
+def of_task(resources: ResourcesSpec) -> dict[str, Any]:
+    """The same for a task: `ray.remote(**of_task(...))(function)`."""
+    asked = {
+        "num_cpus": resources.cpus,
+        "num_gpus": resources.gpus,
+        "resources": dict(resources.custom),
+        "scheduling_strategy": "SPREAD" if resources.placement == "spread" else "DEFAULT",
+    }
+    return asked | ({"label_selector": dict(resources.labels)} if resources.labels else {})

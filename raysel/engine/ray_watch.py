@@ -1,0 +1,71 @@
+"""The end of a local Ray under a running sweep, noticed at once.
+
+Without its raylet Ray ends this process itself after some 15 seconds, without a word; without its
+GCS after a minute, with a line of C++.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import psutil
+
+from raysel.common.errors import Trouble
+from raysel.engine.orphans import end_family
+
+VITAL = frozenset({"raylet", "gcs_server"})
+"""Processes without which a local Ray is none."""
+
+_LOOK_SECONDS = 0.2
+
+
+@contextmanager
+def watching(lost: Callable[[str], None]) -> Iterator[None]:
+    """Call `lost` with words, from another thread, when a vital process of this one's Ray has
+    ended within the block. Of a cluster that was joined nothing is watched."""
+    vital = [child for child in psutil.Process().children() if _name(child) in VITAL]
+    names = {child.pid: _name(child) for child in vital}
+    left = threading.Event()
+
+    def watch() -> None:
+        while not left.wait(_LOOK_SECONDS):
+            for child in vital:
+                if _has_ended(child) and not left.is_set():
+                    who = f"{names[child.pid]} (process {child.pid})"
+                    lost(f"its {who} has ended: killed, for want of memory perhaps")
+                    return
+
+    thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
+    if vital:
+        thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+
+
+def leave(error: Trouble, code: int) -> NoReturn:
+    """End this process, whose main thread waits for a Ray that is gone; in one line."""
+    with suppress(Exception):
+        sys.stderr.write(f"error  {error}\n")
+        sys.stderr.flush()
+    with suppress(Exception):
+        end_family()
+    os._exit(code)
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return process.name()
+    return ""
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True

@@ -1,0 +1,56 @@
+"""One trial as Ray runs it: an epoch a step.
+
+The actor outlives its trial: torch and timm are imported and the model is built once a
+worker. A trial's own failure is an answer and not an exception, for Ray would try a
+deterministic error again and again; only what befalls the worker itself (a lost node, the
+out-of-memory killer) reaches Ray, which starts the trial anew, and the trial goes on from
+its checkpoint.
+"""
+
+from __future__ import annotations
+
+import raysel.engine.ray_env  # noqa: F401
+
+from typing import Any
+
+from ray import tune
+
+from raysel.spec.sweep import TrialConfig
+from raysel.training.gpu_share import keep_to_share
+from raysel.training.trial import Shared, TrialSteps
+
+
+class TrialRunner(tune.Trainable):
+    """Runs trials one after another in one process.
+
+    The configuration is `{"trial": id, "config": TrialConfig as a dict, "told": epochs that the
+    record has}`; a row is that of `TrialSteps`.
+    """
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+        """Remember what is shared; nothing is built before the first step."""
+        keep_to_share(shared.gpus)
+        self._steps = TrialSteps(shared)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take over another trial in the same process."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        asked = TrialConfig.model_validate(config["config"])
+        self._steps.begin(config["trial"], asked, config["told"])
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        return self._steps.epoch()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial keeps its own checkpoint, by its own id."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: `TrialSteps` finds the trial's own checkpoint."""
+
+    def log_result(self, result: dict[str, Any]) -> None:
+        """Nothing: the record is the log."""

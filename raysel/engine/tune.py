@@ -1,0 +1,292 @@
+"""Ray Tune as the engine that runs trials, and nothing more.
+
+What to run next, when to stop it and what it all meant is decided by a `Ledger` on the
+driver: the search has one over the Optuna study, the confirm phase one over a list.
+"""
+
+from __future__ import annotations
+
+import raysel.engine.ray_env  # noqa: F401
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune.execution import class_cache
+from ray.tune.result import DONE, HOSTNAME, NODE_IP, PID, TRAINING_ITERATION, TRIAL_ID
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from raysel.common import credentials
+from raysel.engine.placement import of_trial
+from raysel.engine.trainable import TrialRunner
+from raysel.spec.sweep import ResourcesSpec, TrialConfig
+from raysel.training.trial import Shared
+
+# Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
+
+
+LOSSES = 3
+"""How many workers a trial may lose without a new epoch in between; the next one fails it."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: its id in the record, its configuration, and how many of its epochs the
+    record has."""
+
+    trial: str
+    config: TrialConfig
+    told: int = 0
+
+
+class Ledger(Protocol):
+    """Decides, and keeps the books: every call is recorded before it returns."""
+
+    def next_trial(self) -> Assignment | None:
+        """The next trial to run, None when there is none left."""
+        ...
+
+    def epoch(
+        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+    ) -> bool:
+        """An epoch ended; whether the trial is to end here. A note says what befell it."""
+        ...
+
+    def failed(self, trial: str, cause: str) -> None:
+        """The trial failed for good."""
+        ...
+
+
+class TrialTrouble(Exception):
+    """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
+
+
+class Overseer(Protocol):
+    """Hears what is no ledger's business."""
+
+    def receive(self, trial: str, name: str, content: bytes) -> None:
+        """Keep a file of a trial that ran where the driver does not see its folder."""
+        ...
+
+    def worker_lost(self, trial: str) -> None:
+        """The trial's worker or node was lost; the trial goes on elsewhere."""
+        ...
+
+
+class StopRequest:
+    """How the wish to stop reaches the engine: once in order, twice at once.
+
+    Attributes:
+        cause: why, in words; the first one that was given.
+        error: what befell the driver itself; nothing more is written then.
+    """
+
+    def __init__(self) -> None:
+        self._orderly = threading.Event()
+        self._at_once = threading.Event()
+        self.cause = ""
+        self.error: Exception | None = None
+
+    def ask(self, cause: str) -> None:
+        """Running trials end their epoch; asked again, nothing is waited for."""
+        self.cause = self.cause or cause
+        (self._at_once if self._orderly.is_set() else self._orderly).set()
+
+    def fail(self, error: Exception) -> None:
+        """Leave at once: the books cannot be kept."""
+        self.error = self.error or error
+        self.cause = self.cause or str(error)
+        self._orderly.set()
+        self._at_once.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether no more trial and no more epoch is to begin."""
+        return self._orderly.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether running epochs are given up too."""
+        return self._at_once.is_set()
+
+
+class _StaysOnDriver:
+    """Left out of the pickles that Tune writes and never reads back here: a ledger holds a
+    database connection, and the record is the state.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _StaysOnDriver:
+        return self
+
+
+class _LedgerSearcher(_StaysOnDriver, Searcher):
+    """Takes the next trial from the ledger."""
+
+    def __init__(self, ledger: Ledger, stop: StopRequest) -> None:
+        super().__init__(metric="epoch", mode="max")
+        self._ledger, self._stop = ledger, stop
+        self.trials: dict[str, str] = {}  # Ray's id -> ours
+        self.lost: dict[str, str] = {}  # Ray's id -> how its worker was lost
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        assignment = None
+        try:
+            assignment = None if self._stop.asked else self._ledger.next_trial()
+        except Exception as error:  # Tune would go on without it
+            self._stop.fail(error)
+        if assignment is None:
+            return Searcher.FINISHED
+        self.trials[trial_id] = assignment.trial
+        config = assignment.config.model_dump(mode="json")
+        return {"trial": assignment.trial, "config": config, "told": assignment.told}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The ledger knows of every end but this one: `LOSSES` and one more workers were lost
+        without a new epoch."""
+        if not error:
+            return
+        words = self.lost.get(trial_id, "no reason was given")
+        try:
+            self._ledger.failed(self.trials[trial_id], f"worker lost: {words}")
+        except Exception as trouble:
+            self._stop.fail(trouble)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the record is the state."""
+
+
+class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
+    """Tells the ledger what came, and stops a trial where the ledger says so."""
+
+    def __init__(
+        self, ledger: Ledger, searcher: _LedgerSearcher, overseer: Overseer, stop: StopRequest
+    ) -> None:
+        super().__init__()
+        self._ledger, self._searcher, self._stop = ledger, searcher, stop
+        self._overseer = overseer
+        self._reached: dict[str, int] = {}  # Ray's id -> the last epoch that was new
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Accept whatever Tune says: the objective is the ledger's."""
+        return True
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        ends = True
+        try:
+            if not self._stop.error:  # what comes after is not written any more
+                self._forgive(trial, int(result.get("epoch", 0)))
+                ends = self._tell(self._searcher.trials[trial.trial_id], result)
+        except Exception as error:  # Tune would hide it in one of its own
+            self._stop.fail(error)
+        return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+
+    def _forgive(self, trial: Any, epoch: int) -> None:
+        """A new epoch makes up for the workers lost before it: on spot machines a long trial
+        loses any number of them, and only one that gets nowhere is given up."""
+        if epoch > self._reached.get(trial.trial_id, 0):
+            self._reached[trial.trial_id] = epoch
+            trial.run_metadata.num_failures = 0
+
+    def _tell(self, trial: str, result: dict[str, Any]) -> bool:
+        """Whether the trial ends; its files are there before anybody hears of the epoch."""
+        for name in [name for name in result if name.startswith("files/")]:
+            self._overseer.receive(trial, name.removeprefix("files/"), result.pop(name))
+        if "trouble" in result:
+            raise TrialTrouble(f"{trial}: {result['trouble']}")
+        if "failure" in result:
+            self._ledger.failed(trial, result["failure"])
+            return True
+        metrics = {
+            name.removeprefix("metrics/"): value
+            for name, value in result.items()
+            if name.startswith("metrics/")
+        }
+        return self._ledger.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The worker was lost; called too where Ray tries the trial again, on another one."""
+        error = trial.get_error() or trial.get_pickled_error()
+        words = str(error).strip().splitlines() or ["no reason was given"]
+        self._searcher.lost[trial.trial_id] = words[-1]
+        if trial.should_recover() and not self._stop.asked:
+            self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
+
+
+class _AtOnce(_StaysOnDriver, Stopper):
+    """Ends the phase where the user asked twice.
+
+    It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
+    the place to take out what Tune would keep: it holds every trial to the phase's end, with its
+    last result, files and all, and for each number two windows of its last values. (A callback
+    could do it too, but to have one makes Tune import MLflow.)
+    """
+
+    _KEPT = frozenset({TRIAL_ID, DONE, TRAINING_ITERATION, NODE_IP, PID, HOSTNAME})
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        for name in result.keys() - self._KEPT:
+            del result[name]
+        return False
+
+    def stop_all(self) -> bool:
+        return self._stop.at_once
+
+
+def run_phase(
+    ledger: Ledger,
+    shared: Shared,
+    resources: ResourcesSpec,
+    concurrent: int,
+    storage: Path,
+    overseer: Overseer,
+    stop: StopRequest,
+) -> None:
+    """Run the ledger's trials on the connected Ray cluster until it has no more.
+
+    Args:
+        concurrent: how many trials run at a time.
+        storage: folder for Ray's own files.
+        overseer: is told what befell trials on their nodes.
+
+    Raises:
+        Exception: what the ledger raised; the phase was left at once.
+    """
+    searcher = _LedgerSearcher(ledger, stop)
+    runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
+    tune.Tuner(
+        tune.with_resources(runner, of_trial(resources)),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            search_alg=searcher,
+            scheduler=_LedgerScheduler(ledger, searcher, overseer, stop),
+            max_concurrent_trials=concurrent,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.config["trial"]),
+        ),
+        run_config=tune.RunConfig(
+            name=storage.name,
+            storage_path=str(storage.parent),
+            stop=_AtOnce(stop),
+            failure_config=tune.FailureConfig(max_failures=LOSSES),
+            verbose=0,
+        ),
+    ).fit()
+    if stop.error:
+        raise stop.error

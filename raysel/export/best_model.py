@@ -1,0 +1,97 @@
+"""The best model of a sweep, made at its end from the winner's best confirm run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raysel.export.check import answers
+from raysel.export.timm_layout import CONFIG, damage_of, write_model
+from raysel.models.build import build
+from raysel.spec.sweep import objective_sign
+from raysel.sweep.local_trial import Tell
+from raysel.sweep.outcome import Outcome
+from raysel.sweep.reproduce import Reproduction, compared, run_again
+from raysel.sweep.views import SweepView, read_sweep
+
+
+def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The winner's `best_of` its confirm runs; None without a winner."""
+    winner = results["verdict"]["winner"]
+    entry = next((e for e in results["confirm"] if e["strategy"] == winner), None)
+    return None if entry is None else best_of(entry["runs"], results["objective"])
+
+
+def best_of(runs: Sequence[Mapping[str, Any]], objective: Mapping[str, str]) -> Mapping[str, Any]:
+    """The confirm run with the best objective on validation data.
+
+    Ties go to the lower validation loss, then to the earlier seed.
+    """
+    metric, sign = objective["metric"], objective_sign(objective["mode"])
+    return min(runs, key=lambda run: (sign * run[metric], run["val/loss"]))
+
+
+def save_best(outcome: Outcome) -> Path | None:
+    """Write the best model of a finished sweep into its folder.
+
+    A sweep that is summed up again keeps the model that it has. Where that is damaged, or the
+    sweep was extended and the winner is now one whose weights went with an earlier end, its run is
+    made again.
+
+    Returns:
+        `<sweep>/best`; None if the sweep has no confirmed winner, or its weights are gone.
+    """
+    run = best_run(outcome.results)
+    if run is None:
+        return None
+    target = outcome.folder.best
+    state = outcome.checkpoint(run["id"])
+    origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
+    if state is None or outcome.weights is None:
+        if origin_of(target) == origin and damage_of(target) is None:
+            return target
+        model = _again(outcome, run["id"]) if outcome.complete else None
+    else:
+        model = build(outcome.blueprint, run["seed"])
+        initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
+        model.load_state_dict(initial, strict=False)
+        model.load_state_dict(state["best"][2] or state["model"], strict=False)
+    if model is None:
+        return None
+    answered = answers(model, outcome.task)
+    write_model(model, outcome.blueprint.name, outcome.task, origin, target)
+    answered.save(target)
+    return target
+
+
+def origin_of(folder: Path) -> Any:
+    """Of which `sweep` and `run` the model in a folder is; None where there is none."""
+    try:
+        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
+        return {key: told[key] for key in ("sweep", "run")}
+    except Exception:  # none, or damaged
+        return None
+
+
+def _again(outcome: Outcome, name: str) -> nn.Module | None:
+    view = read_sweep(str(outcome.folder.path.parent), outcome.folder.path.name)
+    model, again = trained_again(view, name, lambda _: None)
+    return model if again.succeeded else None
+
+
+def trained_again(view: SweepView, name: str, tell: Tell) -> tuple[nn.Module | None, Reproduction]:
+    """A confirm run once more, for its weights: those of its chosen epoch, as it was tested."""
+    trial = view.trial(name)
+    rows: list[dict[str, Any]] = []
+    model: nn.Module | None = None
+    with tempfile.TemporaryDirectory(prefix="raysel-again-") as scratch:
+        for row, steps in run_again(view, trial, tell, Path(scratch)):
+            rows.append(row)
+            model = steps.run.model if steps.run else None
+    return model, compared(view, trial, rows)

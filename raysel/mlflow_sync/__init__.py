@@ -1,0 +1,1 @@
+"""The record, exported to MLflow by a process of its own. MLflow is imported here."""

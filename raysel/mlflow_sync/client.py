@@ -1,0 +1,198 @@
+"""MLflow, through its client: found or created, never twice; changed only where it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from raysel.mlflow_sync.artifact_root import SERVERS, as_uri, is_moved, move
+from raysel.mlflow_sync.connection import client
+from raysel.mlflow_sync.new_store import ensure_store
+from raysel.mlflow_sync.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
+from raysel.mlflow_sync.store_schema import check_schema
+from raysel.record.events import SWEEP
+from raysel.record.state import SweepState
+
+
+class Refused(Exception):
+    """MLflow is there and will not take this, now or later: a run that the user deleted, a
+    name that it does not allow. Waiting does not help."""
+
+
+@dataclass
+class _Known:
+    """What MLflow has of a run."""
+
+    run_id: str
+    status: str
+    ended: int | None
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+
+
+class MlflowStore:
+    """The runs of one sweep in MLflow.
+
+    Every method may raise where MLflow does not answer (`raysel.mlflow_sync.error_messages` knows
+    why); the object is then thrown away and a new one asks anew what is there.
+    """
+
+    def __init__(self, uri: str, experiment: str, artifact_root: str, sweep: SweepState) -> None:
+        """Find or create the experiment, and find the sweep's runs.
+
+        Args:
+            uri: MLflow's tracking URI.
+            experiment: its name.
+            artifact_root: where artifacts lie, a folder or a URI; a server decides that for
+                itself.
+            sweep: only its id and its objective are looked at.
+
+        Raises:
+            OtherSchema: a store without a server has the tables of another MLflow.
+        """
+        ensure_store(uri)
+        check_schema(uri)
+        self._client = client(uri)
+        self._experiment = self._find_experiment(experiment, uri, artifact_root)
+        self._tag_experiment(sweep)
+        self._runs = self._find_runs(sweep.id)
+
+    def has(self, trial: str) -> bool:
+        """Whether there is a run of this trial, or of the sweep itself (`SWEEP`)."""
+        return trial in self._runs
+
+    def show(self, image: RunImage, points: Sequence[Point] = ()) -> None:
+        """Make a run look like its image, and add points to it.
+
+        Raises:
+            Refused: see there.
+        """
+        with _refusal_told():
+            self._show(image, points)
+
+    def upload(self, trial: str, path: Path, folder: str | None = None) -> None:
+        """Add a file, or all that a folder holds, to the run's artifacts, below `folder`.
+
+        Raises:
+            Refused: see there.
+        """
+        run_id = self._runs[trial].run_id
+        with _refusal_told():
+            if path.is_dir():
+                self._client.log_artifacts(run_id, str(path), folder)
+            else:
+                self._client.log_artifact(run_id, str(path), folder)
+
+    def upload_text(self, trial: str, text: str, name: str) -> None:
+        """Add a text as the artifact `name`.
+
+        Raises:
+            Refused: see there.
+        """
+        with _refusal_told():
+            self._client.log_text(self._runs[trial].run_id, text, name)
+
+    # --- finding ---------------------------------------------------------------------------
+
+    def _find_experiment(self, name: str, uri: str, root: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            location = None if uri.startswith(SERVERS) else as_uri(root)
+            return str(self._client.create_experiment(name, artifact_location=location))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        if is_moved(uri, found.artifact_location, root):
+            move(uri, found.experiment_id, found.artifact_location, root)
+        return str(found.experiment_id)
+
+    def _tag_experiment(self, sweep: SweepState) -> None:
+        wanted = {
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.experiment.primaryMetric.name": sweep.metric,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(sweep.mode == "max"),
+        }
+        has = self._client.get_experiment(self._experiment).tags
+        for name, value in wanted.items():
+            if has.get(name) != value:
+                self._client.set_experiment_tag(self._experiment, name, value)
+
+    def _find_runs(self, sweep_id: str) -> dict[str, _Known]:
+        runs: dict[str, _Known] = {}
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment],
+                f"tags.`{SWEEP_ID}` = '{sweep_id}'",
+                max_results=1000,
+                page_token=token,
+            )
+            for run in page:
+                runs.setdefault(run.data.tags.get(TRIAL_ID, SWEEP), _known(run))
+            token = page.token
+            if not token:
+                return runs
+
+    # --- changing ----------------------------------------------------------------------------
+
+    def _show(self, image: RunImage, points: Sequence[Point]) -> None:
+        known = self._runs.get(image.trial) or self._create(image)
+        if image.ended is None and known.status != image.status:  # resumed
+            self._client.update_run(known.run_id, status=image.status)
+            known.status, known.ended = image.status, None
+        self._log(known, image, points)
+        if image.ended is not None and (known.status, known.ended) != (image.status, image.ended):
+            self._client.set_terminated(known.run_id, image.status, image.ended)
+            known.status, known.ended = image.status, image.ended
+
+    def _create(self, image: RunImage) -> _Known:
+        tags = _difference(self._tags(image), {})
+        run = self._client.create_run(
+            self._experiment, start_time=image.started, tags=tags, run_name=image.name
+        )
+        known = self._runs[image.trial] = _known(run)
+        return known
+
+    def _tags(self, image: RunImage) -> dict[str, str]:
+        """The image's, and whose child it is: the parent may be another than it was."""
+        parent = {} if image.trial == SWEEP else {PARENT: self._runs[SWEEP].run_id}
+        return {**image.tags, **parent}
+
+    def _log(self, known: _Known, image: RunImage, points: Sequence[Point]) -> None:
+        """Points, parameters that MLflow lacks (it forbids to change one), tags that differ."""
+        new_tags = _difference(self._tags(image), known.tags)
+        new_params = {name: v for name, v in image.params.items() if name not in known.params}
+        # the client splits what is too much for one request
+        self._client.log_batch(
+            known.run_id,
+            metrics=[Metric(p.key, p.value, p.timestamp, p.step) for p in points],
+            params=[Param(name, value) for name, value in new_params.items()],
+            tags=[RunTag(name, value) for name, value in new_tags.items()],
+            synchronous=True,  # whatever MLFLOW_ENABLE_ASYNC_LOGGING says
+        )
+        known.tags |= new_tags
+        known.params |= new_params
+
+
+@contextmanager
+def _refusal_told() -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise Refused(str(error)) from error
+        raise
+
+
+def _difference(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[str, str]:
+    """What is to be written; an empty tag is written only over one that is not."""
+    return {name: value for name, value in wanted.items() if has.get(name, "") != value}
+
+
+def _known(run: Run) -> _Known:
+    info, data = run.info, run.data
+    return _Known(run.info.run_id, info.status, info.end_time, dict(data.tags), dict(data.params))

@@ -1,0 +1,137 @@
+"""Why MLflow does not take what it is sent, in a line that says what to do about it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from urllib3.exceptions import NameResolutionError
+
+from raysel.common.text import first_line
+from raysel.mlflow_sync.store_schema import OtherSchema
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a call failed.
+
+    Attributes:
+        words: one line, MLflow's address first; without a secret.
+        lasting: it will hardly mend itself: a person has to do something.
+        files_only: MLflow answers, and what failed is the place where it keeps files.
+    """
+
+    words: str
+    lasting: bool = False
+    files_only: bool = False
+
+
+def explain(error: BaseException, uri: str, experiment: str, of_files: bool = False) -> Reason:
+    """Say why a call failed.
+
+    Args:
+        error: what the call raised.
+        uri: MLflow's tracking URI.
+        experiment: the experiment's name.
+        of_files: whether the call was to store a file.
+    """
+    chain = list(_chain(error))
+    if words := _lasting(chain, uri, experiment):
+        return Reason(f"{uri} {words}", lasting=True)
+    if any(_of(error, NameResolutionError) for error in chain):
+        host = urlsplit(uri).hostname
+        return Reason(f'{uri} cannot be found: the host "{host}" is not known', lasting=True)
+    if of_files and not any(isinstance(e, _SILENCE) for e in chain):
+        return Reason(f"{uri} takes no files now ({first_line(error)})", files_only=True)
+    if status := _status(chain):
+        return Reason(f"{uri} answers with an error ({status})")
+    for cause in chain:
+        if isinstance(cause, DBAPIError):
+            return Reason(f"{uri} does not answer ({first_line(cause.orig or cause)})")
+    return Reason(f"{uri} does not answer")
+
+
+_SILENCE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, DBAPIError)
+
+
+def _lasting(chain: list[BaseException], uri: str, experiment: str) -> str | None:
+    """What a person has to mend, in words that follow MLflow's address."""
+    for error in chain:
+        if isinstance(error, OtherSchema):
+            return str(error)
+        if isinstance(error, ModuleNotFoundError | NoSuchModuleError):
+            return f"needs a driver that is not installed ({first_line(error)})"
+        if isinstance(error, requests.exceptions.SSLError):
+            return (
+                "shows a certificate that is not trusted; "
+                "name the right one in MLFLOW_TRACKING_SERVER_CERT_PATH"
+            )
+    status = _status(chain)
+    if status == 401:
+        return _unauthorised()
+    if status == 403:
+        return _forbidden(" ".join(map(str, chain)), uri, experiment)
+    if status in (404, 405):
+        return f"answers, but not as MLflow does ({status}); look at tracking.uri"
+    return None
+
+
+def _unauthorised() -> str:
+    if os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return "refuses the token (401); look at MLFLOW_TRACKING_TOKEN"
+    if os.environ.get("MLFLOW_TRACKING_USERNAME") and os.environ.get("MLFLOW_TRACKING_PASSWORD"):
+        return (
+            "refuses this user or password (401); "
+            "look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    return (
+        "wants a user and a password (401); "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+
+
+def _forbidden(answer: str, uri: str, experiment: str) -> str:
+    if "Invalid Host header" in answer:
+        place = urlsplit(uri).netloc
+        return f"is not to be called by this name (403); start it with --allowed-hosts {place}"
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    who = f"the user {user}" if user else "this user"
+    return f'does not let {who} write into the experiment "{experiment}" (403)'
+
+
+def _status(chain: list[BaseException]) -> int | None:
+    """The HTTP status that MLflow's client hides in its words."""
+    for error in chain:
+        answer = getattr(error, "response", None)
+        if answer is not None and getattr(answer, "status_code", None):
+            return int(answer.status_code)
+        if found := re.search(r"(?:error code|too many) (\d{3})\b", str(error)):
+            return int(found[1])
+        if isinstance(error, MlflowException) and error.error_code in _CODES:
+            return _CODES[error.error_code]
+    return None
+
+
+_CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it came from."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _of(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether requests wrapped an error of urllib3's `kind`."""
+    inner = error.args[0] if error.args else None
+    return isinstance(getattr(inner, "reason", inner), kind)

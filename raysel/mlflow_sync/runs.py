@@ -1,0 +1,216 @@
+"""What MLflow shall show: the sweep and each trial as a run. Values from values, no client.
+
+A run is described whole, from the folded events, so that carrying it over twice changes
+nothing; a point carries the time of its event, so that MLflow keeps it once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raysel.record.events import SWEEP, Event, Kind
+from raysel.record.state import (
+    COMPLETE,
+    FAILED,
+    INTERRUPTED,
+    PRUNED,
+    RUNNING,
+    SweepState,
+    TrialState,
+)
+
+MLFLOW_STATUS = {
+    RUNNING: "RUNNING",
+    COMPLETE: "FINISHED",
+    PRUNED: "FINISHED",  # MLflow has no such state; the tag tells
+    FAILED: "FAILED",
+    INTERRUPTED: "KILLED",
+}
+"""raysel's states in MLflow's words; the tag `raysel.status` keeps ours."""
+
+SWEEP_ID = "raysel.sweep_id"
+TRIAL_ID = "raysel.trial_id"
+PARENT = "mlflow.parentRunId"
+
+_KEY_CHARACTERS = 250
+_VALUE_CHARACTERS = 6000
+_TAG_CHARACTERS = 8000
+
+
+@dataclass(frozen=True)
+class RunImage:
+    """A run as MLflow shall show it.
+
+    Attributes:
+        trial: the trial's id; `SWEEP` for the parent.
+        name: the run's name.
+        status: MLflow's word.
+        started, ended: unix time, milliseconds; `ended` is None while it runs.
+        tags, params: as MLflow keeps them, text.
+    """
+
+    trial: str
+    name: str
+    status: str
+    started: int
+    ended: int | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; `timestamp` in milliseconds."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+def sweep_image(sweep: SweepState) -> RunImage:
+    """The parent run of a sweep."""
+    versions = sweep.manifest.get("versions") or {}
+    tags = {
+        SWEEP_ID: sweep.id,
+        "raysel.status": sweep.status,
+        "raysel.cause": sweep.cause or "",
+        "raysel.verdict": sweep.verdict or "",
+        "raysel.versions": " ".join(f"{name} {version}" for name, version in versions.items()),
+        "raysel.report": str(Path(sweep.folder) / "report" / "index.html"),
+        "raysel.model": sweep.model or "",  # where it lies: no bytes of weights go to MLflow
+        "mlflow.note.content": sweep.verdict or sweep.description,
+        **_source(sweep),
+    }
+    return RunImage(
+        trial=SWEEP,
+        name=sweep.name,
+        status=MLFLOW_STATUS[sweep.status],
+        started=milliseconds(sweep.started_at or 0.0),
+        ended=None if sweep.ended_at is None else milliseconds(sweep.ended_at),
+        tags=_tags(tags),
+    )
+
+
+def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
+    """The child run of a trial."""
+    ended = trial.interrupted_at if trial.ended_at is None else trial.ended_at
+    tags = {
+        SWEEP_ID: sweep.id,
+        TRIAL_ID: trial.id,
+        "raysel.status": trial.status,
+        "raysel.phase": trial.phase,
+        "raysel.strategy": trial.strategy,
+        "raysel.cause": trial.cause or "",
+        "mlflow.note.content": note(trial, sweep),
+        **_source(sweep),
+    }
+    if trial.notes:
+        tags["raysel.notes"] = "; ".join(trial.notes)
+    if lost := _not_finite(trial):
+        tags["raysel.non_finite_values"] = str(lost)
+    return RunImage(
+        trial=trial.id,
+        name=run_name(trial)[:_KEY_CHARACTERS],
+        status=MLFLOW_STATUS[trial.status],
+        started=milliseconds(trial.started_at or 0.0),
+        ended=None if ended is None else milliseconds(ended),
+        tags=_tags(tags),
+        params=parameters(trial.config),
+    )
+
+
+def run_name(trial: TrialState) -> str:
+    """`07 bvg_ls lr=0.021 ema_decay=0.93`, or `confirm bvg_ls seed 1000`."""
+    if trial.phase == "confirm":
+        return f"confirm {trial.strategy} seed {trial.config.get('seed')}"
+    return f"{trial.number:02d} {trial.label}"
+
+
+def note(trial: TrialState, sweep: SweepState) -> str:
+    """What the run was, in a sentence or two."""
+    done = len(trial.epochs)
+    epochs = f"{done} epoch" if done == 1 else f"{done} epochs"
+    cause = f": {trial.cause}" if trial.cause else ""
+    # a confirm run has no value: its seed is not searched
+    value = "" if trial.value is None else f", {sweep.metric} {trial.value:.4g}"
+    ending = {
+        RUNNING: "Is running.",
+        COMPLETE: f"Complete after {epochs}{value}.",
+        PRUNED: f"Stopped by the pruner after {epochs}{value}.",
+        FAILED: f"Failed after {epochs}{cause}.",
+        INTERRUPTED: f"Left after {epochs}{cause}. `raysel resume {sweep.name}` takes it up.",
+    }[trial.status]
+    if trial.phase == "confirm":
+        what = f"The best {trial.strategy} again, with seed {trial.config.get('seed')}"
+    else:
+        what = f"Trial {trial.number} of the search {sweep.name}: {trial.label}"
+    tested = trial.end_metrics.get("test/error")
+    test = "" if tested is None else f" Test error {tested:.4g}."
+    return f"{what}. {ending}{test}"
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """A `TrialConfig` flat, as text: `strategy`, `seed`, `<strategy>.<parameter>`,
+    `training.<setting>`."""
+    strategy = config.get("strategy", "")
+    flat = {"strategy": strategy, "seed": config.get("seed")}
+    flat |= {f"{strategy}.{name}": v for name, v in (config.get("parameters") or {}).items()}
+    flat |= {f"training.{name}": v for name, v in (config.get("training") or {}).items()}
+    return {_key(name): _text(value)[:_VALUE_CHARACTERS] for name, value in flat.items()}
+
+
+def points(event: Event) -> list[Point]:
+    """The metrics that an event brings; values that are not finite are left out.
+
+    Of what an `ended` event tells, only `test/*` are new: the others are those of an epoch.
+    """
+    metrics: Mapping[str, Any] = event.payload.get("metrics") or {}
+    if event.kind == Kind.ENDED:
+        metrics = {name: v for name, v in metrics.items() if name.startswith("test/")}
+    elif event.kind != Kind.EPOCH:
+        return []
+    at = milliseconds(event.at)
+    return [
+        Point(_key(name), float(value), at, event.epoch)
+        for name, value in metrics.items()
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def milliseconds(seconds: float) -> int:
+    """Unix time as MLflow counts it."""
+    return round(seconds * 1000)
+
+
+def _source(sweep: SweepState) -> dict[str, str]:
+    return {
+        "mlflow.source.name": sweep.manifest.get("command") or "raysel",
+        "mlflow.source.git.commit": sweep.manifest.get("git_sha") or "",
+    }
+
+
+def _not_finite(trial: TrialState) -> int:
+    measured = [*trial.epochs, trial.end_metrics]
+    return sum(value is None for metrics in measured for value in metrics.values())
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:_TAG_CHARACTERS] for name, value in tags.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    """The name with what MLflow refuses in one replaced."""
+    return re.sub(r"[^\w./ :-]", "_", name)[:_KEY_CHARACTERS]

@@ -1,0 +1,271 @@
+"""The process that carries a sweep's record into MLflow, beside the driver.
+
+    python -m raysel.mlflow_sync.worker RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT
+        [LOG [FENCE]]
+        [--folder=FOLDER]
+
+It follows the record until the sweep has finished, or until its standard input ends or its
+parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. What it has
+to say it says on its standard output (`raysel.mlflow_sync.status_message`).
+
+Arguments can be read by everyone on the machine: passwords belong into the variables
+PGPASSWORD, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, NoReturn
+
+from raysel.mlflow_sync.audit import Audit
+from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.error_messages import Reason, explain
+from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.process import OUTDATED_CURSOR
+from raysel.mlflow_sync.retry import Outage
+from raysel.mlflow_sync.status_message import Word
+from raysel.record.events import Record
+from raysel.record.ownership import Lost, fence_off
+from raysel.record.state import SweepState
+
+POLL_SECONDS = 0.5
+DRAIN_SECONDS = 60.0
+"""How long the writer outlives its driver while MLflow does not answer."""
+
+_NICE = 10
+_FOLDER = "--folder="
+
+_log = logging.getLogger(__name__)
+
+
+class Lifeline:
+    """Whether somebody still wants this process: it ends with standard input or the parent.
+
+    A byte that comes in says that there is something to do.
+
+    Args:
+        descriptor: of the standard input. Read without Python's buffer, whose lock a thread
+            that waits for input would hold when the interpreter ends.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._parent = os.getppid()
+        self._eof = threading.Event()
+        self._wake = threading.Event()
+        threading.Thread(target=self._listen, args=(descriptor,), daemon=True).start()
+
+    @property
+    def cut(self) -> bool:
+        """Nobody is there any more."""
+        return self._eof.is_set() or os.getppid() != self._parent
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, no longer than until somebody knocks; a second at most once it is cut.
+
+        Returns:
+            Whether somebody knocked.
+        """
+        knocked = self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
+        self._wake.clear()
+        return knocked
+
+    def _listen(self, descriptor: int) -> None:
+        while os.read(descriptor, 1):
+            self._wake.set()
+        self._eof.set()
+        self._wake.set()
+
+
+Explain = Callable[[BaseException, bool], Reason]
+"""Why a call failed; the second argument tells whether it was about a file."""
+
+
+class Follower:
+    """Carries events as they come, and files when no event waits.
+
+    Args:
+        record: where the events are.
+        courier: brings them.
+        lifeline: who waits for it.
+        explain: says why a call failed.
+        say: takes a word for the driver.
+        view: exports some of the record to somewhere else than MLflow; whether there was any.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        courier: Courier,
+        lifeline: Lifeline,
+        explain: Explain,
+        say: Callable[[Word], None],
+        view: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._view = view
+        self._record, self._courier, self._lifeline = record, courier, lifeline
+        self._explain = explain
+        self._tracker = Outage(say, "back")
+        self._files = Outage(say, "takes files again")
+
+    def follow(self) -> bool:
+        """Carry until nothing more will come.
+
+        Returns:
+            True when all is sent and nobody waits for more; False when it was given up, with
+            the rest kept in the record.
+
+        Raises:
+            Lost: another driver has taken the sweep over, and has a writer of its own.
+        """
+        old = self._record.last_sequence()  # a `finished` up to here is that of an earlier life
+        while True:
+            while self._carry() or self._view():
+                pass
+            gone = self._lifeline.cut
+            stuck = self._tracker.on or self._files.on
+            if not stuck and (gone or self._courier.finished_at > old):
+                return True
+            if gone and max(self._tracker.seconds, self._files.seconds) > DRAIN_SECONDS:
+                return False
+            knocked = self._lifeline.wait(self._tracker.pause or POLL_SECONDS)
+            if knocked or gone:
+                self._tracker.try_now()
+                self._files.try_now()
+
+    def _carry(self) -> bool:
+        """One step; False where nothing is left, or where it failed."""
+        if not self._tracker.due:
+            return False
+        try:
+            busy = self._courier.carry()
+        except Lost:
+            raise
+        except Exception as error:  # whatever a client, a server or a disk can raise
+            self._courier.disconnect()
+            self._failed(error, False)
+            return False
+        if not busy:
+            busy = self._files.due and self._carry_file()
+            if not busy:
+                self._tracker.may_end(self._courier.sent)
+                return False
+        self._tracker.eases()
+        return True
+
+    def _carry_file(self) -> bool:
+        try:
+            busy = self._courier.carry_files()
+        except Lost:
+            raise
+        except Exception as error:
+            self._failed(error, True)
+            return False
+        if busy:
+            self._files.eases()
+        self._files.may_end(self._courier.sent)
+        return busy
+
+    def _failed(self, error: Exception, of_files: bool) -> None:
+        reason = self._explain(error, of_files)
+        outage = self._files if reason.files_only else self._tracker
+        outage.goes_on(reason, error, self._courier.sent)
+
+
+def connect(
+    record: Record, uri: str, experiment: str, artifact_root: str, sweep: SweepState
+) -> MlflowStore:
+    """Open MLflow for a sweep; what it knows better than the record is removed first."""
+    if record.cursor(OUTDATED_CURSOR):
+        Audit(uri, experiment, [stored.event for stored in record.events()]).remove_surplus()
+        record.move_cursor(OUTDATED_CURSOR, 0)
+    return MlflowStore(uri, experiment, artifact_root, sweep)
+
+
+def only_one(log_path: Path) -> IO[str]:
+    """Wait until no other writer uses this log: two would create a run twice.
+
+    The lock ends with the process, however that ends.
+    """
+    stream = log_path.open("a")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    return stream
+
+
+class Voice:
+    """Says words to the driver, on what was the standard output; whatever a library prints
+    goes into the log from now on."""
+
+    def __init__(self) -> None:
+        self._out = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def say(self, word: Word) -> None:
+        """Send a word, if there is still somebody to hear it."""
+        with suppress(OSError):
+            os.write(self._out, word.line())
+
+
+View = Callable[[Record, Path], Callable[[], bool]]
+"""Makes, for a record and the sweep's folder, what exports some of it and says whether there was
+any."""
+
+
+def main(arguments: list[str], view: View | None = None) -> int:
+    """The process; 0 when all was sent.
+
+    Args:
+        view: what the record is exported to beside MLflow; needs `--folder`.
+    """
+    record_url, tracking_uri, experiment, artifact_root, *more = arguments
+    folders = [Path(a.removeprefix(_FOLDER)) for a in more if a.startswith(_FOLDER)]
+    more = [argument for argument in more if not argument.startswith(_FOLDER)]
+    os.nice(_NICE)  # training has the processors first
+    # a job that is stopped has it sent to all its processes; the driver says when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    voice = Voice()
+    lifeline = Lifeline(sys.stdin.fileno())
+    lock = only_one(Path(more[0])) if len(more) == 1 else None
+    record = Record(record_url)
+    if len(more) == 2:  # a frozen writer must not hold up the next owner's: it is fenced off
+        fence_off(record.engine, experiment, int(more[1]))
+
+    def why(error: BaseException, of_files: bool) -> Reason:
+        return explain(error, tracking_uri, experiment, of_files)
+
+    try:
+        opens = partial(connect, record, tracking_uri, experiment, artifact_root)
+        courier = Courier(record, opens, *folders)
+        more_views = [view(record, folder) for folder in folders] if view else [lambda: False]
+        follower = Follower(record, courier, lifeline, why, voice.say, *more_views)
+        return 0 if follower.follow() else 1
+    except Lost as lost:
+        _log.warning("%s", lost)
+        return 1
+    finally:
+        record.close()
+        if lock:
+            lock.close()
+
+
+def run(view: View | None = None) -> NoReturn:
+    """Run the process with the command line's arguments, and end it."""
+    status = main(sys.argv[1:], view)
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)  # nothing of ours is open; the libraries take a second to say goodbye
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,204 @@
+"""The database of a record: how it is reached, and what befalls it told in one line."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from raysel.common.errors import Trouble
+from raysel.common.locations import resume_command, secret_keys
+
+BUSY_SECONDS = 30
+"""How long a statement waits while another process writes to the same SQLite file."""
+
+PATIENCE_SECONDS = 60.0
+"""How long a database server that is being restarted is waited for."""
+
+_VANISHED = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+"""A host that vanished sends no word: without these a statement waits for it for a quarter of an
+hour or for ever. The last is Linux' own; elsewhere it is passed over."""
+
+_T = TypeVar("_T")
+
+
+class Damaged(Exception):
+    """What was read is not what was written."""
+
+
+class Foreign(Exception):
+    """It is no record, or one of another version of raysel."""
+
+
+def connect_to(url: str) -> sa.Engine:
+    """An engine whose commits are durable when they return."""
+    engine = sa.create_engine(url, **engine_options(url))
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _durable_sqlite)
+    return engine
+
+
+def make_private(file: Path) -> None:
+    """Make an empty database that its user alone may read, unless a file is there.
+
+    It holds every configuration, the command and paths of this machine. SQLite gives its logs the
+    same rights; a file whose rights a person has changed keeps them.
+    """
+    with suppress(OSError):  # SQLite says in its own words what is wrong with the folder
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Arguments of `sqlalchemy.create_engine`, for Optuna's storage as well."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    return {
+        "pool_pre_ping": True,  # a server that was restarted in between is not noticed
+        "connect_args": {"connect_timeout": 10, **_VANISHED},
+    }
+
+
+@contextmanager
+def with_tables(engine: sa.Engine, *tables: sa.Table) -> Iterator[sa.Connection]:
+    """A transaction in which the tables are there, made where they lacked.
+
+    One process at a time makes them, and in PostgreSQL the URL's schema: two that look and
+    then make would else come upon each other.
+    """
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            there = sa.inspect(connection)
+            if not all(there.has_table(table.name) for table in tables):
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # a reader of a whole one waits not
+        if engine.dialect.name == "postgresql":
+            schema = _schema(str(engine.url.query.get("options", "")))
+            key = zlib.crc32(f"raysel {schema}".encode())
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            if schema:
+                connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
+        for table in tables:
+            table.create(connection, checkfirst=True)
+        yield connection
+
+
+def _schema(options: str) -> str:
+    """PostgreSQL's schema in the options of `raysel.common.locations.sweep_url`."""
+    quoted = options.split('"')
+    return quoted[1] if len(quoted) == 3 else ""
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Tell what befalls a database in one line.
+
+    Raises:
+        Trouble: in the place of whatever SQLAlchemy raises, be it inside Optuna's own.
+    """
+    try:
+        yield
+    except Damaged as error:
+        raise Trouble(_place(url), f"{error}; {_way_out(url)}") from error
+    except Foreign as error:
+        raise Trouble(_place(url), f"{error}; manifest.json beside it names that one") from error
+    except Exception as error:
+        befell = _of_the_database(error)
+        if befell is None:
+            raise
+        raise Trouble(_place(url), _words(str(befell.orig).strip(), url)) from error
+
+
+def patiently(url: str, action: Callable[[], _T]) -> _T:
+    """Do what may be done twice; while a server is restarted, again and again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    served = make_url(url).get_backend_name() != "sqlite"
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if not (served and _cut_off(error)) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
+
+
+def _cut_off(error: Exception) -> bool:
+    befell = _of_the_database(error)
+    if befell is None:
+        return False
+    return isinstance(befell, OperationalError | InterfaceError) or befell.connection_invalidated
+
+
+def _of_the_database(error: BaseException | None) -> DBAPIError | None:
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    return error
+
+
+def _way_out(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return "bring it back from a backup of the server's"
+    return f"go on from its last copy: {_resume(url, '--from-backup')}"
+
+
+def _resume(url: str, *options: str) -> str:
+    """The command that goes on with the sweep, whose record lies in a folder of its name."""
+    folder = Path(make_url(url).database or url).parent
+    return resume_command(folder.name, str(folder.parent), *options)
+
+
+def _words(error: str, url: str) -> str:
+    first = error.splitlines()[0] if error else "does not answer"
+    if any(sign in first for sign in ("malformed", "not a database", "decode to UTF-8")):
+        return f"is damaged ({first}); {_way_out(url)}"
+    if "readonly" in first or "unable to open" in first or "permission" in first.lower():
+        return f"cannot be written ({first}); look at the rights of the file and its folder"
+    if "locked" in first:
+        return f"is locked by another program for more than {BUSY_SECONDS} s; end that program"
+    if "full" in first or "disk I/O error" in first:
+        return f"the disk is full ({first}); make space, then go on: {_resume(url)}"
+    return f"does not answer ({first})"
+
+
+def _place(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or url
+    shown = parsed.difference_update_query(["options", *secret_keys(parsed)])
+    return shown.render_as_string(hide_password=True)
+
+
+def _durable_sqlite(connection: Any, _: Any) -> None:
+    """A commit is on the disk when it returns, and readers never stop the writer."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")  # first: the next may wait
+    _to_write_ahead(cursor)
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _to_write_ahead(cursor: Any) -> None:
+    """SQLite's own patience does not hold where two change a fresh file's mode at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

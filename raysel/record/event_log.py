@@ -1,0 +1,115 @@
+"""How the driver writes events: into the record first, then to whoever watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raysel.record.events import Event, Kind, Record
+from raysel.spec.sweep import TrialConfig
+
+Observer = Callable[[Event], None]
+"""Is told every event after it was committed."""
+
+
+class Books:
+    """The record of one sweep in one life of its driver.
+
+    Args:
+        record: where events go.
+        life: 1 for the first driver of the sweep, 2 for the next that takes it up, …
+        observer: is told every new event.
+        check: raises where the record is not to be written to any more.
+        clock: what time an event is of.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        life: int,
+        observer: Observer | None = None,
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.record, self.life = record, life
+        self._observer, self._check, self._clock = observer, check, clock
+        self._unsaid: dict[str, str] = {}
+
+    def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
+        """Commit an event; False where the same one was there before."""
+        return self._commit(Event(trial, kind, epoch, self._clock(), dict(payload)))
+
+    def _commit(self, *events: Event) -> bool:
+        self._check()
+        new = self.record.append(*events)
+        self._check()  # it may have gone into a file that is removed
+        if new and self._observer:
+            for event in events:
+                self._observer(event)
+        return new
+
+    def started(
+        self,
+        trial: str,
+        number: int,
+        phase: str,
+        config: TrialConfig,
+        searched: Mapping[str, Any],
+        study: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A trial is handed to a worker; told again in a later life, it is resumed.
+
+        Args:
+            study: what Optuna's study keeps of the trial, by the names of `TrialState`:
+                `suggested`, `distributions`, `attributes`. The study is rebuilt from it.
+        """
+        payload = {
+            "number": number,
+            "phase": phase,
+            "strategy": config.strategy,
+            "label": config.label(searched),
+            "config": config.model_dump(mode="json"),
+            "searched": dict(searched),
+            **(study or {"suggested": {}}),
+        }
+        if not self.write(trial, Kind.STARTED, 0, payload):
+            self.write(trial, Kind.RESUMED, self.life, payload)
+
+    def epoch(
+        self,
+        trial: str,
+        epoch: int,
+        metrics: Mapping[str, float],
+        note: str | None,
+        attributes: Mapping[str, Any] | None = None,
+        end: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Commit an epoch, and with it the trial's end where it ends there.
+
+        A trial that fell back to an older checkpoint reports epochs again: its note then waits
+        for an epoch that is new.
+
+        Args:
+            note: what went wrong in the epoch, in words.
+            attributes: what the pruner noted in the study's trial.
+            end: the payload of the trial's end.
+
+        Returns:
+            Whether the epoch is new.
+        """
+        notes = "; ".join(words for words in (self._unsaid.pop(trial, None), note) if words)
+        payload: dict[str, Any] = {"metrics": metrics}
+        payload |= {"note": notes} if notes else {}
+        payload |= {"attributes": dict(attributes)} if attributes else {}
+        events = [Event(trial, Kind.EPOCH, epoch, self._clock(), payload)]
+        if end is not None:
+            events.append(Event(trial, Kind.ENDED, epoch, self._clock(), dict(end)))
+        new = self._commit(*events)
+        if notes and not new:
+            self._unsaid[trial] = notes
+        return new
+
+    def interrupted(self, trial: str, cause: str) -> None:
+        """The sweep ended before the trial did."""
+        self.write(trial, Kind.INTERRUPTED, self.life, {"cause": cause})

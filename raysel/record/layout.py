@@ -1,0 +1,166 @@
+"""Where the files of a sweep lie: `<storage>/<sweep>/`.
+
+Where the storage is a bucket, the sweep is worked on in a folder of this machine, and the bucket
+has the copy that lasts (`mirror`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysel.common.locations import is_bucket, mlflow_uri, resume_command, working_folder
+from raysel.common.object_store import Bucket
+from raysel.record.events import finite
+from raysel.spec.sweep import Spec
+
+CACHE = ".cache"
+"""In a storage folder: what its sweeps share, most of which can be made again."""
+
+CODE = "code"
+"""The folder of the user's own Python files, below the sweep's."""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The places in a sweep's folder.
+
+    Attributes:
+        bucket: the sweep's place in an object store, if its storage is one.
+    """
+
+    path: Path
+    bucket: Bucket | None = None
+
+    @classmethod
+    def of(cls, storage: str, name: str) -> SweepFolder:
+        """The folder of the sweep `name` below `storage`."""
+        bucket = Bucket(storage).below(name) if is_bucket(storage) else None
+        return cls(working_folder(storage) / name, bucket)
+
+    def resume(self, *options: str) -> str:
+        """The command that goes on with the sweep."""
+        storage = str(self.path.parent) if self.bucket is None else self.bucket.above.uri
+        return resume_command(self.path.name, storage, *options)
+
+    @property
+    def spec(self) -> Path:
+        """The resolved sweep file."""
+        return self.path / "spec.yaml"
+
+    @property
+    def code(self) -> Path:
+        """Copies of the user's own Python files."""
+        return self.path / CODE
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, command, git commit."""
+        return self.path / "manifest.json"
+
+    @property
+    def record(self) -> Path:
+        """The database of events."""
+        return self.path / "sweep.db"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's study as a database, exported from the record for dashboards."""
+        return self.path / "optuna.db"
+
+    @property
+    def lost_record(self) -> str | None:
+        """Why a sweep that has begun here has no record, in words; None where it has one.
+
+        An empty file is none: its tables are there before the sweep's own file is written, and
+        opened as a record it would be a new one.
+        """
+        if not self.record.exists():
+            return "is not there"
+        return None if self.record.stat().st_size else "is empty"
+
+    @property
+    def backup(self) -> Path:
+        """The last copy of the record."""
+        return self.path / "sweep.backup.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver that owns the sweep."""
+        return self.path / "owner.lock"
+
+    @property
+    def split(self) -> Path:
+        """Which example of the data set is in which part."""
+        return self.path / "split.json"
+
+    @property
+    def tune(self) -> Path:
+        """Ray's own files."""
+        return self.path / "tune"
+
+    @property
+    def results(self) -> Path:
+        """The machine-readable outcome."""
+        return self.path / "results.json"
+
+    @property
+    def best(self) -> Path:
+        """The winning model."""
+        return self.path / "best"
+
+    @property
+    def writer_log(self) -> Path:
+        """What the MLflow writer says."""
+        return self.path / "mlflow-writer.log"
+
+    @property
+    def mlflow_files(self) -> Path:
+        """MLflow's files of all sweeps of the storage."""
+        return self.path.parent / "mlartifacts"
+
+    @property
+    def source_cache(self) -> Path:
+        """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
+        return self.path.parent / CACHE / "source" if self.bucket is None else self.path / "source"
+
+    @property
+    def trials(self) -> Path:
+        """The folders of the trials."""
+        return self.path / "trials"
+
+    def trial(self, trial: str) -> Path:
+        """A trial's checkpoint and trace."""
+        return self.trials / trial
+
+
+def tracking_uri(spec: Spec) -> str:
+    """The MLflow store: the one that the file names, or SQLite beside the runs."""
+    default = mlflow_uri(working_folder(spec.storage) / "mlflow.db")
+    return spec.tracking.uri or default
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the file is named, where the system names none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # a full disk has no room for it
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all; numbers that are not finite become null."""
+    write_whole(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False))

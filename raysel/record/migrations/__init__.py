@@ -1,0 +1,18 @@
+"""What makes an older record one of this version: alembic's revisions, in `versions/`.
+
+A new revision gets a file there, and its id becomes `raysel.record.events.REVISION`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Apply what an older record lacks, in the connection's transaction."""
+    config = Config()
+    config.set_main_option("script_location", "raysel.record:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

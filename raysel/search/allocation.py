@@ -1,0 +1,96 @@
+"""Fair comparisons: as many trials for each strategy, each pruned against its own alone.
+
+A strategy that starts slowly is not a bad one: where strategies are compared, neither the
+sampler nor the pruner should starve one because another is ahead early on
+(`search.allocation: equal`, `pruner.compare: within_strategy`).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from optuna import Study
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial
+
+from raysel.search.space import STRATEGY, Space, count
+from raysel.spec.sweep import SearchSpec
+
+_FIXED = "fixed_params"
+
+
+def is_equal(search: SearchSpec, space: Space) -> bool:
+    """Whether each strategy has a share of its own."""
+    return search.allocation == "equal" and len(space.strategies) > 1
+
+
+def shares(search: SearchSpec, space: Space) -> dict[str, int]:
+    """How many trials each strategy gets: the same number, the first ones one more where it
+    does not come out even; a strategy with fewer configurations gets these."""
+    whole, rest = divmod(search.num_trials, len(space.strategies))
+    return {
+        strategy: min(whole + (index < rest), points_of(space, strategy))
+        for index, strategy in enumerate(space.strategies)
+    }
+
+
+def points_of(space: Space, strategy: str) -> int:
+    """How many configurations a strategy has; a number beyond every budget where a real
+    number is searched."""
+    sizes = [count(value.distribution) for value in space.searched[strategy]]
+    return _ENDLESS if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+_ENDLESS = 2**62
+
+
+def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial]) -> str | None:
+    """Whose turn it is: of those with trials left the one that has had the fewest, the first
+    in the file among equals; None where every share is used up."""
+    had = Counter(strategy_of(trial) for trial in trials)
+    left = [name for name, share in shares(search, space).items() if had[name] < share]
+    return min(left, key=lambda name: had[name], default=None)
+
+
+def walks_strategy(search: SearchSpec, space: Space, strategy: str | None) -> bool:
+    """Whether a strategy's share holds all its configurations, so that each is tried once."""
+    if strategy is None or search.sampler == "random" or not is_equal(search, space):
+        return False
+    return points_of(space, strategy) <= shares(search, space)[strategy]
+
+
+def strategy_of(trial: FrozenTrial) -> str | None:
+    """The strategy that a trial has chosen, or that was chosen for it."""
+    fixed: dict[str, Any] = trial.system_attrs.get(_FIXED, {})
+    return trial.params.get(STRATEGY, fixed.get(STRATEGY))
+
+
+class WithinStrategy(BasePruner):
+    """A pruner that sees no trials but those of the trial's own strategy."""
+
+    def __init__(self, pruner: BasePruner) -> None:
+        self.pruner = pruner
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether the trial is behind its peers."""
+        peers = copy.copy(study)
+        peers._storage = _Peers(study._storage, strategy_of(trial))  # type: ignore[assignment]
+        return self.pruner.prune(peers, trial)
+
+
+class _Peers:
+    """A storage that lists the trials of one strategy only."""
+
+    def __init__(self, storage: Any, strategy: str | None) -> None:
+        self._storage, self._strategy = storage, strategy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(self, *arguments: Any, **named: Any) -> list[FrozenTrial]:
+        trials: list[FrozenTrial] = self._storage.get_all_trials(*arguments, **named)
+        return [trial for trial in trials if strategy_of(trial) == self._strategy]

@@ -1,0 +1,219 @@
+"""How the next trial is chosen, and which trials end early: Optuna's samplers and pruners,
+every argument pinned (Optuna 5 changed several defaults).
+
+A suggestion is a function of the study alone: a sampler is made anew for each trial, seeded
+from the sweep's seed and the trial's number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats.qmc import Halton
+
+from raysel.search import allocation
+from raysel.search.space import CROSS_VALIDATION, Space
+from raysel.spec.sweep import PrunerSpec, SearchSpec
+
+STARTUP_TRIALS = 10
+"""TPE draws this many trials at random, the published settings among them."""
+
+
+def walks_every_point(search: SearchSpec, space: Space) -> bool:
+    """Whether the space is walked point by point: asked for, or small enough to be."""
+    size = space.size()
+    if search.sampler in ("grid", CROSS_VALIDATION):
+        return True
+    return search.sampler != "random" and size is not None and size <= search.num_trials
+
+
+def budget(search: SearchSpec, space: Space) -> int:
+    """How many trials the search has: `num_trials`, or all points of a smaller space; under
+    cross-validation always all points."""
+    size = space.size()
+    if size is None or not walks_every_point(search, space):
+        equal = allocation.is_equal(search, space)
+        return sum(allocation.shares(search, space).values()) if equal else search.num_trials
+    return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
+
+
+def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
+    """The strategies with so few configurations that one may be tried twice, and how many they
+    have; none where each is tried once."""
+    if walks_every_point(search, space):
+        return {}
+    points = {name: allocation.points_of(space, name) for name in space.strategies}
+    return {
+        name: count
+        for name, count in points.items()
+        if count < search.num_trials and not allocation.walks_strategy(search, space, name)
+    }
+
+
+def sampler(
+    search: SearchSpec,
+    space: Space,
+    trial_number: int,
+    strategy: str | None = None,
+) -> BaseSampler:
+    """The sampler for one trial.
+
+    Args:
+        trial_number: Optuna's number of the trial that is about to be asked for.
+        strategy: the trial's, where it is chosen already.
+    """
+    sequence = np.random.SeedSequence([search.seed, trial_number])
+    seed = int(sequence.generate_state(1)[0])
+    walks_strategy = allocation.walks_strategy(search, space, strategy)
+    if walks_strategy or walks_every_point(search, space):
+        return _without_experimental_warning(lambda: ExhaustiveSampler(seed=seed))
+    if search.sampler == "random":
+        return RandomSampler(seed=seed)
+    if search.sampler == "qmc":
+        return QuasiRandomSampler(space.names, search.seed)
+    return _without_experimental_warning(
+        lambda: TPESampler(
+            n_startup_trials=STARTUP_TRIALS,
+            n_ei_candidates=24,
+            multivariate=True,
+            group=space.is_conditional,
+            constant_liar=True,  # trials at the same time keep apart
+            seed=seed,
+        )
+    )
+
+
+def pruner(spec: PrunerSpec, max_epochs: int) -> BasePruner:
+    """Optuna's pruner; a step is an epoch, counted from 1.
+
+    Args:
+        max_epochs: the most epochs that a trial takes (`Space.max_epochs`).
+    """
+    found = _pruner(spec, max_epochs)
+    return allocation.WithinStrategy(found) if spec.compare == "within_strategy" else found
+
+
+def _pruner(spec: PrunerSpec, max_epochs: int) -> BasePruner:
+    match spec.kind:
+        case "asha":
+            return SuccessiveHalvingPruner(
+                min_resource=spec.grace_epochs,
+                reduction_factor=spec.reduction_factor,
+                min_early_stopping_rate=0,
+                bootstrap_count=0,
+            )
+        case "hyperband":
+            return HyperbandPruner(
+                min_resource=spec.grace_epochs,
+                max_resource=max(max_epochs, spec.grace_epochs),
+                reduction_factor=spec.reduction_factor,
+                bootstrap_count=0,
+            )
+        case "median":
+            return MedianPruner(
+                n_startup_trials=5,
+                n_warmup_steps=spec.grace_epochs,
+                interval_steps=1,
+                n_min_trials=1,
+            )
+        case "none":
+            return NopPruner()
+
+
+class ExhaustiveSampler(BruteForceSampler):
+    """Walks every point of a discrete space once, in random order.
+
+    Optuna's own stops the study at the end, which is an error under ask and tell; `budget`
+    says when it is done.
+    """
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Nothing."""
+
+
+class QuasiRandomSampler(BaseSampler):
+    """A scrambled Halton sequence over all names of the space; a trial takes the point of
+    its number.
+
+    Optuna's QMCSampler covers the values of the first trial's strategy only and keeps a
+    counter in the study; this one serves conditional spaces and needs no state.
+    """
+
+    def __init__(self, names: Sequence[str], seed: int) -> None:
+        self._dimensions = {name: index for index, name in enumerate(names)}
+        self._seed = seed
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Nothing is sampled together: the point binds the values already."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The coordinate of the trial's point that belongs to this name."""
+        sequence = Halton(len(self._dimensions), scramble=True, seed=self._seed)
+        sequence.fast_forward(trial.number)
+        return at_quantile(param_distribution, sequence.random(1)[0, self._dimensions[param_name]])
+
+
+def at_quantile(distribution: BaseDistribution, quantile: float) -> Any:
+    """The value below which `quantile` (in [0, 1)) of a distribution lies."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(quantile * len(distribution.choices))]
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise TypeError(f"no quantiles of {type(distribution).__name__}")
+    low, high, step = distribution.low, distribution.high, distribution.step
+    whole = isinstance(distribution, IntDistribution)
+    if distribution.log:
+        # a whole number stands for the half-open interval around it
+        edges = np.log([low - 0.5, high + 0.5] if whole else [low, high])
+        value = float(np.exp(edges[0] + quantile * (edges[1] - edges[0])))
+        return min(max(round(value), low), high) if whole else min(max(value, low), high)
+    if step is None:
+        return low + quantile * (high - low)
+    return low + step * int(quantile * (np.floor((high - low) / step + 1e-9) + 1))
+
+
+def _without_experimental_warning(make: Callable[[], BaseSampler]) -> BaseSampler:
+    """Optuna calls `group` and the brute-force sampler experimental; nothing follows for a user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return make()

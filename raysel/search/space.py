@@ -1,0 +1,305 @@
+"""From the sweep file to an Optuna define-by-run function.
+
+A trial first chooses its strategy, then a value for each thing that this strategy searches.
+Every searched value is scoped by its strategy (`full.learning_rate`, `bvg_ls.ema_decay`):
+good learning rates differ by decades between strategies, and a shared one misleads TPE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import BaseTrial, FixedTrial
+
+from raysel.spec.sweep import (
+    SEARCH,
+    Choice,
+    Distribution,
+    FloatRange,
+    IntRange,
+    Spec,
+    StrategySpec,
+    TrainingOverride,
+    TrainingSettings,
+    TrainingSpec,
+    TrialConfig,
+)
+from raysel.spec.yaml_core import in_a_line
+from raysel.strategies import Strategy, registered
+from raysel.strategies.base import Parameter
+
+BASELINES = ("full", "linear_probe")
+"""In every sweep, unless `search.baselines` is false."""
+
+CROSS_VALIDATION = "cross_validation"
+"""The search of the surgical papers: the grid in which `surgical` takes every single layer."""
+
+STRATEGY = "strategy"
+"""The name of the choice among the strategies."""
+
+
+def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
+    """The strategies that are compared: the file's own, then the baselines it omits.
+
+    Under cross-validation `surgical` is among them, with every single layer as its block;
+    all layers together are `full` and no block (D11).
+    """
+    own = dict(spec.strategies)
+    if spec.search.sampler == CROSS_VALIDATION:
+        surgical = own.get("surgical", StrategySpec())
+        blocks = surgical.parameters | {"block": SEARCH}
+        own["surgical"] = surgical.model_copy(update={"parameters": blocks})
+    added = BASELINES if spec.search.baselines else ()
+    return own | {name: StrategySpec() for name in added if name not in own}
+
+
+def settings_of(spec: Spec, name: str) -> dict[str, Any]:
+    """How the trials of a strategy train: each field of `TrainingSettings`, a constant or a
+    distribution."""
+    strategy, chosen = registered()[name], strategies_of(spec)[name].training
+    override = strategy.published if chosen == "published" else chosen or TrainingOverride()
+    settings = _fields(spec.training) | _given(override)
+    if settings["batch_norm"] == "published":
+        settings["batch_norm"] = strategy.batch_norm
+    return settings
+
+
+def most_shots(spec: Spec) -> int | None:
+    """The most examples of each class that a trial may ask for; None where none asks."""
+    given = (settings_of(spec, name)["shots"] for name in strategies_of(spec))
+    return max((largest(value) for value in given if value is not None), default=None)
+
+
+def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
+    """What a value in the file stands for: `search` is the strategy's own range."""
+    if value != SEARCH:
+        return value
+    if parameter.kind == "layers":
+        return Choice(categorical=tuple(layers))
+    return parameter.search
+
+
+@dataclass(frozen=True)
+class SearchedValue:
+    """One value that is searched for one strategy.
+
+    Attributes:
+        published: what is tried first: the file's own `first`, else the paper's value; the
+            nearest one that the distribution holds.
+    """
+
+    strategy: str
+    name: str
+    distribution: Distribution
+    published: Any
+
+    @property
+    def scoped(self) -> str:
+        """The name in the study."""
+        return f"{self.strategy}.{self.name}"
+
+    def suggest(self, trial: BaseTrial) -> Any:
+        """Let the trial choose."""
+        match self.distribution:
+            case FloatRange(bounds=(low, _), log=log, step=step) as real:
+                return trial.suggest_float(self.scoped, low, top(real), step=step, log=log)
+            case IntRange(bounds=(low, _), log=log, step=step) as whole:
+                return trial.suggest_int(self.scoped, low, int(top(whole)), step=step, log=log)
+            case Choice(options=options):
+                return trial.suggest_categorical(self.scoped, options)
+
+    def __str__(self) -> str:
+        return f"{self.name} {described(self.distribution)}"
+
+
+class Space:
+    """The configurations that a sweep may try.
+
+    Attributes:
+        strategies: names, in the order of the file.
+        searched: the searched values of each strategy, in a fixed order.
+    """
+
+    def __init__(self, spec: Spec, layers: Sequence[str]) -> None:
+        """
+        Args:
+            spec: a sweep that `raysel.search.validate` finds sound.
+            layers: names of the model's layers, for `block: search`.
+        """
+        self._seed = spec.search.seed
+        self._constants: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, dict[str, Any]] = {}
+        self.searched: dict[str, tuple[SearchedValue, ...]] = {}
+        for name, chosen in strategies_of(spec).items():
+            strategy = registered()[name]
+            parameters = {
+                p.name: _settled(declared(p, chosen.parameters.get(p.name, p.default), layers))
+                for p in strategy.parameters
+            }
+            settings = {key: _settled(value) for key, value in settings_of(spec, name).items()}
+            self._constants[name], self._settings[name] = parameters, settings
+            self.searched[name] = tuple(
+                _searched(strategy, value_name, value)
+                for value_name, value in (parameters | settings).items()
+                if isinstance(value, Distribution)
+            )
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the strategies, in the order of the file."""
+        return tuple(self.searched)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether which values are searched depends on the strategy."""
+        return len(self.searched) > 1 and any(self.searched.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that the study may hold, in a fixed order."""
+        choice = (STRATEGY,) if len(self.searched) > 1 else ()
+        return choice + tuple(value.scoped for own in self.searched.values() for value in own)
+
+    @property
+    def max_epochs(self) -> int:
+        """The most epochs that a trial may take."""
+        return max(largest(settings["epochs"]) for settings in self._settings.values())
+
+    def suggest(self, trial: BaseTrial) -> TrialConfig:
+        """Choose a configuration through the trial: the strategy first, then its values."""
+        strategy = self.strategies[0]
+        if len(self.searched) > 1:
+            strategy = trial.suggest_categorical(STRATEGY, self.strategies)
+        chosen = {value.name: value.suggest(trial) for value in self.searched[strategy]}
+        parameters, settings = self._constants[strategy], self._settings[strategy]
+        return TrialConfig(
+            strategy=strategy,
+            parameters={name: chosen.get(name, value) for name, value in parameters.items()},
+            training=TrainingSettings.model_validate(
+                {name: chosen.get(name, value) for name, value in settings.items()}
+            ),
+            seed=self._seed,  # one data order for all: the trials are compared in pairs
+        )
+
+    def configuration(self, parameters: Mapping[str, Any]) -> TrialConfig:
+        """The configuration of given values: names in the study, scoped -> values."""
+        return self.suggest(FixedTrial(dict(parameters)))
+
+    def searched_values(self, config: TrialConfig) -> dict[str, Any]:
+        """What was searched in a configuration: name without the strategy's scope -> value."""
+        settled = config.parameters | _fields(config.training)
+        return {value.name: settled[value.name] for value in self.searched[config.strategy]}
+
+    def first_trials(self) -> list[dict[str, Any]]:
+        """For each strategy its published setting, or what the file names as first, as parameters
+        for `study.enqueue_trial`."""
+        choice = len(self.searched) > 1
+        return [
+            ({STRATEGY: strategy} if choice else {}) | {v.scoped: v.published for v in own}
+            for strategy, own in self.searched.items()
+        ]
+
+    def size(self) -> int | None:
+        """How many configurations there are; None where a real number without steps is searched."""
+        sizes = [[count(value.distribution) for value in own] for own in self.searched.values()]
+        known = [[n for n in own if n is not None] for own in sizes]
+        return sum(map(math.prod, known)) if known == sizes else None
+
+    def describe(self) -> dict[str, str]:
+        """For each strategy what is searched, in words; empty where nothing is."""
+        return {strategy: ", ".join(map(str, own)) for strategy, own in self.searched.items()}
+
+
+# --- distributions ------------------------------------------------------------------------
+
+
+def described(distribution: Distribution) -> str:
+    """`[0.0001, 0.1] log`, `[1, 9] step 2`, `[0, 1] first 0.5`, `a | b`."""
+    if isinstance(distribution, Choice):
+        return " | ".join(o if isinstance(o, str) else in_a_line(o) for o in distribution.options)
+    low, high = distribution.bounds
+    log = " log" if distribution.log else ""
+    usual = 1 if isinstance(distribution, IntRange) else None
+    step = "" if distribution.step == usual else f" step {distribution.step:g}"
+    first = "" if distribution.first is None else f" first {distribution.first:g}"
+    return f"[{low:g}, {high:g}]{log}{step}{first}"
+
+
+def count(distribution: Distribution) -> int | None:
+    """How many values a distribution holds; None where they cannot be counted."""
+    if isinstance(distribution, Choice):
+        return len(distribution.options)
+    low, high = distribution.bounds
+    if low == high:
+        return 1
+    if distribution.step is None:
+        return None
+    return _steps(distribution) + 1
+
+
+def nearest_value(distribution: Distribution, value: Any) -> Any:
+    """The value of the distribution nearest to `value`; for None its middle, or first option."""
+    if isinstance(distribution, Choice):
+        return value if value in distribution.options else distribution.options[0]
+    low, high = distribution.bounds
+    if value is None:
+        value = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    value = min(max(value, low), top(distribution))
+    if distribution.step is not None:
+        value = low + distribution.step * round((value - low) / distribution.step)
+    return int(value) if isinstance(distribution, IntRange) else float(value)
+
+
+def top(distribution: FloatRange | IntRange) -> float:
+    """The largest value that whole steps from the lower bound lead to."""
+    low, high = distribution.bounds
+    return high if distribution.step is None else low + distribution.step * _steps(distribution)
+
+
+def _steps(distribution: FloatRange | IntRange) -> int:
+    """How many whole steps there are from the lower to the upper bound."""
+    low, high = distribution.bounds
+    assert distribution.step is not None
+    return math.floor((high - low) / distribution.step + 1e-9)
+
+
+def _settled(value: Any) -> Any:
+    """A distribution of a single value is that value."""
+    if isinstance(value, Distribution) and count(value) == 1:
+        return nearest_value(value, None)
+    return value
+
+
+def largest(value: Any) -> int:
+    """The largest whole number that a constant or a distribution may give."""
+    if isinstance(value, Choice):
+        return max(int(option) for option in value.options)
+    return int(top(value)) if isinstance(value, IntRange) else int(value)
+
+
+def _searched(strategy: type[Strategy], name: str, distribution: Distribution) -> SearchedValue:
+    published = {
+        p.name: p.published if p.default is None else p.default for p in strategy.parameters
+    }
+    training = _defaults() | _given(strategy.published)
+    value = published[name] if name in published else training[name]
+    if isinstance(distribution, FloatRange | IntRange) and distribution.first is not None:
+        value = distribution.first
+    return SearchedValue(strategy.name, name, distribution, nearest_value(distribution, value))
+
+
+def _defaults() -> dict[str, Any]:
+    """raysel's own training constants, for what a paper leaves open."""
+    values = _fields(TrainingSpec())
+    return {name: None if isinstance(v, Distribution) else v for name, v in values.items()}
+
+
+def _fields(model: TrainingSpec | TrainingSettings | TrainingOverride) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _given(override: TrainingOverride) -> dict[str, Any]:
+    return {name: value for name, value in _fields(override).items() if value is not None}

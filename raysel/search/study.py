@@ -1,0 +1,116 @@
+"""The search's Optuna study: a view in memory of what the events say.
+
+The events are the truth. At a driver's start the study is rebuilt from them; from then on each
+event is applied as it is committed. What samplers and pruners note in a trial is in its events
+too, so a rebuild asks neither, and a suggestion is a function of the events alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from raysel.common.errors import Trouble
+from raysel.record.state import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, TrialState
+from raysel.search.samplers import pruner
+from raysel.search.space import Space
+from raysel.spec.sweep import Spec
+
+OPTUNA_STATE = {
+    COMPLETE: OptunaState.COMPLETE,
+    PRUNED: OptunaState.PRUNED,
+    FAILED: OptunaState.FAIL,
+    RUNNING: OptunaState.RUNNING,
+    INTERRUPTED: OptunaState.RUNNING,
+}
+"""The record's states in Optuna's words."""
+
+
+def trial_id(number: int) -> str:
+    """The record's name of Optuna's trial `number`."""
+    return f"{number:04d}"
+
+
+def direction(mode: str) -> StudyDirection:
+    """Whether less (`min`) or more (`max`) is better, in Optuna's words."""
+    return StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
+
+
+def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
+    """The study of a sweep as the record has it.
+
+    Args:
+        trials: the trials of the search; none for a new sweep.
+
+    Raises:
+        Trouble: a trial is missing among them.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        study_name=spec.name,  # Hyperband's brackets depend on it
+        direction=direction(spec.objective.mode),
+        pruner=pruner(spec.pruner, space.max_epochs),
+    )
+    name_metric(study, spec.objective.metric)
+    known = sorted(trials, key=lambda trial: trial.number)
+    for number, trial in enumerate(known):
+        if trial.number != number:
+            raise Trouble(spec.name, f"trial {trial_id(number)} is missing in its record")
+        study.add_trial(frozen_trial(trial, spec.objective.metric))
+    for parameters in space.first_trials()[len(known) :]:
+        study.enqueue_trial(parameters)
+    return study
+
+
+def name_metric(study: Study, metric: str) -> None:
+    """Dashboards show the objective under its name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([metric])
+
+
+def frozen_trial(trial: TrialState, metric: str) -> FrozenTrial:
+    """A trial of the record as Optuna keeps it; a pruned one's value is its last."""
+    values = reported(trial, metric)
+    value = {COMPLETE: trial.value, PRUNED: values[max(values)] if values else None}
+    return create_trial(
+        state=OPTUNA_STATE[trial.status],
+        value=value.get(trial.status),
+        params=dict(trial.suggested),
+        distributions={n: json_to_distribution(text) for n, text in trial.distributions.items()},
+        intermediate_values=values,
+        system_attrs=dict(trial.attributes),
+    )
+
+
+def reported(trial: TrialState, metric: str) -> dict[int, float]:
+    """The objective after each epoch, where it was finite."""
+    values = {row["epoch"]: row.get(metric) for row in trial.epochs}
+    return {int(e): v for e, v in values.items() if e is not None and v is not None}
+
+
+def live_trial(study: Study, number: int) -> Trial:
+    """The study's trial `number`, to report to."""
+    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+
+
+def attributes_of(study: Study, number: int) -> Mapping[str, Any]:
+    """What samplers and pruners have noted in a trial."""
+    return study.get_trials(deepcopy=False)[number].system_attrs
+
+
+def facts_of(trial: Trial) -> dict[str, Any]:
+    """What a rebuild needs of a trial that was just suggested, under the names of `TrialState`."""
+    return {
+        "suggested": trial.params,
+        "distributions": {n: distribution_to_json(d) for n, d in trial.distributions.items()},
+        "attributes": dict(attributes_of(trial.study, trial.number)),
+    }

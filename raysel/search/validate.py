@@ -1,0 +1,385 @@
+"""A sweep against the registry, the model's real layers, the data and the machine:
+everything that can be known without compute, all of it told together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from raysel.common.errors import Problem, UserError
+from raysel.common.locations import (
+    check_bucket,
+    is_bucket,
+    missing_driver,
+    missing_store,
+    network_file_system,
+    sqlite_file,
+    sweep_url,
+    working_folder,
+)
+from raysel.common.torchvision_compat import ensure_importable
+from raysel.common.user_files import lies_there, nearest_above, why_not_made, why_not_writable
+from raysel.models import own
+from raysel.models.data_config import model_input
+from raysel.models.fit import SIZE
+from raysel.models.layers import Partition, partition_of, shapes_of
+from raysel.models.patterns import PatternError, compiled
+from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
+from raysel.search.samplers import may_repeat
+from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
+from raysel.search.validate_strategies import strategy_problems, training_problems
+from raysel.spec import reader, user_code
+from raysel.spec.sweep import SEARCH, Spec
+from raysel.spec.unsupported import unknown_value
+from raysel.strategies import registered
+from raysel.tasks.datasets import (
+    TaskShape,
+    check_task,
+    has_source,
+    is_pictures,
+    task_notes,
+    task_shape,
+    training_labels,
+)
+from raysel.tasks.shots import lacking
+
+ensure_importable()
+
+import timm  # noqa: E402
+
+MOST_BYTES_OF_A_SWEEP = 470
+"""Of the path of a sweep's folder: with the names of its databases and of what SQLite keeps beside
+them it stays within SQLite's limit of 512."""
+
+MOST_GRID_VALUES = 10_000
+"""Of one searched value, where every point is walked."""
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
+    """Read a sweep file, run the code that it names, and check it.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=c` strings, applied on top.
+
+    Returns:
+        The sweep, its code files by absolute path and hash.
+
+    Raises:
+        UserError: all problems, with the lines on which they stand.
+    """
+    file = reader.read(path, overrides)
+    spec = file.spec()
+    try:
+        sources = user_code.read(spec.code_files, path.parent)
+    except UserError as error:
+        raise UserError(*file.locate(error.problems)) from None
+    user_code.load(sources)
+    spec = user_code.located(spec, sources)
+    problems = check(spec)
+    if problems:
+        raise UserError(*file.locate(problems))
+    return spec
+
+
+def check(spec: Spec) -> list[Problem]:
+    """Everything wrong with a sweep that can be known without compute; nothing is written."""
+    task, model = check_task(spec.task), _model_problems(spec)
+    layers = None if model else partition_for(spec).names
+    strategies = [
+        problem
+        for name, chosen in strategies_of(spec).items()
+        for problem in strategy_problems(name, chosen, layers)
+    ]
+    training = list(training_problems("training", spec.training))
+    problems = [*task, *model, *strategies, *training]
+    if not task:
+        problems += _source_problems(spec)
+    if not task and not strategies and not training:
+        problems += _shots_problems(spec)
+    if layers is not None and not strategies and not training:
+        problems += _grid_problems(spec, Space(spec, layers))
+    rest = (
+        _budget_problems(spec),
+        _cross_validation_problems(spec),
+        _allocation_problems(spec),
+        _objective_problems(spec),
+        _storage_problems(spec),
+        _cache_problems(spec),
+        _database_problems(spec),
+    )
+    return [*problems, *itertools.chain(*rest)]
+
+
+def notes(spec: Spec) -> list[str]:
+    """What a person should know of a sound sweep: what a key that was left out stands for, what
+    will be downloaded, layers that leave little to choose, configurations that may be tried
+    twice."""
+    few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
+    counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
+    repeats = (
+        f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
+        "with a seed of its own"
+    )
+    mine = list(own.notes(spec.model.name))
+    layers = [f"model.partition: {note}" for note in partition_for(spec).notes]
+    told = [*_weights_notes(spec), *task_notes(spec.task), *mine, *layers]
+    return told + ([repeats] if few else [])
+
+
+def _weights_notes(spec: Spec) -> list[str]:
+    if "weights" in spec.model.model_fields_set:
+        return []
+    why = {
+        "pretrained": "timm's own, the default for pictures without a shift",
+        "source": "trained on the source part first, the default where the data are embedded or"
+        " shifted",
+    }
+    return [f"model.weights: {spec.model.weights} ({why[spec.model.weights]})"]
+
+
+def reads_source(spec: Spec) -> bool:
+    """Whether the sweep needs the source part: its model is trained on it, or a strategy looks
+    at it."""
+    needed = (registered()[name].needs for name in spec.strategies if name in registered())
+    return spec.model.weights == "source" or any(needed)
+
+
+def partition_for(spec: Spec) -> Partition:
+    """The layers of the sweep's model for its task, without allocating its weights.
+
+    Raises:
+        UserError: there is no such model, it does not run on the task's images, or the
+            partition's patterns do not fit it.
+    """
+    shape = _shape(spec)
+    return partition_of(
+        spec.model.name,
+        spec.model.partition,
+        shape.class_count,
+        channels=shape.channels,
+        head=spec.model.head,
+        image_size=shape.image_size,
+    )
+
+
+def _shape(spec: Spec) -> TaskShape:
+    """The task's shape; the model's own where the task is wrong, as the layers are the same."""
+    expected = model_input(spec.model.name)
+    try:
+        return task_shape(spec.task, expected)
+    except UserError:
+        size = (expected.size, expected.size)
+        return TaskShape(channels=3, image_size=size, class_count=10)
+
+
+# --- the model ------------------------------------------------------------------------------
+
+
+def _model_problems(spec: Spec) -> list[Problem]:
+    problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
+    unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
+    return problems if unfit else [*problems, *_weights_problems(spec)]
+
+
+def _own_model_problems(spec: Spec) -> Iterator[Problem]:
+    shape = _shape(spec)
+    if own.is_own(spec.model.name):
+        facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
+        yield from (Problem("model.name", told) for told in own.why_not_built(*facts))
+
+
+def _pattern_problems(spec: Spec) -> Iterator[Problem]:
+    if isinstance(spec.model.partition, str):
+        return
+    for index, pattern in enumerate(spec.model.partition):
+        try:
+            compiled(pattern)
+        except PatternError as error:
+            yield Problem(f"model.partition.{index}", str(error))
+
+
+def _partition_problems(spec: Spec) -> Iterable[Problem]:
+    try:
+        partition_for(spec)
+    except UserError as error:
+        told = [_of_fixed_size(spec, problem) for problem in error.problems]
+        unfit = any(problem.path in ("model.name", SIZE) for problem in told)
+        # of a model of the user's own more can be said
+        return (list(_own_model_problems(spec)) if unfit else []) or told
+    return []
+
+
+def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
+    """Images of one size need another model, not another size."""
+    if problem.path != SIZE or is_pictures(spec.task):
+        return problem
+    message = f"{problem.message}; the data's images are of one size, so take another model"
+    return Problem("model.name", message)
+
+
+def _weights_problems(spec: Spec) -> Iterator[Problem]:
+    weights = spec.model.weights
+    if weights == "source":
+        return
+    if weights == "pretrained":
+        if not timm.models.is_model_pretrained(spec.model.name):
+            message = f"timm has no weights for {spec.model.name}; give source or a file"
+            yield Problem("model.weights", message)
+    elif lies_there(Path(weights)):
+        yield from _file_problems(spec)
+    elif not names_weights(weights):
+        hint = unknown_value("weights", weights, ["source", "pretrained"])
+        yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
+
+
+def _file_problems(spec: Spec) -> Iterable[Problem]:
+    """Whether a file's weights are the model's."""
+    if not names_weights(spec.model.weights):
+        endings = ", ".join(SUFFIXES)
+        message = f'"{spec.model.weights}" is no file of weights ({endings})'
+        return [Problem("model.weights", message)]
+    shape = _shape(spec)
+    model = shapes_of(
+        spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
+    )
+    try:
+        fitted(read_weights(Path(spec.model.weights)), model)
+    except UserError as error:
+        return error.problems
+    return []
+
+
+def _source_problems(spec: Spec) -> Iterator[Problem]:
+    """What asks for source data on a task without."""
+    if has_source(spec.task):
+        return
+    if spec.model.weights == "source":
+        message = "the task leaves no source part to train on; give pretrained or a file"
+        yield Problem("model.weights", message)
+    for name in strategies_of(spec):
+        strategy = registered().get(name)
+        if strategy and strategy.needs:
+            yield Problem(f"strategies.{name}", "needs source data; the task has none")
+
+
+def _shots_problems(spec: Spec) -> Iterator[Problem]:
+    """Trials that ask for more examples of a class than the training part has."""
+    shots = most_shots(spec)
+    there = None if shots is None else training_labels(spec.task)
+    if shots is not None and there is not None and (lack := lacking(*there, shots)):
+        yield Problem("training.shots", lack)
+
+
+# --- search, objective, storage ------------------------------------------------------------------
+
+
+def _budget_problems(spec: Spec) -> Iterator[Problem]:
+    trials, names = spec.search.num_trials, strategies_of(spec)
+    if trials < len(names) and spec.search.sampler != CROSS_VALIDATION:
+        message = (
+            f"{trials} trials are fewer than the {len(names)} strategies, each of which is tried"
+            f" first as published ({', '.join(names)}); give at least {len(names)}"
+        )
+        yield Problem("search.num_trials", message)
+
+
+def _grid_problems(spec: Spec, space: Space) -> Iterator[Problem]:
+    sampler = spec.search.sampler
+    if sampler not in ("grid", CROSS_VALIDATION):
+        return
+    searched = (value for own in space.searched.values() for value in own)
+    for value in searched:
+        size = count(value.distribution)
+        if size is not None and size > MOST_GRID_VALUES:
+            message = f"{sampler} walks every value, and {value.scoped} has {size:,}; give a step"
+            yield Problem("search.sampler", f"{message}, or {{categorical: [a, b]}}")
+            return
+        if size is None:
+            message = (
+                f"{sampler} cannot walk {value.scoped}, a real number; give it a value, a step"
+                " or {categorical: [a, b]}, or take tpe, random or qmc"
+            )
+            yield Problem("search.sampler", message)
+            return
+
+
+def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
+    """Every candidate is one single layer, and is trained to its end."""
+    if spec.search.sampler != CROSS_VALIDATION:
+        return
+    surgical = spec.strategies.get("surgical")
+    if surgical and surgical.parameters.get("block", SEARCH) not in (None, SEARCH):
+        message = (
+            "cross_validation takes every single layer; leave it out, or take the sampler grid"
+        )
+        yield Problem("strategies.surgical.block", message)
+    if spec.pruner.kind != "none":
+        message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
+        yield Problem("pruner.kind", f"{message} not; give none")
+
+
+def _allocation_problems(spec: Spec) -> Iterator[Problem]:
+    sampler = spec.search.sampler
+    if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
+        message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
+        yield Problem("search.allocation", f"{message}, or leave it out")
+
+
+def _objective_problems(spec: Spec) -> Iterator[Problem]:
+    metric, mode = spec.objective.metric, spec.objective.mode
+    if mode != "min":
+        yield Problem("objective.mode", f"{metric} is better the smaller it is; give min")
+    if metric == "val/top5_error" and (count := _shape(spec).class_count) <= 5:
+        message = f"{metric} is 0 for whatever model where there are {count} classes"
+        yield Problem("objective.metric", f"{message}; give val/error")
+
+
+def _storage_problems(spec: Spec) -> Iterator[Problem]:
+    """Whether the folder, or the one in which it would be made, can be written."""
+    bucket = is_bucket(spec.storage)
+    if bucket and (problem := check_bucket(spec.storage)):
+        yield problem
+        return
+    if bucket and (missing := missing_store(spec.storage)):
+        yield Problem("storage", missing)
+    folder = working_folder(spec.storage)
+    there = nearest_above(folder)
+    length = len(os.fsencode(folder / spec.name))
+    if length > MOST_BYTES_OF_A_SWEEP:
+        message = f"the sweep's folder in it has a path of {length:,} bytes;"
+        yield Problem("storage", f"{message} {MOST_BYTES_OF_A_SWEEP} at most, which SQLite takes")
+    elif not there.is_dir():
+        yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
+    elif why := why_not_writable(there):
+        yield Problem("storage", f'"{spec.storage}" cannot be written: {why} in {there}')
+    elif spec.record is None and (kind := network_file_system(there)):
+        yield Problem(
+            "storage",
+            f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
+            "folder, or record: postgresql://user@host/database",
+        )
+
+
+def _cache_problems(spec: Spec) -> Iterator[Problem]:
+    if (cache := spec.task.cache) is not None and (why := why_not_made(Path(cache))):
+        yield Problem("task.cache", f'"{cache}" cannot be made: {why}')
+
+
+def _database_problems(spec: Spec) -> Iterator[Problem]:
+    """What is wrong with the addresses of databases, and the packages that they need."""
+    uri = spec.tracking.uri
+    if uri is not None and "://" in uri and not uri.startswith(("http", "databricks")):
+        missing = missing_driver(uri)
+        yield from [Problem("tracking.uri", missing)] if missing else []
+        file = sqlite_file(uri)
+        if file is not None and not file.is_file() and (why := why_not_made(file.parent)):
+            yield Problem("tracking.uri", f'"{uri}" cannot be made: {why}')
+    if spec.record is not None:
+        try:
+            sweep_url(spec.record, Path(), spec.name)
+        except UserError as error:
+            yield from error.problems

@@ -1,0 +1,85 @@
+"""The probe's questions, carried to a cluster: by a job, or by the Ray that this process is
+connected to."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from raysel.common import credentials
+from raysel.common.credentials import cluster_token
+from raysel.common.errors import Trouble
+from raysel.service.bundle import package_folder
+from raysel.service.doctor import probe
+from raysel.service.endpoint import Door
+
+_JOB_SECONDS = 180.0
+"""From a job's submission to its end."""
+
+
+def by_job(address: str, guarded: bool, question: dict[str, Any]) -> dict[str, Any]:
+    """Run the probe as a job of the cluster at `address`; what it told.
+
+    Args:
+        guarded: whether the cluster asks for a token.
+
+    Raises:
+        Trouble: the job did not end in time, or without an answer.
+    """
+    from raysel.service.jobs import Cluster  # noqa: PLC0415
+
+    token = cluster_token(os.environ) if guarded else None
+    cluster = Cluster(Door(address, token))
+    job = f"raysel-doctor-{secrets.token_hex(4)}"
+    with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
+        shutil.copy(probe.__file__, folder)
+        argument = shlex.quote(json.dumps(question | {"cluster": True}))
+        command = f"exec python {Path(probe.__file__).name} {argument}"
+        cluster.submit(job, command, _environment(folder, token), {"name": "raysel doctor"})
+    ended = cluster.wait(job, _JOB_SECONDS)
+    if ended.live:
+        cluster.stop(job)
+        raise Trouble(address, f"the job {job} did not end in {_JOB_SECONDS:g} s")
+    log = cluster.log(job)
+    answer: dict[str, Any] | None = answer_in(log)
+    if answer is None:
+        last = (log.strip().splitlines() or [ended.message or "its log is empty"])[-1]
+        raise Trouble(address, f"the job {job} failed ({last[:200]})")
+    cluster.delete(job)
+    return answer
+
+
+def _environment(folder: str, token: str | None) -> dict[str, Any]:
+    """The job's: raysel comes along, for MLflow is asked by it; with the sweep's credentials."""
+    environment: dict[str, Any] = {"working_dir": folder, "py_modules": [str(package_folder())]}
+    known = credentials.found(os.environ)
+    if known and token:
+        environment |= credentials.runtime_env(known, token)
+    return environment
+
+
+def here(question: dict[str, Any]) -> dict[str, Any]:
+    """The same by tasks of the Ray that this process is connected to."""
+    from ray import cloudpickle  # noqa: PLC0415
+
+    # a node that lacks raysel must be able to say so
+    cloudpickle.register_pickle_by_value(probe)
+    try:
+        return probe.cluster(question)
+    finally:
+        cloudpickle.unregister_pickle_by_value(probe)
+
+
+def answer_in(text: str) -> Any:
+    """The probe's answer among whatever else was printed; None where there is none."""
+    lines = [line for line in text.splitlines() if line.startswith(probe.MARK)]
+    try:
+        return json.loads(lines[-1][len(probe.MARK) :]) if lines else None
+    except ValueError:
+        return None

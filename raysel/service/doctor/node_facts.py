@@ -1,0 +1,131 @@
+"""A cluster: behind its job API, or joined by this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from raysel.common.errors import Trouble
+from raysel.common.text import first_line
+from raysel.engine.capacity import Node
+from raysel.service.doctor import cluster_facts
+from raysel.service.doctor.address import knock
+from raysel.service.doctor.checks.clock import check_clocks
+from raysel.service.doctor.checks.disks import check_disks, check_shared_memory
+from raysel.service.doctor.checks.gpus import check_gpus
+from raysel.service.doctor.checks.node_checks import check_nodes
+from raysel.service.doctor.checks.record_checks import check_record
+from raysel.service.doctor.checks.resources import check_resources
+from raysel.service.doctor.checks.storage_checks import check_relative, check_storage
+from raysel.service.doctor.checks.token import (
+    check_entrance,
+    check_token_files,
+    check_token_modes,
+)
+from raysel.service.doctor.checks.tracking_server import check_tracker
+from raysel.service.doctor.checks.versions import check_versions
+from raysel.service.doctor.finding import Finding, any_error, error
+from raysel.service.doctor.here import this_machine
+from raysel.service.doctor.machine import PACKAGES, Machine, machine
+from raysel.service.storage import lasting
+from raysel.spec.sweep import Spec
+
+SECONDS = 30.0
+"""How long a round of questions to the nodes may take."""
+
+
+def examine_address(address: str, spec: Spec | None) -> list[Finding]:
+    """A cluster behind its job API.
+
+    Raises:
+        UserError: the address is none.
+    """
+    answer = knock(address)
+    found = check_entrance(answer.entrance)
+    if answer.entrance.trouble or (any_error(found) and answer.entrance.without != 200):
+        return found
+    try:
+        guarded = answer.entrance.without != 200
+        told = cluster_facts.by_job(answer.entrance.address, guarded, _of_a_job(question(spec)))
+    except Trouble as trouble:
+        return [*found, error("job", str(trouble), "Look at the job's log: ray job logs")]
+    if answer.ahead is not None:
+        found += check_clocks([Machine("the head", {}, ahead=answer.ahead)])
+    return found + judged(told, this_machine(None), spec)
+
+
+def examine_joined(spec: Spec | None) -> list[Finding]:
+    """The cluster that RAY_ADDRESS names, to which this machine belongs."""
+    from raysel.engine.connect import connected  # noqa: PLC0415
+
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        with connected():
+            told = cluster_facts.here(question(spec))
+    except Trouble as refused:
+        words, _, remedy = str(refused).partition("; ")
+        return [error("address", words, remedy[:1].upper() + remedy[1:])]
+    except (ConnectionError, RuntimeError, ValueError) as lost:
+        words = f"{address} was lost ({first_line(lost)})"
+        return [error("address", words, "Ask again; does Ray run there still?")]
+    return check_token_modes(machines_of(told)) + judged(told, None, spec)
+
+
+def question(spec: Spec | None) -> dict[str, Any]:
+    """What the nodes are asked for a sweep."""
+    asked: dict[str, Any] = {"packages": list(PACKAGES), "seconds": SECONDS}
+    if spec is not None:
+        asked["storage"] = spec.storage
+        if spec.record is not None:
+            asked["record"] = [spec.record, spec.name]
+        if spec.tracking.uri:
+            asked["tracker"] = [spec.tracking.uri, spec.tracking.experiment or spec.name]
+    return asked
+
+
+def _of_a_job(asked: dict[str, Any]) -> dict[str, Any]:
+    """A relative storage is where a job's would be: below the home folder on the head."""
+    storage = asked.get("storage")
+    if storage is None or lasting(storage):
+        return asked
+    return asked | {"storage": f"~/raysel/{storage}"}
+
+
+def machines_of(told: Mapping[str, Any]) -> list[Machine]:
+    """The nodes that answered, the head first."""
+    nodes = sorted(told["nodes"], key=lambda node: (not node["head"], node["name"]))
+    return [machine(n["name"], n["facts"], n) for n in nodes if n["facts"] is not None]
+
+
+def judged(told: Mapping[str, Any], client: Machine | None, spec: Spec | None) -> list[Finding]:
+    """What is to be said of what the nodes told.
+
+    Args:
+        told: the answer of `probe.cluster`.
+        client: this machine, where it is none of the nodes.
+    """
+    found = check_nodes(told["nodes"], SECONDS)
+    machines = machines_of(told)
+    if not machines:
+        return found
+    found += check_versions(machines, client) + check_disks(machines)
+    found += check_shared_memory(machines) + check_gpus(machines) + check_clocks(machines)
+    found += check_token_files([*machines, *([client] if client else [])])
+    return found + (_for_sweep(told, machines, spec) if spec else [])
+
+
+def _for_sweep(told: Mapping[str, Any], machines: list[Machine], spec: Spec) -> list[Finding]:
+    there = [
+        Node("head" if node["head"] else "worker", node["resources"], node["labels"])
+        for node in told["nodes"]
+        if node["alive"]
+    ]
+    found = check_resources(there, spec.resources, told["grows"])
+    found += check_relative(spec.storage, len(machines))
+    found += check_storage(told["storage"], machines)
+    found += check_record(spec.record, told["record"])
+    if spec.tracking.uri:
+        version = machines[0].versions.get("mlflow", "")
+        found += check_tracker(spec.tracking.uri, told["tracker"], version)
+    return found

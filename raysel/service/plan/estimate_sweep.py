@@ -1,0 +1,300 @@
+"""A plan, made: the task is opened, one step is run without data, a few with."""
+
+from __future__ import annotations
+
+import raysel.engine.ray_env  # noqa: F401
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import ray
+
+from raysel.common.errors import FAILED, Trouble
+from raysel.engine.capacity import Node, too_large
+from raysel.engine.capacity import concurrent as most_at_a_time
+from raysel.engine.connect import connected, grows
+from raysel.engine.placement import of_task
+from raysel.engine.ray_watch import leave, watching
+from raysel.models.build import Blueprint, build
+from raysel.models.layers import Partition
+from raysel.record.layout import SweepFolder
+from raysel.search.pruning_simulation import kept_share
+from raysel.search.space import STRATEGY, Space, largest, settings_of
+from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
+from raysel.service.plan.memory import Device, StepMemory, step_memory
+from raysel.service.plan.timing import Measured, Sample, Timing, measure
+from raysel.service.plan.workload import Amount, amounts, trained_on
+from raysel.spec import user_code
+from raysel.spec.sweep import Choice, Spec, TrialConfig
+from raysel.strategies import registered
+from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
+from raysel.tasks.data import Examples, Part, Task
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.gpu_share import CONTEXT_BYTES
+from raysel.training.source_model import SETTINGS, kept_source_model
+from raysel.training.trial import Shared
+
+SOURCE = "source"
+_TOGETHER = 4
+"""Workers that measure at a time, at most."""
+
+_PATIENCE = 600.0
+"""Seconds until the calibration is given up: nodes may have to start first."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a sweep starts from, without its weights."""
+
+    spec: Spec
+    task: Task
+    layers: Partition
+    space: Space
+    blueprint: Blueprint
+    code: tuple[user_code.Source, ...]
+
+
+def foresee(
+    spec: Spec,
+    code: tuple[user_code.Source, ...],
+    gpus: int | None = None,
+    price: float | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> Plan:
+    """The plan of a sweep.
+
+    Args:
+        code: the user's own files.
+        gpus: plan for so many; what the cluster has, if nothing is given.
+        price: of a GPU hour.
+        decoding: told how many pictures are decoded; the sweep finds them decoded.
+        opened: told what was read, before that.
+
+    Raises:
+        UserError: the data are missing.
+    """
+    user_code.load(code)
+    task = task_of(spec, decoding, opened)
+    layers = layers_of(spec, task)
+    space = Space(spec, layers.names)
+    ground = Ground(spec, task, layers, space, blueprint_of(spec, task), code)
+    memories = {name: _memory(ground, name) for name in space.strategies}
+    work = amounts(spec, space, len(task.train), len(task.classes))
+    before = time.perf_counter()
+    with connected() as nodes, watching(_leave):
+        began = time.perf_counter() - before
+        concurrent = _concurrent(spec, nodes, gpus)
+        bench = _measured(ground, nodes)
+    costs = Costs(
+        concurrent=concurrent,
+        cpus=spec.resources.cpus,
+        gpus=spec.resources.gpus,
+        kept=_kept(ground, work, concurrent),
+        start=bench.start,
+        ray=began,
+        tests=len(task.test),
+        budget=spec.budget.total,
+        price=price,
+    )
+    return _plan(ground, work, costs, bench, memories)
+
+
+def _leave(what: str) -> None:
+    leave(Trouble("ray", f"{what}; plan again"), FAILED)
+
+
+def _plan(
+    ground: Ground,
+    work: Sequence[Amount],
+    costs: Costs,
+    bench: _Bench,
+    memories: dict[str, StepMemory | None],
+) -> Plan:
+    plans = tuple(
+        StrategyPlan(a, bench.timings.get(a.strategy), memories[a.strategy]) for a in work
+    )
+    trained = bench.timings.get(SOURCE)
+    source = trained.start + SETTINGS.epochs * trained.epoch if trained else 0.0
+    return Plan(
+        name=ground.spec.name,
+        costs=costs,
+        strategies=plans,
+        source=source,
+        duration=duration(plans, source, costs),
+        disk=disk(plans, costs, _model_bytes(memories)),
+        trial_bytes=_largest(plans, ground),
+        device=bench.device,
+        why=bench.why,
+        failures=bench.failures,
+        data=ground.task.summary,
+        notes=ground.task.notes,
+    )
+
+
+def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
+    if gpus is None or not spec.resources.gpus:
+        return most_at_a_time(nodes, spec.resources, grows())
+    fits = max(1, int(gpus / spec.resources.gpus + 1e-9))
+    return min(fits, spec.resources.max_concurrent_trials or fits)
+
+
+def _kept(ground: Ground, work: Sequence[Amount], concurrent: int) -> float:
+    trials = round(sum(amount.trials for amount in work))
+    epochs = round(sum(a.search_epochs for a in work) / max(trials, 1))
+    return kept_share(ground.spec, ground.space.strategies, trials, max(epochs, 1), concurrent)
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+def _memory(ground: Ground, strategy: str) -> StepMemory | None:
+    """Of the largest trial of a strategy; None where its model cannot be run without data."""
+    config = configurations(ground.spec, ground.space, strategy)[0]
+    size = largest(settings_of(ground.spec, strategy)["batch_size"])
+    training = config.training.model_copy(update={"batch_size": size})
+    config = config.model_copy(update={"training": training})
+    device: Device = "cuda" if ground.spec.resources.gpus else "cpu"
+    try:
+        return step_memory(ground.blueprint, ground.layers, config, device)
+    except Exception:  # a model of the user's own may read numbers
+        return None
+
+
+def _model_bytes(memories: dict[str, StepMemory | None]) -> int:
+    return max((m.parameters for m in memories.values() if m is not None), default=0)
+
+
+def _largest(plans: Sequence[StrategyPlan], ground: Ground) -> int | None:
+    """What the largest trial holds: measured on a GPU where there was one."""
+    found = [
+        plan.timing.memory
+        if plan.timing is not None and plan.timing.memory is not None
+        else plan.memory and plan.memory.peak
+        for plan in plans
+    ]
+    known = [size for size in found if size]
+    if not known:
+        return None
+    context = CONTEXT_BYTES if ground.spec.resources.gpus else 0
+    return max(known) + _data_bytes(ground.task) + context
+
+
+def _data_bytes(task: Task) -> int:
+    """Arrays lie on the device as a whole; pictures come batch by batch."""
+    parts: list[Part] = [task.train, task.validation]
+    return sum(part.images.nbytes for part in parts if isinstance(part, Examples))
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What the workers measured, averaged.
+
+    Attributes:
+        timings: by strategy, and of the source model.
+        start: seconds until a worker ran its first line.
+        device: None where nothing was measured, `why` then says why.
+    """
+
+    timings: dict[str, Timing]
+    start: float
+    device: str | None
+    why: str
+    failures: dict[str, str]
+
+
+def _measured(ground: Ground, nodes: Sequence[Node]) -> _Bench:
+    spec = ground.spec
+    if problems := too_large(nodes, spec.resources):
+        why = "; ".join(map(str, problems))
+        return _Bench({}, 0.0, None, f"{why}. Plan where such a node is", {})
+    samples, shared, source = _samples(ground)
+    count = min(most_at_a_time(nodes, spec.resources), _TOGETHER)
+    asked = time.time()
+    task = ray.remote(**of_task(spec.resources), max_retries=0)(measure)
+    handed = ray.put(shared), ray.put(source)
+    running = [task.remote(handed[0], samples, handed[1]) for _ in range(count)]
+    done, late = ray.wait(running, num_returns=count, timeout=_PATIENCE)
+    for reference in late:
+        ray.cancel(reference, force=True)
+    if late:
+        return _Bench({}, 0.0, None, f"no worker measured within {_PATIENCE:g} s", {})
+    answers: list[Measured] = ray.get(done)
+    timings = {}
+    for name in dict.fromkeys(sample.name for sample in samples):
+        own = [
+            timing
+            for answer in answers
+            for sample, timing in zip(samples, answer.timings, strict=True)
+            if sample.name == name and timing is not None
+        ]
+        if own:
+            timings[name] = _average(own)
+    failures = {name: why for answer in answers for name, why in answer.failures.items()}
+    start = max(0.0, max(answer.began for answer in answers) - asked)  # by another clock, maybe
+    return _Bench(timings, start, answers[0].device, "", failures)
+
+
+def _average(timings: Sequence[Timing]) -> Timing:
+    count = len(timings)
+    memories = [timing.memory for timing in timings if timing.memory is not None]
+    return Timing(
+        epoch=math.fsum(t.epoch for t in timings) / count,
+        start=math.fsum(t.start for t in timings) / count,
+        example=math.fsum(t.example for t in timings) / count,
+        checkpoint=max(t.checkpoint for t in timings),
+        trace=sum(t.trace for t in timings) // count,
+        memory=max(memories, default=None),
+    )
+
+
+def _samples(ground: Ground) -> tuple[list[Sample], Shared, Shared | None]:
+    """What is to be measured, the dearest first, and what its trials share."""
+    spec, task = ground.spec, ground.task
+    arrays = {n: t.numpy() for n, t in build(ground.blueprint, 0).state_dict().items()}
+    folder = SweepFolder.of(spec.storage, spec.name)
+    shared = shared_by_trials(
+        spec, task, ground.layers, ground.blueprint, arrays, folder.path, ground.code
+    )
+    train, classes = len(task.train), len(task.classes)
+    ordered = sorted(ground.space.strategies, key=lambda name: name != "full")
+    samples = [
+        Sample(name, config, trained_on(spec, name, train, classes), len(task.validation))
+        for name in ordered
+        for config in configurations(spec, ground.space, name)
+    ]
+    if not _wants_source(ground, folder):
+        return samples, shared, None
+    assert task.source_train is not None and task.source_validation is not None
+    config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=0)
+    sizes = len(task.source_train), len(task.source_validation)
+    source = replace(shared, train=task.source_train, validation=task.source_validation)
+    return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
+
+
+def _wants_source(ground: Ground, folder: SweepFolder) -> bool:
+    """Whether a source model is still to be trained."""
+    spec, task = ground.spec, ground.task
+    if spec.model.weights != "source" or task.source_train is None:
+        return False
+    seed, cpus = spec.task.split.seed, spec.resources.cpus
+    kept = kept_source_model(task, ground.blueprint, seed, cpus, folder.source_cache)
+    return kept is None
+
+
+def configurations(spec: Spec, space: Space, strategy: str) -> list[TrialConfig]:
+    """A strategy's published setting; where its layers are searched, with the first layer of the
+    model and with the last one: the backward pass then is the longest and the shortest."""
+    firsts = dict(zip(space.strategies, space.first_trials(), strict=True))
+    layered = {p.name for p in registered()[strategy].parameters if p.kind == "layers"}
+    ends: list[dict[str, object]] = [{}]
+    for value in space.searched[strategy]:
+        if value.name in layered and isinstance(value.distribution, Choice):
+            options = value.distribution.options
+            ends = [{value.scoped: options[0]}, {value.scoped: options[-1]}]
+    return [space.configuration({STRATEGY: strategy} | firsts[strategy] | end) for end in ends]

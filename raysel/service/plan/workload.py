@@ -1,0 +1,102 @@
+"""How many trials, epochs and steps a sweep has, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysel.search import allocation
+from raysel.search.samplers import budget, walks_every_point
+from raysel.search.space import Space, settings_of
+from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
+from raysel.training.batches import batches_per_epoch
+
+
+@dataclass(frozen=True)
+class Amount:
+    """The work of one strategy.
+
+    Attributes:
+        trials: of the search, in expectation.
+        epochs: of a trial that nobody ends early, in expectation.
+        steps: optimizer steps an epoch.
+        confirm: runs of the confirm phase.
+    """
+
+    strategy: str
+    trials: float
+    epochs: float
+    steps: float
+    confirm: int
+
+    def epochs_in_all(self, kept: float) -> float:
+        """Of both phases, where the pruner lets that share of the search's run."""
+        return kept * self.search_epochs + self.confirm_epochs
+
+    @property
+    def search_epochs(self) -> float:
+        """Epochs of the search where no trial ends early."""
+        return self.trials * self.epochs
+
+    @property
+    def confirm_epochs(self) -> float:
+        """Epochs of the confirm phase, which ends no run early."""
+        return self.confirm * self.epochs
+
+
+def amounts(spec: Spec, space: Space, examples: int, classes: int) -> list[Amount]:
+    """The work of each strategy, in the order of the file.
+
+    Args:
+        examples: of the training part.
+        classes: of the task.
+    """
+    trials = expected_trials(spec, space)
+    return [
+        _amount(spec, name, trials[name], trained_on(spec, name, examples, classes))
+        for name in space.strategies
+    ]
+
+
+def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
+    """Examples of an epoch: the training part's, or the shots of each class, in expectation.
+
+    Args:
+        examples: of the training part.
+    """
+    shots = settings_of(spec, strategy)["shots"]
+    return examples if shots is None else min(examples, round(mean(shots) * classes))
+
+
+def _amount(spec: Spec, name: str, trials: float, examples: int) -> Amount:
+    settings = settings_of(spec, name)
+    batch, group = round(mean(settings["batch_size"])), mean(settings["accumulate"])
+    steps = math.ceil(batches_per_epoch(examples, batch) / group)
+    return Amount(name, trials, mean(settings["epochs"]), steps, spec.confirm.seeds)
+
+
+def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:
+    """Trials of each strategy: exact where the search walks its points or gives equal shares,
+    else as if every strategy did equally well."""
+    if walks_every_point(spec.search, space):
+        points = {name: allocation.points_of(space, name) for name in space.strategies}
+        share = budget(spec.search, space) / sum(points.values())
+        return {name: count * share for name, count in points.items()}
+    if allocation.is_equal(spec.search, space):
+        return dict(allocation.shares(spec.search, space))
+    each = spec.search.num_trials / len(space.strategies)
+    return dict.fromkeys(space.strategies, each)
+
+
+def mean(value: Any) -> float:
+    """The mean of a value, be it a constant or a distribution of numbers."""
+    if isinstance(value, Choice):
+        return sum(map(float, value.options)) / len(value.options)
+    if isinstance(value, IntRange | FloatRange):
+        low, high = value.bounds
+        if value.log and low < high:
+            return (high - low) / math.log(high / low)
+        return (low + high) / 2
+    return float(value)

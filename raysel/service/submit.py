@@ -1,0 +1,190 @@
+"""A sweep as a job of the cluster: submitted once, answered where it runs, resumed where not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import raysel
+from raysel.common import credentials
+from raysel.common.errors import Trouble, user_error
+from raysel.engine.signals import GRACE
+from raysel.service.bundle import (
+    SWEEP_FILE,
+    Bundle,
+    bundle,
+    check_size,
+    package_folder,
+    package_sizes,
+)
+from raysel.service.jobs import ATTEMPT, COMMIT, NAME, SPEC, SWEEP, Cluster, Job
+from raysel.service.storage import for_a_shell, lasting
+from raysel.spec import reader
+from raysel.spec.sweep import Spec
+from raysel.sweep.existing import continued
+from raysel.sweep.manifest import GIT_SHA, SENT_AS, git_sha
+
+CODE_TEXTS = "raysel.code"
+"""The key of a job's metadata for the user's code by path. It is not there where files that were
+included are needed too, or where the code is long."""
+
+KEPT_BYTES = 48 * 1024
+"""How much code a job's metadata holds: Ray hands it on in one environment variable, of which
+Linux takes 128 KiB."""
+
+GRACE_SECONDS = 120
+"""How long a job that is stopped may take; Ray's own are 3."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a sweep is to be submitted.
+
+    Attributes:
+        installed: raysel is on the nodes; it is not sent.
+        open_cluster: take a cluster that asks for no token.
+        grace: seconds that the job has to end when it is stopped.
+        secrets: the credentials that it needs, in clear.
+    """
+
+    installed: bool = False
+    open_cluster: bool = False
+    grace: int = GRACE_SECONDS
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it: the job, in words, and whether it is a new one."""
+
+    job: Job
+    words: str
+    new: bool
+
+
+def sweep_id(spec: Spec) -> str:
+    """The sweep's name and a hash of its name and resolved file."""
+    text = f"{spec.name}\n{spec.to_yaml()}"
+    return f"{spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def submit(cluster: Cluster, spec: Spec, order: Order, include: Sequence[Path] = ()) -> Answer:
+    """Run a sweep on a cluster, or say that it runs, or go on with it.
+
+    Args:
+        spec: its code files by a path that is valid here.
+        include: files besides, as in `bundle`.
+
+    Raises:
+        UserError: the files are too large, or another sweep of that name runs.
+        Trouble: the cluster asks for no token, or does not take the job.
+    """
+    return _submit(cluster, bundle(spec, include), order, again=False)
+
+
+def resume(cluster: Cluster, wanted: str, overrides: Sequence[str], order: Order) -> Answer:
+    """Go on with a sweep that was submitted, from any machine.
+
+    Args:
+        wanted: the job, or its sweep by id or name.
+        overrides: `search.num_trials=60` and the like extend it.
+
+    Raises:
+        UserError: there is no such job, its files are not kept, or it would change its meaning.
+        Trouble: as in `submit`.
+    """
+    job = cluster.job(wanted)
+    if CODE_TEXTS not in job.metadata:
+        raise user_error(job.id, "its files are not kept with the job: raysel submit FILE goes on")
+    text = job.metadata[SPEC]
+    spec = continued(reader.parse(text), reader.parse(text, overrides))
+    code = json.loads(job.metadata[CODE_TEXTS])
+    return _submit(cluster, Bundle({SWEEP_FILE: spec.to_yaml()} | code, {}), order, again=True)
+
+
+def _submit(cluster: Cluster, files: Bundle, order: Order, again: bool) -> Answer:
+    if not cluster.door.guarded and not order.open_cluster:
+        raise Trouble(
+            cluster.url,
+            "asks for no token: whoever reaches it can run code on it. Start it with "
+            "RAY_AUTH_MODE=token, or give --open-cluster",
+        )
+    spec = reader.parse(files.texts[SWEEP_FILE])
+    sweep = sweep_id(spec)
+    jobs = [job for job in cluster.jobs() if job.name == spec.name]
+    mine = [job for job in jobs if job.sweep == sweep]
+    if answer := _answered(jobs, mine, sweep, again):
+        return answer
+    check_size(files.sizes() | ({} if order.installed else package_sizes()))
+    attempt = 1 + max((job.attempt for job in mine), default=0)
+    job = Job(f"{sweep}-r{attempt}", "PENDING", metadata=_metadata(spec, sweep, attempt, files))
+    with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
+        files.write(Path(folder))
+        environment = _runtime_env(Path(folder), cluster, order, sweep)
+        try:
+            cluster.submit(job.id, entrypoint(spec), environment, dict(job.metadata))
+        except Trouble:
+            # somebody else was a moment earlier
+            if other := next((j for j in cluster.jobs() if j.id == job.id), None):
+                return Answer(other, f"{job.id} runs already", new=False)
+            raise
+    return Answer(job, f"{job.id} {'submitted' if attempt == 1 else 'goes on'}", new=True)
+
+
+def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> Answer | None:
+    """What is there already."""
+    live = next((job for job in reversed(jobs) if job.live), None)
+    if live is not None and live.sweep == sweep:
+        return Answer(live, f"{live.id} runs already", new=False)
+    if live is not None:
+        raise user_error(
+            live.name,
+            f"a sweep of that name runs with another file, as {live.id}. Stop it, or give the new "
+            f"one a name: --set name={live.name}-2",
+        )
+    if mine and mine[-1].state == "SUCCEEDED" and not again:
+        words = f"{mine[-1].id} is complete; raysel fetch {mine[-1].name} brings its results"
+        return Answer(mine[-1], words, new=False)
+    return None
+
+
+def entrypoint(spec: Spec) -> str:
+    """The command of a job."""
+    wanted = "" if lasting(spec.storage) else f" --set storage={for_a_shell(spec.storage)}"
+    return f"exec python -m raysel run {SWEEP_FILE} --resume-if-exists{wanted}"
+
+
+def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, str]:
+    told = {
+        NAME: spec.name,
+        SWEEP: sweep,
+        ATTEMPT: str(attempt),
+        SPEC: spec.to_yaml(),
+        "raysel.version": raysel.__version__,
+        COMMIT: git_sha() or "",
+    }
+    code = json.dumps({path: text for path, text in files.texts.items() if path != SWEEP_FILE})
+    if not files.included and len(code) <= KEPT_BYTES:
+        told[CODE_TEXTS] = code
+    return told
+
+
+def _runtime_env(folder: Path, cluster: Cluster, order: Order, sweep: str) -> dict[str, Any]:
+    environment: dict[str, Any] = {"env_vars": {}}
+    if order.secrets and cluster.door.token:
+        environment = credentials.runtime_env(order.secrets, cluster.door.token)
+    environment["env_vars"] |= {
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        GRACE: str(order.grace),
+        GIT_SHA: git_sha() or "",
+        SENT_AS: sweep,
+    }
+    environment["working_dir"] = str(folder)
+    if not order.installed:
+        environment["py_modules"] = [str(package_folder())]
+    return environment

@@ -1,0 +1,1 @@
+"""The sweep file as frozen types, and how it is read."""

@@ -1,0 +1,59 @@
+"""The `model` of a sweep file: which architecture, which weights, and how it is cut into layers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from raysel.common.paths import path_problem, plain
+from raysel.spec.values import A_LIST, A_VALUE, Frozen, Word, not_empty
+
+
+def _list_or_word(value: Any) -> str:
+    return A_LIST if isinstance(value, list | tuple) else A_VALUE
+
+
+Partition = Annotated[
+    Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
+    | Annotated[
+        tuple[Annotated[Word, Field(min_length=1)], ...],
+        AfterValidator(not_empty),
+        Tag(A_LIST),
+    ],
+    Discriminator(_list_or_word),
+]
+
+
+AUTO = "auto"
+"""`model.weights` by the task: settled when the file is read."""
+
+
+def _weights(text: str) -> str:
+    if text in ("source", "pretrained", AUTO):
+        return text
+    if wrong := path_problem(text):
+        raise ValueError(f"{wrong}; or give source or pretrained")
+    return plain(text)
+
+
+class ModelSpec(Frozen):
+    """What is tuned."""
+
+    name: Word = Field(description="any timm model")
+    weights: Annotated[str, AfterValidator(_weights)] = Field(
+        default=AUTO,
+        description="source (train on the source part), pretrained (timm's), or a file:"
+        " safetensors, or a torch checkpoint of tensors alone. auto, or left out: pretrained for"
+        " pictures without a shift; source where there is a shift, and for embedded data",
+    )
+    head: Literal["linear", "mlp"] = Field(
+        default="linear",
+        description="timm's own, or 512 units, ReLU and dropout before the classes (the block-wise"
+        " paper's)",
+    )
+    partition: Partition = Field(
+        default="coarse",
+        description="timm's coarse or fine layers, delimiter (a cut at every max-pooling, batch "
+        "norm and activation), or a list of name patterns, one a layer",
+    )

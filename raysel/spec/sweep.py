@@ -1,0 +1,368 @@
+"""One YAML file is one sweep: the file as frozen types.
+
+This module knows types only. `raysel.spec.reader` reads the file; whether a strategy, a model
+or a layer exists is asked in `raysel.search.validate`; what a distribution means for the search is
+said in `raysel.search.space`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Strict,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+
+from raysel.common import tracking_uri
+from raysel.common.locations import is_bucket
+from raysel.common.paths import plain, storage_problem
+from raysel.spec import yaml_core
+from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
+from raysel.spec.model import ModelSpec as ModelSpec
+from raysel.spec.model import Partition as Partition
+from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
+from raysel.spec.task import SplitSpec as SplitSpec
+from raysel.spec.task import TaskSpec as TaskSpec
+from raysel.spec.training import TrainingOverride as TrainingOverride
+from raysel.spec.training import TrainingSettings as TrainingSettings
+from raysel.spec.training import TrainingSpec as TrainingSpec
+from raysel.spec.values import (
+    A_FILE,
+    A_VALUE,
+    KEYS_BELOW,
+    Epochs,
+    Flag,
+    Frozen,
+    LocalPath,
+    NonNegativeReal,
+    ParameterValue,
+    PositiveReal,
+    PositiveWhole,
+    Seed,
+    Whole,
+    Word,
+)
+from raysel.spec.values import SEARCH as SEARCH
+from raysel.spec.values import Choice as Choice  # a part of the file's grammar
+from raysel.spec.values import Distribution as Distribution
+from raysel.spec.values import FloatRange as FloatRange
+from raysel.spec.values import IntRange as IntRange
+
+# --- the parts of the file ----------------------------------------------------------------
+
+
+def _keys_or_word(value: Any) -> str:
+    return KEYS_BELOW if isinstance(value, Mapping | BaseModel) else A_VALUE
+
+
+Override = Annotated[
+    Annotated[TrainingOverride, Tag(KEYS_BELOW)] | Annotated[Literal["published"], Tag(A_VALUE)],
+    Discriminator(_keys_or_word),
+]
+
+
+class StrategySpec(Frozen):
+    """One strategy of the comparison: its parameters, and how it trains if differently."""
+
+    parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    training: Override | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        """In the file the parameters stand beside `training`, not under a key of their own."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise ValueError("give the strategy's parameters below its name, or nothing")
+        rest = {key: item for key, item in value.items() if key != "training"}
+        return {"parameters": rest, "training": value.get("training")}
+
+    @model_serializer
+    def _to_file(self) -> dict[str, Any]:
+        file: dict[str, Any] = {
+            name: value.model_dump(mode="json", by_alias=True)
+            if isinstance(value, BaseModel)
+            else value
+            for name, value in self.parameters.items()
+        }
+        if isinstance(self.training, TrainingOverride):
+            file["training"] = self.training.model_dump(
+                mode="json", by_alias=True, exclude_none=True
+            )
+        elif self.training:
+            file["training"] = self.training
+        return file
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The schema of the file, where `_from_file` has not yet turned it."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        fields = schema["properties"]
+        schema["type"] = ["object", "null"]
+        schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
+        schema["properties"] = {"training": fields["training"]}
+        return schema
+
+
+class SearchSpec(Frozen):
+    """How the next trial is chosen."""
+
+    sampler: Literal["tpe", "random", "qmc", "grid", "cross_validation"] = Field(
+        default="tpe",
+        description="grid walks every point of a space without real numbers; cross_validation is"
+        " the grid in which surgical takes every single layer in turn",
+    )
+    num_trials: Annotated[Whole, Field(gt=0, le=100_000)] = 40
+    allocation: Literal["adaptive", "equal"] = Field(
+        default="equal",
+        description="equal (the default): each strategy gets as many trials, for a fair"
+        " comparison; adaptive: the sampler tries good strategies more, for the best model. A"
+        " sampler that walks every point (grid, cross_validation) takes adaptive alone",
+    )
+    seed: Seed = 0
+    baselines: Flag = Field(
+        default=True, description="full and linear_probe are added where the file omits them"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_share(cls, given: Any) -> Any:
+        """A sampler that walks every point has no shares: left out, `allocation` is adaptive."""
+        if isinstance(given, dict) and given.get("sampler") in ("grid", "cross_validation"):
+            return {"allocation": "adaptive"} | given
+        return given
+
+
+class PrunerSpec(Frozen):
+    """Which hopeless trials end early: Optuna's pruners."""
+
+    kind: Literal["asha", "hyperband", "median", "none"] = "asha"
+    grace_epochs: Epochs = 3
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 2
+    compare: Literal["all", "within_strategy"] = Field(
+        default="within_strategy",
+        description="the trials that a trial is compared with: within_strategy: those of its own"
+        " strategy, so that none is pruned for starting slowly; all: every trial of the sweep",
+    )
+
+
+class ObjectiveSpec(Frozen):
+    """What the search makes small or large; always measured on the validation split."""
+
+    metric: Literal["val/error", "val/loss", "val/balanced_error", "val/top5_error"] = "val/error"
+    mode: Literal["min", "max"] = "min"
+
+
+_OBJECTIVES = {
+    "val/error": "validation error",
+    "val/loss": "validation loss",
+    "val/balanced_error": "balanced validation error",
+    "val/top5_error": "top-5 validation error",
+}
+
+
+def objective_sign(mode: str) -> float:
+    """1 where less is better, -1 where more is: of values times it the least is the best."""
+    return -1.0 if mode == "max" else 1.0
+
+
+def objective_in_words(metric: str) -> str:
+    """An objective's metric as a person says it: `validation error`."""
+    return _OBJECTIVES.get(metric, metric)
+
+
+class ConfirmSpec(Frozen):
+    """The best of each strategy, trained again with several seeds; the test set is read here."""
+
+    seeds: Annotated[Whole, Field(gt=0, le=1000)] = 5
+    epoch: Literal["best", "last"] = Field(
+        default="best", description="the tested epoch: best by validation, or the last"
+    )
+    test_every_epoch: Flag = Field(
+        default=False,
+        description="the test curve of every confirm run, for a paper's figure: the search has"
+        " fixed the configurations by then, and neither epoch nor winner is chosen by it",
+    )
+
+
+class BudgetSpec(Frozen):
+    """When a sweep ends in order before its trials are done; counted over all its lives."""
+
+    seconds: Annotated[PositiveReal, Field(le=3.6e9)] | None = None
+    hours: Annotated[PositiveReal, Field(le=1e6)] | None = None
+
+    @property
+    def total(self) -> float | None:
+        """In seconds; the smaller where both are given, None where neither is."""
+        given = [self.seconds, self.hours and 3600 * self.hours]
+        return min((value for value in given if value), default=None)
+
+    @property
+    def unit(self) -> Literal["seconds", "hours"]:
+        """The key that says how long."""
+        return "hours" if self.total != self.seconds else "seconds"
+
+
+def _one_gpu(gpus: float) -> float:
+    if gpus > 1:
+        raise ValueError("a trial uses one GPU; give 1, or a share of one")
+    return gpus
+
+
+class ResourcesSpec(Frozen):
+    """What one trial gets."""
+
+    cpus: Annotated[Whole, Field(gt=0, le=100_000)] = 1
+    gpus: Annotated[NonNegativeReal, AfterValidator(_one_gpu)] = Field(
+        default=0,
+        description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
+        " its memory",
+    )
+    custom: dict[Word, Annotated[PositiveReal, Field(le=1e9)]] = Field(
+        default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
+    )
+    labels: dict[Word, Word] = Field(
+        default_factory=dict,
+        description="of the nodes that trials may run on, as Ray's label selectors:"
+        " {ray.io/accelerator-type: H100}",
+    )
+    placement: Literal["pack", "spread"] = Field(
+        default="pack", description="fill one node after the other, or all alike"
+    )
+    max_concurrent_trials: Annotated[Whole, Field(gt=0, le=100_000)] | None = Field(
+        default=None,
+        description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
+        " eight more, for which its autoscaler starts pods",
+    )
+
+
+Diagnostic = Literal["bias_variance_ratio", "relative_gradient_norm", "parameter_change"]
+
+
+class TraceSpec(Frozen):
+    """How much of the selection trace is kept."""
+
+    every: PositiveWhole = Field(default=1, description="every this many steps a row a layer")
+    diagnostics: tuple[Diagnostic, ...] = Field(
+        default=(), description="what else is measured of every layer, whatever the strategy"
+    )
+
+
+class TrackingSpec(Frozen):
+    """Where MLflow keeps its record."""
+
+    uri: Annotated[str, AfterValidator(tracking_uri.usable)] | None = Field(
+        default=None, description="sqlite beside the runs, if nothing is given; no password in it"
+    )
+    experiment: Annotated[Word, Field(min_length=1, max_length=250)] | None = Field(
+        default=None, description="the sweep's name, if not given"
+    )
+
+
+class CodeFile(Frozen):
+    """A Python file of the user's own, and what it must hold."""
+
+    path: LocalPath = Field(description="relative to the sweep file")
+    sha256: str | None = Field(default=None, description="of its content, as it was first run")
+
+
+Code = Annotated[
+    Annotated[LocalPath, Tag(A_VALUE)] | Annotated[CodeFile, Tag(A_FILE)],
+    Discriminator(lambda value: A_FILE if isinstance(value, Mapping | BaseModel) else A_VALUE),
+]
+
+
+def _storage(text: str) -> str:
+    if wrong := storage_problem(text):
+        raise ValueError(wrong)
+    return text if is_bucket(text) else plain(text)
+
+
+class Spec(Frozen):
+    """A sweep file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] = Field(
+        description="names the folder and the MLflow experiment"
+    )
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    task: TaskSpec
+    model: ModelSpec
+    strategies: dict[str, StrategySpec] = Field(min_length=1)
+    training: TrainingSpec = TrainingSpec()
+    search: SearchSpec = SearchSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    objective: ObjectiveSpec = ObjectiveSpec()
+    confirm: ConfirmSpec = ConfirmSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    budget: BudgetSpec = BudgetSpec()
+    trace: TraceSpec = TraceSpec()
+    tracking: TrackingSpec = TrackingSpec()
+    storage: Annotated[str, AfterValidator(_storage)] = Field(
+        default="runs", description="the folder that holds the sweeps, or s3://… or gs://…"
+    )
+    record: str | None = Field(
+        default=None, description="postgresql://… ; a SQLite file in the folder, if not given"
+    )
+    code: tuple[Code, ...] = Field(
+        default=(), description="Python files with strategies or models of your own"
+    )
+
+    @model_validator(mode="after")
+    def _settle_weights(self) -> Spec:
+        """Every later reader sees what is meant; `model_fields_set` still tells what was given."""
+        if self.model.weights == AUTO:
+            settled = dict(self.model) | {"weights": self.task.default_weights}
+            given = self.model.model_fields_set - {"weights"}
+            self.__dict__["model"] = ModelSpec.model_construct(_fields_set=given, **settled)
+        return self
+
+    @property
+    def code_files(self) -> tuple[CodeFile, ...]:
+        """The files of `code`, each as an object."""
+        return tuple(CodeFile(path=c) if isinstance(c, str) else c for c in self.code)
+
+    def to_yaml(self) -> str:
+        """The resolved file, every default written out; `parse` reads it back unchanged."""
+        return yaml_core.write(self.model_dump(mode="json", by_alias=True))
+
+
+class TrialConfig(Frozen):
+    """One trial, every value settled: what a worker needs to know beside model and data."""
+
+    strategy: str
+    parameters: dict[str, Any]
+    training: TrainingSettings
+    seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
+
+    def label(self, searched: Iterable[str] = ()) -> str:
+        """The trial in a few words: `bvg_ls lr=0.021 ema_decay=0.93`.
+
+        Args:
+            searched: names of the values to show, without the strategy's scope.
+        """
+        training = self.training.model_dump()
+        shown = {name: self.parameters.get(name, training.get(name)) for name in searched}
+        return " ".join(
+            [self.strategy]
+            + [f"{_SHORT.get(name, name)}={_short(value)}" for name, value in shown.items()]
+        )
+
+
+_SHORT = {"learning_rate": "lr"}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

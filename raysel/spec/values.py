@@ -1,0 +1,216 @@
+"""The values of a sweep file: plain ones, distributions to search, and either.
+
+A union complains once for every arm that does not fit, so each union here is told by a
+function which arm is meant, and a mistake is told once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    model_validator,
+)
+
+from raysel.common.paths import path_problem, plain
+
+
+class Frozen(BaseModel):
+    """A value object of the sweep file: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+# --- plain values -------------------------------------------------------------------------
+# Strict, because pydantic would read `true` as 1 and "3" as 3.
+
+LARGEST_REAL = 1e30
+LARGEST_WHOLE = 2**31 - 1
+LARGEST_SEED = 2**32 - 1
+"""The largest that NumPy's older generators, and so Optuna's samplers, take."""
+
+MOST_STEPS = 1_000_000
+"""From one end of a range of real numbers to the other."""
+
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-LARGEST_REAL, le=LARGEST_REAL)]
+PositiveReal = Annotated[Real, Field(gt=0)]
+NonNegativeReal = Annotated[Real, Field(ge=0)]
+Fraction = Annotated[Real, Field(ge=0, lt=1)]
+Whole = Annotated[int, Strict(), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
+PositiveWhole = Annotated[Whole, Field(gt=0)]
+NonNegativeWhole = Annotated[Whole, Field(ge=0)]
+Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
+Epochs = Annotated[Whole, Field(gt=0, le=100_000)]
+Batch = Annotated[Whole, Field(gt=0, le=1_000_000)]
+"""Examples, or batches, at a time."""
+Flag = Annotated[bool, Strict()]
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("give one line without control characters")
+    return text
+
+
+def _local_path(text: str) -> str:
+    if wrong := path_problem(text):
+        raise ValueError(wrong)
+    return plain(text)
+
+
+LocalPath = Annotated[str, AfterValidator(_local_path)]
+"""The path of a file or folder on this machine."""
+
+
+Word = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+"""A name, or whatever stands on one line."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_REAL:
+        raise ValueError(f"give a finite number, at most {LARGEST_REAL:g}")
+    if isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError("give a number, a word, true or false")
+
+
+def _two(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return value
+    raise ValueError("give [low, high]")
+
+
+def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A validator for lists."""
+    if value:
+        return value
+    raise ValueError("give at least one")
+
+
+def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    for index, option in enumerate(not_empty(options)):
+        if option in options[:index]:  # the search tells options apart by ==, where 1 is true
+            raise ValueError("an option stands twice")
+    return options
+
+
+Scalar = Annotated[Word | bool | int | float, BeforeValidator(_plain)]
+
+
+# --- values that may be searched -------------------------------------------------------
+
+
+class FloatRange(Frozen):
+    """`{float: [low, high], log: true}`: a real number, both ends included; `first` is the one to
+    try first, in place of the strategy's published value."""
+
+    bounds: Annotated[tuple[Real, Real], BeforeValidator(_two)] = Field(alias="float")
+    log: Flag = False
+    step: PositiveReal | None = None
+    first: Real | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> FloatRange:
+        _check_bounds(self.bounds, self.log, self.first)
+        if self.log and self.step is not None:
+            raise ValueError("log and step cannot be combined")
+        low, high = self.bounds
+        if self.step is not None and (high - low) / self.step > MOST_STEPS:
+            raise ValueError(f"step: {self.step:g} makes more than {MOST_STEPS:,} values")
+        return self
+
+
+class IntRange(Frozen):
+    """`{int: [low, high], step: 2}`: a whole number, both ends included; `first` as above."""
+
+    bounds: Annotated[tuple[Whole, Whole], BeforeValidator(_two)] = Field(alias="int")
+    log: Flag = False
+    step: PositiveWhole = 1
+    first: Whole | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> IntRange:
+        _check_bounds(self.bounds, self.log, self.first)
+        if self.log and self.step != 1:
+            raise ValueError("log and step cannot be combined")
+        return self
+
+
+class Choice(Frozen):
+    """`{categorical: [a, b]}`: one of the listed values."""
+
+    options: Annotated[tuple[Scalar, ...], AfterValidator(_distinct)] = Field(alias="categorical")
+
+
+def _check_bounds(bounds: tuple[float, float], log: bool, first: float | None) -> None:
+    low, high = bounds
+    if not low <= high:
+        raise ValueError(f"the lower bound {low:g} is above the upper bound {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range needs a positive lower bound, not {low:g}")
+    if first is not None and not low <= first <= high:
+        raise ValueError(f"first: {first:g} is outside [{low:g}, {high:g}]")
+
+
+Distribution = FloatRange | IntRange | Choice
+"""What a searched value is drawn from."""
+
+# The tags name the arms of every union below in words, for the messages of `spec_file`.
+A_VALUE = "a value"
+A_FLOAT_RANGE = "{float: [low, high]}"
+AN_INT_RANGE = "{int: [low, high]}"
+A_CHOICE = "{categorical: [a, b]}"
+KEYS_BELOW = "keys below"
+A_LIST = "a list"
+A_FILE = "{path: FILE}"
+A_FOLDER = "{folder: PATH}"
+A_TABLE = "{csv: PATH}"
+
+_TAG_OF_KEY = {"float": A_FLOAT_RANGE, "int": AN_INT_RANGE, "categorical": A_CHOICE}
+_TAG_OF_TYPE: dict[type, str] = {
+    FloatRange: A_FLOAT_RANGE,
+    IntRange: AN_INT_RANGE,
+    Choice: A_CHOICE,
+}
+
+
+def _arm(value: Any) -> str:
+    """Which arm of a union is meant, so that a mistake in it is told once and not once an arm."""
+    if isinstance(value, Mapping):
+        named = (tag for key, tag in _TAG_OF_KEY.items() if key in value)
+        return next(named, "an unknown distribution")
+    return _TAG_OF_TYPE.get(type(value), A_VALUE)
+
+
+_Value = TypeVar("_Value")
+_FloatRange = Annotated[FloatRange, Tag(A_FLOAT_RANGE)]
+_IntRange = Annotated[IntRange, Tag(AN_INT_RANGE)]
+_Choice = Annotated[Choice, Tag(A_CHOICE)]
+
+Searchable = Annotated[Annotated[_Value, Tag(A_VALUE)] | _Choice, Discriminator(_arm)]
+"""A word of a fixed set, or a choice among several."""
+
+SearchableReal = Annotated[
+    Annotated[_Value, Tag(A_VALUE)] | _FloatRange | _Choice, Discriminator(_arm)
+]
+SearchableWhole = Annotated[
+    Annotated[_Value, Tag(A_VALUE)] | _IntRange | _Choice, Discriminator(_arm)
+]
+ParameterValue = Annotated[
+    Annotated[Scalar | None, Tag(A_VALUE)] | _FloatRange | _IntRange | _Choice,
+    Discriminator(_arm),
+]
+"""A strategy's parameter: a constant, a distribution, or the word `search`."""
+
+SEARCH = "search"
+"""Stands for the range that the strategy itself declares."""

@@ -1,0 +1,56 @@
+"""What a sweep file names and this machine does not have: data, weights, resources.
+
+The file itself may be sound: a sweep is often checked on one machine and run on another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from raysel.common.errors import Problem
+from raysel.engine.capacity import Node, too_large
+from raysel.models.pretrained_source import why_not_available
+from raysel.models.weights import names_weights
+from raysel.spec.sweep import Spec
+from raysel.tasks.datasets import absent_data
+
+WITHOUT_DATA = "--without-data"
+
+
+def absences(spec: Spec) -> list[Problem]:
+    """What `raysel run` would not find here: data, a split file, weights."""
+    return [*_data(spec), *_weights(spec)]
+
+
+def resource_warnings(spec: Spec) -> list[Problem]:
+    """Why a trial fits onto no node here; nothing where RAY_ADDRESS names a cluster."""
+    if os.environ.get("RAY_ADDRESS"):
+        return []
+    here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    way_on = "raysel run refuses it here; on a cluster: raysel submit FILE --address ADDRESS"
+    return [
+        Problem(problem.path, f"{problem.message}. {way_on}")
+        for problem in too_large([Node("this machine", here)], spec.resources)
+    ]
+
+
+def _data(spec: Spec) -> Iterator[Problem]:
+    lack = absent_data(spec.task)
+    if lack is None:
+        return
+    yield Problem("task.data", lack)
+    indices = spec.task.split.indices
+    if indices is not None and not Path(indices).is_file():
+        yield Problem("task.split.indices", f"there is no file {indices}")
+
+
+def _weights(spec: Spec) -> Iterator[Problem]:
+    weights = spec.model.weights
+    if names_weights(weights) and not Path(weights).is_file():
+        yield Problem("model.weights", f"there is no file {weights}")
+    elif weights == "pretrained" and (reason := why_not_available(spec.model.name)):
+        yield Problem("model.weights", reason)

@@ -1,0 +1,339 @@
+"""A sweep opened by the one driver that owns it: its folder, its record, its place in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from raysel.common.errors import Problem, UserError
+from raysel.common.locations import sweep_url
+from raysel.record.event_log import Books
+from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
+from raysel.record.layout import SweepFolder, write_json, write_whole
+from raysel.record.ownership import FileOwner, LeaseOwner, Owner
+from raysel.record.state import fold, fold_sweep
+from raysel.spec import user_code
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
+from raysel.sweep.backup import Keeper, keeper_of
+from raysel.sweep.copied import told_apart
+from raysel.sweep.manifest import kept, manifest, new_sweep_id
+from raysel.sweep.own_record import (
+    ID,
+    known_id,
+    lost_spec,
+    own_spec,
+    refuse_lost,
+    refuse_other,
+)
+from raysel.sweep.replica import Mirror, checkpoints, mirror_of
+from raysel.sweep.split import keep_split, refuse_other_split
+from raysel.sweep.storage_watch import StorageWatch
+from raysel.tasks.data import Task
+from raysel.training import checkpoint
+
+if TYPE_CHECKING:
+    from raysel.models.layers import Partition
+
+MAY_CHANGE = (
+    *("search.num_trials", "confirm.seeds", "budget"),
+    *("resources.max_concurrent_trials", "resources.placement"),
+    *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
+    *("description", "tracking", "storage"),
+    *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
+)
+"""Keys that a sweep may change on the way: what was computed keeps its meaning."""
+
+
+DELIVER_SECONDS = 60.0
+"""How long the end of a sweep waits for its bucket."""
+
+
+@dataclass
+class OpenSweep:
+    """What the driver holds while it owns a sweep.
+
+    Attributes:
+        id: the sweep's, for ever.
+        url: of the record.
+        mirror: brings the folder into its bucket, if there is one.
+        keeper: keeps the second copy: of the record, and of the files in a bucket.
+        watch: over the files that were opened.
+        spent: seconds of the driver's earlier lives.
+    """
+
+    id: str
+    folder: SweepFolder
+    url: str
+    books: Books
+    owner: Owner
+    keeper: Keeper | None
+    watch: StorageWatch
+    spent: float
+    mirror: Mirror | None = None
+
+    def forget(self, trial: str) -> None:
+        """Nobody goes on from the trial's checkpoints any more."""
+        checkpoint.remove(self.folder.trial(trial))
+        if self.mirror is not None:
+            self.mirror.forget(trial)
+
+    def checkpoint(self, trial: str) -> dict[str, Any] | None:
+        """A trial's newest checkpoint, wherever it lies: here, in the bucket, or on the disk of
+        the node that ran it."""
+        if self.folder.bucket is not None:
+            return checkpoints(self.folder.bucket, trial).newest()[0]
+        try:
+            here = checkpoint.load(self.folder.trial(trial))
+        except checkpoint.DamagedCheckpoint:
+            here = None
+        events = (stored.event for stored in self.books.record.events())
+        if here is not None and here["epoch"] == len(fold(events)[trial].epochs):
+            return here
+        from raysel.engine.nodes import brought  # noqa: PLC0415  # it takes Ray and torch
+
+        found = [*([here] if here is not None else []), *brought(self.folder.path, trial)]
+        return max(found, key=lambda state: int(state["epoch"]), default=None)
+
+    def deliver(self) -> None:
+        """Wait until the bucket, if there is one, has everything; not for ever.
+
+        Raises:
+            Trouble: it does not answer.
+        """
+        if self.keeper is None or self.mirror is None:
+            return
+        self.keeper.close(DELIVER_SECONDS)
+        if self.keeper.problem is not None:
+            raise self.mirror.undelivered(self.keeper.problem)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.keeper is not None:
+            self.keeper.close()
+        self.watch.close()
+        self.owner.release()
+        self.books.record.close()
+
+
+def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
+    """The sweep of that name as it was last run, None if there is none.
+
+    One that is found in the record that `spec` names has its record there, wherever its own file
+    says that it was: a database may move. One in the folder alone has it where its file says.
+
+    Raises:
+        Trouble: its file is lost, and its record has it.
+    """
+    lost = spec.record is None and lost_spec(folder) is not None
+    here = own_spec(folder) if lost or folder.spec.is_file() else None
+    if spec.record is None or (here is not None and here.record is None):
+        return here
+    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    text = fold_sweep(stored.event for stored in record.events()).spec
+    record.close()
+    return parse(text).model_copy(update={"record": spec.record}) if text else here
+
+
+def continued(stored: Spec, wanted: Spec) -> Spec:
+    """The sweep `stored` as it goes on when a person asks for `wanted`.
+
+    Raises:
+        UserError: something would change what the sweep's results mean.
+    """
+    before, now = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    changed = [
+        Problem(
+            key,
+            f"{before.get(key)!r} in the sweep, {now.get(key)!r} now. Another value makes another "
+            f"sweep: raysel run FILE --set name={stored.name}-2",
+        )
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and not _free(key)
+    ]
+    if changed:
+        raise UserError(*changed)
+    return wanted
+
+
+def open_sweep(
+    spec: Spec,
+    folder: SweepFolder,
+    layers: Partition,
+    task: Task,
+    code: tuple[user_code.Source, ...],
+    observe: Callable[[Event], None],
+    stop: Callable[[str], None],
+    lost: Callable[[Exception], None],
+    tell: Callable[[str], None],
+) -> OpenSweep:
+    """Own the sweep and begin a life of its driver.
+
+    Args:
+        observe: is told every event.
+        stop: is called with the cause when the sweep is to end.
+        lost: is called when another driver has taken the sweep over, or its files are gone.
+        tell: is told when its bucket, or the copy of its record, is away and when it is back;
+            from another thread.
+
+    Raises:
+        UserError: the data are not those that the sweep began with.
+        Trouble: another driver owns it, or its record is damaged or out of reach.
+    """
+    refuse_other_split(folder, task)
+    if spec.record is None and folder.spec.exists():
+        refuse_lost(folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    owner, record = owned(spec, folder, stop, lost)
+    try:
+        events = _own_events(spec, folder, record, tell)
+        mirror = mirror_of(folder, spec.record is None)
+        facts = manifest() | {"code": user_code.hashes(code)}
+        sweep = fold_sweep(stored.event for stored in events)
+        own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
+        write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
+        write_files()
+        watch = StorageWatch(folder, spec.record is None, write_files, lost)
+        keeper = _keeper(spec, folder, mirror, tell, lost)
+    except BaseException:
+        owner.release()
+        raise
+    life = 1 + sum(_begins(stored.event) for stored in events)
+    books = Books(record, life, _kept(observe, keeper), watch.check)
+    _write_life(books, spec, folder, layers, facts, own_id)
+    spent = _spent(events)
+    return OpenSweep(own_id, folder, record.url, books, owner, keeper, watch, spent, mirror)
+
+
+def _own_events(
+    spec: Spec, folder: SweepFolder, record: Record, tell: Callable[[str], None]
+) -> list[StoredEvent]:
+    """What the record holds: it is whole and the sweep's own, and a copy's has its own id."""
+    record.check()
+    events = [stored.event for stored in record.events()]
+    refuse_other(folder, spec, events)
+    if done := told_apart(folder, spec, record, events):
+        tell(done)
+    return record.events()
+
+
+def _keeper(
+    spec: Spec,
+    folder: SweepFolder,
+    mirror: Mirror | None,
+    tell: Callable[[str], None],
+    lost: Callable[[Exception], None],
+) -> Keeper | None:
+    if mirror is not None:
+        return Keeper(mirror.push, tell, lost)
+    return keeper_of(folder, tell) if spec.record is None else None
+
+
+def owned(
+    spec: Spec,
+    folder: SweepFolder,
+    stop: Callable[[str], None] = lambda _: None,
+    lost: Callable[[Exception], None] = lambda _: None,
+) -> tuple[Owner, Record]:
+    """The sweep's ownership and its record: a lock or a lease, not both, so that neither a
+    frozen driver's lock nor another machine's lease keeps the next one out for ever.
+
+    Raises:
+        Trouble: somebody else owns it, or its record is damaged or out of reach.
+    """
+    url = sweep_url(spec.record, folder.record, spec.name)
+    if spec.record is not None:
+        record = Record(url)
+        return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
+    lock = FileOwner(folder.lock, folder.path.name)
+    try:
+        return lock, Record(url)
+    except BaseException:
+        lock.release()
+        raise
+
+
+_STOPPED = "stopped by raysel stop"
+
+
+def _write_files(
+    spec: Spec,
+    folder: SweepFolder,
+    task: Task,
+    code: tuple[user_code.Source, ...],
+    facts: Mapping[str, Any],
+) -> None:
+    """The sweep file last: where it is, the sweep is."""
+    written = kept(folder.manifest)
+    if not written:
+        for source in code:
+            write_whole(folder.code / source.name, source.text)
+    # a job's sweep that was extended was sent under a new id
+    new = {key: facts[key] for key in ("sent_as", ID) if key in facts}
+    if (whole := {**(written or facts), **new}) != written:
+        write_json(folder.manifest, whole)
+    keep_split(folder, task)
+    text = spec.to_yaml()
+    if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
+        write_whole(folder.spec, text)
+
+
+def _write_life(
+    books: Books,
+    spec: Spec,
+    folder: SweepFolder,
+    layers: Partition,
+    facts: Mapping[str, Any],
+    own_id: str,
+) -> None:
+    payload = {
+        "name": spec.name,
+        ID: own_id,
+        "description": spec.description,
+        "spec": spec.to_yaml(),
+        "layers": list(layers.names),
+        "layer_sizes": [layer.size for layer in layers.layers],
+        "manifest": facts,
+        "folder": str(folder.path),
+        "objective": spec.objective.model_dump(),
+    }
+    if not books.write(SWEEP, Kind.SWEEP, 0, payload):
+        again = {"spec": spec.to_yaml(), "folder": str(folder.path)}
+        books.write(SWEEP, Kind.RESUMED, books.life, again)
+
+
+def _kept(observe: Callable[[Event], None], keeper: Keeper | None) -> Callable[[Event], None]:
+    """Tell the keeper of the record's copy too."""
+
+    def told(event: Event) -> None:
+        if keeper is not None:
+            keeper.written(important=event.kind == Kind.ENDED)
+        observe(event)
+
+    return told
+
+
+def _begins(event: Event) -> bool:
+    return event.trial == SWEEP and event.kind in (Kind.SWEEP, Kind.RESUMED)
+
+
+def _spent(events: Iterable[StoredEvent]) -> float:
+    """Seconds of all lives: of each from its beginning to its last event."""
+    listed = [stored.event for stored in events]
+    starts = [index for index, event in enumerate(listed) if _begins(event)]
+    lives = pairwise([*starts, len(listed)])
+    return sum(max(0.0, listed[end - 1].at - listed[start].at) for start, end in lives)
+
+
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        items = [_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
+        return {key: item for part in items for key, item in part.items()}
+    return {path: value}

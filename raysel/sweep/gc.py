@@ -1,0 +1,242 @@
+"""What a storage folder holds that nobody needs any more, and how it is removed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raysel.common.errors import Trouble, UserError, user_error
+from raysel.common.locations import sweep_url, working_folder
+from raysel.common.object_store import Bucket
+from raysel.record.layout import CACHE, SweepFolder
+from raysel.record.ownership import FileOwner, Held, holder_of_file
+from raysel.record.read_only import drop_schema, lease_holder
+from raysel.record.state import COMPLETE, ENDED
+from raysel.spec.reader import load
+from raysel.spec.sweep import Spec
+from raysel.sweep.plan_cache import PLANS
+from raysel.sweep.replica import answering, run_elsewhere
+from raysel.sweep.views import SweepView, folder_of, holder_of, names, read_all, read_sweep
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that can go.
+
+    Attributes:
+        what: in words.
+        paths: files and folders.
+        bytes: what they hold.
+        record: URL of a record in PostgreSQL that goes with them.
+        bucket: a sweep's place in an object store that goes with them.
+        folder: of the sweep that it belongs to; nobody may run that one while it is removed.
+        lease: URL of that sweep's record, if the record has a lease.
+        storage: where a cache lies; nobody may run a sweep of it.
+    """
+
+    what: str
+    paths: tuple[Path, ...]
+    bytes: int
+    record: str | None = None
+    bucket: Bucket | None = None
+    folder: SweepFolder | None = None
+    lease: str | None = None
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What can go, and in a line each what stays and why."""
+
+    found: tuple[Leftover, ...]
+    kept: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return sum(leftover.bytes for leftover in self.found)
+
+
+def leftovers(storage: str) -> Leftovers:
+    """Look through a storage folder; nothing is removed.
+
+    What a sweep that may go on still needs stays: its trials' checkpoints, and everything of
+    one that runs. The caches stay while any sweep runs, or may: one that cannot be read.
+    """
+    found: list[Leftover] = []
+    kept: list[str] = []
+    may_run = False
+    for name in _without_links(storage):
+        try:
+            view = read_sweep(storage, name)
+        except (UserError, Trouble) as error:
+            may_run = True
+            kept.append(f"{name}: stays as it is; {' · '.join(str(error).splitlines())}")
+            continue
+        if view.holder is not None:
+            may_run = True
+            kept.append(f"{name}: stays as it is; it is run by {view.holder}")
+            continue
+        found += _of_sweep(view)
+    cache = working_folder(storage) / CACHE
+    if may_run and cache.is_dir():
+        kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")
+    elif cache.is_dir():
+        found += [
+            replace(
+                _leftover(f"{CACHE}/{path.name}: made again when it is needed", [path]),
+                storage=storage,
+            )
+            for path in sorted(cache.iterdir())
+            if path.name != PLANS
+        ]
+    return Leftovers(tuple(item for item in found if item.paths), tuple(kept))
+
+
+def _without_links(storage: str) -> list[str]:
+    """The names of the sweeps, but for links to others of the same storage."""
+    known, root = names(storage), working_folder(storage)
+    own = {(root / name).resolve() for name in known if not (root / name).is_symlink()}
+    return [n for n in known if not (root / n).is_symlink() or (root / n).resolve() not in own]
+
+
+def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
+    """A sweep that nobody runs, to be handed to `remove`.
+
+    Args:
+        even_elsewhere: also one in a bucket that another machine may run.
+
+    Raises:
+        UserError: there is none of that name, or it is running.
+        Trouble: its database cannot be reached.
+    """
+    folder = folder_of(storage, name)
+    spec = _spec(folder)
+    holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
+    if holder is not None:
+        raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
+        raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
+    if folder.path.is_symlink() and folder.bucket is None:
+        # what it leads to is another sweep's folder, or this one's under its own name
+        what = f"{name}: the link {folder.path} alone; {folder.path.resolve()} stays"
+        return Leftover(what, (folder.path,), 0)
+    what = f"{name}: everything in {folder.path}"
+    what += f" and in {folder.bucket}" if folder.bucket is not None else ""
+    found = replace(_leftover(what, [folder.path]), bucket=folder.bucket, folder=folder)
+    if spec is None or spec.record is None:
+        return found
+    url = sweep_url(spec.record, folder.record, spec.name)
+    return replace(found, what=f"{what}, and its record in the database", record=url, lease=url)
+
+
+def _spec(folder: SweepFolder) -> Spec | None:
+    """The sweep file; None if it is damaged: such a sweep can be removed as well."""
+    try:
+        return load(folder.spec)
+    except UserError:
+        return None
+
+
+def remove(items: Iterable[Leftover]) -> list[str]:
+    """Remove them; what could not be removed, or is run by now, in a line each.
+
+    Raises:
+        Trouble: a database or a bucket cannot be reached; no folder was removed.
+    """
+    problems = []
+    for item in items:
+        try:
+            with _kept_out(item):
+                problems += _remove(item)
+        except Held as held:  # it was started while a person was asked
+            problems.append(f"{item.what}: stays; {held}")
+    return problems
+
+
+@contextmanager
+def _kept_out(item: Leftover) -> Iterator[None]:
+    """Let no driver begin with what is removed.
+
+    Raises:
+        Held: one has begun.
+    """
+    owner = None
+    if item.folder is not None:
+        name = item.folder.path.name
+        if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
+            raise Held(name, holder)
+        try:
+            if item.folder.path.is_dir():
+                owner = FileOwner(item.folder.lock, name)
+        except Trouble:
+            if item.folder.lock.exists():
+                raise
+            # a full disk takes no new file: nobody holds a lock that is not there
+    if item.storage is not None:
+        for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
+            if view.holder is not None:
+                raise Held(view.spec.name, view.holder)
+    try:
+        yield
+    finally:
+        if owner is not None:
+            owner.release()
+
+
+def _remove(item: Leftover) -> list[str]:
+    if item.bucket is not None:
+        with answering(item.bucket):
+            item.bucket.delete(item.bucket.sizes())
+    if item.record is not None:
+        drop_schema(item.record)
+    problems = []
+    for path in item.paths:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            problems.append(f"{path}: cannot be removed: {error.strerror}")
+    return problems
+
+
+def _of_sweep(view: SweepView) -> Iterator[Leftover]:
+    name, folder = view.folder.path.name, view.folder
+    found = {
+        "Ray's own files": [folder.tune] if folder.tune.is_dir() else [],
+        "checkpoints that nobody goes on from": _checkpoints(view),
+        "half-written files": list(folder.path.glob(".*.partial")),
+    }
+    lease = sweep_url(view.spec.record, folder.record, view.spec.name) if view.spec.record else None
+    for what, paths in found.items():
+        yield replace(_leftover(f"{name}: {what}", paths), folder=folder, lease=lease)
+
+
+def _checkpoints(view: SweepView) -> list[Path]:
+    """Of trials that have ended or that the record does not know, and half-written ones.
+
+    The last checkpoint of a confirm run is what the best model is made from: it stays until
+    the sweep is complete.
+    """
+    trials = {trial.id: trial for trial in view.trials}
+    needed = set()
+    if view.sweep.status != COMPLETE:
+        needed = {t.id for t in trials.values() if t.status not in ENDED or t.phase == "confirm"}
+    root = view.folder.path / "trials"
+    files = [*root.glob("*/checkpoint*.pt"), *root.glob("*/.checkpoint.pt.*")]
+    return sorted(p for p in files if p.parent.name not in needed or p.name.startswith("."))
+
+
+def _leftover(what: str, paths: Iterable[Path]) -> Leftover:
+    listed = tuple(paths)
+    return Leftover(what, listed, sum(_size(path) for path in listed))
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() or path.is_symlink() else path.rglob("*")
+    return sum(file.lstat().st_size for file in files if file.is_file() and not file.is_symlink())

@@ -1,0 +1,83 @@
+"""The weights that every trial of a sweep begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from raysel.engine.source_training import train_on_worker
+from raysel.engine.tune import StopRequest
+from raysel.models.build import Blueprint
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec
+from raysel.tasks.data import Task
+from raysel.training.source_model import (
+    SourceModel,
+    StepProgress,
+    keep_source_model,
+    kept_source_model,
+)
+
+
+@dataclass(frozen=True)
+class FirstWeights:
+    """Arrays by name, and the source model that they are, if they are one's."""
+
+    arrays: dict[str, Any]
+    source: SourceModel | None
+
+    @property
+    def source_facts(self) -> dict[str, float] | None:
+        """What is told of the source model."""
+        if self.source is None:
+            return None
+        return {"validation_accuracy": self.source.accuracy, "seconds": self.source.seconds}
+
+
+def of_the_source(
+    spec: Spec,
+    task: Task,
+    blueprint: Blueprint,
+    code: tuple[user_code.Source, ...],
+    cache: Path,
+    stop: StopRequest,
+    progress: StepProgress,
+) -> FirstWeights | None:
+    """Those of a source model, which is trained where none is kept.
+
+    Args:
+        code: what the worker that trains has to know.
+        cache: the folder of source models.
+        stop: ends the training.
+        progress: is told now and then how many of how many steps are done.
+
+    Returns:
+        None where the sweep was to stop before they were there.
+    """
+    model = _source_model(spec, task, blueprint, code, cache, stop, progress)
+    if model is None:
+        return None
+    return FirstWeights({name: tensor.numpy() for name, tensor in model.weights.items()}, model)
+
+
+def _source_model(
+    spec: Spec,
+    task: Task,
+    blueprint: Blueprint,
+    code: tuple[user_code.Source, ...],
+    cache: Path,
+    stop: StopRequest,
+    progress: StepProgress,
+) -> SourceModel | None:
+    seed, cpus = spec.task.split.seed, spec.resources.cpus
+    kept = kept_source_model(task, blueprint, seed, cpus, cache)
+    if kept is not None:
+        return kept
+    task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
+    model = train_on_worker(spec, task, blueprint, code, cache, stop, progress)
+    if model is None:
+        return None
+    if kept_source_model(task, blueprint, seed, cpus, cache) is None:
+        keep_source_model(model, task, blueprint, seed, cpus, cache)  # the worker's disk has it
+    return model

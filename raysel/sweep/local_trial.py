@@ -1,0 +1,178 @@
+"""One trial in this process, without Ray: for a person who wants just one, for debugging, and
+to run a recorded trial again.
+
+The lines that compute are the sweep's own (`raysel.training.trial`), with the same threads,
+data and source model, so that the numbers are the same as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import FixedTrial
+
+from raysel.common.errors import nearest, user_error
+from raysel.models.build import Blueprint
+from raysel.models.layers import Partition
+from raysel.record.layout import SweepFolder
+from raysel.search.space import STRATEGY, Space
+from raysel.spec import user_code
+from raysel.spec.sweep import Spec, TrialConfig
+from raysel.sweep.inputs import (
+    Weights,
+    blueprint_of,
+    layers_of,
+    ready_weights,
+    shared_by_trials,
+    task_of,
+)
+from raysel.tasks.data import Task
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.source_model import (
+    LINE_SECONDS,
+    SourceModel,
+    StepProgress,
+    TrainingClock,
+    kept_source_model,
+    source_model,
+)
+from raysel.training.trial import Shared, TrialSteps
+
+Tell = Callable[[str], None]
+"""Is told, in a line, of what takes its time."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the trials of a sweep start from, made or found in this process."""
+
+    spec: Spec
+    task: Task
+    layers: Partition
+    blueprint: Blueprint
+    weights: Weights
+    code: tuple[user_code.Source, ...]
+
+    def shared(self, folder: Path, keep_best: bool = False) -> Shared:
+        """What a trial of the search is given; its files go into `folder`.
+
+        Args:
+            keep_best: remember the weights of the best epoch; no number depends on it.
+        """
+        shared = shared_by_trials(
+            self.spec, self.task, self.layers, self.blueprint, self.weights, folder, self.code
+        )
+        return replace(shared, keep_best=keep_best)
+
+
+def ground(
+    spec: Spec,
+    code: tuple[user_code.Source, ...],
+    tell: Tell,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> Ground:
+    """Load the task; read, find or train the initial weights.
+
+    Args:
+        opened: is told what was read, before pictures are decoded.
+    """
+    user_code.load(code)
+    task = task_of(spec, opened=opened)
+    for note in task.notes:
+        tell(f"note     {note}")
+    blueprint = blueprint_of(spec, task)
+    weights = ready_weights(spec, blueprint)
+    if weights is None:
+        model = _source_model(spec, task, blueprint, tell)
+        weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
+    return Ground(spec, task, layers_of(spec, task), blueprint, weights, code)
+
+
+def _source_model(spec: Spec, task: Task, blueprint: Blueprint, tell: Tell) -> SourceModel:
+    """The sweeps' own source model, from their cache or into it."""
+    cache = SweepFolder.of(spec.storage, spec.name).source_cache
+    arguments = (task, blueprint, spec.task.split.seed, spec.resources.cpus, cache)
+    model = kept_source_model(*arguments)
+    if model is None:
+        tell(f"source   training {spec.model.name} on the source part …")
+        model = source_model(*arguments, progress=_told_now_and_then(tell))
+    how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
+    tell(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
+    return model
+
+
+def _told_now_and_then(tell: Tell) -> StepProgress:
+    clock = TrainingClock(LINE_SECONDS)
+
+    def progress(done: int, total: int) -> None:
+        if line := clock.line(done, total):
+            tell(f"source   {line}")
+
+    return progress
+
+
+def run(
+    shared: Shared,
+    trial: str,
+    config: TrialConfig,
+    step_limit: int | None = None,
+    halved_from: int | None = None,
+) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
+    """Run a trial to its end: for each epoch its row, and the trial as it stands.
+
+    A row is that of `TrialSteps`; the trial ends with its last epoch, a failure, or after
+    `step_limit` optimizer steps.
+
+    Args:
+        halved_from: the epoch from which on the trial has half the batch.
+    """
+    before = torch.get_num_threads()
+    steps = TrialSteps(shared, step_limit)
+    try:
+        steps.begin(trial, config)
+        for epoch in itertools.count(1):
+            if epoch == halved_from:
+                steps.halve()
+            row = steps.epoch()
+            yield row, steps
+            short = steps.run is not None and steps.run.step == step_limit
+            if "failure" in row or short or row["epoch"] >= config.training.epochs:
+                return
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class First:
+    """The first trial that a sweep gives a strategy.
+
+    Attributes:
+        searched: the values that the sweep would search.
+    """
+
+    config: TrialConfig
+    searched: dict[str, Any]
+
+
+def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
+    """The first trial that a sweep gives a strategy: the paper's own values.
+
+    Args:
+        strategy: its name; None takes the file's first one.
+
+    Raises:
+        UserError: the sweep has no such strategy.
+    """
+    space = Space(spec, layers.names)
+    name = space.strategies[0] if strategy is None else strategy
+    if name not in space.strategies:
+        hint = nearest(name, space.strategies)
+        raise user_error("--strategy", f'the sweep has no strategy "{name}"; {hint}')
+    firsts = dict(zip(space.strategies, space.first_trials(), strict=True))
+    config = space.suggest(FixedTrial({STRATEGY: name} | firsts[name]))
+    return First(config, space.searched_values(config))

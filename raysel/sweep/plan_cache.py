@@ -1,0 +1,59 @@
+"""What `raysel plan` foresaw of a sweep, kept until the sweep has been run: the report sets it
+beside what was spent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raysel.common.locations import working_folder
+from raysel.record.layout import CACHE, write_json
+from raysel.spec.sweep import Spec
+
+PLANS = "plan"
+"""In the cache: what a sweep will be compared with, and a person waited for."""
+
+_NOT_ITS_WORK = {"name", "description", "storage", "record", "tracking"}
+"""Keys on which nothing depends that a sweep takes."""
+
+
+def write_plan(spec: Spec, plan: Mapping[str, Any]) -> Path:
+    """Keep a plan in the storage, under a hash of what the sweep computes; where it lies."""
+    path = _path(spec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan)
+    return path
+
+
+def read_plan(spec: Spec) -> dict[str, Any] | None:
+    """The last plan of just this sweep; None where none was made, or it cannot be read."""
+    try:
+        content = json.loads(_path(spec).read_text(encoding="utf-8"))
+    except Exception:  # none, or damaged
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What stands in `results.json` of a plan: `seconds`, `low`, `high`, `epochs`, `trials`,
+    `made_on`; seconds are None where nothing had been measured."""
+    if plan is None:
+        return None
+    told = plan.get("seconds") or {}
+    return {
+        "seconds": told.get("total"),
+        "low": told.get("low"),
+        "high": told.get("high"),
+        "epochs": plan.get("epochs"),
+        "trials": plan.get("trials"),
+        "made_on": plan.get("measured_on"),
+    }
+
+
+def _path(spec: Spec) -> Path:
+    dump = spec.model_dump(mode="json", by_alias=True, exclude=_NOT_ITS_WORK)
+    key = hashlib.sha256(json.dumps(dump, sort_keys=True).encode()).hexdigest()[:24]
+    return working_folder(spec.storage) / CACHE / PLANS / f"{key}.json"

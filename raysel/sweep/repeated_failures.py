@@ -1,0 +1,49 @@
+"""Trials that fail one like the other: the sweep ends early and says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from raysel.record.events import Event, Kind
+
+IN_A_ROW = 5
+
+_NUMBER = re.compile(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*\b")
+"""Bytes that were free, a process, an actor: they differ where the failure is the same."""
+
+
+class Failures:
+    """Counts alike failures.
+
+    A trial that diverged says something about its learning rate and nothing about the
+    machine or the code: it is not counted.
+
+    Attributes:
+        too_many: whether there were `IN_A_ROW` of them.
+    """
+
+    def __init__(self, stop: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._kind = ""
+        self._count = 0
+        self.too_many = False
+
+    def see(self, event: Event) -> None:
+        """Look at what happened."""
+        if event.kind != Kind.ENDED:
+            return
+        cause = str(event.payload.get("cause") or "")
+        if event.payload["status"] != "FAILED" or _says_something(cause):
+            self._count = 0
+            return
+        kind = _NUMBER.sub("0", cause)
+        self._count = self._count + 1 if kind == self._kind else 1
+        self._kind = kind
+        if self._count >= IN_A_ROW:
+            self.too_many = True
+            self._stop(f"{IN_A_ROW} trials in a row failed alike: {cause}")
+
+
+def _says_something(cause: str) -> bool:
+    return cause.startswith("diverged") or "not finite" in cause

@@ -1,0 +1,208 @@
+"""The search: an Optuna study decides what runs next and what ends early.
+
+The study lives in the driver's memory (`raysel.search.study`); whatever it decides is committed
+as an event before a worker hears of it. A driver that dies takes nothing with it that the next
+one cannot rebuild.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, Trial
+from optuna.trial import TrialState as OptunaState
+
+from raysel.engine.tune import Assignment
+from raysel.record.event_log import Books
+from raysel.record.events import Kind
+from raysel.record.state import COMPLETE, ENDED, FAILED, PRUNED, TrialState, fold
+from raysel.search import allocation
+from raysel.search.samplers import budget, sampler, walks_every_point
+from raysel.search.space import STRATEGY, Space
+from raysel.search.study import (
+    OPTUNA_STATE,
+    attributes_of,
+    facts_of,
+    live_trial,
+    reported,
+    study_of,
+    trial_id,
+)
+from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
+
+FIRST_REPLICATE = 1_000_000
+"""What is added to the sweep's seed for the second trial of a configuration, one more for the
+third, …: far from the confirm phase's seeds, which no trial of the search may have had."""
+
+
+@dataclass
+class _Live:
+    """A trial that runs: its place in the study, and the objective after each epoch."""
+
+    trial: Trial
+    config: TrialConfig
+    values: dict[int, float] = field(default_factory=dict)
+
+
+class SearchController:
+    """Asks the study and tells it; see `raysel.engine.tune.Ledger`."""
+
+    def __init__(self, spec: Spec, space: Space, books: Books) -> None:
+        """
+        Raises:
+            Trouble: the record cannot be read, or misses a trial.
+        """
+        self._spec, self._space, self._books = spec, space, books
+        self._metric = spec.objective.metric
+        states = fold(stored.event for stored in books.record.events())
+        searched = [trial for trial in states.values() if trial.phase == "search"]
+        self.study = study_of(spec, space, searched)
+        self._budget = budget(spec.search, space)
+        self._live: dict[str, _Live] = {}
+        self._left = deque(trial for trial in searched if trial.status not in ENDED)
+        """What an earlier driver left."""
+
+    def next_trial(self) -> Assignment | None:
+        """What an earlier driver left comes first, then suggestions while the budget lasts."""
+        while self._left:
+            if (assignment := self._resumed(self._left.popleft())) is not None:
+                return assignment
+        trials = self._trials()
+        trial = self._ask(trials)
+        if trial is None:
+            return None
+        config = self._replicate(trial, self._space.suggest(trial), trials)
+        return self._assigned(_Live(trial, config), facts_of(trial))
+
+    def _resumed(self, state: TrialState) -> Assignment | None:
+        """Take up a trial; None for one whose last epoch was recorded without its end, which is
+        written now."""
+        self.study.sampler = RandomSampler(seed=0)  # everything is suggested already
+        trial = live_trial(self.study, state.number)
+        config = TrialConfig.model_validate(state.config)
+        live = _Live(trial, config, reported(state, self._metric))
+        if len(state.epochs) >= config.training.epochs:
+            self._live[state.id] = live
+            self._end(state.id, self._ended(COMPLETE, live.values), max(live.values))
+            return None
+        facts = ("suggested", "distributions", "attributes")
+        return self._assigned(live, {name: getattr(state, name) for name in facts})
+
+    def _assigned(self, live: _Live, facts: Mapping[str, Any]) -> Assignment:
+        name = trial_id(live.trial.number)
+        self._live[name] = live
+        searched = self._space.searched_values(live.config)
+        self._books.started(name, live.trial.number, "search", live.config, searched, facts)
+        return Assignment(name, live.config, max(live.values, default=0))
+
+    def epoch(
+        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+    ) -> bool:
+        """Report an epoch to the study and record it; whether the trial ends with it."""
+        live = self._live.get(trial)
+        if live is None:
+            return True  # it has ended, and Ray tried it again: its worker was lost at the end
+        if epoch in live.values:  # an older checkpoint was taken; the record keeps what it has
+            self._books.epoch(trial, epoch, metrics, note)
+            return False
+        before = attributes_of(self.study, live.trial.number)
+        end = self._verdict(live, epoch, metrics.get(self._metric, math.nan))
+        after = attributes_of(self.study, live.trial.number)
+        noted = {name: value for name, value in after.items() if before.get(name) != value}
+        self._books.epoch(trial, epoch, metrics, note, noted, end)
+        if end is not None:
+            self._tell(trial, end)
+        return end is not None
+
+    def _verdict(self, live: _Live, epoch: int, value: float) -> dict[str, Any] | None:
+        """How the trial ends with this epoch; None where it goes on."""
+        if not math.isfinite(value):
+            return self._ended(FAILED, {}, f"{self._metric} is not finite at epoch {epoch}")
+        live.values[epoch] = value
+        live.trial.report(value, epoch)
+        if epoch >= live.config.training.epochs:
+            return self._ended(COMPLETE, live.values)
+        if live.trial.should_prune():
+            return self._ended(PRUNED, live.values, f"pruned at epoch {epoch}")
+        return None
+
+    def failed(self, trial: str, cause: str) -> None:
+        """Record a failure; the study has it as FAIL."""
+        if trial in self._live:  # else a worker's last report of a trial that has ended
+            epoch = max(self._live[trial].values, default=0)
+            self._end(trial, self._ended(FAILED, {}, cause), epoch)
+
+    def interrupt(self, cause: str) -> None:
+        """Every trial that is still live was cut short: RUNNING in the study, owned by no one."""
+        for trial in list(self._live):
+            self._books.interrupted(trial, cause)
+        self._live.clear()
+
+    def _end(self, trial: str, end: Mapping[str, Any], epoch: int) -> None:
+        self._books.write(trial, Kind.ENDED, epoch, end)
+        self._tell(trial, end)
+
+    def _tell(self, trial: str, end: Mapping[str, Any]) -> None:
+        """A pruned trial's value in the study is its last one, which Optuna takes itself."""
+        live, state = self._live.pop(trial), OPTUNA_STATE[end["status"]]
+        value = end["value"] if state == OptunaState.COMPLETE else None
+        self.study.tell(live.trial, value, state=state)
+
+    def _ended(
+        self, status: str, values: Mapping[int, float], cause: str | None = None
+    ) -> dict[str, Any]:
+        """The payload of a trial's end; its value is that of its best epoch, or of its last
+        (`confirm.epoch`)."""
+        value = None
+        if values:
+            last = self._spec.confirm.epoch == "last"
+            value = values[max(values)] if last else best(values, self._spec.objective)[1]
+        return {"status": status, "cause": cause, "value": value}
+
+    def _replicate(
+        self, trial: Trial, config: TrialConfig, trials: list[FrozenTrial]
+    ) -> TrialConfig:
+        """A configuration that was tried before runs with a seed of its own.
+
+        With the same seed it would give the same numbers again; with another one it tells how
+        far they are chance. The seed is a function of the study: of the trials before it.
+        """
+        chosen = trial.params
+        before = sum(t.params == chosen for t in trials if t.number < trial.number)
+        if not before:
+            return config
+        return config.model_copy(update={"seed": config.seed + FIRST_REPLICATE + before - 1})
+
+    def _ask(self, trials: list[FrozenTrial]) -> Trial | None:
+        """A new trial; its suggestion is a function of the study alone."""
+        waiting = [t for t in trials if t.state == OptunaState.WAITING]
+        if not waiting and len(trials) >= self._budget:
+            return None
+        number = min((t.number for t in waiting), default=len(trials))
+        strategy = allocation.strategy_of(trials[number]) if waiting else self._whose_turn(trials)
+        self.study.sampler = sampler(self._spec.search, self._space, number, strategy)
+        return self.study.ask()
+
+    def _whose_turn(self, trials: list[FrozenTrial]) -> str | None:
+        """The strategy of the next trial, put into the study; None leaves it to the sampler."""
+        search = self._spec.search
+        if not allocation.is_equal(search, self._space) or walks_every_point(search, self._space):
+            return None
+        strategy = allocation.next_strategy(search, self._space, trials)
+        self.study.enqueue_trial({STRATEGY: strategy})
+        return strategy
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+
+def best(values: Mapping[int, float], objective: ObjectiveSpec) -> tuple[int, float]:
+    """The epoch with the best value, the first of equals, and the value."""
+    sign = objective_sign(objective.mode)
+    epoch = min(values, key=lambda e: (sign * values[e], e))
+    return epoch, values[epoch]

@@ -1,0 +1,188 @@
+"""Sweeps as a visitor reads them, without Ray, and without a change to what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from raysel.common.errors import Trouble, UserError, nearest, user_error
+from raysel.common.locations import is_bucket, sweep_url, working_folder
+from raysel.common.object_store import Bucket
+from raysel.record.layout import SweepFolder
+from raysel.record.ownership import Holder, holder_of_file
+from raysel.record.read_only import lease_holder
+from raysel.record.state import (
+    INTERRUPTED,
+    RUNNING,
+    SweepState,
+    TrialState,
+    fold,
+    fold_sweep,
+    located,
+)
+from raysel.spec.sweep import Spec
+from raysel.sweep.own_record import own_events, own_results, own_spec
+from raysel.sweep.replica import answering, fetch
+
+LEFT = "the driver process died before the sweep finished"
+"""The cause of a sweep that its record calls running and that nobody runs."""
+
+
+MARKS = ("spec.yaml", "sweep.db", "sweep.backup.db")
+"""A folder that holds one of them is a sweep's: each may be lost, and be written anew."""
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """One sweep as it stands.
+
+    Attributes:
+        sweep: RUNNING only while somebody runs it.
+        trials: of both phases, in the order in which they started; RUNNING likewise.
+        holder: who runs it; None if nobody does.
+    """
+
+    folder: SweepFolder
+    spec: Spec
+    sweep: SweepState
+    trials: tuple[TrialState, ...]
+    holder: Holder | None
+
+    def phase(self, name: str) -> list[TrialState]:
+        """The trials of one phase, by number."""
+        return sorted((t for t in self.trials if t.phase == name), key=lambda t: t.number)
+
+    def trial(self, name: str) -> TrialState:
+        """One trial by its id, or by its number in the search.
+
+        Raises:
+            UserError: the sweep has no such trial; the nearest id is told.
+        """
+        wanted = name.lstrip("0").zfill(4) if name.isdecimal() and name.isascii() else name
+        known = {trial.id: trial for trial in self.trials}
+        if wanted in known:
+            return known[wanted]
+        hint = nearest(wanted, known) if known else "it has none"
+        raise user_error(name, f"{self.sweep.name} has no such trial; {hint}")
+
+
+def names(storage: str) -> list[str]:
+    """The names of the sweeps in a storage folder or bucket, in alphabetical order.
+
+    Raises:
+        UserError: there is a file in the place of the folder.
+        Trouble: the bucket does not answer.
+    """
+    if is_bucket(storage):
+        bucket = Bucket(storage)
+        with answering(bucket):
+            return bucket.holding("spec.yaml")
+    root = working_folder(storage)
+    if root.exists() and not root.is_dir():
+        raise user_error("--storage", f"{root} is a file, no folder of sweeps")
+    return sorted({path.parent.name for file in MARKS for path in root.glob(f"*/{file}")})
+
+
+def folder_of(storage: str, name: str) -> SweepFolder:
+    """The folder of a sweep that is there; of one in a bucket, brought up to date with it.
+
+    Raises:
+        UserError: there is none of that name; the nearest name is told.
+        Trouble: the bucket does not answer.
+    """
+    known = names(storage)
+    if name in known:
+        folder = SweepFolder.of(storage, name)
+        fetch(folder)
+        return folder
+    if renamed := [one for one in known if _begun_as(storage, one) == name]:
+        words = f"the folder of that sweep is called {renamed[0]} in {storage}/ now"
+        raise user_error(name, f"{words}; give that name: {renamed[0]}")
+    hint = f"; {nearest(name, known)}" if known else ""
+    raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
+
+
+def _begun_as(storage: str, name: str) -> str | None:
+    """The name that a sweep was given when it began, wherever its folder may have been moved."""
+    if is_bucket(storage):
+        return None
+    try:
+        return own_spec(SweepFolder.of(storage, name)).name
+    except (UserError, Trouble):
+        return None
+
+
+def read_sweep(storage: str, name: str) -> SweepView:
+    """A sweep by its name.
+
+    Raises:
+        UserError: there is none of that name, or its sweep file is not sound.
+        Trouble: its record is lost, cannot be read or is another sweep's.
+    """
+    folder = folder_of(storage, name)
+    spec = _spec(folder, storage)
+    # the holder first: a driver that ends in between has written its last word by then
+    holder = holder_of(folder, spec)
+    events = own_events(folder, spec)
+    sweep, trials = located(fold_sweep(events), folder.path), fold(events)
+    if holder is not None:
+        sweep = replace(sweep, status=RUNNING, cause=None)
+    elif sweep.status == RUNNING:
+        sweep = replace(sweep, status=INTERRUPTED, cause=LEFT)
+    if sweep.status != RUNNING:
+        trials = {name: _left(trial) for name, trial in trials.items()}
+    return SweepView(folder, spec, sweep, tuple(trials.values()), holder)
+
+
+def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
+    """Every sweep of a storage folder by its name; a line in the place of one that cannot be
+    read."""
+    for name in names(storage):
+        try:
+            yield name, read_sweep(storage, name)
+        except (UserError, Trouble) as error:
+            yield name, " · ".join(str(error).splitlines())
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """A sweep's outcome so far: its folder, its file and the content of `results.json`."""
+
+    folder: SweepFolder
+    spec: Spec
+    results: dict[str, Any]
+
+
+def read_results(storage: str, name: str) -> SweepResults:
+    """The results of a sweep by its name, complete or not.
+
+    Raises:
+        UserError: there is none of that name, or its sweep file is not sound.
+        Trouble: it has no results yet, or they or its record cannot be read.
+    """
+    view = read_sweep(storage, name)
+    return SweepResults(view.folder, view.spec, own_results(view.folder, view.sweep))
+
+
+def _spec(folder: SweepFolder, storage: str) -> Spec:
+    """The sweep file, with the storage where it was found: the folder may have been moved."""
+    return own_spec(folder).model_copy(update={"storage": storage})
+
+
+def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:
+    """Who runs the sweep, None if nobody does.
+
+    Raises:
+        Trouble: its database cannot be reached.
+    """
+    holder = holder_of_file(folder.lock)
+    if holder is not None or spec.record is None:
+        return holder
+    return lease_holder(sweep_url(spec.record, folder.record, spec.name))
+
+
+def _left(trial: TrialState) -> TrialState:
+    if trial.status != RUNNING:
+        return trial
+    return replace(trial, status=INTERRUPTED, cause=LEFT)

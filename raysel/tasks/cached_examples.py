@@ -1,0 +1,107 @@
+"""Examples whose pictures lie in a store of the node: what a trial gets in place of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysel.tasks.augmentation import AUGMENTATIONS
+from raysel.tasks.geometry import Geometry, Pixels
+from raysel.tasks.image_cache import CHANNELS, Draw, Store, kept_store, store
+
+Drawing = Callable[[], Draw]
+"""Opens the data set on this node, for a store that is not there yet."""
+
+
+class OtherPictures(RuntimeError):
+    """The data set of this node gives other pixels than the driver's."""
+
+
+@dataclass(frozen=True)
+class StoredExamples:
+    """Pictures by their place in a store, with their labels.
+
+    A copy that is sent to a worker carries no pixels: it opens the store of its node, and
+    builds it first where there is none.
+
+    Attributes:
+        cache, key: where the store lies.
+        sha256: of the store's pixels, the same on every node.
+        drawing: opens the data set where the store must be built; it travels by pickle.
+        rows: int64 [n] rows of the store.
+        indices: int64 [n] places in the data set; augmentation is drawn from them.
+        labels: int64 [n].
+        geometry: how the pictures were kept.
+        augmentation: what training does to them; evaluation sees the centre.
+    """
+
+    cache: Path
+    key: str
+    sha256: str
+    drawing: Drawing
+    count: int
+    rows: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    geometry: Geometry
+    augmentation: str = field(default="none")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the model sees."""
+        return CHANNELS, self.geometry.input.size, self.geometry.input.size
+
+    @cached_property
+    def opened(self) -> Store:
+        """The store of this node.
+
+        Raises:
+            OtherPictures: the data set of this node is another than the driver's.
+            UserError: it is not there.
+        """
+        found = kept_store(self.cache, self.key)
+        if found is None:
+            found = store(self.cache, self.key, self.count, self.drawing())
+        if found.sha256 != self.sha256:
+            raise OtherPictures(f"the pictures in {self.cache / self.key} are not the driver's")
+        return found
+
+    def only(self, which: NDArray[np.int64]) -> StoredExamples:
+        """The same store with no other examples than these."""
+        return replace(
+            self,
+            rows=self.rows[which],
+            indices=self.indices[which],
+            labels=self.labels[which],
+        )
+
+    def centres(self, which: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """[m, size, size, 3]: the examples as evaluation sees them."""
+        rows = self.rows[which]
+        if not self.geometry.whole:
+            return self.opened.rows(rows)
+        return np.stack([self.geometry.centre(self.opened[row]) for row in rows])
+
+    def augmented(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.uint8]:
+        """[m, size, size, 3]: the examples as this epoch of a trial sees them."""
+        augment = AUGMENTATIONS.get(self.augmentation)
+        if augment is None:
+            return self.centres(which)
+
+        def seen(example: int) -> Pixels:
+            generator = np.random.default_rng([seed, epoch, int(self.indices[example])])
+            return augment(self.opened[self.rows[example]], self.geometry, generator)
+
+        return np.stack([seen(example) for example in which])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "opened"}

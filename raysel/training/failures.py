@@ -1,0 +1,55 @@
+"""What befalls a trial on its worker and is not its own fault: a full disk, too little memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from raysel.spec.sweep import TrialConfig
+
+
+def of_the_folder(error: BaseException | None, folder: Path) -> str | None:
+    """What is wrong with a file below `folder` in words; None if that is not what the error tells.
+
+    A folder that was removed, or whose rights were changed, is no fault of the trial's.
+    """
+    while error is not None:
+        told = " ".join(str(error).split())
+        if isinstance(error, OSError) and str(folder) in told:
+            return f"a file of the sweep cannot be read or written ({told[-300:]})"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, the device's or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def halved(config: TrialConfig) -> TrialConfig | None:
+    """The same trial with half the batch and twice the accumulation; None if it is one image."""
+    settings = config.training
+    if settings.batch_size < 2:
+        return None
+    smaller = {"batch_size": settings.batch_size // 2, "accumulate": 2 * settings.accumulate}
+    return config.model_copy(update={"training": settings.model_copy(update=smaller)})
+
+
+def halving(asked: TrialConfig, smaller: TrialConfig, epoch: int) -> str:
+    """The note of a trial that goes on with half the batch from an epoch on."""
+    settings = smaller.training
+    return (
+        f"out of memory at batch {asked.training.batch_size} in epoch {epoch}; "
+        f"again with {settings.batch_size} × {settings.accumulate}"
+    )
+
+
+def halved_from(notes: Iterable[str]) -> int | None:
+    """The epoch from which on a trial had half the batch, by its notes; None: it never had."""
+    found = (re.match(r"out of memory at batch \d+ in epoch (\d+)", note) for note in notes)
+    return next((int(match[1]) for match in found if match), None)

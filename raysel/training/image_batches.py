@@ -1,0 +1,85 @@
+"""Batches of pictures from the node's store: read, augmented, then normalised on the device.
+
+Only the pictures of the batch are in memory; what the system has of the store's file in its
+page cache is shared by every process of the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysel.tasks.cached_examples import StoredExamples
+from raysel.training.batches import Batch, LazyBatches, in_order
+
+
+@dataclass(frozen=True)
+class StoredData:
+    """The examples of one part, read a batch at a time.
+
+    Attributes:
+        examples: where they lie.
+        labels: [n] on the device.
+        mean, std: [c, 1, 1] on the device, for pixels in [0, 1].
+        epoch: (a trial's seed, its epoch) where the part is augmented; None is evaluation.
+    """
+
+    examples: StoredExamples
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    epoch: tuple[int, int] | None = None
+
+    @classmethod
+    def on(
+        cls,
+        examples: StoredExamples,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+    ) -> StoredData:
+        """The examples for a device; labels are put there at once, pictures when asked for."""
+
+        def by_channel(values: tuple[float, ...]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1)
+
+        labels = torch.from_numpy(np.array(examples.labels)).to(device)
+        return cls(examples, labels, by_channel(mean), by_channel(std))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def augmented(self, seed: int, epoch: int) -> StoredData:
+        """The examples as this epoch of a trial sees them: a function of seed, epoch and
+        each picture's place in its data set."""
+        return replace(self, epoch=(seed, epoch))
+
+    def part(self, index: Tensor | slice) -> Batch:
+        """Some of the examples: images float32 [m, c, h, w]."""
+        if isinstance(index, slice):
+            index = torch.arange(len(self))[index]
+        which = index.cpu().numpy()
+        if self.epoch is None:
+            pixels = self.examples.centres(which)
+        else:
+            pixels = self.examples.augmented(which, *self.epoch)
+        device = self.labels.device
+        images = torch.from_numpy(pixels).to(device, non_blocking=True)
+        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        images = images.div_(255).sub_(self.mean).div_(self.std)
+        return Batch(images, self.labels[index.to(device)])
+
+    def only(self, index: Tensor) -> StoredData:
+        """The same with no other examples than these; no picture is read."""
+        return replace(
+            self,
+            examples=self.examples.only(index.cpu().numpy()),
+            labels=self.labels[index.to(self.labels.device)],
+        )
+
+    def split(self, size: int) -> LazyBatches:
+        """The examples in order, `size` at a time; the last may be smaller."""
+        return in_order(self, torch.arange(len(self)), size)

@@ -1,0 +1,217 @@
+"""The source model: trained once on the task's source part, then kept by what determines it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import raysel
+from raysel.common.disk_errors import of_the_disk
+from raysel.models import timm
+from raysel.models.build import Blueprint, build
+from raysel.models.layers import whole
+from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.tasks.data import Examples, Part, Task
+from raysel.training.data import on_device
+from raysel.training.loop import FineTuning, TrialData
+
+SETTINGS = TrainingSettings(
+    epochs=15,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    momentum=0.9,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    batch_norm="train",
+    precision="float32",
+    clip_norm=None,
+    accumulate=1,
+    deterministic=False,
+)
+"""How a source model is trained."""
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """Weights of the source model and how well it does on its own validation part.
+
+    Attributes:
+        weights: every tensor of the state dict, on the CPU.
+        accuracy: on source validation, 0..1.
+        seconds: of its training; 0 if it was kept from before.
+    """
+
+    weights: dict[str, Tensor]
+    accuracy: float
+    seconds: float
+
+
+StepProgress = Callable[[int, int], None]
+"""Told how many of how many optimizer steps are done."""
+
+LINE_SECONDS = 20.0
+"""Where there is no terminal, a line says so often how far the training is."""
+
+
+class TrainingClock:
+    """How far a training is and how long it still takes, in a line; not more often than wanted.
+
+    Args:
+        every: seconds between two lines, at least; the first and the last come at once.
+    """
+
+    def __init__(self, every: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._now = every, now
+        self._began: tuple[int, float] | None = None
+        self._last = -math.inf
+
+    def line(self, done: int, total: int) -> str | None:
+        """What to show; None where it is too early for another line."""
+        now = self._now()
+        if now - self._last < self._every and done < total:
+            return None
+        self._last = now
+        if self._began is None or done < self._began[0]:
+            self._began = done, now
+        first, began = self._began
+        told = f"training on the source part: step {done:,} of {total:,} ({done / total:.0%})"
+        if done <= first or done >= total:
+            return told
+        left = (now - began) / (done - first) * (total - done)
+        return f"{told}, about {int(left // 60)}:{int(left % 60):02d} left"
+
+
+def kept_source_model(
+    task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+) -> SourceModel | None:
+    """The source model that the same inputs gave before; None if there is none, or damaged."""
+    try:
+        path = _path(task, blueprint, seed, threads, cache)
+        weights = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            told = file.metadata()
+        accuracy = float(told["accuracy"])
+        if told.get("sha256", (digest := _digest(weights))) != digest:
+            return None
+    except Exception:  # whatever a damaged file makes its reader raise
+        return None
+    return SourceModel(weights, accuracy, 0.0)
+
+
+def source_model(
+    task: Task,
+    blueprint: Blueprint,
+    seed: int,
+    threads: int,
+    cache: Path,
+    progress: StepProgress | None = None,
+) -> SourceModel:
+    """Train the source model and keep it.
+
+    Args:
+        task: must have a source part.
+        blueprint: the model.
+        seed: of the initial weights and the order of the data.
+        threads: of torch; the result depends on it.
+        cache: folder of kept models, one safetensors file each.
+        progress: told after every step.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(threads)
+    weights, accuracy = _train(task, blueprint, seed, progress)
+    model = SourceModel(weights, accuracy, time.perf_counter() - started)
+    keep_source_model(model, task, blueprint, seed, threads, cache)
+    return model
+
+
+def keep_source_model(
+    model: SourceModel, task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+) -> None:
+    """Write a source model where `kept_source_model` of the same inputs finds it.
+
+    A full or read-only disk keeps none: it is trained again the next time.
+    """
+    path = _path(task, blueprint, seed, threads, cache)
+    partial = path.with_suffix(".partial")
+    metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(model.weights, partial, metadata=metadata)
+        partial.replace(path)
+    except Exception as error:  # safetensors has an exception of its own
+        if of_the_disk(error) is None:
+            raise
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values: a flipped bit would go on as a weight."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _train(
+    task: Task, blueprint: Blueprint, seed: int, progress: StepProgress | None
+) -> tuple[dict[str, Tensor], float]:
+    assert task.source_train is not None and task.source_validation is not None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(blueprint, seed).to(device)
+    train, validation = (
+        on_device(part, task.mean, task.std, device)
+        for part in (task.source_train, task.source_validation)
+    )
+    config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
+    trial = FineTuning(config, model, whole(model), TrialData(train, validation))
+    if progress is not None:
+        total = trial.steps_per_epoch * SETTINGS.epochs
+        trial.after_step = lambda done: progress(done, total)
+    result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
+    weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    return weights, 1.0 - result.metrics["val/error"]
+
+
+def _path(task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path) -> Path:
+    """The file of a source model: named by a hash of everything that determines it."""
+    digest = hashlib.sha256()
+    facts = {
+        "blueprint": asdict(blueprint),
+        "settings": SETTINGS.model_dump(mode="json"),
+        "normalisation": [task.mean, task.std],
+        "seed": seed,
+        "threads": threads,
+        "versions": [raysel.__version__, torch.__version__, timm.__version__],
+        "cuda": torch.cuda.is_available(),
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for part in (task.source_train, task.source_validation):
+        digest.update(_bytes(part))
+    return cache / f"{digest.hexdigest()[:24]}.safetensors"
+
+
+def _bytes(part: Part | None) -> bytes:
+    if part is None:
+        return b""
+    if not isinstance(part, Examples):
+        kept = [part.sha256, repr(part.geometry), part.augmentation]
+        arrays = (part.rows, part.indices, part.labels)
+        return b"".join([*map(str.encode, kept), *(array.tobytes() for array in arrays)])
+    images, labels = (np.ascontiguousarray(array).tobytes() for array in (part.images, part.labels))
+    return hashlib.sha256(images).digest() + hashlib.sha256(labels).digest()

@@ -1,0 +1,77 @@
+"""What `run --json` prints, and what happens where nobody reads it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from raysel.cli.live_table import JsonWatcher, TerminalWatcher
+from raysel.common.rich_output import TextConsole
+from raysel.record.events import Event, Kind
+from raysel.spec.task import TaskSpec
+from raysel.tasks.datasets import data_summary
+
+
+def test_a_metric_that_is_not_finite_is_null_and_every_line_is_json(capsys):
+    def strict(name: str) -> Any:
+        raise ValueError(name)
+
+    metrics = {"train/loss": float("nan"), "val/loss": float("inf"), "val/error": 0.5}
+    JsonWatcher().event(Event("1", Kind.EPOCH, 1, 0.0, {"metrics": metrics}))
+    told = json.loads(capsys.readouterr().out, parse_constant=strict)
+    assert told["metrics"] == {"train/loss": None, "val/loss": None, "val/error": 0.5}
+
+
+NOBODY_READS = """
+import os, sys
+from raysel.cli.live_table import shown
+with shown(False, {as_json}) as watcher:
+    while os.read(0, 1) != b"x":  # until the reader has gone
+        pass
+    for _ in range(3):
+        watcher.tracker("on")
+        watcher.stopping("Ctrl-C")
+sys.stderr.write("went on")
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_reader_that_goes_away_does_not_end_the_sweep(as_json):
+    """`| head`, or `| tee` at Ctrl-C: rich would raise SystemExit in the middle of an event."""
+    command = [sys.executable, "-c", NOBODY_READS.format(as_json=as_json)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        error = process.stderr.read()
+    assert (process.returncode, error) == (0, b"went on")
+
+
+def shown_in_a_pipe(told) -> str:
+    text = io.StringIO()
+    told(TerminalWatcher(TextConsole(file=text, width=1000)))
+    return text.getvalue()
+
+
+def test_what_was_read_is_said_first(capsys):
+    data = data_summary(TaskSpec.model_validate({"data": "digits"}))
+    assert shown_in_a_pipe(lambda watcher: watcher.data(data)) == "\n".join([*data.text(), "", ""])
+    JsonWatcher().data(data)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["pictures"], told["class_count"]) == ("data", 1797, 10)
+    assert shown_in_a_pipe(lambda watcher: watcher.data(data)).startswith("data     digits: 1,797")
+
+
+def test_the_training_of_the_source_model_is_told_in_a_pipe_now_and_then():
+    def told(watcher: TerminalWatcher) -> None:
+        for step in range(1, 901):
+            watcher.source_training(step, 900)
+
+    start = "source   training on the source part: step"
+    assert shown_in_a_pipe(told) == f"{start} 1 of 900 (0%)\n{start} 900 of 900 (100%)\n"

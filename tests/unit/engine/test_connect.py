@@ -1,0 +1,149 @@
+"""Nodes that are not there yet: what the autoscaler of `ray up` may start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray._private import worker
+
+from raysel.common.errors import Trouble
+from raysel.engine import connect
+from raysel.engine.capacity import Node
+from raysel.engine.connect import connected, grows, knock, may_start
+from raysel.service.doctor.node_facts import examine_joined
+
+FILE = """
+max_workers: 6
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 0}}
+  cpu: {max_workers: 2, resources: {CPU: 8}}
+  gpu: {max_workers: 9, resources: {CPU: 4, GPU: 1}, labels: {zone: a}}
+  none: {max_workers: 0, resources: {CPU: 4}}
+"""
+
+
+def test_kinds_are_counted_without_those_that_are_up(tmp_path: Path):
+    file = tmp_path / "bootstrap.yaml"
+    file.write_text(FILE)
+    up = [Node("head", {}), Node("worker", {"CPU": 8.0}, {"ray.io/node-group": "cpu"})]
+    assert may_start(file, up) == [
+        Node("cpu", {"CPU": 8.0}, {}, 1),
+        Node("gpu", {"CPU": 4.0, "GPU": 1.0}, {"zone": "a"}, 6),
+    ]
+
+
+def test_all_of_a_kind_up_leaves_none_of_it(tmp_path: Path):
+    file = tmp_path / "bootstrap.yaml"
+    file.write_text(FILE)
+    up = [Node("worker", {}, {"ray.io/node-group": "cpu"})] * 2
+    assert "cpu" not in [node.name for node in may_start(file, up)]
+
+
+def test_a_cluster_without_such_a_file_does_not_grow(tmp_path: Path):
+    assert may_start(tmp_path / "nothing.yaml", []) == []
+    (tmp_path / "other.yaml").write_text("- 1\n")
+    assert may_start(tmp_path / "other.yaml", []) == []
+
+
+def test_only_kuberays_autoscaler_brings_nodes_of_which_nothing_is_known(monkeypatch):
+    monkeypatch.delenv("RAY_enable_autoscaler_v2", raising=False)
+    assert not grows()
+    monkeypatch.setenv("RAY_enable_autoscaler_v2", "1")
+    assert grows()
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_head_that_is_gone_is_told_at_once(closed, scheme):
+    with pytest.raises(Trouble, match="does not answer") as told:
+        knock(scheme + closed)
+    assert closed in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["auto", "http://127.0.0.1:8265", "nonsense"])
+def test_what_is_no_host_and_port_is_left_to_ray(address):
+    knock(address)
+
+
+def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch):
+    def refused(**_: object) -> None:
+        raise ConnectionError("version mismatch\nand more")
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(ray, "init", refused)
+    with pytest.raises(Trouble, match=r"cannot be joined \(version mismatch\)"), connected():
+        pass
+
+
+SLOW = "The current node timed out during startup."
+
+
+@pytest.fixture
+def slow_to_start(monkeypatch):
+    """Ray's processes do not answer in time, so often; what is left of them is ended."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a token")
+    monkeypatch.setattr(connect.ray_env, "TOO_LATE", False)
+    ended = []
+    monkeypatch.setattr(connect, "end_family", lambda: ended.append(True))
+
+    def begin(times: int) -> list[bool]:
+        def init(**_: object) -> None:
+            if len(ended) < times:
+                raise Exception(SLOW)
+
+        monkeypatch.setattr(ray, "init", init)
+        return ended
+
+    return begin
+
+
+def test_a_ray_that_was_slow_to_start_is_started_once_more(slow_to_start, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", list)
+    ended = slow_to_start(1)
+    with connected() as nodes:
+        assert nodes == []
+    assert len(ended) == 1
+
+
+def test_a_ray_that_does_not_start_is_one_line(slow_to_start):
+    ended = slow_to_start(2)
+    refused = pytest.raises(Trouble, match=r"did not start, tried 2 times \(The current")
+    with refused as told, connected():
+        pass
+    assert len(ended) == 2
+    assert "\n" not in str(told.value)
+
+
+def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
+    monkeypatch.setenv("RAY_ADDRESS", closed)
+    (found,) = examine_joined(None)
+    assert found.level == "error" and "does not answer" in found.line()
+
+
+def test_ray_is_silent_on_a_failed_task_that_nobody_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_IGNORE_UNHANDLED_ERRORS", raising=False)
+    shown: list[Exception] = []
+    monkeypatch.setattr(worker, "_unhandled_error_handler", shown.append)
+    error = RuntimeError("the folder is gone")
+    asked = SimpleNamespace(deserialize_objects=lambda *_: [error])
+    worker.Worker.raise_errors(asked, [], [])
+    assert shown == [error]  # Ray's own way
+    connect.ray_env.prepare(os.environ, imported=True)
+    worker.Worker.raise_errors(asked, [], [])
+    assert shown == [error]

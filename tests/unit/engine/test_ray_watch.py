@@ -1,0 +1,63 @@
+"""The end of a vital process of Ray's is noticed, and the way in which the driver leaves then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from raysel.engine.ray_watch import watching
+
+LEAVE = """
+import json, os, subprocess, sys
+from dataclasses import asdict
+from raysel.common.errors import Trouble
+from raysel.engine.orphans import marked
+from raysel.engine.ray_watch import leave
+with marked():
+    child = subprocess.Popen(["sleep", "60"])
+print(child.pid, flush=True)
+leave(Trouble("ray", "its raylet has ended; go on with: raysel resume a"), 130)
+"""
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_vital_process_that_ends_is_told_once(tmp_path: Path, name: str) -> None:
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    (tmp_path / name).symlink_to(sleep)
+    process = subprocess.Popen([str(tmp_path / name), "60"])
+    other = subprocess.Popen([sleep, "60"])
+    told: list[str] = []
+    heard = threading.Event()
+
+    def lost(words: str) -> None:
+        told.append(words)
+        heard.set()
+
+    try:
+        with watching(lost):
+            other.kill()  # a worker, say: Tune replaces it
+            assert not heard.wait(0.5)
+            process.kill()  # and it stays a zombie
+            assert heard.wait(5)
+    finally:
+        for one in (process, other):
+            one.kill()
+            one.wait()
+    assert told == [
+        f"its {name} (process {process.pid}) has ended: killed, for want of memory perhaps"
+    ]
+
+
+def test_it_leaves_in_one_line_and_takes_ray_with_it() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVE], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "error  ray: its raylet has ended; go on with: raysel resume a\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)

@@ -1,0 +1,62 @@
+"""When a trial that loses its workers is given up, and what Tune keeps of one."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ray.tune.experiment import Trial
+from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
+
+from raysel.engine.tune import LOSSES, StopRequest, _AtOnce, _LedgerScheduler, _LedgerSearcher
+
+
+class Told:
+    """A ledger that ends nothing, and an overseer that hears nothing."""
+
+    def epoch(self, trial: str, epoch: int, metrics: dict[str, float], note: str | None) -> bool:
+        return False
+
+
+def lives(*epochs: int | None) -> bool:
+    """Whether the trial is tried again after these: an epoch that ended, or a lost worker."""
+    told, stop = cast(Any, Told()), StopRequest()
+    searcher = _LedgerSearcher(told, stop)
+    scheduler = _LedgerScheduler(told, searcher, told, stop)
+    trial = Trial("_", stub=True, max_failures=LOSSES)
+    searcher.trials[trial.trial_id] = "0001"
+    for epoch in epochs:
+        if epoch is None:
+            trial.run_metadata.num_failures += 1  # as Trial.handle_error
+        else:
+            scheduler.on_trial_result(None, trial, {"epoch": epoch})
+    assert stop.error is None
+    return trial.should_recover()
+
+
+LOST = (None,) * LOSSES
+
+
+def test_a_trial_that_gets_nowhere_is_given_up():
+    assert lives(*LOST)
+    assert not lives(*LOST, None)
+    assert not lives(1, *LOST, None)
+
+
+def test_a_new_epoch_makes_up_for_lost_workers():
+    assert lives(*LOST, 1, *LOST, 2, *LOST)
+
+
+def test_an_epoch_that_is_told_again_does_not():
+    assert not lives(1, 2, *LOST, 2, None)
+
+
+def test_tune_keeps_no_metric_and_no_file_of_a_trial():
+    """It holds its trials to the end: a thousand of them would hold all that they sent."""
+    trial = Trial("_", stub=True)
+    own: dict[str, Any] = {TRAINING_ITERATION: 1, DONE: False, TRIAL_ID: trial.trial_id, PID: 7}
+    sent = {"epoch": 1, "metrics/validation/loss": 0.5, "files/trace.json": b"x", "note": "n"}
+    result = {**own, **sent, "time_total_s": 3.0}
+    assert not _AtOnce(StopRequest())(trial.trial_id, result)
+    trial.update_last_result(result)  # as the controller does next
+    assert result == own
+    assert set(trial.metric_n_steps) == {TRAINING_ITERATION, DONE}

@@ -1,0 +1,21 @@
+"""Sweeps to compare: made-up ones, each with its file."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from raysel.report.comparison import Compared
+from raysel.spec.reader import parse
+
+FILE = """
+name: digits
+task: {data: digits, shift: {kind: gaussian_noise}, split: {validation: 200, test: 400}}
+model: {name: resnet10t}
+strategies: {full: }
+"""
+
+
+def compared(results: dict[str, Any], name: str, *changes: str) -> Compared:
+    """A sweep under a name of its own, with what its file says otherwise."""
+    return Compared(name, copy.deepcopy(results), parse(FILE, [f"name={name}", *changes]))

@@ -1,0 +1,145 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from raysel.mlflow_sync.runs import note, parameters, points, run_name, sweep_image, trial_image
+from raysel.record.events import SWEEP, Event, Kind
+from raysel.record.state import SweepState, TrialState
+
+CONFIG = {
+    "strategy": "bvg_ls",
+    "parameters": {"ema_decay": 0.93, "ema_init": "debiased"},
+    "training": {"epochs": 15, "learning_rate": 0.021, "clip_norm": None, "deterministic": False},
+    "seed": 1000,
+}
+TRIAL = TrialState(
+    id="0007",
+    number=7,
+    strategy="bvg_ls",
+    label="bvg_ls lr=0.021 ema_decay=0.93",
+    config=CONFIG,
+    started_at=10.0004,
+    epochs=({"epoch": 1, "val/error": 0.5}, {"epoch": 2, "val/error": None}),
+)
+SWEEP_STATE = SweepState(
+    id="digits-3f2a", name="digits", metric="val/error", folder="/runs/digits", started_at=5.0
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "mlflow", "ended"),
+    [
+        ("RUNNING", "RUNNING", None),
+        ("COMPLETE", "FINISHED", 20_500),
+        ("PRUNED", "FINISHED", 20_500),
+        ("FAILED", "FAILED", 20_500),
+    ],
+)
+def test_states_in_mlflows_words(status, mlflow, ended):
+    at = None if ended is None else 20.5
+    image = trial_image(replace(TRIAL, status=status, ended_at=at), SWEEP_STATE)
+    assert (image.status, image.ended) == (mlflow, ended)
+    assert image.tags["raysel.status"] == status
+
+
+def test_an_interrupted_trial_is_killed_at_the_time_it_was_left():
+    trial = replace(TRIAL, status="INTERRUPTED", cause="Ctrl-C", interrupted_at=15.0)
+    image = trial_image(trial, SWEEP_STATE)
+    assert (image.status, image.ended) == ("KILLED", 15_000)
+    assert (image.tags["raysel.status"], image.tags["raysel.cause"]) == ("INTERRUPTED", "Ctrl-C")
+
+
+def test_a_trial_that_runs_again_has_no_cause_left():
+    assert trial_image(TRIAL, SWEEP_STATE).tags["raysel.cause"] == ""
+
+
+def test_run_names():
+    assert run_name(TRIAL) == "07 bvg_ls lr=0.021 ema_decay=0.93"
+    assert run_name(replace(TRIAL, phase="confirm")) == "confirm bvg_ls seed 1000"
+
+
+def test_parameters_are_the_configuration_flat_and_nothing_else():
+    assert parameters(CONFIG) == {
+        "strategy": "bvg_ls",
+        "seed": "1000",
+        "bvg_ls.ema_decay": "0.93",
+        "bvg_ls.ema_init": "debiased",
+        "training.epochs": "15",
+        "training.learning_rate": "0.021",
+        "training.clip_norm": "none",
+        "training.deterministic": "false",
+    }
+
+
+def test_the_parent_carries_verdict_versions_and_commit():
+    sweep = replace(
+        SWEEP_STATE,
+        status="COMPLETE",
+        verdict="full is better",
+        ended_at=50.0,
+        manifest={"versions": {"raysel": "0.1.0", "ray": "2.60.0"}, "git_sha": "abc"},
+    )
+    image = sweep_image(sweep)
+    assert (image.trial, image.name, image.status) == (SWEEP, "digits", "FINISHED")
+    assert (image.started, image.ended, image.params) == (5_000, 50_000, {})
+    assert image.tags["raysel.verdict"] == "full is better"
+    assert image.tags["raysel.versions"] == "raysel 0.1.0 ray 2.60.0"
+    assert image.tags["mlflow.source.git.commit"] == "abc"
+    assert image.tags["raysel.report"] == "/runs/digits/report/index.html"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "Trial 7 of the search digits: bvg_ls lr=0.021 ema_decay=0.93. Is running."),
+        ({"status": "COMPLETE", "value": 0.25}, "Complete after 2 epochs, val/error 0.25."),
+        ({"status": "PRUNED", "value": 0.5}, "Stopped by the pruner after 2 epochs"),
+        ({"status": "FAILED", "cause": "out of memory"}, "Failed after 2 epochs: out of memory."),
+        ({"status": "INTERRUPTED"}, "Left after 2 epochs. `raysel resume digits` takes it up."),
+        (
+            {"phase": "confirm", "status": "COMPLETE", "end_metrics": {"test/error": 0.2512}},
+            "The best bvg_ls again, with seed 1000. Complete after 2 epochs. Test error 0.2512.",
+        ),
+    ],
+)
+def test_the_note_says_in_a_sentence_what_it_was(change, words):
+    assert words in note(replace(TRIAL, **change), SWEEP_STATE)
+
+
+def test_points_carry_the_events_own_time_and_epoch():
+    event = Event("0007", Kind.EPOCH, 3, 1000.1234, {"metrics": {"val/error": 0.5}})
+    (point,) = points(event)
+    assert (point.key, point.value, point.timestamp, point.step) == ("val/error", 0.5, 1_000_123, 3)
+
+
+def test_values_that_are_not_finite_are_left_out_and_counted():
+    metrics = {"a": math.nan, "b": math.inf, "c": None, "d": 0.0}
+    assert [p.key for p in points(Event("0007", Kind.EPOCH, 1, 1.0, {"metrics": metrics}))] == ["d"]
+    assert trial_image(TRIAL, SWEEP_STATE).tags["raysel.non_finite_values"] == "1"
+    sound = replace(TRIAL, epochs=TRIAL.epochs[:1])
+    assert "raysel.non_finite_values" not in trial_image(sound, SWEEP_STATE).tags
+
+
+def test_the_end_brings_the_test_and_not_a_second_point_of_an_epoch():
+    metrics = {"test/error": 0.25, "val/error": 0.24}
+    event = Event("confirm-full-s0", Kind.ENDED, 12, 1.0, {"metrics": metrics})
+    assert [(p.key, p.step) for p in points(event)] == [("test/error", 12)]
+
+
+@pytest.mark.parametrize("kind", [Kind.STARTED, Kind.INTERRUPTED, Kind.RESUMED])
+def test_other_events_bring_no_points(kind):
+    assert points(Event("0007", kind, 0, 1.0, {"metrics": {"a": 1.0}})) == []
+
+
+def test_names_that_mlflow_refuses_are_made_acceptable():
+    event = Event("0007", Kind.EPOCH, 1, 1.0, {"metrics": {"select/a(b)*": 1.0}})
+    assert points(event)[0].key == "select/a_b__"
+
+
+def test_what_is_too_long_for_mlflow_is_cut():
+    trial = replace(TRIAL, status="FAILED", cause="x" * 9000, label="y" * 400)
+    image = trial_image(trial, SWEEP_STATE)
+    assert len(image.tags["raysel.cause"]) == 8000
+    assert len(image.name) == 250
+    assert len(parameters({**CONFIG, "parameters": {"block": "z" * 7000}})["bvg_ls.block"]) == 6000

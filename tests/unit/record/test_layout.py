@@ -1,0 +1,34 @@
+"""The command that goes on with a sweep, as it is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raysel.record.layout import SweepFolder
+
+
+@pytest.mark.parametrize(
+    ("storage", "command"),
+    [
+        ("runs", "raysel resume digits"),
+        ("elsewhere", "raysel resume digits --storage {here}/elsewhere"),
+        ("my runs", "raysel resume digits --storage '{here}/my runs'"),
+        (
+            "s3://bucket/folder?region=eu",
+            "raysel resume digits --storage 's3://bucket/folder?region=eu'",
+        ),
+    ],
+)
+def test_the_storage_is_named_where_it_is_not_the_default(
+    storage: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert SweepFolder.of(storage, "digits").resume() == command.format(here=tmp_path)
+
+
+def test_options_stand_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    more = SweepFolder.of("runs", "digits").resume("--set", "budget.hours=MORE")
+    assert more == "raysel resume digits --set budget.hours=MORE"

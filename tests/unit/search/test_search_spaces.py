@@ -1,0 +1,99 @@
+"""The sweep files that come with raysel are sound, without the data that they name."""
+
+from pathlib import Path
+
+import pytest
+
+from raysel.models.papers import BLOCKWISE, BVG_LS
+from raysel.search import validate
+from raysel.search.space import Space, strategies_of
+from raysel.spec import reader
+from raysel.sweep import absences
+
+FOLDER = Path(__file__).parents[3] / "search_spaces"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+PAPERS = sorted((FOLDER / "papers").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no data lie
+
+
+def named(path):
+    return path.relative_to(FOLDER).as_posix()
+
+
+@pytest.mark.parametrize("file", FILES, ids=named)
+def test_a_file_is_sound_without_its_data(file):
+    validate.read(file)
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("file", PAPERS, ids=named)
+def test_a_papers_file_says_what_is_missing(file):
+    (data, *rest) = absences.absences(reader.read(file, ()).spec())
+    assert data.path == "task.data"
+    assert "is not in data/" in data.message or "missing" in data.message
+    assert {problem.path for problem in rest} <= {"model.weights"}
+
+
+def test_each_paper_has_its_files():
+    names = [file.stem for file in PAPERS]
+    for paper, count in (("bvg_ls", 4), ("surgical", 2), ("automatic", 5), ("blockwise", 2)):
+        assert sum(name.startswith(paper + "_") for name in names) == count
+
+
+@pytest.mark.parametrize("file", PAPERS, ids=named)
+def test_a_comparison_that_prunes_does_so_within_a_strategy(file):
+    spec = reader.read(file, ()).spec()
+    assert spec.pruner.kind == "none" or spec.pruner.compare == "within_strategy"
+    assert spec.search.sampler == "grid" or spec.search.allocation == "equal"
+
+
+@pytest.mark.parametrize(
+    ("file", "override"),
+    [
+        *(
+            ("bvg_ls_wrn", f"task.data={data}")
+            for data in ("flowers102", "dtd", "aircraft", "food101", "sun397", "cifar100")
+        ),
+        *(("bvg_ls_transformers", f"model.name={model.name}") for model in BVG_LS.values()),
+        *(("blockwise_flowers", f"model.name={model.name}") for model in BLOCKWISE.values()),
+        *(
+            (paper, f"task.shift.kind={kind}")
+            for paper in ("surgical_cifar10c", "automatic_cifar10c")
+            for kind in ("frost", "jpeg_compression", "speckle_noise")
+        ),
+    ],
+)
+def test_a_file_serves_the_papers_other_data_and_models(file, override):
+    validate.read(FOLDER / "papers" / f"{file}.yaml", [override])
+
+
+# Table 1 of the automatic paper, its rows in raysel's names
+TABLE_1 = {
+    *("full", "surgical", "auto_rgn", "auto_rgn_hessian", "auto_rgn_change"),
+    *("auto_rgn_hessian_change", "surprise", "surprise_diff"),
+    *("criticality_identity_source", "criticality_random_source"),
+}
+
+
+def test_the_figure_of_shots_has_the_methods_of_the_table_at_every_number():
+    spec = reader.read(FOLDER / "papers" / "automatic_shots.yaml", ()).spec()
+    assert set(strategies_of(spec)) == TABLE_1
+    space = Space(spec, ("stem", "block1", "block2", "block3", "head"))
+    assert space.size() == spec.search.num_trials
+    assert all(value.name in ("shots", "block") for own in space.searched.values() for value in own)
+
+
+@pytest.mark.parametrize("data", ["cifar10c", "cifar10f", "living17", "entity30"])
+def test_the_automatic_paper_has_all_methods_of_its_table(data):
+    spec = reader.read(FOLDER / "papers" / f"automatic_{data}.yaml", ()).spec()
+    without = {"surprise", "surprise_diff"} if data == "cifar10f" else set()
+    assert set(strategies_of(spec)) == TABLE_1 - without
+    space = Space(spec, ("stem", "block1", "block2", "block3", "head"))
+    rates = {key: v for t in space.first_trials() for key, v in t.items() if "learning" in key}
+    assert rates == {f"{name}.learning_rate": 1e-5 for name in spec.strategies}
+    # every method gets ten trials
+    assert spec.search.num_trials == 10 * len(TABLE_1 - without)

@@ -1,0 +1,153 @@
+"""How a submitted sweep stands: from its record where it is within reach, else from its log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysel.common.errors import Trouble
+from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
+from raysel.record.layout import SweepFolder
+from raysel.service import status as module
+from raysel.service.jobs import Cluster, Job
+from raysel.service.progress import Progress
+from raysel.service.status import LOG_LINES, Standing, standing
+from raysel.spec.reader import parse
+
+SWEEP_FILE = """
+name: digits
+task: {data: digits}
+model: {name: resnet10t}
+strategies: {full: }
+search: {num_trials: 6}
+"""
+
+EVENTS = (
+    Event(SWEEP, Kind.SWEEP, 0, 0.0, {"name": "digits", "layers": ["stem"]}),
+    *(
+        Event(f"000{n}", Kind.STARTED, 0, 0.0, {
+            "number": n, "phase": "search", "strategy": "full", "label": f"full lr={n}",
+        })
+        for n in range(2)
+    ),
+    Event("0000", Kind.EPOCH, 1, 1.0, {"metrics": {"val/error": 0.25}}),
+    Event("0000", Kind.ENDED, 1, 2.0, {"status": "COMPLETE", "value": 0.25, "cause": None}),
+)  # fmt: skip
+
+OF_THE_RECORD = Progress("search", 1, 6, 1, "", "val/error", 0.25, "full lr=0")
+OF_THE_LOG = Progress("search", 0, 6, 2, "0:10")
+
+
+class Logged(Cluster):
+    """A cluster that has a log and nothing else."""
+
+    def __init__(self) -> None: ...
+
+    def log(self, job_id: str) -> str:
+        return f"{OF_THE_LOG.line()}\n"
+
+
+def job(*overrides: str, state: str = "RUNNING", **more: Any) -> Job:
+    text = parse(SWEEP_FILE, overrides).to_yaml()
+    told = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
+    return Job("digits-1a-r1", state, metadata=told, **more)
+
+
+def test_a_record_in_postgresql_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(module, "read_events", lambda url: asked.append(url) or list(EVENTS))
+    found = standing(Logged(), job("record=postgresql://user@host/db"))
+    assert found.progress == OF_THE_RECORD
+    assert asked and "raysel_digits" in asked[0]
+
+
+@pytest.mark.parametrize(("sent_as", "done"), [("digits-1a", 1), ("digits-2b", 0)])
+def test_a_record_that_this_machine_sees_is_read_where_it_is_the_jobs(
+    tmp_path: Path, sent_as: str, done: int
+) -> None:
+    folder = SweepFolder.of(str(tmp_path), "digits")
+    folder.path.mkdir(parents=True)
+    folder.spec.write_text(parse(SWEEP_FILE).to_yaml())
+    folder.manifest.write_text(json.dumps({"sent_as": sent_as}))
+    record = Record(sqlite_url(folder.record))
+    for event in EVENTS:
+        record.append(event)
+    record.close()
+    found = standing(Logged(), job(f"storage={tmp_path}"))
+    assert found.progress is not None
+    assert (found.progress.done, found.progress.total) == (done, 6)
+
+
+def test_out_of_reach_the_log_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def away(url: str) -> list[Event]:
+        raise Trouble("host", "does not answer")
+
+    monkeypatch.setattr(module, "read_events", away)
+    assert standing(Logged(), job("record=postgresql://user@host/db")).progress == OF_THE_LOG
+    assert standing(Logged(), job(f"storage={tmp_path}/other")).progress == OF_THE_LOG
+    assert standing(Logged(), job("storage=runs")).progress == OF_THE_LOG
+
+
+def test_a_job_of_rays_own_command_has_its_log(tmp_path: Path) -> None:
+    assert standing(Logged(), Job("raysubmit_1", "RUNNING")).progress == OF_THE_LOG
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "told"),
+    [
+        ("RUNNING", None, ("RUNNING", None)),
+        ("SUCCEEDED", 0, ("SUCCEEDED", 0)),
+        ("STOPPED", None, ("INTERRUPTED", 130)),
+        ("FAILED", 130, ("INTERRUPTED", 130)),
+        ("FAILED", 2, ("FAILED", 2)),
+    ],
+)
+def test_the_state_says_whether_it_can_be_resumed(
+    state: str, code: int | None, told: tuple[str, int | None]
+) -> None:
+    found = Standing(job(state=state, code=code), None).told()
+    assert (found["state"], found["exit_code"]) == told
+
+
+def test_nothing_runs_in_a_job_that_has_ended() -> None:
+    found = standing(Logged(), job(state="STOPPED"))
+    assert found.progress is not None and found.progress.running == 0
+
+
+def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
+    class Failed(Logged):
+        def log(self, job_id: str) -> str:
+            lines = [f"  line {number}" for number in range(30)]
+            return "\n".join(
+                ["Traceback", *lines, "", "ModuleNotFoundError: No module named 'x'\n"]
+            )
+
+    found = standing(Failed(), job(state="FAILED", code=1))
+    assert found.log[-1] == "ModuleNotFoundError: No module named 'x'"
+    assert len(found.log) == LOG_LINES and found.told()["log"] == list(found.log)
+    assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "expected"),
+    [
+        ("RUNNING", None, 0),
+        ("SUCCEEDED", 0, 0),
+        ("STOPPED", None, 0),  # it can be resumed
+        ("FAILED", 130, 0),
+        ("FAILED", 1, 1),
+        ("FAILED", 2, 2),
+        ("FAILED", None, 1),  # killed, or never begun
+        ("FAILED", 127, 1),
+    ],
+)
+def test_the_verb_fails_where_the_job_did(state: str, code: int | None, expected: int) -> None:
+    assert standing(Logged(), job(state=state, code=code)).exit_code == expected
+
+
+def test_a_failure_is_told_by_its_last_line() -> None:
+    message = "Job entrypoint command failed with exit code 2, last logs:\nnote\nerror  task: no\n"
+    assert Standing(job(state="FAILED", code=2, message=message), None).message == "error  task: no"

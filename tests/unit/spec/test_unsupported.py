@@ -1,0 +1,129 @@
+"""What users of other tools write is answered by purpose, not by the nearest spelling."""
+
+import pytest
+
+from raysel.common.errors import UserError
+from raysel.models.layers import partition_of
+from raysel.search.validate import check
+from raysel.spec.reader import parse
+from raysel.spec.sweep import Spec
+from raysel.spec.unsupported import _KEYS, _NEAREST, _VALUES, ONLY
+
+FILE = """
+name: x
+task: {data: digits}
+model: {name: test_resnet}
+strategies: {full: }
+"""
+
+
+def told(override: str) -> str:
+    with pytest.raises(UserError) as raised:
+        parse(FILE, [override])
+    (problem,) = raised.value.problems
+    assert problem.path == override.partition("=")[0]
+    return problem.message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.mixup=0.2", "raysel has no mixup; nearest in purpose: task.augmentation"),
+        ("training.cutmix=1.0", "raysel has no cutmix; nearest in purpose: task.augmentation"),
+        ("training.dropout=0.1", "raysel has no setting for dropout; nearest in purpose: model.h"),
+        ("training.drop_path=0.1", "no drop_path; nearest in purpose: training.weight_decay"),
+        ("training.label_smoothing=0.1", "raysel has no label_smoothing; nearest in purpose"),
+        ("training.early_stopping=true", "it is called pruner.kind here"),
+        ("training.patience=3", "it is called pruner.kind here"),
+        ("training.ema=0.99", "no average of weights over time; nearest in purpose: confirm.epoch"),
+        ("training.lr=0.1", "it is called learning_rate here"),
+        ("training.scheduler=cosine", "it is called schedule here"),
+        ("training.lr_scheduler=cosine", "it is called schedule here"),
+        ("training.num_epochs=3", "it is called epochs here"),
+        ("training.max_grad_norm=1", "it is called clip_norm here"),
+        ("training.gradient_accumulation_steps=2", "it is called accumulate here"),
+        ("training.fp16=true", "it is called precision here"),
+        ("training.seed=1", "it stands at search.seed"),
+        ("training.num_workers=1", "it is called resources.cpus here"),
+        ("training.class_weights=balanced", "nearest in purpose: objective.metric: val/balanced"),
+        ("training.loss=focal", "no other loss than cross-entropy"),
+        ("training.lora=8", "raysel has no lora; nearest in purpose: the strategies surgical"),
+        ("training.rand_augment=true", "no rand_augment; nearest in purpose: task.augmentation"),
+        ("task.img_size=96", "it is called image_size here"),
+        ("task.num_classes=3", "the classes are read from task.data"),
+        ("task.multilabel=true", ONLY),
+        ("task.multi_label=true", ONLY),
+        ("task.segmentation=true", ONLY),
+        ("task.boxes=x.json", ONLY),
+        ("model.freeze=true", "it is called strategies here"),
+        ("model.drop_rate=0.2", "nearest in purpose: model.head: mlp"),
+        ("epochs=5", "unknown key here; it stands at training.epochs"),
+        ("wandb=true", "it is called tracking.uri here"),
+        ("output_dir=out", "it is called storage here"),
+        ("early_stopping=3", "it is called pruner.kind here"),
+        ("training.epohcs=1", 'did you mean "epochs"?'),
+        ("training.momentun=0.9", 'did you mean "momentum"?'),
+        # values
+        ("training.schedule=onecycle", 'nearest in purpose: "cosine"'),
+        ("training.schedule=off", 'nearest in purpose: "constant"'),
+        ("training.schedule=cosin", 'did you mean "cosine"?'),
+        ("training.optimizer=lion", 'raysel has sgd, adam, adamw; nearest in purpose: "adamw"'),
+        (
+            "training.precision=16",
+            "16 is unknown; raysel has float32, bfloat16; nearest in purpose",
+        ),
+        ("training.precision=fp16", 'nearest in purpose: "bfloat16"'),
+        ("search.sampler=bayesian", 'nearest in purpose: "tpe"'),
+        ("pruner.kind=off", '"off" is unknown; raysel has asha, hyperband, median, none; nearest'),
+        (
+            "pruner.kind=false",
+            "false is unknown; raysel has asha, hyperband, median, none; nearest",
+        ),
+        ("objective.metric=accuracy", 'nearest in purpose: "val/error"'),
+        ("objective.metric=f1", 'nearest in purpose: "val/balanced_error"'),
+        ("objective.metric=val/mae", "is unknown"),
+        ("objective.metric=mAP50", ONLY),
+        ("task.augmentation=RandAugment", 'nearest in purpose: "random_resized_crop"'),
+    ],
+)
+def test_a_word_of_other_tools_is_answered_by_purpose(override, words):
+    assert words in told(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("strategies.full.learning_rate=0.1", "below training: strategies.full.training.learning_"),
+        ("strategies.full.lr=0.1", "it is called training.learning_rate here"),
+        ("strategies.full.mixup=0.1", "raysel has no mixup"),
+        ("model.weights=imagenet", 'nearest in purpose: "pretrained"'),
+        ("strategies.full.ema_deca=0.1", "full has no such parameter"),
+    ],
+)
+def test_so_are_parameters_of_a_strategy(override, words):
+    (problem,) = check(parse(FILE, [override]))
+    assert words in problem.message
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "deeplabv3_resnet50", "Faster-RCNN", "unet"])
+def test_a_model_for_another_task_is_named_as_one(name):
+    with pytest.raises(UserError, match="single-label classification only"):
+        partition_of(name, "coarse", 10)
+
+
+def test_the_tables_name_keys_and_values_that_there_are():
+    for path in _KEYS:
+        model = Spec
+        *above, last = path.split(".")
+        for part in above:
+            model = model.model_fields[part].annotation
+        assert last in model.model_fields, path
+    schema = str(Spec.model_json_schema())
+    for field, words in _VALUES.items():
+        assert field == "weights" or all(f"'{value}'" in schema for value in words.values())
+
+
+def test_no_word_has_two_answers():
+    words = [word for group in (*_KEYS.values(), *_NEAREST) for word in group.split()]
+    assert sorted({word for word in words if words.count(word) > 1}) == []
+    assert all(word.isalnum() and word == word.lower() for word in words)

@@ -1,0 +1,455 @@
+"""The search's ledger: true states, an exact budget, and a driver that may die anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import ray
+from ledger_kit import Died, Life, begin, error, handed_out, run, sweep, work
+from optuna.trial import TrialState as OptunaState
+
+from raysel.engine.tune import Assignment
+from raysel.record.events import Event, Record
+from raysel.record.state import ENDED
+from raysel.spec.sweep import Spec, TrialConfig
+
+STARTED_BY_IMPORT = ray.is_initialized()
+COMPLETE, PRUNED, FAIL, RUNNING = (
+    OptunaState.COMPLETE,
+    OptunaState.PRUNED,
+    OptunaState.FAIL,
+    OptunaState.RUNNING,
+)
+TOLD_AS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAILED": FAIL}
+
+
+def _start_one(life: Life) -> Assignment:
+    assignment = life.ledger.next_trial()
+    assert assignment is not None
+    return assignment
+
+
+def _assert_records_agree(life: Life) -> None:
+    """Events and study say the same of every trial."""
+    states = life.states
+    assert [f"{t.number:04d}" for t in life.trials] == list(states)
+    for trial in life.trials:
+        state = states[f"{trial.number:04d}"]
+        assert trial.state == TOLD_AS[state.status]
+        epochs = {row["epoch"]: row[life.spec.objective.metric] for row in state.epochs}
+        assert trial.intermediate_values == {e: v for e, v in epochs.items() if v is not None}
+        if trial.state == COMPLETE:
+            assert trial.value == state.value
+
+
+def test_importing_the_search_starts_no_ray():
+    assert not STARTED_BY_IMPORT
+
+
+# --- what is asked and told -------------------------------------------------------------------
+
+
+def test_a_sweep_ends_with_its_budget_and_true_states(tmp_path):
+    life = begin(tmp_path, sweep())
+    assignments = run(life)
+    assert [a.trial for a in assignments] == [f"{n:04d}" for n in range(7)]
+    assert life.ledger.next_trial() is None
+    _assert_records_agree(life)
+    counts = Counter(t.state for t in life.trials)
+    assert set(counts) == {COMPLETE, PRUNED} and counts.total() == 7
+    assert {a.config.strategy for a in assignments[:4]} == {
+        *("surgical", "bvg_ls", "full", "linear_probe")  # the published settings come first
+    }
+
+
+def test_the_events_are_those_of_the_record(tmp_path):
+    life = begin(tmp_path, sweep())
+    assignment = _start_one(life)
+    work(life.ledger, assignment)
+    kinds = [(e.kind, e.epoch) for e in life.events]
+    assert kinds == [("started", 0), *(("epoch", n) for n in (1, 2, 3, 4)), ("ended", 4)]
+    started, ended = life.events[0].payload, life.events[-1].payload
+    config = assignment.config
+    assert started["number"] == 0 and started["phase"] == "search"
+    assert started["strategy"] == config.strategy
+    assert TrialConfig.model_validate(started["config"]) == config
+    assert started["searched"]["learning_rate"] == config.training.learning_rate
+    assert started["label"] == config.label(started["searched"])
+    assert life.events[2].payload["metrics"]["val/error"] == error(config, 2)
+    assert ended == {"status": "COMPLETE", "cause": None, "value": error(config, 3)}
+    assert life.told == life.events  # whoever watches is told each of them
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [("best", 3), ("last", 4)])
+def test_a_trials_value_is_that_of_the_epoch_that_would_be_tested(tmp_path, epoch, expected):
+    life = begin(tmp_path, sweep(f"confirm.epoch={epoch}"))
+    assignment = _start_one(life)
+    work(life.ledger, assignment)
+    assert life.trials[0].value == error(assignment.config, expected)
+    assert life.states["0000"].value == error(assignment.config, expected)
+
+
+def test_the_largest_value_is_the_best_where_the_sweep_says_max(tmp_path):
+    life = begin(tmp_path, sweep("objective.mode=max"))
+    assignment = _start_one(life)
+    work(life.ledger, assignment)
+    assert life.study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert life.trials[0].value == error(assignment.config, 1)
+
+
+def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
+    life = begin(tmp_path, sweep("pruner.compare=all"))
+    work(life.ledger, _start_one(life))
+    assignment = _start_one(life)
+    last = work(life.ledger, assignment, worker=lambda config, epoch: 5.0 + epoch)
+    assert last < 4
+    assert life.trials[1].state == PRUNED and life.trials[1].value == 5.0 + last
+    state = life.states["0001"]
+    assert state.status == "PRUNED" and state.cause == f"pruned at epoch {last}"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_an_objective_that_is_not_finite_is_a_failure(tmp_path, epoch, value):
+    life = begin(tmp_path, sweep())
+    assignment = _start_one(life)
+    last = work(life.ledger, assignment, worker=lambda c, e: value if e == epoch else error(c, e))
+    assert last == epoch
+    _assert_records_agree(life)
+    assert life.trials[0].state == FAIL
+    state = life.states["0000"]
+    assert state.status == "FAILED" and state.value is None
+    assert "val/error" in (state.cause or "") and str(epoch) in (state.cause or "")
+
+
+def test_an_objective_that_is_missing_is_a_failure(tmp_path):
+    life = begin(tmp_path, sweep())
+    assert life.ledger.epoch(_start_one(life).trial, 1, {"train/loss": 0.3})
+    assert life.trials[0].state == FAIL and life.states["0000"].status == "FAILED"
+
+
+def test_a_trial_that_failed_is_told_with_its_cause_and_counts(tmp_path):
+    life = begin(tmp_path, sweep("search.num_trials=4"))
+    for index, assignment in enumerate(iter(life.ledger.next_trial, None)):
+        assert assignment is not None
+        if index:
+            work(life.ledger, assignment)
+            continue
+        life.ledger.epoch(assignment.trial, 1, {"val/error": 0.5})
+        life.ledger.failed(assignment.trial, "out of memory")
+        life.ledger.failed(assignment.trial, "said twice")  # a worker's last word
+    _assert_records_agree(life)
+    assert len(life.trials) == 4 and life.trials[0].state == FAIL
+    assert life.states["0000"].cause == "out of memory"
+    assert sum(e.kind == "ended" for e in life.events) == 4
+
+
+def test_a_trial_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
+    """Ray does not know of the end yet, and tries it again."""
+    life = begin(tmp_path, sweep("search.num_trials=4"))
+    assignment = _start_one(life)
+    work(life.ledger, assignment)
+    before = life.events
+    assert life.ledger.epoch(assignment.trial, 1, {"val/error": 0.1})
+    assert life.events == before
+
+
+def test_trials_at_the_same_time_keep_the_budget(tmp_path):
+    life = begin(tmp_path, sweep())
+    live = [_start_one(life) for _ in range(7)]
+    assert life.ledger.next_trial() is None
+    for epoch in (1, 2, 3, 4):
+        for assignment in list(live):
+            if life.ledger.epoch(
+                assignment.trial, epoch, {"val/error": error(assignment.config, epoch)}
+            ):
+                live.remove(assignment)
+    assert live == []
+    _assert_records_agree(life)
+
+
+def test_a_space_smaller_than_the_budget_ends_when_it_is_walked(tmp_path):
+    spec = sweep(
+        "training.learning_rate=0.01",
+        "strategies.bvg_ls.ema_decay=0.9",
+        "search.num_trials=20",
+    )
+    assignments = run(begin(tmp_path, spec))
+    tried = [(a.config.strategy, a.config.parameters.get("block")) for a in assignments]
+    assert len(tried) == len(set(tried)) == 6  # three blocks and three strategies without choice
+
+
+# --- the event comes first ----------------------------------------------------------------------
+
+
+def _dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise Died
+
+    monkeypatch.setattr(owner, name, die)
+
+
+def test_the_end_is_in_the_record_before_the_study_hears_of_it(tmp_path, monkeypatch):
+    life = begin(tmp_path, sweep())
+    assignment = _start_one(life)
+    _dies(monkeypatch, life.study, "tell")
+    with pytest.raises(Died):
+        work(life.ledger, assignment)
+    assert life.states["0000"].status == "COMPLETE"
+    assert life.trials[0].state == RUNNING
+    monkeypatch.undo()
+    again = begin(tmp_path, life.spec, 2)
+    _assert_records_agree(again)
+    assert again.trials[0].value == error(assignment.config, 3)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "PRUNED"])
+def test_other_ends_are_replayed_as_what_they_were(tmp_path, monkeypatch, status):
+    life = begin(tmp_path, sweep("pruner.compare=all"))
+    work(life.ledger, _start_one(life))
+    assignment = _start_one(life)
+    _dies(monkeypatch, life.study, "tell")
+    with pytest.raises(Died):
+        if status == "FAILED":
+            life.ledger.failed(assignment.trial, "broken")
+        work(life.ledger, assignment, worker=lambda config, epoch: 9.0)
+    monkeypatch.undo()
+    again = begin(tmp_path, life.spec, 2)
+    _assert_records_agree(again)
+    assert again.states["0001"].status == status
+    assert [a.trial for a in run(again)] == [f"{n:04d}" for n in range(2, 7)]
+
+
+def test_an_epoch_that_was_not_recorded_is_unknown_to_the_next_driver(tmp_path, monkeypatch):
+    life = begin(tmp_path, sweep())
+    assignment = _start_one(life)
+    life.ledger.epoch(assignment.trial, 1, {"val/error": 0.5})
+    life.ledger.epoch(assignment.trial, 2, {"val/error": 0.25})
+    _dies(monkeypatch, Record, "append")
+    with pytest.raises(Died):
+        life.ledger.epoch(assignment.trial, 3, {"val/error": 0.1})
+    monkeypatch.undo()
+    again = begin(tmp_path, life.spec, 2)
+    assert again.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
+    resumed = _start_one(again)
+    assert resumed == replace(assignment, told=2)
+    work(again.ledger, resumed, after=2)
+    assert again.trials[0].value == 0.25  # the best epoch is one of the first life
+
+
+def test_an_epoch_and_the_end_that_it_brings_are_recorded_together(tmp_path, monkeypatch):
+    life = begin(tmp_path, sweep("training.epochs=1"))
+    commits: list[list[str]] = []
+    append = Record.append
+
+    def counting(record: Record, *events: Event) -> bool:
+        commits.append([event.kind for event in events])
+        return append(record, *events)
+
+    monkeypatch.setattr(Record, "append", counting)
+    work(life.ledger, _start_one(life))
+    assert commits == [["started"], ["epoch", "ended"]]
+
+
+def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path):
+    """Until the record had revisions, an epoch and its end were two commits."""
+    life = begin(tmp_path, sweep("search.num_trials=4"))
+    assignment = _start_one(life)
+    for epoch in (1, 2, 3):
+        life.ledger.epoch(assignment.trial, epoch, {"val/error": 1 / epoch})
+    life.record.append(Event("0000", "epoch", 4, 1.0, {"metrics": {"val/error": 0.5}}))
+    again = begin(tmp_path, life.spec, 2)
+    assert _start_one(again).trial == "0001"
+    state = again.states["0000"]
+    assert (state.status, state.value, len(state.epochs)) == ("COMPLETE", 1 / 3, 4)
+    assert again.trials[0].state == COMPLETE
+
+
+# --- a new driver over the same record and study --------------------------------------------------
+
+
+def _outcome(life: Life) -> list[tuple[Any, ...]]:
+    """What a sweep came to, but for times: each trial's configuration, epochs and end."""
+    return [
+        (s.id, dict(s.config), s.status, s.value, s.cause, [dict(row) for row in s.epochs])
+        for s in life.states.values()
+    ]
+
+
+def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
+    first = begin(tmp_path, sweep())
+    left = [_start_one(first) for _ in range(3)]
+    work(first.ledger, left[1])
+    first.ledger.epoch(left[2].trial, 1, {"val/error": 0.1})
+    first.ledger.interrupt("stopped by the user")
+    assert [s.status for s in first.states.values()] == ["INTERRUPTED", "COMPLETE", "INTERRUPTED"]
+    assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
+    second = begin(tmp_path, first.spec, 2)
+    taken = [_start_one(second), _start_one(second)]
+    assert taken == [left[0], replace(left[2], told=1)]
+    assert [(e.trial, e.epoch) for e in second.events if e.kind == "resumed"] == [
+        ("0000", 2),
+        ("0002", 2),
+    ]
+    assert second.states["0000"].status == "RUNNING"
+    work(second.ledger, taken[0])
+    work(second.ledger, taken[1], after=1)
+    assert [a.trial for a in run(second)] == [f"{n:04d}" for n in range(3, 7)]
+    _assert_records_agree(second)
+
+
+def test_a_finished_search_has_nothing_left_for_a_new_driver(tmp_path):
+    first = begin(tmp_path, sweep("search.num_trials=4"))
+    run(first)
+    second = begin(tmp_path, first.spec, 2)
+    assert second.ledger.next_trial() is None
+    assert second.told == []
+    assert _outcome(second) == _outcome(first)
+
+
+def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_life(tmp_path):
+    first = begin(tmp_path, sweep())
+    assignment = _start_one(first)
+    first.ledger.epoch(assignment.trial, 1, {"val/error": 0.01})
+    first.ledger.interrupt("stopped")
+    second = begin(tmp_path, first.spec, 2)
+    work(second.ledger, _start_one(second), after=1)
+    assert second.states["0000"].value == 0.01
+
+
+class _Mortal:
+    """Counts what changes the record or the study and dies before or after the n-th time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, study: optuna.Study) -> None:
+        self.count, self.dies_at = 0, math.inf
+        for owner, name in (
+            (Record, "append"),
+            (optuna.trial.Trial, "report"),
+            (study, "ask"),
+            (study, "tell"),
+        ):
+            monkeypatch.setattr(owner, name, self._watched(getattr(owner, name)))
+
+    def _watched(self, method: Any) -> Any:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            self._tick()
+            result = method(*arguments, **options)
+            self._tick()
+            return result
+
+        return watched
+
+    def _tick(self) -> None:
+        self.count += 1
+        if self.count == self.dies_at:
+            raise Died
+
+
+SMALL = ("search.num_trials=6", "training.epochs=3")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> tuple[list[tuple[Any, ...]], int]:
+    """What the small sweep comes to, and how many moments there are to die in."""
+    with pytest.MonkeyPatch.context() as patch:
+        life = begin(tmp_path_factory.mktemp("whole"), sweep(*SMALL))
+        mortal = _Mortal(patch, life.study)
+        run(life)
+    return _outcome(life), mortal.count
+
+
+# spread over the sweep: each kind of moment is met, early or late
+@pytest.mark.parametrize("moment", range(3, 94, 7))
+def test_a_driver_that_dies_at_any_moment_changes_nothing(
+    tmp_path, monkeypatch, uninterrupted, moment
+):
+    expected, moments = uninterrupted
+    assert moment < moments  # else the sweep would be over
+    spec = sweep(*SMALL)
+    first = begin(tmp_path, spec)
+    with monkeypatch.context() as patch:
+        mortal = _Mortal(patch, first.study)
+        mortal.dies_at = moment
+        with pytest.raises(Died):
+            run(first)
+    ended = {name for name, state in first.states.items() if state.status in ENDED}
+    first.record.close()
+    second = begin(tmp_path, spec, 2)
+    again = [assignment.trial for assignment in handed_out(second)]
+    assert not ended & set(again)
+    _assert_records_agree(second)
+    assert _outcome(second) == expected
+    assert max(Counter((e.trial, e.kind, e.epoch) for e in second.events).values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_life(
+    tmp_path, monkeypatch, kind
+):
+    across = ("pruner.compare=all", f"pruner.kind={kind}", "search.num_trials=20")
+    first = begin(tmp_path, sweep(*across))
+    for _ in range(6):
+        work(first.ledger, _start_one(first))
+    append = Record.append
+
+    def dying(record: Record, *events: Event) -> bool:
+        if events[-1].payload.get("status") == "PRUNED":
+            raise Died
+        return append(record, *events)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "append", dying)
+        with pytest.raises(Died):
+            while True:  # hyperband prunes in some of its brackets only
+                bad = _start_one(first)
+                work(first.ledger, bad, worker=lambda config, epoch: 9.0)
+    second = begin(tmp_path, first.spec, 2)
+    told = len(second.states[bad.trial].epochs)
+    assert _start_one(second) == replace(bad, told=told)
+    assert second.ledger.epoch(bad.trial, told + 1, {"val/error": 9.0})
+    _assert_records_agree(second)
+
+
+@pytest.mark.parametrize("died", ["before it was written down", "before a value was chosen"])
+def test_b07_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, died):
+    """Beyond the sampler's random start, so that it looks at what came before."""
+    spec = sweep("search.num_trials=14", "training.epochs=1")
+    whole = run(begin(_folder(tmp_path, "whole"), spec))
+    folder = _folder(tmp_path, "killed")
+    first = begin(folder, spec)
+    trials = handed_out(first)
+    for _ in range(12):
+        next(trials)
+    owner, name = (
+        (Record, "append") if "written" in died else (type(first.ledger._space), "suggest")
+    )
+    with monkeypatch.context() as patch:
+        work(first.ledger, whole[11])
+        _dies(patch, owner, name)
+        with pytest.raises(Died):
+            first.ledger.next_trial()
+    assert len(first.trials) == 13
+    second = begin(folder, spec, 2)
+    assert run(second) == whole[12:]
+    assert len({str(a.config) for a in whole}) == 14
+
+
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+def test_the_same_file_gives_the_same_sweep_and_another_seed_another(tmp_path):
+    outcomes = []
+    for index, seed in enumerate((3, 3, 4)):
+        spec: Spec = sweep(*SMALL, f"search.seed={seed}")
+        life = begin(_folder(tmp_path, str(index)), spec)
+        run(life)
+        outcomes.append(_outcome(life))
+    assert outcomes[0] == outcomes[1] != outcomes[2]

@@ -1,0 +1,175 @@
+"""The source model: trained once, kept by everything that determines it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import raysel
+from raysel.models.build import Blueprint, build
+from raysel.tasks.data import Examples, SealedTest, Task
+from raysel.training import source_model as source
+from raysel.training.source_model import SourceModel, kept_source_model, source_model
+
+BLUEPRINT = Blueprint("test_resnet", classes=3, channels=1, image_size=(8, 8))
+THREADS = 1
+
+
+def _examples(count: int, seed: int) -> Examples:
+    labels = np.arange(count) % 3
+    patterns = np.random.default_rng(9).random((3, 1, 8, 8), dtype=np.float32)
+    noise = np.random.default_rng(seed).random((count, 1, 8, 8), dtype=np.float32)
+    return Examples((0.7 * patterns[labels] + 0.3 * noise).astype(np.float32), labels)
+
+
+TASK = Task(
+    name="three",
+    classes=("a", "b", "c"),
+    source_train=_examples(60, 1),
+    source_validation=_examples(30, 2),
+    train=_examples(6, 3),
+    validation=_examples(6, 4),
+    test=SealedTest(_examples(6, 5)),
+    mean=(0.5,),
+    std=(0.25,),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[SourceModel, Path]:
+    before = torch.get_num_threads()
+    cache = tmp_path_factory.mktemp("cache") / "deeper"
+    model = source_model(TASK, BLUEPRINT, 0, THREADS, cache)
+    torch.set_num_threads(before)
+    return model, cache
+
+
+def _kept(cache: Path, task: Task = TASK, blueprint: Blueprint = BLUEPRINT, seed: int = 0):
+    return kept_source_model(task, blueprint, seed, THREADS, cache)
+
+
+def test_it_learns_the_source_task(trained):
+    assert trained[0].accuracy > 0.9
+    assert trained[0].seconds > 0
+
+
+def test_its_weights_fill_the_model_and_are_as_good_there(trained):
+    model = build(BLUEPRINT, seed=5)
+    model.load_state_dict(trained[0].weights)
+    part = TASK.source_validation
+    assert part is not None
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy((part.images - 0.5) / 0.25))
+    accuracy = (logits.argmax(1).numpy() == part.labels).mean()
+    assert accuracy == pytest.approx(trained[0].accuracy)
+
+
+def test_it_is_kept_and_found_again(trained):
+    model, cache = trained
+    kept = _kept(cache)
+    assert kept is not None
+    assert kept.accuracy == model.accuracy and kept.seconds == 0
+    assert kept.weights.keys() == model.weights.keys()
+    assert all(torch.equal(kept.weights[name], w) for name, w in model.weights.items())
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_flipped_bit_is_no_weight(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert _kept(tmp_path / "cache") is None
+
+
+def test_a_full_disk_keeps_none_and_the_model_is_there(trained, tmp_path, monkeypatch):
+    def full(_weights, file, **_):
+        Path(file).touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    source.keep_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, tmp_path / "cache")
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
+def test_trained_again_it_is_the_same_bit_for_bit(trained, tmp_path):
+    before = torch.get_num_threads()
+    torch.manual_seed(77)
+    again = source_model(TASK, BLUEPRINT, 0, THREADS, tmp_path)
+    torch.set_num_threads(before)
+    assert again.accuracy == trained[0].accuracy
+    assert all(torch.equal(again.weights[name], w) for name, w in trained[0].weights.items())
+
+
+def test_whatever_determines_it_leads_to_another(trained, monkeypatch):
+    cache = trained[1]
+    assert TASK.source_train is not None
+    changed = Examples(TASK.source_train.images + 0.001, TASK.source_train.labels)
+    flipped = Examples(TASK.source_train.images, TASK.source_train.labels[::-1].copy())
+    assert _kept(cache, task=replace(TASK, source_train=changed)) is None
+    assert _kept(cache, task=replace(TASK, source_train=flipped)) is None
+    assert _kept(cache, task=replace(TASK, source_validation=_examples(30, 8))) is None
+    assert _kept(cache, task=replace(TASK, mean=(0.4,))) is None
+    assert _kept(cache, task=replace(TASK, std=(0.3,))) is None
+    assert _kept(cache, blueprint=replace(BLUEPRINT, name="test_convnext")) is None
+    assert _kept(cache, blueprint=replace(BLUEPRINT, classes=4)) is None
+    assert _kept(cache, seed=1) is None
+    assert kept_source_model(TASK, BLUEPRINT, 0, THREADS + 1, cache) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(raysel, "__version__", "999")
+        assert _kept(cache) is None
+    longer = source.SETTINGS.model_copy(update={"epochs": 16})
+    monkeypatch.setattr(source, "SETTINGS", longer)
+    assert _kept(cache) is None
+
+
+def test_what_does_not_determine_it_leads_to_the_same(trained):
+    other_target = replace(
+        TASK, train=_examples(9, 11), validation=_examples(9, 12), test=SealedTest(_examples(9, 13))
+    )
+    assert _kept(trained[1], task=other_target) is not None
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage"])
+def test_a_damaged_file_is_none(trained, tmp_path, damage):
+    (path,) = trained[1].iterdir()
+    raw = path.read_bytes()
+    content = {"cut": raw[: len(raw) // 2], "empty": b"", "garbage": b"x" * 1000}[damage]
+    (tmp_path / path.name).write_bytes(content)
+    assert _kept(tmp_path) is None
+
+
+def test_there_is_none_before_it_was_trained(tmp_path):
+    assert _kept(tmp_path / "nowhere") is None
+
+
+def test_its_training_tells_every_step(tmp_path):
+    before = torch.get_num_threads()
+    told: list[tuple[int, int]] = []
+    source_model(
+        TASK, BLUEPRINT, 1, THREADS, tmp_path, lambda done, total: told.append((done, total))
+    )
+    torch.set_num_threads(before)
+    total = source.SETTINGS.epochs  # 60 examples are one batch of 64
+    assert told == [(step, total) for step in range(1, total + 1)]
+
+
+def test_a_clock_tells_the_time_left_not_too_often():
+    now = [0.0]
+    clock = source.TrainingClock(20.0, lambda: now[0])
+    start = "training on the source part: step"
+    assert clock.line(10, 1000) == f"{start} 10 of 1,000 (1%)"
+    now[0] = 19.0
+    assert clock.line(100, 1000) is None
+    now[0] = 60.0  # 300 steps in 60 s: 690 are left
+    assert clock.line(310, 1000) == f"{start} 310 of 1,000 (31%), about 2:18 left"
+    now[0] = 61.0
+    assert clock.line(1000, 1000) == f"{start} 1,000 of 1,000 (100%)"
