@@ -25,8 +25,8 @@ from raysel.common.urls import secret_in
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
-    from raysel.service.status import Standing
-    from raysel.service.submit import Answer, Order
+    from raysel.service.status import JobStatus
+    from raysel.service.submit import SubmitOptions, SubmitResult
 
 
 def _checked_address(address: str | None) -> str | None:
@@ -119,20 +119,20 @@ def _order(
     installed: bool = False,
     open_cluster: bool = False,
     grace: int | None = None,
-) -> Order:
+) -> SubmitOptions:
     from raysel.common import credentials  # noqa: PLC0415
-    from raysel.service.submit import GRACE_SECONDS, Order  # noqa: PLC0415
+    from raysel.service.submit import GRACE_SECONDS, SubmitOptions  # noqa: PLC0415
 
     for name in env:
         if not os.environ.get(name):
             raise user_error("--env", f"{name} is not set here")
     secrets = credentials.found(os.environ, env)
-    if secrets and not cluster.door.guarded:
+    if secrets and not cluster.door.requires_token:
         say_error(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
-    return Order(installed, open_cluster, grace or GRACE_SECONDS, secrets)
+    return SubmitOptions(installed, open_cluster, grace or GRACE_SECONDS, secrets)
 
 
-def _answered(cluster: Cluster, answer: Answer, no_wait: bool, as_json: bool) -> int:
+def _answered(cluster: Cluster, answer: SubmitResult, no_wait: bool, as_json: bool) -> int:
     """Say what came of it, and follow the job to its end."""
     if not as_json:
         say(f"job      {answer.words}")
@@ -243,7 +243,7 @@ def list_there(address: str, as_json: bool) -> None:
     return print_table(head, [_cells(row) for row in rows], whole=(0, 1, 3))
 
 
-def _cells(row: Standing) -> tuple[str, ...]:
+def _cells(row: JobStatus) -> tuple[str, ...]:
     progress = str(row.progress or row.message or "")
     return (row.job.id, row.state, progress, _clock(row.job.began))
 

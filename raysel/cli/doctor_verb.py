@@ -55,13 +55,13 @@ def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> 
     check = checked_but_storage if address is None else checked_for_there
     spec = None if file is None else check(file, overrides)
     if address is not None:
-        from raysel.service.doctor.node_facts import examine_address  # noqa: PLC0415
+        from raysel.service.doctor.node_facts import check_endpoint  # noqa: PLC0415
 
-        return examine_address(address, spec)
+        return check_endpoint(address, spec)
     if os.environ.get("RAY_ADDRESS"):
-        from raysel.service.doctor.node_facts import examine_joined  # noqa: PLC0415
+        from raysel.service.doctor.node_facts import check_cluster  # noqa: PLC0415
 
-        return examine_joined(spec)
-    from raysel.service.doctor.here import examine_here  # noqa: PLC0415
+        return check_cluster(spec)
+    from raysel.service.doctor.here import check_local  # noqa: PLC0415
 
-    return examine_here(spec)
+    return check_local(spec)

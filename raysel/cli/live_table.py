@@ -51,7 +51,7 @@ class _Row:
             self.best, self.best_label = value, label
 
 
-class TerminalWatcher:
+class ConsoleReporter:
     """Shows a sweep on a terminal, or as lines where there is none."""
 
     def __init__(self, console: TextConsole) -> None:
@@ -267,8 +267,8 @@ class TerminalWatcher:
 class _Renderer:
     """Renders the table anew at each refresh, so that the clock runs."""
 
-    def __init__(self, watcher: TerminalWatcher) -> None:
-        self._watcher = watcher
+    def __init__(self, reporter: ConsoleReporter) -> None:
+        self._watcher = reporter
 
     def __rich_console__(self, *_: Any) -> Iterator[RenderableType]:
         yield self._watcher.table()
@@ -345,7 +345,7 @@ class JsonWatcher:
         """Nothing."""
 
 
-class QuietWatcher(TerminalWatcher):
+class QuietWatcher(ConsoleReporter):
     """Shows the outcome alone."""
 
     def data(self, summary: DataSummary) -> None:
@@ -378,19 +378,19 @@ class QuietWatcher(TerminalWatcher):
 
 
 @contextmanager
-def shown(quiet: bool, as_json: bool) -> Iterator[TerminalWatcher | JsonWatcher]:
+def shown(quiet: bool, as_json: bool) -> Iterator[ConsoleReporter | JsonWatcher]:
     """The watcher that the user asked for; the terminal is left as it was."""
-    watcher: TerminalWatcher | JsonWatcher
+    reporter: ConsoleReporter | JsonWatcher
     with guarded_streams():
         console = TextConsole(soft_wrap=True)
         if as_json:
-            watcher = JsonWatcher()
+            reporter = JsonWatcher()
         else:
-            watcher = QuietWatcher(console) if quiet else TerminalWatcher(console)
+            reporter = QuietWatcher(console) if quiet else ConsoleReporter(console)
         try:
-            yield watcher
+            yield reporter
         finally:
-            watcher.finish()
+            reporter.finish()
 
 
 def clock(seconds: float) -> str:

@@ -32,7 +32,14 @@ from raysel.cli.cluster import Address, NoWait
 from raysel.common import credentials
 from raysel.common.code_exits import CodeExit, as_exceptions
 from raysel.common.disk_errors import of_a_file
-from raysel.common.errors import BAD_INPUT, FAILED, INTERRUPTED, Trouble, UserError, user_error
+from raysel.common.errors import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    OperationalError,
+    UserError,
+    user_error,
+)
 from raysel.common.output import (
     guarded_streams,
     output_failure,
@@ -93,7 +100,7 @@ def _main(arguments: list[str]) -> int:
     except CodeExit as error:
         _error(str(error))
         return BAD_INPUT
-    except Trouble as trouble:
+    except OperationalError as trouble:
         _error(str(trouble))
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
@@ -242,7 +249,7 @@ def run(
     return _session(
         quiet,
         as_json,
-        lambda watcher, publish: start.start(spec, watcher, publish, resume_if_exists),
+        lambda reporter, publish: start.start(spec, reporter, publish, resume_if_exists),
     )
 
 
@@ -269,8 +276,8 @@ def resume(
     return _session(
         quiet,
         as_json,
-        lambda watcher, publish: start.resume(
-            storage, sweep, watcher, publish, set_ or (), from_backup
+        lambda reporter, publish: start.resume(
+            storage, sweep, reporter, publish, set_ or (), from_backup
         ),
     )
 
@@ -329,12 +336,12 @@ cluster.add_to(app)
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
     """Run a session under the eyes of a watcher; 130 where it was stopped."""
     from raysel.cli.live_table import shown  # noqa: PLC0415
-    from raysel.cli.publish_artifacts import HandOver  # noqa: PLC0415
+    from raysel.cli.publish_artifacts import PublishArtifacts  # noqa: PLC0415
 
-    with shown(quiet, as_json) as watcher:
-        handed = HandOver()
-        outcome = action(watcher, handed)
-        watcher.outcome(outcome, handed.report, handed.model)
+    with shown(quiet, as_json) as reporter:
+        handed = PublishArtifacts()
+        outcome = action(reporter, handed)
+        reporter.outcome(outcome, handed.report, handed.model)
     if outcome.failed:
         return FAILED
     return 0 if outcome.complete else INTERRUPTED

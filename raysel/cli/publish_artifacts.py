@@ -10,7 +10,7 @@ from raysel.report.page import write_report
 from raysel.sweep.outcome import Outcome
 
 
-class HandOver:
+class PublishArtifacts:
     """Makes the report and the best model; remembers where they lie.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 Everything that a person can mend in the sweep file or on the command line is a
 `Problem`; `UserError` carries one or several of them to the command line, which prints
-one line each and ends with exit code 2. `Trouble` is what befalls a sweep from outside.
+one line each and ends with exit code 2. `OperationalError` is what befalls a sweep from outside.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class UserError(Exception):
         super().__init__("\n".join(map(str, problems)))
 
 
-class Trouble(Exception):
+class OperationalError(Exception):
     """The world is wrong and not the user: told in one line, with the way out (exit code 1)."""
 
     def __init__(self, place: str, message: str) -> None:

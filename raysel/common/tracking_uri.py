@@ -20,7 +20,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _WAYS = "give sqlite:///PATH, or a server's http://HOST:PORT"
 
 
-def usable(uri: str) -> str:
+def validate_tracking_uri(uri: str) -> str:
     """The address itself.
 
     Raises:

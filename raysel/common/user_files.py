@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.common.text import first_line, one_line
 
 MIB = 2**20
@@ -136,12 +136,12 @@ def any_error_as(
 
     Args:
         refused: makes the exception from the reason in words.
-        passing: exceptions that go through as they are, beside `UserError` and `Trouble`.
+        passing: exceptions that go through as they are, beside `UserError` and `OperationalError`.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, (UserError, Trouble, *passing)):
+        if isinstance(error, (UserError, OperationalError, *passing)):
             raise
         raise refused(reason(error)) from error
 

@@ -120,8 +120,8 @@ def _told(resources: Mapping[str, float]) -> dict[str, float]:
     return {n: v for n, v in resources.items() if v and not n.startswith(_NOT_TOLD)}
 
 
-def _words(amounts: Mapping[str, float], labels: Mapping[str, str]) -> str:
-    told = [_amount(name, value) for name, value in amounts.items()]
+def _words(workloads: Mapping[str, float], labels: Mapping[str, str]) -> str:
+    told = [_amount(name, value) for name, value in workloads.items()]
     return ", ".join(told + [f"{name}={value}" for name, value in labels.items()])
 
 

@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from raysel.common import credentials
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.engine.capacity import Node
 from raysel.engine.orphans import end_family, end_orphans, marked
@@ -48,7 +48,7 @@ _WAY_IN = "does Ray run there, of this version, with this machine's token?"
 _KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 
 
-def foreseen() -> list[Node]:
+def expected_nodes() -> list[Node]:
     """What `connected` will give, without starting a cluster of one's own."""
     if not ray.is_initialized():
         if not os.environ.get("RAY_ADDRESS"):
@@ -155,7 +155,9 @@ def _start() -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         return _join(address)
     if ray_env.TOO_LATE:
-        raise Trouble("ray", "was imported before raysel, and would listen on all addresses")
+        raise OperationalError(
+            "ray", "was imported before raysel, and would listen on all addresses"
+        )
     check_ray_folder(os.environ)
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -167,7 +169,7 @@ def _start() -> None:
             end_family()
             if not tries_left:
                 words = f"did not start, tried {_START_TRIES} times ({first_line(error)})"
-                raise Trouble("ray", f"{words}; try again") from error
+                raise OperationalError("ray", f"{words}; try again") from error
     return None
 
 
@@ -187,22 +189,24 @@ def _join(address: str) -> None:
     """Join the cluster that is there.
 
     Raises:
-        Trouble: it is not, or does not let this process in; in one line.
+        OperationalError: it is not, or does not let this process in; in one line.
     """
-    knock(address)
+    check_reachable(address)
     try:
         ray.init(
             log_to_driver=False, logging_level=logging.ERROR, runtime_env=_sealed_for_workers()
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise Trouble(address, f"cannot be joined ({first_line(error)}); {_WAY_IN}") from error
+        raise OperationalError(
+            address, f"cannot be joined ({first_line(error)}); {_WAY_IN}"
+        ) from error
 
 
-def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:
+def check_reachable(address: str, seconds: float = KNOCK_SECONDS) -> None:
     """Whether anybody listens at RAY_ADDRESS: Ray itself would ask for minutes without a word.
 
     Raises:
-        Trouble: nobody does.
+        OperationalError: nobody does.
     """
     named = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d{1,5})", address)
     if named is None:
@@ -210,15 +214,17 @@ def knock(address: str, seconds: float = KNOCK_SECONDS) -> None:
     try:
         socket.create_connection((named[1], int(named[2])), seconds).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        raise Trouble(address, f"RAY_ADDRESS does not answer ({error}); {_WAY_IN}") from None
+        raise OperationalError(
+            address, f"RAY_ADDRESS does not answer ({error}); {_WAY_IN}"
+        ) from None
 
 
 def _sealed_for_workers() -> dict[str, Any] | None:
     """The driver's credentials for the workers, which may run on nodes that have none; a job of
     `raysel submit` has them with it."""
     values = credentials.found(os.environ)
-    guarded = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
-    if credentials.VARIABLE in os.environ or not (values and guarded):
+    requires_token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
+    if credentials.VARIABLE in os.environ or not (values and requires_token):
         return None
     token = credentials.cluster_token(os.environ)
     return credentials.runtime_env(values, token) if token else None

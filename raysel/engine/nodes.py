@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.object_store import Bucket, said
 from raysel.record.layout import SweepFolder, write_whole
 from raysel.training import checkpoint
@@ -43,17 +43,17 @@ def check_storage(folder: SweepFolder, token: str) -> str | None:
         What a person should know; None where every node sees the storage.
 
     Raises:
-        Trouble: a node cannot keep what its trials write, or does not answer.
+        OperationalError: a node cannot keep what its trials write, or does not answer.
     """
     nodes = _others()
     answers = _on(nodes, PROBE_SECONDS, _probe, folder.path, folder.bucket, token)
     blind = []
     for address, answer in answers.items():
         if answer is None:
-            raise Trouble(f"node {address}", f"did not answer within {PROBE_SECONDS:g} s")
+            raise OperationalError(f"node {address}", f"did not answer within {PROBE_SECONDS:g} s")
         seen, problem = answer
         if problem:
-            raise Trouble("storage", f"node {address} {problem}")
+            raise OperationalError("storage", f"node {address} {problem}")
         blind += [] if seen else [address]
     if not blind or folder.bucket is not None:
         return None

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import psutil
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.engine.orphans import end_family
 
 VITAL = frozenset({"raylet", "gcs_server"})
@@ -49,7 +49,7 @@ def watching(lost: Callable[[str], None]) -> Iterator[None]:
         left.set()
 
 
-def leave(error: Trouble, code: int) -> NoReturn:
+def leave(error: OperationalError, code: int) -> NoReturn:
     """End this process, whose main thread waits for a Ray that is gone; in one line."""
     with suppress(Exception):
         sys.stderr.write(f"error  {error}\n")

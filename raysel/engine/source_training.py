@@ -13,7 +13,7 @@ import ray
 
 from raysel.engine.placement import of_task
 from raysel.engine.tune import StopRequest
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
@@ -27,7 +27,7 @@ _REPORT_SECONDS = 1.0
 def train_on_worker(
     spec: Spec,
     task: Task,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     code: tuple[user_code.Source, ...],
     cache: Path,
     stop: StopRequest,
@@ -48,7 +48,7 @@ def train_on_worker(
     # with a trial's resources, on a worker: the driver's machine may have no GPU
     remote = ray.remote(**of_task(spec.resources))(_train_source)
     steps = ray.remote(num_cpus=0)(_step_count()).remote()
-    arguments = (task, blueprint, seed, cpus, cache)
+    arguments = (task, model_config, seed, cpus, cache)
     training = remote.remote(code, spec.resources.gpus, steps, *arguments)
     asked = steps.get.remote()
     while training not in (ended := ray.wait([training, asked], timeout=0.2)[0]):
@@ -91,7 +91,7 @@ def _train_source(
     gpus: float,
     steps: Any,
     task: Task,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     seed: int,
     threads: int,
     cache: Path,
@@ -107,4 +107,4 @@ def _train_source(
             last = time.monotonic()
             steps.set.remote(done, total)
 
-    return source_model(task, blueprint, seed, threads, cache, progress)
+    return source_model(task, model_config, seed, threads, cache, progress)

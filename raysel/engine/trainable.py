@@ -17,20 +17,20 @@ from ray import tune
 
 from raysel.spec.sweep import TrialConfig
 from raysel.training.gpu_share import keep_to_share
-from raysel.training.trial import Shared, TrialSteps
+from raysel.training.trial import PhaseContext, TrialRunner
 
 
-class TrialRunner(tune.Trainable):
+class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
     The configuration is `{"trial": id, "config": TrialConfig as a dict, "told": epochs that the
-    record has}`; a row is that of `TrialSteps`.
+    record has}`; a row is that of `TrialRunner`.
     """
 
-    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+    def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
         """Remember what is shared; nothing is built before the first step."""
         keep_to_share(shared.gpus)
-        self._steps = TrialSteps(shared)
+        self._steps = TrialRunner(shared)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -50,7 +50,7 @@ class TrialRunner(tune.Trainable):
         """Nothing: a trial keeps its own checkpoint, by its own id."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: `TrialSteps` finds the trial's own checkpoint."""
+        """Nothing: `TrialRunner` finds the trial's own checkpoint."""
 
     def log_result(self, result: dict[str, Any]) -> None:
         """Nothing: the record is the log."""

@@ -1,6 +1,6 @@
 """Ray Tune as the engine that runs trials, and nothing more.
 
-What to run next, when to stop it and what it all meant is decided by a `Ledger` on the
+What to run next, when to stop it and what it all meant is decided by a `TrialSource` on the
 driver: the search has one over the Optuna study, the confirm phase one over a list.
 """
 
@@ -23,15 +23,15 @@ from ray.tune.stopper import Stopper
 
 from raysel.common import credentials
 from raysel.engine.placement import of_trial
-from raysel.engine.trainable import TrialRunner
+from raysel.engine.trainable import TrialTrainable
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
-from raysel.training.trial import Shared
+from raysel.training.trial import PhaseContext
 
 # Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
 
-LOSSES = 3
+MAX_WORKER_FAILURES = 3
 """How many workers a trial may lose without a new epoch in between; the next one fails it."""
 
 
@@ -45,7 +45,7 @@ class Assignment:
     told: int = 0
 
 
-class Ledger(Protocol):
+class TrialSource(Protocol):
     """Decides, and keeps the books: every call is recorded before it returns."""
 
     def next_trial(self) -> Assignment | None:
@@ -63,12 +63,12 @@ class Ledger(Protocol):
         ...
 
 
-class TrialTrouble(Exception):
-    """What befell a trial keeps the whole sweep from going on: a full disk, in words."""
+class WorkerEnvironmentError(Exception):
+    """Raised when a worker's environment (such as a full disk) makes the whole sweep impossible."""
 
 
-class Overseer(Protocol):
-    """Hears what is no ledger's business."""
+class WorkerEvents(Protocol):
+    """Receives worker events that do not affect scheduling."""
 
     def receive(self, trial: str, name: str, content: bytes) -> None:
         """Keep a file of a trial that ran where the driver does not see its folder."""
@@ -116,7 +116,7 @@ class StopRequest:
         return self._at_once.is_set()
 
 
-class _StaysOnDriver:
+class _DriverOnly:
     """Left out of the pickles that Tune writes and never reads back here: a ledger holds a
     database connection, and the record is the state.
     """
@@ -124,14 +124,14 @@ class _StaysOnDriver:
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _StaysOnDriver:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _DriverOnly:
         return self
 
 
-class _LedgerSearcher(_StaysOnDriver, Searcher):
+class _LedgerSearcher(_DriverOnly, Searcher):
     """Takes the next trial from the ledger."""
 
-    def __init__(self, ledger: Ledger, stop: StopRequest) -> None:
+    def __init__(self, ledger: TrialSource, stop: StopRequest) -> None:
         super().__init__(metric="epoch", mode="max")
         self._ledger, self._stop = ledger, stop
         self.trials: dict[str, str] = {}  # Ray's id -> ours
@@ -152,8 +152,8 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The ledger knows of every end but this one: `LOSSES` and one more workers were lost
-        without a new epoch."""
+        """The source knows of every end but this one: more than `MAX_WORKER_FAILURES` workers were
+        lost without a new epoch."""
         if not error:
             return
         words = self.lost.get(trial_id, "no reason was given")
@@ -169,11 +169,15 @@ class _LedgerSearcher(_StaysOnDriver, Searcher):
         """Nothing: the record is the state."""
 
 
-class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
+class _LedgerScheduler(_DriverOnly, FIFOScheduler):
     """Tells the ledger what came, and stops a trial where the ledger says so."""
 
     def __init__(
-        self, ledger: Ledger, searcher: _LedgerSearcher, overseer: Overseer, stop: StopRequest
+        self,
+        ledger: TrialSource,
+        searcher: _LedgerSearcher,
+        overseer: WorkerEvents,
+        stop: StopRequest,
     ) -> None:
         super().__init__()
         self._ledger, self._searcher, self._stop = ledger, searcher, stop
@@ -188,13 +192,13 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         ends = True
         try:
             if not self._stop.error:  # what comes after is not written any more
-                self._forgive(trial, int(result.get("epoch", 0)))
+                self._reset_failures(trial, int(result.get("epoch", 0)))
                 ends = self._tell(self._searcher.trials[trial.trial_id], result)
         except Exception as error:  # Tune would hide it in one of its own
             self._stop.fail(error)
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
 
-    def _forgive(self, trial: Any, epoch: int) -> None:
+    def _reset_failures(self, trial: Any, epoch: int) -> None:
         """A new epoch makes up for the workers lost before it: on spot machines a long trial
         loses any number of them, and only one that gets nowhere is given up."""
         if epoch > self._reached.get(trial.trial_id, 0):
@@ -206,7 +210,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
         for name in [name for name in result if name.startswith("files/")]:
             self._overseer.receive(trial, name.removeprefix("files/"), result.pop(name))
         if "trouble" in result:
-            raise TrialTrouble(f"{trial}: {result['trouble']}")
+            raise WorkerEnvironmentError(f"{trial}: {result['trouble']}")
         if "failure" in result:
             self._ledger.failed(trial, result["failure"])
             return True
@@ -226,7 +230,7 @@ class _LedgerScheduler(_StaysOnDriver, FIFOScheduler):
             self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
 
 
-class _AtOnce(_StaysOnDriver, Stopper):
+class _ImmediateStopper(_DriverOnly, Stopper):
     """Ends the phase where the user asked twice.
 
     It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
@@ -250,12 +254,12 @@ class _AtOnce(_StaysOnDriver, Stopper):
 
 
 def run_phase(
-    ledger: Ledger,
-    shared: Shared,
+    ledger: TrialSource,
+    shared: PhaseContext,
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
-    overseer: Overseer,
+    overseer: WorkerEvents,
     stop: StopRequest,
 ) -> None:
     """Run the ledger's trials on the connected Ray cluster until it has no more.
@@ -269,7 +273,7 @@ def run_phase(
         Exception: what the ledger raised; the phase was left at once.
     """
     searcher = _LedgerSearcher(ledger, stop)
-    runner = tune.with_parameters(TrialRunner, shared=ray.put(shared))
+    runner = tune.with_parameters(TrialTrainable, shared=ray.put(shared))
     tune.Tuner(
         tune.with_resources(runner, of_trial(resources)),
         tune_config=tune.TuneConfig(
@@ -283,8 +287,8 @@ def run_phase(
         run_config=tune.RunConfig(
             name=storage.name,
             storage_path=str(storage.parent),
-            stop=_AtOnce(stop),
-            failure_config=tune.FailureConfig(max_failures=LOSSES),
+            stop=_ImmediateStopper(stop),
+            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_FAILURES),
             verbose=0,
         ),
     ).fit()

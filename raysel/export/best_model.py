@@ -58,14 +58,14 @@ def save_best(outcome: Outcome) -> Path | None:
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:
-        model = build(outcome.blueprint, run["seed"])
+        model = build(outcome.model_config, run["seed"])
         initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
         model.load_state_dict(initial, strict=False)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)
     if model is None:
         return None
     answered = answers(model, outcome.task)
-    write_model(model, outcome.blueprint.name, outcome.task, origin, target)
+    write_model(model, outcome.model_config.name, outcome.task, origin, target)
     answered.save(target)
     return target
 

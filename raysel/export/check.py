@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.user_files import reason
 from raysel.export.check_pictures import ValidationPictures
 from raysel.tasks.data import Task
@@ -141,7 +141,7 @@ def load_answers(folder: Path) -> Answers:
     """What `Answers.save` wrote.
 
     Raises:
-        Trouble: there are none, or they cannot be read.
+        OperationalError: there are none, or they cannot be read.
     """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -149,16 +149,16 @@ def load_answers(folder: Path) -> Answers:
         return Answers((channels, height, width), torch.tensor(content["logits"]))
     except FileNotFoundError:
         message = "was not kept by the raysel that ran the sweep: there is nothing to compare with"
-        raise Trouble(str(folder / FILE), message) from None
+        raise OperationalError(str(folder / FILE), message) from None
     except Exception as error:  # whatever a damaged file makes its reader raise
-        raise Trouble(str(folder / FILE), f"cannot be read: {reason(error)}") from None
+        raise OperationalError(str(folder / FILE), f"cannot be read: {reason(error)}") from None
 
 
 def check(folder: Path, expected: Answers, pictures: ValidationPictures | None = None) -> Checked:
     """Load an exported model in a process without raysel and ask it.
 
     Raises:
-        Trouble: it cannot be loaded there.
+        OperationalError: it cannot be loaded there.
     """
     files = [] if pictures is None else pictures.files
     outputs = _run_without_raysel(folder, _inputs(expected.shape), files)
@@ -200,10 +200,10 @@ def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> 
                 arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise Trouble(str(folder), f"timm did not end within {_SECONDS} s") from None
+            raise OperationalError(str(folder), f"timm did not end within {_SECONDS} s") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise Trouble(str(folder), f"timm cannot load it: {last}")
+            raise OperationalError(str(folder), f"timm cannot load it: {last}")
         return safetensors.torch.load_file(outputs)
 
 

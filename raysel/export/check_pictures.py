@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.user_files import any_error_as
 from raysel.spec.sweep import Spec
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
 from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import exif_orientation, opened_image
 from raysel.tasks.image_task import open_pictures
 from raysel.training.image_batches import StoredData
@@ -63,12 +63,12 @@ def validation_pictures(
         scratch: a folder for the pictures of data sets that are arrays.
 
     Raises:
-        Trouble: the data are embedded arrays, which lie in no picture file.
+        OperationalError: the data are embedded arrays, which lie in no picture file.
         UserError: the data set is no longer there.
     """
     part = task.validation
     if not isinstance(part, StoredExamples):
-        raise Trouble(task.name, "is embedded and lies in no picture files")
+        raise OperationalError(task.name, "is embedded and lies in no picture files")
     pictures = replace(open_pictures(spec.task), ranges=task.ranges)
     kinds = {row: _kind(pictures, int(part.indices[row])) for row in _spread(len(part))}
     rows = _chosen(kinds)
@@ -110,12 +110,12 @@ def _chosen(kinds: dict[int, str]) -> list[int]:
     return sorted(chosen[:MOST])
 
 
-def _kind(pictures: Pictures, index: int) -> str:
+def _kind(pictures: ImageDataset, index: int) -> str:
     """What of a file may be read in two ways: its format, mode, rotation and size."""
     source = pictures.sources[index]
     if not isinstance(source, Path):
         return "array"
-    refused = any_error_as(lambda why: Trouble(str(source), f"cannot be read: {why}"))
+    refused = any_error_as(lambda why: OperationalError(str(source), f"cannot be read: {why}"))
     with refused, opened_image(source) as image:
         turned = exif_orientation(image) != 1
         large = image.width * image.height >= _LARGE
@@ -123,7 +123,7 @@ def _kind(pictures: Pictures, index: int) -> str:
         return " ".join([*words, *["turned"] * turned, *["large"] * large])
 
 
-def _file(pictures: Pictures, index: int, scratch: Path) -> Path:
+def _file(pictures: ImageDataset, index: int, scratch: Path) -> Path:
     source = pictures.sources[index]
     if isinstance(source, Path):
         return source.absolute()
@@ -132,7 +132,7 @@ def _file(pictures: Pictures, index: int, scratch: Path) -> Path:
     return path
 
 
-def _pixels(part: StoredExamples, pictures: Pictures, row: int) -> Pixels:
+def _pixels(part: StoredExamples, pictures: ImageDataset, row: int) -> Pixels:
     """What validation would be kept of a picture if there were no shift."""
     return part.geometry.stored(pictures.read(int(part.indices[row])))
 

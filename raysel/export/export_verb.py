@@ -10,7 +10,7 @@ from typing import Any
 
 import safetensors.torch
 
-from raysel.common.errors import Trouble, UserError, nearest, user_error
+from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.user_files import any_error_as, lies_below, reason
 from raysel.export.best_model import best_of, origin_of, trained_again
 from raysel.export.check import FILE as ANSWERS
@@ -19,7 +19,7 @@ from raysel.export.check_pictures import ValidationPictures, validation_pictures
 from raysel.export.timm_layout import WEIGHTS, damage_of, write_model
 from raysel.models.build import build
 from raysel.spec import user_code
-from raysel.sweep.inputs import blueprint_of, task_of
+from raysel.sweep.inputs import model_config_of, task_of
 from raysel.sweep.local_trial import Tell
 from raysel.sweep.own_record import own_results
 from raysel.sweep.reproduce import Reproduction, located
@@ -56,7 +56,8 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
 
     Raises:
         UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
-        Trouble: the best model is damaged, or the run did not give its numbers again.
+        OperationalError: the best model is damaged, or the run did not reproduce its recorded
+            metrics.
     """
     results = _results(view)
     rows: list[dict[str, Any]] = results["confirm"]
@@ -80,13 +81,13 @@ def checked(view: SweepView, out: Exported) -> Checked:
     own validation of picture files.
 
     Raises:
-        Trouble: nothing was kept to compare with, or timm cannot load the model.
+        OperationalError: nothing was kept to compare with, or timm cannot load the model.
     """
     expected = out.expected or load_answers(view.folder.best)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
             pictures = _pictures(view, out.folder, Path(scratch))
-        except (UserError, Trouble) as error:  # the data may lie on another machine
+        except (UserError, OperationalError) as error:  # the data may lie on another machine
             why = f"no picture files were compared: {error}"
             return replace(check(out.folder, expected), note=" ".join(why.split()))
         return check(out.folder, expected, pictures)
@@ -96,8 +97,8 @@ def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPicture
     spec = located(view.spec, view.folder)
     user_code.load(user_code.read(spec.code_files, view.folder.path))
     task = task_of(spec)
-    model = build(blueprint_of(spec, task), seed=0).eval()
-    with any_error_as(lambda why: Trouble(str(folder / WEIGHTS), f"does not fit: {why}")):
+    model = build(model_config_of(spec, task), seed=0).eval()
+    with any_error_as(lambda why: OperationalError(str(folder / WEIGHTS), f"does not fit: {why}")):
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return validation_pictures(spec, task, model, scratch)
 
@@ -106,7 +107,7 @@ def _results(view: SweepView) -> dict[str, Any]:
     """The content of `results.json`.
 
     Raises:
-        Trouble: the sweep has none yet, or no confirmed winner.
+        OperationalError: the sweep has none yet, or no confirmed winner.
     """
     results = own_results(view.folder, view.sweep)
     try:
@@ -114,9 +115,9 @@ def _results(view: SweepView) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         again = f"write it anew with: {view.folder.resume()}"
         words = f"cannot be read: {reason(error)}; {again}"
-        raise Trouble(str(view.folder.results), words) from None
+        raise OperationalError(str(view.folder.results), words) from None
     if winner is None:
-        raise Trouble(view.sweep.name, "has no confirmed winner, and so no model")
+        raise OperationalError(view.sweep.name, "has no confirmed winner, and so no model")
     return results
 
 
@@ -143,7 +144,9 @@ def _check_target(target: Path, best: Path) -> None:
 def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Exported:
     best = view.folder.best
     if wrong := damage_of(best):
-        raise Trouble(str(best), f"{wrong}; make the model again with: {view.folder.resume()}")
+        raise OperationalError(
+            str(best), f"{wrong}; make the model again with: {view.folder.resume()}"
+        )
     files = [path for path in sorted(best.rglob("*")) if path.is_file()]
     try:
         for source in files:
@@ -168,7 +171,11 @@ def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported
     tell(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
     model, again = trained_again(view, name, tell)
     if not again.succeeded or model is None:
-        raise Trouble(name, f"did not give its numbers again ({again.first}); nothing was written")
+        raise OperationalError(
+            name,
+            f"re-running it did not reproduce the recorded metrics ({again.first});"
+            " nothing was written",
+        )
     task = task_of(view.spec)
     expected = answers(model, task)
     origin = {"sweep": view.sweep.id, "run": name}

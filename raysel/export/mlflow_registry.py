@@ -22,7 +22,7 @@ import numpy as np
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.export.timm_layout import CONFIG
 from raysel.mlflow_sync.audit import answering
@@ -55,7 +55,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
             the model belongs to it.
 
     Raises:
-        Trouble: MLflow cannot be reached, or refuses.
+        OperationalError: MLflow cannot be reached, or refuses.
     """
     mlflow.set_tracking_uri(tracking_uri)
     tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
@@ -82,7 +82,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
     except (mlflow.MlflowException, OSError) as error:  # OSError: the artifact root
-        raise Trouble(tracking_uri, first_line(error)) from error
+        raise OperationalError(tracking_uri, first_line(error)) from error
     return Registered(name, number, f"models:/{name}/{number}")
 
 

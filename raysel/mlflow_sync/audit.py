@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.mlflow_sync.artifact_root import is_moved
 from raysel.mlflow_sync.connection import client
 from raysel.mlflow_sync.error_messages import explain
@@ -36,13 +36,13 @@ def answering(uri: str, experiment: str) -> Iterator[None]:
     """Tell in one line why MLflow does not answer.
 
     Raises:
-        Trouble: in the place of what its client raises.
+        OperationalError: in the place of what its client raises.
     """
     try:
         yield
     except (MlflowException, OtherSchema, OSError, DBAPIError, ImportError) as error:
         reason = explain(error, uri, experiment)
-        raise Trouble(uri, reason.words.removeprefix(f"{uri} ")) from error
+        raise OperationalError(uri, reason.words.removeprefix(f"{uri} ")) from error
 
 
 class Audit:

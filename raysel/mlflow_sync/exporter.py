@@ -35,7 +35,7 @@ Connect = Callable[[SweepState], MlflowStore]
 _log = logging.getLogger(__name__)
 
 
-class Courier:
+class MlflowExporter:
     """Brings one sweep's record into MLflow.
 
     Args:
@@ -89,7 +89,7 @@ class Courier:
         self.sent += len(batch)
         return True
 
-    def carry_files(self) -> bool:
+    def export_artifacts(self) -> bool:
         """Bring the files of one trial, or of the sweep; False where there were none.
 
         Raises:

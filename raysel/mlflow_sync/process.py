@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from raysel.mlflow_sync import status_message
-from raysel.mlflow_sync.status_message import Word
+from raysel.mlflow_sync.status_message import StatusMessage
 from raysel.record.events import Record
 
 EVENTS_CURSOR = "mlflow"
@@ -95,7 +95,7 @@ class WriterProcess:
         self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: threading.Thread | None = None
-        self._last, self._failures = Word(stuck=False), 0
+        self._last, self._failures = StatusMessage(stuck=False), 0
 
     def start(self) -> None:
         """Start it; it begins with what an earlier one left."""
@@ -110,7 +110,7 @@ class WriterProcess:
                 start_new_session=True,
             )
         assert self._process.stdout is not None
-        self._last = Word(stuck=False)
+        self._last = StatusMessage(stuck=False)
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stdout,), daemon=True
         )
@@ -159,7 +159,7 @@ class WriterProcess:
             if (
                 not alive
                 or time.monotonic() > deadline
-                or tries.are_vain(self._last, self._failures)
+                or tries.should_give_up(self._last, self._failures)
             ):
                 return False
             time.sleep(0.05)
@@ -207,7 +207,7 @@ class _Tries:
         self._was_stuck, self._failures = stuck, failures
         self._since: float | None = None
 
-    def are_vain(self, last: Word, failures: int) -> bool:
+    def should_give_up(self, last: StatusMessage, failures: int) -> bool:
         """Given the last word and how many tries have failed until now."""
         if not last.stuck:
             self._since = None

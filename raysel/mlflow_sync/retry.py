@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from raysel.mlflow_sync.error_messages import Reason
-from raysel.mlflow_sync.status_message import Word
+from raysel.mlflow_sync.status_message import StatusMessage
 
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -17,7 +17,7 @@ _TRIES_BEFORE_WORDS = 2  # a single lost connection is nobody's business
 _log = logging.getLogger(__name__)
 
 
-class Outage:
+class RetryState:
     """A time without success.
 
     Args:
@@ -25,7 +25,7 @@ class Outage:
         back: the beginning of what is told at its end.
     """
 
-    def __init__(self, say: Callable[[Word], None], back: str) -> None:
+    def __init__(self, say: Callable[[StatusMessage], None], back: str) -> None:
         self._say, self._back = say, back
         self._since: float | None = None
         self._answered: float | None = None
@@ -57,7 +57,7 @@ class Outage:
         """Do not wait for the end of the pause."""
         self._due = 0.0
 
-    def goes_on(self, reason: Reason, error: BaseException, sent: int) -> None:
+    def record_failure(self, reason: Reason, error: BaseException, sent: int) -> None:
         """A try failed.
 
         Args:
@@ -72,7 +72,7 @@ class Outage:
         self._tries += 1
         self._pause = min(max(_FIRST_PAUSE_SECONDS, 2 * self._pause), LONGEST_PAUSE_SECONDS)
         self._due = time.monotonic() + self._pause
-        self._say(Word(True, reason.lasting, self._words(reason)))
+        self._say(StatusMessage(True, reason.lasting, self._words(reason)))
 
     def _words(self, reason: Reason) -> str | None:
         new = not self._told or (reason.lasting and not self._told_lasting)
@@ -81,14 +81,14 @@ class Outage:
         self._told, self._told_lasting = True, reason.lasting
         return reason.words
 
-    def eases(self) -> None:
+    def record_success(self) -> None:
         """A try succeeded."""
         if self.on:
             self._answered = time.monotonic()
             self._pause, self._tries = 0.0, 0
-            self._say(Word(False))
+            self._say(StatusMessage(False))
 
-    def may_end(self, sent: int) -> None:
+    def is_drained(self, sent: int) -> None:
         """All is sent that there is: where it went well again, say so, once."""
         if self._since is None or self._answered is None:
             return
@@ -97,7 +97,7 @@ class Outage:
         words += f"; {records} record{'s' * (records != 1)} sent" if records else ""
         _log.warning("mlflow %s", words)
         if self._told:
-            self._say(Word(False, told=words))
+            self._say(StatusMessage(False, told=words))
         self._since = self._answered = None
         self._told = self._told_lasting = False
 

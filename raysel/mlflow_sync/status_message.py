@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Word:
+class StatusMessage:
     """One line.
 
     Attributes:
@@ -25,9 +25,9 @@ class Word:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
-def read(line: bytes) -> Word | None:
-    """The word of a line; None where a library talks."""
+def read(line: bytes) -> StatusMessage | None:
+    """Parse one status line; None if the line is third-party output."""
     try:
-        return Word(**json.loads(line))
+        return StatusMessage(**json.loads(line))
     except (ValueError, TypeError):
         return None

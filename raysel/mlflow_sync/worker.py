@@ -29,12 +29,12 @@ from typing import IO, NoReturn
 from raysel.mlflow_sync.audit import Audit
 from raysel.mlflow_sync.client import MlflowStore
 from raysel.mlflow_sync.error_messages import Reason, explain
-from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.exporter import MlflowExporter
 from raysel.mlflow_sync.process import OUTDATED_CURSOR
-from raysel.mlflow_sync.retry import Outage
-from raysel.mlflow_sync.status_message import Word
+from raysel.mlflow_sync.retry import RetryState
+from raysel.mlflow_sync.status_message import StatusMessage
 from raysel.record.events import Record
-from raysel.record.ownership import Lost, fence_off
+from raysel.record.ownership import OwnershipLost, fence_off
 from raysel.record.state import SweepState
 
 POLL_SECONDS = 0.5
@@ -47,7 +47,7 @@ _FOLDER = "--folder="
 _log = logging.getLogger(__name__)
 
 
-class Lifeline:
+class ParentWatch:
     """Whether somebody still wants this process: it ends with standard input or the parent.
 
     A byte that comes in says that there is something to do.
@@ -89,7 +89,7 @@ Explain = Callable[[BaseException, bool], Reason]
 """Why a call failed; the second argument tells whether it was about a file."""
 
 
-class Follower:
+class ExportLoop:
     """Carries events as they come, and files when no event waits.
 
     Args:
@@ -104,17 +104,17 @@ class Follower:
     def __init__(
         self,
         record: Record,
-        courier: Courier,
-        lifeline: Lifeline,
+        courier: MlflowExporter,
+        parent: ParentWatch,
         explain: Explain,
-        say: Callable[[Word], None],
+        say: Callable[[StatusMessage], None],
         view: Callable[[], bool] = lambda: False,
     ) -> None:
         self._view = view
-        self._record, self._courier, self._lifeline = record, courier, lifeline
+        self._record, self._courier, self._lifeline = record, courier, parent
         self._explain = explain
-        self._tracker = Outage(say, "back")
-        self._files = Outage(say, "takes files again")
+        self._tracker = RetryState(say, "back")
+        self._files = RetryState(say, "takes files again")
 
     def follow(self) -> bool:
         """Carry until nothing more will come.
@@ -147,7 +147,7 @@ class Follower:
             return False
         try:
             busy = self._courier.carry()
-        except Lost:
+        except OwnershipLost:
             raise
         except Exception as error:  # whatever a client, a server or a disk can raise
             self._courier.disconnect()
@@ -156,28 +156,28 @@ class Follower:
         if not busy:
             busy = self._files.due and self._carry_file()
             if not busy:
-                self._tracker.may_end(self._courier.sent)
+                self._tracker.is_drained(self._courier.sent)
                 return False
-        self._tracker.eases()
+        self._tracker.record_success()
         return True
 
     def _carry_file(self) -> bool:
         try:
-            busy = self._courier.carry_files()
-        except Lost:
+            busy = self._courier.export_artifacts()
+        except OwnershipLost:
             raise
         except Exception as error:
             self._failed(error, True)
             return False
         if busy:
-            self._files.eases()
-        self._files.may_end(self._courier.sent)
+            self._files.record_success()
+        self._files.is_drained(self._courier.sent)
         return busy
 
     def _failed(self, error: Exception, of_files: bool) -> None:
         reason = self._explain(error, of_files)
         outage = self._files if reason.files_only else self._tracker
-        outage.goes_on(reason, error, self._courier.sent)
+        outage.record_failure(reason, error, self._courier.sent)
 
 
 def connect(
@@ -200,7 +200,7 @@ def only_one(log_path: Path) -> IO[str]:
     return stream
 
 
-class Voice:
+class StatusPipe:
     """Says words to the driver, on what was the standard output; whatever a library prints
     goes into the log from now on."""
 
@@ -208,7 +208,7 @@ class Voice:
         self._out = os.dup(sys.stdout.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def say(self, word: Word) -> None:
+    def say(self, word: StatusMessage) -> None:
         """Send a word, if there is still somebody to hear it."""
         with suppress(OSError):
             os.write(self._out, word.line())
@@ -234,8 +234,8 @@ def main(arguments: list[str], view: View | None = None) -> int:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    voice = Voice()
-    lifeline = Lifeline(sys.stdin.fileno())
+    pipe = StatusPipe()
+    parent = ParentWatch(sys.stdin.fileno())
     lock = only_one(Path(more[0])) if len(more) == 1 else None
     record = Record(record_url)
     if len(more) == 2:  # a frozen writer must not hold up the next owner's: it is fenced off
@@ -246,11 +246,11 @@ def main(arguments: list[str], view: View | None = None) -> int:
 
     try:
         opens = partial(connect, record, tracking_uri, experiment, artifact_root)
-        courier = Courier(record, opens, *folders)
+        courier = MlflowExporter(record, opens, *folders)
         more_views = [view(record, folder) for folder in folders] if view else [lambda: False]
-        follower = Follower(record, courier, lifeline, why, voice.say, *more_views)
+        follower = ExportLoop(record, courier, parent, why, pipe.say, *more_views)
         return 0 if follower.follow() else 1
-    except Lost as lost:
+    except OwnershipLost as lost:
         _log.warning("%s", lost)
         return 1
     finally:

@@ -14,7 +14,7 @@ from raysel.models.shapes import classifier_paths
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class ModelConfig:
     """What determines a model but for its weights.
 
     Attributes:
@@ -32,23 +32,23 @@ class Blueprint:
     head: Head = "linear"
 
 
-def build(blueprint: Blueprint, seed: int, pretrained: bool = False) -> nn.Module:
+def build(model_config: ModelConfig, seed: int, pretrained: bool = False) -> nn.Module:
     """A model with a fresh head (D5: one code path, seeded immediately before).
 
     Args:
         seed: determines every random initial weight; the caller's random state is kept.
         pretrained: take timm's pretrained weights for all but the head.
     """
-    arguments = size_arguments(blueprint.name, blueprint.image_size)
+    arguments = size_arguments(model_config.name, model_config.image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = create_model(
-            blueprint.name,
+            model_config.name,
             pretrained=pretrained,
-            num_classes=blueprint.classes,
-            in_chans=blueprint.channels,
+            num_classes=model_config.classes,
+            in_chans=model_config.channels,
             **arguments,
         )
-        if blueprint.head == "mlp":
-            put_mlp_head(model, classifier_paths(model), blueprint.classes)
+        if model_config.head == "mlp":
+            put_mlp_head(model, classifier_paths(model), model_config.classes)
     return model

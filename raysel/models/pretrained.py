@@ -8,31 +8,31 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.models import timm
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.pretrained_source import WHAT_TO_WRITE
 
 
-def pretrained_weights(blueprint: Blueprint) -> dict[str, Tensor]:
+def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
     """The weights that timm has for a model, its own classifier among them.
 
     They come from the user's cache of the Hugging Face hub, or from the hub.
 
     Raises:
-        Trouble: neither has them; told within a minute.
+        OperationalError: neither has them; told within a minute.
     """
-    known = timm.models.get_pretrained_cfg(blueprint.name, allow_unregistered=True)
-    classes = known.num_classes if known is not None else blueprint.classes
-    own = Blueprint(blueprint.name, classes, blueprint.channels, blueprint.image_size)
+    known = timm.models.get_pretrained_cfg(model_config.name, allow_unregistered=True)
+    classes = known.num_classes if known is not None else model_config.classes
+    own = ModelConfig(model_config.name, classes, model_config.channels, model_config.image_size)
     try:
         with _quiet_hub():
             return dict(build(own, seed=0, pretrained=True).state_dict())
     except Exception as error:  # timm raises whatever its hub stumbles over
         words = " ".join(str(_root(error)).split())
-        raise Trouble(
+        raise OperationalError(
             "model.weights",
-            f"timm's weights of {blueprint.name} cannot be fetched ({words[:200]});"
+            f"timm's weights of {model_config.name} cannot be fetched ({words[:200]});"
             f" {WHAT_TO_WRITE}",
         ) from error
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import resume_command, secret_keys
 
 BUSY_SECONDS = 30
@@ -36,11 +37,11 @@ hour or for ever. The last is Linux' own; elsewhere it is passed over."""
 _T = TypeVar("_T")
 
 
-class Damaged(Exception):
+class CorruptRecord(Exception):
     """What was read is not what was written."""
 
 
-class Foreign(Exception):
+class SchemaMismatch(Exception):
     """It is no record, or one of another version of raysel."""
 
 
@@ -106,22 +107,24 @@ def told(url: str) -> Iterator[None]:
     """Tell what befalls a database in one line.
 
     Raises:
-        Trouble: in the place of whatever SQLAlchemy raises, be it inside Optuna's own.
+        OperationalError: in the place of whatever SQLAlchemy raises, be it inside Optuna's own.
     """
     try:
         yield
-    except Damaged as error:
-        raise Trouble(_place(url), f"{error}; {_way_out(url)}") from error
-    except Foreign as error:
-        raise Trouble(_place(url), f"{error}; manifest.json beside it names that one") from error
+    except CorruptRecord as error:
+        raise OperationalError(_place(url), f"{error}; {_way_out(url)}") from error
+    except SchemaMismatch as error:
+        raise OperationalError(
+            _place(url), f"{error}; manifest.json beside it names that one"
+        ) from error
     except Exception as error:
         befell = _of_the_database(error)
         if befell is None:
             raise
-        raise Trouble(_place(url), _words(str(befell.orig).strip(), url)) from error
+        raise OperationalError(_place(url), _words(str(befell.orig).strip(), url)) from error
 
 
-def patiently(url: str, action: Callable[[], _T]) -> _T:
+def retry_on_disconnect(url: str, action: Callable[[], _T]) -> _T:
     """Do what may be done twice; while a server is restarted, again and again."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     served = make_url(url).get_backend_name() != "sqlite"
@@ -129,16 +132,19 @@ def patiently(url: str, action: Callable[[], _T]) -> _T:
         try:
             return action()
         except Exception as error:
-            if not (served and _cut_off(error)) or time.monotonic() > deadline:
+            if not (served and is_disconnect(error)) or time.monotonic() > deadline:
                 raise
         time.sleep(0.5)
 
 
-def _cut_off(error: Exception) -> bool:
+def is_disconnect(error: Exception) -> bool:
+    """Whether the server cut the connection, so that it may be tried again."""
     befell = _of_the_database(error)
     if befell is None:
         return False
-    return isinstance(befell, OperationalError | InterfaceError) or befell.connection_invalidated
+    return (
+        isinstance(befell, exc.OperationalError | InterfaceError) or befell.connection_invalidated
+    )
 
 
 def _of_the_database(error: BaseException | None) -> DBAPIError | None:

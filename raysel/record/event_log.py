@@ -13,7 +13,7 @@ Observer = Callable[[Event], None]
 """Is told every event after it was committed."""
 
 
-class Books:
+class EventLog:
     """The record of one sweep in one life of its driver.
 
     Args:
@@ -27,12 +27,12 @@ class Books:
     def __init__(
         self,
         record: Record,
-        life: int,
+        attempt: int,
         observer: Observer | None = None,
         check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.record, self.life = record, life
+        self.record, self.attempt = record, attempt
         self._observer, self._check, self._clock = observer, check, clock
         self._unsaid: dict[str, str] = {}
 
@@ -74,7 +74,7 @@ class Books:
             **(study or {"suggested": {}}),
         }
         if not self.write(trial, Kind.STARTED, 0, payload):
-            self.write(trial, Kind.RESUMED, self.life, payload)
+            self.write(trial, Kind.RESUMED, self.attempt, payload)
 
     def epoch(
         self,
@@ -112,4 +112,4 @@ class Books:
 
     def interrupted(self, trial: str, cause: str) -> None:
         """The sweep ended before the trial did."""
-        self.write(trial, Kind.INTERRUPTED, self.life, {"cause": cause})
+        self.write(trial, Kind.INTERRUPTED, self.attempt, {"cause": cause})

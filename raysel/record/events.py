@@ -24,11 +24,11 @@ from sqlalchemy.exc import IntegrityError
 from raysel.common.locations import sqlite_file
 from raysel.common.locations import sqlite_url as sqlite_url  # beside what it opens
 from raysel.record.database import (
-    Damaged,
-    Foreign,
+    CorruptRecord,
+    SchemaMismatch,
     connect_to,
     make_private,
-    patiently,
+    retry_on_disconnect,
     told,
     with_tables,
 )
@@ -131,7 +131,7 @@ class Record:
             url: a database URL of `raysel.common.locations`.
 
         Raises:
-            Trouble: the database cannot be reached, read or written, or its tables are
+            OperationalError: the database cannot be reached, read or written, or its tables are
                 those of a newer version of raysel.
         """
         self.url = url
@@ -150,7 +150,7 @@ class Record:
         """Read everything once.
 
         Raises:
-            Trouble: something in the record is damaged.
+            OperationalError: something in the record is damaged.
         """
         if self._engine.dialect.name == "sqlite":
             self._safely(self._check_file)
@@ -160,7 +160,7 @@ class Record:
         with self._engine.connect() as connection:
             answer = connection.scalar(sa.text("PRAGMA integrity_check(1)"))
         if answer != "ok":
-            raise Damaged(f"is damaged ({' '.join(str(answer).split())})")
+            raise CorruptRecord(f"is damaged ({' '.join(str(answer).split())})")
 
     def append(self, *events: Event) -> bool:
         """Commit events, all of them or none.
@@ -195,7 +195,7 @@ class Record:
     def _safely(self, action: Callable[[], _T]) -> _T:
         """What may be done twice: a server that was cut off is waited for."""
         with told(self.url):
-            return patiently(self.url, action)
+            return retry_on_disconnect(self.url, action)
 
     def events(self, after: int = 0, limit: int | None = None) -> list[StoredEvent]:
         """The events whose sequence is above `after`, in order; at most `limit`."""
@@ -266,7 +266,7 @@ def _bring_up_to_date(connection: sa.Connection) -> None:
 
         upgrade(connection)
     elif found > REVISION:
-        raise Foreign(
+        raise SchemaMismatch(
             f"its tables are those of a newer version of raysel (revision {found}, this one has"
             f" {REVISION})"
         )
@@ -280,16 +280,16 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     """
     tables = set(sa.inspect(connection).get_table_names())
     if _EVENTS.name not in tables:
-        raise Foreign("is no record of raysel's")
+        raise SchemaMismatch("is no record of raysel's")
     revision = (
         connection.scalar(sa.select(_REVISIONS.c.version_num))
         if _REVISIONS.name in tables
         else None
     )
     if revision is None and _FIRST not in tables:
-        raise Foreign("is no record of raysel's")
+        raise SchemaMismatch("is no record of raysel's")
     if revision is not None and revision > REVISION:
-        raise Foreign("is the record of a newer version of raysel")
+        raise SchemaMismatch("is the record of a newer version of raysel")
     query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)
     return [_stored(row) for row in connection.execute(query)]
 
@@ -329,7 +329,7 @@ def payload_text(payload: Mapping[str, Any]) -> str:
 
 def _stored(row: sa.Row[Any]) -> StoredEvent:
     if row.checksum != checksum(row._asdict()):
-        raise Damaged(f"event {row.sequence} is not the one that was written")
+        raise CorruptRecord(f"event {row.sequence} is not the one that was written")
     event = Event(row.trial, row.kind, row.epoch, row.at, json.loads(row.payload))
     return StoredEvent(row.sequence, event)
 

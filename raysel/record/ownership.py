@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol
 import psutil
 import sqlalchemy as sa
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.database import told, with_tables
 
 RELEASE_SECONDS = 10.0
@@ -65,7 +65,7 @@ class Holder:
     def this_process(cls) -> Holder:
         """The process that asks."""
         pid = os.getpid()
-        return cls(socket.gethostname(), pid, time.time(), _place(), _born(pid))
+        return cls(socket.gethostname(), pid, time.time(), _place(), process_start(pid))
 
     @property
     def is_here(self) -> bool:
@@ -77,7 +77,7 @@ class Holder:
         """It ran here and does so no more; of another place nothing is known."""
         if not self.is_here:
             return False
-        return not psutil.pid_exists(self.pid) or _born(self.pid) not in (None, self.born)
+        return not psutil.pid_exists(self.pid) or process_start(self.pid) not in (None, self.born)
 
     def __str__(self) -> str:
         since = time.strftime("%H:%M", time.localtime(self.since))
@@ -85,7 +85,7 @@ class Holder:
 
 
 def _place() -> str:
-    """Within which a pid has one meaning."""
+    """Scope in which a pid is unique: boot id and pid namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -93,7 +93,7 @@ def _place() -> str:
         return socket.gethostname()
 
 
-def _born(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """When a process began; None where that is not told."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -106,7 +106,7 @@ def _born(pid: int) -> str | None:
     return None
 
 
-class Held(Trouble):
+class OwnedElsewhere(OperationalError):
     """Somebody else owns the sweep."""
 
     def __init__(self, sweep: str, holder: Holder | None) -> None:
@@ -115,7 +115,7 @@ class Held(Trouble):
         super().__init__(sweep, f"is run by {who}; stop it with: raysel stop {sweep}")
 
 
-class Lost(Trouble):
+class OwnershipLost(OperationalError):
     """This process was the owner and is it no more."""
 
     def __init__(self, sweep: str) -> None:
@@ -152,19 +152,19 @@ class FileOwner:
 
         Raises:
             Held: another process has it.
-            Trouble: the file cannot be written.
+            OperationalError: the file cannot be written.
         """
         try:
             stream = path.open("a+", encoding="utf-8")
         except OSError as error:
             words = f"cannot be written ({error.strerror}); look at the rights and at the disk"
-            raise Trouble(str(path), words) from error
+            raise OperationalError(str(path), words) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _read(stream)
             stream.close()
-            raise Held(sweep, holder) from None
+            raise OwnedElsewhere(sweep, holder) from None
         stream.truncate(0)
         with suppress(OSError):  # the lock holds without words too: rm works on a full disk
             os.write(stream.fileno(), json.dumps(asdict(Holder.this_process())).encode())
@@ -206,14 +206,14 @@ def _read(stream: IO[str]) -> Holder | None:
 def fence_off(engine: sa.Engine, sweep: str, fence: int) -> None:
     """Let no transaction of this engine through once the sweep has another owner.
 
-    Each asks at its beginning, and keeps the row as it is until it ends; it raises `Lost`.
+    Each asks at its beginning, and keeps the row as it is until it ends; it raises `OwnershipLost`.
     """
     mine = sa.select(_OWNERS.c.id).where(_ROW, _OWNERS.c.fence == fence)
     held = mine.with_for_update(read=True, key_share=True)  # a heartbeat need not wait for it
 
     def check(connection: sa.Connection) -> None:
         if connection.scalar(held) is None:
-            raise Lost(sweep)
+            raise OwnershipLost(sweep)
 
     sa.event.listen(engine, "begin", check)
 
@@ -230,7 +230,7 @@ class LeaseOwner:
         engine: sa.Engine,
         sweep: str,
         stop: Callable[[], None],
-        lost: Callable[[Lost], None],
+        lost: Callable[[OwnershipLost], None],
     ) -> None:
         """Take the lease; one that nobody renews is waited out.
 
@@ -263,8 +263,8 @@ class LeaseOwner:
         self._thread.join(RELEASE_SECONDS)
         if self._thread.is_alive():
             return  # it waits for a server that is away
-        with suppress(Lost, sa.exc.DBAPIError), self._engine.begin() as connection:
-            connection.execute(sa.update(_OWNERS).where(_ROW).values(beat=None))
+        with suppress(OwnershipLost, sa.exc.DBAPIError), self._engine.begin() as connection:
+            connection.execute(sa.update(_OWNERS).where(_ROW).values(heartbeat=None))
 
     def _take(self) -> int:
         deadline = time.monotonic() + LEASE_SECONDS + 5
@@ -274,9 +274,9 @@ class LeaseOwner:
                 row = _read_row(connection)
             if _is_free(row) and (fence := self._enter()) is not None:
                 return fence
-            if seen not in (None, row.beat) or time.monotonic() > deadline:
-                raise Held(self._sweep, _holder(row))
-            seen = row.beat
+            if seen not in (None, row.heartbeat) or time.monotonic() > deadline:
+                raise OwnedElsewhere(self._sweep, _holder(row))
+            seen = row.heartbeat
             time.sleep(1.0)
 
     def _enter(self) -> int | None:
@@ -288,24 +288,26 @@ class LeaseOwner:
                 return None
             fence = row.fence + 1
             holder = json.dumps(asdict(Holder.this_process()))
-            beat = sa.func.clock_timestamp()
+            heartbeat = sa.func.clock_timestamp()
             taken = sa.update(_OWNERS).where(_ROW)
-            connection.execute(taken.values(fence=fence, holder=holder, beat=beat, stop=False))
+            connection.execute(
+                taken.values(fence=fence, holder=holder, heartbeat=heartbeat, stop=False)
+            )
         return int(fence)
 
     def _renew(self) -> None:
-        beat = (
+        heartbeat = (
             sa.update(_OWNERS)
             .where(_ROW, _OWNERS.c.fence == self.fence)
-            .values(beat=sa.func.clock_timestamp())
+            .values(heartbeat=sa.func.clock_timestamp())
             .returning(_OWNERS.c.stop)
         )
         passed_on = False
         while not self._ended.wait(LEASE_SECONDS / 6):
             try:
                 with self._engine.begin() as connection:
-                    asked = connection.scalar(beat)
-            except Lost as lost:
+                    asked = connection.scalar(heartbeat)
+            except OwnershipLost as lost:
                 self._lost(lost)
                 return
             except sa.exc.DBAPIError:
@@ -336,7 +338,7 @@ _NOBODY = {"id": 1, "fence": 0, "holder": "", "beat": None, "stop": False}
 
 def _read_row(connection: sa.Connection) -> _Row:
     """The lease, and the seconds since its last heartbeat by the server's clock."""
-    age = sa.func.extract("epoch", sa.func.clock_timestamp() - _OWNERS.c.beat).label("age")
+    age = sa.func.extract("epoch", sa.func.clock_timestamp() - _OWNERS.c.heartbeat).label("age")
     return connection.execute(sa.select(_OWNERS, age).where(_ROW)).one()
 
 
@@ -345,4 +347,4 @@ def _holder(row: _Row) -> Holder:
 
 
 def _is_free(row: _Row) -> bool:
-    return row.beat is None or row.age > LEASE_SECONDS or _holder(row).is_gone
+    return row.heartbeat is None or row.age > LEASE_SECONDS or _holder(row).is_gone

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from raysel.common.credentials import open_sealed
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
 from raysel.record.read_only import may_be_made
 
@@ -39,7 +39,7 @@ def admission(record: str, sweep: str) -> Admission:
     """
     try:
         allowed = may_be_made(sweep_url(record, Path(), sweep))
-    except Trouble as trouble:
+    except OperationalError as trouble:
         return Admission(str(trouble), "Start it, or look at the address, PGPASSWORD and ~/.pgpass")
     except ModuleNotFoundError as lacking:
         return Admission(str(lacking), "pip install 'raysel[postgres]'")

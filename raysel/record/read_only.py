@@ -13,7 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.database import engine_options, told
 from raysel.record.events import Event, cursor_is_behind, stored_events
 from raysel.record.ownership import Holder, holder_of_lease
@@ -26,7 +26,7 @@ def read_events(url: str) -> list[Event]:
         url: a database URL of `raysel.common.locations`.
 
     Raises:
-        Trouble: the database cannot be reached or read, or is no record of raysel's.
+        OperationalError: the database cannot be reached or read, or is no record of raysel's.
     """
     with _opened(url) as engine, told(url), engine.connect() as connection:
         return [stored.event for stored in stored_events(connection)]
@@ -36,7 +36,7 @@ def may_be_made(url: str) -> bool:
     """Whether a record's schema is in PostgreSQL or this user may make it; it is not made.
 
     Raises:
-        Trouble: the database cannot be reached.
+        OperationalError: the database cannot be reached.
     """
     there = sa.exists().where(_SCHEMAS.c.nspname == _schema_of(url))
     may = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
@@ -48,7 +48,7 @@ def is_behind(url: str, reader: str) -> bool:
     """Whether a record holds events that one of its readers has not done its work for.
 
     Raises:
-        Trouble: the database cannot be reached or read.
+        OperationalError: the database cannot be reached or read.
     """
     with _opened(url) as engine, told(url), engine.connect() as connection:
         return cursor_is_behind(connection, reader)
@@ -58,7 +58,7 @@ def lease_holder(url: str) -> Holder | None:
     """Who renews the lease of a sweep in PostgreSQL; None for a SQLite record.
 
     Raises:
-        Trouble: the database cannot be reached.
+        OperationalError: the database cannot be reached.
     """
     if make_url(url).get_backend_name() == "sqlite":
         return None
@@ -70,7 +70,7 @@ def drop_schema(url: str) -> None:
     """Remove a sweep's schema with all its tables from PostgreSQL.
 
     Raises:
-        Trouble: the database cannot be reached.
+        OperationalError: the database cannot be reached.
     """
     schema = _schema_of(url)
     with _opened(url) as engine, told(url), engine.begin() as connection:
@@ -100,7 +100,7 @@ def _read_only(url: str) -> sa.URL:
         return parsed
     file = Path(parsed.database or "")
     if not file.is_file():
-        raise Trouble(str(file), "is not there")
+        raise OperationalError(str(file), "is not there")
     query = {"mode": "ro", "uri": "true"}
     if not os.access(file.parent, os.W_OK):
         query["immutable"] = "1"  # such a folder holds no live log: nobody else writes there either

@@ -24,7 +24,9 @@ MOST_TRIALS = 60
 _GAMES = 3
 
 
-def kept_share(spec: Spec, strategies: Sequence[str], trials: int, epochs: int, most: int) -> float:
+def pruning_keep_fraction(
+    spec: Spec, strategies: Sequence[str], trials: int, epochs: int, most: int
+) -> float:
     """The share of all epochs that is run in spite of the pruner, 0 to 1.
 
     Args:
@@ -36,11 +38,13 @@ def kept_share(spec: Spec, strategies: Sequence[str], trials: int, epochs: int, 
     if spec.pruner.kind == "none" or epochs <= 1:
         return 1.0
     count = min(trials, MOST_TRIALS)
-    run = sum(_play(spec, strategies, count, epochs, most, seed) for seed in range(_GAMES))
+    run = sum(
+        _simulate_pruning(spec, strategies, count, epochs, most, seed) for seed in range(_GAMES)
+    )
     return run / (_GAMES * count * epochs)
 
 
-def _play(
+def _simulate_pruning(
     spec: Spec, strategies: Sequence[str], trials: int, epochs: int, most: int, seed: int
 ) -> int:
     """Epochs that one game runs."""

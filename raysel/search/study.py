@@ -18,7 +18,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.state import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, TrialState
 from raysel.search.samplers import pruner
 from raysel.search.space import Space
@@ -51,7 +51,7 @@ def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
         trials: the trials of the search; none for a new sweep.
 
     Raises:
-        Trouble: a trial is missing among them.
+        OperationalError: a trial is missing among them.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
@@ -63,7 +63,7 @@ def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
     known = sorted(trials, key=lambda trial: trial.number)
     for number, trial in enumerate(known):
         if trial.number != number:
-            raise Trouble(spec.name, f"trial {trial_id(number)} is missing in its record")
+            raise OperationalError(spec.name, f"trial {trial_id(number)} is missing in its record")
         study.add_trial(frozen_trial(trial, spec.objective.metric))
     for parameters in space.first_trials()[len(known) :]:
         study.enqueue_trial(parameters)

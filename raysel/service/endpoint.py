@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from raysel.common.credentials import cluster_token
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.urls import secret_in
 
 TIMEOUT_SECONDS = 10.0
@@ -21,7 +21,7 @@ _WHERE = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
 
 
 @dataclass(frozen=True)
-class Door:
+class ClusterEndpoint:
     """A cluster's Jobs API that answers.
 
     Attributes:
@@ -33,7 +33,7 @@ class Door:
     token: str | None
 
     @property
-    def guarded(self) -> bool:
+    def requires_token(self) -> bool:
         """Whether the cluster asks for a token. Without, who reaches it can run code on it."""
         return self.token is not None
 
@@ -93,21 +93,25 @@ class _NoDetour(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoDetour)
 
 
-def knock(url: str, environment: Mapping[str, str]) -> Door:
+def probe_auth(url: str, environment: Mapping[str, str]) -> ClusterEndpoint:
     """Ask the cluster who it is, first without a token, so that an open one gets none.
 
     Raises:
-        Trouble: it does not answer, is no Ray, or does not take the token; in one line.
+        OperationalError: it does not answer, is no Ray, or does not take the token; in one line.
         UserError: what should be the token cannot be one.
     """
     if (refused := _refusal(url, {})) is None:
-        return Door(url, None)
+        return ClusterEndpoint(url, None)
     token = cluster_token(environment)
     if token is None:
-        raise Trouble(url, f"{refused}, it asks for a token: set {_WHERE} to the cluster's")
+        raise OperationalError(
+            url, f"{refused}, it asks for a token: set {_WHERE} to the cluster's"
+        )
     if (refused := _refusal(url, bearer(token))) is not None:
-        raise Trouble(url, f"{refused}, it does not take this token: set {_WHERE} to the cluster's")
-    return Door(url, token)
+        raise OperationalError(
+            url, f"{refused}, it does not take this token: set {_WHERE} to the cluster's"
+        )
+    return ClusterEndpoint(url, token)
 
 
 def _refusal(url: str, headers: dict[str, str]) -> int | None:
@@ -119,13 +123,15 @@ def _refusal(url: str, headers: dict[str, str]) -> int | None:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return error.code
-        raise Trouble(url, f"answers {error.code}; is it a Ray dashboard?") from None
+        raise OperationalError(url, f"answers {error.code}; is it a Ray dashboard?") from None
     except OSError as error:
-        raise Trouble(url, f"does not answer: {getattr(error, 'reason', error)}") from None
+        raise OperationalError(url, f"does not answer: {getattr(error, 'reason', error)}") from None
     except (http.client.HTTPException, ValueError):
         told = None  # ssh, Ray's own port, a page for people
     if not isinstance(told, dict) or "ray_version" not in told:
-        raise Trouble(url, "is not a Ray dashboard; the port is 8265 if Ray was told no other")
+        raise OperationalError(
+            url, "is not a Ray dashboard; the port is 8265 if Ray was told no other"
+        )
     return None
 
 

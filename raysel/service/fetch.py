@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.locations import is_bucket
 from raysel.common.object_store import Bucket, said
 from raysel.common.user_files import lies_below
@@ -34,7 +34,7 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
 
     Raises:
         UserError: the job was submitted by another command, or the folder holds something.
-        Trouble: the sweep has no results on the head, or they come damaged.
+        OperationalError: the sweep has no results on the head, or they come damaged.
     """
     if SPEC not in job.metadata:
         raise user_error(job.id, "was not submitted by raysel submit: copy its runs from the head")
@@ -68,9 +68,9 @@ def _bring(bucket: Bucket, folder: Path) -> None:
         for name in names:
             bucket.get(name, folder / name)
     except OSError as error:
-        raise Trouble(str(bucket), f"cannot be read: {said(error)}") from error
+        raise OperationalError(str(bucket), f"cannot be read: {said(error)}") from error
     if "spec.yaml" not in names:
-        raise Trouble(str(bucket), "holds no sweep yet")
+        raise OperationalError(str(bucket), "holds no sweep yet")
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -89,19 +89,19 @@ def _send_for(cluster: Cluster, job: Job, storage: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="raysel-") as bundle, tempfile.TemporaryFile() as file:
         shutil.copy2(results_stream.__file__, Path(bundle) / "results_stream.py")
         cluster.submit(name, command, {"working_dir": bundle}, {})
-        receiver = Receiver(file)
+        receiver = StreamDecoder(file)
         ended = follow(cluster, name, receiver.take)
         cluster.delete(name)
         if ended.state != "SUCCEEDED":
-            raise Trouble(cluster.url, receiver.words() or ended.message)
+            raise OperationalError(cluster.url, receiver.words() or ended.message)
         receiver.check()
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as packed:
             packed.extractall(folder, filter="data")
 
 
-class Receiver:
-    """Makes bytes again of what `parcel` prints.
+class StreamDecoder:
+    """Makes bytes again of what `stream` prints.
 
     Args:
         file: where they go.
@@ -145,7 +145,7 @@ class Receiver:
         """Whether all has come as it was sent.
 
         Raises:
-            Trouble: it has not.
+            OperationalError: it has not.
         """
         if self._told != self._digest.hexdigest():
-            raise Trouble("the parcel", "came damaged; fetch it again")
+            raise OperationalError("the parcel", "came damaged; fetch it again")

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.service.jobs import Cluster, Job
 
 PATIENCE_SECONDS = 60.0
@@ -23,7 +23,7 @@ def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
     """Hand on what the job has printed and prints, each character once, until it has ended.
 
     Raises:
-        Trouble: the cluster is away for longer than `PATIENCE_SECONDS`.
+        OperationalError: the cluster is away for longer than `PATIENCE_SECONDS`.
     """
     reader = _Reader(write)
     away_since: float | None = None
@@ -34,7 +34,7 @@ def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
             if not job.live:
                 return job
             away_since = None
-        except Trouble:
+        except OperationalError:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > PATIENCE_SECONDS:
                 raise

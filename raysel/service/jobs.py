@@ -16,15 +16,15 @@ from raysel.common.errors import (
     BAD_INPUT,
     FAILED,
     INTERRUPTED,
-    Trouble,
+    OperationalError,
     UserError,
     nearest,
     user_error,
 )
-from raysel.service.endpoint import Door, address_of, knock
+from raysel.service.endpoint import ClusterEndpoint, address_of, probe_auth
 
 NAME, SWEEP, ATTEMPT = "raysel.name", "raysel.sweep", "raysel.attempt"
-"""Keys of a job's metadata: the sweep's name, its id, and the how manieth job of it this is."""
+"""Job metadata keys: sweep name, sweep id, attempt number (from 1)."""
 
 SPEC = "raysel.spec"
 """The resolved sweep file."""
@@ -80,7 +80,7 @@ class Job:
 
     @property
     def attempt(self) -> int:
-        """The how manieth job of its sweep it is, from 1."""
+        """The attempt number of the job in its sweep, from 1."""
         return int(self.metadata.get(ATTEMPT, "1"))
 
     @property
@@ -103,7 +103,7 @@ class _Client(JobSubmissionClient):
 class Cluster:
     """A cluster that lets us in."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ClusterEndpoint) -> None:
         self.door = door
         with self._told(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
             self._client = _Client(door.url, headers=door.headers)
@@ -155,7 +155,7 @@ class Cluster:
         """Hand a command over.
 
         Raises:
-            Trouble: the cluster does not take it.
+            OperationalError: the cluster does not take it.
         """
         with self._told():
             self._client.submit_job(
@@ -187,13 +187,13 @@ class Cluster:
         """In one line what Ray's client raises, which knows no kinds of errors."""
         try:
             yield
-        except (UserError, Trouble):
+        except (UserError, OperationalError):
             raise
         except Exception as error:
             words = " ".join(str(error).split()) or type(error).__name__
             if job_id and "status code 404" in words:
                 raise user_error(job_id, f"{self.url} has no such job") from None
-            raise Trouble(self.url, words[:400]) from error
+            raise OperationalError(self.url, words[:400]) from error
 
 
 def reached(given: str | None) -> Cluster:
@@ -201,9 +201,9 @@ def reached(given: str | None) -> Cluster:
 
     Raises:
         UserError: nothing is named.
-        Trouble: it does not answer, or does not let us in.
+        OperationalError: it does not answer, or does not let us in.
     """
-    return Cluster(knock(address_of(given, os.environ), os.environ))
+    return Cluster(probe_auth(address_of(given, os.environ), os.environ))
 
 
 def _job(details: Any) -> Job:

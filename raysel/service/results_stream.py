@@ -68,9 +68,9 @@ def main(arguments: list[str]) -> int:
         return 1
     print(BEGIN)
     lines = Lines()
-    with tarfile.open(fileobj=lines, mode="w|gz") as parcel:
+    with tarfile.open(fileobj=lines, mode="w|gz") as stream:
         for path in there:
-            parcel.add(path, arcname=path.name)
+            stream.add(path, arcname=path.name)
     print(END, lines.finish(), flush=True)
     return 0
 

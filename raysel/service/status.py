@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from raysel.common.errors import INTERRUPTED, Trouble, UserError
+from raysel.common.errors import INTERRUPTED, OperationalError, UserError
 from raysel.common.locations import sweep_url
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
@@ -26,7 +26,7 @@ LOG_LINES = 10
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """One submitted sweep as it stands.
 
     Attributes:
@@ -73,12 +73,12 @@ class Standing:
         return lines[-1] if lines and self.state == FAILED else None
 
 
-def standing(cluster: Cluster, job: Job) -> Standing:
+def standing(cluster: Cluster, job: Job) -> JobStatus:
     """A job with its progress: from the record where that can be reached, else from its log."""
     progress = _recorded(job) or last_of(cluster.log(job.id))
     if progress is not None and not job.live:  # its last word was of a moment before
         progress = replace(progress, running=0)
-    found = Standing(job, progress)
+    found = JobStatus(job, progress)
     return replace(found, log=_last_lines(cluster.log(job.id))) if found.state == FAILED else found
 
 
@@ -86,10 +86,10 @@ def _last_lines(log: str) -> tuple[str, ...]:
     return tuple(line for line in log.splitlines() if line.strip())[-LOG_LINES:]
 
 
-def all_standing(cluster: Cluster) -> list[Standing]:
+def all_standing(cluster: Cluster) -> list[JobStatus]:
     """Every job that runs a sweep, the oldest first; progress of those that run."""
     jobs = [job for job in cluster.jobs() if job.sweep]
-    return [standing(cluster, job) if job.live else Standing(job, None) for job in jobs]
+    return [standing(cluster, job) if job.live else JobStatus(job, None) for job in jobs]
 
 
 def _recorded(job: Job) -> Progress | None:
@@ -97,7 +97,7 @@ def _recorded(job: Job) -> Progress | None:
         return None
     try:
         view = _view(job, reader.parse(job.metadata[SPEC]))
-    except (Trouble, UserError):
+    except (OperationalError, UserError):
         return None  # out of reach from here
     if view is None or not view.trials:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import raysel
 from raysel.common import credentials
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.engine.signals import GRACE
 from raysel.service.bundle import (
     SWEEP_FILE,
@@ -42,7 +42,7 @@ GRACE_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Order:
+class SubmitOptions:
     """How a sweep is to be submitted.
 
     Attributes:
@@ -59,7 +59,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SubmitResult:
     """What came of it: the job, in words, and whether it is a new one."""
 
     job: Job
@@ -73,7 +73,9 @@ def sweep_id(spec: Spec) -> str:
     return f"{spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def submit(cluster: Cluster, spec: Spec, order: Order, include: Sequence[Path] = ()) -> Answer:
+def submit(
+    cluster: Cluster, spec: Spec, order: SubmitOptions, include: Sequence[Path] = ()
+) -> SubmitResult:
     """Run a sweep on a cluster, or say that it runs, or go on with it.
 
     Args:
@@ -82,12 +84,14 @@ def submit(cluster: Cluster, spec: Spec, order: Order, include: Sequence[Path] =
 
     Raises:
         UserError: the files are too large, or another sweep of that name runs.
-        Trouble: the cluster asks for no token, or does not take the job.
+        OperationalError: the cluster asks for no token, or does not take the job.
     """
     return _submit(cluster, bundle(spec, include), order, again=False)
 
 
-def resume(cluster: Cluster, wanted: str, overrides: Sequence[str], order: Order) -> Answer:
+def resume(
+    cluster: Cluster, wanted: str, overrides: Sequence[str], order: SubmitOptions
+) -> SubmitResult:
     """Go on with a sweep that was submitted, from any machine.
 
     Args:
@@ -96,20 +100,22 @@ def resume(cluster: Cluster, wanted: str, overrides: Sequence[str], order: Order
 
     Raises:
         UserError: there is no such job, its files are not kept, or it would change its meaning.
-        Trouble: as in `submit`.
+        OperationalError: as in `submit`.
     """
     job = cluster.job(wanted)
     if CODE_TEXTS not in job.metadata:
-        raise user_error(job.id, "its files are not kept with the job: raysel submit FILE goes on")
+        raise user_error(
+            job.id, "this job's code is not stored with it; resume with: raysel submit FILE"
+        )
     text = job.metadata[SPEC]
     spec = continued(reader.parse(text), reader.parse(text, overrides))
     code = json.loads(job.metadata[CODE_TEXTS])
     return _submit(cluster, Bundle({SWEEP_FILE: spec.to_yaml()} | code, {}), order, again=True)
 
 
-def _submit(cluster: Cluster, files: Bundle, order: Order, again: bool) -> Answer:
-    if not cluster.door.guarded and not order.open_cluster:
-        raise Trouble(
+def _submit(cluster: Cluster, files: Bundle, order: SubmitOptions, again: bool) -> SubmitResult:
+    if not cluster.door.requires_token and not order.open_cluster:
+        raise OperationalError(
             cluster.url,
             "asks for no token: whoever reaches it can run code on it. Start it with "
             "RAY_AUTH_MODE=token, or give --open-cluster",
@@ -128,19 +134,19 @@ def _submit(cluster: Cluster, files: Bundle, order: Order, again: bool) -> Answe
         environment = _runtime_env(Path(folder), cluster, order, sweep)
         try:
             cluster.submit(job.id, entrypoint(spec), environment, dict(job.metadata))
-        except Trouble:
+        except OperationalError:
             # somebody else was a moment earlier
             if other := next((j for j in cluster.jobs() if j.id == job.id), None):
-                return Answer(other, f"{job.id} runs already", new=False)
+                return SubmitResult(other, f"{job.id} runs already", new=False)
             raise
-    return Answer(job, f"{job.id} {'submitted' if attempt == 1 else 'goes on'}", new=True)
+    return SubmitResult(job, f"{job.id} {'submitted' if attempt == 1 else 'goes on'}", new=True)
 
 
-def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> Answer | None:
+def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> SubmitResult | None:
     """What is there already."""
     live = next((job for job in reversed(jobs) if job.live), None)
     if live is not None and live.sweep == sweep:
-        return Answer(live, f"{live.id} runs already", new=False)
+        return SubmitResult(live, f"{live.id} runs already", new=False)
     if live is not None:
         raise user_error(
             live.name,
@@ -149,7 +155,7 @@ def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> Answ
         )
     if mine and mine[-1].state == "SUCCEEDED" and not again:
         words = f"{mine[-1].id} is complete; raysel fetch {mine[-1].name} brings its results"
-        return Answer(mine[-1], words, new=False)
+        return SubmitResult(mine[-1], words, new=False)
     return None
 
 
@@ -174,7 +180,9 @@ def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, 
     return told
 
 
-def _runtime_env(folder: Path, cluster: Cluster, order: Order, sweep: str) -> dict[str, Any]:
+def _runtime_env(
+    folder: Path, cluster: Cluster, order: SubmitOptions, sweep: str
+) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": {}}
     if order.secrets and cluster.door.token:
         environment = credentials.runtime_env(order.secrets, cluster.door.token)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from raysel.common.paths import path_problem, plain
-from raysel.spec.values import A_LIST, A_VALUE, Frozen, Word, not_empty
+from raysel.spec.values import A_LIST, A_VALUE, FrozenModel, OneLine, not_empty
 
 
 def _list_or_word(value: Any) -> str:
@@ -17,7 +17,7 @@ def _list_or_word(value: Any) -> str:
 Partition = Annotated[
     Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
     | Annotated[
-        tuple[Annotated[Word, Field(min_length=1)], ...],
+        tuple[Annotated[OneLine, Field(min_length=1)], ...],
         AfterValidator(not_empty),
         Tag(A_LIST),
     ],
@@ -37,10 +37,10 @@ def _weights(text: str) -> str:
     return plain(text)
 
 
-class ModelSpec(Frozen):
+class ModelSpec(FrozenModel):
     """What is tuned."""
 
-    name: Word = Field(description="any timm model")
+    name: OneLine = Field(description="any timm model")
     weights: Annotated[str, AfterValidator(_weights)] = Field(
         default=AUTO,
         description="source (train on the source part), pretrained (timm's), or a file:"

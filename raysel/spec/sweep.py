@@ -41,16 +41,16 @@ from raysel.spec.values import (
     A_VALUE,
     KEYS_BELOW,
     Epochs,
-    Flag,
-    Frozen,
+    FrozenModel,
     LocalPath,
     NonNegativeReal,
+    OneLine,
     ParameterValue,
     PositiveReal,
     PositiveWhole,
     Seed,
-    Whole,
-    Word,
+    StrictBool,
+    StrictInt,
 )
 from raysel.spec.values import SEARCH as SEARCH
 from raysel.spec.values import Choice as Choice  # a part of the file's grammar
@@ -71,7 +71,7 @@ Override = Annotated[
 ]
 
 
-class StrategySpec(Frozen):
+class StrategySpec(FrozenModel):
     """One strategy of the comparison: its parameters, and how it trains if differently."""
 
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
@@ -117,7 +117,7 @@ class StrategySpec(Frozen):
         return schema
 
 
-class SearchSpec(Frozen):
+class SearchSpec(FrozenModel):
     """How the next trial is chosen."""
 
     sampler: Literal["tpe", "random", "qmc", "grid", "cross_validation"] = Field(
@@ -125,7 +125,7 @@ class SearchSpec(Frozen):
         description="grid walks every point of a space without real numbers; cross_validation is"
         " the grid in which surgical takes every single layer in turn",
     )
-    num_trials: Annotated[Whole, Field(gt=0, le=100_000)] = 40
+    num_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] = 40
     allocation: Literal["adaptive", "equal"] = Field(
         default="equal",
         description="equal (the default): each strategy gets as many trials, for a fair"
@@ -133,7 +133,7 @@ class SearchSpec(Frozen):
         " sampler that walks every point (grid, cross_validation) takes adaptive alone",
     )
     seed: Seed = 0
-    baselines: Flag = Field(
+    baselines: StrictBool = Field(
         default=True, description="full and linear_probe are added where the file omits them"
     )
 
@@ -146,12 +146,12 @@ class SearchSpec(Frozen):
         return given
 
 
-class PrunerSpec(Frozen):
+class PrunerSpec(FrozenModel):
     """Which hopeless trials end early: Optuna's pruners."""
 
     kind: Literal["asha", "hyperband", "median", "none"] = "asha"
     grace_epochs: Epochs = 3
-    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 2
+    reduction_factor: Annotated[StrictInt, Field(ge=2, le=1000)] = 2
     compare: Literal["all", "within_strategy"] = Field(
         default="within_strategy",
         description="the trials that a trial is compared with: within_strategy: those of its own"
@@ -159,7 +159,7 @@ class PrunerSpec(Frozen):
     )
 
 
-class ObjectiveSpec(Frozen):
+class ObjectiveSpec(FrozenModel):
     """What the search makes small or large; always measured on the validation split."""
 
     metric: Literal["val/error", "val/loss", "val/balanced_error", "val/top5_error"] = "val/error"
@@ -184,21 +184,21 @@ def objective_in_words(metric: str) -> str:
     return _OBJECTIVES.get(metric, metric)
 
 
-class ConfirmSpec(Frozen):
+class ConfirmSpec(FrozenModel):
     """The best of each strategy, trained again with several seeds; the test set is read here."""
 
-    seeds: Annotated[Whole, Field(gt=0, le=1000)] = 5
+    seeds: Annotated[StrictInt, Field(gt=0, le=1000)] = 5
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
     )
-    test_every_epoch: Flag = Field(
+    test_every_epoch: StrictBool = Field(
         default=False,
         description="the test curve of every confirm run, for a paper's figure: the search has"
         " fixed the configurations by then, and neither epoch nor winner is chosen by it",
     )
 
 
-class BudgetSpec(Frozen):
+class BudgetSpec(FrozenModel):
     """When a sweep ends in order before its trials are done; counted over all its lives."""
 
     seconds: Annotated[PositiveReal, Field(le=3.6e9)] | None = None
@@ -222,19 +222,19 @@ def _one_gpu(gpus: float) -> float:
     return gpus
 
 
-class ResourcesSpec(Frozen):
+class ResourcesSpec(FrozenModel):
     """What one trial gets."""
 
-    cpus: Annotated[Whole, Field(gt=0, le=100_000)] = 1
+    cpus: Annotated[StrictInt, Field(gt=0, le=100_000)] = 1
     gpus: Annotated[NonNegativeReal, AfterValidator(_one_gpu)] = Field(
         default=0,
         description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
         " its memory",
     )
-    custom: dict[Word, Annotated[PositiveReal, Field(le=1e9)]] = Field(
+    custom: dict[OneLine, Annotated[PositiveReal, Field(le=1e9)]] = Field(
         default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
     )
-    labels: dict[Word, Word] = Field(
+    labels: dict[OneLine, OneLine] = Field(
         default_factory=dict,
         description="of the nodes that trials may run on, as Ray's label selectors:"
         " {ray.io/accelerator-type: H100}",
@@ -242,7 +242,7 @@ class ResourcesSpec(Frozen):
     placement: Literal["pack", "spread"] = Field(
         default="pack", description="fill one node after the other, or all alike"
     )
-    max_concurrent_trials: Annotated[Whole, Field(gt=0, le=100_000)] | None = Field(
+    max_concurrent_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] | None = Field(
         default=None,
         description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
         " eight more, for which its autoscaler starts pods",
@@ -252,7 +252,7 @@ class ResourcesSpec(Frozen):
 Diagnostic = Literal["bias_variance_ratio", "relative_gradient_norm", "parameter_change"]
 
 
-class TraceSpec(Frozen):
+class TraceSpec(FrozenModel):
     """How much of the selection trace is kept."""
 
     every: PositiveWhole = Field(default=1, description="every this many steps a row a layer")
@@ -261,18 +261,18 @@ class TraceSpec(Frozen):
     )
 
 
-class TrackingSpec(Frozen):
+class TrackingSpec(FrozenModel):
     """Where MLflow keeps its record."""
 
-    uri: Annotated[str, AfterValidator(tracking_uri.usable)] | None = Field(
+    uri: Annotated[str, AfterValidator(tracking_uri.validate_tracking_uri)] | None = Field(
         default=None, description="sqlite beside the runs, if nothing is given; no password in it"
     )
-    experiment: Annotated[Word, Field(min_length=1, max_length=250)] | None = Field(
+    experiment: Annotated[OneLine, Field(min_length=1, max_length=250)] | None = Field(
         default=None, description="the sweep's name, if not given"
     )
 
 
-class CodeFile(Frozen):
+class CodeFile(FrozenModel):
     """A Python file of the user's own, and what it must hold."""
 
     path: LocalPath = Field(description="relative to the sweep file")
@@ -291,7 +291,7 @@ def _storage(text: str) -> str:
     return text if is_bucket(text) else plain(text)
 
 
-class Spec(Frozen):
+class Spec(FrozenModel):
     """A sweep file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] = Field(
@@ -339,7 +339,7 @@ class Spec(Frozen):
         return yaml_core.write(self.model_dump(mode="json", by_alias=True))
 
 
-class TrialConfig(Frozen):
+class TrialConfig(FrozenModel):
     """One trial, every value settled: what a worker needs to know beside model and data."""
 
     strategy: str

@@ -22,23 +22,23 @@ from raysel.spec.values import (
     A_TABLE,
     A_VALUE,
     LARGEST_WHOLE,
-    Flag,
-    Frozen,
+    FrozenModel,
     LocalPath,
+    OneLine,
     PositiveWhole,
-    Real,
     Seed,
-    Whole,
-    Word,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
     not_empty,
 )
 
 
-class ShiftSpec(Frozen):
+class ShiftSpec(FrozenModel):
     """How the target differs from the source."""
 
-    kind: Word = Field(default="none", description="name of the shift: none, gaussian_noise, …")
-    severity: Annotated[Whole, Field(ge=1, le=5)] = Field(
+    kind: OneLine = Field(default="none", description="name of the shift: none, gaussian_noise, …")
+    severity: Annotated[StrictInt, Field(ge=1, le=5)] = Field(
         default=5, description="1 mild … 5 strong"
     )
 
@@ -84,7 +84,7 @@ def _part(name: str) -> Any:
     )
 
 
-class SplitSpec(Frozen):
+class SplitSpec(FrozenModel):
     """How many target examples each part gets; stratified and disjoint."""
 
     train: PartSize = _part("train")
@@ -94,7 +94,7 @@ class SplitSpec(Frozen):
     validation: PartSize = _part("validation")
     test: PartSize = _part("test")
     seed: Seed = 0
-    official: Flag = Field(
+    official: StrictBool = Field(
         default=True,
         description="the parts that the data set has of its own are kept: validation and test are"
         " taken whole unless a number is given, a share is one of the training part; false merges"
@@ -123,7 +123,7 @@ Nested = Literal["merge", "classes"]
 """What folders within class folders are."""
 
 
-class FolderData(Frozen):
+class FolderData(FrozenModel):
     """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
 
     folder: LocalPath = Field(
@@ -136,30 +136,30 @@ class FolderData(Frozen):
     )
 
 
-class TableData(Frozen):
+class TableData(FrozenModel):
     """`{csv: PATH}`: a table with a column of files and one of labels, perhaps one of parts."""
 
     csv: LocalPath = Field(
         description="the table: CSV with commas, semicolons, tabs or bars, or JSON lines"
     )
-    file_column: Word | None = Field(
+    file_column: OneLine | None = Field(
         default=None,
         description="the column of files; by its name (file, file_name, path, image, id …), if"
         " nothing is given",
     )
-    label_column: Word | None = Field(
+    label_column: OneLine | None = Field(
         default=None,
         description="the column of labels; by its name (label, class, category …), or columns of 0"
         " and 1 with a single 1 a row, if nothing is given",
     )
-    ending: Word | None = Field(
+    ending: OneLine | None = Field(
         default=None, description="of the files, such as .jpg, where the table leaves it out"
     )
     root: LocalPath | None = Field(
         default=None,
         description="the folder that its files are relative to; the table's, if nothing is given",
     )
-    classes: Annotated[tuple[Word, ...], AfterValidator(not_empty)] | None = Field(
+    classes: Annotated[tuple[OneLine, ...], AfterValidator(not_empty)] | None = Field(
         default=None,
         description="names of the classes, in the order of their numbers; labels that look like"
         " several are taken as they are where they stand here",
@@ -176,7 +176,7 @@ def _kind_of_data(value: Any) -> str:
 
 
 DataChoice = Annotated[
-    Annotated[Word, Tag(A_VALUE)]
+    Annotated[OneLine, Tag(A_VALUE)]
     | Annotated[FolderData, Tag(A_FOLDER)]
     | Annotated[TableData, Tag(A_TABLE)],
     Discriminator(_kind_of_data),
@@ -193,13 +193,13 @@ Augmentation = Literal["none", "flip", "random_crop", "random_resized_crop"]
 Preprocess = Literal["model", "unit", "data"]
 
 
-class TaskSpec(Frozen):
+class TaskSpec(FrozenModel):
     """What is learnt."""
 
     data: DataChoice = Field(description="name of a data set, {folder: PATH} or {csv: PATH}")
     root: LocalPath = Field(default="data", description="the folder of the published data sets")
-    download: Flag = Field(default=False, description="fetch a published data set into root")
-    image_size: Annotated[Whole, Field(gt=0, le=8192)] | None = Field(
+    download: StrictBool = Field(default=False, description="fetch a published data set into root")
+    image_size: Annotated[StrictInt, Field(gt=0, le=8192)] | None = Field(
         default=None, description="pixels a side; the model's own, if nothing is given"
     )
     augmentation: Augmentation = Field(
@@ -212,7 +212,7 @@ class TaskSpec(Frozen):
         description="model: the mean and deviation in timm's data config; unit: plain [0, 1];"
         " data: those of the source's training part. Pictures: model; embedded data: data",
     )
-    bad_images: Annotated[Real, Field(ge=0, lt=1)] = Field(
+    bad_images: Annotated[StrictFloat, Field(ge=0, lt=1)] = Field(
         default=0.01, description="share of unreadable images above which nothing is started"
     )
     duplicates: Duplicates | None = Field(

@@ -9,16 +9,16 @@ from pydantic import Field
 from raysel.spec.values import (
     Batch,
     Epochs,
-    Flag,
     FloatRange,
     Fraction,
-    Frozen,
+    FrozenModel,
     NonNegativeReal,
     PositiveReal,
     PositiveWhole,
     Searchable,
     SearchableReal,
     SearchableWhole,
+    StrictBool,
 )
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -27,7 +27,7 @@ BatchNorm = Literal["train", "eval", "frozen_eval"]
 Precision = Literal["float32", "bfloat16"]
 
 
-class TrainingSettings(Frozen):
+class TrainingSettings(FrozenModel):
     """How one trial trains: every value settled."""
 
     epochs: Epochs
@@ -42,11 +42,11 @@ class TrainingSettings(Frozen):
     precision: Precision
     clip_norm: PositiveReal | None
     accumulate: Batch
-    deterministic: Flag
+    deterministic: StrictBool
     shots: PositiveWhole | None = None
 
 
-class TrainingSpec(Frozen):
+class TrainingSpec(FrozenModel):
     """How every trial trains: each value a constant or a distribution."""
 
     epochs: SearchableWhole[Epochs] = 15
@@ -66,7 +66,7 @@ class TrainingSpec(Frozen):
     precision: Precision = "float32"
     clip_norm: SearchableReal[PositiveReal] | None = None
     accumulate: Batch = 1
-    deterministic: Flag = False
+    deterministic: StrictBool = False
     shots: SearchableWhole[PositiveWhole] | None = Field(
         default=None,
         description="train on so many examples of each class: the same for every trial, the"
@@ -74,7 +74,7 @@ class TrainingSpec(Frozen):
     )
 
 
-class TrainingOverride(Frozen):
+class TrainingOverride(FrozenModel):
     """`strategies.<name>.training`: what stands here replaces the common `training`."""
 
     epochs: SearchableWhole[Epochs] | None = None

@@ -25,7 +25,7 @@ from pydantic import (
 from raysel.common.paths import path_problem, plain
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A value object of the sweep file: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -42,18 +42,20 @@ LARGEST_SEED = 2**32 - 1
 MOST_STEPS = 1_000_000
 """From one end of a range of real numbers to the other."""
 
-Real = Annotated[float, Strict(), Field(allow_inf_nan=False, ge=-LARGEST_REAL, le=LARGEST_REAL)]
-PositiveReal = Annotated[Real, Field(gt=0)]
-NonNegativeReal = Annotated[Real, Field(ge=0)]
-Fraction = Annotated[Real, Field(ge=0, lt=1)]
-Whole = Annotated[int, Strict(), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
-PositiveWhole = Annotated[Whole, Field(gt=0)]
-NonNegativeWhole = Annotated[Whole, Field(ge=0)]
+StrictFloat = Annotated[
+    float, Strict(), Field(allow_inf_nan=False, ge=-LARGEST_REAL, le=LARGEST_REAL)
+]
+PositiveReal = Annotated[StrictFloat, Field(gt=0)]
+NonNegativeReal = Annotated[StrictFloat, Field(ge=0)]
+Fraction = Annotated[StrictFloat, Field(ge=0, lt=1)]
+StrictInt = Annotated[int, Strict(), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
+PositiveWhole = Annotated[StrictInt, Field(gt=0)]
+NonNegativeWhole = Annotated[StrictInt, Field(ge=0)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
-Epochs = Annotated[Whole, Field(gt=0, le=100_000)]
-Batch = Annotated[Whole, Field(gt=0, le=1_000_000)]
+Epochs = Annotated[StrictInt, Field(gt=0, le=100_000)]
+Batch = Annotated[StrictInt, Field(gt=0, le=1_000_000)]
 """Examples, or batches, at a time."""
-Flag = Annotated[bool, Strict()]
+StrictBool = Annotated[bool, Strict()]
 
 
 def _one_line(text: str) -> str:
@@ -72,7 +74,7 @@ LocalPath = Annotated[str, AfterValidator(_local_path)]
 """The path of a file or folder on this machine."""
 
 
-Word = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+OneLine = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
 """A name, or whatever stands on one line."""
 
 
@@ -104,20 +106,20 @@ def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
     return options
 
 
-Scalar = Annotated[Word | bool | int | float, BeforeValidator(_plain)]
+Scalar = Annotated[OneLine | bool | int | float, BeforeValidator(_plain)]
 
 
 # --- values that may be searched -------------------------------------------------------
 
 
-class FloatRange(Frozen):
+class FloatRange(FrozenModel):
     """`{float: [low, high], log: true}`: a real number, both ends included; `first` is the one to
     try first, in place of the strategy's published value."""
 
-    bounds: Annotated[tuple[Real, Real], BeforeValidator(_two)] = Field(alias="float")
-    log: Flag = False
+    bounds: Annotated[tuple[StrictFloat, StrictFloat], BeforeValidator(_two)] = Field(alias="float")
+    log: StrictBool = False
     step: PositiveReal | None = None
-    first: Real | None = None
+    first: StrictFloat | None = None
 
     @model_validator(mode="after")
     def _check(self) -> FloatRange:
@@ -130,13 +132,13 @@ class FloatRange(Frozen):
         return self
 
 
-class IntRange(Frozen):
+class IntRange(FrozenModel):
     """`{int: [low, high], step: 2}`: a whole number, both ends included; `first` as above."""
 
-    bounds: Annotated[tuple[Whole, Whole], BeforeValidator(_two)] = Field(alias="int")
-    log: Flag = False
+    bounds: Annotated[tuple[StrictInt, StrictInt], BeforeValidator(_two)] = Field(alias="int")
+    log: StrictBool = False
     step: PositiveWhole = 1
-    first: Whole | None = None
+    first: StrictInt | None = None
 
     @model_validator(mode="after")
     def _check(self) -> IntRange:
@@ -146,7 +148,7 @@ class IntRange(Frozen):
         return self
 
 
-class Choice(Frozen):
+class Choice(FrozenModel):
     """`{categorical: [a, b]}`: one of the listed values."""
 
     options: Annotated[tuple[Scalar, ...], AfterValidator(_distinct)] = Field(alias="categorical")

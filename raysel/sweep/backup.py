@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.locations import sqlite_url
 from raysel.common.object_store import said
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, OUTDATED_CURSOR
@@ -29,7 +29,7 @@ from raysel.sweep.own_record import others
 EVERY_SECONDS = 5.0
 
 
-class Keeper:
+class BackupThread:
     """Keeps what a sweep has written a second time, from a thread of its own, whenever
     something was written.
 
@@ -45,7 +45,7 @@ class Keeper:
 
     def __init__(
         self,
-        deed: Callable[[], None],
+        action: Callable[[], None],
         tell: Callable[[str], None] = lambda _: None,
         lost: Callable[[Exception], None] = lambda _: None,
         cannot: str = "does not answer",
@@ -53,7 +53,7 @@ class Keeper:
         back: str = "answers again; everything was sent",
     ) -> None:
         self._cannot, self._meanwhile, self._back = cannot, meanwhile, back
-        self._deed, self._tell, self._lost = deed, tell, lost
+        self._deed, self._tell, self._lost = action, tell, lost
         self.problem: Exception | None = None
         self._news = threading.Event()
         self._at_once = threading.Event()
@@ -93,7 +93,7 @@ class Keeper:
         self._at_once.clear()
         try:
             self._deed()
-        except Trouble as taken:
+        except OperationalError as taken:
             self._lost(taken)
             return False
         except (sqlite3.Error, OSError) as error:
@@ -107,9 +107,11 @@ class Keeper:
         return True
 
 
-def keeper_of(folder: SweepFolder, tell: Callable[[str], None] = lambda _: None) -> Keeper:
+def backup_thread_of(
+    folder: SweepFolder, tell: Callable[[str], None] = lambda _: None
+) -> BackupThread:
     """Keeps a copy of a sweep's SQLite record beside it."""
-    return Keeper(
+    return BackupThread(
         lambda: copy(folder.record, folder.backup),
         tell,
         cannot=f"{folder.backup} cannot be written",
@@ -159,7 +161,7 @@ def restore(folder: SweepFolder) -> Path:
 
     Raises:
         UserError: there is no copy.
-        Trouble: somebody owns the sweep, or the copy is damaged or another sweep's.
+        OperationalError: somebody owns the sweep, or the copy is damaged or another sweep's.
     """
     owner = FileOwner(folder.lock, folder.path.name)
     try:
@@ -198,11 +200,13 @@ def put_back(folder: SweepFolder) -> None:
 
 
 def _check(folder: SweepFolder) -> None:
-    """Raise `Trouble` unless the copy can be read as the sweep's record, every event of it."""
+    """Raise `OperationalError` unless every event of the copy can be read as the sweep's."""
     path = folder.backup
     try:
         events = read_events(sqlite_url(path))
-    except Trouble as trouble:
-        raise Trouble(str(path), "is damaged too: nothing is left to go on from") from trouble
+    except OperationalError as trouble:
+        raise OperationalError(
+            str(path), "is damaged too: nothing is left to go on from"
+        ) from trouble
     if wrong := others(folder, events):
-        raise Trouble(str(path), f"{wrong}; nothing was changed")
+        raise OperationalError(str(path), f"{wrong}; nothing was changed")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.engine.tune import Assignment
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
@@ -94,11 +94,11 @@ def runs_of(
     return [(finalist, run(finalist, index)) for index in seeds for finalist in chosen]
 
 
-class ConfirmLedger:
-    """Hands out the runs that have not ended yet; see `raysel.engine.tune.Ledger`."""
+class ConfirmController:
+    """Hands out the runs that have not ended yet; see `raysel.engine.tune.TrialSource`."""
 
     def __init__(
-        self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], books: Books
+        self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], books: EventLog
     ) -> None:
         done = set(ended)
         self._waiting = [(f, run) for f, run in runs if run.trial not in done]

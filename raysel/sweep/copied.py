@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.text import NAME, one_line
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR
 from raysel.record.events import Event, Record
@@ -38,10 +38,10 @@ def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Pat
 
 
 def refuse_copy(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> None:
-    """Raise `Trouble` where MLflow's runs of this sweep are those of the one it was copied from."""
+    """Raise `OperationalError` where its runs in MLflow are those of the sweep that was copied."""
     if (original := original_of(folder, spec, events)) is not None:
         words = f"is a copy of {original}, whose runs MLflow has; runs of its own: "
-        raise Trouble(folder.path.name, words + folder.resume())
+        raise OperationalError(folder.path.name, words + folder.resume())
 
 
 def told_apart(
@@ -82,5 +82,5 @@ def _id_of(other: SweepFolder, spec: Spec) -> str | None:
         return found
     try:
         return fold_sweep(own_events(other, spec)).id
-    except Trouble:
+    except OperationalError:
         return None  # its record cannot be read

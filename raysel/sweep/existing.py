@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysel.common.errors import Problem, UserError
 from raysel.common.locations import sweep_url
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.record.layout import SweepFolder, write_json, write_whole
 from raysel.record.ownership import FileOwner, LeaseOwner, Owner
@@ -18,7 +18,7 @@ from raysel.record.state import fold, fold_sweep
 from raysel.spec import user_code
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
-from raysel.sweep.backup import Keeper, keeper_of
+from raysel.sweep.backup import BackupThread, backup_thread_of
 from raysel.sweep.copied import told_apart
 from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.own_record import (
@@ -29,7 +29,7 @@ from raysel.sweep.own_record import (
     refuse_lost,
     refuse_other,
 )
-from raysel.sweep.replica import Mirror, checkpoints, mirror_of
+from raysel.sweep.replica import BucketReplica, checkpoints, replica_of
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.sweep.storage_watch import StorageWatch
 from raysel.tasks.data import Task
@@ -53,7 +53,7 @@ DELIVER_SECONDS = 60.0
 
 
 @dataclass
-class OpenSweep:
+class OwnedSweep:
     """What the driver holds while it owns a sweep.
 
     Attributes:
@@ -68,18 +68,18 @@ class OpenSweep:
     id: str
     folder: SweepFolder
     url: str
-    books: Books
+    books: EventLog
     owner: Owner
-    keeper: Keeper | None
+    backup_thread: BackupThread | None
     watch: StorageWatch
     spent: float
-    mirror: Mirror | None = None
+    mirror: BucketReplica | None = None
 
-    def forget(self, trial: str) -> None:
+    def discard_checkpoints(self, trial: str) -> None:
         """Nobody goes on from the trial's checkpoints any more."""
         checkpoint.remove(self.folder.trial(trial))
         if self.mirror is not None:
-            self.mirror.forget(trial)
+            self.mirror.discard_checkpoints(trial)
 
     def checkpoint(self, trial: str) -> dict[str, Any] | None:
         """A trial's newest checkpoint, wherever it lies: here, in the bucket, or on the disk of
@@ -102,18 +102,18 @@ class OpenSweep:
         """Wait until the bucket, if there is one, has everything; not for ever.
 
         Raises:
-            Trouble: it does not answer.
+            OperationalError: it does not answer.
         """
-        if self.keeper is None or self.mirror is None:
+        if self.backup_thread is None or self.mirror is None:
             return
-        self.keeper.close(DELIVER_SECONDS)
-        if self.keeper.problem is not None:
-            raise self.mirror.undelivered(self.keeper.problem)
+        self.backup_thread.close(DELIVER_SECONDS)
+        if self.backup_thread.problem is not None:
+            raise self.mirror.undelivered_error(self.backup_thread.problem)
 
     def close(self) -> None:
         """Give everything back."""
-        if self.keeper is not None:
-            self.keeper.close()
+        if self.backup_thread is not None:
+            self.backup_thread.close()
         self.watch.close()
         self.owner.release()
         self.books.record.close()
@@ -126,7 +126,7 @@ def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
     says that it was: a database may move. One in the folder alone has it where its file says.
 
     Raises:
-        Trouble: its file is lost, and its record has it.
+        OperationalError: its file is lost, and its record has it.
     """
     lost = spec.record is None and lost_spec(folder) is not None
     here = own_spec(folder) if lost or folder.spec.is_file() else None
@@ -169,7 +169,7 @@ def open_sweep(
     stop: Callable[[str], None],
     lost: Callable[[Exception], None],
     tell: Callable[[str], None],
-) -> OpenSweep:
+) -> OwnedSweep:
     """Own the sweep and begin a life of its driver.
 
     Args:
@@ -181,7 +181,7 @@ def open_sweep(
 
     Raises:
         UserError: the data are not those that the sweep began with.
-        Trouble: another driver owns it, or its record is damaged or out of reach.
+        OperationalError: another driver owns it, or its record is damaged or out of reach.
     """
     refuse_other_split(folder, task)
     if spec.record is None and folder.spec.exists():
@@ -190,22 +190,22 @@ def open_sweep(
     owner, record = owned(spec, folder, stop, lost)
     try:
         events = _own_events(spec, folder, record, tell)
-        mirror = mirror_of(folder, spec.record is None)
+        mirror = replica_of(folder, spec.record is None)
         facts = manifest() | {"code": user_code.hashes(code)}
         sweep = fold_sweep(stored.event for stored in events)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
         write_files()
         watch = StorageWatch(folder, spec.record is None, write_files, lost)
-        keeper = _keeper(spec, folder, mirror, tell, lost)
+        backup_thread = _backup_thread(spec, folder, mirror, tell, lost)
     except BaseException:
         owner.release()
         raise
-    life = 1 + sum(_begins(stored.event) for stored in events)
-    books = Books(record, life, _kept(observe, keeper), watch.check)
+    attempt = 1 + sum(_begins(stored.event) for stored in events)
+    books = EventLog(record, attempt, _kept(observe, backup_thread), watch.check)
     _write_life(books, spec, folder, layers, facts, own_id)
     spent = _spent(events)
-    return OpenSweep(own_id, folder, record.url, books, owner, keeper, watch, spent, mirror)
+    return OwnedSweep(own_id, folder, record.url, books, owner, backup_thread, watch, spent, mirror)
 
 
 def _own_events(
@@ -220,16 +220,16 @@ def _own_events(
     return record.events()
 
 
-def _keeper(
+def _backup_thread(
     spec: Spec,
     folder: SweepFolder,
-    mirror: Mirror | None,
+    mirror: BucketReplica | None,
     tell: Callable[[str], None],
     lost: Callable[[Exception], None],
-) -> Keeper | None:
+) -> BackupThread | None:
     if mirror is not None:
-        return Keeper(mirror.push, tell, lost)
-    return keeper_of(folder, tell) if spec.record is None else None
+        return BackupThread(mirror.push, tell, lost)
+    return backup_thread_of(folder, tell) if spec.record is None else None
 
 
 def owned(
@@ -242,7 +242,7 @@ def owned(
     frozen driver's lock nor another machine's lease keeps the next one out for ever.
 
     Raises:
-        Trouble: somebody else owns it, or its record is damaged or out of reach.
+        OperationalError: somebody else owns it, or its record is damaged or out of reach.
     """
     url = sweep_url(spec.record, folder.record, spec.name)
     if spec.record is not None:
@@ -282,7 +282,7 @@ def _write_files(
 
 
 def _write_life(
-    books: Books,
+    books: EventLog,
     spec: Spec,
     folder: SweepFolder,
     layers: Partition,
@@ -302,15 +302,17 @@ def _write_life(
     }
     if not books.write(SWEEP, Kind.SWEEP, 0, payload):
         again = {"spec": spec.to_yaml(), "folder": str(folder.path)}
-        books.write(SWEEP, Kind.RESUMED, books.life, again)
+        books.write(SWEEP, Kind.RESUMED, books.attempt, again)
 
 
-def _kept(observe: Callable[[Event], None], keeper: Keeper | None) -> Callable[[Event], None]:
+def _kept(
+    observe: Callable[[Event], None], backup_thread: BackupThread | None
+) -> Callable[[Event], None]:
     """Tell the keeper of the record's copy too."""
 
     def told(event: Event) -> None:
-        if keeper is not None:
-            keeper.written(important=event.kind == Kind.ENDED)
+        if backup_thread is not None:
+            backup_thread.written(important=event.kind == Kind.ENDED)
         observe(event)
 
     return told
@@ -324,8 +326,8 @@ def _spent(events: Iterable[StoredEvent]) -> float:
     """Seconds of all lives: of each from its beginning to its last event."""
     listed = [stored.event for stored in events]
     starts = [index for index, event in enumerate(listed) if _begins(event)]
-    lives = pairwise([*starts, len(listed)])
-    return sum(max(0.0, listed[end - 1].at - listed[start].at) for start, end in lives)
+    attempts = pairwise([*starts, len(listed)])
+    return sum(max(0.0, listed[end - 1].at - listed[start].at) for start, end in attempts)
 
 
 def _free(key: str) -> bool:

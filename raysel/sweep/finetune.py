@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import working_folder
 from raysel.record.layout import write_json
 from raysel.spec import user_code
@@ -70,7 +70,7 @@ def finetune(
 
     Raises:
         UserError: the sweep has no such strategy.
-        Trouble: the disk is full, say.
+        OperationalError: the disk is full, say.
     """
     ground = local_trial.ground(spec, user_code.read(spec.code_files, Path()), tell, opened)
     first = local_trial.published(spec, ground.layers, strategy)
@@ -82,7 +82,7 @@ def finetune(
     failure, best, model = None, 0, None
     for row, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
         if "trouble" in row:
-            raise Trouble(str(folder), row["trouble"])
+            raise OperationalError(str(folder), row["trouble"])
         failure = row.get("failure")
         if failure is not None or steps.run is None:
             model = None

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raysel.common.errors import Trouble, UserError, user_error
+from raysel.common.errors import OperationalError, UserError, user_error
 from raysel.common.locations import sweep_url, working_folder
 from raysel.common.object_store import Bucket
 from raysel.record.layout import CACHE, SweepFolder
-from raysel.record.ownership import FileOwner, Held, holder_of_file
+from raysel.record.ownership import FileOwner, OwnedElsewhere, holder_of_file
 from raysel.record.read_only import drop_schema, lease_holder
 from raysel.record.state import COMPLETE, ENDED
 from raysel.spec.reader import load
@@ -72,7 +72,7 @@ def leftovers(storage: str) -> Leftovers:
     for name in _without_links(storage):
         try:
             view = read_sweep(storage, name)
-        except (UserError, Trouble) as error:
+        except (UserError, OperationalError) as error:
             may_run = True
             kept.append(f"{name}: stays as it is; {' · '.join(str(error).splitlines())}")
             continue
@@ -111,7 +111,7 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
 
     Raises:
         UserError: there is none of that name, or it is running.
-        Trouble: its database cannot be reached.
+        OperationalError: its database cannot be reached.
     """
     folder = folder_of(storage, name)
     spec = _spec(folder)
@@ -145,14 +145,14 @@ def remove(items: Iterable[Leftover]) -> list[str]:
     """Remove them; what could not be removed, or is run by now, in a line each.
 
     Raises:
-        Trouble: a database or a bucket cannot be reached; no folder was removed.
+        OperationalError: a database or a bucket cannot be reached; no folder was removed.
     """
     problems = []
     for item in items:
         try:
             with _kept_out(item):
                 problems += _remove(item)
-        except Held as held:  # it was started while a person was asked
+        except OwnedElsewhere as held:  # it was started while a person was asked
             problems.append(f"{item.what}: stays; {held}")
     return problems
 
@@ -168,18 +168,18 @@ def _kept_out(item: Leftover) -> Iterator[None]:
     if item.folder is not None:
         name = item.folder.path.name
         if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
-            raise Held(name, holder)
+            raise OwnedElsewhere(name, holder)
         try:
             if item.folder.path.is_dir():
                 owner = FileOwner(item.folder.lock, name)
-        except Trouble:
+        except OperationalError:
             if item.folder.lock.exists():
                 raise
             # a full disk takes no new file: nobody holds a lock that is not there
     if item.storage is not None:
         for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
             if view.holder is not None:
-                raise Held(view.spec.name, view.holder)
+                raise OwnedElsewhere(view.spec.name, view.holder)
     try:
         yield
     finally:

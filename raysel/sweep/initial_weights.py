@@ -8,7 +8,7 @@ from typing import Any
 
 from raysel.engine.source_training import train_on_worker
 from raysel.engine.tune import StopRequest
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
@@ -38,7 +38,7 @@ class FirstWeights:
 def of_the_source(
     spec: Spec,
     task: Task,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     code: tuple[user_code.Source, ...],
     cache: Path,
     stop: StopRequest,
@@ -55,7 +55,7 @@ def of_the_source(
     Returns:
         None where the sweep was to stop before they were there.
     """
-    model = _source_model(spec, task, blueprint, code, cache, stop, progress)
+    model = _source_model(spec, task, model_config, code, cache, stop, progress)
     if model is None:
         return None
     return FirstWeights({name: tensor.numpy() for name, tensor in model.weights.items()}, model)
@@ -64,20 +64,20 @@ def of_the_source(
 def _source_model(
     spec: Spec,
     task: Task,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     code: tuple[user_code.Source, ...],
     cache: Path,
     stop: StopRequest,
     progress: StepProgress,
 ) -> SourceModel | None:
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(task, blueprint, seed, cpus, cache)
+    kept = kept_source_model(task, model_config, seed, cpus, cache)
     if kept is not None:
         return kept
     task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    model = train_on_worker(spec, task, blueprint, code, cache, stop, progress)
+    model = train_on_worker(spec, task, model_config, code, cache, stop, progress)
     if model is None:
         return None
-    if kept_source_model(task, blueprint, seed, cpus, cache) is None:
-        keep_source_model(model, task, blueprint, seed, cpus, cache)  # the worker's disk has it
+    if kept_source_model(task, model_config, seed, cpus, cache) is None:
+        keep_source_model(model, task, model_config, seed, cpus, cache)  # the worker's disk has it
     return model

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from raysel.common.errors import user_error
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
@@ -24,7 +24,7 @@ from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.datasets import load_task
 from raysel.tasks.shots import lacking
-from raysel.training.trial import Shared
+from raysel.training.trial import PhaseContext
 
 Weights = dict[str, np.ndarray]
 """Initial weights by name; without the classifier where none fits."""
@@ -75,37 +75,39 @@ def layers_of(spec: Spec, task: Task) -> Partition:
     )
 
 
-def blueprint_of(spec: Spec, task: Task) -> Blueprint:
+def model_config_of(spec: Spec, task: Task) -> ModelConfig:
     """The sweep's model for its task."""
-    return Blueprint(
+    return ModelConfig(
         spec.model.name, len(task.classes), task.channels, task.image_size, spec.model.head
     )
 
 
-def ready_weights(spec: Spec, blueprint: Blueprint) -> Weights | None:
+def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
     """Initial weights that need no training; None where a source model must be made.
 
     Raises:
         UserError: `model.weights` names a file that cannot be read or does not fit.
-        Trouble: timm's pretrained weights cannot be fetched.
+        OperationalError: timm's pretrained weights cannot be fetched.
     """
     wanted = spec.model.weights
     if wanted == "source":
         return None
-    given = pretrained_weights(blueprint) if wanted == "pretrained" else read_weights(Path(wanted))
+    given = (
+        pretrained_weights(model_config) if wanted == "pretrained" else read_weights(Path(wanted))
+    )
     model = shapes_of(
-        blueprint.name,
-        blueprint.classes,
-        blueprint.channels,
-        blueprint.head,
-        blueprint.image_size,
+        model_config.name,
+        model_config.classes,
+        model_config.channels,
+        model_config.head,
+        model_config.image_size,
     )
     found = fitted(given, model)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 @contextmanager
-def tested(shared: Shared, task: Task, spec: Spec) -> Iterator[Shared]:
+def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContext]:
     """What the confirm runs share, which read the test part."""
     with task.test.opened() as test:
         yield replace(
@@ -120,14 +122,14 @@ def shared_by_trials(
     spec: Spec,
     task: Task,
     layers: Partition,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     weights: Weights,
     folder: Path,
     code: tuple[user_code.Source, ...],
-) -> Shared:
+) -> PhaseContext:
     """What the search's trials share; the test part is not in it."""
-    return Shared(
-        blueprint=blueprint,
+    return PhaseContext(
+        model_config=model_config,
         partition=layers,
         weights=weights,
         train=task.train,

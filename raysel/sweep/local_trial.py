@@ -17,7 +17,7 @@ import torch
 from optuna.trial import FixedTrial
 
 from raysel.common.errors import nearest, user_error
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
 from raysel.search.space import STRATEGY, Space
@@ -25,8 +25,8 @@ from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
 from raysel.sweep.inputs import (
     Weights,
-    blueprint_of,
     layers_of,
+    model_config_of,
     ready_weights,
     shared_by_trials,
     task_of,
@@ -41,31 +41,31 @@ from raysel.training.source_model import (
     kept_source_model,
     source_model,
 )
-from raysel.training.trial import Shared, TrialSteps
+from raysel.training.trial import PhaseContext, TrialRunner
 
 Tell = Callable[[str], None]
 """Is told, in a line, of what takes its time."""
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrialInputs:
     """What the trials of a sweep start from, made or found in this process."""
 
     spec: Spec
     task: Task
     layers: Partition
-    blueprint: Blueprint
+    model_config: ModelConfig
     weights: Weights
     code: tuple[user_code.Source, ...]
 
-    def shared(self, folder: Path, keep_best: bool = False) -> Shared:
+    def shared(self, folder: Path, keep_best: bool = False) -> PhaseContext:
         """What a trial of the search is given; its files go into `folder`.
 
         Args:
             keep_best: remember the weights of the best epoch; no number depends on it.
         """
         shared = shared_by_trials(
-            self.spec, self.task, self.layers, self.blueprint, self.weights, folder, self.code
+            self.spec, self.task, self.layers, self.model_config, self.weights, folder, self.code
         )
         return replace(shared, keep_best=keep_best)
 
@@ -75,7 +75,7 @@ def ground(
     code: tuple[user_code.Source, ...],
     tell: Tell,
     opened: Callable[[DataSummary], None] | None = None,
-) -> Ground:
+) -> TrialInputs:
     """Load the task; read, find or train the initial weights.
 
     Args:
@@ -85,18 +85,18 @@ def ground(
     task = task_of(spec, opened=opened)
     for note in task.notes:
         tell(f"note     {note}")
-    blueprint = blueprint_of(spec, task)
-    weights = ready_weights(spec, blueprint)
+    model_config = model_config_of(spec, task)
+    weights = ready_weights(spec, model_config)
     if weights is None:
-        model = _source_model(spec, task, blueprint, tell)
+        model = _source_model(spec, task, model_config, tell)
         weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
-    return Ground(spec, task, layers_of(spec, task), blueprint, weights, code)
+    return TrialInputs(spec, task, layers_of(spec, task), model_config, weights, code)
 
 
-def _source_model(spec: Spec, task: Task, blueprint: Blueprint, tell: Tell) -> SourceModel:
+def _source_model(spec: Spec, task: Task, model_config: ModelConfig, tell: Tell) -> SourceModel:
     """The sweeps' own source model, from their cache or into it."""
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
-    arguments = (task, blueprint, spec.task.split.seed, spec.resources.cpus, cache)
+    arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
     model = kept_source_model(*arguments)
     if model is None:
         tell(f"source   training {spec.model.name} on the source part …")
@@ -117,22 +117,22 @@ def _told_now_and_then(tell: Tell) -> StepProgress:
 
 
 def run(
-    shared: Shared,
+    shared: PhaseContext,
     trial: str,
     config: TrialConfig,
     step_limit: int | None = None,
     halved_from: int | None = None,
-) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
+) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
     """Run a trial to its end: for each epoch its row, and the trial as it stands.
 
-    A row is that of `TrialSteps`; the trial ends with its last epoch, a failure, or after
+    A row is that of `TrialRunner`; the trial ends with its last epoch, a failure, or after
     `step_limit` optimizer steps.
 
     Args:
         halved_from: the epoch from which on the trial has half the batch.
     """
     before = torch.get_num_threads()
-    steps = TrialSteps(shared, step_limit)
+    steps = TrialRunner(shared, step_limit)
     try:
         steps.begin(trial, config)
         for epoch in itertools.count(1):

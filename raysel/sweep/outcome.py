@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.record.layout import SweepFolder
 from raysel.tasks.data import Task
 
@@ -28,7 +28,7 @@ class Outcome:
     folder: SweepFolder
     results: dict[str, Any]
     task: Task
-    blueprint: Blueprint
+    model_config: ModelConfig
     weights: dict[str, Any] | None
     complete: bool
     cause: str | None

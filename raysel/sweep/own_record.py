@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url, sweep_url
 from raysel.common.text import NAME, one_line
 from raysel.common.user_files import reason
@@ -37,7 +37,7 @@ def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
     """Every event of a sweep's record.
 
     Raises:
-        Trouble: it is lost, cannot be read, or is the record of another sweep.
+        OperationalError: it is lost, cannot be read, or is the record of another sweep.
     """
     if spec.record is None:
         refuse_lost(folder)
@@ -47,9 +47,9 @@ def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
 
 
 def refuse_lost(folder: SweepFolder) -> None:
-    """Raise `Trouble`, with the way on, where a sweep has begun and has no SQLite record."""
+    """Raise `OperationalError`, with the way on, for a begun sweep without its SQLite record."""
     if lost := folder.lost_record:
-        raise Trouble(str(folder.record), f"{lost}; {from_backup(folder)}")
+        raise OperationalError(str(folder.record), f"{lost}; {from_backup(folder)}")
 
 
 def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
@@ -57,19 +57,19 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
     raysel by name.
 
     Raises:
-        Trouble: it is another sweep's, or holds none while its copy does.
+        OperationalError: it is another sweep's, or holds none while its copy does.
     """
     if not any(event.trial == SWEEP for event in events):
         if spec.record is None and folder.backup.is_file():
-            raise Trouble(str(folder.record), f"holds no sweep; {from_backup(folder)}")
+            raise OperationalError(str(folder.record), f"holds no sweep; {from_backup(folder)}")
         return
     if wrong := others(folder, events, spec.name):
         way_on = "" if spec.record else f"; put its own back, or {from_backup(folder)}"
-        raise Trouble(str(folder.record), f"{wrong}{way_on}")
+        raise OperationalError(str(folder.record), f"{wrong}{way_on}")
     if (name := fold_sweep(events).name) and name != spec.name:
         words = f"is the file of the sweep {spec.name}, and the record beside it that of "
         way_on = f"remove the file; it is written anew by: {folder.resume()}"
-        raise Trouble(str(folder.spec), f"{words}{one_line(name, NAME)}; {way_on}")
+        raise OperationalError(str(folder.spec), f"{words}{one_line(name, NAME)}; {way_on}")
 
 
 def others(folder: SweepFolder, events: list[Event], name: str | None = None) -> str | None:
@@ -114,16 +114,16 @@ def own_spec(folder: SweepFolder) -> Spec:
 
     Raises:
         UserError: it is there and is not sound.
-        Trouble: it is gone or empty.
+        OperationalError: it is gone or empty.
     """
     if why := _lost_spec(folder):
         found = _found(folder)
         if found is None:
             words = f"{why}, and neither {folder.record.name} nor {folder.backup.name} has it"
             way_on = f"begin it with raysel run FILE, or: raysel rm {folder.path.name}"
-            raise Trouble(str(folder.spec), f"{words}; {way_on}")
+            raise OperationalError(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
-        raise Trouble(str(folder.spec), words)
+        raise OperationalError(str(folder.spec), words)
     return reader.load(folder.spec)
 
 
@@ -147,7 +147,7 @@ def _found(folder: SweepFolder) -> tuple[str, Path] | None:
     for record in (folder.record, folder.backup):
         try:
             text = fold_sweep(read_events(sqlite_url(record))).spec
-        except Trouble:
+        except OperationalError:
             continue
         if text:
             return text, record
@@ -161,7 +161,7 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
     """The content of `results.json`.
 
     Raises:
-        Trouble: there is none yet, it cannot be read, or it is another sweep's.
+        OperationalError: there is none yet, it cannot be read, or it is another sweep's.
     """
     file, again = folder.results, f"write it anew with: {folder.resume()}"
     try:
@@ -169,13 +169,15 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
         results = json.loads(text) if text.strip() else None
     except FileNotFoundError:
         go_on = f"go on with: {folder.resume()}"
-        raise Trouble(folder.path.name, f"has no results yet; {go_on}") from None
+        raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
     except Exception as error:  # whatever a damaged file makes its reader raise
-        raise Trouble(str(file), f"cannot be read: {reason(error)}; {again}") from None
+        raise OperationalError(str(file), f"cannot be read: {reason(error)}; {again}") from None
     if not isinstance(results, dict):
-        raise Trouble(str(file), f"{'is empty' if results is None else 'holds no keys'}; {again}")
+        raise OperationalError(
+            str(file), f"{'is empty' if results is None else 'holds no keys'}; {again}"
+        )
     if (whose := results.get(ID)) and sweep.id and whose != sweep.id:
         there, own = (one_line(str(name), NAME) for name in (whose, sweep.id))
         words = f"is of the sweep {there}, and this is the folder of {own}; {again}"
-        raise Trouble(str(file), words)
+        raise OperationalError(str(file), words)
     return results

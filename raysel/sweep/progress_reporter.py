@@ -12,7 +12,7 @@ from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import SourceModel
 
 
-class Watcher(Protocol):
+class ProgressReporter(Protocol):
     """Whoever shows the sweep to a person."""
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record
 from raysel.record.layout import SweepFolder, tracking_uri
-from raysel.record.ownership import Held, Owner
+from raysel.record.ownership import OwnedElsewhere, Owner
 from raysel.record.read_only import is_behind
 from raysel.record.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
 from raysel.spec.sweep import Spec
@@ -27,7 +27,7 @@ from raysel.sweep.copied import refuse_copy
 from raysel.sweep.existing import owned
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.own_record import own_events, own_spec
-from raysel.sweep.replica import FRESH_SECONDS, answering, mirror_of, run_elsewhere
+from raysel.sweep.replica import FRESH_SECONDS, answering, replica_of, run_elsewhere
 from raysel.sweep.views import folder_of, holder_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 
     Raises:
         UserError: there is no such sweep.
-        Trouble: it is running, or its record cannot be read.
+        OperationalError: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
     spec = own_spec(folder).model_copy(update={"storage": storage})
@@ -96,12 +96,12 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         return _looked_at(folder, spec, close)
     if spec.record is None and (why := run_elsewhere(folder)) is not None:
         wait = f"in {FRESH_SECONDS / 60:.0f} min, if it is lost"
-        raise Trouble(name, f"{why}; stop it there, or reconcile again {wait}")
+        raise OperationalError(name, f"{why}; stop it there, or reconcile again {wait}")
     refuse_copy(folder, spec, own_events(folder, spec))  # opening a lost one would make it anew
     owner, record = owned(spec, folder)
     try:
         record.check()
-        mirror = mirror_of(folder, spec.record is None)
+        mirror = replica_of(folder, spec.record is None)
         found = _Mending(folder, spec, record, owner).mend(close)
         if mirror is not None:
             with answering(mirror.bucket):
@@ -115,7 +115,7 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
     if (holder := holder_of(folder, spec)) is not None:
-        raise Held(folder.path.name, holder)
+        raise OwnedElsewhere(folder.path.name, holder)
     url = sweep_url(spec.record, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
@@ -126,7 +126,7 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
             found.mlflow = [*audit.differences, *audit.file_differences]
             if not found.mlflow and is_behind(url, FILES_CURSOR):
                 found.mlflow.append(_FILES)
-    except Trouble as trouble:
+    except OperationalError as trouble:
         found.mlflow_away = str(trouble)
     return found
 
@@ -148,7 +148,7 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
     """MLflow's address and the experiment's name.
 
     Raises:
-        Trouble: MLflow does not answer inside.
+        OperationalError: MLflow does not answer inside.
     """
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
     from raysel.mlflow_sync.audit import answering  # noqa: PLC0415
@@ -168,10 +168,10 @@ class _Mending:
     def __init__(self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner) -> None:
         self.folder, self.spec, self.owner = folder, spec, owner
         events = _events(record)
-        lives = [e for e in events if e.trial == SWEEP and e.kind != Kind.FINISHED]
+        attempts = [e for e in events if e.trial == SWEEP and e.kind != Kind.FINISHED]
         # the driver was last heard of then; what comes later is no time that the sweep spent
         last = max((e.at for e in events), default=time.time())
-        self.books = Books(record, max(1, len(lives)), clock=lambda: last)
+        self.books = EventLog(record, max(1, len(attempts)), clock=lambda: last)
 
     @property
     def events(self) -> list[Event]:
@@ -182,7 +182,7 @@ class _Mending:
         found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
         try:
             self.mlflow(found)
-        except Trouble as trouble:
+        except OperationalError as trouble:
             found.mlflow_away = str(trouble)
         return found
 
@@ -192,7 +192,7 @@ class _Mending:
         for trial, _ in found:
             if trial is None:
                 end = {"status": "INTERRUPTED", "cause": _GONE, "verdict": None}
-                self.books.write(SWEEP, Kind.FINISHED, self.books.life, end)
+                self.books.write(SWEEP, Kind.FINISHED, self.books.attempt, end)
                 continue
             if trial.status == RUNNING:
                 self.books.interrupted(trial.id, _GONE)
@@ -251,7 +251,9 @@ class _Mending:
         finally:
             writer.stop()
         if not sent:
-            raise Trouble(uri, words[-1] if words else f"did not take everything in {waited:.0f} s")
+            raise OperationalError(
+                uri, words[-1] if words else f"did not take everything in {waited:.0f} s"
+            )
 
 
 def _is_told(words: str, lost: Sequence[str]) -> bool:

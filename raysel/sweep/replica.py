@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url
 from raysel.common.object_store import Bucket, said
 from raysel.record.layout import SweepFolder, write_json
@@ -42,7 +42,7 @@ _FILES = ("sweep.backup.db", "manifest.json", "split.json", "results.json", "spe
 """What the driver brings; the sweep file last: where it is, the sweep is."""
 
 
-class Mirror:
+class BucketReplica:
     """Brings a sweep's folder into its bucket.
 
     Args:
@@ -62,11 +62,11 @@ class Mirror:
         note = _note(folder)
         self._mine = note["head"] if note.get("mine") else uuid.uuid4().hex
 
-    def take_over(self) -> None:
+    def claim(self) -> None:
         """Make the bucket this folder's copy; whoever did so before writes nothing more.
 
         Raises:
-            Trouble: the bucket does not answer.
+            OperationalError: the bucket does not answer.
         """
         with answering(self.bucket):
             write_json(self._folder.path / _NOTE, {"head": self._mine, "mine": True})
@@ -76,14 +76,14 @@ class Mirror:
         """Bring what is new.
 
         Raises:
-            Trouble: another machine has taken the sweep over.
+            OperationalError: another machine has taken the sweep over.
             OSError, sqlite3.Error: it cannot be done now.
         """
         head = _head(self.bucket)
         if head.get("head", self._mine) != self._mine:
             name = self._folder.path.name
             words = "was taken over by another machine; this one writes nothing more"
-            raise Trouble(name, words)
+            raise OperationalError(name, words)
         ended = set(self._ended)  # before the copy: it knows of their end
         if self._copies_record:
             copy(self._folder.record, self._folder.backup)
@@ -96,15 +96,15 @@ class Mirror:
             checkpoints(self.bucket, trial).remove()
         self._ended -= ended
 
-    def forget(self, trial: str) -> None:
+    def discard_checkpoints(self, trial: str) -> None:
         """The trial's checkpoints may go once the bucket has the record of its end."""
         self._ended.add(trial)
 
-    def undelivered(self, problem: Exception) -> Trouble:
+    def undelivered_error(self, problem: Exception) -> OperationalError:
         """What to say at the end where the bucket could not be brought up to date."""
         folder = self._folder
         words = f"does not answer ({said(problem)}); everything lies in {folder.path} on this"
-        return Trouble(str(self.bucket), f"{words} machine; to send it: {folder.resume()}")
+        return OperationalError(str(self.bucket), f"{words} machine; to send it: {folder.resume()}")
 
     def _sign(self) -> None:
         head = {"head": self._mine, "at": time.time()}
@@ -122,16 +122,16 @@ class Mirror:
                 yield name, stamp
 
 
-def mirror_of(folder: SweepFolder, copies_record: bool) -> Mirror | None:
+def replica_of(folder: SweepFolder, copies_record: bool) -> BucketReplica | None:
     """The mirror of a folder that this process owns, from now on; None without a bucket.
 
     Raises:
-        Trouble: the bucket does not answer.
+        OperationalError: the bucket does not answer.
     """
     if folder.bucket is None:
         return None
-    mirror = Mirror(folder, copies_record)
-    mirror.take_over()
+    mirror = BucketReplica(folder, copies_record)
+    mirror.claim()
     return mirror
 
 
@@ -147,7 +147,7 @@ def fetch(folder: SweepFolder) -> None:
     brought there; where another machine went on with the sweep, its record replaces the one here.
 
     Raises:
-        Trouble: the bucket does not answer.
+        OperationalError: the bucket does not answer.
     """
     bucket = folder.bucket
     if bucket is None or holder_of_file(folder.lock) is not None:
@@ -194,12 +194,12 @@ def run_elsewhere(folder: SweepFolder) -> str | None:
 
 @contextmanager
 def answering(bucket: Bucket) -> Iterator[None]:
-    """Raise `Trouble`, in a line, where the bucket does not answer inside."""
+    """Raise `OperationalError`, in a line, where the bucket does not answer inside."""
     try:
         yield
     except OSError as error:
         words = f"cannot be used: {said(error)}; look at its name, the endpoint and the credentials"
-        raise Trouble(str(bucket), words) from error
+        raise OperationalError(str(bucket), words) from error
 
 
 def _is_wanted(name: str, only_trials: bool) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.record.layout import SweepFolder
 from raysel.record.state import CLOSED, FAILED, TrialState
 from raysel.spec import user_code
@@ -22,7 +22,7 @@ from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
 from raysel.training import failures
-from raysel.training.trial import MACHINE, TrialSteps
+from raysel.training.trial import MACHINE, TrialRunner
 
 CUDA_TOLERANCE = 0.02
 """How far a number may be off on CUDA without `training.deterministic`, where sums are formed
@@ -146,7 +146,7 @@ def config_of(trial: TrialState) -> TrialConfig:
 
 def run_again(
     view: SweepView, trial: TrialState, tell: local_trial.Tell, scratch: Path
-) -> Iterator[tuple[dict[str, Any], TrialSteps]]:
+) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
     """The rows of a recorded trial, once more: as many epochs as it has, and its failure.
 
     Args:
@@ -164,7 +164,7 @@ def run_again(
         again = local_trial.run(shared, trial.id, config_of(trial), halved_from=halved)
         for done, (row, steps) in enumerate(again, 1):
             if "trouble" in row:
-                raise Trouble(trial.id, row["trouble"])
+                raise OperationalError(trial.id, row["trouble"])
             yield row, steps
             if done >= expected:
                 return

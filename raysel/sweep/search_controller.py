@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.tune import Assignment
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.state import COMPLETE, ENDED, FAILED, PRUNED, TrialState, fold
 from raysel.search import allocation
@@ -50,12 +50,12 @@ class _Live:
 
 
 class SearchController:
-    """Asks the study and tells it; see `raysel.engine.tune.Ledger`."""
+    """Asks the study and tells it; see `raysel.engine.tune.TrialSource`."""
 
-    def __init__(self, spec: Spec, space: Space, books: Books) -> None:
+    def __init__(self, spec: Spec, space: Space, books: EventLog) -> None:
         """
         Raises:
-            Trouble: the record cannot be read, or misses a trial.
+            OperationalError: the record cannot be read, or misses a trial.
         """
         self._spec, self._space, self._books = spec, space, books
         self._metric = spec.objective.metric

@@ -14,17 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysel.common.disk_errors import of_the_disk
-from raysel.common.errors import FAILED, INTERRUPTED, Trouble, UserError
+from raysel.common.errors import FAILED, INTERRUPTED, OperationalError, UserError
 from raysel.common.text import LINE, first_line
 from raysel.engine import nodes
 from raysel.engine.capacity import Node, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
-from raysel.engine.connect import connected, foreseen, grows
+from raysel.engine.connect import connected, expected_nodes, grows
 from raysel.engine.ray_watch import leave, watching
 from raysel.engine.signals import after_seconds, on_signals
-from raysel.engine.tune import Ledger, StopRequest, TrialTrouble, run_phase
+from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError, run_phase
 from raysel.mlflow_sync.process import WriterProcess
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
@@ -33,14 +33,14 @@ from raysel.search.samplers import budget
 from raysel.search.space import Space
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
-from raysel.sweep.confirm import ConfirmLedger, finalists, runs_of
-from raysel.sweep.existing import OpenSweep, open_sweep
+from raysel.sweep.confirm import ConfirmController, finalists, runs_of
+from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.initial_weights import FirstWeights, of_the_source
 from raysel.sweep.inputs import (
     Weights,
-    blueprint_of,
     layers_of,
+    model_config_of,
     ready_weights,
     shared_by_trials,
     task_of,
@@ -49,12 +49,12 @@ from raysel.sweep.inputs import (
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
-from raysel.sweep.progress_reporter import Watcher
+from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import results
 from raysel.sweep.search_controller import SearchController
 from raysel.tasks.data import Task
-from raysel.training.trial import Shared
+from raysel.training.trial import PhaseContext
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
@@ -73,18 +73,18 @@ class Session:
         self,
         spec: Spec,
         folder: SweepFolder,
-        watcher: Watcher,
+        reporter: ProgressReporter,
         code: tuple[user_code.Source, ...],
     ) -> None:
         user_code.load(code)
-        self.spec, self.folder, self.watcher, self.code = spec, folder, watcher, code
+        self.spec, self.folder, self.reporter, self.code = spec, folder, reporter, code
         self.started = time.perf_counter()
         self.stop = StopRequest()
         self.failures = Failures(self._ask_to_stop)
-        self._sweep: OpenSweep | None = None
+        self._sweep: OwnedSweep | None = None
 
     @property
-    def sweep(self) -> OpenSweep:
+    def sweep(self) -> OwnedSweep:
         """What the driver holds, once it owns the sweep."""
         assert self._sweep is not None
         return self._sweep
@@ -98,7 +98,7 @@ class Session:
 
         Raises:
             UserError: the cluster is too small, or the data are not those it began with.
-            Trouble: another driver owns it, or its record cannot be kept.
+            OperationalError: another driver owns it, or its record cannot be kept.
         """
         try:
             return self._own_and_run(publish)
@@ -106,32 +106,32 @@ class Session:
             # whatever it led to, be it a database that cannot be written, has this cause
             if self._sweep is not None and (gone := self._sweep.watch.gone()):
                 raise gone from error
-            if isinstance(error, UserError | Trouble):
+            if isinstance(error, UserError | OperationalError):
                 raise
-            hindered = isinstance(error, TrialTrouble)
+            hindered = isinstance(error, WorkerEnvironmentError)
             if words := str(error) if hindered else of_the_disk(error):
                 way_on = f"then go on: {self.folder.resume()}"
-                raise Trouble(str(self.folder.path), f"{words}; {way_on}") from error
+                raise OperationalError(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 
     def _own_and_run(self, publish: Publish) -> Outcome:
-        task = task_of(self.spec, self.watcher.decoding, self.watcher.data)
+        task = task_of(self.spec, self.reporter.decoding, self.reporter.data)
         layers = layers_of(self.spec, task)
         space = Space(self.spec, layers.names)
-        problems = too_large(foreseen(), self.spec.resources)
+        problems = too_large(expected_nodes(), self.spec.resources)
         if problems and not grows():
             raise UserError(*problems)
         for problem in problems:
-            self.watcher.note(f"{problem}; waiting for the autoscaler")
-        blueprint = blueprint_of(self.spec, task)
+            self.reporter.note(f"{problem}; waiting for the autoscaler")
+        model_config = model_config_of(self.spec, task)
         if self.spec.model.weights == "pretrained":
-            self.watcher.note(f"taking timm's weights of {self.spec.model.name} …")
-        ready = ready_weights(self.spec, blueprint)  # fetched before anything is left behind
+            self.reporter.note(f"taking timm's weights of {self.spec.model.name} …")
+        ready = ready_weights(self.spec, model_config)  # fetched before anything is left behind
         with on_signals(self._ask_again), closing(self._open(layers, task)) as self._sweep:
             writer = self._start_writer()  # before Ray: MLflow takes seconds to import
             try:
                 with connected() as there, watching(self._leave), self._in_time():
-                    outcome = self._run(task, layers, space, there, blueprint, ready)
+                    outcome = self._run(task, layers, space, there, model_config, ready)
                     self._end(outcome, publish)
                     self._drain(writer)
                     self.sweep.deliver()
@@ -143,7 +143,7 @@ class Session:
             finally:
                 writer.stop()
 
-    def _open(self, layers: Partition, task: Task) -> OpenSweep:
+    def _open(self, layers: Partition, task: Task) -> OwnedSweep:
         return open_sweep(
             self.spec,
             self.folder,
@@ -153,7 +153,7 @@ class Session:
             self._observe,
             self._ask_to_stop,
             self.stop.fail,
-            self.watcher.storage,
+            self.reporter.storage,
         )
 
     def _run(
@@ -162,24 +162,24 @@ class Session:
         layers: Partition,
         space: Space,
         there: Sequence[Node],
-        blueprint: Blueprint,
+        model_config: ModelConfig,
         ready: Weights | None,
     ) -> Outcome:
         if self.stop.asked:  # while Ray was starting
             self._interrupt_the_rest()
-            return self._outcome(task, layers, blueprint, None)
+            return self._outcome(task, layers, model_config, None)
         spec = self.spec
         concurrent = most_at_a_time(there, spec.resources, grows())
         total = budget(spec.search, space)
-        self.watcher.began(spec, total, len(space.strategies), concurrent)
+        self.reporter.began(spec, total, len(space.strategies), concurrent)
         token = nodes.new_token(self.folder)
         for note in (*task.notes, nodes.check_storage(self.folder, token)):
             if note is not None:
-                self.watcher.note(note)
-        weights = self._weights(task, blueprint, ready)
+                self.reporter.note(note)
+        weights = self._weights(task, model_config, ready)
         if weights is not None:
             shared = shared_by_trials(
-                spec, task, layers, blueprint, weights.arrays, self.folder.path, self.code
+                spec, task, layers, model_config, weights.arrays, self.folder.path, self.code
             )
             shared = replace(shared, bucket=self.folder.bucket, token=token)
             self._search(space, shared, concurrent, total)
@@ -187,20 +187,20 @@ class Session:
                 self._confirm(task, shared, concurrent)
         if self.stop.asked:
             self._interrupt_the_rest()
-        return self._outcome(task, layers, blueprint, weights)
+        return self._outcome(task, layers, model_config, weights)
 
     def _weights(
-        self, task: Task, blueprint: Blueprint, ready: Weights | None
+        self, task: Task, model_config: ModelConfig, ready: Weights | None
     ) -> FirstWeights | None:
         """What every trial starts from; None where the sweep was to stop before it was there."""
         if ready is not None:
             return FirstWeights(ready, None)
         cache = self.folder.source_cache
-        told = self.watcher.source_training
-        weights = of_the_source(self.spec, task, blueprint, self.code, cache, self.stop, told)
+        told = self.reporter.source_training
+        weights = of_the_source(self.spec, task, model_config, self.code, cache, self.stop, told)
         if weights is not None and weights.source is not None:
             examples = len(task.source_train or ()) + len(task.source_validation or ())
-            self.watcher.source(weights.source, self.spec, examples)
+            self.reporter.source(weights.source, self.spec, examples)
         return weights
 
     def _leave(self, what: str) -> None:
@@ -208,7 +208,7 @@ class Session:
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
         code = INTERRUPTED if self.stop.asked else FAILED
         cause = self.stop.cause if self.stop.asked else f"Ray was lost: {what}"
-        error = Trouble("ray", f"{what}; go on with: {self._resume()}")
+        error = OperationalError("ray", f"{what}; go on with: {self._resume()}")
         hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
         hurry.daemon = True
         hurry.start()
@@ -216,12 +216,12 @@ class Session:
         self._record_end(cause)
         with suppress(Exception):
             self.sweep.close()
-        self.watcher.finish()
+        self.reporter.finish()
         hurry.cancel()
         leave(error, code)
 
     def _outcome(
-        self, task: Task, layers: Partition, blueprint: Blueprint, weights: FirstWeights | None
+        self, task: Task, layers: Partition, model_config: ModelConfig, weights: FirstWeights | None
     ) -> Outcome:
         complete = not self.stop.asked
         return Outcome(
@@ -241,7 +241,7 @@ class Session:
                 task.summary,
             ),
             task=task,
-            blueprint=blueprint,
+            model_config=model_config,
             weights=weights.arrays if weights is not None else None,
             complete=complete,
             cause=None if complete else self.stop.cause,
@@ -266,7 +266,7 @@ class Session:
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.behind()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
-            self.watcher.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
+            self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
 
     def _start_writer(self) -> WriterProcess:
         spec, folder = self.spec, self.folder
@@ -276,7 +276,7 @@ class Session:
             spec.tracking.experiment or spec.name,
             folder.mlflow_files,
             folder.writer_log,
-            self.watcher.tracker,
+            self.reporter.tracker,
             self.sweep.owner.fence,
             folder.path,
             EXPORTER,
@@ -284,29 +284,30 @@ class Session:
         writer.start()
         return writer
 
-    def _search(self, space: Space, shared: Shared, concurrent: int, total: int) -> None:
+    def _search(self, space: Space, shared: PhaseContext, concurrent: int, total: int) -> None:
         controller = SearchController(self.spec, space, self.sweep.books)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
-        self.watcher.phase("search", max(total, len(done)), done)  # num_trials may be lowered
+        self.reporter.phase("search", max(total, len(done)), done)  # num_trials may be lowered
         if len(done) < total:
             self._run_phase(controller, shared, concurrent, "search")
         controller.interrupt(self.stop.cause)
 
-    def _confirm(self, task: Task, shared: Shared, concurrent: int) -> None:
+    def _confirm(self, task: Task, shared: PhaseContext, concurrent: int) -> None:
         trials = self._trials()
         runs = runs_of(self.spec, finalists(trials, self.spec.objective), trials)
         names = {run.trial for _, run in runs}
         ended = [t for t in trials if t.id in names and t.status in ENDED]
-        self.watcher.phase("confirm", len(runs), ended)
+        self.reporter.phase("confirm", len(runs), ended)
         if len(ended) >= len(runs):
             return
-        ledger = ConfirmLedger(runs, [t.id for t in ended], self.sweep.books)
+        ledger = ConfirmController(runs, [t.id for t in ended], self.sweep.books)
         with tested(shared, task, self.spec) as unsealed:
             self._run_phase(ledger, unsealed, concurrent, "confirm")
         ledger.interrupt(self.stop.cause)
 
     def _interrupt_the_rest(self, cause: str | None = None) -> None:
-        """What an earlier driver left RUNNING and this one did not come to take up."""
+        """Mark as INTERRUPTED the trials that a previous driver left RUNNING and this one did not
+        restart."""
         for trial in self._trials():
             if trial.status == RUNNING:
                 self.sweep.books.interrupted(trial.id, cause or self.stop.cause)
@@ -318,33 +319,35 @@ class Session:
         books = self.sweep.books
         with suppress(Exception):  # the record itself may be what is in trouble
             self._interrupt_the_rest(cause)
-            books.write(SWEEP, Kind.FINISHED, books.life, payload)
+            books.write(SWEEP, Kind.FINISHED, books.attempt, payload)
 
-    def _run_phase(self, ledger: Ledger, shared: Shared, concurrent: int, name: str) -> None:
+    def _run_phase(
+        self, ledger: TrialSource, shared: PhaseContext, concurrent: int, name: str
+    ) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
         run_phase(ledger, shared, self.spec.resources, concurrent, storage, self, self.stop)
 
     def receive(self, trial: str, name: str, content: bytes) -> None:
-        """See `engine.Overseer`."""
+        """See `engine.WorkerEvents`."""
         write_whole(self.folder.trial(trial) / name, content)
 
     def worker_lost(self, trial: str) -> None:
-        """See `engine.Overseer`."""
+        """See `engine.WorkerEvents`."""
         if any(t.id == trial and t.status == RUNNING for t in self._trials()):
-            self.watcher.note(f"trial {trial} lost its worker; it goes on with another")
+            self.reporter.note(f"trial {trial} lost its worker; it goes on with another")
 
     def _observe(self, event: Event) -> None:
         """Show the event; a trial of the search that has ended needs no checkpoint any more."""
-        self.watcher.event(event)
+        self.reporter.event(event)
         self.failures.see(event)
         if event.kind == Kind.ENDED and event.trial.isdigit():
-            self.sweep.forget(event.trial)
+            self.sweep.discard_checkpoints(event.trial)
 
     def _drop_checkpoints(self, outcome: Outcome) -> None:
         """The confirm runs' checkpoints, once the best model was made from one of them."""
         for row in outcome.results["confirm"]:
             for run in row["runs"]:
-                self.sweep.forget(run["id"])
+                self.sweep.discard_checkpoints(run["id"])
         if self.folder.bucket is None:
             nodes.tidied(self.folder.path)
 
@@ -359,7 +362,7 @@ class Session:
             "model": None if model is None else str(model),
         }
         books = self.sweep.books
-        books.write(SWEEP, Kind.FINISHED, books.life, payload)
+        books.write(SWEEP, Kind.FINISHED, books.attempt, payload)
 
     def _in_time(self) -> AbstractContextManager[None]:
         total = self.spec.budget.total
@@ -384,4 +387,4 @@ class Session:
         again = self.stop.asked
         self.stop.ask(cause)
         if not again:
-            self.watcher.stopping(self.stop.cause)
+            self.reporter.stopping(self.stop.cause)

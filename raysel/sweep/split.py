@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from raysel.common.errors import Trouble, user_error
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.user_files import any_error_as
 from raysel.record.layout import SweepFolder, write_json
 from raysel.tasks.data import Task
@@ -24,7 +24,7 @@ def refuse_other_split(folder: SweepFolder, task: Task) -> None:
     """
     if not folder.split.is_file():
         return
-    with any_error_as(lambda why: Trouble(str(folder.split), f"cannot be read: {why}")):
+    with any_error_as(lambda why: OperationalError(str(folder.split), f"cannot be read: {why}")):
         began = dict(json.loads(folder.split.read_text(encoding="utf-8")))
     if all(began.get(key) == task.record.get(key) for key in ("fingerprint", "parts")):
         return

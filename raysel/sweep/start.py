@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raysel.common.errors import Problem, UserError, user_error
 from raysel.record.layout import CODE, SweepFolder, write_whole
-from raysel.record.ownership import Held
+from raysel.record.ownership import OwnedElsewhere
 from raysel.record.state import ENDED, fold
 from raysel.spec import reader, user_code
 from raysel.spec.sweep import Spec
@@ -15,40 +15,40 @@ from raysel.sweep.backup import restore
 from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.own_record import lost_spec, own_events
-from raysel.sweep.progress_reporter import Watcher
+from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import Session
 from raysel.sweep.views import folder_of, holder_of
 
 
 def start(
-    spec: Spec, watcher: Watcher, publish: Publish, resume_if_exists: bool = False
+    spec: Spec, reporter: ProgressReporter, publish: Publish, resume_if_exists: bool = False
 ) -> Outcome:
     """Run a new sweep, or go on with the one of that name where that is wished.
 
     Raises:
         UserError: a sweep of that name exists or would change its meaning, or the cluster is
             too small.
-        Trouble: the sweep's record cannot be kept.
+        OperationalError: the sweep's record cannot be kept.
     """
     folder = SweepFolder.of(spec.storage, spec.name)
     fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
         if (holder := holder_of(folder, stored)) is not None:
-            raise Held(spec.name, holder)
+            raise OwnedElsewhere(spec.name, holder)
         raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.code_files, Path())
     spec = user_code.located(spec, sources, CODE)
     if stored is not None:
         spec = continued(stored, spec)
-    return Session(spec, folder, watcher, sources).run(publish)
+    return Session(spec, folder, reporter, sources).run(publish)
 
 
 def resume(
     storage: str,
     name: str,
-    watcher: Watcher,
+    reporter: ProgressReporter,
     publish: Publish,
     overrides: Sequence[str] = (),
     from_backup: bool = False,
@@ -61,7 +61,7 @@ def resume(
 
     Raises:
         UserError: there is no such sweep, or it would change its meaning.
-        Trouble: the sweep's record cannot be read or kept.
+        OperationalError: the sweep's record cannot be read or kept.
     """
     folder = folder_of(storage, name)
     if text := lost_spec(folder):
@@ -76,7 +76,7 @@ def resume(
     if spec.record is None:
         own_events(folder, spec)  # before data are read
     sources = user_code.read(spec.code_files, folder.path)
-    return Session(spec, folder, watcher, sources).run(publish)
+    return Session(spec, folder, reporter, sources).run(publish)
 
 
 def _exists(folder: SweepFolder, stored: Spec) -> Problem:

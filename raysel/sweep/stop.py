@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
 from raysel.record.database import told
 from raysel.record.events import Record
@@ -27,7 +27,7 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
 
     Raises:
         UserError: there is no such sweep.
-        Trouble: the driver cannot be reached, goes on for longer, or did not end in order.
+        OperationalError: the driver cannot be reached, goes on for longer, or did not end in order.
     """
     folder = folder_of(storage, name)
     spec = own_spec(folder)
@@ -39,7 +39,9 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
     else:
         _ask(folder, spec, holder)
     if not _wait(lambda: holder_of(folder, spec) is None, timeout):
-        raise Trouble(name, f"{holder} was asked to stop and still runs after {timeout:g} s")
+        raise OperationalError(
+            name, f"{holder} was asked to stop and still runs after {timeout:g} s"
+        )
     return _outcome(read_sweep(storage, name))
 
 
@@ -51,7 +53,7 @@ def _outcome(view: SweepView) -> str:
         cut = sum(trial.cause == LEFT for trial in view.trials)
         trials = "trial was" if cut == 1 else "trials were"
         words = f"its driver died before it could end in order, {cut} {trials} cut off"
-        raise Trouble(name, f"{words}; {way_on}")
+        raise OperationalError(name, f"{words}; {way_on}")
     return f"{name} has stopped ({sweep.cause}); {way_on}"
 
 
@@ -59,7 +61,7 @@ def _signal(holder: Holder) -> None:
     """SIGTERM to a driver whose pid is known here; one that has ended by itself has stopped.
 
     Raises:
-        Trouble: it is another user's.
+        OperationalError: it is another user's.
     """
     if holder.is_gone:
         return  # its pid may be a stranger's by now
@@ -68,12 +70,14 @@ def _signal(holder: Holder) -> None:
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise Trouble(str(holder), "is another user's; that user, or root, stops it") from None
+        raise OperationalError(
+            str(holder), "is another user's; that user, or root, stops it"
+        ) from None
 
 
 def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:
     if spec.record is None:
-        raise Trouble(spec.name, f"is run by {holder}: stop it there")
+        raise OperationalError(spec.name, f"is run by {holder}: stop it there")
     record = Record(sweep_url(spec.record, folder.record, spec.name))
     try:
         with told(record.url):

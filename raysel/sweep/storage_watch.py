@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import resume_command
 from raysel.record.database import make_private
 from raysel.record.layout import SweepFolder
@@ -31,7 +31,7 @@ _LOGS = ("-wal", "-shm")
 _Identity = tuple[int, int]
 
 
-class StorageGone(Trouble):
+class StorageGone(OperationalError):
     """The sweep's files are not under their names any more; nothing more is written to them."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysel.common.errors import Trouble, UserError, nearest, user_error
+from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.locations import is_bucket, sweep_url, working_folder
 from raysel.common.object_store import Bucket
 from raysel.record.layout import SweepFolder
@@ -72,7 +72,7 @@ def names(storage: str) -> list[str]:
 
     Raises:
         UserError: there is a file in the place of the folder.
-        Trouble: the bucket does not answer.
+        OperationalError: the bucket does not answer.
     """
     if is_bucket(storage):
         bucket = Bucket(storage)
@@ -89,7 +89,7 @@ def folder_of(storage: str, name: str) -> SweepFolder:
 
     Raises:
         UserError: there is none of that name; the nearest name is told.
-        Trouble: the bucket does not answer.
+        OperationalError: the bucket does not answer.
     """
     known = names(storage)
     if name in known:
@@ -109,7 +109,7 @@ def _begun_as(storage: str, name: str) -> str | None:
         return None
     try:
         return own_spec(SweepFolder.of(storage, name)).name
-    except (UserError, Trouble):
+    except (UserError, OperationalError):
         return None
 
 
@@ -118,7 +118,7 @@ def read_sweep(storage: str, name: str) -> SweepView:
 
     Raises:
         UserError: there is none of that name, or its sweep file is not sound.
-        Trouble: its record is lost, cannot be read or is another sweep's.
+        OperationalError: its record is lost, cannot be read or is another sweep's.
     """
     folder = folder_of(storage, name)
     spec = _spec(folder, storage)
@@ -141,7 +141,7 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
     for name in names(storage):
         try:
             yield name, read_sweep(storage, name)
-        except (UserError, Trouble) as error:
+        except (UserError, OperationalError) as error:
             yield name, " · ".join(str(error).splitlines())
 
 
@@ -159,7 +159,7 @@ def read_results(storage: str, name: str) -> SweepResults:
 
     Raises:
         UserError: there is none of that name, or its sweep file is not sound.
-        Trouble: it has no results yet, or they or its record cannot be read.
+        OperationalError: it has no results yet, or they or its record cannot be read.
     """
     view = read_sweep(storage, name)
     return SweepResults(view.folder, view.spec, own_results(view.folder, view.sweep))
@@ -174,7 +174,7 @@ def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:
     """Who runs the sweep, None if nobody does.
 
     Raises:
-        Trouble: its database cannot be reached.
+        OperationalError: its database cannot be reached.
     """
     holder = holder_of_file(folder.lock)
     if holder is not None or spec.record is None:

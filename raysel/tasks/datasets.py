@@ -141,7 +141,7 @@ def has_source(spec: TaskSpec) -> bool:
     if missing(spec) is not None:
         return True
     pictures = open_pictures(spec)
-    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.official_splits)
     return len(parts.source_train) > 0
 
 
@@ -160,7 +160,7 @@ def training_labels(spec: TaskSpec) -> tuple[Labels, tuple[str, ...]] | None:
     if missing(spec) is not None:
         return None
     pictures = open_pictures(spec)
-    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.official_splits)
     return pictures.labels[parts.train], pictures.classes
 
 

@@ -22,7 +22,7 @@ from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
 from raysel.tasks.image_cache import Decoded, Draw, Progress, kept_store, key_of, store
-from raysel.tasks.image_dataset import Pictures, content_of
+from raysel.tasks.image_dataset import ImageDataset, content_of
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
 from raysel.tasks.splits import Splits
@@ -34,7 +34,7 @@ CIFAR_F = "cifar10f"
 TARGET = ("train", "validation", "test")
 _TOLD = 5  # unreadable pictures told one by one
 
-Reopen = Callable[[TaskSpec], Pictures]
+Reopen = Callable[[TaskSpec], ImageDataset]
 """Opens the data set again, on another node."""
 
 
@@ -78,7 +78,7 @@ class PartDecoder:
         self,
         spec: TaskSpec,
         model: ModelInput,
-        pictures: Pictures,
+        pictures: ImageDataset,
         splits: Splits,
         with_source: bool,
         reopen: Reopen,
@@ -242,7 +242,7 @@ def _without(part: StoredExamples, indices: set[int]) -> StoredExamples:
     return part.only(np.flatnonzero(~np.isin(part.indices, sorted(indices))))
 
 
-def image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
+def image_shift(spec: TaskSpec, pictures: ImageDataset) -> ShiftSpec | None:
     """The shift that the target's pictures still need; None if it leaves pixels as they are."""
     if pictures.shifted or spec.data == CIFAR_F:
         return None
@@ -250,7 +250,7 @@ def image_shift(spec: TaskSpec, pictures: Pictures) -> ShiftSpec | None:
 
 
 def _target_labels(
-    spec: TaskSpec, labels: Labels, indices: Indices, pictures: Pictures, name: str
+    spec: TaskSpec, labels: Labels, indices: Indices, pictures: ImageDataset, name: str
 ) -> Labels:
     shift = spec.shift
     if spec.data == CIFAR_F:
@@ -261,7 +261,7 @@ def _target_labels(
 
 
 def _drawer(
-    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
+    pictures: ImageDataset, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
 ) -> Draw:
     def draw(row: int) -> Decoded:
         index = int(indices[row])
@@ -291,7 +291,7 @@ def _draw_elsewhere(
 
 
 def _key(
-    pictures: Pictures, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
+    pictures: ImageDataset, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
 ) -> str:
     facts = {
         "geometry": asdict(geometry),

@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
+class ImageDataset:
     """Pictures with labels; every one is RGB and may have a size of its own.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pictures:
     classes: tuple[str, ...]
     labels: Labels
     sources: Sequence[Path] | Pixels
-    pools: NDArray[np.str_] | None = None
+    official_splits: NDArray[np.str_] | None = None
     shifted: bool = False
     notes: tuple[str, ...] = field(default=())
     left_out: tuple[LeftOut, ...] = field(default=())
@@ -99,7 +99,7 @@ def content_of(picture: Image.Image) -> bytes:
     return digest.digest()
 
 
-def _check_labels(pictures: Pictures) -> None:
+def _check_labels(pictures: ImageDataset) -> None:
     labels, classes = pictures.labels, pictures.classes
     if len(labels) != len(pictures.sources):
         raise ValueError(f"{len(labels)} labels for {len(pictures.sources)} pictures")

@@ -18,7 +18,7 @@ from raysel.tasks.decoding import CIFAR_F, TARGET, PartDecoder
 from raysel.tasks.decoding import cache_folder as cache_folder
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_cache import Progress
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.places import is_there, lack
 from raysel.tasks.range_scan import kept_ranges, scan_ranges
@@ -85,7 +85,7 @@ def fetch_note(spec: TaskSpec) -> str | None:
     return f"{name} will be downloaded into {spec.root}/ ({known.size}) when the sweep starts"
 
 
-def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
+def open_pictures(spec: TaskSpec, download: bool = False) -> ImageDataset:
     """The data set's files and labels; no picture is decoded.
 
     Raises:
@@ -109,7 +109,7 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> Pictures:
     return replace(PUBLISHED[name].open(name, root, download, seed), name=spec.name)
 
 
-def _table(data: TableData) -> Pictures:
+def _table(data: TableData) -> ImageDataset:
     table = as_on_disk(Path(data.csv))
     files = table.parent if data.root is None else as_on_disk(Path(data.root))
     options = TableOptions(data.file_column, data.label_column, data.ending, data.classes)
@@ -131,7 +131,7 @@ def check_pictures(spec: TaskSpec) -> list[Problem]:
         return [Problem("task.data", absent)] if _is_of_another_kind(spec) else []
     try:
         pictures = open_pictures(spec)
-        parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+        parts = divide(spec, pictures.labels, pictures.classes, pictures.official_splits)
     except UserError as error:
         return list(error.problems)
     if spec.duplicates_policy != "error":
@@ -141,7 +141,7 @@ def check_pictures(spec: TaskSpec) -> list[Problem]:
 
 def picture_notes(spec: TaskSpec) -> tuple[str, ...]:
     """What a person should know of data that are there and sound."""
-    return share_notes(spec, open_pictures(spec).pools)
+    return share_notes(spec, open_pictures(spec).official_splits)
 
 
 def picture_summary(spec: TaskSpec, model: ModelInput, with_source: bool = True) -> DataSummary:
@@ -152,7 +152,7 @@ def picture_summary(spec: TaskSpec, model: ModelInput, with_source: bool = True)
         UserError: the data are missing or wrong, or `picture_task` would refuse what was decoded.
     """
     pictures = open_pictures(spec)
-    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.official_splits)
     with_source = with_source or spec.preprocess == "data"
     summary = _before_decoding(spec, pictures, parts, with_source)
     ranges = kept_ranges(pictures, cache_folder(spec))
@@ -184,7 +184,7 @@ def picture_task(
     """
     pictures = open_pictures(spec, spec.download)
     spec = _absolute(spec)
-    parts = divide(spec, pictures.labels, pictures.classes, pictures.pools)
+    parts = divide(spec, pictures.labels, pictures.classes, pictures.official_splits)
     pictures = replace(pictures, ranges=scan_ranges(pictures, cache_folder(spec)))
     with_source = with_source or spec.preprocess == "data"
     summary = _before_decoding(spec, pictures, parts, with_source)
@@ -213,7 +213,7 @@ def picture_task(
         notes=(
             *pictures.notes,
             *pictures.ranges.notes(),
-            *share_notes(spec, pictures.pools),
+            *share_notes(spec, pictures.official_splits),
             *found.notes,
         ),
         summary=found.summary(summary),
@@ -221,21 +221,21 @@ def picture_task(
 
 
 def _before_decoding(
-    spec: TaskSpec, pictures: Pictures, parts: Splits, with_source: bool
+    spec: TaskSpec, pictures: ImageDataset, parts: Splits, with_source: bool
 ) -> DataSummary:
     return summarise(
         spec,
         pictures.labels,
         pictures.classes,
         parts,
-        pictures.pools,
+        pictures.official_splits,
         with_source,
         pictures.left_out,
         decoded=False,
     )
 
 
-def _same_files(pictures: Pictures, parts: Splits) -> DuplicateFinder:
+def _same_files(pictures: ImageDataset, parts: Splits) -> DuplicateFinder:
     """Examples of the target that are one file: by two spellings of its path, or by a link."""
 
     def key(part: str, row: int) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from raysel.tasks.image_cache import key_of
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import opened_image, without_warnings
 from raysel.tasks.value_range import ValueRanges, is_deep, is_scaled
 
@@ -24,7 +24,7 @@ _EIGHT_BIT = frozenset(
 _WINDOW = 256
 
 
-def scan_ranges(pictures: Pictures, cache: Path) -> ValueRanges:
+def scan_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges:
     """The ranges of a data set: the heads of its files are read, and the pixels of those with more
     than 8 bits. What was found is kept in `cache`, by the files' names, sizes and times.
     """
@@ -42,7 +42,7 @@ def scan_ranges(pictures: Pictures, cache: Path) -> ValueRanges:
     return ranges
 
 
-def kept_ranges(pictures: Pictures, cache: Path) -> ValueRanges | None:
+def kept_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges | None:
     """What `scan_ranges` found before of the same files; None where it must look."""
     places = _places(pictures)
     if not places:
@@ -53,7 +53,7 @@ def kept_ranges(pictures: Pictures, cache: Path) -> ValueRanges | None:
     return None
 
 
-def _places(pictures: Pictures) -> list[int]:
+def _places(pictures: ImageDataset) -> list[int]:
     """The pictures that may have more than 8 bits."""
     return [
         index
@@ -62,7 +62,7 @@ def _places(pictures: Pictures) -> list[int]:
     ]
 
 
-def _file(pictures: Pictures, places: Sequence[int], cache: Path) -> Path:
+def _file(pictures: ImageDataset, places: Sequence[int], cache: Path) -> Path:
     key = key_of("value ranges", (pictures.fingerprint(index) for index in places))
     return cache / f"{key}.ranges.json"
 

@@ -31,7 +31,7 @@ def divide(
     spec: TaskSpec,
     labels: Labels,
     classes: Sequence[str],
-    pools: NDArray[np.str_] | None = None,
+    official_splits: NDArray[np.str_] | None = None,
 ) -> Splits:
     """The split that the sweep file asks for: by sizes, or the one of a file.
 
@@ -39,7 +39,7 @@ def divide(
         UserError: as `split` and `read_split` say.
     """
     if spec.split.indices is None:
-        return split(labels, classes, spec.split, spec.source, pools)
+        return split(labels, classes, spec.split, spec.source, official_splits)
     return read_split(Path(spec.split.indices), labels, classes)
 
 

@@ -61,7 +61,7 @@ def split(
     classes: Sequence[str],
     sizes: SplitSpec,
     source: int | None,
-    pools: NDArray[np.str_] | None = None,
+    official_splits: NDArray[np.str_] | None = None,
 ) -> Splits:
     """Divide a data set.
 
@@ -80,9 +80,9 @@ def split(
             such mistake is told.
     """
     shuffled = np.random.default_rng(sizes.seed).permutation(len(labels))
-    pools = pools_of(sizes, pools)
-    dealers = _dealers(shuffled, labels, len(classes), pools)
-    asked = sizes_asked(sizes, pools, len(classes))
+    official_splits = pools_of(sizes, official_splits)
+    dealers = _dealers(shuffled, labels, len(classes), official_splits)
+    asked = sizes_asked(sizes, official_splits, len(classes))
     count = _counts(dealers, asked, source)
     test = dealers["test"].deal(count["test"])
     validation = dealers["validation"].deal(count["validation"])
@@ -112,31 +112,35 @@ def split(
     return Splits(train, validation, test, source_train, source_validation)
 
 
-def pools_of(sizes: SplitSpec, pools: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
+def pools_of(sizes: SplitSpec, official_splits: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
     """[N] the pools that the parts are drawn from; without `sizes.official` all but the
     source's are one."""
-    return pools if pools is None or sizes.official else _merged(pools)
+    return (
+        official_splits if official_splits is None or sizes.official else _merged(official_splits)
+    )
 
 
-def own_parts(pools: NDArray[np.str_] | None) -> frozenset[str]:
+def own_parts(official_splits: NDArray[np.str_] | None) -> frozenset[str]:
     """The target's parts that a data set has of its own; none where all are drawn from one pool.
 
     Args:
         pools: as `pools_of` gives them.
     """
-    there = frozenset() if pools is None else frozenset(map(str, np.unique(pools)))
+    there = (
+        frozenset() if official_splits is None else frozenset(map(str, np.unique(official_splits)))
+    )
     return there & set(DEFAULT_SIZES) if there & {"validation", "test"} else frozenset()
 
 
 def sizes_asked(
-    sizes: SplitSpec, pools: NDArray[np.str_] | None, class_count: int
+    sizes: SplitSpec, official_splits: NDArray[np.str_] | None, class_count: int
 ) -> dict[str, int | float | str]:
     """How many examples each of the target's parts is asked to have, every default settled."""
-    own = own_parts(pools)
+    own = own_parts(official_splits)
     asked: dict[str, int | float | str] = {}
     for part, default in DEFAULT_SIZES.items():
         given: PartSize = getattr(sizes, part)
-        whole = given is None or part in shares_not_applied(sizes, pools)
+        whole = given is None or part in shares_not_applied(sizes, official_splits)
         settled = default if given is None else given
         asked[part] = ALL if whole and part in own else settled
     if sizes.shots is not None:
@@ -144,10 +148,12 @@ def sizes_asked(
     return asked
 
 
-def shares_not_applied(sizes: SplitSpec, pools: NDArray[np.str_] | None) -> tuple[str, ...]:
+def shares_not_applied(
+    sizes: SplitSpec, official_splits: NDArray[np.str_] | None
+) -> tuple[str, ...]:
     """Parts for which the file gives a share and the data set a part of its own, which is taken
     whole: nothing is divided there."""
-    own = own_parts(pools)
+    own = own_parts(official_splits)
     return tuple(
         part
         for part in ("validation", "test")
@@ -155,15 +161,15 @@ def shares_not_applied(sizes: SplitSpec, pools: NDArray[np.str_] | None) -> tupl
     )
 
 
-def pool_of(part: str, pools: NDArray[np.str_] | None) -> Pool | None:
+def pool_of(part: str, official_splits: NDArray[np.str_] | None) -> Pool | None:
     """The pool that a part (`source` for both of the source's) is drawn from; None is all.
 
     Args:
         pools: as `pools_of` gives them.
     """
-    if pools is None:
+    if official_splits is None:
         return None
-    there = set(map(str, np.unique(pools)))
+    there = set(map(str, np.unique(official_splits)))
     return next((pool for pool in _FROM[part] if pool in there), None)
 
 
@@ -173,10 +179,10 @@ def halves(labels: Labels, class_count: int, seed: int) -> NDArray[np.str_]:
     Of an odd number the training half has one more.
     """
     shuffled = np.random.default_rng([seed, 2]).permutation(len(labels))
-    dealer = _Dealer([shuffled[labels[shuffled] == c] for c in range(class_count)])
-    pools = np.full(len(labels), "train", dtype="<U10")
-    pools[dealer.deal(len(labels) // 2)] = "test"
-    return pools
+    dealer = _StratifiedAllocator([shuffled[labels[shuffled] == c] for c in range(class_count)])
+    official_splits = np.full(len(labels), "train", dtype="<U10")
+    official_splits[dealer.deal(len(labels) // 2)] = "test"
+    return official_splits
 
 
 def largest_remainder(size: int, counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -193,7 +199,7 @@ def largest_remainder(size: int, counts: NDArray[np.int64]) -> NDArray[np.int64]
     return shares
 
 
-class _Dealer:
+class _StratifiedAllocator:
     """Shuffled indices of each class, dealt out from the front."""
 
     def __init__(self, stacks: list[Indices]) -> None:
@@ -231,32 +237,38 @@ class _Dealer:
 
 
 def _dealers(
-    shuffled: Indices, labels: Labels, class_count: int, pools: NDArray[np.str_] | None
-) -> dict[str, _Dealer]:
+    shuffled: Indices, labels: Labels, class_count: int, official_splits: NDArray[np.str_] | None
+) -> dict[str, _StratifiedAllocator]:
     """Who deals each part: parts that share a pool share a dealer."""
 
-    def dealer(pool: Pool | None) -> _Dealer:
-        own = shuffled if pool is None or pools is None else shuffled[pools[shuffled] == pool]
-        return _Dealer([own[labels[own] == c] for c in range(class_count)])
+    def dealer(pool: Pool | None) -> _StratifiedAllocator:
+        own = (
+            shuffled
+            if pool is None or official_splits is None
+            else shuffled[official_splits[shuffled] == pool]
+        )
+        return _StratifiedAllocator([own[labels[own] == c] for c in range(class_count)])
 
-    if pools is None:
+    if official_splits is None:
         return dict.fromkeys(_FROM, dealer(None))
-    there = {pool: dealer(pool) for pool in POOLS if np.any(pools == pool)}
-    nothing = _Dealer([shuffled[:0]] * class_count)
+    there = {pool: dealer(pool) for pool in POOLS if np.any(official_splits == pool)}
+    nothing = _StratifiedAllocator([shuffled[:0]] * class_count)
     return {
         part: next((there[pool] for pool in wanted if pool in there), nothing)
         for part, wanted in _FROM.items()
     }
 
 
-def _merged(pools: NDArray[np.str_]) -> NDArray[np.str_] | None:
+def _merged(official_splits: NDArray[np.str_]) -> NDArray[np.str_] | None:
     """The parts of the target as one; the source's examples are others and stay its own."""
-    source = pools == "source"
+    source = official_splits == "source"
     return np.where(source, "source", "train") if source.any() else None
 
 
 def _counts(
-    dealers: dict[str, _Dealer], asked: dict[str, int | float | str], source: int | None
+    dealers: dict[str, _StratifiedAllocator],
+    asked: dict[str, int | float | str],
+    source: int | None,
 ) -> dict[str, int]:
     """Examples of each of the target's parts.
 

@@ -21,7 +21,7 @@ def summarise(
     labels: Labels,
     classes: Sequence[str],
     splits: Splits,
-    pools: NDArray[np.str_] | None = None,
+    official_splits: NDArray[np.str_] | None = None,
     with_source: bool = True,
     left_out: tuple[LeftOut, ...] = (),
     decoded: bool = True,
@@ -45,7 +45,7 @@ def summarise(
         smallest=ClassCount(classes[least], int(counts[least])),
         largest=ClassCount(classes[most], int(counts[most])),
         parts=tuple(
-            PartCount(_shown(name), size, _origin(spec, name, size, pools, len(labels)))
+            PartCount(_shown(name), size, _origin(spec, name, size, official_splits, len(labels)))
             for name, size in parts.items()
             if size or not name.startswith("source")
         ),
@@ -55,15 +55,15 @@ def summarise(
     )
 
 
-def share_notes(spec: TaskSpec, pools: NDArray[np.str_] | None) -> tuple[str, ...]:
+def share_notes(spec: TaskSpec, official_splits: NDArray[np.str_] | None) -> tuple[str, ...]:
     """What is said of shares that are not applied, a line each."""
-    if spec.split.indices is not None or pools is None:
+    if spec.split.indices is not None or official_splits is None:
         return ()
-    own = pools_of(spec.split, pools)
+    own = pools_of(spec.split, official_splits)
     return tuple(
         f"task.split.{part}: {getattr(spec.split, part):g} is not applied: the data set has a"
-        f" {part} part of {int((pools == part).sum()):,} pictures, which is taken whole. Give a"
-        " number of pictures for fewer, or official: false to divide all anew"
+        f" {part} part of {int((official_splits == part).sum()):,} pictures, which is taken whole."
+        " Give a number of pictures for fewer, or official: false to divide all anew"
         for part in shares_not_applied(spec.split, own)
     )
 
@@ -73,16 +73,16 @@ def _shown(part: str) -> str:
 
 
 def _origin(
-    spec: TaskSpec, part: str, size: int, pools: NDArray[np.str_] | None, total: int
+    spec: TaskSpec, part: str, size: int, official_splits: NDArray[np.str_] | None, total: int
 ) -> str:
     """Where the examples of a part come from."""
     if spec.split.indices is not None:
         return f"as in {spec.split.indices}"
-    kept = pools_of(spec.split, pools)
+    kept = pools_of(spec.split, official_splits)
     wanted = "source" if part.startswith("source") else part
     pool = pool_of(wanted, kept)
     if kept is None or pool is None:
-        merged = "its official parts as one" if pools is not None else f"all {total:,}"
+        merged = "its official parts as one" if official_splits is not None else f"all {total:,}"
         return f"drawn from {merged}"
     there = int((kept == pool).sum())
     if pool != wanted or not (own_parts(kept) or pool == "source"):

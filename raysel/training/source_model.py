@@ -20,7 +20,7 @@ from torch import Tensor
 import raysel
 from raysel.common.disk_errors import of_the_disk
 from raysel.models import timm
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import whole
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.tasks.data import Examples, Part, Task
@@ -96,11 +96,11 @@ class TrainingClock:
 
 
 def kept_source_model(
-    task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+    task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
 ) -> SourceModel | None:
     """The source model that the same inputs gave before; None if there is none, or damaged."""
     try:
-        path = _path(task, blueprint, seed, threads, cache)
+        path = _path(task, model_config, seed, threads, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
             told = file.metadata()
@@ -114,7 +114,7 @@ def kept_source_model(
 
 def source_model(
     task: Task,
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     seed: int,
     threads: int,
     cache: Path,
@@ -132,20 +132,20 @@ def source_model(
     """
     started = time.perf_counter()
     torch.set_num_threads(threads)
-    weights, accuracy = _train(task, blueprint, seed, progress)
+    weights, accuracy = _train(task, model_config, seed, progress)
     model = SourceModel(weights, accuracy, time.perf_counter() - started)
-    keep_source_model(model, task, blueprint, seed, threads, cache)
+    keep_source_model(model, task, model_config, seed, threads, cache)
     return model
 
 
 def keep_source_model(
-    model: SourceModel, task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path
+    model: SourceModel, task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
 ) -> None:
     """Write a source model where `kept_source_model` of the same inputs finds it.
 
     A full or read-only disk keeps none: it is trained again the next time.
     """
-    path = _path(task, blueprint, seed, threads, cache)
+    path = _path(task, model_config, seed, threads, cache)
     partial = path.with_suffix(".partial")
     metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
     try:
@@ -169,11 +169,11 @@ def _digest(weights: dict[str, Tensor]) -> str:
 
 
 def _train(
-    task: Task, blueprint: Blueprint, seed: int, progress: StepProgress | None
+    task: Task, model_config: ModelConfig, seed: int, progress: StepProgress | None
 ) -> tuple[dict[str, Tensor], float]:
     assert task.source_train is not None and task.source_validation is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build(blueprint, seed).to(device)
+    model = build(model_config, seed).to(device)
     train, validation = (
         on_device(part, task.mean, task.std, device)
         for part in (task.source_train, task.source_validation)
@@ -188,11 +188,11 @@ def _train(
     return weights, 1.0 - result.metrics["val/error"]
 
 
-def _path(task: Task, blueprint: Blueprint, seed: int, threads: int, cache: Path) -> Path:
+def _path(task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path) -> Path:
     """The file of a source model: named by a hash of everything that determines it."""
     digest = hashlib.sha256()
     facts = {
-        "blueprint": asdict(blueprint),
+        "blueprint": asdict(model_config),
         "settings": SETTINGS.model_dump(mode="json"),
         "normalisation": [task.mean, task.std],
         "seed": seed,

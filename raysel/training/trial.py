@@ -23,7 +23,7 @@ from torch import nn
 from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.common.object_store import Bucket
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
 from raysel.spec import user_code
@@ -39,14 +39,15 @@ from raysel.training.nonfinite import Diverged
 from raysel.training.trial_files import TrialFiles, make_folder, sees
 
 TEST_CURVE = "test_curve"
-"""Before the metrics of `Shared.test_every_epoch`: `test_curve/error`; none is ever chosen by."""
+"""Before the metrics of `PhaseContext.test_every_epoch` (`test_curve/error`); nothing is chosen by
+them."""
 
 MACHINE = "machine.json"
 """In a trial's folder: on what it ran."""
 
 
 @dataclass(frozen=True)
-class Shared:
+class PhaseContext:
     """What all trials of a phase share; it reaches a node once, through the object store.
 
     Attributes:
@@ -64,7 +65,7 @@ class Shared:
         code: the user's own files; their strategies are made known before a trial begins.
     """
 
-    blueprint: Blueprint
+    model_config: ModelConfig
     partition: Partition
     weights: dict[str, np.ndarray]
     train: Part
@@ -96,7 +97,7 @@ class _Prepared:
     test: Data | None
 
 
-class TrialSteps:
+class TrialRunner:
     """Runs the epochs of one trial after another.
 
     A row is `{"epoch", "metrics"}` with a `note` where something befell it, or
@@ -110,7 +111,7 @@ class TrialSteps:
             last epoch.
     """
 
-    def __init__(self, shared: Shared, step_limit: int | None = None) -> None:
+    def __init__(self, shared: PhaseContext, step_limit: int | None = None) -> None:
         self._shared = shared
         self._prepared: _Prepared | None = None
         self.run: FineTuning | None = None
@@ -297,7 +298,7 @@ class TrialSteps:
         ]
         train, validation, source, test = parts
         assert train is not None and validation is not None
-        model = build(shared.blueprint, self.config.seed)
+        model = build(shared.model_config, self.config.seed)
         return _Prepared(model.to(device), TrialData(train, validation, source), test)
 
     def _fill(self, model: nn.Module) -> None:
@@ -305,7 +306,7 @@ class TrialSteps:
         shared = self._shared
         state = {name: torch.tensor(array) for name, array in shared.weights.items()}
         if not set(shared.partition.head) <= set(state):
-            fresh = build(shared.blueprint, self.config.seed)
+            fresh = build(shared.model_config, self.config.seed)
             load_weights(fresh, state)
             state = fresh.state_dict()
         model.load_state_dict(state)

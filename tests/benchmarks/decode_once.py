@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import partition
 from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
 from raysel.tasks.datasets import load_task
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_task import open_pictures
 from raysel.training.image_batches import StoredData
 from raysel.training.loop import FineTuning, TrialData
@@ -44,7 +44,7 @@ MODEL = "test_resnet"
 class Anew:
     """Has the face of a `Store`, and decodes a picture every time that it is asked for."""
 
-    pictures: Pictures
+    pictures: ImageDataset
     examples: StoredExamples
     index_of: dict[int, int] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Anew:
         return np.stack([self[row] for row in chosen])
 
 
-def anew(examples: StoredExamples, pictures: Pictures) -> StoredExamples:
+def anew(examples: StoredExamples, pictures: ImageDataset) -> StoredExamples:
     """The same examples without the store."""
     index_of = {
         int(row): int(index) for row, index in zip(examples.rows, examples.indices, strict=True)
@@ -65,7 +65,7 @@ def anew(examples: StoredExamples, pictures: Pictures) -> StoredExamples:
     return other
 
 
-def load(folder: Path, cache: Path, size: int, train: int) -> tuple[Task, Pictures]:
+def load(folder: Path, cache: Path, size: int, train: int) -> tuple[Task, ImageDataset]:
     spec = TaskSpec.model_validate(
         {
             "data": {"folder": str(folder)},
@@ -79,7 +79,7 @@ def load(folder: Path, cache: Path, size: int, train: int) -> tuple[Task, Pictur
     return task, open_pictures(spec)
 
 
-def data_of(task: Task, pictures: Pictures | None) -> TrialData:
+def data_of(task: Task, pictures: ImageDataset | None) -> TrialData:
     """A trial's data from the store, or without it where `pictures` are given."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = []
@@ -96,8 +96,8 @@ def trial(task: Task, data: TrialData, epochs: int, strategy: str) -> dict[str, 
         weight_decay=0.0, schedule="constant", warmup_epochs=0.0, batch_norm="train",
         precision="float32", clip_norm=None, accumulate=1, deterministic=False,
     )  # fmt: skip
-    blueprint = Blueprint(MODEL, len(task.classes), task.channels, task.image_size)
-    model = build(blueprint, seed=0).to(data.train.labels.device)
+    model_config = ModelConfig(MODEL, len(task.classes), task.channels, task.image_size)
+    model = build(model_config, seed=0).to(data.train.labels.device)
     config = TrialConfig(strategy=strategy, parameters={}, training=settings, seed=0)
     run = FineTuning(config, model, partition(model), data)
     rows = [run.run_epoch().metrics for _ in range(epochs)]
@@ -105,7 +105,7 @@ def trial(task: Task, data: TrialData, epochs: int, strategy: str) -> dict[str, 
 
 
 def timed(
-    task: Task, pictures: Pictures | None, epochs: int, trials: int, strategy: str
+    task: Task, pictures: ImageDataset | None, epochs: int, trials: int, strategy: str
 ) -> tuple[float, dict[str, float]]:
     """Trials a minute, and the outcome of the last one."""
     started = time.perf_counter()
@@ -156,10 +156,10 @@ def two_workers(task: Task, how: str, epochs: int) -> list[dict[str, float]]:
     ]
     for worker in workers:
         worker.start()
-    told = [queue.get(timeout=600) for _ in workers]
+    reported = [queue.get(timeout=600) for _ in workers]
     for worker in workers:
         worker.join()
-    return told
+    return reported
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def main() -> None:
                 print(how, json.dumps({name: round(value, 1) for name, value in worker.items()}))
 
 
-def compare(task: Task, pictures: Pictures, given: argparse.Namespace, strategy: str) -> None:
+def compare(task: Task, pictures: ImageDataset, given: argparse.Namespace, strategy: str) -> None:
     ratios, speeds = [], {"once": [], "anew": []}
     for pair in range(given.pairs + 1):
         sides = [("once", None), ("anew", pictures)]

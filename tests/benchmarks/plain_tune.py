@@ -20,7 +20,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search.optuna import OptunaSearch
 from torch import Tensor
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.training.loop import FineTuning, TrialData
@@ -81,11 +81,11 @@ def trial_config(config: dict[str, Any]) -> TrialConfig:
 
 
 def train(
-    config: dict[str, Any], blueprint: Blueprint, weights: dict[str, Tensor], data: TrialData
+    config: dict[str, Any], model_config: ModelConfig, weights: dict[str, Tensor], data: TrialData
 ) -> None:
     """One trial."""
     torch.set_num_threads(1)
-    model = build(blueprint, seed=0)
+    model = build(model_config, seed=0)
     model.load_state_dict(weights)
     tuning = FineTuning(trial_config(config), model, partition(model), data)
     checkpoint = tune.get_checkpoint()
@@ -100,7 +100,7 @@ def train(
 
 
 def search(
-    blueprint: Blueprint,
+    model_config: ModelConfig,
     weights: dict[str, Tensor],
     data: TrialData,
     points: list[dict[str, Any]],
@@ -110,7 +110,7 @@ def search(
     tracking_uri: str,
 ) -> ResultGrid:
     """Run all points as trials on the connected Ray."""
-    trainable = tune.with_parameters(train, blueprint=blueprint, weights=weights, data=data)
+    trainable = tune.with_parameters(train, model_config=model_config, weights=weights, data=data)
     asha = ASHAScheduler(max_t=EPOCHS, grace_period=3, reduction_factor=2)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),

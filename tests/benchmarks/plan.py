@@ -37,31 +37,31 @@ def memory() -> None:
     sys.path.insert(0, str(ROOT / "tests" / "unit" / "service"))
     from step_kit import config_of, layers_of, measured_peak
 
-    from raysel.models.build import Blueprint
+    from raysel.models.build import ModelConfig
     from raysel.service.plan.memory import step_memory
 
     print("| model | batch | strategy | foreseen, MB | measured, MB | ratio |")
     print("|---|---|---|---|---|---|")
     for name, size, channels, batch, optimizer in MODELS:
-        blueprint = Blueprint(name, 10, channels, (size, size))
-        layers = layers_of(blueprint)
+        model_config = ModelConfig(name, 10, channels, (size, size))
+        layers = layers_of(model_config)
         for strategy in ("full", "bvg_ls"):
             config = config_of(strategy, layers, batch_size=batch, optimizer=optimizer)
-            foreseen = step_memory(blueprint, layers, config, "cpu").peak
-            measured = measured_peak(blueprint, layers, config)
-            told = f"{foreseen / 1e6:.1f} | {measured / 1e6:.1f} | {foreseen / measured:.3f}"
-            print(f"| {name} {size}, {optimizer} | {batch} | {strategy} | {told} |", flush=True)
+            estimated = step_memory(model_config, layers, config, "cpu").peak
+            measured = measured_peak(model_config, layers, config)
+            reported = f"{estimated / 1e6:.1f} | {measured / 1e6:.1f} | {estimated / measured:.3f}"
+            print(f"| {name} {size}, {optimizer} | {batch} | {strategy} | {reported} |", flush=True)
 
 
 def pair() -> tuple[float, float, dict[str, float]]:
     """Seconds foreseen and taken, and what was foreseen by phase."""
     with tempfile.TemporaryDirectory() as storage:
         common = [str(QUICK_START), "--set", f"storage={storage}"]
-        told = _raysel(storage, "plan", *common, "--json")
+        reported = _raysel(storage, "plan", *common, "--json")
         began = time.perf_counter()
         _raysel(storage, "run", *common, "--quiet")
         taken = time.perf_counter() - began
-        seconds = json.loads(told)["seconds"]
+        seconds = json.loads(reported)["seconds"]
         return seconds["total"], taken, seconds
 
 
@@ -79,11 +79,11 @@ def clock(rounds: int) -> None:
     ratios = []
     for number in range(1, rounds + 1):
         load = os.getloadavg()[0]
-        foreseen, taken, phases = pair()
-        ratios.append(foreseen / taken)
+        estimated, taken, phases = pair()
+        ratios.append(estimated / taken)
         parts = ", ".join(f"{name} {value:.0f}" for name, value in phases.items())
         print(
-            f"{number}: foreseen {foreseen:.0f} s, taken {taken:.0f} s, ratio {ratios[-1]:.2f} "
+            f"{number}: foreseen {estimated:.0f} s, taken {taken:.0f} s, ratio {ratios[-1]:.2f} "
             f"(load before {load:.1f}; {parts})",
             flush=True,
         )

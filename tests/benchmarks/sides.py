@@ -28,15 +28,15 @@ def _awake() -> None:
 def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     """`raysel run`'s search phase, with everything that goes on beside it."""
     from raysel.engine import connect  # first: it sets what Ray reads when it is imported
-    from raysel.engine.tune import Overseer, StopRequest, run_phase
+    from raysel.engine.tune import StopRequest, WorkerEvents, run_phase
     from raysel.mlflow_sync.process import WriterProcess
-    from raysel.record.event_log import Books
+    from raysel.record.event_log import EventLog
     from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
     from raysel.record.layout import SweepFolder
     from raysel.record.state import fold
     from raysel.sweep.search_controller import SearchController
     from raysel.training import checkpoint
-    from raysel.training.trial import Shared
+    from raysel.training.trial import PhaseContext
 
     assert connect
     spec, folder = work.spec, SweepFolder.of(work.spec.storage, work.spec.name)
@@ -47,13 +47,13 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
         if event.kind == Kind.ENDED:
             checkpoint.remove(folder.trial(event.trial))
 
-    books = Books(Record(url), 1, observe)
+    books = EventLog(Record(url), 1, observe)
     sweep = {"name": spec.name, "sweep_id": "benchmark", "spec": spec.to_yaml()}
     sweep |= {"layers": list(work.partition.names), "folder": str(folder.path)}
     sweep |= {"objective": spec.objective.model_dump()}
     books.write(SWEEP, Kind.SWEEP, 0, sweep)
-    shared = Shared(
-        blueprint=work.blueprint,
+    shared = PhaseContext(
+        model_config=work.model_config,
         partition=work.partition,
         weights={name: tensor.numpy() for name, tensor in work.weights.items()},
         train=work.task.train,
@@ -77,12 +77,14 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
 
     with ProcessorClock() as processor:
         began = time.perf_counter()
-        ledger = SearchController(spec, work.space, books)
+        controller = SearchController(spec, work.space, books)
         for point in work.points:
-            ledger.study.enqueue_trial(point, skip_if_exists=True)
+            controller.study.enqueue_trial(point, skip_if_exists=True)
         storage = folder.tune / "search"
-        overseer = MagicMock(spec=Overseer)  # never called: all runs here
-        run_phase(ledger, shared, spec.resources, CONCURRENT, storage, overseer, StopRequest())
+        worker_events = MagicMock(spec=WorkerEvents)  # never called: all runs here
+        run_phase(
+            controller, shared, spec.resources, CONCURRENT, storage, worker_events, StopRequest()
+        )
         ended = time.perf_counter()
         assert writer.drain(60), "the MLflow writer did not come to an end"
         drained = time.perf_counter()
@@ -120,7 +122,7 @@ def run_plain(work: Work, tracking_uri: str) -> Outcome:
     with ProcessorClock() as processor:
         began = time.perf_counter()
         grid = search(
-            work.blueprint,
+            work.model_config,
             work.weights,
             TrialData(train, validation),
             work.points,

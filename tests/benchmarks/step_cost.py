@@ -17,7 +17,7 @@ import time
 import torch
 from torch import Tensor
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
 from raysel.spec.sweep import TrialConfig
 from raysel.training.batches import Batch
@@ -40,7 +40,7 @@ VARIANTS = [
 
 def trial(name: str, size: int, batch: Batch, strategy: str, parameters: dict) -> FineTuning:
     device = batch.labels.device
-    model = build(Blueprint(name, 10, 3, (size, size)), seed=0).to(device)
+    model = build(ModelConfig(name, 10, 3, (size, size)), seed=0).to(device)
     settings = SETTINGS.model_copy(
         update={"optimizer": "sgd", "learning_rate": 1e-3, "weight_decay": 0.0}
     )

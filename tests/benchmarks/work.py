@@ -13,7 +13,7 @@ import optuna
 import torch
 from torch import Tensor
 
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition, partition_of
 from raysel.search.space import Space
 from raysel.spec import reader
@@ -39,7 +39,7 @@ class Work:
     spec: Spec
     task: Task
     partition: Partition
-    blueprint: Blueprint
+    model_config: ModelConfig
     space: Space
     points: list[dict[str, Any]]
     weights: dict[str, Tensor]
@@ -98,14 +98,14 @@ def load_work(storage: Path, cache: Path, pruning: bool) -> Work:
     partition = partition_of(
         spec.model.name, spec.model.partition, len(task.classes), task.channels
     )
-    blueprint = Blueprint(spec.model.name, len(task.classes), task.channels, task.image_size)
+    model_config = ModelConfig(spec.model.name, len(task.classes), task.channels, task.image_size)
     space = Space(spec, partition.names)
-    source = _source(task, blueprint, spec, cache)
-    return Work(spec, task, partition, blueprint, space, points(space), source.weights)
+    source = _source(task, model_config, spec, cache)
+    return Work(spec, task, partition, model_config, space, points(space), source.weights)
 
 
-def _source(task: Task, blueprint: Blueprint, spec: Spec, cache: Path) -> SourceModel:
-    arguments = (task, blueprint, spec.task.split.seed, spec.resources.cpus, cache)
+def _source(task: Task, model_config: ModelConfig, spec: Spec, cache: Path) -> SourceModel:
+    arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
     threads = torch.get_num_threads()
     try:
         return kept_source_model(*arguments) or source_model(*arguments)

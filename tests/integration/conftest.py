@@ -88,12 +88,12 @@ def reference(ray_cluster: None, storage: Path, arguments: Arguments) -> Path:
 @pytest.fixture(scope="session")
 def tiny_reference(ray_cluster: None, storage: Path) -> list[object]:
     """What the sweep of `lives` gives when nobody disturbs it, without clocks."""
-    from . import lives
+    from . import drivers
 
-    file, spec = lives.write(storage / "untouched-tiny.yaml", "untouched-tiny", storage)
-    code, out, err = lives.here("run", str(file), "--quiet")
+    file, spec = drivers.write(storage / "untouched-tiny.yaml", "untouched-tiny", storage)
+    code, out, err = drivers.here("run", str(file), "--quiet")
     assert code == 0, out + err
-    return sorted(map(without_clocks, lives.check_agreement(spec).values()))
+    return sorted(map(without_clocks, drivers.check_agreement(spec).values()))
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def driver(
     moment: str = "time",
     count: int = 10**6,
     lease: float = 30.0,
-    deed: str = "freeze",
+    action: str = "freeze",
     **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
     """`raysel ARGUMENTS`, which freezes (or does another deed of `deeds`) at a moment of
@@ -77,7 +77,7 @@ def driver(
         environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     process = subprocess.Popen(
-        [*DRIVER, str(lease), deed, moment, str(count), *arguments],
+        [*DRIVER, str(lease), action, moment, str(count), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

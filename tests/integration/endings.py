@@ -27,8 +27,8 @@ def check(spec: Spec, sweep_status: str, cause: str | None) -> dict[str, TrialSt
     trials = states(folder)
     for trial in study_of(folder, spec.name).get_trials(deepcopy=False) if trials else ():
         if trial.state != OptunaState.WAITING:
-            told = trials[f"{trial.number:04d}"]
-            assert trial.state == TABLE[told.status][0], told
+            reported = trials[f"{trial.number:04d}"]
+            assert trial.state == TABLE[reported.status][0], reported
     client = mlflow.MlflowClient(f"sqlite:///{spec.storage}/mlflow.db")
     experiment = client.get_experiment_by_name(spec.name)
     assert experiment is not None

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from raysel.common.errors import Trouble
-from raysel.service.endpoint import knock
+from raysel.common.errors import OperationalError
+from raysel.service.endpoint import probe_auth
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -85,8 +85,8 @@ class Head:
 
     def _lets_in(self) -> bool:
         try:
-            return knock(self.address, {"RAY_AUTH_TOKEN": self.token}).guarded
-        except Trouble:
+            return probe_auth(self.address, {"RAY_AUTH_TOKEN": self.token}).requires_token
+        except OperationalError:
             return False
 
     def processes(self) -> list[psutil.Process]:

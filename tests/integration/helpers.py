@@ -23,7 +23,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.events: list[Any] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def began(self, *_: Any) -> None: ...
 
@@ -32,7 +32,7 @@ class Silent:
     def decoding(self, *_: Any) -> None: ...
 
     def note(self, text: str) -> None:
-        self.told.append(text)
+        self.reported.append(text)
 
     def source_training(self, *_: Any) -> None: ...
 
@@ -48,10 +48,10 @@ class Silent:
     def finish(self) -> None: ...
 
     def tracker(self, words: str) -> None:
-        self.told.append(words)
+        self.reported.append(words)
 
     def storage(self, words: str) -> None:
-        self.told.append(words)
+        self.reported.append(words)
 
 
 def publish_nothing(outcome: Outcome) -> None:

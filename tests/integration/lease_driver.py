@@ -59,11 +59,11 @@ GONE: dict[str, Callable[[], object]] = {
 DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}
 
 if __name__ == "__main__":
-    lease, deed, moment, count, *arguments = sys.argv[1:]
+    lease, action, moment, count, *arguments = sys.argv[1:]
     from raysel.record import ownership
 
     ownership.LEASE_SECONDS = float(lease)
-    chaos_driver.die = DEEDS[deed]
+    chaos_driver.die = DEEDS[action]
     chaos_driver.arm(moment, int(count))
     from raysel.cli.main import main
 

@@ -120,8 +120,8 @@ def test_a_label_outside_the_range(
     rows += [f"photos/dog/{n:02d}.png,{n % 3}" for n in range(11)]
     table = "\n".join(["file,label", *rows, f"photos/dog/11.png,{label}"])
     Path("labels.csv").write_text(table, encoding="utf-8")
-    told = refused(capsys, f"task.data={{csv: labels.csv, classes: {classes}}}")
-    assert told.startswith("task.data: labels.csv") and line in told
+    reported = refused(capsys, f"task.data={{csv: labels.csv, classes: {classes}}}")
+    assert reported.startswith("task.data: labels.csv") and line in reported
 
 
 def empty(file: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_bad_picture_too_many_is_told_with_its_path(
     file = folder / "photos" / "dog" / "05.png"
     damage(file)
     # all pictures are in some part: the source takes what the target leaves
-    told = refused(capsys, "task.bad_images=0")
-    assert told.startswith("task.data: 1 of 36 pictures cannot be read (2.8%, more than")
-    assert f"photos/dog/05.png {reason}" in told
+    reported = refused(capsys, "task.bad_images=0")
+    assert reported.startswith("task.data: 1 of 36 pictures cannot be read (2.8%, more than")
+    assert f"photos/dog/05.png {reason}" in reported
 
 
 def cmyk(picture: Image.Image) -> tuple[Image.Image, str]:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.object_store import Bucket
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder, write_whole
 from raysel.record.read_only import read_events
 from raysel.search.validate import check
 from raysel.spec.reader import parse
-from raysel.sweep.replica import Mirror, fetch
+from raysel.sweep.replica import BucketReplica, fetch
 from raysel.sweep.views import names
 from raysel.training.bucket_checkpoint import InBucket
 
@@ -111,8 +111,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, cache: Path, uri: str) -> SweepFold
     return folder
 
 
-def books_of(folder: SweepFolder) -> Books:
-    return Books(Record(sqlite_url(folder.record)), 1)
+def books_of(folder: SweepFolder) -> EventLog:
+    return EventLog(Record(sqlite_url(folder.record)), 1)
 
 
 def events_in(folder: SweepFolder) -> list[int]:
@@ -127,9 +127,9 @@ def test_a_fresh_machine_has_what_the_last_push_had(
     books.write(SWEEP, Kind.SWEEP, 0, {"name": "small"})
     write_whole(first.spec, parse(SMALL).to_yaml())
     write_whole(first.best / "config.json", "{}")
-    mirror = Mirror(first, copies_record=True)
+    mirror = BucketReplica(first, copies_record=True)
     assert names(storage_uri) == []
-    mirror.take_over()
+    mirror.claim()
     mirror.push()
     assert names(storage_uri) == ["small"]
     books.write(SWEEP, Kind.RESUMED, 2, {})  # never brought
@@ -150,9 +150,9 @@ def test_a_fresh_machine_has_what_the_last_push_had(
     assert events_in(first) == [0, 2, 3]
     # another machine goes on: the first writes nothing more, and learns what the other did
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "2"))
-    other = Mirror(second, copies_record=True)
-    other.take_over()
-    with pytest.raises(Trouble, match="small: was taken over by another machine"):
+    other = BucketReplica(second, copies_record=True)
+    other.claim()
+    with pytest.raises(OperationalError, match="small: was taken over by another machine"):
         mirror.push()
     books_of(second).write(SWEEP, Kind.RESUMED, 7, {})
     other.push()
@@ -170,9 +170,9 @@ def test_checkpoints_of_an_ended_trial_go_with_the_push_that_knows_of_its_end(
     books_of(folder)
     kept = InBucket(folder.bucket.below("trials/0000"))
     kept.save(state(1))
-    mirror = Mirror(folder, copies_record=True)
-    mirror.take_over()
-    mirror.forget("0000")
+    mirror = BucketReplica(folder, copies_record=True)
+    mirror.claim()
+    mirror.discard_checkpoints("0000")
     assert kept.newest()[0] is not None
     mirror.push()
     assert kept.newest() == (None, None)
@@ -184,7 +184,7 @@ def test_a_bucket_that_does_not_answer_is_told_in_a_line(
     uri = "s3://nowhere/sweeps?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
     folder = machine(monkeypatch, tmp_path, uri)
     with pytest.raises(
-        Trouble, match=r"s3://nowhere/sweeps/small: cannot be used: .*NETWORK"
+        OperationalError, match=r"s3://nowhere/sweeps/small: cannot be used: .*NETWORK"
     ) as it:
         fetch(folder)
     assert "\n" not in str(it.value)

@@ -56,16 +56,21 @@ def test_validate_json_is_one_object(starter, capsys):
     constants = "training.learning_rate=0.1", "strategies.bvg_ls.ema_decay=0.9"
     sets = [part for value in constants for part in ("--set", value)]
     assert main.main(["validate", str(starter), "--json", *sets]) == 0
-    told = json.loads(capsys.readouterr().out)
+    reported = json.loads(capsys.readouterr().out)
     # 6 blocks + bvg_ls + full + linear_probe
-    assert (told["valid"], told["size"], told["trials"], told["sampler"]) == (True, 9, 9, "grid")
-    assert sum(told["layers"].values()) == told["parameters"]
+    assert (reported["valid"], reported["size"], reported["trials"], reported["sampler"]) == (
+        True,
+        9,
+        9,
+        "grid",
+    )
+    assert sum(reported["layers"].values()) == reported["parameters"]
 
 
 def test_validate_json_tells_problems_too(starter, capsys):
     assert main.main(["validate", str(starter), "--json", "--set", "training.epochs=0"]) == 2
-    told = json.loads(capsys.readouterr().out)
-    assert (told["valid"], told["problems"][0]["path"]) == (False, "training.epochs")
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["valid"], reported["problems"][0]["path"]) == (False, "training.epochs")
 
 
 def test_the_quick_start_is_sound():

@@ -16,8 +16,8 @@ from raysel.spec.reader import load
 from raysel.spec.sweep import Spec
 from raysel.training import checkpoint
 
+from .drivers import check_agreement, events_of, here, live, one_line, same, write
 from .helpers import without_clocks
-from .lives import check_agreement, events_of, here, live, one_line, same, write
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def template(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A storage with a sweep whose driver was killed in its second trial."""
     where = tmp_path_factory.mktemp("hurt")
     file, spec = write(where / "f.yaml", NAME, where, **{"pruner.kind": "none"})
-    code, out, err = live("run", str(file), "--quiet", moment="after epoch", count=5, deed="die")
+    code, out, err = live("run", str(file), "--quiet", moment="after epoch", count=5, action="die")
     assert code == -9, out + err
     assert [e.trial for e in events_of(spec) if e.kind == "epoch"] == ["0000"] * 3 + [LEFT] * 2
     return where
@@ -129,7 +129,7 @@ def test_a_record_that_another_program_locks_is_told(
 def served(tmp_path: Path, record: str) -> Iterator[Spec]:
     """The sweep whose driver was killed, with its record in PostgreSQL."""
     file, spec = write(tmp_path / "f.yaml", NAME, tmp_path / "runs", record=record)
-    code, out, err = live("run", str(file), "--quiet", moment="after epoch", count=5, deed="die")
+    code, out, err = live("run", str(file), "--quiet", moment="after epoch", count=5, action="die")
     assert code == -9, out + err
     yield spec
 

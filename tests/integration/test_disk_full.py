@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from .disks import mounted
-from .lives import here, live, one_line, same, write
+from .drivers import here, live, one_line, same, write
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_full_disk_is_one_line_and_after_space_is_made_nothing_is_lost(
         *("run", str(file), "--quiet"),
         moment=moment,
         count=count,
-        deed="fill",
+        action="fill",
         DISK=str(small_disk),
     )
     assert code == 1

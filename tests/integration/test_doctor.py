@@ -31,20 +31,20 @@ def bad(found: list[Finding]) -> list[str]:
 
 
 def ask(spec: Spec) -> tuple[dict, list[Finding]]:
-    told = cluster_facts.here(question(spec) | {"seconds": 60.0})
-    return told, judged(told, None, spec)
+    reported = cluster_facts.here(question(spec) | {"seconds": 60.0})
+    return reported, judged(reported, None, spec)
 
 
 # --- a node that this process started ----------------------------------------------------------
 
 
 def test_a_sound_node_is_silent_but_for_ok_lines(ray_cluster, tmp_path):
-    told, found = ask(parse(SMALL, [f"storage={tmp_path}/runs"]))
+    reported, found = ask(parse(SMALL, [f"storage={tmp_path}/runs"]))
     assert bad(found) == []
     assert {one.about for one in found} >= {"nodes", "versions", "gpus", "clock", "storage"}
-    assert bad(check_token_modes(machines_of(told))) == []
+    assert bad(check_token_modes(machines_of(reported))) == []
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
-    (node,) = told["nodes"]
+    (node,) = reported["nodes"]
     assert node["head"] and node["clock"][1] < 10
 
 

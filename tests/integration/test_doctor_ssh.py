@@ -35,8 +35,8 @@ def sshd(folder: Path) -> str:
         "UsePAM": "no",
         "PidFile": "none",
     }
-    told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    command = shlex.join([SSHD or "sshd", "-i", "-f", "/dev/null", *told])
+    reported = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    command = shlex.join([SSHD or "sshd", "-i", "-f", "/dev/null", *reported])
     if os.geteuid() != 0:
         return command
     # root's sshd wants its folder in /run: here in a /run of its own

@@ -65,8 +65,8 @@ def signalled(sign: signal.Signals) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), sign)
 
 
-def ran(spec: Spec, watcher: Silent | None = None) -> Outcome:
-    return start(spec, watcher or Silent(), publish_nothing)
+def ran(spec: Spec, reporter: Silent | None = None) -> Outcome:
+    return start(spec, reporter or Silent(), publish_nothing)
 
 
 def went_on(spec: Spec, *overrides: str) -> Outcome:
@@ -97,9 +97,9 @@ def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     tmp_path: Path, storage: Path, sign: signal.Signals, cause: str
 ) -> None:
     spec = puppet(tmp_path, storage, f"by_{sign.name.lower()}", "")
-    watcher = At(Kind.EPOCH, 4, signalled(sign))
-    outcome = ran(spec, watcher)
-    assert (outcome.complete, outcome.cause, watcher.causes) == (False, cause, [cause])
+    reporter = At(Kind.EPOCH, 4, signalled(sign))
+    outcome = ran(spec, reporter)
+    assert (outcome.complete, outcome.cause, reporter.causes) == (False, cause, [cause])
     trials = check(spec, "INTERRUPTED", cause)
     assert statuses(trials) == ["COMPLETE", "INTERRUPTED"]
     assert trials["0001"].cause == cause
@@ -130,11 +130,11 @@ def test_ctrl_c_while_the_source_model_is_trained(
     tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = puppet(tmp_path, storage, "early", "", "task.source=310")  # not in the cache yet
-    watcher = Silent()
-    watcher.began = lambda *_: threading.Timer(  # type: ignore[method-assign]
+    reporter = Silent()
+    reporter.began = lambda *_: threading.Timer(  # type: ignore[method-assign]
         0.5, signalled(signal.SIGINT)
     ).start()
-    outcome = ran(spec, watcher)
+    outcome = ran(spec, reporter)
     assert not outcome.complete and outcome.weights is None
     assert check(spec, "INTERRUPTED", "stopped by Ctrl-C") == {}
 
@@ -206,8 +206,8 @@ def test_divergence_does_not(tmp_path: Path, storage: Path) -> None:
 def test_out_of_memory_is_tried_again_with_half_the_batch(tmp_path: Path, storage: Path) -> None:
     does = "if batch > 10 and number > 0.5: raise torch.OutOfMemoryError('Tried to allocate')"
     spec = puppet(tmp_path, storage, "short", does)
-    watcher = Silent()
-    assert ran(spec, watcher).complete
+    reporter = Silent()
+    assert ran(spec, reporter).complete
     trials = check(spec, "COMPLETE", None)
     hit = {n for n, t in trials.items() if t.config["parameters"]["number"] > 0.5}
     assert hit and hit != set(trials)

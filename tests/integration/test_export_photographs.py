@@ -93,9 +93,9 @@ def test_timm_alone_gives_the_logits_of_validation(name: str, data: Path, tmp_pa
     file.write_text(SWEEP.format(name=name, weights=weights, **places), encoding="utf-8")
     raysel("run", file, "--quiet")
     where = ("--to", exported, "--storage", tmp_path / "runs")
-    told = json.loads(raysel("export", "photographs", *where, "--check", "--json"))
-    pictures = told["check"]["pictures"]
-    assert (pictures["files"], pictures["passed"], told["check"]["passed"]) == (50, True, True)
+    reported = json.loads(raysel("export", "photographs", *where, "--check", "--json"))
+    pictures = reported["check"]["pictures"]
+    assert (pictures["files"], pictures["passed"], reported["check"]["passed"]) == (50, True, True)
     assert pictures["largest"] <= 1e-4
     for kind in ("JPEG RGB turned", "JPEG CMYK", "PNG L", "JPEG RGB large"):
         assert kind in pictures["kinds"]

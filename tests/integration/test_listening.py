@@ -17,7 +17,7 @@ from raysel.common.credentials import cluster_token
 
 from . import namespaces
 from .arguments import Arguments
-from .lives import write
+from .drivers import write
 from .namespaces import HERE, Namespaces
 from .object_store import CREDENTIALS
 

@@ -13,9 +13,9 @@ from mlflow.tracking import MlflowClient
 from raysel.mlflow_sync import worker as writer_module
 from raysel.mlflow_sync.client import MlflowStore
 from raysel.mlflow_sync.error_messages import explain
-from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.exporter import MlflowExporter
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR
-from raysel.mlflow_sync.worker import Follower
+from raysel.mlflow_sync.worker import ExportLoop
 from raysel.record.events import SWEEP, Kind
 
 from .written import WrittenSweep
@@ -150,27 +150,27 @@ def test_b02_a_lost_answer_makes_no_second_run(sweep, monkeypatch):
         monkeypatch.setattr(MlflowClient, "create_run", made)
         raise ConnectionError("timed out")
 
-    courier = Courier(sweep.record, sweep.connect)
+    exporter = MlflowExporter(sweep.record, sweep.connect)
     monkeypatch.setattr(MlflowClient, "create_run", made_but_not_told)
     with pytest.raises(ConnectionError):
-        courier.carry()
-    courier.disconnect()
-    assert courier.carry()
+        exporter.carry()
+    exporter.disconnect()
+    assert exporter.carry()
     assert len(sweep.runs()) == 2
 
 
 def test_the_cursor_waits_until_mlflow_took_the_batch(sweep, monkeypatch):
-    courier = Courier(sweep.record, sweep.connect)
-    courier.carry()
+    exporter = MlflowExporter(sweep.record, sweep.connect)
+    exporter.carry()
     at = sweep.record.cursor(EVENTS_CURSOR)
     sweep.whole_trial("0000")
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_batch", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            courier.carry()
+            exporter.carry()
     assert sweep.record.cursor(EVENTS_CURSOR) == at
-    courier.disconnect()
-    courier.carry()
+    exporter.disconnect()
+    exporter.carry()
     assert len(sweep.points("0000")) == 6
     assert sweep.run("0000").info.status == "FINISHED"
 
@@ -193,13 +193,13 @@ def test_a_store_that_was_thrown_away_is_filled_again(sweep):
 def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
     sweep.start("0000")
     sweep.start("0001")
-    courier = Courier(sweep.record, sweep.connect)
-    courier.carry()
+    exporter = MlflowExporter(sweep.record, sweep.connect)
+    exporter.carry()
     sweep.client.delete_run(sweep.run("0000").info.run_id)
     for trial in ("0000", "0001"):
         sweep.epoch(trial, 1)
         sweep.end(trial)
-    while courier.carry() or courier.carry_files():
+    while exporter.carry() or exporter.export_artifacts():
         pass
     assert sweep.run("0001").info.status == "FINISHED"
     assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
@@ -289,12 +289,12 @@ class Listener(list):
     """Follows a sweep with a courier; keeps the words that a person would read."""
 
     def follow(self, sweep, connect):
-        return Follower(
+        return ExportLoop(
             sweep.record,
-            Courier(sweep.record, connect),
+            MlflowExporter(sweep.record, connect),
             Unwatched(),
             lambda error, of_files: explain(error, sweep.uri, sweep.id, of_files),
-            lambda word: word.told and self.append(word.told),
+            lambda word: word.reported and self.append(word.reported),
         ).follow()
 
 
@@ -312,19 +312,19 @@ def failing(sweep, *failures):
 
 def test_an_outage_is_waited_out_and_told_once_with_its_end(sweep):
     sweep.whole_trial("0000")
-    told = Listener()
+    reported = Listener()
     errors = ConnectionError("down"), OSError("down"), OSError("down")
-    assert told.follow(sweep, failing(sweep, *errors))
+    assert reported.follow(sweep, failing(sweep, *errors))
     assert len(sweep.points("0000")) == 6
-    assert told == [f"{sweep.uri} does not answer", "back after 0 s; 6 records sent"]
+    assert reported == [f"{sweep.uri} does not answer", "back after 0 s; 6 records sent"]
 
 
 def test_a_single_lost_connection_is_nobodys_business(sweep):
     sweep.whole_trial("0000")
-    told = Listener()
-    assert told.follow(sweep, failing(sweep, ConnectionError("reset")))
+    reported = Listener()
+    assert reported.follow(sweep, failing(sweep, ConnectionError("reset")))
     assert len(sweep.points("0000")) == 6
-    assert told == []
+    assert reported == []
 
 
 def test_it_gives_up_when_nobody_waits_and_keeps_the_rest(sweep, monkeypatch):
@@ -343,14 +343,14 @@ def test_a_place_for_files_that_is_full_holds_up_no_metric(sweep, monkeypatch):
     monkeypatch.setattr(writer_module, "DRAIN_SECONDS", 0.05)
     sweep.trace("0000", epochs=1)
     sweep.whole_trial("0000")
-    told = Listener()
+    reported = Listener()
     with monkeypatch.context() as full:
         error = OSError(28, "No space left on device")
         full.setattr(MlflowStore, "upload", lambda *_, **__: (_ for _ in ()).throw(error))
-        assert not told.follow(sweep, sweep.connect)
+        assert not reported.follow(sweep, sweep.connect)
     assert sweep.run("0000").info.status == "FINISHED"
-    assert told == [f"{sweep.uri} takes no files now ([Errno 28] No space left on device)"]
-    assert told.follow(sweep, sweep.connect)
+    assert reported == [f"{sweep.uri} takes no files now ([Errno 28] No space left on device)"]
+    assert reported.follow(sweep, sweep.connect)
     assert sweep.artifacts("0000") == ["selection"]
 
 
@@ -366,7 +366,7 @@ def test_files_wait_while_the_tracker_is_away_and_come_after_it(sweep, monkeypat
         return upload(self, *args, **kwargs)
 
     monkeypatch.setattr(MlflowStore, "upload", away)
-    told = Listener()
-    assert told.follow(sweep, sweep.connect)
-    assert told == [f"{sweep.uri} does not answer", "back after 0 s"]
+    reported = Listener()
+    assert reported.follow(sweep, sweep.connect)
+    assert reported == [f"{sweep.uri} does not answer", "back after 0 s"]
     assert sweep.artifacts("0000") == ["selection"]

@@ -123,15 +123,17 @@ def test_a_second_writer_waits_for_the_first(tmp_path):
 
 def test_b01_a_server_that_is_not_there_holds_nobody_up(sweep):
     sweep.whole_trial("0000")
-    told = []
-    writer = WriterProcess(sweep.url, "http://127.0.0.1:9", sweep.id, "", sweep.log, told.append)
+    reported = []
+    writer = WriterProcess(
+        sweep.url, "http://127.0.0.1:9", sweep.id, "", sweep.log, reported.append
+    )
     writer.start()
-    wait_until(lambda: told)
+    wait_until(lambda: reported)
     before = time.monotonic()
     assert not writer.drain(60)
     writer.stop()
     assert time.monotonic() - before < 4
-    assert told == [
+    assert reported == [
         "http://127.0.0.1:9 does not answer; the sweep goes on, records are kept and sent later"
     ]
     sweep.carry()

@@ -48,11 +48,11 @@ def test_b01_a_sweep_without_its_tracker_is_whole_and_says_what_is_not_sent(tmp_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CLEAN" in done.stdout
-    told = [line for line in done.stdout.splitlines() if line.startswith("mlflow   ")]
+    reported = [line for line in done.stdout.splitlines() if line.startswith("mlflow   ")]
     record = Record(sqlite_url(tmp_path / "runs" / "lonely" / "sweep.db"))
     events = [stored.event for stored in record.events()]
     record.close()
-    assert told == [
+    assert reported == [
         f"mlflow   {gate.uri} does not answer; the sweep goes on, records are kept and sent later",
         f"mlflow   {len(events)} records not sent yet: raysel reconcile lonely",
         f"mlflow   {gate.uri}",

@@ -129,16 +129,16 @@ def test_the_report_has_the_matrices_and_the_test_loss(finished: Path) -> None:
 def test_missing_data_are_refused_unless_validate_is_to_do_without(
     file: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = f"pets is not in {tmp_path}/ (expected {tmp_path}/oxford-iiit-pet). Download it"
+    reported = f"pets is not in {tmp_path}/ (expected {tmp_path}/oxford-iiit-pet). Download it"
     changes = ["task.data=pets", f"task.root={tmp_path}", "name=pets"]
     setting = [word for change in changes for word in ("--set", change)]
     assert main(["validate", str(file), *setting]) == 2
-    assert f"error  task.data: {told}" in capsys.readouterr().err
+    assert f"error  task.data: {reported}" in capsys.readouterr().err
     assert main(["validate", str(file), *setting, "--without-data"]) == 0
-    assert f"warning  task.data: {told}" in capsys.readouterr().err
+    assert f"warning  task.data: {reported}" in capsys.readouterr().err
     assert main(["run", str(file), *setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error  task.data: {told}")
+    assert line.startswith(f"error  task.data: {reported}")
     assert not (storage / "pets").exists()
 
 

@@ -35,17 +35,17 @@ def sets(*overrides: str) -> list[str]:
 
 def test_a_plan_counts_measures_and_is_kept_for_the_report(ray_cluster, file, capsys):
     assert main(["plan", str(file), *sets(*QUICK), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["trials"], told["confirm_runs"], told["epochs"]) == (4, 4, 3 * (4 + 4))
-    assert told["steps"] == 3 * told["epochs"]  # 60 examples, 20 a batch
-    seconds = told["seconds"]
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["trials"], reported["confirm_runs"], reported["epochs"]) == (4, 4, 3 * (4 + 4))
+    assert reported["steps"] == 3 * reported["epochs"]  # 60 examples, 20 a batch
+    seconds = reported["seconds"]
     assert 0 < seconds["low"] <= seconds["total"] <= seconds["high"]
     assert seconds["source"] > 0  # there is no source model yet
-    full, probe = told["strategies"]
+    full, probe = reported["strategies"]
     assert full["memory"]["gradients"] > probe["memory"]["gradients"] > 0
     assert full["timing"]["checkpoint"] > probe["timing"]["checkpoint"] > 0
-    assert told["failures"] == {} and told["not_measured"] is None
-    assert read_plan(load(file, QUICK)) == told
+    assert reported["failures"] == {} and reported["not_measured"] is None
+    assert read_plan(load(file, QUICK)) == reported
 
 
 def test_a_plan_for_what_no_node_has_tells_all_but_the_time(ray_cluster, file):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .lives import TINY
+from .drivers import TINY
 from .ssh_machines import HEAD, WORKER, SshMachines, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

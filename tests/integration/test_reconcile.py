@@ -37,8 +37,8 @@ def template(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, storag
     where = tmp_path_factory.mktemp("template")
     shutil.copytree(storage / ".cache", where / ".cache") if (storage / ".cache").exists() else None
     overrides = [f"storage={where}", f"name={NAME}", "pruner.kind=none", *ONE_AT_A_TIME]
-    watcher = At(Kind.EPOCH, 8, signalled(signal.SIGINT))
-    start(parse(SMALL, overrides), watcher, publish_nothing)
+    reporter = At(Kind.EPOCH, 8, signalled(signal.SIGINT))
+    start(parse(SMALL, overrides), reporter, publish_nothing)
     found = {name: trial.status for name, trial in states(where / NAME).items()}
     assert found == {"0000": "COMPLETE", "0001": "COMPLETE", LEFT: "INTERRUPTED"}
     return where
@@ -229,9 +229,9 @@ PLANTED: dict[str, tuple[Callable[[Copy], None], str, list[str]]] = {
 def test_what_agrees_is_said_to_agree_and_left_alone(copy: Copy) -> None:
     before = copy.everything()
     for options in ((), ("--dry-run",)):
-        code, told = copy.reconcile(*options)
-        assert (code, told["agree"]) == (0, True)
-        assert told["record"] == told["mlflow"] == told["left"] == []
+        code, reported = copy.reconcile(*options)
+        assert (code, reported["agree"]) == (0, True)
+        assert reported["record"] == reported["mlflow"] == reported["left"] == []
     assert copy.words() == [f"{NAME}: record and MLflow agree"]
     assert copy.everything() == before
 
@@ -248,15 +248,15 @@ def test_a_planted_difference(copy: Copy, kind: str) -> None:
     plant, place, words = PLANTED[kind]
     plant(copy)
     before = copy.everything()
-    code, told = copy.reconcile("--dry-run")
-    assert (code, told["agree"], told["mended"]) == (1, False, False)
-    assert len(told[place]) == len(words)
-    assert all(t.startswith(w) for t, w in zip(told[place], words, strict=True)), told
-    assert told["record"] == []
+    code, reported = copy.reconcile("--dry-run")
+    assert (code, reported["agree"], reported["mended"]) == (1, False, False)
+    assert len(reported[place]) == len(words)
+    assert all(t.startswith(w) for t, w in zip(reported[place], words, strict=True)), reported
+    assert reported["record"] == []
     assert copy.everything() == before
-    code, told = copy.reconcile()
-    assert (code, told["agree"], told["mended"], told["left"]) == (0, True, True, [])
-    assert len(told[place]) == len(words)
+    code, reported = copy.reconcile()
+    assert (code, reported["agree"], reported["mended"], reported["left"]) == (0, True, True, [])
+    assert len(reported[place]) == len(words)
     assert copy.reconcile()[1] | {"mended": None} == {
         "sweep": NAME, "record": [], "mlflow": [], "left": [],
         "mended": None, "mlflow_away": None, "agree": True,
@@ -278,12 +278,12 @@ def test_a_person_reads_a_line_a_difference(copy: Copy) -> None:
 def test_what_a_killed_driver_left_is_interrupted_in_all_three(copy: Copy) -> None:
     nobody_runs_it(copy)
     before = copy.everything()
-    code, told = copy.reconcile("--dry-run")
+    code, reported = copy.reconcile("--dry-run")
     found = [f"{LEFT}: RUNNING, but nobody runs it", "the sweep: RUNNING, but nobody runs it"]
-    assert (code, told["record"]) == (1, found)
+    assert (code, reported["record"]) == (1, found)
     assert copy.everything() == before
-    code, told = copy.reconcile()
-    assert (code, told["record"]) == (0, found)
+    code, reported = copy.reconcile()
+    assert (code, reported["record"]) == (0, found)
     trial = states(copy.folder)[LEFT]
     assert (trial.status, trial.cause) == ("INTERRUPTED", "its driver is gone")
     runs = copy.runs()
@@ -302,8 +302,8 @@ def test_b06_close_ends_what_was_left_in_all_three(copy: Copy, killed: bool) -> 
     before = copy.everything()
     assert copy.reconcile("--dry-run", "--close")[0] == 1
     assert copy.everything() == before
-    code, told = copy.reconcile("--close")
-    assert (code, told["agree"], told["left"]) == (0, True, [])
+    code, reported = copy.reconcile("--close")
+    assert (code, reported["agree"], reported["left"]) == (0, True, [])
     trial = states(copy.folder)[LEFT]
     assert (trial.status, trial.cause) == ("FAILED", "closed by raysel reconcile")
     assert study_of(copy.folder, NAME).trials[2].state.name == "FAIL"
@@ -318,10 +318,10 @@ def test_an_mlflow_that_is_away_is_told_and_the_rest_is_mended(copy: Copy) -> No
     file.write_text(load(file).model_copy(update={"tracking": away}).to_yaml())
     nobody_runs_it(copy)
     for options in (("--dry-run",), ()):
-        code, told = copy.reconcile(*options)
-        assert (code, told["agree"]) == (1, False)
-        assert told["mlflow_away"] == "http://127.0.0.1:9: does not answer"
-        assert f"{LEFT}: RUNNING, but nobody runs it" in told["record"]
+        code, reported = copy.reconcile(*options)
+        assert (code, reported["agree"]) == (1, False)
+        assert reported["mlflow_away"] == "http://127.0.0.1:9: does not answer"
+        assert f"{LEFT}: RUNNING, but nobody runs it" in reported["record"]
     assert copy.words() == [
         f"mlflow  http://127.0.0.1:9: does not answer; again later: raysel reconcile {NAME}"
     ]

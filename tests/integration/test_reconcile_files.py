@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from raysel.cli.main import main
 from raysel.common.locations import mlflow_uri, sqlite_url
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Kind, Record
 from raysel.record.layout import SweepFolder, write_json, write_whole
 from raysel.search.space import Space
@@ -45,7 +45,7 @@ class Swept:
         write_whole(self.folder.path / "report" / "index.html", "<p>a report</p>")
         write_json(self.folder.results, {"sweep_id": "files-1"})
         record = Record(sqlite_url(self.folder.record))
-        books = Books(record, 1)
+        books = EventLog(record, 1)
         payload = {"name": NAME, "sweep_id": "files-1", "spec": spec.to_yaml()}
         objective = spec.objective.model_dump()
         where = {"folder": str(self.folder.path), "layers": LAYERS, "objective": objective}

@@ -12,7 +12,7 @@ from raysel.cli.main import main
 from raysel.spec.sweep import Spec
 
 from .disks import mounted
-from .lives import check_agreement, live, one_line, same, write
+from .drivers import check_agreement, live, one_line, same, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -26,12 +26,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
-def swept(where: Path, tmp_path: Path, deed: str, moment: str, count: int) -> tuple[str, Spec]:
+def swept(where: Path, tmp_path: Path, action: str, moment: str, count: int) -> tuple[str, Spec]:
     """The line with which the sweep ended, in a process of its own."""
     more = {"tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"}
     file, spec = write(tmp_path / "f.yaml", NAME, where, **more)
     run = ("run", str(file), "--quiet")
-    code, _, err = live(*run, moment=moment, count=count, deed=deed, SWEEP=str(where / NAME))
+    code, _, err = live(*run, moment=moment, count=count, action=action, SWEEP=str(where / NAME))
     assert code == 1
     return one_line(err), spec
 
@@ -43,7 +43,7 @@ def go_on(line: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("deed", "moment", "count"),
+    ("action", "moment", "count"),
     [
         ("remove record", "after epoch", 5),
         ("remove log", "after epoch", 5),
@@ -56,11 +56,11 @@ def test_what_was_removed_is_written_anew(
     ray_cluster: None,
     tmp_path: Path,
     tiny_reference: list[object],
-    deed: str,
+    action: str,
     moment: str,
     count: int,
 ) -> None:
-    line, spec = swept(tmp_path / "runs", tmp_path, deed, moment, count)
+    line, spec = swept(tmp_path / "runs", tmp_path, action, moment, count)
     assert "was removed" in line
     assert go_on(line) == 0
     assert same(spec, tiny_reference)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Any:
+def reported(capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a verb with --json; its exit code and its one object."""
 
     def run(*arguments: str | Path) -> tuple[int, Any]:
@@ -53,8 +53,8 @@ def copy(reference: Path, tmp_path: Path) -> Path:
 # --- looking -------------------------------------------------------------------------------------
 
 
-def test_list_shows_what_the_record_says(reference: Path, told: Any) -> None:
-    code, listed = told("list", "--storage", reference.parent)
+def test_list_shows_what_the_record_says(reference: Path, reported: Any) -> None:
+    code, listed = reported("list", "--storage", reference.parent)
     row = next(row for row in listed["sweeps"] if row["name"] == "reference")
     trials = [t for t in states(reference).values() if t.phase == "search"]
     assert (code, row["state"], row["done"], row["trials"]) == (0, "COMPLETE", 8, 8)
@@ -67,9 +67,9 @@ def test_list_shows_what_the_record_says(reference: Path, told: Any) -> None:
 
 
 def test_show_tells_a_trial_as_the_record_has_it(
-    reference: Path, told: Any, capsys: pytest.CaptureFixture[str]
+    reference: Path, reported: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, trial = told("show", "reference", "2", "--storage", reference.parent)
+    code, trial = reported("show", "reference", "2", "--storage", reference.parent)
     recorded = states(reference)["0002"]
     assert (code, trial["id"], trial["state"]) == (0, "0002", recorded.status)
     assert trial["curve"] == [dict(row) for row in recorded.epochs]
@@ -103,19 +103,19 @@ def test_a_wrong_name_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize("strategy", ["full", "surgical", "bvg_ls", "bvg_ls_threshold"])
 def test_a_trial_of_the_search_is_reproduced_bit_for_bit(
-    reference: Path, told: Any, strategy: str
+    reference: Path, reported: Any, strategy: str
 ) -> None:
     mine = [t for t in states(reference).values() if t.strategy == strategy and t.phase == "search"]
     trial = max(mine, key=lambda t: len(t.epochs))
-    code, found = told("reproduce", "reference", trial.id, "--storage", reference.parent)
+    code, found = reported("reproduce", "reference", trial.id, "--storage", reference.parent)
     assert (code, found["outcome"], found["machine"]) == (0, "identical", {})
     assert found["epochs"] == len(trial.epochs)
 
 
-def test_a_confirm_run_is_reproduced_with_its_test_metrics(copy: Path, told: Any) -> None:
+def test_a_confirm_run_is_reproduced_with_its_test_metrics(copy: Path, reported: Any) -> None:
     arguments = ("reproduce", "reference", "confirm-bvg_ls-s1", "--storage", copy.parent)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    assert told(*arguments)[1]["outcome"] == "identical"
+    assert reported(*arguments)[1]["outcome"] == "identical"
     after = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     assert {p: b for p, b in after.items() if "sweep.db-" not in p.name} == {
         p: b for p, b in before.items() if "sweep.db-" not in p.name
@@ -137,39 +137,43 @@ def plant(folder: Path, trial: str, kind: str, epoch: int, metric: str, value: f
     record.close()
 
 
-def test_a_planted_difference_is_found(copy: Path, told: Any) -> None:
+def test_a_planted_difference_is_found(copy: Path, reported: Any) -> None:
     true = states(copy)["0000"].epochs[1]["val/loss"]
     assert true is not None
     planted = float(np.nextafter(true, 9.0))
     plant(copy, "0000", "epoch", 2, "val/loss", planted)
-    code, found = told("reproduce", "reference", "0", "--storage", copy.parent)
+    code, found = reported("reproduce", "reference", "0", "--storage", copy.parent)
     assert (code, found["outcome"]) == (1, "different")
     first = {"epoch": 2, "metric": "val/loss", "then": planted, "now": true}
     assert found["first"] == first
-    within = told("reproduce", "reference", "0", "--storage", copy.parent, "--tolerance", "1e-9")
+    within = reported(
+        "reproduce", "reference", "0", "--storage", copy.parent, "--tolerance", "1e-9"
+    )
     assert (within[0], within[1]["outcome"]) == (0, "within tolerance")
 
 
-def test_a_planted_test_error_is_found(copy: Path, told: Any) -> None:
+def test_a_planted_test_error_is_found(copy: Path, reported: Any) -> None:
     plant(copy, "confirm-full-s0", "ended", 3, "test/error", 0.0)
-    code, found = told("reproduce", "reference", "confirm-full-s0", "--storage", copy.parent)
+    code, found = reported("reproduce", "reference", "confirm-full-s0", "--storage", copy.parent)
     assert (code, found["first"]["epoch"], found["first"]["metric"]) == (1, 0, "test/error")
 
 
-def test_without_the_cached_source_model_it_is_trained_again_alike(copy: Path, told: Any) -> None:
+def test_without_the_cached_source_model_it_is_trained_again_alike(
+    copy: Path, reported: Any
+) -> None:
     shutil.rmtree(copy.parent / ".cache")
-    code, found = told("reproduce", "reference", "1", "--storage", copy.parent)
+    code, found = reported("reproduce", "reference", "1", "--storage", copy.parent)
     assert (code, found["outcome"]) == (0, "identical")
 
 
 @pytest.mark.parametrize(("strategy", "trial"), [("full", 0), ("surgical", 2), ("bvg_ls", 3)])
 def test_finetune_is_the_first_trial_of_a_sweep_bit_for_bit(
-    reference: Path, storage: Path, tmp_path: Path, told: Any, strategy: str, trial: int
+    reference: Path, storage: Path, tmp_path: Path, reported: Any, strategy: str, trial: int
 ) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(SMALL + f"storage: {tmp_path}\n", encoding="utf-8")
     shutil.copytree(storage / ".cache", tmp_path / ".cache")
-    code, tuned = told("finetune", file, "--strategy", strategy)
+    code, tuned = reported("finetune", file, "--strategy", strategy)
     recorded = states(reference)[f"{trial:04d}"]
     assert (code, tuned["config"]) == (0, recorded.config)
     pairs = zip(tuned["epochs"], recorded.epochs, strict=False)  # the pruner may have ended it
@@ -195,11 +199,13 @@ def _scores(folder: Path, spec: Any, best: dict[str, float]) -> None:
     assert float(torch.cat(parts).double().mean()) == best["val/error"]
 
 
-def test_finetune_takes_a_few_steps_for_a_look(tmp_path: Path, reference: Path, told: Any) -> None:
+def test_finetune_takes_a_few_steps_for_a_look(
+    tmp_path: Path, reference: Path, reported: Any
+) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(SMALL + f"storage: {tmp_path}\n", encoding="utf-8")
     shutil.copytree(reference.parent / ".cache", tmp_path / ".cache")
-    code, tuned = told("finetune", file, "--steps", "2")
+    code, tuned = reported("finetune", file, "--steps", "2")
     assert (code, len(tuned["epochs"])) == (0, 1)
     parts = list(Path(tuned["folder"]).rglob("epoch-*.parquet"))
     assert len(parts) == 1
@@ -242,9 +248,9 @@ def test_a_diverging_trial_is_reproduced_with_its_failure(reference: Path, tmp_p
 # --- handing over --------------------------------------------------------------------------------
 
 
-def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, told: Any) -> None:
+def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, reported: Any) -> None:
     to = tmp_path / "model"
-    code, out = told("export", "reference", "--to", to, "--check", "--storage", copy.parent)
+    code, out = reported("export", "reference", "--to", to, "--check", "--storage", copy.parent)
     assert (code, out["check"]["equal"]) == (0, True)
     beside = ["README.md", "predict.py", "torchvision_shim.py"]
     files = sorted(path.name for path in to.iterdir())
@@ -261,7 +267,7 @@ def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, told
 
 
 def test_check_notices_a_file_that_was_tampered_with(
-    copy: Path, tmp_path: Path, told: Any, capsys: pytest.CaptureFixture[str]
+    copy: Path, tmp_path: Path, reported: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = copy / "best" / "model.safetensors"
     tensors = safetensors.torch.load_file(weights)
@@ -269,7 +275,7 @@ def test_check_notices_a_file_that_was_tampered_with(
     tensors[name].view(-1)[0] += 0.5
     safetensors.torch.save_file(tensors, weights)
     arguments = ("export", "reference", "--check", "--storage", copy.parent, "--to")
-    code, out = told(*arguments, tmp_path / "a")
+    code, out = reported(*arguments, tmp_path / "a")
     assert (code, out["check"]["passed"]) == (1, False)
     weights.write_bytes(weights.read_bytes()[:-1000])
     assert main([*map(str, arguments), str(tmp_path / "b")]) == 1
@@ -289,7 +295,7 @@ def test_a_folder_that_holds_something_is_refused(
 
 
 def test_a_best_model_of_another_run_is_not_taken_for_the_winners(
-    copy: Path, tmp_path: Path, told: Any
+    copy: Path, tmp_path: Path, reported: Any
 ) -> None:
     """As after an extension that found another winner and was interrupted in its confirm phase."""
     results = json.loads((copy / "results.json").read_text())
@@ -299,20 +305,20 @@ def test_a_best_model_of_another_run_is_not_taken_for_the_winners(
     old["raysel"]["run"] = "confirm-full-s0"
     config.write_text(json.dumps(old))
     arguments = ("export", "reference", "--storage", copy.parent, "--to", tmp_path / "a")
-    code, out = told(*arguments)
+    code, out = reported(*arguments)
     assert (code, out["run"], out["strategy"]) == (0, winners, results["verdict"]["winner"])
     assert out["again"].startswith("identical")
     assert origin_of(tmp_path / "a") == {"sweep": results["sweep_id"], "run": winners}
 
 
 def test_the_model_of_another_strategy_is_trained_again_from_the_record(
-    copy: Path, tmp_path: Path, told: Any
+    copy: Path, tmp_path: Path, reported: Any
 ) -> None:
     results = json.loads((copy / "results.json").read_text())
     row = next(r for r in results["confirm"] if r["strategy"] != results["verdict"]["winner"])
     best = min(row["runs"], key=lambda r: (r["val/error"], r["val/loss"]))
     arguments = ("export", "reference", "--strategy", row["strategy"], "--check")
-    code, out = told(*arguments, "--storage", copy.parent, "--to", tmp_path / "a")
+    code, out = reported(*arguments, "--storage", copy.parent, "--to", tmp_path / "a")
     assert (code, out["run"], out["check"]["equal"]) == (0, best["id"], True)
     assert out["again"].startswith("identical")
     from raysel.sweep.inputs import task_of
@@ -331,11 +337,11 @@ def test_the_model_of_another_strategy_is_trained_again_from_the_record(
 
 
 def test_a_registered_model_answers_like_the_exported_one(
-    reference: Path, storage: Path, tmp_path: Path, told: Any
+    reference: Path, storage: Path, tmp_path: Path, reported: Any
 ) -> None:
     to = tmp_path / "model"
     arguments = ("--storage", storage, "--to", to, "--register", "digits-best")
-    code, out = told("export", "reference", *arguments)
+    code, out = reported("export", "reference", *arguments)
     assert code == 0
     mlflow.set_tracking_uri(f"sqlite:///{storage}/mlflow.db")
     loaded = mlflow.pyfunc.load_model(out["registered"]["uri"])
@@ -361,18 +367,18 @@ def test_a_registered_model_answers_like_the_exported_one(
 # --- clearing up ---------------------------------------------------------------------------------
 
 
-def test_gc_frees_and_what_a_person_wants_still_works(copy: Path, told: Any) -> None:
+def test_gc_frees_and_what_a_person_wants_still_works(copy: Path, reported: Any) -> None:
     storage = ("--storage", copy.parent)
-    code, freed = told("gc", *storage, "--yes")
+    code, freed = reported("gc", *storage, "--yes")
     assert code == 0 and freed["freed_bytes"] > 100_000
     assert not (copy / "tune").exists() and not list((copy.parent / ".cache").iterdir())
-    assert told("gc", *storage, "--yes")[1]["freed_bytes"] == 0
-    assert told("show", "reference", *storage)[1]["state"] == "COMPLETE"
-    assert told("reproduce", "reference", "0", *storage)[1]["outcome"] == "identical"
+    assert reported("gc", *storage, "--yes")[1]["freed_bytes"] == 0
+    assert reported("show", "reference", *storage)[1]["state"] == "COMPLETE"
+    assert reported("reproduce", "reference", "0", *storage)[1]["outcome"] == "identical"
 
 
 def test_rm_asks_first_and_refuses_a_sweep_that_runs(
-    copy: Path, told: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    copy: Path, reported: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = ["--storage", str(copy.parent)]
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: PTH123, SIM115
@@ -381,7 +387,7 @@ def test_rm_asks_first_and_refuses_a_sweep_that_runs(
     try:
         assert main(["rm", "reference", "--yes", *where]) == 2 and copy.is_dir()
         assert "raysel stop reference" in capsys.readouterr().err
-        listed = told("list", *where)[1]["sweeps"]
+        listed = reported("list", *where)[1]["sweeps"]
         assert [row["state"] for row in listed] == ["RUNNING"]
     finally:
         owner.release()
@@ -390,7 +396,7 @@ def test_rm_asks_first_and_refuses_a_sweep_that_runs(
 
 
 def test_a_record_in_postgresql_is_read_and_removed_with_its_sweep(
-    copy: Path, postgres_url: str, told: Any
+    copy: Path, postgres_url: str, reported: Any
 ) -> None:
     import sqlalchemy as sa
     from sqlalchemy.engine import make_url
@@ -406,9 +412,9 @@ def test_a_record_in_postgresql_is_read_and_removed_with_its_sweep(
     spec = load(copy / "spec.yaml").model_copy(update={"record": postgres_url})
     (copy / "spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
     where = ("--storage", copy.parent)
-    shown = told("show", "reference", *where)[1]
+    shown = reported("show", "reference", *where)[1]
     assert (shown["state"], len(shown["trials"])) == ("COMPLETE", 18)
-    assert told("rm", "reference", *where, "--yes")[0] == 0
+    assert reported("rm", "reference", *where, "--yes")[0] == 0
     assert not copy.exists()
     engine = sa.create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
     assert "raysel_reference" not in sa.inspect(engine).get_schema_names()

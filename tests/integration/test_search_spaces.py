@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from raysel.cli.main import main
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.search.space import strategies_of
 from raysel.spec import reader
 from raysel.tasks.readers.breeds import superclasses
@@ -138,12 +138,12 @@ def write_weights(place: Path) -> None:
     save("test_resnet", 102, place / "weights" / "test_resnet-102.safetensors")
     for name, classes in (("living17", 17), ("entity30", 30)):
         save("resnet10t", classes, place / "data" / f"{name}_source.safetensors")
-    wide = build(Blueprint("cifar_wrn_16_2", 10, 3, (32, 32)), seed=0)
+    wide = build(ModelConfig("cifar_wrn_16_2", 10, 3, (32, 32)), seed=0)
     torch.save({"state_dict": wide.state_dict()}, place / "data" / "robustbench" / "Standard.pt")
 
 
 def save(name: str, classes: int, path: Path) -> None:
-    made = build(Blueprint(name, classes, 3, (SIZE, SIZE)), seed=0)
+    made = build(ModelConfig(name, classes, 3, (SIZE, SIZE)), seed=0)
     safetensors.torch.save_file(made.state_dict(), path)
 
 

@@ -18,7 +18,7 @@ from raysel.record.state import RUNNING
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
-from . import lives
+from . import drivers
 from .head import BIN, COMMAND_SECONDS, ROOT, Head
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -75,9 +75,9 @@ def submitted(head: Head, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
             *("submit", "search_spaces/digits.yaml", "--address", head.address, *sets), **SECRETS
         )
     assert done == 0, out + err
-    told = {file.read_text() for file in seen.iterdir()}
+    reported = {file.read_text() for file in seen.iterdir()}
     # this process, the driver and the workers
-    assert told == {hashlib.sha256(SECRETS["MLFLOW_TRACKING_PASSWORD"].encode()).hexdigest()}
+    assert reported == {hashlib.sha256(SECRETS["MLFLOW_TRACKING_PASSWORD"].encode()).hexdigest()}
     assert len(list(seen.iterdir())) >= 3
     return out + err, eavesdropper
 
@@ -111,17 +111,17 @@ def test_no_secret_is_left_or_shown(head: Head, submitted: tuple[str, Eavesdropp
 
 def test_status_logs_and_list_know_it(head: Head, submitted: tuple[str, Eavesdropper]) -> None:
     code, out, _ = head.raysel("status", "quick", "--json", "--address", head.address)
-    told = json.loads(out)
-    assert (code, told["state"], told["exit_code"]) == (0, "SUCCEEDED", 0)
-    assert told["progress"]["phase"] == "confirm"
-    assert told["progress"]["done"] == told["progress"]["total"]
-    code, log, _ = head.raysel("logs", told["id"], "--address", head.address)
+    reported = json.loads(out)
+    assert (code, reported["state"], reported["exit_code"]) == (0, "SUCCEEDED", 0)
+    assert reported["progress"]["phase"] == "confirm"
+    assert reported["progress"]["done"] == reported["progress"]["total"]
+    code, log, _ = head.raysel("logs", reported["id"], "--address", head.address)
     assert code == 0 and "verdict  " in log and log.splitlines()[-1] in submitted[0]
     # the address that was given beats Ray's own variable
     code, out, _ = head.raysel(
         *("list", "--json", "--address", head.address), RAY_API_SERVER_ADDRESS="http://127.0.0.1:1"
     )
-    assert code == 0 and told["id"] in {job["id"] for job in json.loads(out)["jobs"]}
+    assert code == 0 and reported["id"] in {job["id"] for job in json.loads(out)["jobs"]}
 
 
 def test_results_report_and_model_are_fetched(
@@ -150,13 +150,13 @@ def test_refusals_are_one_line(head: Head, tmp_path: Path) -> None:
 
 def test_a_sweep_is_stopped_in_order_and_resumed(head: Head, tmp_path: Path) -> None:
     more = ("training.epochs=40", "search.num_trials=3", "pruner.kind=none")
-    spec = parse(lives.TINY, [f"storage={tmp_path}/runs", "name=longer", *more])
+    spec = parse(drivers.TINY, [f"storage={tmp_path}/runs", "name=longer", *more])
     file = tmp_path / "longer.yaml"
     file.write_text(spec.to_yaml())
     to = ("--address", head.address)
     code, out, err = head.raysel("submit", str(file), "--no-wait", *to)
     assert code == 0, out + err
-    lives.wait_until(lambda: lives.epochs(spec) >= 3, seconds=300)
+    drivers.wait_until(lambda: drivers.epochs(spec) >= 3, seconds=300)
     code, out, _ = head.raysel("submit", str(file), "--no-wait", *to)
     assert code == 0 and "runs already" in out
     began = time.monotonic()
@@ -165,16 +165,16 @@ def test_a_sweep_is_stopped_in_order_and_resumed(head: Head, tmp_path: Path) -> 
     assert time.monotonic() - began < 120
     assert_terminal(spec)
     code, out, _ = head.raysel("status", "longer", "--json", *to)
-    told = json.loads(out)
-    assert told["state"] == "INTERRUPTED" and told["exit_code"] == 130
+    reported = json.loads(out)
+    assert reported["state"] == "INTERRUPTED" and reported["exit_code"] == 130
     code, out, err = head.raysel("resume", "longer", *to)
     assert code == 0 and "-r2 goes on" in out, out + err
-    lives.check_agreement(spec, trials=3)
+    drivers.check_agreement(spec, trials=3)
 
 
 def assert_terminal(spec: Spec) -> None:
     """No trial and no run of MLflow is left running."""
-    states = lives.states(spec)
+    states = drivers.states(spec)
     assert states and not [t for t in states.values() if t.status == RUNNING]
     client = mlflow.MlflowClient(tracking_uri(spec))
     experiment = client.get_experiment_by_name(spec.name)
@@ -185,7 +185,7 @@ def assert_terminal(spec: Spec) -> None:
 
 def test_rays_own_command_runs_a_sweep_too(head: Head, tmp_path: Path) -> None:
     sets = (f"storage={tmp_path}/runs", "name=plain", "training.epochs=1", "search.num_trials=3")
-    spec = parse(lives.TINY, sets)
+    spec = parse(drivers.TINY, sets)
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "sweep.yaml").write_text(spec.to_yaml())
@@ -200,8 +200,8 @@ def test_rays_own_command_runs_a_sweep_too(head: Head, tmp_path: Path) -> None:
         command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lives.check_agreement(spec, trials=3)
+    drivers.check_agreement(spec, trials=3)
     code, out, _ = head.raysel("status", "plain-job", "--json", "--address", head.address)
-    told = json.loads(out)
-    assert (code, told["state"]) == (0, "SUCCEEDED")
-    assert told["progress"]["phase"] == "confirm"  # from the heartbeat in its log
+    reported = json.loads(out)
+    assert (code, reported["state"]) == (0, "SUCCEEDED")
+    assert reported["progress"]["phase"] == "confirm"  # from the heartbeat in its log

@@ -22,9 +22,9 @@ import pytest
 
 from raysel.spec.sweep import Spec
 
+from .drivers import epochs, wait_until
 from .endings import check, statuses
 from .helpers import states
-from .lives import epochs, wait_until
 from .puppet import puppet
 
 pytestmark = pytest.mark.timeout(900)  # Ray's start alone takes minutes on a busy machine

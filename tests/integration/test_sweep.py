@@ -78,12 +78,12 @@ def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
     record = states(finished)
     study = study_of(finished, "whole")
     for trial in study.trials:
-        told = record[f"{trial.number:04d}"]
-        assert trial.state == OPTUNA[told.status]
-        values = {row["epoch"]: row["val/error"] for row in told.epochs}
+        reported = record[f"{trial.number:04d}"]
+        assert trial.state == OPTUNA[reported.status]
+        values = {row["epoch"]: row["val/error"] for row in reported.epochs}
         assert trial.intermediate_values == values
-        if told.status == "COMPLETE":
-            assert trial.value == min(values.values()) == told.value
+        if reported.status == "COMPLETE":
+            assert trial.value == min(values.values()) == reported.value
     client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("whole")
     assert experiment is not None
@@ -93,16 +93,16 @@ def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
     children = {run.data.tags["raysel.trial_id"]: run for run in runs if run not in parents}
     assert len(children) == len(runs) - 1, "two runs of one trial"
     assert set(children) == set(record)
-    for name, told in record.items():
+    for name, reported in record.items():
         run = children[name]
-        assert run.info.status == MLFLOW[told.status]
-        assert run.data.tags["raysel.status"] == told.status
+        assert run.info.status == MLFLOW[reported.status]
+        assert run.data.tags["raysel.status"] == reported.status
         assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
         points = client.get_metric_history(run.info.run_id, "val/error")
         assert [(p.step, p.value) for p in sorted(points, key=lambda p: p.step)] == [
-            (row["epoch"], row["val/error"]) for row in told.epochs
+            (row["epoch"], row["val/error"]) for row in reported.epochs
         ]
-        assert ("test/error" in run.data.metrics) == (told.phase == "confirm")
+        assert ("test/error" in run.data.metrics) == (reported.phase == "confirm")
         artifacts = {item.path for item in client.list_artifacts(run.info.run_id, "selection")}
         assert "selection/trace.parquet" in artifacts
 
@@ -150,9 +150,9 @@ def test_the_test_split_is_nowhere_before_the_confirm_phase(
     seen = []
     real = session.run_phase
 
-    def watched(ledger, shared, *rest):  # type: ignore[no-untyped-def]
-        seen.append((type(ledger).__name__, shared.test))
-        real(ledger, shared, *rest)
+    def watched(controller, shared, *rest):  # type: ignore[no-untyped-def]
+        seen.append((type(controller).__name__, shared.test))
+        real(controller, shared, *rest)
 
     monkeypatch.setattr(session, "run_phase", watched)
     spec = small.model_copy(update={"name": "sealed"})

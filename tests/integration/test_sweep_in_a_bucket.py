@@ -18,8 +18,7 @@ from raysel.sweep.backup import EVERY_SECONDS
 from raysel.sweep.replica import fetch
 from raysel.training.bucket_checkpoint import is_checkpoint
 
-from .gate import Gate
-from .lives import (
+from .drivers import (
     check_agreement,
     driver,
     ended,
@@ -33,6 +32,7 @@ from .lives import (
     wait_until,
     write,
 )
+from .gate import Gate
 from .object_store import ObjectStore
 
 pytestmark = [
@@ -81,7 +81,7 @@ def test_a_fresh_machine_ends_the_sweep_of_a_lost_one(
     uri = object_store.new_bucket()
     file, spec = write(tmp_path / "f.yaml", "lost", uri)  # type: ignore[arg-type]
     run = ("run", str(file), "--resume-if-exists", "--quiet")
-    code, out, err = live(*run, deed="die", moment=moment, count=count)
+    code, out, err = live(*run, action="die", moment=moment, count=count)
     assert code == -signal.SIGKILL, out + err
     lost = events_of(spec)
     seconds = {trial: epoch_seconds(lost, trial) for trial in states(spec)}

@@ -14,7 +14,7 @@ from raysel.record.state import TrialState
 from raysel.spec.sweep import Spec
 from raysel.sweep.replica import fetch
 
-from .lives import check_agreement, driver, ended, epochs, events_of, here, one_line, wait_until
+from .drivers import check_agreement, driver, ended, epochs, events_of, here, one_line, wait_until
 from .object_store import ObjectStore
 from .puppet import puppet
 from .three_nodes import ThreeNodes, three_nodes, why_not_hidden

@@ -39,14 +39,14 @@ def sweep(tmp_path, tracker, monkeypatch):
 
 
 @pytest.fixture
-def told():
+def reported():
     return []
 
 
 @pytest.fixture
-def writer(sweep, gate, told):
+def writer(sweep, gate, reported):
     """The writer, which knows the server by its gate only."""
-    writer = sweep.process(gate.uri, told.append)
+    writer = sweep.process(gate.uri, reported.append)
     yield writer
     writer.stop()
 
@@ -88,19 +88,19 @@ def assert_all_there_once(sweep, trials):
 
 
 @pytest.mark.slow
-def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, writer, told):
+def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, writer, reported):
     sweep.whole_trial("0000")
     writer.start()  # away before it began
-    wait_until(lambda: told)
-    assert told == [f"{gate.uri} does not answer{MEANWHILE}"]
+    wait_until(lambda: reported)
+    assert reported == [f"{gate.uri} does not answer{MEANWHILE}"]
     gate.open()
-    wait_until(lambda: len(told) == 2)
-    assert told[1].startswith("back after ")
-    assert told[1].endswith("; 6 records sent")
+    wait_until(lambda: len(reported) == 2)
+    assert reported[1].startswith("back after ")
+    assert reported[1].endswith("; 6 records sent")
     assert writer.drain(60)
     gate.shut()  # away in the middle
     sweep.whole_trial("0001")
-    wait_until(lambda: len(told) == 3)
+    wait_until(lambda: len(reported) == 3)
     gate.open()
     assert writer.drain(60)
     gate.shut()  # away at the end
@@ -115,10 +115,10 @@ def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, w
 
 
 @pytest.mark.slow
-def test_away_at_the_end_costs_no_more_where_that_was_known_before(sweep, writer, told):
+def test_away_at_the_end_costs_no_more_where_that_was_known_before(sweep, writer, reported):
     sweep.whole_trial("0000")
     writer.start()
-    wait_until(lambda: told)
+    wait_until(lambda: reported)
     assert seconds_of(lambda: writer.drain(60)) < 1
     assert seconds_of(writer.stop) < 1
 
@@ -134,7 +134,7 @@ def test_a_server_that_takes_calls_and_never_answers_is_not_waited_for(sweep, ga
 
 
 @pytest.mark.slow
-def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, writer, told):
+def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, writer, reported):
     trials = [f"{number:04d}" for number in range(20)]
     for trial in trials:
         sweep.start(trial)
@@ -145,7 +145,7 @@ def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, wr
     gate.shut_after(b"runs/log-batch", 19)  # in the second batch; the server took it
     gate.open()
     writer.start()
-    wait_until(lambda: told, 120)
+    wait_until(lambda: reported, 120)
     assert 0 < sweep.record.cursor(EVENTS_CURSOR) < sweep.record.last_sequence()
     gate.open()
     assert writer.drain(120)
@@ -172,32 +172,32 @@ def test_the_database_behind_it_is_restarted_and_nothing_is_lost(sweep, gate, wr
 # --- refusals: one line each --------------------------------------------------------------------
 
 
-def first_word(sweep, told, uri):
+def first_word(sweep, reported, uri):
     sweep.start("0000")
-    writer = sweep.process(uri, told.append)
+    writer = sweep.process(uri, reported.append)
     writer.start()
-    wait_until(lambda: told)
+    wait_until(lambda: reported)
     assert seconds_of(lambda: writer.drain(60)) < 4
     writer.stop()
-    (line,) = told
+    (line,) = reported
     assert line.endswith(MEANWHILE)
     return line.removesuffix(MEANWHILE)
 
 
 @pytest.mark.slow
-def test_no_password_is_told_with_the_variables_to_set(sweep, told, tracker, monkeypatch):
+def test_no_password_is_told_with_the_variables_to_set(sweep, reported, tracker, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
-    assert first_word(sweep, told, tracker.uri) == (
+    assert first_word(sweep, reported, tracker.uri) == (
         f"{tracker.uri} wants a user and a password (401); "
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
 
 
 @pytest.mark.slow
-def test_a_wrong_password_is_told_and_stands_nowhere(sweep, told, tracker, monkeypatch):
+def test_a_wrong_password_is_told_and_stands_nowhere(sweep, reported, tracker, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-and-more")
-    assert first_word(sweep, told, tracker.uri) == (
+    assert first_word(sweep, reported, tracker.uri) == (
         f"{tracker.uri} refuses this user or password (401); "
         "look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
@@ -205,7 +205,7 @@ def test_a_wrong_password_is_told_and_stands_nowhere(sweep, told, tracker, monke
 
 
 @pytest.mark.slow
-def test_a_user_who_may_only_read_is_told_who_and_where(sweep, told, tracker, monkeypatch):
+def test_a_user_who_may_only_read_is_told_who_and_where(sweep, reported, tracker, monkeypatch):
     MlflowClient(tracker.uri).create_experiment(sweep.id)
     answer = requests.post(
         f"{tracker.uri}/api/2.0/mlflow/users/create",
@@ -216,17 +216,17 @@ def test_a_user_who_may_only_read_is_told_who_and_where(sweep, told, tracker, mo
     assert answer.ok, answer.text
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password of bob")
-    assert first_word(sweep, told, tracker.uri) == (
+    assert first_word(sweep, reported, tracker.uri) == (
         f'{tracker.uri} does not let the user bob write into the experiment "{sweep.id}" (403)'
     )
 
 
 @pytest.mark.slow
-def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, told, tracker):
+def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, reported, tracker):
     gate = Gate(tracker.port, "127.0.0.2")  # on loopback, but not a name that MLflow knows
     gate.open()
     try:
-        assert first_word(sweep, told, gate.uri) == (
+        assert first_word(sweep, reported, gate.uri) == (
             f"{gate.uri} is not to be called by this name (403); "
             f"start it with --allowed-hosts 127.0.0.2:{gate.port}"
         )
@@ -235,14 +235,14 @@ def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, told, track
 
 
 @pytest.mark.slow
-def test_an_unknown_host_is_told(sweep, told):
-    assert first_word(sweep, told, "http://mlflow.invalid:5000") == (
+def test_an_unknown_host_is_told(sweep, reported):
+    assert first_word(sweep, reported, "http://mlflow.invalid:5000") == (
         'http://mlflow.invalid:5000 cannot be found: the host "mlflow.invalid" is not known'
     )
 
 
 @pytest.mark.slow
-def test_something_else_that_listens_there_is_told(sweep, told, tmp_path):
+def test_something_else_that_listens_there_is_told(sweep, reported, tmp_path):
     code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)"
     code += "; print(s.server_port, flush=True); s.serve_forever()"
     other = subprocess.Popen(
@@ -254,7 +254,7 @@ def test_something_else_that_listens_there_is_told(sweep, told, tmp_path):
     )
     try:
         uri = f"http://127.0.0.1:{int(other.stdout.readline())}"
-        assert first_word(sweep, told, uri) == (
+        assert first_word(sweep, reported, uri) == (
             f"{uri} answers, but not as MLflow does (404); look at tracking.uri"
         )
     finally:
@@ -282,7 +282,7 @@ def store_of_today(tmp_path_factory):
     ],
 )
 def test_the_tables_of_another_mlflow_are_told_and_left_alone(
-    sweep, told, store_of_today, tmp_path, revision, words
+    sweep, reported, store_of_today, tmp_path, revision, words
 ):
     import mlflow
 
@@ -292,7 +292,7 @@ def test_the_tables_of_another_mlflow_are_told_and_left_alone(
         connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
         connection.execute("DROP TABLE model_definitions")  # MLflow would mend that unasked
     before = hashlib.sha256(store.read_bytes()).digest()
-    line = first_word(sweep, told, f"sqlite:///{store}")
+    line = first_word(sweep, reported, f"sqlite:///{store}")
     assert words.format(mlflow.__version__) in line
     assert hashlib.sha256(store.read_bytes()).digest() == before
 
@@ -308,8 +308,8 @@ def test_the_password_stands_in_no_argument_no_log_and_no_record(sweep, writer, 
     assert tracker.password not in Path(f"/proc/{writer._process.pid}/cmdline").read_text()
     gate.open()
     assert writer.drain(60)
-    told = [path.read_bytes() for path in sweep.folder.rglob("*") if path.is_file()]
-    assert told
-    assert not [text for text in told if tracker.password.encode() in text]
+    reported = [path.read_bytes() for path in sweep.folder.rglob("*") if path.is_file()]
+    assert reported
+    assert not [text for text in reported if tracker.password.encode() in text]
     tags = [run.data.tags for run in sweep.runs()]
     assert tracker.password not in str(tags)

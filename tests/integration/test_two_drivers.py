@@ -18,7 +18,7 @@ from raysel.record.read_only import is_behind
 from raysel.record.state import fold_sweep
 from raysel.spec.sweep import Spec
 
-from .lives import (
+from .drivers import (
     check_agreement,
     driver,
     ended,
@@ -227,7 +227,7 @@ def test_b25_a_lost_head_is_replaced_with_nothing_lost_or_twice(
     """Folder, checkpoints and driver are gone; the record in PostgreSQL is all that is left."""
     more = {"record": record, "tracking.uri": f"sqlite:///{storage}/mlflow.db"}
     file, spec = write(tmp_path / "f.yaml", "lost-head", tmp_path / "head-1", **more)
-    code, _, _ = live("run", str(file), "--quiet", deed="die", moment="after epoch", count=5)
+    code, _, _ = live("run", str(file), "--quiet", action="die", moment="after epoch", count=5)
     assert code == -signal.SIGKILL
     wait_until(lambda: not alive_writers(tmp_path / "head-1"))
     before = {e.trial: e for e in events_of(spec) if e.kind == "ended"}

@@ -36,8 +36,8 @@ class ThreeNodes:
         raylets: the processes of the nodes; the head's first.
     """
 
-    def __init__(self, process: subprocess.Popen[str], told: str, token: str) -> None:
-        facts = json.loads(told)
+    def __init__(self, process: subprocess.Popen[str], reported: str, token: str) -> None:
+        facts = json.loads(reported)
         self._process, self._token = process, token
         self.address: str = facts["address"]
         self.raylets: list[int] = facts["raylets"]
@@ -77,9 +77,9 @@ def three_nodes(hidden: Path | None = None) -> Iterator[ThreeNodes]:
         )
     try:
         assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told, log.read_text()[-3000:]
-        yield ThreeNodes(process, told, token)
+        reported = process.stdout.readline()
+        assert reported, log.read_text()[-3000:]
+        yield ThreeNodes(process, reported, token)
     finally:
         children = _tree(process.pid)
         process.stdin.close()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from mlflow.tracking import MlflowClient
 
 from raysel.mlflow_sync.client import MlflowStore
-from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.exporter import MlflowExporter
 from raysel.mlflow_sync.process import WriterProcess
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 
@@ -96,8 +96,8 @@ class WrittenSweep:
 
     def carry(self):
         """What a writer does until nothing is left, without its process."""
-        courier = Courier(self.record, self.connect)
-        while courier.carry() or courier.carry_files():
+        exporter = MlflowExporter(self.record, self.connect)
+        while exporter.carry() or exporter.export_artifacts():
             pass
 
     def process(self, uri=None, tell=lambda _: None):

@@ -18,7 +18,7 @@ _SECONDS = 8
 
 
 @dataclass(frozen=True)
-class Answer:
+class EndpointReply:
     """What came from the address.
 
     Attributes:
@@ -30,7 +30,7 @@ class Answer:
     ahead: tuple[float, float] | None = None
 
 
-def knock(address: str) -> Answer:
+def probe_endpoint(address: str) -> EndpointReply:
     """Ask for the version of a cluster's Ray, without and with this machine's token.
 
     Raises:
@@ -44,10 +44,10 @@ def knock(address: str) -> Answer:
         token = cluster_token(os.environ)
         ours = _version(address, bearer(token)) if token else None
     except requests.RequestException as error:
-        return Answer(Entrance(address, trouble=_words(error)))
+        return EndpointReply(Entrance(address, trouble=_words(error)))
     sent = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     status = None if ours is None else ours.status_code  # an answer of 403 is false by itself
-    return Answer(Entrance(address, "", bare.status_code, status, sent), ahead)
+    return EndpointReply(Entrance(address, "", bare.status_code, status, sent), ahead)
 
 
 def checked(address: str) -> str:

@@ -14,28 +14,28 @@ from typing import Any
 
 from raysel.common import credentials
 from raysel.common.credentials import cluster_token
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.service.bundle import package_folder
 from raysel.service.doctor import probe
-from raysel.service.endpoint import Door
+from raysel.service.endpoint import ClusterEndpoint
 
 _JOB_SECONDS = 180.0
 """From a job's submission to its end."""
 
 
-def by_job(address: str, guarded: bool, question: dict[str, Any]) -> dict[str, Any]:
+def by_job(address: str, requires_token: bool, question: dict[str, Any]) -> dict[str, Any]:
     """Run the probe as a job of the cluster at `address`; what it told.
 
     Args:
         guarded: whether the cluster asks for a token.
 
     Raises:
-        Trouble: the job did not end in time, or without an answer.
+        OperationalError: the job did not end in time, or without an answer.
     """
     from raysel.service.jobs import Cluster  # noqa: PLC0415
 
-    token = cluster_token(os.environ) if guarded else None
-    cluster = Cluster(Door(address, token))
+    token = cluster_token(os.environ) if requires_token else None
+    cluster = Cluster(ClusterEndpoint(address, token))
     job = f"raysel-doctor-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         shutil.copy(probe.__file__, folder)
@@ -45,12 +45,12 @@ def by_job(address: str, guarded: bool, question: dict[str, Any]) -> dict[str, A
     ended = cluster.wait(job, _JOB_SECONDS)
     if ended.live:
         cluster.stop(job)
-        raise Trouble(address, f"the job {job} did not end in {_JOB_SECONDS:g} s")
+        raise OperationalError(address, f"the job {job} did not end in {_JOB_SECONDS:g} s")
     log = cluster.log(job)
     answer: dict[str, Any] | None = answer_in(log)
     if answer is None:
         last = (log.strip().splitlines() or [ended.message or "its log is empty"])[-1]
-        raise Trouble(address, f"the job {job} failed ({last[:200]})")
+        raise OperationalError(address, f"the job {job} failed ({last[:200]})")
     cluster.delete(job)
     return answer
 

@@ -28,7 +28,7 @@ NAME = "this machine"
 _TRACKER_SECONDS = 30
 
 
-def examine_here(spec: Spec | None) -> list[Finding]:
+def check_local(spec: Spec | None) -> list[Finding]:
     """Packages, disks, GPUs, token file; with a sweep file its storage, record and MLflow."""
     mine = this_machine(spec)
     found = check_versions([mine], None) + check_disks([mine]) + check_token_files([mine])

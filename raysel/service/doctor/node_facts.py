@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.engine.capacity import Node
 from raysel.service.doctor import cluster_facts
-from raysel.service.doctor.address import knock
+from raysel.service.doctor.address import probe_endpoint
 from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.disks import check_disks, check_shared_memory
 from raysel.service.doctor.checks.gpus import check_gpus
@@ -35,27 +35,29 @@ SECONDS = 30.0
 """How long a round of questions to the nodes may take."""
 
 
-def examine_address(address: str, spec: Spec | None) -> list[Finding]:
+def check_endpoint(address: str, spec: Spec | None) -> list[Finding]:
     """A cluster behind its job API.
 
     Raises:
         UserError: the address is none.
     """
-    answer = knock(address)
+    answer = probe_endpoint(address)
     found = check_entrance(answer.entrance)
     if answer.entrance.trouble or (any_error(found) and answer.entrance.without != 200):
         return found
     try:
-        guarded = answer.entrance.without != 200
-        told = cluster_facts.by_job(answer.entrance.address, guarded, _of_a_job(question(spec)))
-    except Trouble as trouble:
+        requires_token = answer.entrance.without != 200
+        told = cluster_facts.by_job(
+            answer.entrance.address, requires_token, _of_a_job(question(spec))
+        )
+    except OperationalError as trouble:
         return [*found, error("job", str(trouble), "Look at the job's log: ray job logs")]
     if answer.ahead is not None:
         found += check_clocks([Machine("the head", {}, ahead=answer.ahead)])
     return found + judged(told, this_machine(None), spec)
 
 
-def examine_joined(spec: Spec | None) -> list[Finding]:
+def check_cluster(spec: Spec | None) -> list[Finding]:
     """The cluster that RAY_ADDRESS names, to which this machine belongs."""
     from raysel.engine.connect import connected  # noqa: PLC0415
 
@@ -63,7 +65,7 @@ def examine_joined(spec: Spec | None) -> list[Finding]:
     try:
         with connected():
             told = cluster_facts.here(question(spec))
-    except Trouble as refused:
+    except OperationalError as refused:
         words, _, remedy = str(refused).partition("; ")
         return [error("address", words, remedy[:1].upper() + remedy[1:])]
     except (ConnectionError, RuntimeError, ValueError) as lost:

@@ -8,7 +8,7 @@ from typing import Any
 
 from raysel.service.plan.memory import StepMemory
 from raysel.service.plan.timing import Timing
-from raysel.service.plan.workload import Amount
+from raysel.service.plan.workload import StrategyWorkload
 from raysel.tasks.data_summary import DataSummary
 
 TELL_SECONDS = 0.03
@@ -56,7 +56,7 @@ class Costs:
 class StrategyPlan:
     """What one strategy takes; the timing is None where nothing could be measured."""
 
-    amount: Amount
+    amount: StrategyWorkload
     timing: Timing | None
     memory: StepMemory | None
 
@@ -228,8 +228,8 @@ class Plan:
     @property
     def steps(self) -> float:
         """Optimizer steps, in expectation, of both phases."""
-        amounts = [plan.amount for plan in self.strategies]
-        return sum(a.steps * a.epochs_in_all(self.costs.kept) for a in amounts)
+        workloads = [plan.amount for plan in self.strategies]
+        return sum(a.steps * a.epochs_in_all(self.costs.kept) for a in workloads)
 
     @property
     def hours(self) -> float | None:

@@ -11,30 +11,30 @@ from dataclasses import dataclass, replace
 
 import ray
 
-from raysel.common.errors import FAILED, Trouble
+from raysel.common.errors import FAILED, OperationalError
 from raysel.engine.capacity import Node, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, grows
 from raysel.engine.placement import of_task
 from raysel.engine.ray_watch import leave, watching
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
-from raysel.search.pruning_simulation import kept_share
+from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import STRATEGY, Space, largest, settings_of
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.memory import Device, StepMemory, step_memory
 from raysel.service.plan.timing import Measured, Sample, Timing, measure
-from raysel.service.plan.workload import Amount, amounts, trained_on
+from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
 from raysel.spec.sweep import Choice, Spec, TrialConfig
 from raysel.strategies import registered
-from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
+from raysel.sweep.inputs import layers_of, model_config_of, shared_by_trials, task_of
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
 from raysel.training.source_model import SETTINGS, kept_source_model
-from raysel.training.trial import Shared
+from raysel.training.trial import PhaseContext
 
 SOURCE = "source"
 _TOGETHER = 4
@@ -45,14 +45,14 @@ _PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrialInputs:
     """What a sweep starts from, without its weights."""
 
     spec: Spec
     task: Task
     layers: Partition
     space: Space
-    blueprint: Blueprint
+    model_config: ModelConfig
     code: tuple[user_code.Source, ...]
 
 
@@ -80,43 +80,43 @@ def foresee(
     task = task_of(spec, decoding, opened)
     layers = layers_of(spec, task)
     space = Space(spec, layers.names)
-    ground = Ground(spec, task, layers, space, blueprint_of(spec, task), code)
+    ground = TrialInputs(spec, task, layers, space, model_config_of(spec, task), code)
     memories = {name: _memory(ground, name) for name in space.strategies}
-    work = amounts(spec, space, len(task.train), len(task.classes))
+    work = workloads(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
     with connected() as nodes, watching(_leave):
         began = time.perf_counter() - before
         concurrent = _concurrent(spec, nodes, gpus)
-        bench = _measured(ground, nodes)
+        calibrator = _measured(ground, nodes)
     costs = Costs(
         concurrent=concurrent,
         cpus=spec.resources.cpus,
         gpus=spec.resources.gpus,
         kept=_kept(ground, work, concurrent),
-        start=bench.start,
+        start=calibrator.start,
         ray=began,
         tests=len(task.test),
         budget=spec.budget.total,
         price=price,
     )
-    return _plan(ground, work, costs, bench, memories)
+    return _plan(ground, work, costs, calibrator, memories)
 
 
 def _leave(what: str) -> None:
-    leave(Trouble("ray", f"{what}; plan again"), FAILED)
+    leave(OperationalError("ray", f"{what}; plan again"), FAILED)
 
 
 def _plan(
-    ground: Ground,
-    work: Sequence[Amount],
+    ground: TrialInputs,
+    work: Sequence[StrategyWorkload],
     costs: Costs,
-    bench: _Bench,
+    calibrator: _Calibrator,
     memories: dict[str, StepMemory | None],
 ) -> Plan:
     plans = tuple(
-        StrategyPlan(a, bench.timings.get(a.strategy), memories[a.strategy]) for a in work
+        StrategyPlan(a, calibrator.timings.get(a.strategy), memories[a.strategy]) for a in work
     )
-    trained = bench.timings.get(SOURCE)
+    trained = calibrator.timings.get(SOURCE)
     source = trained.start + SETTINGS.epochs * trained.epoch if trained else 0.0
     return Plan(
         name=ground.spec.name,
@@ -126,9 +126,9 @@ def _plan(
         duration=duration(plans, source, costs),
         disk=disk(plans, costs, _model_bytes(memories)),
         trial_bytes=_largest(plans, ground),
-        device=bench.device,
-        why=bench.why,
-        failures=bench.failures,
+        device=calibrator.device,
+        why=calibrator.why,
+        failures=calibrator.failures,
         data=ground.task.summary,
         notes=ground.task.notes,
     )
@@ -141,16 +141,18 @@ def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
     return min(fits, spec.resources.max_concurrent_trials or fits)
 
 
-def _kept(ground: Ground, work: Sequence[Amount], concurrent: int) -> float:
+def _kept(ground: TrialInputs, work: Sequence[StrategyWorkload], concurrent: int) -> float:
     trials = round(sum(amount.trials for amount in work))
     epochs = round(sum(a.search_epochs for a in work) / max(trials, 1))
-    return kept_share(ground.spec, ground.space.strategies, trials, max(epochs, 1), concurrent)
+    return pruning_keep_fraction(
+        ground.spec, ground.space.strategies, trials, max(epochs, 1), concurrent
+    )
 
 
 # --- memory ---------------------------------------------------------------------------------
 
 
-def _memory(ground: Ground, strategy: str) -> StepMemory | None:
+def _memory(ground: TrialInputs, strategy: str) -> StepMemory | None:
     """Of the largest trial of a strategy; None where its model cannot be run without data."""
     config = configurations(ground.spec, ground.space, strategy)[0]
     size = largest(settings_of(ground.spec, strategy)["batch_size"])
@@ -158,7 +160,7 @@ def _memory(ground: Ground, strategy: str) -> StepMemory | None:
     config = config.model_copy(update={"training": training})
     device: Device = "cuda" if ground.spec.resources.gpus else "cpu"
     try:
-        return step_memory(ground.blueprint, ground.layers, config, device)
+        return step_memory(ground.model_config, ground.layers, config, device)
     except Exception:  # a model of the user's own may read numbers
         return None
 
@@ -167,7 +169,7 @@ def _model_bytes(memories: dict[str, StepMemory | None]) -> int:
     return max((m.parameters for m in memories.values() if m is not None), default=0)
 
 
-def _largest(plans: Sequence[StrategyPlan], ground: Ground) -> int | None:
+def _largest(plans: Sequence[StrategyPlan], ground: TrialInputs) -> int | None:
     """What the largest trial holds: measured on a GPU where there was one."""
     found = [
         plan.timing.memory
@@ -192,7 +194,7 @@ def _data_bytes(task: Task) -> int:
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Calibrator:
     """What the workers measured, averaged.
 
     Attributes:
@@ -208,11 +210,11 @@ class _Bench:
     failures: dict[str, str]
 
 
-def _measured(ground: Ground, nodes: Sequence[Node]) -> _Bench:
+def _measured(ground: TrialInputs, nodes: Sequence[Node]) -> _Calibrator:
     spec = ground.spec
     if problems := too_large(nodes, spec.resources):
         why = "; ".join(map(str, problems))
-        return _Bench({}, 0.0, None, f"{why}. Plan where such a node is", {})
+        return _Calibrator({}, 0.0, None, f"{why}. Plan where such a node is", {})
     samples, shared, source = _samples(ground)
     count = min(most_at_a_time(nodes, spec.resources), _TOGETHER)
     asked = time.time()
@@ -223,7 +225,7 @@ def _measured(ground: Ground, nodes: Sequence[Node]) -> _Bench:
     for reference in late:
         ray.cancel(reference, force=True)
     if late:
-        return _Bench({}, 0.0, None, f"no worker measured within {_PATIENCE:g} s", {})
+        return _Calibrator({}, 0.0, None, f"no worker measured within {_PATIENCE:g} s", {})
     answers: list[Measured] = ray.get(done)
     timings = {}
     for name in dict.fromkeys(sample.name for sample in samples):
@@ -237,7 +239,7 @@ def _measured(ground: Ground, nodes: Sequence[Node]) -> _Bench:
             timings[name] = _average(own)
     failures = {name: why for answer in answers for name, why in answer.failures.items()}
     start = max(0.0, max(answer.began for answer in answers) - asked)  # by another clock, maybe
-    return _Bench(timings, start, answers[0].device, "", failures)
+    return _Calibrator(timings, start, answers[0].device, "", failures)
 
 
 def _average(timings: Sequence[Timing]) -> Timing:
@@ -253,13 +255,13 @@ def _average(timings: Sequence[Timing]) -> Timing:
     )
 
 
-def _samples(ground: Ground) -> tuple[list[Sample], Shared, Shared | None]:
+def _samples(ground: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
     """What is to be measured, the dearest first, and what its trials share."""
     spec, task = ground.spec, ground.task
-    arrays = {n: t.numpy() for n, t in build(ground.blueprint, 0).state_dict().items()}
+    arrays = {n: t.numpy() for n, t in build(ground.model_config, 0).state_dict().items()}
     folder = SweepFolder.of(spec.storage, spec.name)
     shared = shared_by_trials(
-        spec, task, ground.layers, ground.blueprint, arrays, folder.path, ground.code
+        spec, task, ground.layers, ground.model_config, arrays, folder.path, ground.code
     )
     train, classes = len(task.train), len(task.classes)
     ordered = sorted(ground.space.strategies, key=lambda name: name != "full")
@@ -277,13 +279,13 @@ def _samples(ground: Ground) -> tuple[list[Sample], Shared, Shared | None]:
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
 
 
-def _wants_source(ground: Ground, folder: SweepFolder) -> bool:
+def _wants_source(ground: TrialInputs, folder: SweepFolder) -> bool:
     """Whether a source model is still to be trained."""
     spec, task = ground.spec, ground.task
     if spec.model.weights != "source" or task.source_train is None:
         return False
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(task, ground.blueprint, seed, cpus, folder.source_cache)
+    kept = kept_source_model(task, ground.model_config, seed, cpus, folder.source_cache)
     return kept is None
 
 

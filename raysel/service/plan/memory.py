@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.service.plan.live import LiveBytes
@@ -55,7 +55,7 @@ class StepMemory:
 
 
 def step_memory(
-    blueprint: Blueprint, layers: Partition, config: TrialConfig, device: Device
+    model_config: ModelConfig, layers: Partition, config: TrialConfig, device: Device
 ) -> StepMemory:
     """What a step of this trial takes; nothing is computed and nothing of that size allocated.
 
@@ -64,9 +64,9 @@ def step_memory(
         device: where the trial will run: on a GPU the update masks its gradients there.
     """
     with torch.device("meta"):
-        model = build(blueprint, 0)
+        model = build(model_config, 0)
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
-        return _Fake(model.to_empty(device="cpu"), live, layers, config, device).step(blueprint)
+        return _Fake(model.to_empty(device="cpu"), live, layers, config, device).step(model_config)
 
 
 class _Fake:
@@ -97,12 +97,12 @@ class _Fake:
         )
         self.optimizer_bytes = live.now - before
 
-    def step(self, blueprint: Blueprint) -> StepMemory:
+    def step(self, model_config: ModelConfig) -> StepMemory:
         training = self.config.training
         set_training_mode(self.model, training.batch_norm, training.batch_size)
         resident = self.live.now
         self.live.peak = resident
-        gradients = self._backward(blueprint)
+        gradients = self._backward(model_config)
         activations = self.live.peak - resident
         size = sum(_bytes(gradient) for gradient in gradients if gradient is not None)
         strategy = self._update(gradients)
@@ -115,10 +115,10 @@ class _Fake:
             peak=max(resident + strategy + activations, self._peak_of_update(size)),
         )
 
-    def _backward(self, blueprint: Blueprint) -> Sequence[Tensor | None]:
+    def _backward(self, model_config: ModelConfig) -> Sequence[Tensor | None]:
         """Forward and backward of one batch; what is accumulated comes after it."""
         training = self.config.training
-        images = torch.empty(training.batch_size, blueprint.channels, *blueprint.image_size)
+        images = torch.empty(training.batch_size, model_config.channels, *model_config.image_size)
         labels = torch.zeros(training.batch_size, dtype=torch.int64)
         reduced = training.precision == "bfloat16"
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):

@@ -1,6 +1,6 @@
 """Seconds of an epoch: a few steps of each strategy, run as the sweep runs them.
 
-The trials of the calibration are real ones (`TrialSteps`, with checkpoint and trace) on the first
+The trials of the calibration are real ones (`TrialRunner`, with checkpoint and trace) on the first
 examples of each part, on Ray workers with a trial's resources, as many at a time as the sweep
 would run here: two trials on two cores are slower than one.
 """
@@ -20,7 +20,7 @@ from raysel.spec import user_code
 from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part
 from raysel.training.gpu_share import keep_to_share
-from raysel.training.trial import Shared, TrialSteps
+from raysel.training.trial import PhaseContext, TrialRunner
 
 SECONDS = 60.0
 """How long the calibration may take, about: shared by all that is measured."""
@@ -85,7 +85,9 @@ class Measured:
     failures: Mapping[str, str]
 
 
-def measure(shared: Shared, samples: Sequence[Sample], source: Shared | None) -> Measured:
+def measure(
+    shared: PhaseContext, samples: Sequence[Sample], source: PhaseContext | None
+) -> Measured:
     """Run the samples one after another, in this process.
 
     Args:
@@ -99,11 +101,11 @@ def measure(shared: Shared, samples: Sequence[Sample], source: Shared | None) ->
     timings: list[Timing | None] = []
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(Path(folder), SECONDS / max(len(samples), 1))
+        calibrator = _Calibrator(Path(folder), SECONDS / max(len(samples), 1))
         for sample in samples:
             ground = source if sample.on_source else shared
             assert ground is not None
-            timing = bench.timing(ground, sample)
+            timing = calibrator.timing(ground, sample)
             timings.append(timing if isinstance(timing, Timing) else None)
             if isinstance(timing, str):
                 failures[sample.name] = timing
@@ -111,7 +113,7 @@ def measure(shared: Shared, samples: Sequence[Sample], source: Shared | None) ->
     return Measured(began, device, tuple(timings), failures)
 
 
-class _Bench:
+class _Calibrator:
     """Measures within a folder of its own.
 
     Args:
@@ -121,10 +123,10 @@ class _Bench:
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
         self._count = 0
-        self._steps: dict[tuple[int, int], TrialSteps] = {}  # by ground and examples
+        self._steps: dict[tuple[int, int], TrialRunner] = {}  # by ground and examples
         self._step: dict[int, float] = {}  # seconds of one example in a step, by its ground
 
-    def timing(self, ground: Shared, sample: Sample) -> Timing | str:
+    def timing(self, ground: PhaseContext, sample: Sample) -> Timing | str:
         """What the sample takes; why not, where it fails."""
         training = sample.config.training
         whole, size = training.batch_size * training.accumulate, training.batch_size
@@ -143,7 +145,7 @@ class _Bench:
         return run if isinstance(run, str) else run.scaled(sample, size)
 
     def _run(
-        self, ground: Shared, sample: Sample, size: int, accumulate: int, steps: int
+        self, ground: PhaseContext, sample: Sample, size: int, accumulate: int, steps: int
     ) -> _Run | str:
         examples = min(max(steps, _FEWEST_BATCHES) * size * accumulate, sample.examples)
         train = _first(ground.train, examples)
@@ -191,9 +193,9 @@ class _Run:
         )
 
 
-def _warm(shared: Shared, config: TrialConfig) -> TrialSteps:
+def _warm(shared: PhaseContext, config: TrialConfig) -> TrialRunner:
     """A worker that has run a step: the model is built, the data are on the device."""
-    steps = TrialSteps(shared, step_limit=1)
+    steps = TrialRunner(shared, step_limit=1)
     steps.begin("warm", config)
     steps.epoch()
     steps.step_limit = None
@@ -201,7 +203,7 @@ def _warm(shared: Shared, config: TrialConfig) -> TrialSteps:
 
 
 def _epochs(
-    steps: TrialSteps, trial: str, config: TrialConfig, seconds: float, counts: tuple[int, int]
+    steps: TrialRunner, trial: str, config: TrialConfig, seconds: float, counts: tuple[int, int]
 ) -> _Run | str:
     """Run two to five epochs, the first of which holds whatever comes before training.
 

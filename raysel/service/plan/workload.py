@@ -15,7 +15,7 @@ from raysel.training.batches import batches_per_epoch
 
 
 @dataclass(frozen=True)
-class Amount:
+class StrategyWorkload:
     """The work of one strategy.
 
     Attributes:
@@ -46,7 +46,7 @@ class Amount:
         return self.confirm * self.epochs
 
 
-def amounts(spec: Spec, space: Space, examples: int, classes: int) -> list[Amount]:
+def workloads(spec: Spec, space: Space, examples: int, classes: int) -> list[StrategyWorkload]:
     """The work of each strategy, in the order of the file.
 
     Args:
@@ -70,11 +70,11 @@ def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
     return examples if shots is None else min(examples, round(mean(shots) * classes))
 
 
-def _amount(spec: Spec, name: str, trials: float, examples: int) -> Amount:
+def _amount(spec: Spec, name: str, trials: float, examples: int) -> StrategyWorkload:
     settings = settings_of(spec, name)
     batch, group = round(mean(settings["batch_size"])), mean(settings["accumulate"])
     steps = math.ceil(batches_per_epoch(examples, batch) / group)
-    return Amount(name, trials, mean(settings["epochs"]), steps, spec.confirm.seeds)
+    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, spec.confirm.seeds)
 
 
 def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:

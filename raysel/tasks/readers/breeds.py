@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from raysel.common.errors import user_error
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_files import LeftOutFiles, images_in
 from raysel.tasks.splits import Pool
 
@@ -82,7 +82,7 @@ def missing(name: str, root: Path) -> str | None:
     )
 
 
-def pictures(name: str, root: Path) -> Pictures:
+def pictures(name: str, root: Path) -> ImageDataset:
     """The pictures of Living-17 or Entity-30; none is decoded.
 
     Its parts: `source` (training pictures of the source's kinds), `train` and `test` (training
@@ -108,12 +108,12 @@ def pictures(name: str, root: Path) -> Pictures:
             empty += [] if there else [folder]
     if empty:
         raise user_error("task.data", f"{_told(empty)} of {name} holds no picture")
-    return Pictures(
+    return ImageDataset(
         name=name,
         classes=tuple(kind.name for kind in kinds),
         labels=np.array([label for _, label, _ in found], np.int64),
         sources=[file for file, _, _ in found],
-        pools=np.array([pool for _, _, pool in found]),
+        official_splits=np.array([pool for _, _, pool in found]),
         left_out=left_out.by_reason(),
     )
 

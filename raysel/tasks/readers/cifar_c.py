@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from raysel.common.errors import nearest, user_error
 from raysel.common.user_files import any_error_as
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.readers.published import PUBLISHED
 
 FOLDER = "CIFAR-10-C"
@@ -48,7 +48,7 @@ def missing(root: Path, corruption: str) -> str | None:
     return None
 
 
-def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> Pictures:
+def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> ImageDataset:
     """The pictures of one corruption at one severity, 1 to 5.
 
     Raises:
@@ -73,7 +73,7 @@ def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> Pictures:
         raise user_error("task.data", f"cifar10c in {root / FOLDER}: {told}")
     size = len(images) // SEVERITIES
     rows = slice((severity - 1) * size, severity * size)
-    shifted = Pictures(
+    shifted = ImageDataset(
         name="cifar10c",
         classes=CLASSES,
         labels=labels[rows].astype(np.int64),
@@ -83,22 +83,22 @@ def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> Pictures:
     return _with_source(shifted, root, seed)
 
 
-def _with_source(shifted: Pictures, root: Path, seed: int) -> Pictures:
+def _with_source(shifted: ImageDataset, root: Path, seed: int) -> ImageDataset:
     """Beside the target's pictures the clean training part of CIFAR-10, if it is there."""
     clean = PUBLISHED["cifar10"]
     if not clean.expected(root).exists():
         return shifted
     whole = clean.open("cifar10", root, False, seed)
-    assert whole.pools is not None
-    kept = whole.pools == "train"
+    assert whole.official_splits is not None
+    kept = whole.official_splits == "train"
     assert isinstance(whole.sources, np.ndarray) and isinstance(shifted.sources, np.ndarray)
     # one pool for all of the target's parts: the test pictures stay apart by the split alone
-    pools = np.array(["train"] * len(shifted) + ["source"] * int(kept.sum()))
+    official_splits = np.array(["train"] * len(shifted) + ["source"] * int(kept.sum()))
     return replace(
         shifted,
         labels=np.concatenate([shifted.labels, whole.labels[kept]]),
         sources=np.concatenate([shifted.sources, whole.sources[kept]]),
-        pools=pools,
+        official_splits=official_splits,
     )
 
 

@@ -19,7 +19,7 @@ from raysel.tasks.folder_hints import (
     refuse_nested,
     what_lies_in,
 )
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_files import (
     BESIDE,
     LeftOutFiles,
@@ -32,7 +32,7 @@ from raysel.tasks.image_files import (
 from raysel.tasks.parts import POOL_OF_FOLDER, Pool
 
 
-def image_folder(root: Path, name: str | None = None, nested: Nested | None = None) -> Pictures:
+def image_folder(root: Path, name: str | None = None, nested: Nested | None = None) -> ImageDataset:
     """Read the names of a folder of pictures; none is decoded.
 
     The root is one of split folders where it holds `train` (or `training`) and all else in
@@ -58,7 +58,7 @@ def image_folder(root: Path, name: str | None = None, nested: Nested | None = No
         raise user_error("task.data", told) from None
 
 
-def _read(root: Path, name: str, nested: Nested | None) -> Pictures:
+def _read(root: Path, name: str, nested: Nested | None) -> ImageDataset:
     parts = _parts(root)
     left_out = LeftOutFiles(root)
     notes: list[str] = []
@@ -80,12 +80,12 @@ def _read(root: Path, name: str, nested: Nested | None) -> Pictures:
         for label, class_name in enumerate(classes)
         for path in files[folder].get(class_name, ())
     ]
-    return Pictures(
+    return ImageDataset(
         name=name,
         classes=tuple(classes),
         labels=np.array([label for _, label, _ in rows], np.int64),
         sources=[path for path, _, _ in rows],
-        pools=np.array([pool for _, _, pool in rows]) if len(parts) > 1 else None,
+        official_splits=np.array([pool for _, _, pool in rows]) if len(parts) > 1 else None,
         notes=tuple(notes),
         left_out=left_out.by_reason(),
     )
@@ -144,11 +144,11 @@ def _parts(root: Path) -> list[tuple[Pool, Path]]:
     folders = _folders(root)
     named = [(POOL_OF_FOLDER.get(folder.name.lower()), folder) for folder in folders]
     parts = [(pool, folder) for pool, folder in named if pool is not None]
-    pools = [pool for pool, _ in parts]
-    if len(parts) < len(folders) or "train" not in pools:
+    official_splits = [pool for pool, _ in parts]
+    if len(parts) < len(folders) or "train" not in official_splits:
         _refuse_half(root, parts, [folder.name for pool, folder in named if pool is None])
         return [("train", root)]
-    if len(set(pools)) < len(pools):
+    if len(set(official_splits)) < len(official_splits):
         told = listed([folder.name for _, folder in parts])
         raise user_error("task.data", f"{root}: {told} name one part twice")
     return sorted(parts, key=lambda part: part[0] != "train")

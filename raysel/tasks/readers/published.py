@@ -27,7 +27,7 @@ import numpy as np
 
 from raysel.common.errors import user_error
 from raysel.common.user_files import any_error_as, irregular
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.splits import Pool, halves
 
 
@@ -50,13 +50,13 @@ class Published:
     train: int
     test: int
     torchvision: str
-    read: Callable[[Published, str, Any, Path, bool, int], Pictures]
+    read: Callable[[Published, str, Any, Path, bool, int], ImageDataset]
 
     def expected(self, root: Path) -> Path:
         """The folder or file that must be there."""
         return root / self.folder
 
-    def open(self, name: str, root: Path, download: bool, seed: int) -> Pictures:
+    def open(self, name: str, root: Path, download: bool, seed: int) -> ImageDataset:
         """Read the names, or the arrays, of the data set.
 
         Raises:
@@ -91,12 +91,12 @@ class Published:
             else (f"{self.megabytes} MB")
         )
 
-    def _check(self, pictures: Pictures) -> None:
-        pools = pictures.pools
+    def _check(self, pictures: ImageDataset) -> None:
+        official_splits = pictures.official_splits
         found = (
             len(pictures.classes),
-            len(pictures) if pools is None else int((pools == "train").sum()),
-            0 if pools is None else int((pools == "test").sum()),
+            len(pictures) if official_splits is None else int((official_splits == "train").sum()),
+            0 if official_splits is None else int((official_splits == "test").sum()),
         )
         told = ("classes", "training pictures", "test pictures")
         for what, there, wanted in zip(
@@ -138,24 +138,26 @@ def _torchvision_datasets() -> Any:
 
 def _joined(
     name: str, parts: Sequence[tuple[Pool, Any]], sources: Iterable[Any], labels: Iterable[int]
-) -> Pictures:
-    pools = [pool for pool, part in parts for _ in range(len(part))]
+) -> ImageDataset:
+    official_splits = [pool for pool, part in parts for _ in range(len(part))]
     classes = tuple(parts[0][1].classes)
-    return Pictures(
+    return ImageDataset(
         name=name,
         classes=classes,
         labels=np.array(list(labels), np.int64),
         sources=[Path(source) for source in sources],
-        pools=np.array(pools) if len(set(pools)) > 1 else None,
+        official_splits=np.array(official_splits) if len(set(official_splits)) > 1 else None,
     )
 
 
-def _two_parts(files: str, train: dict[str, Any], test: dict[str, Any]) -> Callable[..., Pictures]:
+def _two_parts(
+    files: str, train: dict[str, Any], test: dict[str, Any]
+) -> Callable[..., ImageDataset]:
     """A reader of data sets that list their files in the attribute `files`."""
 
     def read(
         own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-    ) -> Pictures:
+    ) -> ImageDataset:
         parts: list[tuple[Pool, Any]] = [
             ("train", reader(root, download=download, **train)),
             ("test", reader(root, download=download, **test)),
@@ -169,7 +171,7 @@ def _two_parts(files: str, train: dict[str, Any], test: dict[str, Any]) -> Calla
 
 def _all_flowers(
     own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> Pictures:
+) -> ImageDataset:
     splits = [reader(root, split=split, download=download) for split in ("train", "val", "test")]
     pairs = sorted(
         (str(file), label)
@@ -180,24 +182,26 @@ def _all_flowers(
     return _joined(name, [("train", part) for part in splits], sources, labels)
 
 
-def _sun(own: Published, name: str, reader: Any, root: Path, download: bool, seed: int) -> Pictures:
+def _sun(
+    own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
+) -> ImageDataset:
     whole = reader(root, download=download)
     # torchvision lists the files as the file system gives them
     pairs = sorted(zip(map(str, whole._image_files), whole._labels, strict=True))
     sources, listed = zip(*pairs, strict=True)
     labels = np.array(listed, np.int64)
-    return Pictures(
+    return ImageDataset(
         name=name,
         classes=tuple(whole.classes),
         labels=labels,
         sources=[Path(source) for source in sources],
-        pools=halves(labels, len(whole.classes), seed),
+        official_splits=halves(labels, len(whole.classes), seed),
     )
 
 
 def _caltech(
     own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> Pictures:
+) -> ImageDataset:
     whole = reader(root, download=download)
     folder = Path(whole.root) / "101_ObjectCategories"
     sources = [
@@ -205,19 +209,19 @@ def _caltech(
         for label, number in zip(whole.y, whole.index, strict=True)
     ]
     labels = np.array(whole.y, np.int64)
-    return Pictures(name, tuple(whole.categories), labels, sources)
+    return ImageDataset(name, tuple(whole.categories), labels, sources)
 
 
 def _cifar(
     own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> Pictures:
+) -> ImageDataset:
     train, test = (reader(root, train=part, download=download) for part in (True, False))
-    return Pictures(
+    return ImageDataset(
         name=name,
         classes=tuple(train.classes),
         labels=np.array([*train.targets, *test.targets], np.int64),
         sources=np.concatenate([train.data, test.data]),
-        pools=np.array(["train"] * len(train.data) + ["test"] * len(test.data)),
+        official_splits=np.array(["train"] * len(train.data) + ["test"] * len(test.data)),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from raysel.common.text import quoted
-from raysel.tasks.image_dataset import LeftOut, Pictures
+from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, class_labels
 from raysel.tasks.parts import POOL_OF_FOLDER
@@ -39,7 +39,7 @@ class TableOptions:
     classes: Sequence[str] | None = None
 
 
-def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()) -> Pictures:
+def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()) -> ImageDataset:
     """Read a table; no picture is decoded.
 
     Args:
@@ -57,14 +57,14 @@ def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()
     rows = [Label(row.line, text) for row, text in zip(table.rows, found.labels, strict=True)]
     labels = class_labels(str(path), rows, options.classes)
     _refuse_twice(table, found.files, found.labels)
-    pools = None if found.splits is None else _pools(table, found.splits)
+    official_splits = None if found.splits is None else _pools(table, found.splits)
     located = locate(table, found.files, root, options.ending)
-    return Pictures(
+    return ImageDataset(
         name=path.name,
         classes=labels.classes,
         labels=labels.numbers,
         sources=located.paths,
-        pools=pools,
+        official_splits=official_splits,
         notes=(*found.notes, *labels.notes, *located.notes),
         left_out=_unlisted(path, root, located.paths),
     )
@@ -83,14 +83,14 @@ def _refuse_twice(table: TableText, files: Sequence[str], labels: Sequence[str])
 
 
 def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
-    pools = []
+    official_splits = []
     for row, split in zip(table.rows, splits, strict=True):
         pool = POOL_OF_FOLDER.get(split.lower())
         if pool is None:
             told = f"split {quoted(split)} is unknown; there is train, val, test"
             raise wrong_row(table.path, row.line, told)
-        pools.append(pool)
-    return np.array(pools)
+        official_splits.append(pool)
+    return np.array(official_splits)
 
 
 def _unlisted(table: Path, root: Path, sources: Sequence[Path]) -> tuple[LeftOut, ...]:

@@ -67,8 +67,12 @@ def test_the_status_of_a_job_that_failed_at_its_import(
         assert main(["status", "digits-1a-r1", "--address", url]) == 1
         assert capsys.readouterr().out.splitlines() == ["digits-1a-r1 · FAILED", *log.splitlines()]
         assert main(["status", "digits-1a-r1", "--json", "--address", url]) == 1
-        told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["exit_code"], told["log"]) == ("FAILED", 1, log.splitlines())
+        reported = json.loads(capsys.readouterr().out)
+    assert (reported["state"], reported["exit_code"], reported["log"]) == (
+        "FAILED",
+        1,
+        log.splitlines(),
+    )
 
 
 def test_a_missing_token_is_one_line_and_no_usage_error(
@@ -86,8 +90,12 @@ def test_an_open_cluster_gets_neither_sweep_nor_password(
     monkeypatch.setenv("PGPASSWORD", "planted")
     with dashboard() as url:
         assert main(["submit", file, "--address", url]) == 1
-    told = capsys.readouterr().err
-    assert "PGPASSWORD not sent" in told and "--open-cluster" in told and "planted" not in told
+    reported = capsys.readouterr().err
+    assert (
+        "PGPASSWORD not sent" in reported
+        and "--open-cluster" in reported
+        and "planted" not in reported
+    )
 
 
 def test_a_mistake_in_the_file_is_told_before_anybody_is_asked(
@@ -104,8 +112,8 @@ def test_a_bucket_that_cannot_be_used_is_not_sent(
 ) -> None:
     wrong = ["submit", file, "--address", "http://127.0.0.1:1", "--set", f"storage={storage}"]
     assert main(wrong) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  storage") and "planted" not in told
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  storage") and "planted" not in reported
 
 
 def test_a_variable_that_is_not_there_cannot_go_along(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysel.cli.live_table import JsonWatcher, TerminalWatcher
+from raysel.cli.live_table import ConsoleReporter, JsonWatcher
 from raysel.common.rich_output import TextConsole
 from raysel.record.events import Event, Kind
 from raysel.spec.task import TaskSpec
@@ -23,8 +23,8 @@ def test_a_metric_that_is_not_finite_is_null_and_every_line_is_json(capsys):
 
     metrics = {"train/loss": float("nan"), "val/loss": float("inf"), "val/error": 0.5}
     JsonWatcher().event(Event("1", Kind.EPOCH, 1, 0.0, {"metrics": metrics}))
-    told = json.loads(capsys.readouterr().out, parse_constant=strict)
-    assert told["metrics"] == {"train/loss": None, "val/loss": None, "val/error": 0.5}
+    reported = json.loads(capsys.readouterr().out, parse_constant=strict)
+    assert reported["metrics"] == {"train/loss": None, "val/loss": None, "val/error": 0.5}
 
 
 NOBODY_READS = """
@@ -53,25 +53,29 @@ def test_a_reader_that_goes_away_does_not_end_the_sweep(as_json):
     assert (process.returncode, error) == (0, b"went on")
 
 
-def shown_in_a_pipe(told) -> str:
+def shown_in_a_pipe(reported) -> str:
     text = io.StringIO()
-    told(TerminalWatcher(TextConsole(file=text, width=1000)))
+    reported(ConsoleReporter(TextConsole(file=text, width=1000)))
     return text.getvalue()
 
 
 def test_what_was_read_is_said_first(capsys):
     data = data_summary(TaskSpec.model_validate({"data": "digits"}))
-    assert shown_in_a_pipe(lambda watcher: watcher.data(data)) == "\n".join([*data.text(), "", ""])
+    assert shown_in_a_pipe(lambda reporter: reporter.data(data)) == "\n".join(
+        [*data.text(), "", ""]
+    )
     JsonWatcher().data(data)
-    told = json.loads(capsys.readouterr().out)
-    assert (told["kind"], told["pictures"], told["class_count"]) == ("data", 1797, 10)
-    assert shown_in_a_pipe(lambda watcher: watcher.data(data)).startswith("data     digits: 1,797")
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["kind"], reported["pictures"], reported["class_count"]) == ("data", 1797, 10)
+    assert shown_in_a_pipe(lambda reporter: reporter.data(data)).startswith(
+        "data     digits: 1,797"
+    )
 
 
 def test_the_training_of_the_source_model_is_told_in_a_pipe_now_and_then():
-    def told(watcher: TerminalWatcher) -> None:
+    def reported(reporter: ConsoleReporter) -> None:
         for step in range(1, 901):
-            watcher.source_training(step, 900)
+            reporter.source_training(step, 900)
 
     start = "source   training on the source part: step"
-    assert shown_in_a_pipe(told) == f"{start} 1 of 900 (0%)\n{start} 900 of 900 (100%)\n"
+    assert shown_in_a_pipe(reported) == f"{start} 1 of 900 (0%)\n{start} 900 of 900 (100%)\n"

@@ -80,8 +80,8 @@ def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line
         (storage / name / "spec.yaml").write_text(FILE)
     (storage / "four" / "results.json").write_text("{")
     assert main(["report", *arguments]) == code
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith("error  ") and line in told
+    (reported,) = capsys.readouterr().err.splitlines()
+    assert reported.startswith("error  ") and line in reported
 
 
 HOSTILE = "\x1b]0;owned\x07\u202e<b>bold</b>\nverdict  forged " + "x" * 1_000_000

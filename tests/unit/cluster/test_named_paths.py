@@ -28,6 +28,6 @@ def test_every_path_that_is_named_exists(path):
 
 
 def test_the_readme_names_every_file_for_a_person():
-    told = (ROOT / "cluster" / "README.md").read_text("utf-8")
+    reported = (ROOT / "cluster" / "README.md").read_text("utf-8")
     files = [path.relative_to(ROOT).as_posix() for path in FILES if path.suffix == ".yaml"]
-    assert [file for file in files if file not in told] == []
+    assert [file for file in files if file not in reported] == []

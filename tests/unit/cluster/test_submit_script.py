@@ -37,12 +37,12 @@ def test_the_file_is_found_in_the_mounted_folder(script, given):
 
 
 def test_it_hands_over_to_raysel_submit_with_all_that_follows(script, monkeypatch):
-    told = []
-    monkeypatch.setattr(raysel.cli, "main", lambda arguments: told.append(arguments) or 7)
+    reported = []
+    monkeypatch.setattr(raysel.cli, "main", lambda arguments: reported.append(arguments) or 7)
     code = script.main(["digits.yaml", "--set", "search.num_trials=3"])
     file = str(script.MOUNTED / "search_spaces" / "digits.yaml")
     wanted = ["submit", file, "--address", "http://127.0.0.1:8265", "--set", "search.num_trials=3"]
-    assert (told, code) == ([wanted], 7)
+    assert (reported, code) == ([wanted], 7)
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(script, capsys):

@@ -11,7 +11,7 @@ import pytest
 from raysel.cli import main
 from raysel.common.disk_errors import of_a_file, of_the_disk
 from raysel.record.layout import write_whole
-from raysel.record.ownership import FileOwner, Held
+from raysel.record.ownership import FileOwner, OwnedElsewhere
 
 
 def test_the_cause_is_found_behind_other_exceptions() -> None:
@@ -72,7 +72,7 @@ def test_the_lock_is_held_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("raysel.record.ownership.os.write", full)
     owner = FileOwner(tmp_path / "owner.lock", "a")
-    with pytest.raises(Held):
+    with pytest.raises(OwnedElsewhere):
         FileOwner(tmp_path / "owner.lock", "a")
     owner.release()
     FileOwner(tmp_path / "owner.lock", "a").release()

@@ -27,8 +27,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_record_in_postgresql_needs_its_driver(folder, monkeypatch, capsys, verb):
     monkeypatch.setitem(sys.modules, "psycopg", None)  # how Python marks what cannot be imported
     assert main.main([verb, "x.yaml", "--set", "record=postgresql://bob@host/db"]) == 2
-    told = capsys.readouterr().err
-    assert told == (
+    reported = capsys.readouterr().err
+    assert reported == (
         "error  record: needs the package psycopg, which is not installed:"
         ' pip install "raysel[postgres]"\n'
     )
@@ -42,8 +42,8 @@ def test_a_sweep_whose_record_is_in_postgresql_needs_it_too(folder, monkeypatch,
     (folder / "runs" / "x" / "manifest.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     assert main.main([verb, "x", *(["--yes"] if verb == "rm" else [])]) != 0
-    told = capsys.readouterr().err
-    assert "raysel[postgres]" in told and told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert "raysel[postgres]" in reported and reported.count("\n") == 1
     assert (folder / "runs" / "x" / "spec.yaml").is_file()
 
 
@@ -60,9 +60,9 @@ def test_so_does_mlflows_database(folder, monkeypatch, capsys, uri, package):
     for name in ("psycopg", "psycopg2", "pymysql", "pyodbc"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main.main(["validate", "x.yaml", "--set", f"tracking.uri={uri}"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  tracking.uri: needs the package ")
-    assert told.endswith(f'pip install "{package}"\n')
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  tracking.uri: needs the package ")
+    assert reported.endswith(f'pip install "{package}"\n')
 
 
 def test_a_driver_that_there_is_not_is_told(folder, capsys):

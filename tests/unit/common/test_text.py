@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysel.common import text
-from raysel.common.errors import Problem, Trouble, nearest
+from raysel.common.errors import OperationalError, Problem, nearest
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_problem_and_a_trouble_quote_safely_and_briefly():
     assert str(problem).endswith('\\x1b[2J" is no column; did you mean "label"?')
     assert len(str(problem)) < 1_100
     assert len(problem.message) < 1_050  # validate --json shows the field itself
-    assert str(Trouble("a\x1bb", "c\nd")) == r"a\x1bb: c\nd"
+    assert str(OperationalError("a\x1bb", "c\nd")) == r"a\x1bb: c\nd"
 
 
 def test_a_hint_lists_safely_and_briefly():

@@ -13,7 +13,7 @@ strategies: {full: }
 """
 
 
-def told(uri):
+def reported(uri):
     with pytest.raises(UserError) as raised:
         parse(FILE, [f"tracking.uri={uri}"])
     (problem,) = raised.value.problems
@@ -47,19 +47,19 @@ def test_what_mlflow_takes_is_taken(uri):
     ],
 )
 def test_a_secret_is_refused_and_not_repeated(uri, way_out):
-    message = told(uri)
+    message = reported(uri)
     assert way_out in message
     assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns"])
 def test_a_folder_is_refused_with_what_to_give_instead(uri):
-    assert "sqlite:///" in told(uri)
+    assert "sqlite:///" in reported(uri)
 
 
 def test_an_unknown_scheme_and_no_address_at_all():
-    assert "redis" in told("redis://host")
-    assert "no address" in told("http://[host")
+    assert "redis" in reported("redis://host")
+    assert "no address" in reported("http://[host")
 
 
 def test_a_library_user_cannot_pass_by():

@@ -3,7 +3,7 @@
 import pytest
 
 from raysel.cli import main
-from raysel.common.errors import Problem, Trouble
+from raysel.common.errors import OperationalError, Problem
 from raysel.common.urls import masked, secret_in
 
 SECRETS = [
@@ -55,8 +55,11 @@ def test_what_is_no_secret_stays(address):
 
 def test_no_message_repeats_a_secret():
     address = "postgresql://bob:hunter2@host/db"
-    for told in (Problem("record", f'"{address}" is odd'), Trouble(address, f"{address} is away")):
-        assert "hunter2" not in str(told)
+    for reported in (
+        Problem("record", f'"{address}" is odd'),
+        OperationalError(address, f"{address} is away"),
+    ):
+        assert "hunter2" not in str(reported)
 
 
 FILE = """
@@ -73,17 +76,17 @@ def test_validate_refuses_a_secret_wherever_it_stands(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(FILE)
     assert main.main(["validate", "x.yaml", "--set", f'{key}="{address}"']) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith(f"error  {key}: ")
-    assert told.err.count("\n") == 1
-    assert "ter2" not in told.err + told.out
+    reported = capsys.readouterr()
+    assert reported.err.startswith(f"error  {key}: ")
+    assert reported.err.count("\n") == 1
+    assert "ter2" not in reported.err + reported.out
 
 
 @pytest.mark.parametrize("address", [a for a in SECRETS if a.startswith(("s3", "gs"))])
 def test_the_option_storage_refuses_a_secret(capsys, address):
     assert main.main(["list", "--storage", address]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  --storage: holds ") and "ter2" not in told
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  --storage: holds ") and "ter2" not in reported
 
 
 @pytest.mark.parametrize(
@@ -92,8 +95,8 @@ def test_the_option_storage_refuses_a_secret(capsys, address):
 @pytest.mark.parametrize("verb", [["list"], ["status", "x"], ["doctor"], ["stop", "x"]])
 def test_the_option_address_refuses_a_secret(capsys, verb, address):
     assert main.main([*verb, "--address", address]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  --address: holds ") and "hunter2" not in told
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  --address: holds ") and "hunter2" not in reported
 
 
 def test_an_unknown_option_of_a_bucket_is_told(capsys):

@@ -10,7 +10,7 @@ import pytest
 
 from raysel.cli import main
 from raysel.common.credentials import cluster_token
-from raysel.common.errors import Trouble, UserError, user_error
+from raysel.common.errors import OperationalError, UserError, user_error
 from raysel.common.user_files import any_error_as, irregular
 
 
@@ -33,7 +33,7 @@ def test_whatever_is_raised_becomes_one_exception(raised):
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "reported"),
     [
         (AssertionError(), "AssertionError"),
         (MemoryError(), "it does not fit into memory"),
@@ -43,15 +43,15 @@ def test_whatever_is_raised_becomes_one_exception(raised):
         (ValueError("first\nsecond"), "first"),
     ],
 )
-def test_the_reason_is_a_line(raised, told):
+def test_the_reason_is_a_line(raised, reported):
     with pytest.raises(Refused) as caught, any_error_as(Refused):
         raise raised
-    assert str(caught.value) == told
+    assert str(caught.value) == reported
 
 
-@pytest.mark.parametrize("raised", [user_error("task.data", "x"), Trouble("x", "y")])
+@pytest.mark.parametrize("raised", [user_error("task.data", "x"), OperationalError("x", "y")])
 def test_what_is_told_already_goes_through(raised):
-    with pytest.raises((UserError, Trouble)) as caught, any_error_as(Refused):
+    with pytest.raises((UserError, OperationalError)) as caught, any_error_as(Refused):
         raise raised
     assert caught.value is raised
 
@@ -68,8 +68,10 @@ def test_what_is_no_regular_file_is_named(tmp_path, monkeypatch):
     Path("file").write_text("x")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
-        told = {name: irregular(Path(name)) for name in ("pipe", "link.png", "socket", "file", ".")}
-    assert told == {
+        reported = {
+            name: irregular(Path(name)) for name in ("pipe", "link.png", "socket", "file", ".")
+        }
+    assert reported == {
         "pipe": "a named pipe (FIFO)",
         "link.png": "a named pipe (FIFO)",
         "socket": "a socket",
@@ -135,10 +137,10 @@ def odd(tmp_path, monkeypatch):
 @pytest.mark.timeout(60)
 def test_what_is_no_regular_file_is_refused_in_a_line_and_never_opened(odd, capsys, arguments):
     assert main.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  ") and told.count("\n") == 1
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  ") and reported.count("\n") == 1
     words = ("no regular file", "Is a directory", "larger than")
-    assert any(word in told for word in words), told
+    assert any(word in reported for word in words), reported
 
 
 @pytest.mark.timeout(60)

@@ -18,7 +18,7 @@ def wanted(**resources: object) -> ResourcesSpec:
     return ResourcesSpec.model_validate(resources)
 
 
-def told(*nodes: Node, **resources: object) -> list[str]:
+def reported(*nodes: Node, **resources: object) -> list[str]:
     return [str(problem) for problem in too_large(nodes, wanted(**resources))]
 
 
@@ -32,18 +32,18 @@ def test_a_trial_asks_ray_for_what_the_file_says():
 
 
 def test_a_trial_that_fits_onto_one_node_is_not_too_large():
-    assert told(HEAD, SMALL, LARGE, cpus=4, gpus=1) == []
-    assert told(HEAD, SMALL, LARGE, cpus=16, custom={"disk": 2}, labels={"zone": "a"}) == []
+    assert reported(HEAD, SMALL, LARGE, cpus=4, gpus=1) == []
+    assert reported(HEAD, SMALL, LARGE, cpus=16, custom={"disk": 2}, labels={"zone": "a"}) == []
 
 
 def test_what_the_nodes_have_together_is_of_no_use():
-    assert told(SMALL, SMALL, SMALL, cpus=8) == [
+    assert reported(SMALL, SMALL, SMALL, cpus=8) == [
         "resources.cpus: a trial asks for 8 CPUs; the cluster has 3 × worker (4 CPUs, 1 GPU)"
     ]
 
 
 def test_every_resource_that_no_node_has_is_named():
-    assert told(HEAD, cpus=3, gpus=0.5, custom={"disk": 1}, labels={"zone": "b"}) == [
+    assert reported(HEAD, cpus=3, gpus=0.5, custom={"disk": 1}, labels={"zone": "b"}) == [
         f"resources.{asked}; the cluster has head (2 CPUs)"
         for asked in (
             "cpus: a trial asks for 3 CPUs",
@@ -55,7 +55,7 @@ def test_every_resource_that_no_node_has_is_named():
 
 
 def test_resources_that_no_node_has_together_are_told_together():
-    assert told(SMALL, LARGE, cpus=8, gpus=1) == [
+    assert reported(SMALL, LARGE, cpus=8, gpus=1) == [
         "resources: no node has 8 CPUs, 1 GPU together; "
         "the cluster has worker (4 CPUs, 1 GPU), worker (16 CPUs, 2 disk, zone=a)"
     ]

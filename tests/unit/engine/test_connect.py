@@ -11,11 +11,11 @@ import pytest
 import ray
 from ray._private import worker
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.engine import connect
 from raysel.engine.capacity import Node
-from raysel.engine.connect import connected, grows, knock, may_start
-from raysel.service.doctor.node_facts import examine_joined
+from raysel.engine.connect import check_reachable, connected, grows, may_start
+from raysel.service.doctor.node_facts import check_cluster
 
 FILE = """
 max_workers: 6
@@ -68,14 +68,14 @@ def closed() -> str:
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 def test_a_head_that_is_gone_is_told_at_once(closed, scheme):
-    with pytest.raises(Trouble, match="does not answer") as told:
-        knock(scheme + closed)
-    assert closed in str(told.value) and "\n" not in str(told.value)
+    with pytest.raises(OperationalError, match="does not answer") as reported:
+        check_reachable(scheme + closed)
+    assert closed in str(reported.value) and "\n" not in str(reported.value)
 
 
 @pytest.mark.parametrize("address", ["auto", "http://127.0.0.1:8265", "nonsense"])
 def test_what_is_no_host_and_port_is_left_to_ray(address):
-    knock(address)
+    check_reachable(address)
 
 
 def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch):
@@ -84,7 +84,10 @@ def test_what_ray_says_of_a_cluster_that_cannot_be_joined_is_one_line(monkeypatc
 
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr(ray, "init", refused)
-    with pytest.raises(Trouble, match=r"cannot be joined \(version mismatch\)"), connected():
+    with (
+        pytest.raises(OperationalError, match=r"cannot be joined \(version mismatch\)"),
+        connected(),
+    ):
         pass
 
 
@@ -121,16 +124,16 @@ def test_a_ray_that_was_slow_to_start_is_started_once_more(slow_to_start, monkey
 
 def test_a_ray_that_does_not_start_is_one_line(slow_to_start):
     ended = slow_to_start(2)
-    refused = pytest.raises(Trouble, match=r"did not start, tried 2 times \(The current")
-    with refused as told, connected():
+    refused = pytest.raises(OperationalError, match=r"did not start, tried 2 times \(The current")
+    with refused as reported, connected():
         pass
     assert len(ended) == 2
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
     monkeypatch.setenv("RAY_ADDRESS", closed)
-    (found,) = examine_joined(None)
+    (found,) = check_cluster(None)
     assert found.level == "error" and "does not answer" in found.line()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from raysel.engine.orphans import DRIVER, end_orphans, marked, orphans
 from raysel.record.ownership import Holder
-from raysel.service.doctor.here import examine_here
+from raysel.service.doctor.here import check_local
 
 SLEEP = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
 
@@ -91,6 +91,6 @@ def test_another_machine_s_driver_proves_nothing() -> None:
 
 def test_the_doctor_tells_of_them() -> None:
     with child(mark(dead())) as left:
-        found = [finding for finding in examine_here(None) if finding.about == "processes"]
+        found = [finding for finding in check_local(None) if finding.about == "processes"]
         assert [finding.level for finding in found] == ["warning"]
         assert str(left.pid) in found[0].remedy

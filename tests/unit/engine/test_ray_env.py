@@ -107,12 +107,12 @@ def _first_imports_of_ray() -> dict[str, list[str | None] | None]:
 def test_no_module_imports_ray_before_its_variables_are_set() -> None:
     found = _first_imports_of_ray()
     assert len(found) == len([path for path in ROOT.rglob("*.py") if path.name != "__main__.py"])
-    first = {module: told for module, told in found.items() if told}
+    first = {module: reported for module, reported in found.items() if reported}
     assert {f"raysel.{name[:-3].replace('/', '.')}" for name in _importers()} <= {*first}
     wrong = {
-        module: told
-        for module, told in first.items()
-        if told[1:] != ["0", "token"] and not str(told[0]).startswith(CLIENTS)
+        module: reported
+        for module, reported in first.items()
+        if reported[1:] != ["0", "token"] and not str(reported[0]).startswith(CLIENTS)
     }
     assert wrong == {}
 

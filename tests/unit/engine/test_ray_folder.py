@@ -55,6 +55,6 @@ def test_run_tells_it_before_anything_is_spent(tmp_path, monkeypatch, capsys):
     (tmp_path / "x.yaml").write_text(FILE)
     monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 90}")
     assert main.main(["run", "x.yaml"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error  RAY_TMPDIR: ") and "set RAY_TMPDIR=/tmp" in told
+    reported = capsys.readouterr().err
+    assert reported.startswith("error  RAY_TMPDIR: ") and "set RAY_TMPDIR=/tmp" in reported
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]

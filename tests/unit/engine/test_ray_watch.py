@@ -33,11 +33,11 @@ def test_a_vital_process_that_ends_is_told_once(tmp_path: Path, name: str) -> No
     (tmp_path / name).symlink_to(sleep)
     process = subprocess.Popen([str(tmp_path / name), "60"])
     other = subprocess.Popen([sleep, "60"])
-    told: list[str] = []
+    reported: list[str] = []
     heard = threading.Event()
 
     def lost(words: str) -> None:
-        told.append(words)
+        reported.append(words)
         heard.set()
 
     try:
@@ -50,7 +50,7 @@ def test_a_vital_process_that_ends_is_told_once(tmp_path: Path, name: str) -> No
         for one in (process, other):
             one.kill()
             one.wait()
-    assert told == [
+    assert reported == [
         f"its {name} (process {process.pid}) has ended: killed, for want of memory perhaps"
     ]
 

@@ -7,7 +7,13 @@ from typing import Any, cast
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
 
-from raysel.engine.tune import LOSSES, StopRequest, _AtOnce, _LedgerScheduler, _LedgerSearcher
+from raysel.engine.tune import (
+    MAX_WORKER_FAILURES,
+    StopRequest,
+    _ImmediateStopper,
+    _LedgerScheduler,
+    _LedgerSearcher,
+)
 
 
 class Told:
@@ -17,12 +23,12 @@ class Told:
         return False
 
 
-def lives(*epochs: int | None) -> bool:
+def drivers(*epochs: int | None) -> bool:
     """Whether the trial is tried again after these: an epoch that ended, or a lost worker."""
-    told, stop = cast(Any, Told()), StopRequest()
-    searcher = _LedgerSearcher(told, stop)
-    scheduler = _LedgerScheduler(told, searcher, told, stop)
-    trial = Trial("_", stub=True, max_failures=LOSSES)
+    reported, stop = cast(Any, Told()), StopRequest()
+    searcher = _LedgerSearcher(reported, stop)
+    scheduler = _LedgerScheduler(reported, searcher, reported, stop)
+    trial = Trial("_", stub=True, max_failures=MAX_WORKER_FAILURES)
     searcher.trials[trial.trial_id] = "0001"
     for epoch in epochs:
         if epoch is None:
@@ -33,21 +39,21 @@ def lives(*epochs: int | None) -> bool:
     return trial.should_recover()
 
 
-LOST = (None,) * LOSSES
+LOST = (None,) * MAX_WORKER_FAILURES
 
 
 def test_a_trial_that_gets_nowhere_is_given_up():
-    assert lives(*LOST)
-    assert not lives(*LOST, None)
-    assert not lives(1, *LOST, None)
+    assert drivers(*LOST)
+    assert not drivers(*LOST, None)
+    assert not drivers(1, *LOST, None)
 
 
 def test_a_new_epoch_makes_up_for_lost_workers():
-    assert lives(*LOST, 1, *LOST, 2, *LOST)
+    assert drivers(*LOST, 1, *LOST, 2, *LOST)
 
 
 def test_an_epoch_that_is_told_again_does_not():
-    assert not lives(1, 2, *LOST, 2, None)
+    assert not drivers(1, 2, *LOST, 2, None)
 
 
 def test_tune_keeps_no_metric_and_no_file_of_a_trial():
@@ -56,7 +62,7 @@ def test_tune_keeps_no_metric_and_no_file_of_a_trial():
     own: dict[str, Any] = {TRAINING_ITERATION: 1, DONE: False, TRIAL_ID: trial.trial_id, PID: 7}
     sent = {"epoch": 1, "metrics/validation/loss": 0.5, "files/trace.json": b"x", "note": "n"}
     result = {**own, **sent, "time_total_s": 3.0}
-    assert not _AtOnce(StopRequest())(trial.trial_id, result)
+    assert not _ImmediateStopper(StopRequest())(trial.trial_id, result)
     trial.update_last_result(result)  # as the controller does next
     assert result == own
     assert set(trial.metric_n_steps) == {TRAINING_ITERATION, DONE}

@@ -19,12 +19,12 @@ from files_kit import KINDS, write_pictures
 from torch import nn
 
 import raysel
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.export.check import answers, check
 from raysel.export.check_pictures import validation_pictures
 from raysel.export.timm_layout import write_model
 from raysel.models import timm
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.spec.reader import parse
 from raysel.tasks.datasets import load_task
@@ -75,8 +75,8 @@ def exported(folder: Path, to: Path, name: str, head: str = "linear", **task: ob
     """A model as a sweep leaves it, with weights that a seed gives."""
     spec = spec_of(folder, name, **task)
     loaded = load_task(spec.task, model_input(name), with_source=False)
-    blueprint = Blueprint(name, len(loaded.classes), 3, loaded.image_size, head)
-    model = build(blueprint, seed=1).eval()
+    model_config = ModelConfig(name, len(loaded.classes), 3, loaded.image_size, head)
+    model = build(model_config, seed=1).eval()
     for parameter in model.get_classifier().parameters():  # timm begins with nearly nothing
         nn.init.normal_(parameter, generator=torch.Generator().manual_seed(2))
     said = answers(model, loaded)
@@ -249,6 +249,6 @@ def test_a_damaged_file_is_told_in_a_line(pictures: Path, tmp_path: Path):
     out = exported(pictures, tmp_path / "model", "test_resnet")
     weights = out.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(Trouble, match="timm cannot load it") as told:
+    with pytest.raises(OperationalError, match="timm cannot load it") as reported:
         check(out.folder, out.answers)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)

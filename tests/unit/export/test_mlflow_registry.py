@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.export.mlflow_registry import register
 
 BOUND = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -32,7 +32,7 @@ def test_an_mlflow_that_is_away_is_told_at_once(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(Trouble, match="does not answer") as told:
+    with pytest.raises(OperationalError, match="does not answer") as reported:
         register(tmp_path, "model", uri, "digits-1a2b3c", "confirm-full-s0")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
     assert BOUND not in os.environ  # sending the model takes as long as it takes

@@ -15,7 +15,7 @@ from files_kit import ORIENTATION, scene
 from PIL import Image
 
 from raysel.export.timm_layout import COPIED
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import read_image
 from raysel.tasks.range_scan import scan_ranges
 from raysel.tasks.value_range import ValueRanges
@@ -69,9 +69,9 @@ def predictor(folder: Path, ranges: ValueRanges, channels: int = 3) -> ModuleTyp
     folder.mkdir()
     for source in COPIED:
         (folder / source.name).write_bytes(source.read_bytes())
-    told = {"raysel": {"ranges": asdict(ranges)}}
-    told |= {"pretrained_cfg": {"input_size": [channels, 32, 32]}}
-    (folder / "config.json").write_text(json.dumps(told))
+    reported = {"raysel": {"ranges": asdict(ranges)}}
+    reported |= {"pretrained_cfg": {"input_size": [channels, 32, 32]}}
+    (folder / "config.json").write_text(json.dumps(reported))
     spec = importlib.util.spec_from_file_location(f"predict_{folder.name}", folder / "predict.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -80,7 +80,7 @@ def predictor(folder: Path, ranges: ValueRanges, channels: int = 3) -> ModuleTyp
 
 def test_every_file_has_the_pixels_that_training_saw(files: list[Path], tmp_path: Path):
     labels = np.arange(len(files)) % 2
-    ranges = scan_ranges(Pictures("files", ("a", "b"), labels, files), tmp_path / "cache")
+    ranges = scan_ranges(ImageDataset("files", ("a", "b"), labels, files), tmp_path / "cache")
     assert ranges.whole.white == 4095  # the data set has pictures of more than 8 bits
     predict = predictor(tmp_path / "model", ranges)
     for file in files:

@@ -85,11 +85,11 @@ def client() -> Machine:
     return machine("this machine", facts())
 
 
-def found(told: dict[str, Any], spec: Spec | None = None) -> list[Finding]:
+def found(reported: dict[str, Any], spec: Spec | None = None) -> list[Finding]:
     """What the doctor says of a cluster, with its sweep."""
-    return judged(told, client(), spec or sweep())
+    return judged(reported, client(), spec or sweep())
 
 
-def worst(told: dict[str, Any], spec: Spec | None = None) -> list[str]:
+def worst(reported: dict[str, Any], spec: Spec | None = None) -> list[str]:
     """The lines that are not ok."""
-    return [one.line() for one in found(told, spec) if one.level != "ok"]
+    return [one.line() for one in found(reported, spec) if one.level != "ok"]

@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from raysel.engine.tune import Assignment, Ledger
-from raysel.record.event_log import Books
+from raysel.engine.tune import Assignment, TrialSource
+from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.state import TrialState, fold
 from raysel.search.space import Space
@@ -61,12 +61,12 @@ class Life:
 
     spec: Spec
     record: Record
-    ledger: SearchController
-    told: list[Event]
+    controller: SearchController
+    reported: list[Event]
 
     @property
     def study(self) -> optuna.Study:
-        return self.ledger.study
+        return self.controller.study
 
     @property
     def events(self) -> list[Event]:
@@ -83,36 +83,40 @@ class Life:
         return [trial for trial in trials if trial.state != OptunaState.WAITING]
 
 
-def begin(folder: Path, spec: Spec, life: int = 1) -> Life:
+def begin(folder: Path, spec: Spec, attempt: int = 1) -> Life:
     """A driver starts: everything that it knows is in the folder."""
     record = Record(sqlite_url(folder / "sweep.db"))
-    told: list[Event] = []
-    controller = SearchController(spec, Space(spec, LAYERS), Books(record, life, told.append))
-    return Life(spec, record, controller, told)
+    reported: list[Event] = []
+    controller = SearchController(
+        spec, Space(spec, LAYERS), EventLog(record, attempt, reported.append)
+    )
+    return Life(spec, record, controller, reported)
 
 
-def work(ledger: Ledger, assignment: Assignment, after: int = 0, worker: Worker = error) -> int:
+def work(
+    controller: TrialSource, assignment: Assignment, after: int = 0, worker: Worker = error
+) -> int:
     """Run a trial from the epoch after `after` until the ledger ends it; its last epoch."""
     for epoch in range(after + 1, assignment.config.training.epochs + 1):
         value = worker(assignment.config, epoch)
         metrics = {"train/loss": 1.0 / epoch, "val/error": value, "val/loss": 2 * value}
-        if ledger.epoch(assignment.trial, epoch, metrics):
+        if controller.epoch(assignment.trial, epoch, metrics):
             return epoch
     raise AssertionError("a trial must end with its last epoch")
 
 
-def handed_out(life: Life) -> Iterator[Assignment]:
+def handed_out(attempt: Life) -> Iterator[Assignment]:
     """The ledger's trials one at a time, each worked off before the next is asked for.
 
     A trial that an earlier driver left tells its last epoch once more: its worker's checkpoint
     may be newer than the record.
     """
-    while (assignment := life.ledger.next_trial()) is not None:
-        epochs = life.states[assignment.trial].epochs
+    while (assignment := attempt.controller.next_trial()) is not None:
+        epochs = attempt.states[assignment.trial].epochs
         yield assignment
-        work(life.ledger, assignment, after=max(len(epochs) - 1, 0))
+        work(attempt.controller, assignment, after=max(len(epochs) - 1, 0))
 
 
-def run(life: Life) -> list[Assignment]:
+def run(attempt: Life) -> list[Assignment]:
     """Work off all that is left."""
-    return list(handed_out(life))
+    return list(handed_out(attempt))

@@ -11,7 +11,7 @@ import torch
 from ordered_probe import OrderedProbe
 from torch import Tensor, nn
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.strategies import Strategy, registered
@@ -92,7 +92,7 @@ def trial(
     strategy: str, model: str, size: int, seed: int = 0, fresh_head: bool = False, **values: Any
 ) -> FineTuning:
     """A trial of timm's small test models on noise whose mean differs in source and target."""
-    net = build(Blueprint(model, CLASSES, 3, (size, size)), seed=0)
+    net = build(ModelConfig(model, CLASSES, 3, (size, size)), seed=0)
     data = TrialData(
         examples(32, 3, size, size, shift=1.5, seed=1),
         examples(16, 3, size, size, shift=1.5, seed=2),

@@ -10,7 +10,7 @@ import torch
 from ordered_probe import OrderedProbe
 from torch import Tensor, nn
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Layer, Partition, partition
 from raysel.spec.sweep import ObjectiveSpec, TrainingSettings, TrialConfig
 from raysel.strategies import registered
@@ -67,7 +67,7 @@ def small(seed: int = 0) -> SmallNet:
 
 
 def timm_model(name: str, size: int) -> nn.Module:
-    return build(Blueprint(name, CLASSES, 1, (size, size)), seed=0)
+    return build(ModelConfig(name, CLASSES, 1, (size, size)), seed=0)
 
 
 def batch(count: int, seed: int, size: int = 8) -> Batch:

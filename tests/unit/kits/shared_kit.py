@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
 from raysel.spec.sweep import ObjectiveSpec
 from raysel.tasks.data import Examples
-from raysel.training.trial import Shared
+from raysel.training.trial import PhaseContext
 
 
 def examples(count: int, first: int = 0) -> Examples:
@@ -21,13 +21,13 @@ def examples(count: int, first: int = 0) -> Examples:
     return Examples(np.ones((count, 1, 16, 16), np.float32) * numbers, np.arange(count) % 4)
 
 
-def shared(folder: Path, **changes: Any) -> Shared:
+def shared(folder: Path, **changes: Any) -> PhaseContext:
     """40 training and 20 validation examples for timm's `test_resnet`."""
-    blueprint = Blueprint("test_resnet", 4, 1, (16, 16))
+    model_config = ModelConfig("test_resnet", 4, 1, (16, 16))
     facts: dict[str, Any] = {
-        "blueprint": blueprint,
+        "blueprint": model_config,
         "partition": partition_of("test_resnet", "coarse", 4, channels=1),
-        "weights": {n: t.numpy() for n, t in build(blueprint, 0).state_dict().items()},
+        "weights": {n: t.numpy() for n, t in build(model_config, 0).state_dict().items()},
         "train": examples(40),
         "validation": examples(20, 100),
         "source": None,
@@ -40,4 +40,4 @@ def shared(folder: Path, **changes: Any) -> Shared:
         "threads": torch.get_num_threads(),
         "folder": folder,
     }
-    return Shared(**{**facts, **changes})
+    return PhaseContext(**{**facts, **changes})

@@ -8,7 +8,7 @@ import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._pytree import tree_leaves
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition_of
 from raysel.spec.reader import parse
 from raysel.spec.sweep import TrialConfig
@@ -29,22 +29,22 @@ def config_of(strategy: str, layers: Partition, **training: Any) -> TrialConfig:
     return config.model_copy(update={"training": config.training.model_copy(update=training)})
 
 
-def layers_of(blueprint: Blueprint) -> Partition:
+def layers_of(model_config: ModelConfig) -> Partition:
     """The coarse layers of a model."""
     return partition_of(
-        blueprint.name, "coarse", blueprint.classes, blueprint.channels, blueprint.head
+        model_config.name, "coarse", model_config.classes, model_config.channels, model_config.head
     )
 
 
-def measured_peak(blueprint: Blueprint, layers: Partition, config: TrialConfig) -> int:
+def measured_peak(model_config: ModelConfig, layers: Partition, config: TrialConfig) -> int:
     """Bytes of a trial's second step: what the strategy keeps is there since its first.
 
     torch's tracker cannot look at a model of which parts are frozen.
     """
     size = config.training.batch_size
-    images = torch.randn(size, blueprint.channels, *blueprint.image_size)
+    images = torch.randn(size, model_config.channels, *model_config.image_size)
     batch = Batch(images, torch.zeros(size, dtype=torch.int64))
-    model = build(blueprint, 0)
+    model = build(model_config, 0)
     trial = FineTuning(config, model, layers, TrialData(batch, batch))
     set_training_mode(model, config.training.batch_norm, size)
     _step(trial, batch)

@@ -32,7 +32,7 @@ def problem(tmp_path, text: str | bytes, *args, **options):
     return only
 
 
-def told(tmp_path, text: str | bytes, *args, **options) -> str:
+def reported(tmp_path, text: str | bytes, *args, **options) -> str:
     found = problem(tmp_path, text, *args, **options)
     assert found.path == "task.data"
     return found.message.replace(str(tmp_path / options.get("name", "labels.csv")), "FILE")

@@ -15,7 +15,7 @@ import pytest
 from raysel.mlflow_sync import exporter as couriers
 from raysel.mlflow_sync import trace_figure
 from raysel.mlflow_sync.client import MlflowStore
-from raysel.mlflow_sync.exporter import Courier
+from raysel.mlflow_sync.exporter import MlflowExporter
 from raysel.mlflow_sync.runs import RunImage
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 
@@ -73,8 +73,8 @@ def sent(folder: Path, parts: list[bytes]) -> dict[str, set[str]]:
         record.append(Event(f"{number:04d}", Kind.STARTED, 0, 0.0, {"number": number}))
         record.append(Event(f"{number:04d}", Kind.ENDED, 1, 1.0, {"status": "COMPLETE"}))
     store = Store()
-    courier = Courier(record, lambda _: cast(MlflowStore, cast(Any, store)))
-    while courier.carry() or courier.carry_files():
+    exporter = MlflowExporter(record, lambda _: cast(MlflowStore, cast(Any, store)))
+    while exporter.carry() or exporter.export_artifacts():
         pass
     record.close()
     return store.uploaded
@@ -109,8 +109,8 @@ def test_a_model_in_a_moved_folder_is_named_where_it_is(
     end = {"status": "COMPLETE", "model": "/before/a/best"}
     record.append(Event(SWEEP, Kind.FINISHED, 0, 1.0, end))
     store = Store()
-    courier = Courier(record, lambda _: cast(MlflowStore, cast(Any, store)), tmp_path)
-    while courier.carry():
+    exporter = MlflowExporter(record, lambda _: cast(MlflowStore, cast(Any, store)), tmp_path)
+    while exporter.carry():
         pass
     record.close()
     assert store.tags[SWEEP]["raysel.model"] == str(tmp_path / "best")

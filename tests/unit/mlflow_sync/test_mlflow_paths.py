@@ -71,10 +71,10 @@ def test_the_command_that_opens_mlflow_is_one_for_a_shell(tmp_path: Path) -> Non
         folder.mkdir()
         hint = mlflow_hint(mlflow_uri(folder / "mlflow.db"))
         shown = hint.replace("mlflow ui --backend-store-uri", "printf '%s\\n%s' \"$PWD\"")
-        told = subprocess.run(
+        reported = subprocess.run(
             ["sh", "-c", shown], capture_output=True, text=True, check=True, cwd=tmp_path
         )
-        where, uri = told.stdout.split("\n")
+        where, uri = reported.stdout.split("\n")
         path = uri.removeprefix("sqlite:///")
         assert Path(os.path.normpath(Path(where) / path)) == folder / "mlflow.db"
 

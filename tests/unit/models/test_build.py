@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 
-RESNET = Blueprint("test_resnet", classes=4, channels=1, image_size=(16, 16))
+RESNET = ModelConfig("test_resnet", classes=4, channels=1, image_size=(16, 16))
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -22,7 +22,7 @@ def _same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> set[
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "resnet10t"])
 @pytest.mark.parametrize(("channels", "size"), [(1, 32), (3, 48)])
 def test_a_model_is_built_for_its_images_and_classes(name, channels, size):
-    model = build(Blueprint(name, 7, channels, (size, size)), seed=0)
+    model = build(ModelConfig(name, 7, channels, (size, size)), seed=0)
     assert model.eval()(torch.zeros(2, channels, size, size)).shape == (2, 7)
 
 
@@ -43,6 +43,6 @@ def test_the_seed_decides_every_weight_and_the_callers_random_state_is_kept():
 
 def test_a_fresh_head_is_timms_own_and_not_a_reset_one():
     """D5: a ViT's head is drawn by `create_model`: bias exactly 0 (section 2.4)."""
-    head = build(Blueprint("test_vit", 7, 3, (160, 160)), seed=0).head
+    head = build(ModelConfig("test_vit", 7, 3, (160, 160)), seed=0).head
     assert torch.equal(head.bias.detach(), torch.zeros(7))
     assert 0.01 < float(head.weight.detach().std()) < 0.03

@@ -149,9 +149,9 @@ def test_the_bottoms_parameters_are_in_the_stem():
 def test_a_size_on_which_the_model_does_not_run_is_one_line_with_one_on_which_it_does(
     name, size, said
 ):
-    with pytest.raises(UserError, match=said) as told:
+    with pytest.raises(UserError, match=said) as reported:
         partition_of(name, "coarse", 3, image_size=(size, size))
-    (problem,) = told.value.problems
+    (problem,) = reported.value.problems
     assert "\n" not in problem.message
     remedy = int(problem.message.rsplit(" ", 1)[1])
     assert len(partition_of(name, "coarse", 3, image_size=(remedy, remedy))) > 3

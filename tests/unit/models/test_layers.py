@@ -11,7 +11,7 @@ from torch import nn
 
 from raysel.common.errors import UserError
 from raysel.models import timm
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition, partition_of, shapes_of
 
 VARIED = [
@@ -294,15 +294,15 @@ def test_a_prefix_ends_at_a_dot():
     ],
 )
 def test_patterns_that_do_not_fit_are_told(rule, said):
-    with pytest.raises(UserError, match=said) as told:
+    with pytest.raises(UserError, match=said) as reported:
         partition(_meta("resnet10t"), rule)
-    assert told.value.problems[0].path == "model.partition"
+    assert reported.value.problems[0].path == "model.partition"
 
 
 def test_an_unknown_model_is_told_with_the_nearest_name():
-    with pytest.raises(UserError, match="resnet18") as told:
+    with pytest.raises(UserError, match="resnet18") as reported:
         partition_of("resnet_18", "coarse", 10)
-    assert told.value.problems[0].path == "model.name"
+    assert reported.value.problems[0].path == "model.name"
 
 
 # --- the finest cut -----------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_by_tensor_each_tensor_is_a_layer():
 @pytest.mark.parametrize("size", [32, 64])
 def test_a_transformer_has_the_shapes_of_its_images_and_not_of_timms(size):
     name, image = "test_vit", (size, size)
-    built = build(Blueprint(name, 5, 3, image), seed=0)
+    built = build(ModelConfig(name, 5, 3, image), seed=0)
     shapes = {n: t.shape for n, t in built.state_dict().items()}
     meta = shapes_of(name, 5, image_size=image)
     assert {n: t.shape for n, t in meta.state_dict().items()} == shapes

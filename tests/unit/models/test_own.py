@@ -11,7 +11,7 @@ import torch
 
 from raysel.common.errors import UserError
 from raysel.export.timm_layout import write_model
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.own import is_own
 from raysel.search import validate
@@ -95,9 +95,9 @@ def test_a_configuration_on_the_model_itself_is_followed(tmp_path):
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_runs(tmp_path, name, values, words):
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         sweep(tmp_path, name, **values)
-    (problem,) = told.value.problems
+    (problem,) = reported.value.problems
     assert problem.path == "model.name"
     assert words in problem.message
     assert name in problem.message
@@ -117,7 +117,7 @@ print(model(torch.ones(1, 1, 16, 16)).tolist(), classes)
 def test_it_is_exported_with_its_code(tmp_path):
     spec = sweep(tmp_path, "own_exported", given="x.clone()")
     task = load_task(spec.task, model_input("own_exported"))
-    model = build(Blueprint("own_exported", 10, 1, task.image_size), seed=0).eval()
+    model = build(ModelConfig("own_exported", 10, 1, task.image_size), seed=0).eval()
     write_model(model, "own_exported", task, {"sweep": "s", "run": "r"}, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     out = SimpleNamespace(**config["pretrained_cfg"])

@@ -5,7 +5,7 @@ import torch
 
 from raysel.common.errors import UserError
 from raysel.models import timm
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition, partition_of, shapes_of
 from raysel.models.papers import BLOCKWISE, BVG_LS, CIFAR, MISSING, hint
 
@@ -87,7 +87,7 @@ EVERY = BVG_LS | BLOCKWISE | CIFAR
 )
 def test_every_model_is_built_with_random_weights(paper):
     name = EVERY[paper].name
-    model = build(Blueprint(name, 7, 3, (64, 64)), seed=0).eval()
+    model = build(ModelConfig(name, 7, 3, (64, 64)), seed=0).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
 
@@ -107,7 +107,7 @@ def test_a_head_of_two_layers_stands_where_the_classifier_stood(paper):
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnetv2_50", "mobilenetv2_100"])
 def test_a_model_with_a_head_of_two_layers_runs(name):
-    model = build(Blueprint(name, 5, 3, (64, 64), head="mlp"), seed=0)
+    model = build(ModelConfig(name, 5, 3, (64, 64), head="mlp"), seed=0)
     with torch.no_grad():
         assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
     kinds = [type(m).__name__ for m in model.modules() if type(m).__name__ in ("ReLU", "Dropout")]
@@ -115,8 +115,8 @@ def test_a_model_with_a_head_of_two_layers_runs(name):
 
 
 def test_the_head_is_drawn_from_the_seed():
-    blueprint = Blueprint("test_resnet", 5, 3, (64, 64), head="mlp")
-    first, again, other = (build(blueprint, seed).fc[0].weight for seed in (0, 0, 1))
+    model_config = ModelConfig("test_resnet", 5, 3, (64, 64), head="mlp")
+    first, again, other = (build(model_config, seed).fc[0].weight for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

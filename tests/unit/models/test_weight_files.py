@@ -78,9 +78,9 @@ def write(path, kind):
 def test_a_refusal_is_in_words_of_our_own(tmp_path, kind, words, ending, recwarn):
     path = tmp_path / f"file{ending}"
     write(path, kind)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         read_weights(path)
-    (problem,) = told.value.problems
+    (problem,) = reported.value.problems
     assert words in problem.message
     assert str(path) in problem.message
     for advice in ("weights_only", "trust", "PyTorch 2.6", "\n", "\x1b"):
@@ -111,9 +111,9 @@ def test_other_readers_give_no_such_advice(tmp_path):
     with pytest.raises(checkpoint.DamagedCheckpoint, match="pickled objects") as damaged:
         checkpoint.read(tmp_path / "checkpoint.pt", "it")
     np.save(tmp_path / "a.npy", np.array([Trap(tmp_path / "opened")], dtype=object))
-    with pytest.raises(UserError, match="pickled objects") as told:
+    with pytest.raises(UserError, match="pickled objects") as reported:
         _array(tmp_path / "a.npy")
-    for said in (str(damaged.value), str(told.value)):
+    for said in (str(damaged.value), str(reported.value)):
         assert "weights_only" not in said
         assert "allow_pickle" not in said
     assert not (tmp_path / "opened").exists()

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from raysel.common.errors import UserError
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition, shapes_of
 from raysel.models.papers import BLOCKWISE
 from raysel.models.weights import fitted, load_weights, read_weights
 
-RESNET = Blueprint("test_resnet", classes=4, channels=1, image_size=(16, 16))
+RESNET = ModelConfig("test_resnet", classes=4, channels=1, image_size=(16, 16))
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -33,7 +33,7 @@ def test_weights_fill_every_tensor():
 
 
 def test_a_head_of_another_shape_stays_as_it_was():
-    source = build(Blueprint("test_resnet", 9, 1, (16, 16)), seed=0)
+    source = build(ModelConfig("test_resnet", 9, 1, (16, 16)), seed=0)
     model = build(RESNET, seed=1)
     head, before = partition(model).head, _state(model)
     load_weights(model, _state(source))
@@ -82,9 +82,9 @@ def test_weights_that_do_not_fit_are_told_and_change_nothing(wrong):
         weights[name] = torch.zeros(2)
     else:
         weights[name] = torch.zeros(2, 2)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         load_weights(model, weights)
-    (problem,) = told.value.problems
+    (problem,) = reported.value.problems
     assert problem.path == "model.weights"
     assert wrong in problem.message and name in problem.message
     assert _same(_state(model), before) == set(before)
@@ -92,9 +92,9 @@ def test_weights_that_do_not_fit_are_told_and_change_nothing(wrong):
 
 def test_at_most_five_names_of_a_kind_are_told():
     model = build(RESNET, seed=1)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         load_weights(model, {})
-    assert told.value.problems[0].message.count(",") == 4
+    assert reported.value.problems[0].message.count(",") == 4
 
 
 def test_a_safetensors_file_is_read(tmp_path):
@@ -109,10 +109,10 @@ def test_a_file_that_is_none_is_told(tmp_path, content):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         read_weights(path)
-    assert told.value.problems[0].path == "model.weights"
-    assert str(path) in told.value.problems[0].message
+    assert reported.value.problems[0].path == "model.weights"
+    assert str(path) in reported.value.problems[0].message
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -140,9 +140,9 @@ def test_a_checkpoint_is_read_without_what_wraps_its_tensors(tmp_path, how, suff
 
 def test_a_checkpoint_of_moco_gives_its_query_encoder_without_the_projector(tmp_path):
     """The layout of the released MoCo-v2 ResNet-50: a two-layer projector in place of `fc`."""
-    blueprint = Blueprint("resnet50", classes=17, channels=3, image_size=(224, 224))
+    model_config = ModelConfig("resnet50", classes=17, channels=3, image_size=(224, 224))
     with torch.device("meta"):
-        shapes = build(blueprint, seed=0).state_dict()
+        shapes = build(model_config, seed=0).state_dict()
     encoder = {n: torch.full(t.shape, 0.5) for n, t in shapes.items() if not n.startswith("fc.")}
     projector = {"fc.0.weight": torch.zeros(2048, 2048), "fc.2.bias": torch.zeros(128)}
     content = {
@@ -194,9 +194,9 @@ class _Code:
 def test_a_file_that_is_no_checkpoint_of_tensors_is_told_and_never_run(tmp_path, write, capsys):
     path = tmp_path / "w.pt"
     write(path)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         read_weights(path)
-    (problem,) = told.value.problems
+    (problem,) = reported.value.problems
     assert problem.path == "model.weights"
     assert str(path) in problem.message and "\n" not in problem.message
     assert "run" not in capsys.readouterr().out.split()
@@ -213,7 +213,7 @@ def test_weights_of_half_precision_take_the_models_own():
 def test_a_classifier_with_other_layers_is_left_out_whole():
     """Weights of a linear head for a model with the block-wise paper's head, and the reverse."""
     linear = build(RESNET, seed=0)
-    deep = build(Blueprint("test_resnet", 4, 1, (16, 16), head="mlp"), seed=0)
+    deep = build(ModelConfig("test_resnet", 4, 1, (16, 16), head="mlp"), seed=0)
     for source, model in ((linear, deep), (deep, linear)):
         found = fitted(_state(source), model)
         assert set(found) == set(model.state_dict()) - {n for n in model.state_dict() if "fc." in n}

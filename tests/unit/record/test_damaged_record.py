@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.common.locations import check_record_url, sqlite_url, sweep_url
 from raysel.record import database
 from raysel.record.events import Event, Record
@@ -42,15 +42,15 @@ def test_an_intact_record_passes(tmp_path):
 def test_a_truncated_record_is_told_with_the_way_out(tmp_path, share):
     path = filled(tmp_path / "sweep.db")
     os.truncate(path, int(share * path.stat().st_size))
-    with pytest.raises(Trouble, match=r"sweep\.db: is damaged.*--from-backup") as told:
+    with pytest.raises(OperationalError, match=r"sweep\.db: is damaged.*--from-backup") as reported:
         read(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_something_that_is_no_database_is_told(tmp_path):
     path = tmp_path / "sweep.db"
     path.write_bytes(b"not a database at all, but long enough" * 200)
-    with pytest.raises(Trouble, match=r"is damaged \(file is not a database\)"):
+    with pytest.raises(OperationalError, match=r"is damaged \(file is not a database\)"):
         read(path)
 
 
@@ -64,7 +64,9 @@ def test_a_flipped_bit_in_a_number_is_noticed(tmp_path):
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    with pytest.raises(Trouble, match=r"event \d+ is not the one that was written.*--from-backup"):
+    with pytest.raises(
+        OperationalError, match=r"event \d+ is not the one that was written.*--from-backup"
+    ):
         read(path)
 
 
@@ -75,7 +77,7 @@ def test_every_column_is_under_the_checksum(tmp_path, column):
         value = {"epoch": "9999", "at": "0.5", "payload": "'{}'"}.get(column, "'other'")
         connection.execute(f"UPDATE events SET {column} = {value} WHERE sequence = 7")
     connection.close()
-    with pytest.raises(Trouble, match="event 7 is not the one"):
+    with pytest.raises(OperationalError, match="event 7 is not the one"):
         read(path)
 
 
@@ -84,7 +86,9 @@ def test_tables_of_a_newer_version_are_told(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE record_revision SET version_num = '9999'")
     connection.close()
-    with pytest.raises(Trouble, match=r"newer version of raysel \(revision 9999, this one"):
+    with pytest.raises(
+        OperationalError, match=r"newer version of raysel \(revision 9999, this one"
+    ):
         read(path)
 
 
@@ -94,7 +98,7 @@ def test_a_record_that_another_program_locks_is_told(tmp_path, monkeypatch):
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
-        with pytest.raises(Trouble, match="is locked by another program"):
+        with pytest.raises(OperationalError, match="is locked by another program"):
             Record(sqlite_url(path)).append(Event("0002", "epoch", 1, 1.0, {}))
     finally:
         other.close()
@@ -106,7 +110,7 @@ def test_a_record_that_may_not_be_written_is_told(tmp_path):
     path.chmod(0o400)
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(Trouble, match="cannot be written"):
+        with pytest.raises(OperationalError, match="cannot be written"):
             Record(sqlite_url(path)).append(Event("0002", "epoch", 1, 1.0, {}))
     finally:
         tmp_path.chmod(0o700)
@@ -116,15 +120,15 @@ def test_a_record_in_a_read_only_place_is_told(tmp_path):
     """As a file system that is mounted read-only: also for root."""
     filled(tmp_path / "sweep.db")
     url = f"sqlite:///file:{tmp_path / 'sweep.db'}?mode=ro&uri=true"
-    with pytest.raises(Trouble, match=r"cannot be written.*readonly"):
+    with pytest.raises(OperationalError, match=r"cannot be written.*readonly"):
         Record(url).append(Event("0002", "epoch", 1, 1.0, {}))
 
 
 def test_a_database_server_that_is_not_there_is_told(tmp_path):
     url = sweep_url("postgresql://nobody@127.0.0.1:1/none", tmp_path / "sweep.db", "digits")
-    with pytest.raises(Trouble, match=r"127\.0\.0\.1:1.*does not answer") as told:
+    with pytest.raises(OperationalError, match=r"127\.0\.0\.1:1.*does not answer") as reported:
         Record(url)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +153,9 @@ def test_a_database_host_that_vanishes_is_noticed_and_psycopg_knows_how():
 
 
 def test_a_password_in_the_query_is_not_told():
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(OperationalError) as reported:
         Record("postgresql+psycopg://nobody@127.0.0.1:1/none?password=hunter2&sslmode=disable")
-    assert "hunter2" not in str(told.value) and "sslmode=disable" in str(told.value)
+    assert "hunter2" not in str(reported.value) and "sslmode=disable" in str(reported.value)
 
 
 def test_a_sweep_has_a_schema_of_its_own_in_postgresql(tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from raysel.common.errors import Trouble
-from raysel.record.event_log import Books
+from raysel.common.errors import OperationalError
+from raysel.record.event_log import EventLog
 from raysel.record.events import REVISION, Record, sqlite_url
 from raysel.record.read_only import read_events
 from raysel.record.state import fold
@@ -54,7 +54,7 @@ def test_the_search_goes_on_as_the_older_raysel_would_have(older):
     record = Record(sqlite_url(older / "sweep.db"))
     events = len(record.events())
     controller = SearchController(
-        load(older / "spec.yaml"), Space(load(older / "spec.yaml"), LAYERS), Books(record, 2)
+        load(older / "spec.yaml"), Space(load(older / "spec.yaml"), LAYERS), EventLog(record, 2)
     )
     study = controller.study.get_trials(deepcopy=False)
     assert [t.system_attrs.get("completed_rung_0") for t in study[:5]] == [
@@ -86,6 +86,6 @@ def test_one_whose_study_is_damaged_is_told_and_stays_as_it_is(older):
         connection.execute("DELETE FROM trials WHERE number = 2")
     connection.close()
     for _ in range(2):
-        with pytest.raises(Trouble, match="Optuna's study lacks trial 0002"):
+        with pytest.raises(OperationalError, match="Optuna's study lacks trial 0002"):
             Record(sqlite_url(older / "sweep.db"))
     assert read_events(sqlite_url(older / "sweep.db")) == events

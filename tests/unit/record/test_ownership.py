@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from raysel.record import ownership as module
-from raysel.record.ownership import FileOwner, Held, Holder, LeaseOwner, holder_of_file
+from raysel.record.ownership import FileOwner, Holder, LeaseOwner, OwnedElsewhere, holder_of_file
 
 HOLD = """
 import sys, time
@@ -40,7 +40,7 @@ def other(tmp_path: Path):
 
 
 def test_a_second_owner_is_told_who_the_first_is(tmp_path, other):
-    with pytest.raises(Held, match=rf"process {other.pid} on .*raysel stop digits"):
+    with pytest.raises(OwnedElsewhere, match=rf"process {other.pid} on .*raysel stop digits"):
         FileOwner(tmp_path / "owner.lock", "digits")
     holder = holder_of_file(tmp_path / "owner.lock")
     assert holder is not None and holder.pid == other.pid and not holder.is_gone
@@ -96,7 +96,7 @@ def test_a_holder_of_an_older_record_is_read_and_not_said_to_be_gone(tmp_path):
 @pytest.mark.parametrize(("age", "free"), [(1.0, False), (31.0, True)])
 def test_the_heartbeats_age_decides_about_a_process_elsewhere(age, free):
     there = replace(Holder.this_process(), pid=2**22 + 1, place="another boot")
-    row = SimpleNamespace(beat=1.0, age=age, holder=json.dumps(asdict(there)))
+    row = SimpleNamespace(heartbeat=1.0, age=age, holder=json.dumps(asdict(there)))
     assert module._is_free(row) is free
 
 

@@ -27,12 +27,12 @@ def ended(status, trial="0007", at=20.0, **more):
     return Event(trial, Kind.ENDED, 2, at, {"status": status, "cause": None, "value": None, **more})
 
 
-def interrupted(life=1, at=15.0, trial="0007"):
-    return Event(trial, Kind.INTERRUPTED, life, at, {"cause": "Ctrl-C"})
+def interrupted(attempt=1, at=15.0, trial="0007"):
+    return Event(trial, Kind.INTERRUPTED, attempt, at, {"cause": "Ctrl-C"})
 
 
-def resumed(life=2, at=16.0, trial="0007"):
-    return Event(trial, Kind.RESUMED, life, at, {})
+def resumed(attempt=2, at=16.0, trial="0007"):
+    return Event(trial, Kind.RESUMED, attempt, at, {})
 
 
 def test_a_trial_that_runs():

@@ -132,11 +132,15 @@ def test_ranks_are_means_over_the_sweeps_of_what_all_confirmed(results):
 
 def test_the_tables_tell_each_sweep_and_each_strategy(results):
     sweep = compared(results, "digits", "task.split.shots=20")
-    told = line(sweep)
+    reported = line(sweep)
     verdict = results["verdict"]
-    assert (told.model, told.data, told.shots) == ("resnet10t", "digits, gaussian_noise 5", 20)
-    assert told.winner == verdict["winner"]
-    assert told.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
+    assert (reported.model, reported.data, reported.shots) == (
+        "resnet10t",
+        "digits, gaussian_noise 5",
+        20,
+    )
+    assert reported.winner == verdict["winner"]
+    assert reported.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
     row = next(row for row in confirm_rows(results) if row.strategy == "full")
     assert cell(sweep, "full") == row.test_error
     assert cell(sweep, verdict["winner"]).endswith(" ◂")
@@ -145,8 +149,8 @@ def test_the_tables_tell_each_sweep_and_each_strategy(results):
 
 def test_a_sweep_without_a_verdict_is_told_so(results):
     sweep = compared(results | {"confirm": [], "verdict": {"outcome": "no_result"}}, "stopped")
-    told = line(sweep)
-    assert (told.winner, told.difference, told.badge[1]) == (None, "–", "no result")
+    reported = line(sweep)
+    assert (reported.winner, reported.difference, reported.badge[1]) == (None, "–", "no result")
 
 
 def test_the_page_and_its_pictures_are_written_whole(models, tmp_path):

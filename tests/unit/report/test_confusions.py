@@ -32,8 +32,8 @@ def test_the_matrices_of_a_strategys_runs_are_added_up(results, tmp_path):
 def test_the_commonest_mistakes_are_the_winners(results):
     winner = results["verdict"]["winner"]
     results["confusion"] = {winner: {"classes": list(CLASSES), "matrix": MATRIX}}
-    told = [(m.true, m.taken, m.count, m.share) for m in commonest_mistakes(results)]
-    assert told == [("dog", "cat", 5, 0.5), ("cat", "dog", 2, 0.2), ("dog", "newt", 1, 0.1)]
+    reported = [(m.true, m.taken, m.count, m.share) for m in commonest_mistakes(results)]
+    assert reported == [("dog", "cat", 5, 0.5), ("cat", "dog", 2, 0.2), ("dog", "newt", 1, 0.1)]
     assert len(commonest_mistakes(results, most=1)) == 1
     assert commonest_mistakes(results | {"confusion": {}}) == []
 

@@ -388,6 +388,6 @@ def test_the_page_begins_with_what_was_read(results, show):
     data = data_summary(TaskSpec.model_validate({"data": "digits"}))
     results["data"] = json.loads(json.dumps(data.to_dict()))
     text = show().words
-    told = "digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174"
-    assert 0 < text.index(told) < text.index("Confirmed")
+    reported = "digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174"
+    assert 0 < text.index(reported) < text.index("Confirmed")
     assert "train 200, validation 200, test 400" in text

@@ -130,16 +130,16 @@ def test_what_of_the_training_differs_is_told():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reported"),
     [
         ("task.shift.kind=label_noise", "shift label_noise (theirs none)"),
         ("model.head=mlp", "head mlp (theirs linear)"),
         ("model.partition=fine", "partition fine (theirs coarse)"),
     ],
 )
-def test_what_of_data_or_model_differs_is_told_beside_the_number(override, told):
+def test_what_of_data_or_model_differs_is_told_beside_the_number(override, reported):
     (table,) = compare(outcome(confirmed("bvg_ls", 0.07)), parse(FILE, (override,)))
-    assert table.rows[0].differs == (told,)
+    assert table.rows[0].differs == (reported,)
 
 
 def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
@@ -156,7 +156,7 @@ def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
 
 
 @pytest.mark.parametrize(
-    ("data", "kind", "severity", "told"),
+    ("data", "kind", "severity", "reported"),
     [
         ("cifar10c", "frost", 5, ["shift frost (theirs the mean of 14)"]),
         (
@@ -167,13 +167,13 @@ def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
         ("cifar10f", "label_flip", 5, []),
     ],
 )
-def test_one_corruption_beside_the_mean_of_14_is_told(data, kind, severity, told):
+def test_one_corruption_beside_the_mean_of_14_is_told(data, kind, severity, reported):
     text = FILE.replace("wide_resnet50_2.tv_in1k", "cifar_wrn_28_10")
     shift = (f"task.data={data}", f"task.shift.kind={kind}", f"task.shift.severity={severity}")
     found = outcome(confirmed("full", 0.2))
     found["trials"][0]["config"]["training"] = {}
     (table,) = compare(found, parse(text, shift))
-    assert list(table.rows[0].differs) == told
+    assert list(table.rows[0].differs) == reported
 
 
 @pytest.mark.parametrize("override", ["task.data=digits", "model.name=resnet50.tv_in1k"])

@@ -75,7 +75,7 @@ def test_its_name_is_shown():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "reported"),
     [
         (
             "training.learning_rate={float: [0.01, 0.1]}",
@@ -104,5 +104,5 @@ def test_its_name_is_shown():
         ),
     ],
 )
-def test_what_it_cannot_be_is_one_line(override, told):
-    assert [str(problem) for problem in check(spec(override))] == [told]
+def test_what_it_cannot_be_is_one_line(override, reported):
+    assert [str(problem) for problem in check(spec(override))] == [reported]

@@ -36,9 +36,9 @@ def test_layers_have_every_parameter_once():
 @pytest.mark.parametrize(("option", "count"), [((), 6), (("--fine",), 6), (("--delimiter",), 16)])
 def test_the_other_partitions_are_options(capsys, option, count):
     assert main.main(["layers", "test_resnet", "--json", *option]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["model"], len(told["layers"])) == ("test_resnet", count)
-    assert told["layers"][0]["shape"] == [16, 3, 3, 3]
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["model"], len(reported["layers"])) == ("test_resnet", count)
+    assert reported["layers"][0]["shape"] == [16, 3, 3, 3]
 
 
 def test_layers_as_a_table_end_with_the_total(capsys):
@@ -82,9 +82,9 @@ def test_the_list_names_what_a_strategy_needs(capsys):
     text = capsys.readouterr().out
     assert all(name in text for name in registered())
     assert main.main(["strategies", "--json"]) == 0
-    told = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    reported = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     for name, strategy in registered().items():
-        assert (told[name]["needs"] == "nothing") == (not strategy.needs)
+        assert (reported[name]["needs"] == "nothing") == (not strategy.needs)
 
 
 @pytest.mark.parametrize("name", list(registered()))
@@ -111,7 +111,7 @@ def test_a_card_holds_what_is_declared():
 
 def test_a_strategy_of_ones_own_is_listed_and_shown(registry, capsys):
     assert main.main(["strategies", "--code", str(EXAMPLE), "--json"]) == 0
-    told = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert told["fair_share"]["kind"] == "own"
+    reported = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert reported["fair_share"]["kind"] == "own"
     assert main.main(["strategies", "fair_share", "--code", str(EXAMPLE)]) == 0
     assert "of the largest gradient norm" in capsys.readouterr().out

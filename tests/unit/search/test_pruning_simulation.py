@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raysel.search.pruning_simulation import kept_share
+from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
@@ -17,7 +17,7 @@ def spec(pruner: str) -> Spec:
 
 
 def kept(pruner: str, trials: int = 30, epochs: int = 15, most: int = 2) -> float:
-    return kept_share(spec(pruner), ("full", "linear_probe"), trials, epochs, most)
+    return pruning_keep_fraction(spec(pruner), ("full", "linear_probe"), trials, epochs, most)
 
 
 def test_without_a_pruner_everything_is_run():

@@ -10,7 +10,7 @@ import pytest
 from ledger_kit import LAYERS, Life, begin, error, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.engine.tune import Assignment
 from raysel.search.space import Space
 from raysel.search.study import study_of
@@ -42,18 +42,18 @@ def said(study: optuna.Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def together(life: Life, count: int, until: int) -> None:
+def together(attempt: Life, count: int, until: int) -> None:
     """`count` trials at a time, an epoch each in turn; the driver leaves after `until` epochs."""
     running: dict[str, tuple[TrialConfig, int]] = {}
     for _ in range(until):
-        while len(running) < count and (assignment := life.ledger.next_trial()) is not None:
+        while len(running) < count and (assignment := attempt.controller.next_trial()) is not None:
             running[assignment.trial] = (assignment.config, 0)
         if not running:
             return
         trial = next(iter(running))
         config, epoch = running.pop(trial)
         metrics = {METRIC: nasty(config, epoch + 1)}
-        if not life.ledger.epoch(trial, epoch + 1, metrics):
+        if not attempt.controller.epoch(trial, epoch + 1, metrics):
             running[trial] = (config, epoch + 1)
 
 
@@ -71,27 +71,27 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_rebuilt_study_is_the_study_that_was(tmp_path, case):
-    life = begin(tmp_path, sweep(*CASES[case]))
-    together(life, 3, until=28)
-    before = said(life.study)
-    states = [t.state for t in life.trials]
+    attempt = begin(tmp_path, sweep(*CASES[case]))
+    together(attempt, 3, until=28)
+    before = said(attempt.study)
+    states = [t.state for t in attempt.trials]
     assert OptunaState.RUNNING in states and OptunaState.COMPLETE in states
     if case == "equal":
         assert OptunaState.PRUNED in states
         assert any("completed_rung_0" in attributes for *_, attributes in before)
-    rebuilt = study_of(life.spec, Space(life.spec, LAYERS), life.states.values())
+    rebuilt = study_of(attempt.spec, Space(attempt.spec, LAYERS), attempt.states.values())
     assert said(rebuilt) == before
-    waiting = [t.system_attrs for t in life.study.get_trials(states=(OptunaState.WAITING,))]
+    waiting = [t.system_attrs for t in attempt.study.get_trials(states=(OptunaState.WAITING,))]
     assert [t.system_attrs for t in rebuilt.get_trials(states=(OptunaState.WAITING,))] == waiting
 
 
-def worked(life: Life, count: int) -> list[Assignment]:
+def worked(attempt: Life, count: int) -> list[Assignment]:
     """The next trials, each run to its end."""
     done = []
     for _ in range(count):
-        assignment = life.ledger.next_trial()
+        assignment = attempt.controller.next_trial()
         assert assignment is not None
-        work(life.ledger, assignment)
+        work(attempt.controller, assignment)
         done.append(assignment)
     return done
 
@@ -100,25 +100,25 @@ def worked(life: Life, count: int) -> list[Assignment]:
 def test_and_suggests_the_same_next(tmp_path, case):
     """With trials still running beside, which TPE takes for bad ones."""
     outcomes = []
-    for lives in (1, 2):
-        folder = tmp_path / str(lives)
+    for drivers in (1, 2):
+        folder = tmp_path / str(drivers)
         folder.mkdir()
-        life = begin(folder, sweep(*CASES[case]))
-        done = worked(life, 11)
-        running = life.ledger.next_trial()
-        if lives == 2:
-            life = begin(folder, life.spec, 2)
-            assert life.ledger.next_trial() == running
-        done += run(life)
+        attempt = begin(folder, sweep(*CASES[case]))
+        done = worked(attempt, 11)
+        running = attempt.controller.next_trial()
+        if drivers == 2:
+            attempt = begin(folder, attempt.spec, 2)
+            assert attempt.controller.next_trial() == running
+        done += run(attempt)
         outcomes.append([(a.trial, a.config) for a in done])
     assert outcomes[0] == outcomes[1]
 
 
 def test_a_record_that_misses_a_trial_is_told(tmp_path):
-    life = begin(tmp_path, sweep())
-    worked(life, 3)
-    trials = [t for t in life.states.values() if t.number != 1]
-    with pytest.raises(Trouble, match="trial 0001 is missing"):
-        study_of(life.spec, Space(life.spec, LAYERS), trials)
-    again = [*trials, replace(life.states["0001"])]  # their order does not matter
-    assert said(study_of(life.spec, Space(life.spec, LAYERS), again)) == said(life.study)
+    attempt = begin(tmp_path, sweep())
+    worked(attempt, 3)
+    trials = [t for t in attempt.states.values() if t.number != 1]
+    with pytest.raises(OperationalError, match="trial 0001 is missing"):
+        study_of(attempt.spec, Space(attempt.spec, LAYERS), trials)
+    again = [*trials, replace(attempt.states["0001"])]  # their order does not matter
+    assert said(study_of(attempt.spec, Space(attempt.spec, LAYERS), again)) == said(attempt.study)

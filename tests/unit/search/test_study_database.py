@@ -17,20 +17,20 @@ from raysel.search.study_database import StudyDatabase
 
 
 def started(folder: Path) -> Life:
-    life = begin(folder, sweep("pruner.compare=all"))
+    attempt = begin(folder, sweep("pruner.compare=all"))
     payload = {"name": "toy", "objective": {"metric": "val/error", "mode": "min"}}
-    life.record.append(Event(SWEEP, "sweep", 0, 1.0, payload))
-    return life
+    attempt.record.append(Event(SWEEP, "sweep", 0, 1.0, payload))
+    return attempt
 
 
-def started_trial(life: Life) -> Assignment:
-    assignment = life.ledger.next_trial()
+def started_trial(attempt: Life) -> Assignment:
+    assignment = attempt.controller.next_trial()
     assert assignment is not None
     return assignment
 
 
-def export(life: Life, file: Path) -> None:
-    database = StudyDatabase(life.record, file)
+def export(attempt: Life, file: Path) -> None:
+    database = StudyDatabase(attempt.record, file)
     while database.export():
         pass
 
@@ -51,38 +51,38 @@ def stored(file: Path) -> optuna.Study:
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_it_shows_the_search_while_it_runs_and_when_it_has_ended(tmp_path, monkeypatch, batch):
     monkeypatch.setattr(study_database, "BATCH", batch)
-    life, file = started(tmp_path), tmp_path / "optuna.db"
+    attempt, file = started(tmp_path), tmp_path / "optuna.db"
     for _ in range(2):
-        work(life.ledger, started_trial(life))
-    running = started_trial(life)
-    life.ledger.epoch(running.trial, 1, {"val/error": 0.4})
-    export(life, file)
-    assert shown(stored(file)) == shown(life.study)
+        work(attempt.controller, started_trial(attempt))
+    running = started_trial(attempt)
+    attempt.controller.epoch(running.trial, 1, {"val/error": 0.4})
+    export(attempt, file)
+    assert shown(stored(file)) == shown(attempt.study)
     assert stored(file).trials[2].state == OptunaState.RUNNING
-    work(life.ledger, running, after=1)
-    run(life)
-    export(life, file)  # another process: it knows the file and the record alone
-    assert shown(stored(file)) == shown(life.study)
+    work(attempt.controller, running, after=1)
+    run(attempt)
+    export(attempt, file)  # another process: it knows the file and the record alone
+    assert shown(stored(file)) == shown(attempt.study)
     assert {t.state for t in stored(file).trials} == {OptunaState.COMPLETE, OptunaState.PRUNED}
     assert stored(file).direction == optuna.study.StudyDirection.MINIMIZE
     assert file.stat().st_mode & 0o77 == 0  # its user alone reads it
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path):
-    life, file = started(tmp_path), tmp_path / "optuna.db"
-    run(life)
-    export(life, file)
+    attempt, file = started(tmp_path), tmp_path / "optuna.db"
+    run(attempt)
+    export(attempt, file)
     file.unlink()
-    export(life, file)
-    assert shown(stored(file)) == shown(life.study)
+    export(attempt, file)
+    assert shown(stored(file)) == shown(attempt.study)
 
 
 def test_a_file_that_is_no_database_is_given_up_and_made_anew_by_the_next(tmp_path, caplog):
-    life, file = started(tmp_path), tmp_path / "optuna.db"
+    attempt, file = started(tmp_path), tmp_path / "optuna.db"
     file.write_text("no database")
-    work(life.ledger, started_trial(life))
-    export(life, file)
+    work(attempt.controller, started_trial(attempt))
+    export(attempt, file)
     assert "is given up" in caplog.text and not file.exists()
-    run(life)
-    export(life, file)
-    assert shown(stored(file)) == shown(life.study)
+    run(attempt)
+    export(attempt, file)
+    assert shown(stored(file)) == shown(attempt.study)

@@ -136,17 +136,17 @@ def test_a_sound_sweep_has_no_problem():
     ],
 )
 def test_a_mistake_is_one_problem(override, line):
-    told = problems(override)
-    assert len(told) == 1
-    assert told[0].startswith(line)
+    reported = problems(override)
+    assert len(reported) == 1
+    assert reported[0].startswith(line)
 
 
 def test_mistakes_in_different_parts_are_told_together():
-    told = problems(
+    reported = problems(
         *("task.data=digts", "model.name=resnet10", "strategies.bvg_ls.ema_decay=2"),
         *("strategies.surgical.block=9", "search.num_trials=1", "storage=/dev/null/runs"),
     )
-    paths = [line.split(":")[0] for line in told]
+    paths = [line.split(":")[0] for line in reported]
     # the block cannot be judged without a model
     assert paths == [
         *("task.data", "model.name", "strategies.bvg_ls.ema_decay"),
@@ -178,9 +178,9 @@ def test_source_weights_need_a_source():
 def saved_weights(folder, channels):
     import safetensors.torch
 
-    from raysel.models.build import Blueprint, build
+    from raysel.models.build import ModelConfig, build
 
-    model = build(Blueprint("resnet10t", 10, channels, (16, 16)), seed=0)
+    model = build(ModelConfig("resnet10t", 10, channels, (16, 16)), seed=0)
     safetensors.torch.save_file(model.state_dict(), folder / "w.safetensors")
     return folder / "w.safetensors"
 
@@ -283,8 +283,8 @@ def test_the_five_likeliest_of_five_classes_are_no_objective(tmp_path):
     for row in rows:
         (tmp_path / row.split(",")[0]).touch()
     four = f"task.data={{csv: {table}}}"
-    told = problems(four, "objective.metric=val/top5_error")
-    assert told == [
+    reported = problems(four, "objective.metric=val/top5_error")
+    assert reported == [
         "objective.metric: val/top5_error is 0 for whatever model where there are 4 classes;"
         " give val/error"
     ]
@@ -294,10 +294,12 @@ def test_trials_cannot_ask_for_more_shots_than_the_training_part_has():
     """Digits: ten classes, 200 training examples."""
     axis = "training.shots={categorical: [1, 5, 10]}"
     assert problems("task.split={shots: 10}", axis) == []
-    (told,) = problems("task.split={shots: 8}", axis)
-    assert told.startswith("training.shots: 10 examples a class; the training part has 8 of class")
-    (told,) = problems("task.split={shots: 8}", "strategies.full={training: {shots: 9}}")
-    assert told.startswith("training.shots: 9 examples a class")
+    (reported,) = problems("task.split={shots: 8}", axis)
+    assert reported.startswith(
+        "training.shots: 10 examples a class; the training part has 8 of class"
+    )
+    (reported,) = problems("task.split={shots: 8}", "strategies.full={training: {shots: 9}}")
+    assert reported.startswith("training.shots: 9 examples a class")
 
 
 def test_a_path_that_is_too_long_for_sqlite_is_refused(tmp_path, monkeypatch):
@@ -338,6 +340,6 @@ def test_a_place_that_cannot_be_written_is_known_before(tmp_path, path, value):
         "search: {num_trials: 2}\n"
     )
     settings = {"storage": str(tmp_path / "runs"), path: value}
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         validate.read(tmp_path / "x.yaml", [f"{key}={text}" for key, text in settings.items()])
-    assert [problem.path for problem in told.value.problems] == [path]
+    assert [problem.path for problem in reported.value.problems] == [path]

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from raysel.common.errors import UserError
-from raysel.service.doctor.address import knock
+from raysel.service.doctor.address import probe_endpoint
 from raysel.service.doctor.checks.clock import check_clocks
 from raysel.service.doctor.checks.token import check_entrance, check_token_modes
 from raysel.service.doctor.machine import Machine, Token
@@ -77,7 +77,7 @@ def own_token(tmp_path, monkeypatch):
 def line(server: Head) -> str:
     """The one line about the door, with DOOR for its address."""
     address = f"http://127.0.0.1:{server.server_port}"
-    (found,) = check_entrance(knock(address + "/").entrance)
+    (found,) = check_entrance(probe_endpoint(address + "/").entrance)
     return found.line().replace(address, "DOOR")
 
 
@@ -133,7 +133,7 @@ def test_nobody_at_the_address_is_told(head):
 
 
 def test_a_host_that_is_not_known_is_told():
-    (found,) = check_entrance(knock("http://head.invalid:8265").entrance)
+    (found,) = check_entrance(probe_endpoint("http://head.invalid:8265").entrance)
     assert found.words == "http://head.invalid:8265 cannot be found: the host is not known"
 
 
@@ -147,13 +147,13 @@ def test_a_host_that_is_not_known_is_told():
 )
 def test_an_address_of_another_kind_is_refused(address, words):
     with pytest.raises(UserError, match=words) as raised:
-        knock(address)
+        probe_endpoint(address)
     assert "secret@" not in str(raised.value)
 
 
 def test_the_heads_clock_is_measured_by_what_http_tells(head):
     head.late = 100.0
-    ahead = knock(f"http://127.0.0.1:{head.server_port}").ahead
+    ahead = probe_endpoint(f"http://127.0.0.1:{head.server_port}").ahead
     assert ahead is not None
     assert -102 < ahead[0] < -98
     (found,) = check_clocks([Machine("the head", {}, ahead=ahead)])

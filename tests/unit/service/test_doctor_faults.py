@@ -15,16 +15,16 @@ from raysel.spec.sweep import ResourcesSpec
 Plant = Callable[[dict[str, Any]], None]
 
 
-def worker(told: dict[str, Any]) -> dict[str, Any]:
+def worker(reported: dict[str, Any]) -> dict[str, Any]:
     """The node 10.0.0.3."""
-    return told["nodes"][0]
+    return reported["nodes"][0]
 
 
 def set_in(*path: str, to: Any) -> Plant:
     """Change one thing that the worker tells."""
 
-    def plant(told: dict[str, Any]) -> None:
-        place = worker(told)
+    def plant(reported: dict[str, Any]) -> None:
+        place = worker(reported)
         for key in path[:-1]:
             place = place[key]
         place[path[-1]] = to
@@ -33,12 +33,12 @@ def set_in(*path: str, to: Any) -> Plant:
 
 
 def drop(package: str) -> Plant:
-    return lambda told: worker(told)["facts"]["versions"].pop(package)
+    return lambda reported: worker(reported)["facts"]["versions"].pop(package)
 
 
 def tracker(trouble: str, version: str = "") -> Plant:
-    def plant(told: dict[str, Any]) -> None:
-        told["tracker"] = {"trouble": trouble, "words": "", "version": version}
+    def plant(reported: dict[str, Any]) -> None:
+        reported["tracker"] = {"trouble": trouble, "words": "", "version": version}
 
     return plant
 
@@ -48,12 +48,12 @@ def disk(used: float, free: float) -> Plant:
     return set_in("facts", "disks", "/tmp", to=full)
 
 
-def cpu_torch(told: dict[str, Any]) -> None:
-    worker(told)["facts"]["cuda"] = {"devices": 0, "build": None, "error": None}
+def cpu_torch(reported: dict[str, Any]) -> None:
+    worker(reported)["facts"]["cuda"] = {"devices": 0, "build": None, "error": None}
 
 
-def lost(told: dict[str, Any]) -> None:
-    told["nodes"].append(node("worker", 9) | {"alive": False, "lost": True, "facts": None})
+def lost(reported: dict[str, Any]) -> None:
+    reported["nodes"].append(node("worker", 9) | {"alive": False, "lost": True, "facts": None})
 
 
 W = "worker 10.0.0.3"
@@ -165,38 +165,38 @@ def test_a_sound_cluster_has_only_ok_lines_each_about_another_thing():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found_and_its_remedy_named(fault):
     plant, expected = FAULTS[fault]
-    told = cluster()
-    plant(told)
-    (line,) = worst(told)
+    reported = cluster()
+    plant(reported)
+    (line,) = worst(reported)
     assert line.startswith(expected)
 
 
 def test_the_head_comes_first_whoever_is_listed_first():
-    told = cluster()
-    told["nodes"][1]["facts"]["versions"]["ray"] = "2.61.0"  # the head's: both workers differ
-    errors = [line for line in worst(told) if line.startswith("error")]
+    reported = cluster()
+    reported["nodes"][1]["facts"]["versions"]["ray"] = "2.61.0"  # the head's: both workers differ
+    errors = [line for line in worst(reported) if line.startswith("error")]
     assert [line.partition(" has ")[2] for line in errors] == [
         "ray 2.60.0, the head 10.0.0.2 2.61.0. Install ray 2.61.0 there"
     ] * 2
 
 
 def test_a_client_of_another_version_is_warned():
-    told = cluster()
-    for each in told["nodes"]:
+    reported = cluster()
+    for each in reported["nodes"]:
         each["facts"]["versions"]["ray"] = "2.59.0"
-    assert worst(told) == [
+    assert worst(reported) == [
         "warning  versions: this machine has ray 2.60.0, the head 10.0.0.2 2.59.0. "
         "Install ray 2.59.0 here"
     ]
 
 
 def test_a_trial_that_fits_nowhere_is_an_error_unless_nodes_may_come():
-    told, large = cluster(), sweep("resources.cpus=16")
+    reported, large = cluster(), sweep("resources.cpus=16")
     words = "resources.cpus: a trial asks for 16 CPUs; the cluster has "
-    (line,) = worst(told, large)
+    (line,) = worst(reported, large)
     assert line.startswith(f"error    resources: {words}")
-    told["grows"] = True
-    (line,) = worst(told, large)
+    reported["grows"] = True
+    (line,) = worst(reported, large)
     assert line.startswith(f"warning  resources: {words}")
 
 
@@ -214,20 +214,20 @@ def test_a_relative_storage_on_several_nodes_is_warned():
 
 
 def test_a_node_that_came_back_is_not_lost():
-    told = cluster()
+    reported = cluster()
     gone = node("worker", 3) | {"alive": False, "lost": True, "facts": None}
-    told["nodes"].append(gone)
-    assert worst(told) == []
+    reported["nodes"].append(gone)
+    assert worst(reported) == []
 
 
 def test_a_clock_that_cannot_be_measured_well_is_not_blamed():
-    told = cluster()
-    worker(told)["clock"] = [3.0, 2.0]  # between 1 and 5 s
-    assert worst(told) == []
+    reported = cluster()
+    worker(reported)["clock"] = [3.0, 2.0]  # between 1 and 5 s
+    assert worst(reported) == []
 
 
 def test_mlflow_is_not_judged_where_raysel_is_missing():
-    told = cluster()
-    told["tracker"] = None
-    (line,) = worst(told)
+    reported = cluster()
+    reported["tracker"] = None
+    (line,) = worst(reported)
     assert line.startswith(f"warning  mlflow: {URI} could not be tried on the head")

@@ -67,9 +67,9 @@ def test_as_a_script_on_standard_input_it_needs_the_standard_library_only(tmp_pa
         timeout=60,
         env={"PATH": os.environ["PATH"]},
     )
-    told = answer_in("Welcome to this machine!\n" + ran.stdout)
-    assert told["versions"] == {"python": platform.python_version()}
-    assert set(told["disks"]) == {str(tmp_path)}
+    reported = answer_in("Welcome to this machine!\n" + ran.stdout)
+    assert reported["versions"] == {"python": platform.python_version()}
+    assert set(reported["disks"]) == {str(tmp_path)}
 
 
 def test_no_secret_is_told():
@@ -87,9 +87,11 @@ def test_what_is_written_into_a_storage_is_read_again_and_taken_away(tmp_path, k
     folder = tmp_path / "runs"
     storage = str(folder) if kind == "folder" else folder.as_uri()
     assert probe.write_mark(storage, "a") == ""
-    told = probe.read_marks(storage, ["a", "b"])
-    assert told["a"] == ""
-    assert "No such file" in told["b"] or "not exist" in told["b"] or "Failed" in told["b"]
+    reported = probe.read_marks(storage, ["a", "b"])
+    assert reported["a"] == ""
+    assert (
+        "No such file" in reported["b"] or "not exist" in reported["b"] or "Failed" in reported["b"]
+    )
     (folder / "a").write_text("other")
     assert probe.read_marks(storage, ["a"])["a"] == "has another content than was written"
     probe.remove_mark(storage, "a")

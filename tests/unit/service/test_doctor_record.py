@@ -14,8 +14,8 @@ RECORD = "postgresql://me@127.0.0.1:1/db"
 
 
 def of_record(answer: dict[str, str] | None, *overrides: str) -> list[Finding]:
-    told = cluster() | {"record": answer}
-    return [one for one in found(told, sweep(*overrides)) if one.about == "record"]
+    reported = cluster() | {"record": answer}
+    return [one for one in found(reported, sweep(*overrides)) if one.about == "record"]
 
 
 def test_without_a_server_nothing_is_asked_or_said():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from dashboard_kit import dashboard, speaker
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.service.doctor.address import checked
-from raysel.service.endpoint import address_of, knock
+from raysel.service.endpoint import address_of, probe_auth
 
 NO_TOKEN = {"RAY_AUTH_TOKEN_PATH": "/nowhere"}
 
@@ -45,8 +45,11 @@ def test_an_address_holds_no_password() -> None:
 
 def test_the_token_is_not_taken_elsewhere() -> None:
     elsewhere = "http://127.0.0.1:1/"
-    with dashboard("t", detour=elsewhere) as url, pytest.raises(Trouble, match="answers 302"):
-        knock(url, {"RAY_AUTH_TOKEN": "t"})
+    with (
+        dashboard("t", detour=elsewhere) as url,
+        pytest.raises(OperationalError, match="answers 302"),
+    ):
+        probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
 
 
 def test_without_an_address_it_is_said_what_to_give() -> None:
@@ -56,32 +59,35 @@ def test_without_an_address_it_is_said_what_to_give() -> None:
 
 def test_a_cluster_that_asks_for_a_token_gets_it() -> None:
     with dashboard(token="t") as url:
-        door = knock(url, {"RAY_AUTH_TOKEN": "t"})
-    assert door.guarded and door.headers == {"Authorization": "Bearer t"}
+        door = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+    assert door.requires_token and door.headers == {"Authorization": "Bearer t"}
 
 
 def test_a_cluster_that_asks_for_none_gets_none() -> None:
     with dashboard() as url:
-        door = knock(url, {"RAY_AUTH_TOKEN": "t"})
-    assert not door.guarded and not door.headers
+        door = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+    assert not door.requires_token and not door.headers
 
 
 def test_without_a_token_it_is_said_what_to_set() -> None:
-    with dashboard(token="t") as url, pytest.raises(Trouble) as refused:
-        knock(url, NO_TOKEN)
+    with dashboard(token="t") as url, pytest.raises(OperationalError) as refused:
+        probe_auth(url, NO_TOKEN)
     assert "401" in str(refused.value) and "set RAY_AUTH_TOKEN" in str(refused.value)
 
 
 def test_another_token_is_another_line() -> None:
-    with dashboard(token="t") as url, pytest.raises(Trouble) as refused:
-        knock(url, {"RAY_AUTH_TOKEN": "secret"})
+    with dashboard(token="t") as url, pytest.raises(OperationalError) as refused:
+        probe_auth(url, {"RAY_AUTH_TOKEN": "secret"})
     assert "403" in str(refused.value) and "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("answer", ["<html>", '{"version": 1}', "1", '["ray_version"]'])
 def test_another_server_is_no_dashboard(answer: str) -> None:
-    with dashboard(answer=answer) as url, pytest.raises(Trouble, match="not a Ray dashboard"):
-        knock(url, NO_TOKEN)
+    with (
+        dashboard(answer=answer) as url,
+        pytest.raises(OperationalError, match="not a Ray dashboard"),
+    ):
+        probe_auth(url, NO_TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -93,18 +99,18 @@ def test_another_server_is_no_dashboard(answer: str) -> None:
     ],
 )
 def test_a_server_that_speaks_otherwise_is_no_dashboard(words: bytes) -> None:
-    with speaker(words) as url, pytest.raises(Trouble, match="not a Ray dashboard"):
-        knock(url, NO_TOKEN)
+    with speaker(words) as url, pytest.raises(OperationalError, match="not a Ray dashboard"):
+        probe_auth(url, NO_TOKEN)
 
 
 def test_a_token_of_two_lines_is_shown_to_nobody() -> None:
     with dashboard("s3cret") as url, pytest.raises(UserError, match="RAY_AUTH_TOKEN") as refused:
-        knock(url, {"RAY_AUTH_TOKEN": "s3cret\nsecond"})
+        probe_auth(url, {"RAY_AUTH_TOKEN": "s3cret\nsecond"})
     assert "s3cret" not in str(refused.value)
 
 
 def test_who_does_not_answer_is_named() -> None:
     with dashboard() as url:
         pass
-    with pytest.raises(Trouble, match=f"{url}: does not answer"):
-        knock(url, NO_TOKEN)
+    with pytest.raises(OperationalError, match=f"{url}: does not answer"):
+        probe_auth(url, NO_TOKEN)

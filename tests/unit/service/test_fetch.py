@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.service import fetch as fetching
 from raysel.service.fetch import fetch
 from raysel.service.jobs import Cluster, Job
@@ -22,8 +22,8 @@ strategies: {linear_probe: }
 
 def job(storage: str) -> Job:
     text = parse(SWEEP, [f"storage={storage}"]).to_yaml()
-    told = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
-    return Job("digits-1a-r1", "SUCCEEDED", metadata=told)
+    reported = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
+    return Job("digits-1a-r1", "SUCCEEDED", metadata=reported)
 
 
 class Unasked(Cluster):
@@ -116,7 +116,7 @@ def test_a_bucket_that_does_not_answer_is_one_line(
             raise OSError("no answer\nfrom the store")
 
     monkeypatch.setattr(fetching, "Bucket", Away)
-    with pytest.raises(Trouble, match="no answer from the store"):
+    with pytest.raises(OperationalError, match="no answer from the store"):
         fetch(Unasked(), job("s3://bucket/runs"), tmp_path / "digits")
     assert not (tmp_path / "digits").exists()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.service import follow as module
 from raysel.service.follow import follow
 from raysel.service.jobs import Cluster, Job
@@ -23,12 +23,12 @@ class Breaking(Cluster):
         upto = self._breaks.pop(0) if self._breaks else None
         for index, piece in enumerate(self._pieces):
             if index == upto:
-                raise Trouble("http://cluster", "went away")
+                raise OperationalError("http://cluster", "went away")
             yield piece
 
     def state(self, job_id: str) -> Job:
         if self._away:
-            raise Trouble("http://cluster", "does not answer")
+            raise OperationalError("http://cluster", "does not answer")
         return Job(job_id, "SUCCEEDED", 0)
 
 
@@ -47,7 +47,7 @@ def test_every_character_comes_once(breaks: list[int]) -> None:
 
 def test_a_cluster_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.05)
-    with pytest.raises(Trouble, match="does not answer"):
+    with pytest.raises(OperationalError, match="does not answer"):
         follow(Breaking([], [], away=True), "j", print)
 
 

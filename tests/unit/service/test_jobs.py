@@ -7,7 +7,7 @@ import socket
 import pytest
 from dashboard_kit import dashboard
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.service import jobs as module
 from raysel.service.jobs import Cluster, Job, reached
 
@@ -72,7 +72,7 @@ def test_an_unknown_job_is_a_mistake_with_the_nearest_name() -> None:
 def test_what_rays_client_raises_is_one_line() -> None:
     with dashboard() as url:
         cluster = reached(url)
-    with pytest.raises(Trouble) as refused:
+    with pytest.raises(OperationalError) as refused:
         cluster.jobs()
     assert len(str(refused.value).splitlines()) == 1
 
@@ -86,5 +86,5 @@ def test_a_head_that_fell_silent_is_not_waited_for_for_ever(
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, answers nothing
         cluster._client._address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
-        with pytest.raises(Trouble, match="timed out"):
+        with pytest.raises(OperationalError, match="timed out"):
             cluster.stop("digits-1a-r1")

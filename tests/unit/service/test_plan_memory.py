@@ -8,18 +8,18 @@ import pytest
 import torch
 from step_kit import config_of, layers_of, measured_peak
 
-from raysel.models.build import Blueprint
+from raysel.models.build import ModelConfig
 from raysel.service.plan.live import LiveBytes
 from raysel.service.plan.memory import step_memory
 
-CONVOLUTIONS = Blueprint("test_resnet", 10, 3, (64, 64))
-ATTENTION = Blueprint("test_vit", 10, 3, (160, 160))
+CONVOLUTIONS = ModelConfig("test_resnet", 10, 3, (64, 64))
+ATTENTION = ModelConfig("test_vit", 10, 3, (160, 160))
 
 FLOAT = 4
 
 
 @pytest.mark.parametrize(
-    ("blueprint", "strategy", "training"),
+    ("model_config", "strategy", "training"),
     [
         (CONVOLUTIONS, "full", {"batch_size": 32}),
         (ATTENTION, "full", {"batch_size": 2, "optimizer": "adamw"}),  # the update is the worst
@@ -28,11 +28,11 @@ FLOAT = 4
     ],
     ids=["convolutions", "adamw", "bvg_ls", "bfloat16"],
 )
-def test_the_peak_is_that_of_a_real_step_within_15_percent(blueprint, strategy, training):
-    layers = layers_of(blueprint)
+def test_the_peak_is_that_of_a_real_step_within_15_percent(model_config, strategy, training):
+    layers = layers_of(model_config)
     config = config_of(strategy, layers, **training)
-    foreseen = step_memory(blueprint, layers, config, "cpu")
-    assert foreseen.peak == pytest.approx(measured_peak(blueprint, layers, config), rel=0.15)
+    estimated = step_memory(model_config, layers, config, "cpu")
+    assert estimated.peak == pytest.approx(measured_peak(model_config, layers, config), rel=0.15)
 
 
 def test_the_parts_are_those_of_the_model():
@@ -65,7 +65,7 @@ def test_activations_grow_with_the_batch():
 
 
 def test_a_huge_step_is_foreseen_without_being_taken():
-    huge = Blueprint("vit_base_patch16_224", 1000, 3, (224, 224))
+    huge = ModelConfig("vit_base_patch16_224", 1000, 3, (224, 224))
     layers = layers_of(huge)
     found = step_memory(huge, layers, config_of("full", layers, batch_size=4096), "cuda")
     assert found.peak > 300e9

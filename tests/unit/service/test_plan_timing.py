@@ -13,8 +13,8 @@ from raysel.service.plan.estimate_sweep import configurations
 from raysel.service.plan.timing import Sample, measure
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
-from raysel.sweep.inputs import blueprint_of, layers_of, shared_by_trials, task_of
-from raysel.training.trial import Shared
+from raysel.sweep.inputs import layers_of, model_config_of, shared_by_trials, task_of
+from raysel.training.trial import PhaseContext
 
 FILE = """
 name: x
@@ -26,14 +26,14 @@ training: {epochs: 3, batch_size: 20}
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory) -> tuple[Spec, Space, Shared]:
+def ground(tmp_path_factory) -> tuple[Spec, Space, PhaseContext]:
     spec = parse(FILE)
     task = task_of(spec)
     layers = layers_of(spec, task)
-    blueprint = blueprint_of(spec, task)
-    arrays = {n: t.numpy() for n, t in build(blueprint, 0).state_dict().items()}
+    model_config = model_config_of(spec, task)
+    arrays = {n: t.numpy() for n, t in build(model_config, 0).state_dict().items()}
     folder = tmp_path_factory.mktemp("sweep")
-    shared = shared_by_trials(spec, task, layers, blueprint, arrays, folder, ())
+    shared = shared_by_trials(spec, task, layers, model_config, arrays, folder, ())
     return spec, Space(spec, layers.names), shared
 
 
@@ -88,13 +88,13 @@ def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(ground
     monkeypatch.setattr(timing, "SECONDS", 1e-3)
     (config,) = configurations(spec, space, "full")
     seen: list[int] = []
-    begin = timing.TrialSteps.begin
+    begin = timing.TrialRunner.begin
 
     def watch(self, trial, config):
         seen.append(config.training.batch_size)
         begin(self, trial, config)
 
-    monkeypatch.setattr(timing.TrialSteps, "begin", watch)
+    monkeypatch.setattr(timing.TrialRunner, "begin", watch)
     (found,) = measure(shared, [Sample("full", config, 60, 40)], None).timings
     assert found is not None and found.epoch > 0
     assert seen[-1] == 2 < config.training.batch_size

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raysel.search.space import Space
-from raysel.service.plan.workload import amounts, mean
+from raysel.service.plan.workload import mean, workloads
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
 
@@ -26,7 +26,7 @@ confirm: {seeds: 3}
 def work(*overrides: str, examples: int = 200) -> dict[str, tuple[float, float, float]]:
     """Trials, epochs, steps by strategy."""
     spec: Spec = parse(FILE, overrides)
-    found = amounts(spec, Space(spec, LAYERS), examples, classes=10)
+    found = workloads(spec, Space(spec, LAYERS), examples, classes=10)
     assert {amount.confirm for amount in found} == {spec.confirm.seeds}
     return {a.strategy: (a.trials, a.epochs, a.steps) for a in found}
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from raysel.cli.live_table import TerminalWatcher
+from raysel.cli.live_table import ConsoleReporter
 from raysel.common.rich_output import TextConsole
 from raysel.service.progress import Progress, last_of
 
@@ -35,16 +35,16 @@ def test_a_log_without_one_says_nothing() -> None:
 
 def test_a_driver_without_a_terminal_tells_its_progress() -> None:
     out = io.StringIO()
-    watcher = TerminalWatcher(TextConsole(file=out, soft_wrap=True))
-    watcher.phase("search", 7, [])
+    reporter = ConsoleReporter(TextConsole(file=out, soft_wrap=True))
+    reporter.phase("search", 7, [])
     assert last_of(out.getvalue()) == Progress("search", 0, 7, 0, "0:00")
 
 
 def test_on_a_terminal_the_table_says_it() -> None:
     out = io.StringIO()
-    watcher = TerminalWatcher(TextConsole(file=out, force_terminal=True))
+    reporter = ConsoleReporter(TextConsole(file=out, force_terminal=True))
     try:
-        watcher.phase("search", 7, [])
+        reporter.phase("search", 7, [])
     finally:
-        watcher.finish()
+        reporter.finish()
     assert last_of(out.getvalue()) is None

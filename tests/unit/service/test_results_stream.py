@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.service import results_stream
-from raysel.service.fetch import Receiver
+from raysel.service.fetch import StreamDecoder
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_it_arrives_as_it_was_sent_however_it_is_cut(
 ) -> None:
     text = f"Running entrypoint …\n{packed(folder, capsys)}"
     file = io.BytesIO()
-    receiver = Receiver(file)
+    receiver = StreamDecoder(file)
     for start in range(0, len(text), piece):
         receiver.take(text[start : start + piece])
     receiver.check()
@@ -49,9 +49,9 @@ def test_a_parcel_that_lacks_a_line_is_damaged(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begin, _, *rest = packed(folder, capsys).splitlines(keepends=True)
-    receiver = Receiver(io.BytesIO())
+    receiver = StreamDecoder(io.BytesIO())
     receiver.take(begin + "".join(rest))
-    with pytest.raises(Trouble, match="damaged"):
+    with pytest.raises(OperationalError, match="damaged"):
         receiver.check()
 
 

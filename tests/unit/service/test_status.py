@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.service import status as module
 from raysel.service.jobs import Cluster, Job
 from raysel.service.progress import Progress
-from raysel.service.status import LOG_LINES, Standing, standing
+from raysel.service.status import LOG_LINES, JobStatus, standing
 from raysel.spec.reader import parse
 
 SWEEP_FILE = """
@@ -52,8 +52,8 @@ class Logged(Cluster):
 
 def job(*overrides: str, state: str = "RUNNING", **more: Any) -> Job:
     text = parse(SWEEP_FILE, overrides).to_yaml()
-    told = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
-    return Job("digits-1a-r1", state, metadata=told, **more)
+    reported = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
+    return Job("digits-1a-r1", state, metadata=reported, **more)
 
 
 def test_a_record_in_postgresql_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_record_that_this_machine_sees_is_read_where_it_is_the_jobs(
 
 def test_out_of_reach_the_log_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def away(url: str) -> list[Event]:
-        raise Trouble("host", "does not answer")
+        raise OperationalError("host", "does not answer")
 
     monkeypatch.setattr(module, "read_events", away)
     assert standing(Logged(), job("record=postgresql://user@host/db")).progress == OF_THE_LOG
@@ -96,7 +96,7 @@ def test_a_job_of_rays_own_command_has_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "told"),
+    ("state", "code", "reported"),
     [
         ("RUNNING", None, ("RUNNING", None)),
         ("SUCCEEDED", 0, ("SUCCEEDED", 0)),
@@ -106,10 +106,10 @@ def test_a_job_of_rays_own_command_has_its_log(tmp_path: Path) -> None:
     ],
 )
 def test_the_state_says_whether_it_can_be_resumed(
-    state: str, code: int | None, told: tuple[str, int | None]
+    state: str, code: int | None, reported: tuple[str, int | None]
 ) -> None:
-    found = Standing(job(state=state, code=code), None).told()
-    assert (found["state"], found["exit_code"]) == told
+    found = JobStatus(job(state=state, code=code), None).reported()
+    assert (found["state"], found["exit_code"]) == reported
 
 
 def test_nothing_runs_in_a_job_that_has_ended() -> None:
@@ -127,7 +127,7 @@ def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
 
     found = standing(Failed(), job(state="FAILED", code=1))
     assert found.log[-1] == "ModuleNotFoundError: No module named 'x'"
-    assert len(found.log) == LOG_LINES and found.told()["log"] == list(found.log)
+    assert len(found.log) == LOG_LINES and found.reported()["log"] == list(found.log)
     assert found.exit_code == 1
 
 
@@ -150,4 +150,6 @@ def test_the_verb_fails_where_the_job_did(state: str, code: int | None, expected
 
 def test_a_failure_is_told_by_its_last_line() -> None:
     message = "Job entrypoint command failed with exit code 2, last logs:\nnote\nerror  task: no\n"
-    assert Standing(job(state="FAILED", code=2, message=message), None).message == "error  task: no"
+    assert (
+        JobStatus(job(state="FAILED", code=2, message=message), None).message == "error  task: no"
+    )

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from raysel.common import credentials
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.service.bundle import bundle, check_size, package_sizes
-from raysel.service.endpoint import Door
+from raysel.service.endpoint import ClusterEndpoint
 from raysel.service.jobs import Cluster, Job
-from raysel.service.submit import Order, entrypoint, resume, submit, sweep_id
+from raysel.service.submit import SubmitOptions, entrypoint, resume, submit, sweep_id
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 from raysel.spec.user_code import located, read
@@ -32,7 +32,7 @@ class Noted(Cluster):
     """A cluster that notes what it is given, and what its bundle held."""
 
     def __init__(self, *jobs: Job, token: str | None = "token") -> None:
-        self.door = Door("http://cluster", token)
+        self.door = ClusterEndpoint("http://cluster", token)
         self.listed = list(jobs)
         self.given: list[dict[str, Any]] = []
         self.files: dict[str, str] = {}
@@ -46,8 +46,13 @@ class Noted(Cluster):
         root = Path(runtime_env["working_dir"])
         files = [path for path in root.rglob("*") if path.is_file()]
         self.files = {str(f.relative_to(root)): f.read_text() for f in files}
-        told = {"id": job_id, "entrypoint": entrypoint, "env": runtime_env, "metadata": metadata}
-        self.given.append(told)
+        reported = {
+            "id": job_id,
+            "entrypoint": entrypoint,
+            "env": runtime_env,
+            "metadata": metadata,
+        }
+        self.given.append(reported)
         self.listed.append(Job(job_id, "RUNNING", metadata=metadata))
 
 
@@ -70,7 +75,7 @@ def coded(tmp_path: Path) -> Spec:
 
 def test_the_bundle_is_the_sweep_file_and_its_code_alone(coded: Spec) -> None:
     cluster = Noted()
-    submit(cluster, coded, Order())
+    submit(cluster, coded, SubmitOptions())
     assert set(cluster.files) == {"sweep.yaml", "code/mine.py"}
     assert parse(cluster.files["sweep.yaml"]).code_files[0].path == "code/mine.py"
 
@@ -92,17 +97,19 @@ def test_what_is_too_large_is_refused_with_the_ten_largest() -> None:
     sizes = {f"file{index:02}": index * 2**20 for index in range(20)}
     with pytest.raises(UserError) as refused:
         check_size(sizes)
-    told = str(refused.value)
-    assert "190.0 MiB" in told and "90.0" in told
-    assert all(f"file{index:02}" in told for index in range(10, 20)) and "file09" not in told
+    reported = str(refused.value)
+    assert "190.0 MiB" in reported and "90.0" in reported
+    assert (
+        all(f"file{index:02}" in reported for index in range(10, 20)) and "file09" not in reported
+    )
     check_size({"a": 90 * 2**20})
 
 
 def test_raysel_itself_is_small_and_goes_along_unless_it_is_there() -> None:
     assert sum(package_sizes().values()) < 5 * 2**20
     first, second = Noted(), Noted()
-    submit(first, spec(), Order())
-    submit(second, spec(), Order(installed=True))
+    submit(first, spec(), SubmitOptions())
+    submit(second, spec(), SubmitOptions(installed=True))
     assert Path(first.given[0]["env"]["py_modules"][0]).name == "raysel"
     assert "py_modules" not in second.given[0]["env"]
 
@@ -115,9 +122,9 @@ def test_the_id_is_of_name_and_file() -> None:
 
 def test_what_was_stopped_goes_on_under_the_next_number() -> None:
     cluster = Noted()
-    assert submit(cluster, spec(), Order()).job.id.endswith("-r1")
+    assert submit(cluster, spec(), SubmitOptions()).job.id.endswith("-r1")
     ended(cluster, "STOPPED")
-    answer = submit(cluster, spec(), Order())
+    answer = submit(cluster, spec(), SubmitOptions())
     assert answer.new and answer.job.id.endswith("-r2")
     assert "--resume-if-exists" in cluster.given[1]["entrypoint"]
 
@@ -125,44 +132,44 @@ def test_what_was_stopped_goes_on_under_the_next_number() -> None:
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_what_runs_is_answered(state: str) -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order())
+    submit(cluster, spec(), SubmitOptions())
     ended(cluster, state)
-    answer = submit(cluster, spec(), Order())
+    answer = submit(cluster, spec(), SubmitOptions())
     assert not answer.new and "runs already" in answer.words and len(cluster.given) == 1
 
 
 def test_what_is_complete_is_answered_and_resumed_if_asked() -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order())
+    submit(cluster, spec(), SubmitOptions())
     ended(cluster, "SUCCEEDED")
-    assert "is complete" in submit(cluster, spec(), Order()).words
-    assert resume(cluster, "digits", [], Order()).job.id.endswith("-r2")
+    assert "is complete" in submit(cluster, spec(), SubmitOptions()).words
+    assert resume(cluster, "digits", [], SubmitOptions()).job.id.endswith("-r2")
 
 
 def test_another_file_under_the_name_of_a_running_sweep_is_refused() -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order())
+    submit(cluster, spec(), SubmitOptions())
     with pytest.raises(UserError, match="--set name=digits-2"):
-        submit(cluster, spec("training.epochs=7"), Order())
+        submit(cluster, spec("training.epochs=7"), SubmitOptions())
 
 
 def test_it_is_resumed_from_any_machine(coded: Spec) -> None:
     cluster = Noted()
-    submit(cluster, coded, Order())
+    submit(cluster, coded, SubmitOptions())
     ended(cluster, "STOPPED")
     before = cluster.files
     (Path(coded.code_files[0].path)).unlink()
-    resume(cluster, "digits", [], Order())
+    resume(cluster, "digits", [], SubmitOptions())
     assert cluster.files == before
 
 
 def test_a_resumed_sweep_may_be_extended_and_not_changed() -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order())
+    submit(cluster, spec(), SubmitOptions())
     ended(cluster, "STOPPED")
     with pytest.raises(UserError, match="another"):
-        resume(cluster, "digits", ["training.epochs=7"], Order())
-    resume(cluster, "digits", ["search.num_trials=60"], Order())
+        resume(cluster, "digits", ["training.epochs=7"], SubmitOptions())
+    resume(cluster, "digits", ["search.num_trials=60"], SubmitOptions())
     assert parse(cluster.files["sweep.yaml"]).search.num_trials == 60
 
 
@@ -172,32 +179,34 @@ def test_files_that_are_not_kept_are_not_resumed_without_them(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.bin").write_text("0")
     cluster = Noted()
-    submit(cluster, spec(), Order(), [Path("w.bin")])
+    submit(cluster, spec(), SubmitOptions(), [Path("w.bin")])
     ended(cluster, "STOPPED")
     with pytest.raises(UserError, match="raysel submit FILE"):
-        resume(cluster, "digits", [], Order())
+        resume(cluster, "digits", [], SubmitOptions())
 
 
 def test_a_cluster_without_a_token_is_refused() -> None:
-    with pytest.raises(Trouble, match="--open-cluster"):
-        submit(Noted(token=None), spec(), Order())
-    assert submit(Noted(token=None), spec(), Order(open_cluster=True)).new
+    with pytest.raises(OperationalError, match="--open-cluster"):
+        submit(Noted(token=None), spec(), SubmitOptions())
+    assert submit(Noted(token=None), spec(), SubmitOptions(open_cluster=True)).new
 
 
 def test_secrets_travel_sealed_and_only_to_a_cluster_with_a_token() -> None:
-    order = Order(secrets={"PGPASSWORD": "planted"}, open_cluster=True)
-    guarded, open_one = Noted(), Noted(token=None)
-    submit(guarded, spec(), order)
+    order = SubmitOptions(secrets={"PGPASSWORD": "planted"}, open_cluster=True)
+    requires_token, open_one = Noted(), Noted(token=None)
+    submit(requires_token, spec(), order)
     submit(open_one, spec(), order)
-    assert "planted" not in json.dumps(guarded.given) + json.dumps(open_one.given) + repr(order)
-    sealed = guarded.given[0]["env"]["env_vars"][credentials.VARIABLE]
+    assert "planted" not in json.dumps(requires_token.given) + json.dumps(open_one.given) + repr(
+        order
+    )
+    sealed = requires_token.given[0]["env"]["env_vars"][credentials.VARIABLE]
     assert credentials.unseal(sealed, "token") == {"PGPASSWORD": "planted"}
     assert credentials.VARIABLE not in open_one.given[0]["env"]["env_vars"]
 
 
 def test_the_job_has_time_to_end_in_order() -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order(grace=77))
+    submit(cluster, spec(), SubmitOptions(grace=77))
     variables = cluster.given[0]["env"]["env_vars"]
     assert variables["RAY_JOB_STOP_WAIT_TIME_S"] == "77"
     assert variables["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
@@ -205,7 +214,7 @@ def test_the_job_has_time_to_end_in_order() -> None:
 
 def test_the_metadata_say_what_runs() -> None:
     cluster = Noted()
-    submit(cluster, spec(), Order())
+    submit(cluster, spec(), SubmitOptions())
     metadata = cluster.given[0]["metadata"]
     assert parse(metadata["raysel.spec"]) == spec()
     assert {"raysel.git_sha", "raysel.version", "raysel.sweep"} <= set(metadata)
@@ -215,7 +224,7 @@ def test_the_metadata_say_what_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("storage", "told"),
+    ("storage", "reported"),
     [
         ("runs", ' --set storage="$HOME/raysel"/runs'),
         ("my runs; rm x", " --set storage=\"$HOME/raysel\"/'my runs; rm x'"),
@@ -223,5 +232,5 @@ def test_the_metadata_say_what_runs() -> None:
         ("s3://bucket/runs", ""),
     ],
 )
-def test_a_relative_storage_lies_in_a_place_that_stays(storage: str, told: str) -> None:
-    assert entrypoint(spec().model_copy(update={"storage": storage})).endswith("exists" + told)
+def test_a_relative_storage_lies_in_a_place_that_stays(storage: str, reported: str) -> None:
+    assert entrypoint(spec().model_copy(update={"storage": storage})).endswith("exists" + reported)

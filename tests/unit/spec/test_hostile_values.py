@@ -134,10 +134,10 @@ def validated(tmp_path, capsys, cases) -> set[int]:
         code = main.main(["validate", "x.yaml"])
         codes.add(code)
         lines = capsys.readouterr().err.splitlines()
-        told = [line for line in lines if not line.startswith("warning  ")]
+        reported = [line for line in lines if not line.startswith("warning  ")]
         assert code in (0, 2), (at, value)
-        assert bool(told) == (code == 2), (at, value)
-        assert all(line.startswith("error  ") for line in told), (at, value, told)
+        assert bool(reported) == (code == 2), (at, value)
+        assert all(line.startswith("error  ") for line in reported), (at, value, reported)
     return codes
 
 

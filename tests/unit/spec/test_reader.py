@@ -123,9 +123,9 @@ CHOICE = "{categorical: [a, b]}"
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_is_accepted(override, line):
-    told = lines(FILE, override)
-    assert len(told) == 1
-    assert told[0].startswith(line)
+    reported = lines(FILE, override)
+    assert len(reported) == 1
+    assert reported[0].startswith(line)
 
 
 def test_all_mistakes_are_told_together_in_the_files_order_with_their_lines():
@@ -167,9 +167,9 @@ def test_a_problem_found_later_gets_the_line_of_its_deepest_key():
     ],
 )
 def test_what_is_not_a_sweep_file_is_one_line(text, line):
-    told = lines(text)
-    assert len(told) == 1
-    assert told[0].startswith(line)
+    reported = lines(text)
+    assert len(reported) == 1
+    assert reported[0].startswith(line)
 
 
 def test_a_tag_that_would_build_an_object_builds_nothing(tmp_path):

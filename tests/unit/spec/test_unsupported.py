@@ -17,7 +17,7 @@ strategies: {full: }
 """
 
 
-def told(override: str) -> str:
+def reported(override: str) -> str:
     with pytest.raises(UserError) as raised:
         parse(FILE, [override])
     (problem,) = raised.value.problems
@@ -87,7 +87,7 @@ def told(override: str) -> str:
     ],
 )
 def test_a_word_of_other_tools_is_answered_by_purpose(override, words):
-    assert words in told(override)
+    assert words in reported(override)
 
 
 @pytest.mark.parametrize(

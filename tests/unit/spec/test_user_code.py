@@ -60,7 +60,7 @@ def source(text: str, name: str = "mine.py") -> user_code.Source:
     return user_code.Source(str(Path(name).absolute()), text)
 
 
-def told(text: str) -> str:
+def reported(text: str) -> str:
     with pytest.raises(UserError) as raised:
         user_code.load([source(text)])
     return str(raised.value)
@@ -124,7 +124,7 @@ def test_future_imports_of_this_package_do_not_reach_the_file():
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_with_its_place(text, line):
-    message = told(text)
+    message = reported(text)
     assert message.startswith(line)
     assert "\n" not in message
 
@@ -182,12 +182,12 @@ PARAMETER = "    parameters = (Parameter({}),)\n"
     ],
 )
 def test_a_mistake_in_a_strategy_is_one_line_with_its_place(text, line):
-    assert told(text) == f"mine.py: {line}"
+    assert reported(text) == f"mine.py: {line}"
 
 
 def test_a_file_that_failed_is_tried_again():
-    told("1 / 0")
-    assert "ZeroDivisionError" in told("1 / 0")
+    reported("1 / 0")
+    assert "ZeroDivisionError" in reported("1 / 0")
 
 
 def test_two_files_of_the_user_cannot_share_a_strategys_name():

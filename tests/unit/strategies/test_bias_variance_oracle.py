@@ -71,7 +71,7 @@ def test_the_transient_is_told_while_the_start_value_is_over_half_of_v():
     """Errata 25: 1 where α^t n_l > V_l / 2 for the picked layer."""
     driver = Driver("bvg_ls", SIZES, ema_decay=0.9, ema_init="paper")
     oracle = Oracle(SIZES, 0.9, "paper")
-    told = []
+    reported = []
     for gradients in random_gradients(6, 120):
         decision = driver.step(gradients)
         oracle.ratios(gradients)
@@ -80,8 +80,8 @@ def test_the_transient_is_told_while_the_start_value_is_over_half_of_v():
         expected = 0.9**oracle.t * sum(SIZES[pick]) > second / 2
         assert decision.transient is not None
         assert bool(decision.transient) == expected
-        told.append(expected)
-    assert 0 < sum(told) < len(told)
+        reported.append(expected)
+    assert 0 < sum(reported) < len(reported)
 
 
 # --- by hand ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ strategies: {full: }
 """
 
 
-def told(*overrides: str) -> list[str]:
+def reported(*overrides: str) -> list[str]:
     return [str(problem) for problem in absences(reader.parse(FILE, overrides))]
 
 
@@ -47,12 +47,12 @@ def _elsewhere(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_absent_is_named(override, line):
-    assert any(problem.startswith(line) for problem in told(override))
+    assert any(problem.startswith(line) for problem in reported(override))
 
 
 def test_what_will_be_downloaded_is_not_absent():
-    assert told("task.data=pets", "task.download=true") == []
-    assert told("task.data=digits") == []
+    assert reported("task.data=pets", "task.download=true") == []
+    assert reported("task.data=digits") == []
 
 
 def test_validate_refuses_absent_data_and_weights_unless_told_to_do_without(capsys):
@@ -128,9 +128,11 @@ def test_weights_that_cannot_be_fetched_say_what_to_write(monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_url", lambda *_, revision=None: "http://127.0.0.1:9/model"
     )
-    told = why_not_available("resnet10t")
-    assert told.startswith("timm's weights of resnet10t cannot be fetched (127.0.0.1:9 does not")
-    assert "write model.weights: PATH" in told and "model.weights: source" in told
+    reported = why_not_available("resnet10t")
+    assert reported.startswith(
+        "timm's weights of resnet10t cannot be fetched (127.0.0.1:9 does not"
+    )
+    assert "write model.weights: PATH" in reported and "model.weights: source" in reported
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE is set" in why_not_available("resnet10t")
 

@@ -11,12 +11,12 @@ from ledger_kit import sweep
 from optuna.trial import FixedTrial
 
 from raysel.engine.tune import Assignment
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.state import ENDED, TrialState, fold
 from raysel.search.space import Space
 from raysel.spec.sweep import TrialConfig
-from raysel.sweep.confirm import ConfirmLedger, Finalist, finalists, runs_of
+from raysel.sweep.confirm import ConfirmController, Finalist, finalists, runs_of
 
 SPEC = sweep("confirm.seeds=3", "training.epochs=2", "search.seed=7")
 TEST = {"test/error": 0.3, "test/loss": 0.9, "confirm/epoch": 2.0, "confirm/updated_share": 1.0}
@@ -42,12 +42,12 @@ CHOSEN = [_finalist("bvg_ls", 3), _finalist("full", 1)]
 class _Confirm:
     """A confirm phase over a record in a folder, in one life of its driver."""
 
-    def __init__(self, folder: Path, life: int = 1) -> None:
+    def __init__(self, folder: Path, attempt: int = 1) -> None:
         self.record = Record(sqlite_url(folder / "sweep.db"))
-        self.told: list[Event] = []
+        self.reported: list[Event] = []
         ended = [name for name, state in self.states.items() if state.status in ENDED]
-        self.ledger = ConfirmLedger(
-            runs_of(SPEC, CHOSEN), ended, Books(self.record, life, self.told.append)
+        self.controller = ConfirmController(
+            runs_of(SPEC, CHOSEN), ended, EventLog(self.record, attempt, self.reported.append)
         )
 
     @property
@@ -58,7 +58,7 @@ class _Confirm:
         for epoch in range(after + 1, run.config.training.epochs + 1):
             metrics = {"val/error": 0.4 / epoch, "cost/seconds": 1.0}
             last = epoch == run.config.training.epochs
-            assert self.ledger.epoch(run.trial, epoch, metrics | (TEST if last else {})) is last
+            assert self.controller.epoch(run.trial, epoch, metrics | (TEST if last else {})) is last
 
 
 # --- which runs ---------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_validation_alone_decides_who_is_a_finalist():
 
 def test_every_run_is_handed_out_once_recorded_and_ended(tmp_path):
     phase = _Confirm(tmp_path)
-    runs = list(iter(phase.ledger.next_trial, None))
+    runs = list(iter(phase.controller.next_trial, None))
     assert [run.trial for run in runs] == [run.trial for _, run in runs_of(SPEC, CHOSEN)]
     for run in runs:
         phase.work(run)
@@ -125,12 +125,12 @@ def test_every_run_is_handed_out_once_recorded_and_ended(tmp_path):
     assert state.config["seed"] == runs[3].config.seed
     assert state.searched == dict(CHOSEN[1].searched)
     assert [row["epoch"] for row in state.epochs] == [1, 2]
-    assert phase.told == [stored.event for stored in phase.record.events()]
+    assert phase.reported == [stored.event for stored in phase.record.events()]
 
 
 def test_test_metrics_stand_at_the_end_alone(tmp_path):
     phase = _Confirm(tmp_path)
-    run = phase.ledger.next_trial()
+    run = phase.controller.next_trial()
     assert run is not None
     phase.work(run)
     state = phase.states[run.trial]
@@ -140,47 +140,47 @@ def test_test_metrics_stand_at_the_end_alone(tmp_path):
 
 def test_a_run_that_fails_is_told_once_with_its_cause(tmp_path):
     phase = _Confirm(tmp_path)
-    run = phase.ledger.next_trial()
+    run = phase.controller.next_trial()
     assert run is not None
-    phase.ledger.epoch(run.trial, 1, {"val/error": 0.5})
-    phase.ledger.failed(run.trial, "diverged")
-    phase.ledger.failed(run.trial, "again")
+    phase.controller.epoch(run.trial, 1, {"val/error": 0.5})
+    phase.controller.failed(run.trial, "diverged")
+    phase.controller.failed(run.trial, "again")
     state = phase.states[run.trial]
     assert (state.status, state.cause, state.value) == ("FAILED", "diverged", None)
     assert sum(e.event.kind == "ended" for e in phase.record.events()) == 1
 
 
 def test_a_run_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
-    life = _Confirm(tmp_path)
-    run = life.ledger.next_trial()
-    life.work(run)
-    before = list(life.told)
-    assert life.ledger.epoch(run.trial, 1, {"val/error": 0.1})
-    assert life.told == before
+    attempt = _Confirm(tmp_path)
+    run = attempt.controller.next_trial()
+    attempt.work(run)
+    before = list(attempt.reported)
+    assert attempt.controller.epoch(run.trial, 1, {"val/error": 0.1})
+    assert attempt.reported == before
 
 
 @pytest.mark.parametrize("name", ["test/error", "test/loss"])
 def test_a_run_whose_test_metrics_are_not_finite_has_failed(tmp_path, name):
     """Results are computed from complete runs: one such would stop the sweep, at each resume."""
     phase = _Confirm(tmp_path)
-    run = phase.ledger.next_trial()
+    run = phase.controller.next_trial()
     assert run is not None
-    phase.ledger.epoch(run.trial, 1, {"val/error": 0.5})
-    assert phase.ledger.epoch(run.trial, 2, {"val/error": 0.5, **TEST, name: math.nan})
+    phase.controller.epoch(run.trial, 1, {"val/error": 0.5})
+    assert phase.controller.epoch(run.trial, 2, {"val/error": 0.5, **TEST, name: math.nan})
     assert phase.states[run.trial].status == "FAILED"
 
 
 def test_a_new_driver_runs_what_has_not_ended_with_the_same_numbers(tmp_path):
     first = _Confirm(tmp_path)
-    runs = [first.ledger.next_trial() for _ in range(3)]
+    runs = [first.controller.next_trial() for _ in range(3)]
     assert runs[0] and runs[1] and runs[2]
     first.work(runs[0])
-    first.ledger.epoch(runs[1].trial, 1, {"val/error": 0.4})
-    first.ledger.failed(runs[2].trial, "broken")
-    first.ledger.interrupt("stopped")
+    first.controller.epoch(runs[1].trial, 1, {"val/error": 0.4})
+    first.controller.failed(runs[2].trial, "broken")
+    first.controller.interrupt("stopped")
     assert first.states[runs[1].trial].status == "INTERRUPTED"
-    second = _Confirm(tmp_path, life=2)
-    left = list(iter(second.ledger.next_trial, None))
+    second = _Confirm(tmp_path, attempt=2)
+    left = list(iter(second.controller.next_trial, None))
     assert [run.trial for run in left] == [
         run.trial
         for _, run in runs_of(SPEC, CHOSEN)
@@ -199,8 +199,8 @@ def test_a_new_driver_runs_what_has_not_ended_with_the_same_numbers(tmp_path):
 
 def test_a_phase_that_has_ended_has_nothing_left(tmp_path):
     first = _Confirm(tmp_path)
-    for run in iter(first.ledger.next_trial, None):
+    for run in iter(first.controller.next_trial, None):
         assert run is not None
         first.work(run)
-    second = _Confirm(tmp_path, life=2)
-    assert second.ledger.next_trial() is None and second.told == []
+    second = _Confirm(tmp_path, attempt=2)
+    assert second.controller.next_trial() is None and second.reported == []

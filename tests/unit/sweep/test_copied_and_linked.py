@@ -30,7 +30,7 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+def reported(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     capsys.readouterr()
     code = main(arguments)
     return code, capsys.readouterr().out
@@ -40,11 +40,11 @@ def test_a_copied_folder_has_one_name_for_every_verb(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(storage / "a", storage / "b")
-    code, out = told(capsys, "list", "--storage", str(storage))
+    code, out = reported(capsys, "list", "--storage", str(storage))
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["a", "b"]
     assert 'b: a copy of the sweep "a"' in out
-    code, out = told(capsys, "show", "b", "--storage", str(storage))
+    code, out = reported(capsys, "show", "b", "--storage", str(storage))
     assert code == 0
     assert out.startswith("b ·")
 
@@ -130,7 +130,7 @@ def test_gc_counts_a_linked_sweep_once(storage: Path, capsys: pytest.CaptureFixt
     (storage / "a" / "tune").mkdir()
     (storage / "a" / "tune" / "x").write_bytes(bytes(500_000))
     (storage / "b").symlink_to(storage / "a")
-    code, out = told(capsys, "gc", "--storage", str(storage), "--yes")
+    code, out = reported(capsys, "gc", "--storage", str(storage), "--yes")
     assert code == 0
     assert "a: Ray's own files" in out
     assert "b: " not in out
@@ -141,7 +141,7 @@ def test_rm_of_a_link_removes_the_link_alone_and_says_so(
     storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (storage / "b").symlink_to(storage / "a")
-    code, out = told(capsys, "rm", "b", "--storage", str(storage), "--yes")
+    code, out = reported(capsys, "rm", "b", "--storage", str(storage), "--yes")
     assert code == 0, out
     assert f"the link {storage / 'b'} alone; {storage / 'a'} stays" in out
     assert "0.0 MB freed" in out

@@ -105,11 +105,11 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
-@pytest.mark.parametrize("deed", [flip, cut, zero, empty, Path.unlink])
+@pytest.mark.parametrize("action", [flip, cut, zero, empty, Path.unlink])
 def test_altered_weights_are_one_line_with_the_way_on(
-    best: Path, deed: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    best: Path, action: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deed(best / "model.safetensors")
+    action(best / "model.safetensors")
     code, to = exported(best)
     (line,) = capsys.readouterr().err.splitlines()
     assert code == 1
@@ -132,12 +132,12 @@ def test_a_model_without_digests_is_exported_while_its_weights_are_whole(best: P
     assert exported(best)[0] == 0
 
 
-@pytest.mark.parametrize("deed", [cut, empty, zero, Path.unlink])
+@pytest.mark.parametrize("action", [cut, empty, zero, Path.unlink])
 def test_of_such_a_model_cut_weights_are_found(
-    best: Path, deed: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    best: Path, action: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (best / FILE).unlink()
-    deed(best / "model.safetensors")
+    action(best / "model.safetensors")
     code, to = exported(best)
     assert (code, to.exists()) == (1, False)
     assert "model.safetensors" in capsys.readouterr().err

@@ -22,8 +22,8 @@ def counted(assignments):
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 def test_each_strategy_gets_as_many_trials(tmp_path, sampler):
-    life = begin(tmp_path, sweep(*EQUAL, f"search.sampler={sampler}", "search.num_trials=20"))
-    assert counted(run(life)) == dict.fromkeys(FOUR, 5)
+    attempt = begin(tmp_path, sweep(*EQUAL, f"search.sampler={sampler}", "search.num_trials=20"))
+    assert counted(run(attempt)) == dict.fromkeys(FOUR, 5)
 
 
 def test_strategies_are_compared_with_equal_effort_by_default(tmp_path):
@@ -35,8 +35,8 @@ def test_strategies_are_compared_with_equal_effort_by_default(tmp_path):
 
 def test_an_adaptive_search_does_not(tmp_path):
     adaptive = "search.allocation=adaptive"
-    life = begin(tmp_path, sweep("pruner.kind=none", "search.num_trials=20", adaptive))
-    assert len(set(counted(run(life)).values())) > 1
+    attempt = begin(tmp_path, sweep("pruner.kind=none", "search.num_trials=20", adaptive))
+    assert len(set(counted(run(attempt)).values())) > 1
 
 
 def test_what_does_not_come_out_even_goes_to_the_first_in_the_file():
@@ -69,33 +69,33 @@ def test_the_share_holds_when_the_driver_dies_between_trials(tmp_path):
     first = begin(tmp_path, spec)
     done = list(islice(handed_out(first), 7))
     left = done.pop()  # handed out, not worked off
-    done += run(begin(tmp_path, spec, life=2))
+    done += run(begin(tmp_path, spec, attempt=2))
     assert left.trial in {assignment.trial for assignment in done}
     assert counted(done) == {"surgical": 3, "full": 1, "bvg_ls": 5, "linear_probe": 5}
 
 
 def test_the_share_holds_when_the_driver_dies_after_choosing_the_strategy(tmp_path, monkeypatch):
     spec = sweep(*EQUAL, "search.num_trials=20")
-    life = begin(tmp_path, spec)
-    done = list(islice(handed_out(life), 6))
-    work(life.ledger, done[-1])
-    monkeypatch.setattr(life.study, "ask", lambda: pytest.exit)  # stands for a kill
+    attempt = begin(tmp_path, spec)
+    done = list(islice(handed_out(attempt), 6))
+    work(attempt.controller, done[-1])
+    monkeypatch.setattr(attempt.study, "ask", lambda: pytest.exit)  # stands for a kill
     with pytest.raises(AttributeError):
-        life.ledger.next_trial()
-    done += run(begin(tmp_path, spec, life=2))
+        attempt.controller.next_trial()
+    done += run(begin(tmp_path, spec, attempt=2))
     assert counted(done) == dict.fromkeys(FOUR, 5)
 
 
 def test_trials_at_the_same_time_keep_the_shares(tmp_path):
-    life = begin(tmp_path, sweep(*EQUAL, "search.num_trials=16"))
+    attempt = begin(tmp_path, sweep(*EQUAL, "search.num_trials=16"))
     running, done = [], []
     while True:
-        while len(running) < 3 and (assignment := life.ledger.next_trial()) is not None:
+        while len(running) < 3 and (assignment := attempt.controller.next_trial()) is not None:
             running.append(assignment)
         if not running:
             break
         done.append(running.pop(0))
-        work(life.ledger, done[-1])
+        work(attempt.controller, done[-1])
     assert counted(done) == dict.fromkeys(FOUR, 4)
 
 
@@ -109,10 +109,10 @@ def slow_starter(config, epoch):
 
 def pruned(tmp_path, compare):
     overrides = ("search.allocation=equal", "search.num_trials=24", f"pruner.compare={compare}")
-    life = begin(tmp_path, sweep(*overrides))
+    attempt = begin(tmp_path, sweep(*overrides))
     ended = Counter()
-    while (assignment := life.ledger.next_trial()) is not None:
-        epochs = work(life.ledger, assignment, worker=slow_starter)
+    while (assignment := attempt.controller.next_trial()) is not None:
+        epochs = work(attempt.controller, assignment, worker=slow_starter)
         ended[assignment.config.strategy] += epochs == assignment.config.training.epochs
     return ended
 

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 
 from raysel.cli.main import main
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 
 FILE = """\
 name: look
@@ -28,7 +28,7 @@ def test_the_model_is_said_to_be_of_the_epoch_that_it_is_of(
 ) -> None:
     """Nothing moves at such a rate, so the first epoch stays the best."""
     monkeypatch.chdir(tmp_path)
-    start = build(Blueprint("test_resnet.r160_in1k", 10, 1, (8, 8)), seed=0)
+    start = build(ModelConfig("test_resnet.r160_in1k", 10, 1, (8, 8)), seed=0)
     safetensors.torch.save_file(start.state_dict(), "start.safetensors")
     Path("sweep.yaml").write_text(FILE, encoding="utf-8")
     assert main(["finetune", "sweep.yaml", "--set", f"confirm.epoch={choice}"]) == 0

@@ -12,7 +12,7 @@ import pytest
 from view_kit import FINISHED, make, started
 
 from raysel.cli.main import main
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.layout import SweepFolder, write_json
 from raysel.spec.reader import load
 from raysel.sweep import start
@@ -74,14 +74,14 @@ def test_another_sweeps_record_is_named_with_both(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("deed", ["removed", "emptied", "cleared"])
+@pytest.mark.parametrize("action", ["removed", "emptied", "cleared"])
 def test_a_lost_record_is_told_with_its_copy(
-    a: SweepFolder, deed: str, verb: str, capsys: pytest.CaptureFixture[str]
+    a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a.record.unlink()
-    if deed == "emptied":
+    if action == "emptied":
         a.record.touch()
-    if deed == "cleared":  # tables without a row
+    if action == "cleared":  # tables without a row
         fresh = make(a.path, "fresh")
         fresh.record.replace(a.record)
         import sqlite3
@@ -117,7 +117,7 @@ def test_folders_of_an_older_raysel_are_compared_by_name(
 def test_another_sweeps_copy_is_not_restored(a: SweepFolder) -> None:
     shutil.copy(a.path.with_name("b") / "sweep.backup.db", a.backup)
     before = a.record.read_bytes()
-    with pytest.raises(Trouble, match="the record of the sweep b-1"):
+    with pytest.raises(OperationalError, match="the record of the sweep b-1"):
         restore(a)
     assert a.record.read_bytes() == before
 
@@ -132,12 +132,12 @@ def test_rm_takes_a_sweep_whose_record_is_lost(a: SweepFolder) -> None:
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "resume"])
-@pytest.mark.parametrize("deed", ["removed", "emptied"])
+@pytest.mark.parametrize("action", ["removed", "emptied"])
 def test_a_lost_sweep_file_is_told_with_who_has_it(
-    a: SweepFolder, deed: str, verb: str, capsys: pytest.CaptureFixture[str]
+    a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a.spec.unlink()
-    if deed == "emptied":
+    if action == "emptied":
         a.spec.touch()
     line = line_of(verb, capsys)
     assert "spec.yaml: is" in line

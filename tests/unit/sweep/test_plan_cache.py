@@ -39,7 +39,7 @@ def test_a_damaged_plan_is_none(spec):
 
 
 def test_what_the_results_tell_of_a_plan():
-    told = {"seconds": 60.0, "low": 40.0, "high": 90.0, "epochs": 12.5, "trials": 3}
-    assert brief(PLAN) == told | {"made_on": None}
+    reported = {"seconds": 60.0, "low": 40.0, "high": 90.0, "epochs": 12.5, "trials": 3}
+    assert brief(PLAN) == reported | {"made_on": None}
     assert brief({"epochs": 1, "seconds": None})["seconds"] is None
     assert brief(None) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from view_kit import make, started
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.events import Record, sqlite_url
 from raysel.record.ownership import FileOwner
 from raysel.spec.reader import parse
@@ -47,7 +47,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     @contextmanager
     def away(*_: object) -> Iterator[tuple[str, str]]:
-        raise Trouble("mlflow", "is away")
+        raise OperationalError("mlflow", "is away")
         yield "", ""
 
     monkeypatch.setattr(reconcile, "_mlflow", away)
@@ -73,11 +73,11 @@ def test_a_sweep_is_compared_without_the_code_of_its_user(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reported"),
     [(["you may not write there"], "you may not write there"), ([], "in 0 s")],
 )
 def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], reported: str
 ) -> None:
     class Refused:
         def __init__(self, *_: object, tell: Callable[[str], None], **__: object) -> None:
@@ -98,7 +98,7 @@ def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
     record = Record(sqlite_url(folder.record))
     owner = FileOwner(folder.lock, "a")
     mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
-    with pytest.raises(Trouble, match=told):
+    with pytest.raises(OperationalError, match=reported):
         mending._send("http://mlflow", "a")
     owner.release()
     record.close()

@@ -40,8 +40,8 @@ def folder(parent: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 def test_b08_no_configuration_is_tried_twice_with_the_same_seed(tmp_path, sampler):
-    life = begin(tmp_path, sweep(*FEW, f"search.sampler={sampler}"))
-    found = seeds([assignment.config for assignment in run(life)])
+    attempt = begin(tmp_path, sweep(*FEW, f"search.sampler={sampler}"))
+    found = seeds([assignment.config for assignment in run(attempt)])
     assert max(map(len, found.values())) > 2  # else there would be nothing to see
     for own in found.values():
         assert own == [3, *(3 + FIRST_REPLICATE + k for k in range(len(own) - 1))]
@@ -57,29 +57,31 @@ def test_the_seed_does_not_depend_on_a_restart_nor_on_who_runs_beside(tmp_path):
     whole = [a.config for a in run(begin(folder(tmp_path, "whole"), spec))]
     torn = folder(tmp_path, "torn")
     done = [a.config for a in islice(handed_out(begin(torn, spec)), 13)]  # the 13th is left
-    done[12:] = [a.config for a in run(begin(torn, spec, life=2))]
+    done[12:] = [a.config for a in run(begin(torn, spec, attempt=2))]
     assert done == whole
     beside = begin(folder(tmp_path, "beside"), spec)
     for own in seeds(together(beside, 3)).values():
         assert len(own) == len(set(own))
 
 
-def together(life: Life, count: int) -> list[TrialConfig]:
+def together(attempt: Life, count: int) -> list[TrialConfig]:
     """The configurations where `count` trials run at a time."""
     running, done = [], []
     while True:
-        while len(running) < count and (assignment := life.ledger.next_trial()) is not None:
+        while len(running) < count and (assignment := attempt.controller.next_trial()) is not None:
             running.append(assignment)
         if not running:
             return [assignment.config for assignment in done]
         done.append(running.pop(0))
-        work(life.ledger, done[-1])
+        work(attempt.controller, done[-1])
 
 
 def test_a_replicates_seed_is_none_of_the_confirm_phases(tmp_path):
     spec = sweep(*FEW, "confirm.seeds=50")
-    life = begin(tmp_path, spec)
-    searched = {assignment.config.seed for assignment in run(life)}
-    runs = runs_of(spec, finalists(life.states.values(), spec.objective), life.states.values())
+    attempt = begin(tmp_path, spec)
+    searched = {assignment.config.seed for assignment in run(attempt)}
+    runs = runs_of(
+        spec, finalists(attempt.states.values(), spec.objective), attempt.states.values()
+    )
     assert not searched & {assignment.config.seed for _, assignment in runs}
     assert set(Counter(r.config.strategy for _, r in runs).values()) == {50}

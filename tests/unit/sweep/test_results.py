@@ -203,12 +203,12 @@ def test_a_runs_test_curve_is_told_where_it_was_measured():
         for row in CONFIRM[0].epochs
     )
     runs = [replace(CONFIRM[0], epochs=rows), *CONFIRM[1:]]
-    told = {r["id"]: r for row in _results([*SEARCH, *runs])["confirm"] for r in row["runs"]}
-    assert told["confirm-full-s0"]["test_curve"] == [
+    reported = {r["id"]: r for row in _results([*SEARCH, *runs])["confirm"] for r in row["runs"]}
+    assert reported["confirm-full-s0"]["test_curve"] == [
         {"epoch": 1, "error": 0.1, "loss": 2.0},
         {"epoch": 2, "error": 0.2, "loss": 2.0},
     ]
-    assert "test_curve" not in told["confirm-full-s1"]
+    assert "test_curve" not in reported["confirm-full-s1"]
 
 
 def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict_follows():

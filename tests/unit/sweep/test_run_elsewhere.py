@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from view_kit import FINISHED, make
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.record.events import Event
 from raysel.record.layout import SweepFolder
 from raysel.sweep import gc, reconcile
@@ -51,5 +51,5 @@ def test_it_is_neither_removed_unasked_nor_mended(
     with pytest.raises(UserError, match="--yes"):
         sweep_to_remove("s3://bucket", "a")
     assert sweep_to_remove("s3://bucket", "a", even_elsewhere=True).bytes
-    with pytest.raises(Trouble, match="stop it there"):
+    with pytest.raises(OperationalError, match="stop it there"):
         reconcile_sweep("s3://bucket", "a", dry_run=False, close=False)

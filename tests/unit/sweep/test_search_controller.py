@@ -29,20 +29,20 @@ COMPLETE, PRUNED, FAIL, RUNNING = (
 TOLD_AS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAILED": FAIL}
 
 
-def _start_one(life: Life) -> Assignment:
-    assignment = life.ledger.next_trial()
+def _start_one(attempt: Life) -> Assignment:
+    assignment = attempt.controller.next_trial()
     assert assignment is not None
     return assignment
 
 
-def _assert_records_agree(life: Life) -> None:
+def _assert_records_agree(attempt: Life) -> None:
     """Events and study say the same of every trial."""
-    states = life.states
-    assert [f"{t.number:04d}" for t in life.trials] == list(states)
-    for trial in life.trials:
+    states = attempt.states
+    assert [f"{t.number:04d}" for t in attempt.trials] == list(states)
+    for trial in attempt.trials:
         state = states[f"{trial.number:04d}"]
         assert trial.state == TOLD_AS[state.status]
-        epochs = {row["epoch"]: row[life.spec.objective.metric] for row in state.epochs}
+        epochs = {row["epoch"]: row[attempt.spec.objective.metric] for row in state.epochs}
         assert trial.intermediate_values == {e: v for e, v in epochs.items() if v is not None}
         if trial.state == COMPLETE:
             assert trial.value == state.value
@@ -56,12 +56,12 @@ def test_importing_the_search_starts_no_ray():
 
 
 def test_a_sweep_ends_with_its_budget_and_true_states(tmp_path):
-    life = begin(tmp_path, sweep())
-    assignments = run(life)
+    attempt = begin(tmp_path, sweep())
+    assignments = run(attempt)
     assert [a.trial for a in assignments] == [f"{n:04d}" for n in range(7)]
-    assert life.ledger.next_trial() is None
-    _assert_records_agree(life)
-    counts = Counter(t.state for t in life.trials)
+    assert attempt.controller.next_trial() is None
+    _assert_records_agree(attempt)
+    counts = Counter(t.state for t in attempt.trials)
     assert set(counts) == {COMPLETE, PRUNED} and counts.total() == 7
     assert {a.config.strategy for a in assignments[:4]} == {
         *("surgical", "bvg_ls", "full", "linear_probe")  # the published settings come first
@@ -69,109 +69,111 @@ def test_a_sweep_ends_with_its_budget_and_true_states(tmp_path):
 
 
 def test_the_events_are_those_of_the_record(tmp_path):
-    life = begin(tmp_path, sweep())
-    assignment = _start_one(life)
-    work(life.ledger, assignment)
-    kinds = [(e.kind, e.epoch) for e in life.events]
+    attempt = begin(tmp_path, sweep())
+    assignment = _start_one(attempt)
+    work(attempt.controller, assignment)
+    kinds = [(e.kind, e.epoch) for e in attempt.events]
     assert kinds == [("started", 0), *(("epoch", n) for n in (1, 2, 3, 4)), ("ended", 4)]
-    started, ended = life.events[0].payload, life.events[-1].payload
+    started, ended = attempt.events[0].payload, attempt.events[-1].payload
     config = assignment.config
     assert started["number"] == 0 and started["phase"] == "search"
     assert started["strategy"] == config.strategy
     assert TrialConfig.model_validate(started["config"]) == config
     assert started["searched"]["learning_rate"] == config.training.learning_rate
     assert started["label"] == config.label(started["searched"])
-    assert life.events[2].payload["metrics"]["val/error"] == error(config, 2)
+    assert attempt.events[2].payload["metrics"]["val/error"] == error(config, 2)
     assert ended == {"status": "COMPLETE", "cause": None, "value": error(config, 3)}
-    assert life.told == life.events  # whoever watches is told each of them
+    assert attempt.reported == attempt.events  # whoever watches is told each of them
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [("best", 3), ("last", 4)])
 def test_a_trials_value_is_that_of_the_epoch_that_would_be_tested(tmp_path, epoch, expected):
-    life = begin(tmp_path, sweep(f"confirm.epoch={epoch}"))
-    assignment = _start_one(life)
-    work(life.ledger, assignment)
-    assert life.trials[0].value == error(assignment.config, expected)
-    assert life.states["0000"].value == error(assignment.config, expected)
+    attempt = begin(tmp_path, sweep(f"confirm.epoch={epoch}"))
+    assignment = _start_one(attempt)
+    work(attempt.controller, assignment)
+    assert attempt.trials[0].value == error(assignment.config, expected)
+    assert attempt.states["0000"].value == error(assignment.config, expected)
 
 
 def test_the_largest_value_is_the_best_where_the_sweep_says_max(tmp_path):
-    life = begin(tmp_path, sweep("objective.mode=max"))
-    assignment = _start_one(life)
-    work(life.ledger, assignment)
-    assert life.study.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert life.trials[0].value == error(assignment.config, 1)
+    attempt = begin(tmp_path, sweep("objective.mode=max"))
+    assignment = _start_one(attempt)
+    work(attempt.controller, assignment)
+    assert attempt.study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert attempt.trials[0].value == error(assignment.config, 1)
 
 
 def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
-    life = begin(tmp_path, sweep("pruner.compare=all"))
-    work(life.ledger, _start_one(life))
-    assignment = _start_one(life)
-    last = work(life.ledger, assignment, worker=lambda config, epoch: 5.0 + epoch)
+    attempt = begin(tmp_path, sweep("pruner.compare=all"))
+    work(attempt.controller, _start_one(attempt))
+    assignment = _start_one(attempt)
+    last = work(attempt.controller, assignment, worker=lambda config, epoch: 5.0 + epoch)
     assert last < 4
-    assert life.trials[1].state == PRUNED and life.trials[1].value == 5.0 + last
-    state = life.states["0001"]
+    assert attempt.trials[1].state == PRUNED and attempt.trials[1].value == 5.0 + last
+    state = attempt.states["0001"]
     assert state.status == "PRUNED" and state.cause == f"pruned at epoch {last}"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("epoch", [1, 3, 4])
 def test_an_objective_that_is_not_finite_is_a_failure(tmp_path, epoch, value):
-    life = begin(tmp_path, sweep())
-    assignment = _start_one(life)
-    last = work(life.ledger, assignment, worker=lambda c, e: value if e == epoch else error(c, e))
+    attempt = begin(tmp_path, sweep())
+    assignment = _start_one(attempt)
+    last = work(
+        attempt.controller, assignment, worker=lambda c, e: value if e == epoch else error(c, e)
+    )
     assert last == epoch
-    _assert_records_agree(life)
-    assert life.trials[0].state == FAIL
-    state = life.states["0000"]
+    _assert_records_agree(attempt)
+    assert attempt.trials[0].state == FAIL
+    state = attempt.states["0000"]
     assert state.status == "FAILED" and state.value is None
     assert "val/error" in (state.cause or "") and str(epoch) in (state.cause or "")
 
 
 def test_an_objective_that_is_missing_is_a_failure(tmp_path):
-    life = begin(tmp_path, sweep())
-    assert life.ledger.epoch(_start_one(life).trial, 1, {"train/loss": 0.3})
-    assert life.trials[0].state == FAIL and life.states["0000"].status == "FAILED"
+    attempt = begin(tmp_path, sweep())
+    assert attempt.controller.epoch(_start_one(attempt).trial, 1, {"train/loss": 0.3})
+    assert attempt.trials[0].state == FAIL and attempt.states["0000"].status == "FAILED"
 
 
 def test_a_trial_that_failed_is_told_with_its_cause_and_counts(tmp_path):
-    life = begin(tmp_path, sweep("search.num_trials=4"))
-    for index, assignment in enumerate(iter(life.ledger.next_trial, None)):
+    attempt = begin(tmp_path, sweep("search.num_trials=4"))
+    for index, assignment in enumerate(iter(attempt.controller.next_trial, None)):
         assert assignment is not None
         if index:
-            work(life.ledger, assignment)
+            work(attempt.controller, assignment)
             continue
-        life.ledger.epoch(assignment.trial, 1, {"val/error": 0.5})
-        life.ledger.failed(assignment.trial, "out of memory")
-        life.ledger.failed(assignment.trial, "said twice")  # a worker's last word
-    _assert_records_agree(life)
-    assert len(life.trials) == 4 and life.trials[0].state == FAIL
-    assert life.states["0000"].cause == "out of memory"
-    assert sum(e.kind == "ended" for e in life.events) == 4
+        attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.5})
+        attempt.controller.failed(assignment.trial, "out of memory")
+        attempt.controller.failed(assignment.trial, "said twice")  # a worker's last word
+    _assert_records_agree(attempt)
+    assert len(attempt.trials) == 4 and attempt.trials[0].state == FAIL
+    assert attempt.states["0000"].cause == "out of memory"
+    assert sum(e.kind == "ended" for e in attempt.events) == 4
 
 
 def test_a_trial_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
     """Ray does not know of the end yet, and tries it again."""
-    life = begin(tmp_path, sweep("search.num_trials=4"))
-    assignment = _start_one(life)
-    work(life.ledger, assignment)
-    before = life.events
-    assert life.ledger.epoch(assignment.trial, 1, {"val/error": 0.1})
-    assert life.events == before
+    attempt = begin(tmp_path, sweep("search.num_trials=4"))
+    assignment = _start_one(attempt)
+    work(attempt.controller, assignment)
+    before = attempt.events
+    assert attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.1})
+    assert attempt.events == before
 
 
 def test_trials_at_the_same_time_keep_the_budget(tmp_path):
-    life = begin(tmp_path, sweep())
-    live = [_start_one(life) for _ in range(7)]
-    assert life.ledger.next_trial() is None
+    attempt = begin(tmp_path, sweep())
+    live = [_start_one(attempt) for _ in range(7)]
+    assert attempt.controller.next_trial() is None
     for epoch in (1, 2, 3, 4):
         for assignment in list(live):
-            if life.ledger.epoch(
+            if attempt.controller.epoch(
                 assignment.trial, epoch, {"val/error": error(assignment.config, epoch)}
             ):
                 live.remove(assignment)
     assert live == []
-    _assert_records_agree(life)
+    _assert_records_agree(attempt)
 
 
 def test_a_space_smaller_than_the_budget_ends_when_it_is_walked(tmp_path):
@@ -196,55 +198,55 @@ def _dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
 
 
 def test_the_end_is_in_the_record_before_the_study_hears_of_it(tmp_path, monkeypatch):
-    life = begin(tmp_path, sweep())
-    assignment = _start_one(life)
-    _dies(monkeypatch, life.study, "tell")
+    attempt = begin(tmp_path, sweep())
+    assignment = _start_one(attempt)
+    _dies(monkeypatch, attempt.study, "tell")
     with pytest.raises(Died):
-        work(life.ledger, assignment)
-    assert life.states["0000"].status == "COMPLETE"
-    assert life.trials[0].state == RUNNING
+        work(attempt.controller, assignment)
+    assert attempt.states["0000"].status == "COMPLETE"
+    assert attempt.trials[0].state == RUNNING
     monkeypatch.undo()
-    again = begin(tmp_path, life.spec, 2)
+    again = begin(tmp_path, attempt.spec, 2)
     _assert_records_agree(again)
     assert again.trials[0].value == error(assignment.config, 3)
 
 
 @pytest.mark.parametrize("status", ["FAILED", "PRUNED"])
 def test_other_ends_are_replayed_as_what_they_were(tmp_path, monkeypatch, status):
-    life = begin(tmp_path, sweep("pruner.compare=all"))
-    work(life.ledger, _start_one(life))
-    assignment = _start_one(life)
-    _dies(monkeypatch, life.study, "tell")
+    attempt = begin(tmp_path, sweep("pruner.compare=all"))
+    work(attempt.controller, _start_one(attempt))
+    assignment = _start_one(attempt)
+    _dies(monkeypatch, attempt.study, "tell")
     with pytest.raises(Died):
         if status == "FAILED":
-            life.ledger.failed(assignment.trial, "broken")
-        work(life.ledger, assignment, worker=lambda config, epoch: 9.0)
+            attempt.controller.failed(assignment.trial, "broken")
+        work(attempt.controller, assignment, worker=lambda config, epoch: 9.0)
     monkeypatch.undo()
-    again = begin(tmp_path, life.spec, 2)
+    again = begin(tmp_path, attempt.spec, 2)
     _assert_records_agree(again)
     assert again.states["0001"].status == status
     assert [a.trial for a in run(again)] == [f"{n:04d}" for n in range(2, 7)]
 
 
 def test_an_epoch_that_was_not_recorded_is_unknown_to_the_next_driver(tmp_path, monkeypatch):
-    life = begin(tmp_path, sweep())
-    assignment = _start_one(life)
-    life.ledger.epoch(assignment.trial, 1, {"val/error": 0.5})
-    life.ledger.epoch(assignment.trial, 2, {"val/error": 0.25})
+    attempt = begin(tmp_path, sweep())
+    assignment = _start_one(attempt)
+    attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.5})
+    attempt.controller.epoch(assignment.trial, 2, {"val/error": 0.25})
     _dies(monkeypatch, Record, "append")
     with pytest.raises(Died):
-        life.ledger.epoch(assignment.trial, 3, {"val/error": 0.1})
+        attempt.controller.epoch(assignment.trial, 3, {"val/error": 0.1})
     monkeypatch.undo()
-    again = begin(tmp_path, life.spec, 2)
+    again = begin(tmp_path, attempt.spec, 2)
     assert again.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
     resumed = _start_one(again)
-    assert resumed == replace(assignment, told=2)
-    work(again.ledger, resumed, after=2)
+    assert resumed == replace(assignment, reported=2)
+    work(again.controller, resumed, after=2)
     assert again.trials[0].value == 0.25  # the best epoch is one of the first life
 
 
 def test_an_epoch_and_the_end_that_it_brings_are_recorded_together(tmp_path, monkeypatch):
-    life = begin(tmp_path, sweep("training.epochs=1"))
+    attempt = begin(tmp_path, sweep("training.epochs=1"))
     commits: list[list[str]] = []
     append = Record.append
 
@@ -253,18 +255,18 @@ def test_an_epoch_and_the_end_that_it_brings_are_recorded_together(tmp_path, mon
         return append(record, *events)
 
     monkeypatch.setattr(Record, "append", counting)
-    work(life.ledger, _start_one(life))
+    work(attempt.controller, _start_one(attempt))
     assert commits == [["started"], ["epoch", "ended"]]
 
 
 def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path):
     """Until the record had revisions, an epoch and its end were two commits."""
-    life = begin(tmp_path, sweep("search.num_trials=4"))
-    assignment = _start_one(life)
+    attempt = begin(tmp_path, sweep("search.num_trials=4"))
+    assignment = _start_one(attempt)
     for epoch in (1, 2, 3):
-        life.ledger.epoch(assignment.trial, epoch, {"val/error": 1 / epoch})
-    life.record.append(Event("0000", "epoch", 4, 1.0, {"metrics": {"val/error": 0.5}}))
-    again = begin(tmp_path, life.spec, 2)
+        attempt.controller.epoch(assignment.trial, epoch, {"val/error": 1 / epoch})
+    attempt.record.append(Event("0000", "epoch", 4, 1.0, {"metrics": {"val/error": 0.5}}))
+    again = begin(tmp_path, attempt.spec, 2)
     assert _start_one(again).trial == "0001"
     state = again.states["0000"]
     assert (state.status, state.value, len(state.epochs)) == ("COMPLETE", 1 / 3, 4)
@@ -274,32 +276,32 @@ def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path
 # --- a new driver over the same record and study --------------------------------------------------
 
 
-def _outcome(life: Life) -> list[tuple[Any, ...]]:
+def _outcome(attempt: Life) -> list[tuple[Any, ...]]:
     """What a sweep came to, but for times: each trial's configuration, epochs and end."""
     return [
         (s.id, dict(s.config), s.status, s.value, s.cause, [dict(row) for row in s.epochs])
-        for s in life.states.values()
+        for s in attempt.states.values()
     ]
 
 
 def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
     first = begin(tmp_path, sweep())
     left = [_start_one(first) for _ in range(3)]
-    work(first.ledger, left[1])
-    first.ledger.epoch(left[2].trial, 1, {"val/error": 0.1})
-    first.ledger.interrupt("stopped by the user")
+    work(first.controller, left[1])
+    first.controller.epoch(left[2].trial, 1, {"val/error": 0.1})
+    first.controller.interrupt("stopped by the user")
     assert [s.status for s in first.states.values()] == ["INTERRUPTED", "COMPLETE", "INTERRUPTED"]
     assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
     second = begin(tmp_path, first.spec, 2)
     taken = [_start_one(second), _start_one(second)]
-    assert taken == [left[0], replace(left[2], told=1)]
+    assert taken == [left[0], replace(left[2], reported=1)]
     assert [(e.trial, e.epoch) for e in second.events if e.kind == "resumed"] == [
         ("0000", 2),
         ("0002", 2),
     ]
     assert second.states["0000"].status == "RUNNING"
-    work(second.ledger, taken[0])
-    work(second.ledger, taken[1], after=1)
+    work(second.controller, taken[0])
+    work(second.controller, taken[1], after=1)
     assert [a.trial for a in run(second)] == [f"{n:04d}" for n in range(3, 7)]
     _assert_records_agree(second)
 
@@ -308,18 +310,18 @@ def test_a_finished_search_has_nothing_left_for_a_new_driver(tmp_path):
     first = begin(tmp_path, sweep("search.num_trials=4"))
     run(first)
     second = begin(tmp_path, first.spec, 2)
-    assert second.ledger.next_trial() is None
-    assert second.told == []
+    assert second.controller.next_trial() is None
+    assert second.reported == []
     assert _outcome(second) == _outcome(first)
 
 
 def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_life(tmp_path):
     first = begin(tmp_path, sweep())
     assignment = _start_one(first)
-    first.ledger.epoch(assignment.trial, 1, {"val/error": 0.01})
-    first.ledger.interrupt("stopped")
+    first.controller.epoch(assignment.trial, 1, {"val/error": 0.01})
+    first.controller.interrupt("stopped")
     second = begin(tmp_path, first.spec, 2)
-    work(second.ledger, _start_one(second), after=1)
+    work(second.controller, _start_one(second), after=1)
     assert second.states["0000"].value == 0.01
 
 
@@ -358,10 +360,10 @@ SMALL = ("search.num_trials=6", "training.epochs=3")
 def uninterrupted(tmp_path_factory) -> tuple[list[tuple[Any, ...]], int]:
     """What the small sweep comes to, and how many moments there are to die in."""
     with pytest.MonkeyPatch.context() as patch:
-        life = begin(tmp_path_factory.mktemp("whole"), sweep(*SMALL))
-        mortal = _Mortal(patch, life.study)
-        run(life)
-    return _outcome(life), mortal.count
+        attempt = begin(tmp_path_factory.mktemp("whole"), sweep(*SMALL))
+        mortal = _Mortal(patch, attempt.study)
+        run(attempt)
+    return _outcome(attempt), mortal.count
 
 
 # spread over the sweep: each kind of moment is met, early or late
@@ -395,7 +397,7 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
     across = ("pruner.compare=all", f"pruner.kind={kind}", "search.num_trials=20")
     first = begin(tmp_path, sweep(*across))
     for _ in range(6):
-        work(first.ledger, _start_one(first))
+        work(first.controller, _start_one(first))
     append = Record.append
 
     def dying(record: Record, *events: Event) -> bool:
@@ -408,11 +410,11 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
         with pytest.raises(Died):
             while True:  # hyperband prunes in some of its brackets only
                 bad = _start_one(first)
-                work(first.ledger, bad, worker=lambda config, epoch: 9.0)
+                work(first.controller, bad, worker=lambda config, epoch: 9.0)
     second = begin(tmp_path, first.spec, 2)
-    told = len(second.states[bad.trial].epochs)
-    assert _start_one(second) == replace(bad, told=told)
-    assert second.ledger.epoch(bad.trial, told + 1, {"val/error": 9.0})
+    reported = len(second.states[bad.trial].epochs)
+    assert _start_one(second) == replace(bad, reported=reported)
+    assert second.controller.epoch(bad.trial, reported + 1, {"val/error": 9.0})
     _assert_records_agree(second)
 
 
@@ -427,13 +429,13 @@ def test_b07_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, died)
     for _ in range(12):
         next(trials)
     owner, name = (
-        (Record, "append") if "written" in died else (type(first.ledger._space), "suggest")
+        (Record, "append") if "written" in died else (type(first.controller._space), "suggest")
     )
     with monkeypatch.context() as patch:
-        work(first.ledger, whole[11])
+        work(first.controller, whole[11])
         _dies(patch, owner, name)
         with pytest.raises(Died):
-            first.ledger.next_trial()
+            first.controller.next_trial()
     assert len(first.trials) == 13
     second = begin(folder, spec, 2)
     assert run(second) == whole[12:]
@@ -449,7 +451,7 @@ def test_the_same_file_gives_the_same_sweep_and_another_seed_another(tmp_path):
     outcomes = []
     for index, seed in enumerate((3, 3, 4)):
         spec: Spec = sweep(*SMALL, f"search.seed={seed}")
-        life = begin(_folder(tmp_path, str(index)), spec)
-        run(life)
-        outcomes.append(_outcome(life))
+        attempt = begin(_folder(tmp_path, str(index)), spec)
+        run(attempt)
+        outcomes.append(_outcome(attempt))
     assert outcomes[0] == outcomes[1] != outcomes[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from view_kit import make, started
 
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.record.ownership import Holder
@@ -22,9 +22,9 @@ from raysel.sweep.stop import stop_sweep
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Holder | None]:
     """Who runs the sweep `a`, asked one time after the other."""
     make(tmp_path, "a", started("0000", 0))
-    told: list[Holder | None] = [Holder.this_process()]
-    monkeypatch.setattr(stop, "holder_of", lambda *_: told.pop(0) if told else None)
-    return told
+    reported: list[Holder | None] = [Holder.this_process()]
+    monkeypatch.setattr(stop, "holder_of", lambda *_: reported.pop(0) if reported else None)
+    return reported
 
 
 def finished(folder: SweepFolder, status: str, cause: str | None) -> None:
@@ -63,10 +63,10 @@ def test_a_driver_that_dies_instead_has_not_stopped(
         raise ProcessLookupError
 
     monkeypatch.setattr(os, "kill", gone)
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(OperationalError) as reported:
         stop_sweep(str(tmp_path), "a", 1.0)
     words = "its driver died before it could end in order, 1 trial was cut off; go on with: "
-    assert words in str(told.value)
+    assert words in str(reported.value)
 
 
 def test_another_users_driver_is_told_in_one_line(
@@ -76,7 +76,7 @@ def test_another_users_driver_is_told_in_one_line(
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refused)
-    with pytest.raises(Trouble, match="another user's"):
+    with pytest.raises(OperationalError, match="another user's"):
         stop_sweep(str(tmp_path), "a", 1.0)
 
 
@@ -90,6 +90,6 @@ def test_a_process_that_merely_has_the_drivers_pid_is_not_signalled(
     signalled: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, sign: signalled.append(pid) if sign else None)
     held[0] = replace(Holder.this_process(), **changes)
-    with suppress(Trouble):
+    with suppress(OperationalError):
         stop_sweep(str(tmp_path), "a", 1.0)
     assert not signalled

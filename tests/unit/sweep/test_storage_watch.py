@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raysel.common.locations import sqlite_url
-from raysel.record.event_log import Books
+from raysel.record.event_log import EventLog
 from raysel.record.events import Kind, Record
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
@@ -25,10 +25,10 @@ class Driver:
         path.mkdir(parents=True)
         self.folder = SweepFolder(path)
         self.record = Record(sqlite_url(self.folder.record))
-        self.told: list[Exception] = []
+        self.reported: list[Exception] = []
         self.write_files()
-        self.watch = StorageWatch(self.folder, True, self.write_files, self.told.append)
-        self.books = Books(self.record, 1, check=self.watch.check)
+        self.watch = StorageWatch(self.folder, True, self.write_files, self.reported.append)
+        self.books = EventLog(self.record, 1, check=self.watch.check)
         self.books.epoch("0000", 1, {}, None)
 
     def write_files(self) -> None:
@@ -75,9 +75,9 @@ DEEDS = {
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_the_record_is_written_anew_and_nothing_more_into_it(driver: Driver, deed: str) -> None:
-    DEEDS[deed](driver.folder)
+@pytest.mark.parametrize("action", DEEDS)
+def test_the_record_is_written_anew_and_nothing_more_into_it(driver: Driver, action: str) -> None:
+    DEEDS[action](driver.folder)
     with pytest.raises(StorageGone, match="written anew") as raised:
         driver.books.epoch("0000", 2, {}, None)
     assert "raysel resume s" in str(raised.value)
@@ -113,10 +113,10 @@ def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver)
 def test_it_is_told_without_an_event_too(driver: Driver) -> None:
     driver.folder.record.unlink()
     deadline = time.monotonic() + 10
-    while not driver.told:
+    while not driver.reported:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert isinstance(driver.told[0], StorageGone)
+    assert isinstance(driver.reported[0], StorageGone)
 
 
 def test_who_asks_at_the_end_hears_of_it(driver: Driver) -> None:
@@ -134,7 +134,7 @@ def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
     driver.books.record.engine.dispose()  # all but the watch's own connection
     assert driver.epochs == 199
     time.sleep(0.2)
-    assert driver.told == []
+    assert driver.reported == []
     assert driver.watch.gone() is None
 
 

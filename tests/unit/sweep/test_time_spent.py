@@ -22,7 +22,7 @@ def test_a_reconcile_long_after_a_crash_spends_nothing(tmp_path: Path) -> None:
     nothing = cast(Any, SimpleNamespace())
     assert _Mending(nothing, nothing, record, nothing).record(close=True)
     events = record.events()
-    told = [stored.event for stored in events]
-    assert fold(told)["0001"].status == "FAILED"
-    assert fold_sweep(told).status == "INTERRUPTED"
+    reported = [stored.event for stored in events]
+    assert fold(reported)["0001"].status == "FAILED"
+    assert fold_sweep(reported).status == "INTERRUPTED"
     assert _spent(events) == 10.0

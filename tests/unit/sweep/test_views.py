@@ -9,7 +9,7 @@ import sys
 import pytest
 from view_kit import FINISHED, ended, epoch, make, started
 
-from raysel.common.errors import Trouble, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.record.ownership import FileOwner
 from raysel.report.review import sweep_row
 from raysel.sweep.backup import copy
@@ -104,7 +104,7 @@ def test_a_storage_that_is_not_there_holds_nothing(tmp_path):
 def test_a_record_that_is_gone_is_trouble_and_not_made(tmp_path):
     folder = make(tmp_path, "a")
     folder.record.unlink()
-    with pytest.raises(Trouble):
+    with pytest.raises(OperationalError):
         read_sweep(str(tmp_path), "a")
     assert not folder.record.exists()
 

@@ -182,11 +182,11 @@ def test_checking_and_asking_for_the_shape_decode_no_image(decoded):
 
 def _told(spec: TaskSpec) -> list[str]:
     """What `check_task` says; `load_task` must refuse with the same words."""
-    told = [str(problem) for problem in check_task(spec)]
+    reported = [str(problem) for problem in check_task(spec)]
     with pytest.raises(UserError) as caught:
         load_task(spec)
-    assert [str(problem) for problem in caught.value.problems] == told
-    return told
+    assert [str(problem) for problem in caught.value.problems] == reported
+    return reported
 
 
 def test_a_good_task_has_no_problem():
@@ -219,8 +219,10 @@ def test_a_channel_permutation_of_grey_images_names_the_data_set_to_take():
 
 
 def test_the_problems_of_shift_and_split_are_told_together():
-    told = _told(_spec(shift={"kind": "channel_permutation"}, split={"train": 9, "validation": 8}))
-    assert [line.split(":")[0] for line in told] == [
+    reported = _told(
+        _spec(shift={"kind": "channel_permutation"}, split={"train": 9, "validation": 8})
+    )
+    assert [line.split(":")[0] for line in reported] == [
         *("task.shift.kind", "task.split.train", "task.split.validation")
     ]
 

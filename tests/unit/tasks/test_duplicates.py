@@ -31,7 +31,7 @@ def task(pets: Path, **values: Any) -> TaskSpec:
     return kit.task({"folder": str(pets)}, pets.parent, split={}, **values)
 
 
-def told(spec: TaskSpec) -> list[str]:
+def reported(spec: TaskSpec) -> list[str]:
     with pytest.raises(UserError) as caught:
         load_task(spec)
     return [str(problem) for problem in caught.value.problems]
@@ -60,7 +60,7 @@ def another_format(source: Path, target: Path) -> None:
 def test_a_training_picture_in_the_test_part_is_refused_by_name(pets, copy):
     copy(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
     assert check_task(task(pets)) == []  # nothing is decoded there
-    (line,) = told(task(pets))
+    (line,) = reported(task(pets))
     assert line.startswith("task.data: 1 picture is in more than one part")
     assert f"{pets}/train/cat/02.png (train) = {pets}/test/cat/new." in line
     assert "task.duplicates: drop" in line
@@ -76,7 +76,7 @@ def test_a_link_is_refused_before_anything_is_decoded(pets, link):
 def test_a_picture_with_two_labels_is_a_line_of_its_own(pets):
     copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
     copied(pets / "train" / "cat" / "03.png", pets / "train" / "dog" / "new.png")
-    across, labels = told(task(pets))
+    across, labels = reported(task(pets))
     assert across.startswith("task.data: 1 picture is in more than one part")
     assert labels.startswith("task.data: 1 picture has more than one label: ")
     assert '03.png (train, "cat") = ' in labels and 'new.png (train, "dog")' in labels
@@ -120,7 +120,7 @@ def test_copies_are_kept_where_the_file_says_so(pets):
 def test_a_class_that_loses_all_its_pictures_is_told(pets):
     shutil.rmtree(pets / "train" / "dog")
     shutil.copytree(pets / "test" / "dog", pets / "train" / "dog")
-    (line,) = told(task(pets, duplicates="drop"))
+    (line,) = reported(task(pets, duplicates="drop"))
     assert line == (
         'task.split.train: no picture of class "dog" is left once its copies are dropped'
     )
@@ -131,7 +131,7 @@ def test_the_copies_are_known_again_without_decoding(pets, preprocess):
     copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
     spec = task(pets, preprocess=preprocess)
     assert data_summary(spec).decoded is False
-    told(spec)
+    reported(spec)
     with pytest.raises(UserError, match="1 picture is in more than one part"):
         data_summary(spec)
     assert data_summary(task(pets, preprocess=preprocess, duplicates="keep")).duplicates.across == 1
@@ -139,7 +139,7 @@ def test_the_copies_are_known_again_without_decoding(pets, preprocess):
 
 def test_a_shift_that_differs_from_picture_to_picture_hides_no_copy(pets):
     copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
-    (line,) = told(task(pets, shift={"kind": "gaussian_noise"}))
+    (line,) = reported(task(pets, shift={"kind": "gaussian_noise"}))
     assert line.startswith("task.data: 1 picture is in more than one part")
 
 

@@ -180,9 +180,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 
 
 def test_progress_ends_with_all_of_them(tmp_path):
-    told = []
-    store(tmp_path, KEY, 70, _draw, lambda done, total: told.append((done, total)))
-    assert told == [(n, 70) for n in range(1, 71)]
+    reported = []
+    store(tmp_path, KEY, 70, _draw, lambda done, total: reported.append((done, total)))
+    assert reported == [(n, 70) for n in range(1, 71)]
 
 
 def test_pictures_that_can_none_be_read_make_a_store_without_pixels(tmp_path):

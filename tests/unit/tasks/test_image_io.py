@@ -276,12 +276,12 @@ def test_only_a_regular_file_is_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "zero.png").symlink_to("/dev/zero")
-    for name, told in (
+    for name, reported in (
         ("pipe.png", r"is a named pipe \(FIFO\), no regular file"),
         ("folder.png", "is a folder, no regular file"),
         ("zero.png", "is a device, no regular file"),
     ):
-        with pytest.raises(BadImage, match=told):
+        with pytest.raises(BadImage, match=reported):
             read_image(tmp_path / name)
 
 

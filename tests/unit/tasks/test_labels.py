@@ -3,17 +3,19 @@
 from pathlib import Path
 
 import pytest
+from table_kit import reported as _told
 from table_kit import table as _table
-from table_kit import told as _told
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
 def test_two_names_of_one_look_are_refused(tmp_path):
-    told = 'classes "Cat" and "cat" differ in upper and lower case alone; write them the same way'
-    assert _told(tmp_path, "file,label\na,Cat\nb,cat\n").startswith(told)
-    told = 'classes "True" and "true" differ in upper and lower case alone'
-    assert _told(tmp_path, "file,label\na,true\nb,True\n").startswith(told)
+    reported = (
+        'classes "Cat" and "cat" differ in upper and lower case alone; write them the same way'
+    )
+    assert _told(tmp_path, "file,label\na,Cat\nb,cat\n").startswith(reported)
+    reported = 'classes "True" and "true" differ in upper and lower case alone'
+    assert _told(tmp_path, "file,label\na,true\nb,True\n").startswith(reported)
 
 
 # --- labels that are not one class -----------------------------------------------------------
@@ -36,9 +38,9 @@ def test_two_names_of_one_look_are_refused(tmp_path):
 )
 def test_several_labels_of_a_picture_are_refused(tmp_path, labels):
     text = "file,label\n" + "".join(f"f{n},{label}\n" for n, label in enumerate(labels))
-    told = _told(tmp_path, text)
-    assert "if that is one class's name, list all names in task.data.classes" in told
-    assert "single-label classification" in told or 'write "ship"' in told
+    reported = _told(tmp_path, text)
+    assert "if that is one class's name, list all names in task.data.classes" in reported
+    assert "single-label classification" in reported or 'write "ship"' in reported
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_a_joint_name_that_is_listed_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "reported"),
     [
         (("0.5", "1.25"), "label 0.5 is a real number, and to learn one is regression"),
         (("-0.2", "3"), "label -0.2 is a real number"),
@@ -76,9 +78,9 @@ def test_a_joint_name_that_is_listed_is_a_class(tmp_path):
         (("2", "2.0", "cat"), 'labels "2" and "2.0" are one number; write one of them'),
     ],
 )
-def test_numbers_that_are_no_classes_are_refused(tmp_path, labels, told):
+def test_numbers_that_are_no_classes_are_refused(tmp_path, labels, reported):
     text = "file,label\n" + "".join(f"f{n},{label}\n" for n, label in enumerate(labels))
-    assert told in _told(tmp_path, text)
+    assert reported in _told(tmp_path, text)
 
 
 def test_one_number_in_two_spellings_is_one_class(tmp_path):

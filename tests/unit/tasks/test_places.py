@@ -30,12 +30,12 @@ def test_a_folder_that_is_still_packed_is_told(tmp_path):
 def test_what_is_meant_is_of_the_right_kind_and_never_what_was_given(tmp_path, what):
     folder(tmp_path / "photos")
     (tmp_path / "photo.csv").write_text("x")
-    told = lack(tmp_path / "photo", what)
+    reported = lack(tmp_path / "photo", what)
     meant = tmp_path / ("photos" if what == "folder" else "photo.csv")
-    assert told == f'there is no {what} {tmp_path / "photo"}; did you mean "{meant}"?'
+    assert reported == f'there is no {what} {tmp_path / "photo"}; did you mean "{meant}"?'
     for name in ("photos", "photo.csv"):
-        told = lack(tmp_path / name, what)
-        assert told is None or "did you mean" not in told
+        reported = lack(tmp_path / name, what)
+        assert reported is None or "did you mean" not in reported
 
 
 def test_a_table_and_a_folder_are_told_apart(tmp_path):
@@ -49,8 +49,8 @@ def test_a_table_and_a_folder_are_told_apart(tmp_path):
 
 def test_a_pipe_and_a_device_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
-    told = lack(tmp_path / "labels.csv", "file")
-    assert told == f"{tmp_path / 'labels.csv'} is a named pipe (FIFO), no regular file"
+    reported = lack(tmp_path / "labels.csv", "file")
+    assert reported == f"{tmp_path / 'labels.csv'} is a named pipe (FIFO), no regular file"
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
     assert lack(tmp_path / "zero.csv", "file").endswith("is a device, no regular file")
 
@@ -60,8 +60,8 @@ def test_signs_of_a_shell_are_told(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
-    told = f"there is no folder {path}; ~ and $ stand for nothing here, write the whole path"
-    assert lack(Path(path), "folder") == told
+    reported = f"there is no folder {path}; ~ and $ stand for nothing here, write the whole path"
+    assert lack(Path(path), "folder") == reported
 
 
 @pytest.mark.parametrize(

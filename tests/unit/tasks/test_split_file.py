@@ -48,14 +48,14 @@ def test_a_split_that_is_read_back_is_the_very_same(record):
 
 def test_other_data_are_refused(record):
     *_, path = record
-    told = 'FILE was made of 60 examples of "toy"; this data set has '
-    assert _told(path, LABELS[:-1]).startswith(f"{told}59, or other labels")
-    assert _told(path, LABELS[::-1].copy()).startswith(f"{told}60, or other labels")
-    assert _told(path, classes=("a", "b", "d")).startswith(told)
+    reported = 'FILE was made of 60 examples of "toy"; this data set has '
+    assert _told(path, LABELS[:-1]).startswith(f"{reported}59, or other labels")
+    assert _told(path, LABELS[::-1].copy()).startswith(f"{reported}60, or other labels")
+    assert _told(path, classes=("a", "b", "d")).startswith(reported)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"train": [1, 2, 60]}, "FILE: index 60 is outside 0 .. 59"),
         ({"train": [-1]}, "FILE: index -1 is outside 0 .. 59"),
@@ -67,12 +67,12 @@ def test_other_data_are_refused(record):
         ({"train": [10**30]}, "FILE lacks one of train, validation, test, source_train, source"),
     ],
 )
-def test_a_damaged_list_is_told(record, change, told):
+def test_a_damaged_list_is_told(record, change, reported):
     _, content, path = record
     empty: dict[str, list[int]] = {key: [] for key in content["parts"]}
     parts = {**empty, "validation": [10], "test": [11], **change}
     path.write_text(json.dumps({**content, "parts": parts}))
-    assert _told(path).startswith(told)
+    assert _told(path).startswith(reported)
 
 
 def test_an_example_in_two_parts_is_told(record):
@@ -122,9 +122,9 @@ def test_a_wrong_file_is_a_problem_of_the_task(tmp_path):
 )
 def test_a_file_of_others_is_no_split(tmp_path, content, words):
     (tmp_path / "other.json").write_text(content)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as reported:
         read_split(tmp_path / "other.json", np.zeros(3, np.int64), ["a", "b"])
-    message = str(told.value)
+    message = str(reported.value)
     assert words in message
     assert "None" not in message
     assert "set_int_max_str_digits" not in message

@@ -18,13 +18,13 @@ def _pools(**counts: int) -> np.ndarray:
     return np.array([pool for pool, count in counts.items() for _ in range(count)])
 
 
-def _split(count: int, pools=None, source=None, **sizes) -> Splits:
-    return split(_labels(count), CLASSES, SplitSpec.model_validate(sizes), source, pools)
+def _split(count: int, official_splits=None, source=None, **sizes) -> Splits:
+    return split(_labels(count), CLASSES, SplitSpec.model_validate(sizes), source, official_splits)
 
 
-def _told(count: int, pools=None, source=None, **sizes) -> str:
+def _told(count: int, official_splits=None, source=None, **sizes) -> str:
     with pytest.raises(UserError) as caught:
-        _split(count, pools, source, **sizes)
+        _split(count, official_splits, source, **sizes)
     (problem,) = caught.value.problems
     return str(problem)
 
@@ -37,8 +37,8 @@ def test_the_test_examples_come_from_the_test_part_alone():
 
 
 def test_a_validation_part_of_its_own_is_taken():
-    pools = _pools(train=60, validation=30, test=60)
-    parts = _split(150, pools, train="all", validation="all", test="all")
+    official_splits = _pools(train=60, validation=30, test=60)
+    parts = _split(150, official_splits, train="all", validation="all", test="all")
     assert parts.train.tolist() == list(range(60))
     assert parts.validation.tolist() == list(range(60, 90))
     assert parts.test.tolist() == list(range(90, 150))
@@ -52,11 +52,11 @@ def _counts(parts: Splits) -> list[int]:
 @pytest.mark.parametrize("validation", [None, 0.2, "all"])
 @pytest.mark.parametrize("test", [None, 0.5, "all"])
 def test_official_parts_are_whole_unless_a_number_is_given(validation, test):
-    pools = _pools(train=90, validation=45, test=60)
+    official_splits = _pools(train=90, validation=45, test=60)
     sizes = {"validation": validation, "test": test}
-    assert _counts(_split(195, pools, train=0.5, **sizes)) == [45, 45, 60]
-    assert _counts(_split(195, pools, **sizes)) == [90, 45, 60]
-    assert _counts(_split(195, pools, **{**sizes, "validation": 30})) == [90, 30, 60]
+    assert _counts(_split(195, official_splits, train=0.5, **sizes)) == [45, 45, 60]
+    assert _counts(_split(195, official_splits, **sizes)) == [90, 45, 60]
+    assert _counts(_split(195, official_splits, **{**sizes, "validation": 30})) == [90, 30, 60]
 
 
 def test_a_share_is_one_of_the_training_part_where_nothing_else_is_there_to_draw_from():
@@ -75,14 +75,14 @@ def test_parts_that_the_file_leaves_out_have_numbers_where_the_data_set_has_no_p
 
 
 def test_shots_leave_official_parts_whole():
-    pools = _pools(train=90, validation=45, test=60)
-    assert _counts(_split(195, pools, shots=5, validation=0.2)) == [15, 45, 60]
+    official_splits = _pools(train=90, validation=45, test=60)
+    assert _counts(_split(195, official_splits, shots=5, validation=0.2)) == [15, 45, 60]
 
 
 def test_a_share_that_is_not_applied_is_known():
-    pools = _pools(train=90, validation=45, test=60)
+    official_splits = _pools(train=90, validation=45, test=60)
     sizes = SplitSpec(train=0.5, validation=0.2, test=60)
-    assert shares_not_applied(sizes, pools) == ("validation",)
+    assert shares_not_applied(sizes, official_splits) == ("validation",)
     assert shares_not_applied(sizes, _pools(train=90, test=60)) == ()
 
 
@@ -93,16 +93,16 @@ def test_a_source_part_of_its_own_is_the_source():
 
 
 def test_parts_may_be_merged_before_splitting():
-    pools = _pools(train=90, test=60)
-    merged = _split(150, pools, official=False, train=30, validation=30, test=60)
+    official_splits = _pools(train=90, test=60)
+    merged = _split(150, official_splits, official=False, train=30, validation=30, test=60)
     plain = _split(150, train=30, validation=30, test=60)
     np.testing.assert_array_equal(merged.test, plain.test)
     assert merged.test.min() < 90
 
 
 def test_a_source_part_of_its_own_is_not_merged_with_the_targets():
-    pools = _pools(train=60, test=30, source=60)
-    parts = _split(150, pools, official=False, train=30, validation=15, test=45)
+    official_splits = _pools(train=60, test=30, source=60)
+    parts = _split(150, official_splits, official=False, train=30, validation=15, test=45)
     source = np.sort(np.concatenate([parts.source_train, parts.source_validation]))
     assert source.tolist() == list(range(90, 150))
     assert parts.test.min() < 60
@@ -115,8 +115,8 @@ def test_shares_of_70_20_10_take_all_8189_flowers():
 
 
 def test_a_tenth_of_the_training_part_validates_and_the_rest_trains():
-    pools = _pools(train=1020, test=1020)
-    parts = _split(2040, pools, train="all", validation=0.1, test="all")
+    official_splits = _pools(train=1020, test=1020)
+    parts = _split(2040, official_splits, train="all", validation=0.1, test="all")
     assert [len(parts.train), len(parts.validation), len(parts.test)] == [918, 102, 1020]
     counts = np.bincount(_labels(2040)[parts.validation])
     assert counts.tolist() == [34, 34, 34]
@@ -144,10 +144,10 @@ def test_shots_change_nothing_in_validation_and_test():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_split_is_a_function_of_its_seed(seed):
-    pools = _pools(train=90, test=60)
+    official_splits = _pools(train=90, test=60)
     sizes = {"shots": 3, "validation": 0.2, "test": 30, "seed": seed}
-    one, two = (_split(150, pools, **sizes) for _ in range(2))
-    other = _split(150, pools, **{**sizes, "seed": seed + 10})
+    one, two = (_split(150, official_splits, **sizes) for _ in range(2))
+    other = _split(150, official_splits, **{**sizes, "seed": seed + 10})
     for name in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
         assert getattr(one, name).tolist() != getattr(other, name).tolist()
@@ -163,7 +163,7 @@ def test_too_few_of_a_class_for_the_shots_are_told():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "told"),
+    ("sizes", "reported"),
     [
         (
             {"train": 30, "validation": 30, "test": 61},
@@ -185,20 +185,20 @@ def test_too_few_of_a_class_for_the_shots_are_told():
         ),
     ],
 )
-def test_sizes_that_a_pool_does_not_have_are_told(sizes, told):
-    assert _told(150, _pools(train=90, test=60), **sizes) == told
+def test_sizes_that_a_pool_does_not_have_are_told(sizes, reported):
+    assert _told(150, _pools(train=90, test=60), **sizes) == reported
 
 
 def test_a_source_larger_than_its_own_part_is_told():
-    told = _told(150, _pools(train=60, source=90), 91, train=30, validation=15, test=15)
-    assert told == "task.source: 91 examples; the data set's source part has 90"
+    reported = _told(150, _pools(train=60, source=90), 91, train=30, validation=15, test=15)
+    assert reported == "task.source: 91 examples; the data set's source part has 90"
 
 
 def test_halves_are_stratified_exact_and_seeded():
     labels = np.repeat(np.arange(3), [11, 20, 31]).astype(np.int64)
-    pools = halves(labels, 3, seed=4)
-    assert (pools == "test").sum() == (pools == "train").sum() == 31
+    official_splits = halves(labels, 3, seed=4)
+    assert (official_splits == "test").sum() == (official_splits == "train").sum() == 31
     for label, count in enumerate((11, 20, 31)):
-        assert abs((pools[labels == label] == "train").sum() - count / 2) <= 1
-    np.testing.assert_array_equal(halves(labels, 3, seed=4), pools)
-    assert (halves(labels, 3, seed=5) != pools).any()
+        assert abs((official_splits[labels == label] == "train").sum() - count / 2) <= 1
+    np.testing.assert_array_equal(halves(labels, 3, seed=4), official_splits)
+    assert (halves(labels, 3, seed=5) != official_splits).any()

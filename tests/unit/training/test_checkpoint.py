@@ -23,7 +23,7 @@ from trial_kit import (
     without_seconds,
 )
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.spec.sweep import TrialConfig
 from raysel.training import checkpoint
 from raysel.training.loop import FineTuning, TrialData
@@ -97,9 +97,9 @@ def test_no_setting_of_the_training_breaks_a_resume(tmp_path, training):
 )
 def test_timms_models_resume(tmp_path, name, size):
     data = TrialData(batch(24, 1, size), batch(16, 2, size))
-    blueprint = Blueprint(name, classes=4, channels=1, image_size=(size, size))
+    model_config = ModelConfig(name, classes=4, channels=1, image_size=(size, size))
     chosen = config("bvg_ls", {"ema_decay": 0.8}, epochs=2, **MANY_STEPS)
-    _assert_resumable(tmp_path, chosen, lambda: build(blueprint, seed=0), data)
+    _assert_resumable(tmp_path, chosen, lambda: build(model_config, seed=0), data)
 
 
 def test_skipped_steps_and_the_best_epoch_outlive_a_stop(tmp_path):

@@ -65,7 +65,7 @@ def measured(wanted, parameters, gradients) -> dict[str, float]:
 def test_the_ratio_is_the_papers_debiased_at_decay_0_9():
     """Oracle in numpy: Adam's corrected means of g and g^2, the first step's ratio infinite."""
     parameters, gradients = case()
-    told = measured(["bias_variance_ratio"], parameters, gradients)
+    reported = measured(["bias_variance_ratio"], parameters, gradients)
     for layer, tensors_of in {"a": (0, 1), "b": (2,)}.items():
         flat = [np.concatenate([g[i].numpy().ravel() for i in tensors_of]) for g in gradients]
         b = v = np.zeros_like(flat[0], dtype=np.float64)
@@ -75,16 +75,16 @@ def test_the_ratio_is_the_papers_debiased_at_decay_0_9():
             mean, second = b / (1 - 0.9**t), v / (1 - 0.9**t)
             if t > 1:
                 ratios.append((mean**2).sum() / (second - mean**2).sum())
-        assert told[f"ratio/{layer}"] == pytest.approx(np.mean(ratios), rel=1e-5)
-    assert len(told) == 2
+        assert reported[f"ratio/{layer}"] == pytest.approx(np.mean(ratios), rel=1e-5)
+    assert len(reported) == 2
 
 
 def test_the_relative_gradient_norm_is_a_layers_and_not_a_tensors():
     """||g|| = 5, ||theta|| = 10 over both tensors of layer a."""
     parameters = [torch.tensor([6.0]), torch.tensor([8.0]), torch.tensor([2.0])]
     gradients = [[torch.tensor([3.0]), torch.tensor([4.0]), torch.tensor([1.0])]]
-    told = measured(["relative_gradient_norm"], parameters, gradients)
-    assert told == {"rgn/a": 0.5, "rgn/b": 0.5}
+    reported = measured(["relative_gradient_norm"], parameters, gradients)
+    assert reported == {"rgn/a": 0.5, "rgn/b": 0.5}
 
 
 def test_a_layer_of_norm_zero_has_no_relative_gradient_norm():
@@ -121,14 +121,14 @@ def test_the_change_is_measured_from_the_start_of_the_trial():
 def test_the_first_relative_gradient_norm_is_taken_before_the_update():
     model = tiny(dropout=0.0)
     run = trial(config(batch_size=40), tiny(dropout=0.0), diagnostics=["relative_gradient_norm"])
-    told = run.run_epoch().metrics  # one step: all 40 examples
+    reported = run.run_epoch().metrics  # one step: all 40 examples
     model.train()
     functional.cross_entropy(model(run.data.train.images), run.data.train.labels).backward()
     for name in LAYERS:
         parameters = list(getattr(model, name).parameters())
         g = sum(float((p.grad.double() ** 2).sum()) for p in parameters)
         size = sum(float((p.detach().double() ** 2).sum()) for p in parameters)
-        assert told[f"rgn/{name}"] == pytest.approx((g / size) ** 0.5, rel=1e-4)
+        assert reported[f"rgn/{name}"] == pytest.approx((g / size) ** 0.5, rel=1e-4)
 
 
 def test_nothing_is_measured_unless_asked():

@@ -3,12 +3,12 @@
 from shared_kit import shared
 from trial_kit import config
 
-from raysel.training.trial import Shared, TrialSteps
+from raysel.training.trial import PhaseContext, TrialRunner
 
 
-def seen(given: Shared, shots: int | None) -> tuple[int, set[int], int]:
+def seen(given: PhaseContext, shots: int | None) -> tuple[int, set[int], int]:
     """Steps of the first epoch, the examples that it trained on, how many validate."""
-    steps = TrialSteps(given)
+    steps = TrialRunner(given)
     steps.begin(f"shots-{shots}", config("full", epochs=1, batch_size=8, shots=shots))
     row = steps.epoch()
     assert "failure" not in row, row

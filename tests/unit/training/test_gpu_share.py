@@ -13,12 +13,12 @@ from raysel.training.gpu_share import CONTEXT_BYTES, keep_to_share
 @pytest.fixture
 def bounds(monkeypatch):
     """The fractions that torch was told, on a GPU of 80 GiB."""
-    told: list[float] = []
+    reported: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     memory = SimpleNamespace(total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", told.append)
-    return told
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", reported.append)
+    return reported
 
 
 def test_a_share_leaves_room_for_the_context_of_each_process(bounds):

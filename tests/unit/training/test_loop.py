@@ -24,7 +24,7 @@ from trial_kit import (
     without_seconds,
 )
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
@@ -139,7 +139,7 @@ def test_a_frozen_layer_stays_bit_for_bit(optimizer, batch_norm):
 def test_linear_probing_trains_the_classifier_of_a_vit_and_nothing_else():
     """D1: its layer holds the final norm too, which stays."""
     data = TrialData(batch(24, 1, size=16), batch(16, 2, size=16))
-    model = build(Blueprint("test_vit", 4, 1, (16, 16)), seed=0)
+    model = build(ModelConfig("test_vit", 4, 1, (16, 16)), seed=0)
     run = trial(config("linear_probe", optimizer="adamw", weight_decay=0.01), model, data)
     before = tensors(run)
     rows = finished(run)

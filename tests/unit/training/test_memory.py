@@ -14,14 +14,14 @@ from torch import Tensor
 from trial_kit import config, differences
 from trial_strategies import registered_for_a_test
 
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
 from raysel.spec.sweep import ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, Strategy
 from raysel.sweep import local_trial
 from raysel.tasks.data import Examples
 from raysel.training import checkpoint, failures
-from raysel.training.trial import Shared, TrialSteps
+from raysel.training.trial import PhaseContext, TrialRunner
 
 EPOCHS = 4
 
@@ -67,11 +67,11 @@ def examples(count: int, seed: int) -> Examples:
     return Examples(images, np.arange(count) % 4)
 
 
-def shared(folder: Path) -> Shared:
-    blueprint = Blueprint("test_resnet", 4, 1, (16, 16))
-    weights = {n: t.numpy() for n, t in build(blueprint, 0).state_dict().items()}
-    return Shared(
-        blueprint=blueprint,
+def shared(folder: Path) -> PhaseContext:
+    model_config = ModelConfig("test_resnet", 4, 1, (16, 16))
+    weights = {n: t.numpy() for n, t in build(model_config, 0).state_dict().items()}
+    return PhaseContext(
+        model_config=model_config,
         partition=partition_of("test_resnet", "coarse", 4, channels=1),
         weights=weights,
         train=examples(40, 1),
@@ -92,13 +92,13 @@ def asked(batch: int = 20) -> TrialConfig:
     return config("greedy", epochs=EPOCHS, batch_size=batch)
 
 
-def begun(folder: Path, chosen: TrialConfig, told: int = 0) -> TrialSteps:
-    steps = TrialSteps(shared(folder))
-    steps.begin("0000", chosen, told)
+def begun(folder: Path, chosen: TrialConfig, reported: int = 0) -> TrialRunner:
+    steps = TrialRunner(shared(folder))
+    steps.begin("0000", chosen, reported)
     return steps
 
 
-def rows(steps: TrialSteps, count: int = EPOCHS) -> list[dict[str, Any]]:
+def rows(steps: TrialRunner, count: int = EPOCHS) -> list[dict[str, Any]]:
     """Epochs without their seconds."""
     found = [steps.epoch() for _ in range(count)]
     for row in found:
@@ -147,7 +147,7 @@ def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_pa
     whole = begun(tmp_path / "a", asked())
     expected = rows(whole)
     rows(begun(tmp_path / "b", asked()), 2)  # its process is gone
-    again = begun(tmp_path / "b", asked(), told=2)
+    again = begun(tmp_path / "b", asked(), reported=2)
     assert rows(again, 3) == expected[1:]  # the last one told once more, in case it was lost
     assert again.config == whole.config
     states = [checkpoint.load(tmp_path / name / "trials" / "0000") for name in "ab"]

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import raysel
-from raysel.models.build import Blueprint, build
+from raysel.models.build import ModelConfig, build
 from raysel.tasks.data import Examples, SealedTest, Task
 from raysel.training import source_model as source
 from raysel.training.source_model import SourceModel, kept_source_model, source_model
 
-BLUEPRINT = Blueprint("test_resnet", classes=3, channels=1, image_size=(8, 8))
+BLUEPRINT = ModelConfig("test_resnet", classes=3, channels=1, image_size=(8, 8))
 THREADS = 1
 
 
@@ -51,8 +51,8 @@ def trained(tmp_path_factory) -> tuple[SourceModel, Path]:
     return model, cache
 
 
-def _kept(cache: Path, task: Task = TASK, blueprint: Blueprint = BLUEPRINT, seed: int = 0):
-    return kept_source_model(task, blueprint, seed, THREADS, cache)
+def _kept(cache: Path, task: Task = TASK, model_config: ModelConfig = BLUEPRINT, seed: int = 0):
+    return kept_source_model(task, model_config, seed, THREADS, cache)
 
 
 def test_it_learns_the_source_task(trained):
@@ -119,8 +119,8 @@ def test_whatever_determines_it_leads_to_another(trained, monkeypatch):
     assert _kept(cache, task=replace(TASK, source_validation=_examples(30, 8))) is None
     assert _kept(cache, task=replace(TASK, mean=(0.4,))) is None
     assert _kept(cache, task=replace(TASK, std=(0.3,))) is None
-    assert _kept(cache, blueprint=replace(BLUEPRINT, name="test_convnext")) is None
-    assert _kept(cache, blueprint=replace(BLUEPRINT, classes=4)) is None
+    assert _kept(cache, model_config=replace(BLUEPRINT, name="test_convnext")) is None
+    assert _kept(cache, model_config=replace(BLUEPRINT, classes=4)) is None
     assert _kept(cache, seed=1) is None
     assert kept_source_model(TASK, BLUEPRINT, 0, THREADS + 1, cache) is None
     with monkeypatch.context() as patch:
@@ -153,13 +153,13 @@ def test_there_is_none_before_it_was_trained(tmp_path):
 
 def test_its_training_tells_every_step(tmp_path):
     before = torch.get_num_threads()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     source_model(
-        TASK, BLUEPRINT, 1, THREADS, tmp_path, lambda done, total: told.append((done, total))
+        TASK, BLUEPRINT, 1, THREADS, tmp_path, lambda done, total: reported.append((done, total))
     )
     torch.set_num_threads(before)
     total = source.SETTINGS.epochs  # 60 examples are one batch of 64
-    assert told == [(step, total) for step in range(1, total + 1)]
+    assert reported == [(step, total) for step in range(1, total + 1)]
 
 
 def test_a_clock_tells_the_time_left_not_too_often():

@@ -12,14 +12,14 @@ from shared_kit import shared
 from trial_kit import config
 
 from raysel.training import checkpoint
-from raysel.training.trial import TrialSteps
+from raysel.training.trial import TrialRunner
 from raysel.training.trial_files import TOKEN
 
 
-def _begun(folder: Path) -> TrialSteps:
+def _begun(folder: Path) -> TrialRunner:
     folder.mkdir()
     (folder / TOKEN).write_text("of the driver", encoding="utf-8")
-    steps = TrialSteps(shared(folder, token="of the driver"))
+    steps = TrialRunner(shared(folder, token="of the driver"))
     steps.begin("0000", config("full", epochs=3))
     assert "metrics" in steps.epoch()
     return steps
@@ -31,14 +31,14 @@ def _replace(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "deed", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("new")), _replace]
+    "action", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("new")), _replace]
 )
 def test_a_folder_that_is_gone_is_the_sweeps_trouble(
-    tmp_path: Path, deed: Callable[[Path], object]
+    tmp_path: Path, action: Callable[[Path], object]
 ) -> None:
     folder = tmp_path / "sweep"
     steps = _begun(folder)
-    deed(folder)
+    action(folder)
     row = steps.epoch()
     assert "is not the folder any more" in row["trouble"]
     assert "failure" not in row

@@ -4,13 +4,13 @@ import pytest
 from shared_kit import examples, shared
 from trial_kit import config, without_seconds
 
-from raysel.training.trial import TrialSteps
+from raysel.training.trial import TrialRunner
 
 EPOCHS = 3
 
 
 def rows(folder, **changes):
-    steps = TrialSteps(shared(folder, test=examples(24, 7), keep_best=True, **changes))
+    steps = TrialRunner(shared(folder, test=examples(24, 7), keep_best=True, **changes))
     steps.begin("confirm-full-s0", config("full", epochs=EPOCHS, batch_size=8))
     return [steps.epoch()["metrics"] for _ in range(EPOCHS)]
 
@@ -29,11 +29,11 @@ def test_the_curve_goes_through_the_error_that_is_told_at_the_end(tmp_path):
     curve = rows(tmp_path, test_every_epoch=True)
     chosen = int(curve[-1]["confirm/epoch"])
     for name in ("error", "loss"):
-        told = curve[-1][f"test/{name}"]
-        assert curve[chosen - 1][f"test_curve/{name}"] == pytest.approx(told, rel=1e-6)
+        reported = curve[-1][f"test/{name}"]
+        assert curve[chosen - 1][f"test_curve/{name}"] == pytest.approx(reported, rel=1e-6)
 
 
 def test_without_the_test_part_there_is_no_curve(tmp_path):
-    steps = TrialSteps(shared(tmp_path, test_every_epoch=True))
+    steps = TrialRunner(shared(tmp_path, test_every_epoch=True))
     steps.begin("0000", config("full", epochs=1, batch_size=8))
     assert not any("test" in name for name in steps.epoch()["metrics"])

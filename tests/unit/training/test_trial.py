@@ -11,14 +11,14 @@ from trial_kit import config
 EPOCHS = 4
 
 
-@pytest.mark.parametrize(("told", "first"), [(0, 1), (1, 2), (2, 3), (3, 3), (9, 3)])
+@pytest.mark.parametrize(("reported", "first"), [(0, 1), (1, 2), (2, 3), (3, 3), (9, 3)])
 def test_epochs_that_the_record_lacks_are_told_again_the_last_one_always(
-    tmp_path: Path, told: int, first: int
+    tmp_path: Path, reported: int, first: int
 ) -> None:
     asked = config("full", epochs=EPOCHS)
     whole = rows(begun(tmp_path / "a", asked), EPOCHS)
     rows(begun(tmp_path / "b", asked), 3)  # its process is gone after three epochs
-    again = begun(tmp_path / "b", asked, told)
+    again = begun(tmp_path / "b", asked, reported)
     parts = tmp_path / "b" / "trials" / "0000" / "trace"
     written = {part.name: part.stat().st_mtime_ns for part in parts.iterdir()}
     assert rows(again, 3 - first + 1) == whole[first - 1 : 3]

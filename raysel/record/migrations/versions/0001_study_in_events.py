@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from raysel.record.database import Damaged
+from raysel.record.database import CorruptRecord
 from raysel.record.events import checksum, payload_text
 
 revision = "0001"
@@ -46,12 +46,12 @@ def upgrade() -> None:
     for row in connection.execute(started).all():
         old = row._asdict()
         if old["checksum"] != checksum(old):
-            raise Damaged(f"event {row.sequence} is not the one that was written")
+            raise CorruptRecord(f"event {row.sequence} is not the one that was written")
         payload = json.loads(row.payload)
         if payload["phase"] != "search":
             continue
         if payload["number"] not in study:
-            raise Damaged(f"Optuna's study lacks trial {row.trial}")
+            raise CorruptRecord(f"Optuna's study lacks trial {row.trial}")
         new = old | {"payload": payload_text(payload | study[payload["number"]])}
         connection.execute(
             sa.update(events)

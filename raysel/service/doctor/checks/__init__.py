@@ -1,1 +1,1 @@
-"""The checks: each a pure function from what was told to what is to be said."""
+"""Checks: pure functions from collected facts to findings."""

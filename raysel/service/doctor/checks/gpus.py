@@ -14,7 +14,9 @@ def check_gpus(nodes: Sequence[Machine]) -> list[Finding]:
     if found:
         return found
     count = sum(node.resources.get("GPU", 0) for node in nodes)
-    return [ok("gpus", f"{count:g} for torch as for Ray" if count else "none, nor does Ray say so")]
+    return [
+        ok("gpus", f"{count:g} for torch as for Ray" if count else "none found by torch or by Ray")
+    ]
 
 
 def _of(node: Machine) -> list[Finding]:

@@ -88,9 +88,9 @@ def test_source_and_target_are_pools_of_their_own(imagenet):
     assert found.classes[:2] == ("salamander", "turtle")
     # 17 superclasses, two kinds, two pictures each
     for pool in ("source", "train", "test"):
-        assert (found.pools == pool).sum() == 17 * 2 * 2
+        assert (found.official_splits == pool).sum() == 17 * 2 * 2
     kinds = superclasses("living17")
-    for file, label, pool in zip(found.sources, found.labels, found.pools, strict=True):
+    for file, label, pool in zip(found.sources, found.labels, found.official_splits, strict=True):
         kind = kinds[label]
         assert file.parent.name in (kind.source if pool == "source" else kind.target)
         assert file.parent.parent.name == ("val" if pool == "test" else "train")
@@ -137,8 +137,8 @@ def test_the_target_trains_on_its_own_kinds(imagenet):
     sizes = SplitSpec(train=17, validation=17, test="all")
     spec = TaskSpec(data="living17", root=str(imagenet), split=sizes)
     found = open_pictures(spec)
-    parts = divide(spec, found.labels, found.classes, found.pools)
-    where = {name: set(found.pools[getattr(parts, name)]) for name in vars(parts)}
+    parts = divide(spec, found.labels, found.classes, found.official_splits)
+    where = {name: set(found.official_splits[getattr(parts, name)]) for name in vars(parts)}
     assert where == {
         "train": {"train"},
         "validation": {"train"},

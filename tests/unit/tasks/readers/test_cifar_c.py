@@ -30,11 +30,11 @@ def test_the_clean_training_pictures_are_the_source_where_they_are_there(tmp_pat
     kit.without_checksums(monkeypatch)
     kit.counted(monkeypatch, "cifar10", 10, 100, 20)
     kit.cifar10c(tmp_path, ("fog",), each=40)
-    assert cifar10c(tmp_path, "fog", 5, 0).pools is None
+    assert cifar10c(tmp_path, "fog", 5, 0).official_splits is None
     kit.cifar10(tmp_path, each_batch=20)
     pictures = cifar10c(tmp_path, "fog", 5, 0)
-    assert pictures.pools is not None
-    assert pictures.pools.tolist() == ["train"] * 40 + ["source"] * 100
+    assert pictures.official_splits is not None
+    assert pictures.official_splits.tolist() == ["train"] * 40 + ["source"] * 100
     first = np.random.default_rng(0).integers(0, 256, (20, 3072), dtype=np.uint8)[0]
     np.testing.assert_array_equal(
         np.asarray(pictures.read(40)), first.reshape(3, 32, 32).transpose(1, 2, 0)
@@ -52,8 +52,8 @@ def test_there_are_the_14_corruptions_of_the_papers_among_the_19():
 
 
 def test_missing_files_are_one_line_that_says_where_to_get_them(tmp_path):
-    told = _told(tmp_path, "fog", 5, 0)
-    assert told == (
+    reported = _told(tmp_path, "fog", 5, 0)
+    assert reported == (
         f"task.data: cifar10c is not in {tmp_path}/ (expected {tmp_path}/CIFAR-10-C/labels.npy)."
         " Get CIFAR-10-C.tar (2.9 GB) from https://zenodo.org/records/2535967 and unpack it in"
         f" {tmp_path}/"

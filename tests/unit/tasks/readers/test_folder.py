@@ -26,7 +26,7 @@ def test_a_class_is_a_folder_and_its_pictures_are_in_the_order_of_their_names(tm
     assert pictures.labels.tolist() == [0, 0, 0, 1, 1, 1]
     names = [path.relative_to(tmp_path / "pets").as_posix() for path in pictures.sources]
     assert names == [f"{c}/{n:02d}.png" for c in ("cat", "dog") for n in range(3)]
-    assert pictures.pools is None
+    assert pictures.official_splits is None
 
 
 def test_split_folders_are_parts(tmp_path):
@@ -34,12 +34,12 @@ def test_split_folders_are_parts(tmp_path):
         folder(tmp_path / part, each=each)
     pictures = image_folder(tmp_path)
     assert pictures.classes == ("cat", "dog")
-    assert pictures.pools is not None
-    parts, counts = np.unique(pictures.pools, return_counts=True)
+    assert pictures.official_splits is not None
+    parts, counts = np.unique(pictures.official_splits, return_counts=True)
     assert dict(zip(parts.tolist(), counts.tolist(), strict=True)) == {
         **{"train": 6, "validation": 4, "test": 2}
     }
-    for path, pool in zip(pictures.sources, pictures.pools, strict=True):
+    for path, pool in zip(pictures.sources, pictures.official_splits, strict=True):
         assert path.relative_to(tmp_path).parts[0][:3] == pool[:3]
 
 
@@ -52,12 +52,12 @@ def test_parts_go_by_many_names(tmp_path, train, validation, test):
         folder(tmp_path / part, each=1)
     pictures = image_folder(tmp_path)
     assert pictures.classes == ("cat", "dog")
-    assert pictures.pools is not None
-    assert sorted(set(pictures.pools)) == ["test", "train", "validation"]
+    assert pictures.official_splits is not None
+    assert sorted(set(pictures.official_splits)) == ["test", "train", "validation"]
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "reported"),
     [
         (
             ("train", "val", "unlabeled"),
@@ -67,10 +67,10 @@ def test_parts_go_by_many_names(tmp_path, train, validation, test):
         (("test", "val"), 'holds the parts "test", "val" and no train'),
     ],
 )
-def test_a_folder_that_is_half_of_parts_is_refused(tmp_path, parts, told):
+def test_a_folder_that_is_half_of_parts_is_refused(tmp_path, parts, reported):
     for part in parts:
         folder(tmp_path / part)
-    assert _told(tmp_path) == f"{tmp_path} {told}"
+    assert _told(tmp_path) == f"{tmp_path} {reported}"
 
 
 def test_a_class_that_is_called_test_beside_others_is_a_class(tmp_path):
@@ -141,8 +141,10 @@ def test_an_empty_class_is_refused(tmp_path):
 
 def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
     folder(tmp_path, ("Cat", "cat", "dog"))
-    told = _told(tmp_path)
-    assert told.startswith('classes "Cat" and "cat" differ in upper and lower case alone; write')
+    reported = _told(tmp_path)
+    assert reported.startswith(
+        'classes "Cat" and "cat" differ in upper and lower case alone; write'
+    )
 
 
 def test_a_class_of_the_test_folder_that_training_lacks_is_refused(tmp_path):
@@ -189,8 +191,8 @@ def test_all_that_pillow_reads_is_taken(tmp_path, ending):
 @pytest.mark.parametrize("part", ["", "train"])
 def test_a_single_class_is_refused(tmp_path, part):
     folder(tmp_path / part, ("cat",))
-    told = _told(tmp_path)
-    assert told.endswith('has one class alone, "cat"; a classification needs two or more')
+    reported = _told(tmp_path)
+    assert reported.endswith('has one class alone, "cat"; a classification needs two or more')
 
 
 def test_images_beside_a_table_are_no_class(tmp_path):
@@ -233,12 +235,12 @@ def _animals(root: Path) -> Path:
 
 
 def test_several_folders_within_a_class_are_asked_about(tmp_path):
-    told = _told(_animals(tmp_path))
-    assert told.startswith(
+    reported = _told(_animals(tmp_path))
+    assert reported.startswith(
         f'class folder {tmp_path / "animals"} holds 2 folders of pictures: "cat", "dog"; write'
     )
-    assert "nested: merge" in told
-    assert 'nested: classes if each is a class ("animals/cat")' in told
+    assert "nested: merge" in reported
+    assert 'nested: classes if each is a class ("animals/cat")' in reported
 
 
 def test_folders_within_classes_may_be_merged_or_classes(tmp_path):
@@ -261,8 +263,8 @@ def test_one_folder_within_a_class_is_noted(tmp_path):
 def test_parts_below_the_classes_are_refused(tmp_path):
     for name in ("cat", "dog"):
         folder(tmp_path / name, ("train", "test"), 2)
-    told = _told(tmp_path)
-    assert f"parts lie above the classes: {tmp_path}/test/cat" in told
+    reported = _told(tmp_path)
+    assert f"parts lie above the classes: {tmp_path}/test/cat" in reported
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -290,14 +292,14 @@ def test_two_folders_of_one_look_are_refused(tmp_path):
 )
 def test_names_that_look_the_same_are_refused(tmp_path, one, other):
     folder(tmp_path, (one, other, "dog"), 2)
-    assert "merge them" in (told := _told(tmp_path)) or "differ in blanks or hidden" in told
+    assert "merge them" in (reported := _told(tmp_path)) or "differ in blanks or hidden" in reported
 
 
 # --- what lies there -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("a.mp4", 'holds no picture but 1 file ".mp4" (videos: save frames of them as pictures)'),
         ("a.zip", 'holds no picture but 1 file ".zip" (archives: unpack them)'),
@@ -311,11 +313,11 @@ def test_names_that_look_the_same_are_refused(tmp_path, one, other):
         (".hidden.png", "is empty"),
     ],
 )
-def test_a_class_without_a_picture_says_what_lies_there(tmp_path, name, told):
+def test_a_class_without_a_picture_says_what_lies_there(tmp_path, name, reported):
     folder(tmp_path)
     (tmp_path / "eel").mkdir()
     (tmp_path / "eel" / name).write_bytes(b"x")
-    assert told in _told(tmp_path)
+    assert reported in _told(tmp_path)
 
 
 def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):

@@ -7,11 +7,11 @@ import pictures_kit as kit
 import pytest
 
 from raysel.common.errors import UserError
-from raysel.tasks.image_dataset import Pictures
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.readers.published import PUBLISHED
 
 
-def _open(name: str, root: Path, seed: int = 0) -> Pictures:
+def _open(name: str, root: Path, seed: int = 0) -> ImageDataset:
     return PUBLISHED[name].open(name, root, download=False, seed=seed)
 
 
@@ -23,10 +23,12 @@ def _told(name: str, root: Path) -> str:
     return problem.message
 
 
-def _part(pictures: Pictures, pool: str) -> list[str]:
+def _part(pictures: ImageDataset, pool: str) -> list[str]:
     """File names of a part."""
-    assert pictures.pools is not None
-    return [p.stem for p, q in zip(pictures.sources, pictures.pools, strict=True) if q == pool]
+    assert pictures.official_splits is not None
+    return [
+        p.stem for p, q in zip(pictures.sources, pictures.official_splits, strict=True) if q == pool
+    ]
 
 
 def test_the_counts_are_those_of_table_1_of_the_bvg_ls_paper():
@@ -60,7 +62,7 @@ def test_all_flowers_are_one_pool_for_the_block_wise_papers_split(tmp_path, monk
     kit.counted(monkeypatch, "flowers102_all", 102, 206, 0)
     kit.flowers(tmp_path, list(range(1, 103)), list(range(103, 205)), [205, 206], classes=102)
     pictures = _open("flowers102_all", tmp_path)
-    assert pictures.pools is None
+    assert pictures.official_splits is None
     assert [path.stem for path in pictures.sources] == [f"image_{n:05d}" for n in range(1, 207)]
 
 
@@ -103,14 +105,14 @@ def test_sun_is_halved_by_class_and_by_seed(tmp_path, monkeypatch):
     kit.sun(tmp_path, ("abbey", "zoo"), each=10)
     pictures = _open("sun397", tmp_path)
     assert list(pictures.sources) == sorted(pictures.sources)
-    assert pictures.pools is not None
+    assert pictures.official_splits is not None
     for label in (0, 1):
-        assert (pictures.pools[pictures.labels == label] == "train").sum() == 5
+        assert (pictures.official_splits[pictures.labels == label] == "train").sum() == 5
     again, other = _open("sun397", tmp_path), _open("sun397", tmp_path, seed=1)
-    assert again.pools is not None
-    assert other.pools is not None
-    np.testing.assert_array_equal(again.pools, pictures.pools)
-    assert (other.pools != pictures.pools).any()
+    assert again.official_splits is not None
+    assert other.official_splits is not None
+    np.testing.assert_array_equal(again.official_splits, pictures.official_splits)
+    assert (other.official_splits != pictures.official_splits).any()
 
 
 def test_caltech_without_its_background_class(tmp_path, monkeypatch):
@@ -118,7 +120,7 @@ def test_caltech_without_its_background_class(tmp_path, monkeypatch):
     kit.caltech(tmp_path, ("accordion", "airplanes"), each=3)
     pictures = _open("caltech101", tmp_path)
     assert pictures.classes == ("accordion", "airplanes")
-    assert pictures.pools is None
+    assert pictures.official_splits is None
     assert all(path.is_file() for path in pictures.sources)
 
 
@@ -131,8 +133,8 @@ def test_cifar10_is_read_from_its_batches(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         np.asarray(pictures.read(0)), first.reshape(3, 32, 32).transpose(1, 2, 0)
     )
-    assert pictures.pools is not None
-    assert pictures.pools.tolist() == ["train"] * 100 + ["test"] * 20
+    assert pictures.official_splits is not None
+    assert pictures.official_splits.tolist() == ["train"] * 100 + ["test"] * 20
 
 
 def test_cifar100_by_its_fine_labels(tmp_path, monkeypatch):
@@ -146,10 +148,10 @@ def test_cifar100_by_its_fine_labels(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", list(PUBLISHED))
 def test_a_data_set_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, name):
-    told = _told(name, tmp_path)
+    reported = _told(name, tmp_path)
     expected = PUBLISHED[name].expected(tmp_path)
-    assert told.startswith(f"{name} is not in {tmp_path}/ (expected {expected}). Download it (")
-    assert told.endswith("): --set task.download=true")
+    assert reported.startswith(f"{name} is not in {tmp_path}/ (expected {expected}). Download it (")
+    assert reported.endswith("): --set task.download=true")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,9 +166,9 @@ def test_a_copy_that_is_not_whole_is_told_with_both_counts(tmp_path, monkeypatch
 def test_a_copy_without_an_annotation_file_is_told(tmp_path):
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=1)
     (tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt").unlink()
-    told = _told("pets", tmp_path)
-    assert told.startswith(f"pets in {tmp_path / 'oxford-iiit-pet'} cannot be read: ")
-    assert "test.txt" in told
+    reported = _told("pets", tmp_path)
+    assert reported.startswith(f"pets in {tmp_path / 'oxford-iiit-pet'} cannot be read: ")
+    assert "test.txt" in reported
 
 
 def test_a_damaged_checksum_is_told(tmp_path):
@@ -179,9 +181,9 @@ def test_a_label_beyond_the_classes_is_told(tmp_path, monkeypatch):
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=1)
     annotations = tmp_path / "oxford-iiit-pet" / "annotations" / "trainval.txt"
     annotations.write_text(annotations.read_text().replace("Bengal_1 2", "Bengal_1 9"))
-    told = _told("pets", tmp_path)
-    assert "label 8 of " in told
-    assert told.endswith("is outside 0 .. 1 (2 classes)")
+    reported = _told("pets", tmp_path)
+    assert "label 8 of " in reported
+    assert reported.endswith("is outside 0 .. 1 (2 classes)")
 
 
 def test_nothing_is_downloaded_unless_the_user_says_so(tmp_path, monkeypatch):

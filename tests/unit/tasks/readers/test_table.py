@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pictures_kit import picture
 from table_kit import problem as _problem
+from table_kit import reported as _told
 from table_kit import table as _table
-from table_kit import told as _told
 
 from raysel.common.errors import UserError
 from raysel.tasks.image_dataset import LeftOut
@@ -18,7 +18,7 @@ def test_names_are_numbered_in_their_order(tmp_path):
     assert pictures.classes == ("cat", "dog")
     assert pictures.labels.tolist() == [1, 0, 1]
     assert list(pictures.sources) == [tmp_path / "b.jpg", tmp_path / "x/a.jpg", tmp_path / "c.jpg"]
-    assert pictures.pools is None
+    assert pictures.official_splits is None
     assert pictures.notes == ()
 
 
@@ -56,17 +56,17 @@ def test_numbers_may_have_names(tmp_path):
 def test_a_split_column_gives_the_parts(tmp_path, column):
     text = f"filename,class,{column}\na,x,train\nb,y,train\nc,x,val\nd,y,TEST\n"
     pictures = _table(tmp_path, text)
-    assert pictures.pools is not None
-    assert pictures.pools.tolist() == ["train", "train", "validation", "test"]
+    assert pictures.official_splits is not None
+    assert pictures.official_splits.tolist() == ["train", "train", "validation", "test"]
 
 
 def test_a_column_that_names_no_part_is_none(tmp_path):
     pictures = _table(tmp_path, "file,label,set\na,x,winter\nb,y,summer\n")
-    assert pictures.pools is None
+    assert pictures.official_splits is None
 
 
 @pytest.mark.parametrize(
-    ("text", "classes", "told"),
+    ("text", "classes", "reported"),
     [
         ("file,label\na,0\nb,7\n", ("x", "y"), "FILE line 3: label 7 is outside 0 .. 1"),
         (
@@ -153,8 +153,8 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line(tmp_path, text, classes, told):
-    assert _told(tmp_path, text, classes) == told
+def test_a_mistake_is_told_with_its_line(tmp_path, text, classes, reported):
+    assert _told(tmp_path, text, classes) == reported
 
 
 # --- how tables are written ------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_json_lines_may_have_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ('{"file_name": "a", "label": 1}\n{"file_name"', "FILE line 2: is no JSON"),
         ("[1]\n", "FILE line 1: is no JSON object"),
@@ -228,12 +228,12 @@ def test_json_lines_may_have_numbers(tmp_path):
         ("[" * 100_000, "FILE line 1: is no JSON: it is nested too deeply"),
     ],
 )
-def test_json_lines_that_are_wrong(tmp_path, text, told):
-    assert told in _told(tmp_path, text, name="m.jsonl", files=["a"])
+def test_json_lines_that_are_wrong(tmp_path, text, reported):
+    assert reported in _told(tmp_path, text, name="m.jsonl", files=["a"])
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (
             "file,label\na,x\nb,caf\u00e9\n".encode("latin-1"),
@@ -248,8 +248,8 @@ def test_json_lines_that_are_wrong(tmp_path, text, told):
         (b"file,label\na," + b"x" * 200_000 + b"\n", "field larger than field limit"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path, content, told):
-    assert told in _told(tmp_path, content, files=["a"])
+def test_what_is_no_table_is_refused(tmp_path, content, reported):
+    assert reported in _told(tmp_path, content, files=["a"])
 
 
 def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
@@ -283,8 +283,8 @@ def test_a_named_column_that_is_not_there_is_told_with_the_nearest(tmp_path, key
 
 
 def test_several_columns_of_labels_are_asked_about(tmp_path):
-    told = _told(tmp_path, "file,label,category\na,x,p\nb,y,p\n")
-    assert told == (
+    reported = _told(tmp_path, "file,label,category\na,x,p\nb,y,p\n")
+    assert reported == (
         'FILE has several columns that may hold the labels: "label", "category"; write'
         " task.data.label_column: label"
     )
@@ -298,8 +298,8 @@ def test_columns_that_tell_the_same_classes_apart_are_one(tmp_path):
 def test_of_several_columns_of_files_that_with_endings_is_taken(tmp_path):
     text = "path,filename,label\nphotos,a.jpg,x\nphotos,b.jpg,y\n"
     assert _table(tmp_path, text, files=["a.jpg", "b.jpg"]).sources[0].name == "a.jpg"
-    told = _told(tmp_path, "path,filename,label\na,a,x\nb,b,y\n")
-    assert "several columns that may hold the files" in told
+    reported = _told(tmp_path, "path,filename,label\na,a,x\nb,b,y\n")
+    assert "several columns that may hold the files" in reported
 
 
 def test_a_column_of_files_of_any_name_is_known_by_endings(tmp_path):
@@ -320,15 +320,15 @@ def test_one_hot_columns_are_labels(tmp_path, ones):
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "reported"),
     [
         ("1,1,0", 'FILE line 3: has a 1 in "cat", "dog" of the 3'),
         ("0,0,0", "FILE line 3: has no 1"),
     ],
 )
-def test_rows_of_several_ones_or_none_are_refused(tmp_path, row, told):
+def test_rows_of_several_ones_or_none_are_refused(tmp_path, row, reported):
     text = f"file,cat,dog,ship\na,0,0,1\nb,{row}\n"
-    assert told in (message := _told(tmp_path, text))
+    assert reported in (message := _told(tmp_path, text))
     assert "raysel does single-label classification" in message
     assert "task.data.classes: [cat, dog, …]" in message
 
@@ -351,8 +351,8 @@ def test_an_id_finds_its_file(tmp_path):
 
 def test_an_id_with_two_files_is_asked_about(tmp_path):
     files = ["a.jpg", "a.png", "b.png"]
-    told = _told(tmp_path, "id,label\na,x\nb,y\n", files=files)
-    assert told == (
+    reported = _told(tmp_path, "id,label\na,x\nb,y\n", files=files)
+    assert reported == (
         'FILE line 2: "a" has files with the endings ".jpg", ".png"; write task.data.ending: .jpg'
     )
     pictures = _table(tmp_path, "id,label\na,x\nb,y\n", files=files, ending="png")
@@ -372,15 +372,17 @@ def test_the_one_folder_that_holds_all_files_is_the_root(tmp_path):
 
 
 def test_files_that_are_in_two_folders_are_asked_about(tmp_path):
-    told = _told(
+    reported = _told(
         tmp_path, "id,label\na,x\nb,y\n", files=["p/a.jpg", "p/b.jpg", "q/a.jpg", "q/b.jpg"]
     )
-    assert f"write task.data.root: {tmp_path / 'p'}" in told
+    assert f"write task.data.root: {tmp_path / 'p'}" in reported
 
 
 def test_a_table_whose_files_are_nowhere_is_refused(tmp_path):
-    told = _told(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=[])
-    assert told.startswith(f"FILE: none of its 2 files is there, such as {tmp_path / 'a.jpg'}; say")
+    reported = _told(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=[])
+    assert reported.startswith(
+        f"FILE: none of its 2 files is there, such as {tmp_path / 'a.jpg'}; say"
+    )
 
 
 def test_a_file_that_is_missing_among_others_is_kept_for_the_decoder(tmp_path):
