@@ -21,6 +21,7 @@ from typing import Any
 import ray
 import torch
 import yaml
+from ray._private import worker as ray_worker
 
 from raysel.common import credentials
 from raysel.common.errors import OperationalError
@@ -124,6 +125,7 @@ def connected() -> Iterator[list[Node]]:
         finally:
             if mine:
                 ray.shutdown()
+                _print_published_errors(True)
                 handlers.restore()
 
 
@@ -136,6 +138,7 @@ def _start_in(aside: ThreadPoolExecutor) -> None:
     # with a traceback for every worker that is lost, of which the watcher is told in a line,
     # and for its own state, which nobody reads, where the disk is full
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    _print_published_errors(False)
     handlers = Handlers()
     starting = aside.submit(_start)
     try:
@@ -145,6 +148,13 @@ def _start_in(aside: ThreadPoolExecutor) -> None:
         wait([starting])
         handlers.restore()
     starting.result()
+
+
+def _print_published_errors(enabled: bool) -> None:
+    """Whether this process prints what Ray's processes publish as errors, such as the last lines of
+    a raylet's log when it has ended. `log_to_driver=False` does not keep them off the terminal;
+    Ray's debugger uses this switch."""
+    ray_worker._worker_logs_enabled = enabled
 
 
 def _start() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import ray
+from ray import JobID
 from ray._private import worker
 
 from raysel.common.errors import OperationalError
@@ -150,3 +152,29 @@ def test_ray_is_silent_on_a_failed_task_that_nobody_asks_for(
     connect.ray_env.prepare(os.environ, imported=True)
     worker.Worker.raise_errors(asked, [], [])
     assert shown == [error]
+
+
+def test_the_log_of_a_raylet_that_ended_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, slow_to_start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "nodes", list)
+    slow_to_start(0)
+
+    def publish(line: str) -> str:
+        """What is printed of an error that a process of Ray publishes."""
+        published = {"job_id": None, "error_message": line}
+        answers = iter([(None, published)])
+        stopped = threading.Event()
+
+        def poll() -> object:
+            stopped.set()
+            return next(answers)
+
+        subscriber = SimpleNamespace(subscribe=lambda: None, poll=poll)
+        driver = SimpleNamespace(gcs_error_subscriber=subscriber, current_job_id=JobID.nil())
+        worker.listen_error_messages(driver, stopped)
+        return capsys.readouterr().out
+
+    with connected():
+        assert publish("[state-dump] of a raylet") == ""
+    assert "[state-dump] of another" in publish("[state-dump] of another")  # Ray's own way
