@@ -84,7 +84,7 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:
     """The same, of a sweep that will run on a cluster: whether its storage can be written, and
     which packages its databases need, is for the machines there to say."""
-    return _checked_but(file, overrides, ("storage", "record", "tracking.uri"))
+    return _checked_but(file, overrides, ("storage", "database_url", "tracking.uri"))
 
 
 def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
@@ -101,8 +101,8 @@ def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> 
     given = reader.read(file, overrides)
     wanted = given.spec()
     problems = [check_bucket(wanted.storage)] if is_bucket(wanted.storage) else []
-    if "record" in apart and wanted.record is not None:
-        problems.append(check_record_url(wanted.record, wanted.name))
+    if "database_url" in apart and wanted.database_url is not None:
+        problems.append(check_record_url(wanted.database_url, wanted.name))
     if found := [problem for problem in problems if problem]:
         raise UserError(*given.locate(found))
     here = {"storage": tempfile.gettempdir()}

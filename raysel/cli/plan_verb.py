@@ -41,7 +41,7 @@ def plan(
             say(*data.text(), "")
             say_error("measuring a few steps of each strategy …")
 
-    code = user_code.read(spec.code_files, file.parent)
+    code = user_code.read(spec.listed_code, file.parent)
     found = foresee(spec, code, gpus, price, opened=opened)
     kept = found.as_json()
     write_plan(spec, kept)

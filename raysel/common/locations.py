@@ -129,7 +129,7 @@ def sweep_url(record: str | None, file: Path, sweep: str) -> str:
     """The record of one sweep.
 
     Args:
-        record: `record` of the sweep file; None for the file beside the sweep's others.
+        record: `database_url` of the sweep file; None for the file beside the sweep's others.
         file: that file.
         sweep: the sweep's name; in PostgreSQL the schema `raysel_<name>` is the sweep's.
 
@@ -142,7 +142,7 @@ def sweep_url(record: str | None, file: Path, sweep: str) -> str:
         raise UserError(problem)
     url = make_url(record).set(drivername=_DRIVER)
     if missing := missing_driver(_DRIVER + "://"):
-        raise UserError(Problem("record", missing))
+        raise UserError(Problem("database_url", missing))
     options = f'-csearch_path="{schema_name(sweep)}" '
     options += f"-cidle_in_transaction_session_timeout={IDLE_SECONDS}s"
     return str(url.update_query_dict({"options": options}))
@@ -161,11 +161,13 @@ def secret_keys(url: URL) -> list[str]:
 def check_record_url(record: str, sweep: str) -> Problem | None:
     """What is wrong with `record` of a sweep file."""
     if secret := secret_in(record):
-        return Problem("record", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
+        return Problem("database_url", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
     try:
         url = make_url(record)
     except (ArgumentError, ValueError):  # a port that is no number
-        return Problem("record", f'"{record}" is no URL; give postgresql://user@host/database')
+        return Problem(
+            "database_url", f'"{record}" is no URL; give postgresql://user@host/database'
+        )
     if url.get_backend_name() != "postgresql":
         return Problem(
             "record",

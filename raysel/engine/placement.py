@@ -15,8 +15,7 @@ from raysel.spec.sweep import ResourcesSpec
 def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
     """What Tune reserves for each trial."""
     labels = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
-    strategy = resources.placement.upper()
-    return tune.PlacementGroupFactory([bundle(resources)], strategy=strategy, **labels)
+    return tune.PlacementGroupFactory([bundle(resources)], **labels)
 
 
 def of_task(resources: ResourcesSpec) -> dict[str, Any]:
@@ -25,6 +24,5 @@ def of_task(resources: ResourcesSpec) -> dict[str, Any]:
         "num_cpus": resources.cpus,
         "num_gpus": resources.gpus,
         "resources": dict(resources.custom),
-        "scheduling_strategy": "SPREAD" if resources.placement == "spread" else "DEFAULT",
     }
     return asked | ({"label_selector": dict(resources.labels)} if resources.labels else {})

@@ -95,7 +95,7 @@ def checked(view: SweepView, out: Exported) -> Checked:
 
 def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPictures:
     spec = located(view.spec, view.folder)
-    user_code.load(user_code.read(spec.code_files, view.folder.path))
+    user_code.load(user_code.read(spec.listed_code, view.folder.path))
     task = task_of(spec)
     model = build(model_config_of(spec, task), seed=0).eval()
     with any_error_as(lambda why: OperationalError(str(folder / WEIGHTS), f"does not fit: {why}")):

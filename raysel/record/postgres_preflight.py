@@ -34,7 +34,7 @@ def admission(record: str, sweep: str) -> Admission:
     """Ask the database.
 
     Args:
-        record: `record` of the sweep file.
+        record: `database_url` of the sweep file.
         sweep: the sweep's name.
     """
     try:

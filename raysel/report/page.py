@@ -22,7 +22,7 @@ from raysel.report.confusions import commonest_mistakes, measure_rows, read_conf
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.render import drawn
 from raysel.report.tables import ConfirmRow, Results
-from raysel.spec.reader import parse
+from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
 from raysel.tasks.data_summary import DataSummary
@@ -213,7 +213,7 @@ def bars(rows: list[ConfirmRow]) -> Bars | None:
 def readable(spec_text: str | None) -> Spec | None:
     """The sweep file; None where there is none, or one of another version of raysel."""
     try:
-        return parse(spec_text) if spec_text else None
+        return parse_resolved(spec_text) if spec_text else None
     except UserError:
         return None
 

@@ -74,7 +74,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
     file = reader.read(path, overrides)
     spec = file.spec()
     try:
-        sources = user_code.read(spec.code_files, path.parent)
+        sources = user_code.read(spec.listed_code, path.parent)
     except UserError as error:
         raise UserError(*file.locate(error.problems)) from None
     user_code.load(sources)
@@ -356,11 +356,11 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("storage", f'"{spec.storage}" cannot be made: {there} is not a folder')
     elif why := why_not_writable(there):
         yield Problem("storage", f'"{spec.storage}" cannot be written: {why} in {there}')
-    elif spec.record is None and (kind := network_file_system(there)):
+    elif spec.database_url is None and (kind := network_file_system(there)):
         yield Problem(
             "storage",
             f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
-            "folder, or record: postgresql://user@host/database",
+            "folder, or database_url: postgresql://user@host/database",
         )
 
 
@@ -378,8 +378,8 @@ def _database_problems(spec: Spec) -> Iterator[Problem]:
         file = sqlite_file(uri)
         if file is not None and not file.is_file() and (why := why_not_made(file.parent)):
             yield Problem("tracking.uri", f'"{uri}" cannot be made: {why}')
-    if spec.record is not None:
+    if spec.database_url is not None:
         try:
-            sweep_url(spec.record, Path(), spec.name)
+            sweep_url(spec.database_url, Path(), spec.name)
         except UserError as error:
             yield from error.problems

@@ -57,7 +57,7 @@ def bundle(spec: Spec, include: Sequence[Path] = ()) -> Bundle:
     Raises:
         UserError: a file is not there or lies elsewhere.
     """
-    sources = user_code.read(spec.code_files, Path())
+    sources = user_code.read(spec.listed_code, Path())
     there = user_code.located(spec, sources, CODE)
     texts = {SWEEP_FILE: there.to_yaml()} | {f"{CODE}/{s.name}": s.text for s in sources}
     return Bundle(texts, dict(_named(include)))

@@ -115,10 +115,10 @@ def _recorded(job: Job) -> Progress | None:
 
 
 def _view(job: Job, spec: Spec) -> SweepView | None:
-    if spec.record is None:
+    if spec.database_url is None:
         there = seen_here(job, spec.storage) is not None
         return read_sweep(spec.storage, spec.name) if there else None
     folder = SweepFolder.of(spec.storage, spec.name)
-    events = read_events(sweep_url(spec.record, folder.record, spec.name))
+    events = read_events(sweep_url(spec.database_url, folder.record, spec.name))
     trials = tuple(fold(events).values())
     return SweepView(folder, spec, fold_sweep(events), trials, None)

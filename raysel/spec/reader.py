@@ -17,7 +17,8 @@ from raysel.common.errors import Problem, UserError, nearest, user_error
 from raysel.common.text import one_line
 from raysel.common.urls import REFUSED
 from raysel.common.user_files import MIB, read_regular
-from raysel.spec import yaml_core
+from raysel.spec import renamed_keys, yaml_core
+from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import CodeFile, Spec, TrainingOverride
 from raysel.spec.task import FolderData, TableData
 from raysel.spec.unsupported import unknown_key, unknown_value
@@ -50,6 +51,16 @@ def parse(text: str, overrides: Iterable[str] = (), name: str = "sweep file") ->
     return SweepFile(name, text, tuple(overrides)).spec()
 
 
+def load_resolved(path: Path, overrides: Iterable[str] = ()) -> Spec:
+    """Read the resolved file of a sweep, which an older version may have written."""
+    return replace(read(path, overrides), resolved=True).spec()
+
+
+def parse_resolved(text: str) -> Spec:
+    """Read the text of a resolved file, which an older version may have written."""
+    return SweepFile("sweep file", text, resolved=True).spec()
+
+
 def read(path: Path, overrides: Iterable[str] = ()) -> SweepFile:
     """Open a sweep file.
 
@@ -73,11 +84,16 @@ def read(path: Path, overrides: Iterable[str] = ()) -> SweepFile:
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep file's text with what the command line sets on top of it."""
+    """A sweep file's text with what the command line sets on top of it.
+
+    Attributes:
+        resolved: raysel wrote it; keys that have another name now are read under that.
+    """
 
     name: str
     text: str
     overrides: tuple[str, ...] = ()
+    resolved: bool = False
 
     def spec(self) -> Spec:
         """The sweep, if the grammar is kept.
@@ -87,6 +103,8 @@ class SweepFile:
                 grammar; all mistakes of the last kind are told together.
         """
         data = _read_yaml(self.text, self.name)
+        if self.resolved:
+            data = with_new_keys(data)
         for override in self.overrides:
             _apply(override, data)
         try:
@@ -222,7 +240,8 @@ def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
         location = [str(part) for part in detail["loc"]]
         known = [field.alias or name for name, field in _model_at(location).model_fields.items()]
         near = nearest(keys[-1], known, show_all_up_to=20)
-        return Problem(".".join(keys), unknown_key(keys[-1], known, near))
+        words = renamed_keys.answer(keys[-1], known) or unknown_key(keys[-1], known, near)
+        return Problem(".".join(keys), words)
     return Problem(".".join(keys), explain(detail, written, keys[-1] if keys else ""))
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -30,6 +31,7 @@ from raysel.spec import yaml_core
 from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
+from raysel.spec.renamed_keys import settings_with_new_keys
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.spec.task import SplitSpec as SplitSpec
 from raysel.spec.task import TaskSpec as TaskSpec
@@ -239,9 +241,6 @@ class ResourcesSpec(FrozenModel):
         description="of the nodes that trials may run on, as Ray's label selectors:"
         " {ray.io/accelerator-type: H100}",
     )
-    placement: Literal["pack", "spread"] = Field(
-        default="pack", description="fill one node after the other, or all alike"
-    )
     max_concurrent_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] | None = Field(
         default=None,
         description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
@@ -255,7 +254,9 @@ Diagnostic = Literal["bias_variance_ratio", "relative_gradient_norm", "parameter
 class TraceSpec(FrozenModel):
     """How much of the selection trace is kept."""
 
-    every: PositiveWhole = Field(default=1, description="every this many steps a row a layer")
+    every_n_steps: PositiveWhole = Field(
+        default=1, description="every this many steps a row a layer"
+    )
     diagnostics: tuple[Diagnostic, ...] = Field(
         default=(), description="what else is measured of every layer, whatever the strategy"
     )
@@ -313,10 +314,10 @@ class Spec(FrozenModel):
     storage: Annotated[str, AfterValidator(_storage)] = Field(
         default="runs", description="the folder that holds the sweeps, or s3://… or gs://…"
     )
-    record: str | None = Field(
+    database_url: str | None = Field(
         default=None, description="postgresql://… ; a SQLite file in the folder, if not given"
     )
-    code: tuple[Code, ...] = Field(
+    code_files: tuple[Code, ...] = Field(
         default=(), description="Python files with strategies or models of your own"
     )
 
@@ -330,13 +331,18 @@ class Spec(FrozenModel):
         return self
 
     @property
-    def code_files(self) -> tuple[CodeFile, ...]:
-        """The files of `code`, each as an object."""
-        return tuple(CodeFile(path=c) if isinstance(c, str) else c for c in self.code)
+    def listed_code(self) -> tuple[CodeFile, ...]:
+        """The files of `code_files`, each as an object."""
+        return tuple(CodeFile(path=c) if isinstance(c, str) else c for c in self.code_files)
 
     def to_yaml(self) -> str:
         """The resolved file, every default written out; `parse` reads it back unchanged."""
         return yaml_core.write(self.model_dump(mode="json", by_alias=True))
+
+
+def _of_any_version(training: Any) -> Any:
+    """Records of older versions hold a trial's settings under their names."""
+    return settings_with_new_keys(training) if isinstance(training, Mapping) else training
 
 
 class TrialConfig(FrozenModel):
@@ -344,7 +350,7 @@ class TrialConfig(FrozenModel):
 
     strategy: str
     parameters: dict[str, Any]
-    training: TrainingSettings
+    training: Annotated[TrainingSettings, BeforeValidator(_of_any_version)]
     seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
 
     def label(self, searched: Iterable[str] = ()) -> str:

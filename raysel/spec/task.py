@@ -212,7 +212,7 @@ class TaskSpec(FrozenModel):
         description="model: the mean and deviation in timm's data config; unit: plain [0, 1];"
         " data: those of the source's training part. Pictures: model; embedded data: data",
     )
-    bad_images: Annotated[StrictFloat, Field(ge=0, lt=1)] = Field(
+    max_unreadable_fraction: Annotated[StrictFloat, Field(ge=0, lt=1)] = Field(
         default=0.01, description="share of unreadable images above which nothing is started"
     )
     duplicates: Duplicates | None = Field(

@@ -41,7 +41,7 @@ class TrainingSettings(FrozenModel):
     batch_norm: BatchNorm
     precision: Precision
     clip_norm: PositiveReal | None
-    accumulate: Batch
+    gradient_accumulation_steps: Batch
     deterministic: StrictBool
     shots: PositiveWhole | None = None
 
@@ -65,7 +65,7 @@ class TrainingSpec(FrozenModel):
     )
     precision: Precision = "float32"
     clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: Batch = 1
+    gradient_accumulation_steps: Batch = 1
     deterministic: StrictBool = False
     shots: SearchableWhole[PositiveWhole] | None = Field(
         default=None,
@@ -88,5 +88,5 @@ class TrainingOverride(FrozenModel):
     batch_norm: BatchNorm | None = None
     precision: Precision | None = None
     clip_norm: SearchableReal[PositiveReal] | None = None
-    accumulate: Batch | None = None
+    gradient_accumulation_steps: Batch | None = None
     shots: SearchableWhole[PositiveWhole] | None = None

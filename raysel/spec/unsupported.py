@@ -39,7 +39,7 @@ _KEYS: dict[str, str] = {
         "gradclip gradclipping clipgrad clipgradnorm maxgradnorm gradientclipval gradientclip"
         " clipnormvalue clipping"
     ),
-    "training.accumulate": "gradaccum gradientaccumulation gradientaccumulationsteps accumsteps"
+    "training.gradient_accumulation_steps": "gradaccum gradientaccumulation accumsteps"
     " accumulategradbatches accumiter",
     "training.precision": "amp fp16 bf16 mixedprecision half dtype autocast tf32",
     "training.batch_norm": "bn batchnorm freezebn norm syncbn",
@@ -67,12 +67,12 @@ _KEYS: dict[str, str] = {
     "resources.cpus": "cpu numworkers workers numcpus threads nworkers dataloaderworkers",
     "resources.max_concurrent_trials": "maxconcurrent concurrency njobs parallel",
     "budget.hours": "timeout timebudget maxhours timelimit maxtime walltime",
-    "trace.every": "logevery logeverynsteps loginterval loggingsteps printfreq",
+    "trace.every_n_steps": "logevery logeverynsteps loginterval loggingsteps printfreq",
     "tracking.uri": "mlflow trackinguri wandb tensorboard logger comet neptune mlflowuri",
     "tracking.experiment": "project experiment experimentname runname",
     "storage": "outputdir output outdir savedir logdir workdir resultsdir localdir savepath",
-    "record": "database databaseurl storageurl studystorage optunastorage",
-    "code": "plugins imports modules codefiles userdir",
+    "database_url": "database databaseurl storageurl studystorage optunastorage",
+    "code_files": "plugins imports modules codefiles userdir",
     "strategies": "freeze freezelayers frozen unfreeze freezebackbone frozenlayers trainablelayers"
     " finetune strategy layerdecay llrd layerwiselrdecay discriminativelr",
 }

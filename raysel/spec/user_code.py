@@ -65,10 +65,10 @@ def read(files: Sequence[CodeFile], folder: Path) -> tuple[Source, ...]:
         try:
             sources.append(_read(file, folder))
         except ValueError as error:
-            problems.append(Problem(f"code.{index}", str(error)))
+            problems.append(Problem(f"code_files.{index}", str(error)))
     names = [source.name for source in sources]
     for name in {name for name in names if names.count(name) > 1}:
-        problems.append(Problem("code", f"two files are called {name}; rename one"))
+        problems.append(Problem("code_files", f"two files are called {name}; rename one"))
     if problems:
         raise UserError(*problems)
     return tuple(sources)
@@ -150,13 +150,13 @@ def located(spec: Spec, sources: Sequence[Source], folder: str = "") -> Spec:
     """The sweep with its code files named by path and hash.
 
     Args:
-        sources: the files of `spec.code`, in order.
+        sources: the files of `spec.code_files`, in order.
         folder: where the files lie from now on, under their names; "" leaves them.
     """
     files = tuple(
         CodeFile(path=f"{folder}/{s.name}" if folder else s.path, sha256=s.sha256) for s in sources
     )
-    return spec.model_copy(update={"code": files})
+    return spec.model_copy(update={"code_files": files})
 
 
 def load_from(paths: Iterable[Path]) -> tuple[Source, ...]:

@@ -25,7 +25,7 @@ def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Pat
     """The folder of the sweep with the same id and the same MLflow of which this one is a copy;
     None where it is none."""
     sweep = fold_sweep(events)
-    if folder.bucket is not None or spec.record is not None or not sweep.id:
+    if folder.bucket is not None or spec.database_url is not None or not sweep.id:
         return None
     if not sweep.folder or Path(sweep.folder) == folder.path:
         return None

@@ -16,7 +16,7 @@ from raysel.record.layout import SweepFolder, write_json, write_whole
 from raysel.record.ownership import FileOwner, LeaseOwner, Owner
 from raysel.record.state import fold, fold_sweep
 from raysel.spec import user_code
-from raysel.spec.reader import parse
+from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.backup import BackupThread, backup_thread_of
 from raysel.sweep.copied import told_apart
@@ -40,10 +40,15 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget"),
-    *("resources.max_concurrent_trials", "resources.placement"),
+    "resources.max_concurrent_trials",
     *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
     *("description", "tracking", "storage"),
-    *("task.root", "task.cache", "task.download", "task.bad_images"),  # the split is the same
+    *(
+        "task.root",
+        "task.cache",
+        "task.download",
+        "task.max_unreadable_fraction",
+    ),  # the split is the same
 )
 """Keys that a sweep may change on the way: what was computed keeps its meaning."""
 
@@ -128,14 +133,18 @@ def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
     Raises:
         OperationalError: its file is lost, and its record has it.
     """
-    lost = spec.record is None and lost_spec(folder) is not None
+    lost = spec.database_url is None and lost_spec(folder) is not None
     here = own_spec(folder) if lost or folder.spec.is_file() else None
-    if spec.record is None or (here is not None and here.record is None):
+    if spec.database_url is None or (here is not None and here.database_url is None):
         return here
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    record = Record(sweep_url(spec.database_url, folder.record, spec.name))
     text = fold_sweep(stored.event for stored in record.events()).spec
     record.close()
-    return parse(text).model_copy(update={"record": spec.record}) if text else here
+    return (
+        parse_resolved(text).model_copy(update={"database_url": spec.database_url})
+        if text
+        else here
+    )
 
 
 def continued(stored: Spec, wanted: Spec) -> Spec:
@@ -184,19 +193,19 @@ def open_sweep(
         OperationalError: another driver owns it, or its record is damaged or out of reach.
     """
     refuse_other_split(folder, task)
-    if spec.record is None and folder.spec.exists():
+    if spec.database_url is None and folder.spec.exists():
         refuse_lost(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:
         events = _own_events(spec, folder, record, tell)
-        mirror = replica_of(folder, spec.record is None)
+        mirror = replica_of(folder, spec.database_url is None)
         facts = manifest() | {"code": user_code.hashes(code)}
         sweep = fold_sweep(stored.event for stored in events)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
         write_files()
-        watch = StorageWatch(folder, spec.record is None, write_files, lost)
+        watch = StorageWatch(folder, spec.database_url is None, write_files, lost)
         backup_thread = _backup_thread(spec, folder, mirror, tell, lost)
     except BaseException:
         owner.release()
@@ -229,7 +238,7 @@ def _backup_thread(
 ) -> BackupThread | None:
     if mirror is not None:
         return BackupThread(mirror.push, tell, lost)
-    return backup_thread_of(folder, tell) if spec.record is None else None
+    return backup_thread_of(folder, tell) if spec.database_url is None else None
 
 
 def owned(
@@ -244,8 +253,8 @@ def owned(
     Raises:
         OperationalError: somebody else owns it, or its record is damaged or out of reach.
     """
-    url = sweep_url(spec.record, folder.record, spec.name)
-    if spec.record is not None:
+    url = sweep_url(spec.database_url, folder.record, spec.name)
+    if spec.database_url is not None:
         record = Record(url)
         return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
     lock = FileOwner(folder.lock, folder.path.name)

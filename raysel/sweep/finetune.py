@@ -72,7 +72,7 @@ def finetune(
         UserError: the sweep has no such strategy.
         OperationalError: the disk is full, say.
     """
-    ground = local_trial.ground(spec, user_code.read(spec.code_files, Path()), tell, opened)
+    ground = local_trial.ground(spec, user_code.read(spec.listed_code, Path()), tell, opened)
     first = local_trial.published(spec, ground.layers, strategy)
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left

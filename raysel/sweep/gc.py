@@ -15,7 +15,7 @@ from raysel.record.layout import CACHE, SweepFolder
 from raysel.record.ownership import FileOwner, OwnedElsewhere, holder_of_file
 from raysel.record.read_only import drop_schema, lease_holder
 from raysel.record.state import COMPLETE, ENDED
-from raysel.spec.reader import load
+from raysel.spec.reader import load_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.plan_cache import PLANS
 from raysel.sweep.replica import answering, run_elsewhere
@@ -127,16 +127,16 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
     found = replace(_leftover(what, [folder.path]), bucket=folder.bucket, folder=folder)
-    if spec is None or spec.record is None:
+    if spec is None or spec.database_url is None:
         return found
-    url = sweep_url(spec.record, folder.record, spec.name)
+    url = sweep_url(spec.database_url, folder.record, spec.name)
     return replace(found, what=f"{what}, and its record in the database", record=url, lease=url)
 
 
 def _spec(folder: SweepFolder) -> Spec | None:
     """The sweep file; None if it is damaged: such a sweep can be removed as well."""
     try:
-        return load(folder.spec)
+        return load_resolved(folder.spec)
     except UserError:
         return None
 
@@ -212,7 +212,11 @@ def _of_sweep(view: SweepView) -> Iterator[Leftover]:
         "checkpoints that nobody goes on from": _checkpoints(view),
         "half-written files": list(folder.path.glob(".*.partial")),
     }
-    lease = sweep_url(view.spec.record, folder.record, view.spec.name) if view.spec.record else None
+    lease = (
+        sweep_url(view.spec.database_url, folder.record, view.spec.name)
+        if view.spec.database_url
+        else None
+    )
     for what, paths in found.items():
         yield replace(_leftover(f"{name}: {what}", paths), folder=folder, lease=lease)
 

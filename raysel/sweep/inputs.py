@@ -140,7 +140,7 @@ def shared_by_trials(
         std=task.std,
         objective=spec.objective,
         keep_best=False,
-        trace_every=spec.trace.every,
+        trace_every=spec.trace.every_n_steps,
         threads=spec.resources.cpus,
         folder=folder,
         gpus=spec.resources.gpus,

@@ -39,9 +39,9 @@ def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
     Raises:
         OperationalError: it is lost, cannot be read, or is the record of another sweep.
     """
-    if spec.record is None:
+    if spec.database_url is None:
         refuse_lost(folder)
-    events = read_events(sweep_url(spec.record, folder.record, spec.name))
+    events = read_events(sweep_url(spec.database_url, folder.record, spec.name))
     refuse_other(folder, spec, events)
     return events
 
@@ -60,11 +60,11 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
         OperationalError: it is another sweep's, or holds none while its copy does.
     """
     if not any(event.trial == SWEEP for event in events):
-        if spec.record is None and folder.backup.is_file():
+        if spec.database_url is None and folder.backup.is_file():
             raise OperationalError(str(folder.record), f"holds no sweep; {from_backup(folder)}")
         return
     if wrong := others(folder, events, spec.name):
-        way_on = "" if spec.record else f"; put its own back, or {from_backup(folder)}"
+        way_on = "" if spec.database_url else f"; put its own back, or {from_backup(folder)}"
         raise OperationalError(str(folder.record), f"{wrong}{way_on}")
     if (name := fold_sweep(events).name) and name != spec.name:
         words = f"is the file of the sweep {spec.name}, and the record beside it that of "
@@ -124,7 +124,7 @@ def own_spec(folder: SweepFolder) -> Spec:
             raise OperationalError(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
         raise OperationalError(str(folder.spec), words)
-    return reader.load(folder.spec)
+    return reader.load_resolved(folder.spec)
 
 
 def lost_spec(folder: SweepFolder) -> str | None:

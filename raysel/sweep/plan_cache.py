@@ -16,7 +16,7 @@ from raysel.spec.sweep import Spec
 PLANS = "plan"
 """In the cache: what a sweep will be compared with, and a person waited for."""
 
-_NOT_ITS_WORK = {"name", "description", "storage", "record", "tracking"}
+_NOT_ITS_WORK = {"name", "description", "storage", "database_url", "tracking"}
 """Keys on which nothing depends that a sweep takes."""
 
 

@@ -94,14 +94,14 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     spec = own_spec(folder).model_copy(update={"storage": storage})
     if dry_run:
         return _looked_at(folder, spec, close)
-    if spec.record is None and (why := run_elsewhere(folder)) is not None:
+    if spec.database_url is None and (why := run_elsewhere(folder)) is not None:
         wait = f"in {FRESH_SECONDS / 60:.0f} min, if it is lost"
         raise OperationalError(name, f"{why}; stop it there, or reconcile again {wait}")
     refuse_copy(folder, spec, own_events(folder, spec))  # opening a lost one would make it anew
     owner, record = owned(spec, folder)
     try:
         record.check()
-        mirror = replica_of(folder, spec.record is None)
+        mirror = replica_of(folder, spec.database_url is None)
         found = _Mending(folder, spec, record, owner).mend(close)
         if mirror is not None:
             with answering(mirror.bucket):
@@ -116,7 +116,7 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
     if (holder := holder_of(folder, spec)) is not None:
         raise OwnedElsewhere(folder.path.name, holder)
-    url = sweep_url(spec.record, folder.record, spec.name)
+    url = sweep_url(spec.database_url, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
     found = Reconciled(folder.path.name, [w for _, w in _unowned(events, close)], [], mended=False)

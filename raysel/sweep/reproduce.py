@@ -156,7 +156,7 @@ def run_again(
     if not expected:
         raise user_error(trial.id, "has no epoch to compare with")
     spec = located(view.spec, view.folder)
-    ground = local_trial.ground(spec, user_code.read(spec.code_files, view.folder.path), tell)
+    ground = local_trial.ground(spec, user_code.read(spec.listed_code, view.folder.path), tell)
     shared = ground.shared(scratch)
     confirm = trial.phase == "confirm"
     with tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:

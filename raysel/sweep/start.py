@@ -38,7 +38,7 @@ def start(
         if (holder := holder_of(folder, stored)) is not None:
             raise OwnedElsewhere(spec.name, holder)
         raise UserError(_exists(folder, stored))
-    sources = user_code.read(spec.code_files, Path())
+    sources = user_code.read(spec.listed_code, Path())
     spec = user_code.located(spec, sources, CODE)
     if stored is not None:
         spec = continued(stored, spec)
@@ -66,16 +66,16 @@ def resume(
     folder = folder_of(storage, name)
     if text := lost_spec(folder):
         write_whole(folder.spec, text)
-    stored = reader.load(folder.spec)
-    wanted = reader.load(folder.spec, overrides)
+    stored = reader.load_resolved(folder.spec)
+    wanted = reader.load_resolved(folder.spec, overrides)
     spec = continued(stored, wanted).model_copy(update={"storage": storage})
     if from_backup:
-        if spec.record is not None:
+        if spec.database_url is not None:
             raise user_error("--from-backup", "the record lies in PostgreSQL, which has its own")
         restore(folder)
-    if spec.record is None:
+    if spec.database_url is None:
         own_events(folder, spec)  # before data are read
-    sources = user_code.read(spec.code_files, folder.path)
+    sources = user_code.read(spec.listed_code, folder.path)
     return Session(spec, folder, reporter, sources).run(publish)
 
 

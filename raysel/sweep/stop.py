@@ -76,9 +76,9 @@ def _signal(holder: Holder) -> None:
 
 
 def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:
-    if spec.record is None:
+    if spec.database_url is None:
         raise OperationalError(spec.name, f"is run by {holder}: stop it there")
-    record = Record(sweep_url(spec.record, folder.record, spec.name))
+    record = Record(sweep_url(spec.database_url, folder.record, spec.name))
     try:
         with told(record.url):
             ask_to_stop(record.engine)

@@ -177,9 +177,9 @@ def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:
         OperationalError: its database cannot be reached.
     """
     holder = holder_of_file(folder.lock)
-    if holder is not None or spec.record is None:
+    if holder is not None or spec.database_url is None:
         return holder
-    return lease_holder(sweep_url(spec.record, folder.record, spec.name))
+    return lease_holder(sweep_url(spec.database_url, folder.record, spec.name))
 
 
 def _left(trial: TrialState) -> TrialState:

@@ -190,13 +190,13 @@ class PartDecoder:
 
     def _refuse_too_many(self) -> None:
         """Stop before training where too many pictures cannot be read."""
-        allowed, bad = self._spec.bad_images, len(self._unreadable)
+        allowed, bad = self._spec.max_unreadable_fraction, len(self._unreadable)
         if bad <= allowed * self._count:
             return
         raise user_error(
             "task.data",
             f"{bad} of {self._count} pictures cannot be read ({bad / self._count:.1%}, more than"
-            f" task.bad_images: {allowed:g}): {self._told()}",
+            f" task.max_unreadable_fraction: {allowed:g}): {self._told()}",
         )
 
     def _refuse_lost_classes(

@@ -180,7 +180,8 @@ def picture_task(
 
     Raises:
         UserError: the data are missing or wrong, do not suffice for the split, more than
-            `task.bad_images` of the pictures cannot be read, or `task.duplicates` refuses some.
+            `task.max_unreadable_fraction` of the pictures cannot be read, or `task.duplicates`
+            refuses some.
     """
     pictures = open_pictures(spec, spec.download)
     spec = _absolute(spec)

@@ -36,7 +36,10 @@ def halved(config: TrialConfig) -> TrialConfig | None:
     settings = config.training
     if settings.batch_size < 2:
         return None
-    smaller = {"batch_size": settings.batch_size // 2, "accumulate": 2 * settings.accumulate}
+    smaller = {
+        "batch_size": settings.batch_size // 2,
+        "gradient_accumulation_steps": 2 * settings.gradient_accumulation_steps,
+    }
     return config.model_copy(update={"training": settings.model_copy(update=smaller)})
 
 
@@ -45,7 +48,7 @@ def halving(asked: TrialConfig, smaller: TrialConfig, epoch: int) -> str:
     settings = smaller.training
     return (
         f"out of memory at batch {asked.training.batch_size} in epoch {epoch}; "
-        f"again with {settings.batch_size} × {settings.accumulate}"
+        f"again with {settings.batch_size} × {settings.gradient_accumulation_steps}"
     )
 
 

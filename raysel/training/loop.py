@@ -113,7 +113,7 @@ class FineTuning:
             torch.tensor([float(p.numel()) for p in self.parameters]),
         )
         batches = batches_per_epoch(len(data.train), self.settings.batch_size)
-        self.steps_per_epoch = -(-batches // self.settings.accumulate)
+        self.steps_per_epoch = -(-batches // self.settings.gradient_accumulation_steps)
         self.health = Health(self.device)
         self.diagnostics = Diagnostics(
             diagnostics, self.partition.names, self.parameters, self.layer_of
@@ -180,7 +180,7 @@ class FineTuning:
         """The batches of each optimizer step of this epoch."""
         size, seed = self.settings.batch_size, self.config.seed
         batches = epoch_batches(self.data.train, size, seed, self.epoch)
-        while group := list(islice(batches, self.settings.accumulate)):
+        while group := list(islice(batches, self.settings.gradient_accumulation_steps)):
             yield group
             if self.step == self.step_limit:
                 return

@@ -39,7 +39,7 @@ SETTINGS = TrainingSettings(
     batch_norm="train",
     precision="float32",
     clip_norm=None,
-    accumulate=1,
+    gradient_accumulation_steps=1,
     deterministic=False,
 )
 """How a source model is trained."""

@@ -94,7 +94,7 @@ def trial(task: Task, data: TrialData, epochs: int, strategy: str) -> dict[str, 
     settings = TrainingSettings(
         epochs=epochs, batch_size=32, optimizer="sgd", learning_rate=0.01, momentum=0.9,
         weight_decay=0.0, schedule="constant", warmup_epochs=0.0, batch_norm="train",
-        precision="float32", clip_norm=None, accumulate=1, deterministic=False,
+        precision="float32", clip_norm=None, gradient_accumulation_steps=1, deterministic=False,
     )  # fmt: skip
     model_config = ModelConfig(MODEL, len(task.classes), task.channels, task.image_size)
     model = build(model_config, seed=0).to(data.train.labels.device)

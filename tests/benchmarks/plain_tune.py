@@ -72,7 +72,7 @@ def trial_config(config: dict[str, Any]) -> TrialConfig:
         batch_norm="train",
         precision="float32",
         clip_norm=None,
-        accumulate=1,
+        gradient_accumulation_steps=1,
         deterministic=False,
     )
     return TrialConfig(

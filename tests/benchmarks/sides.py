@@ -64,7 +64,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
         std=work.task.std,
         objective=spec.objective,
         keep_best=False,
-        trace_every=spec.trace.every,
+        trace_every=spec.trace.every_n_steps,
         threads=spec.resources.cpus,
         folder=folder.path,
     )

@@ -146,7 +146,7 @@ def is_frozen(process: subprocess.Popen[str]) -> bool:
 
 def events_of(spec: Spec) -> list[Event]:
     folder = SweepFolder.of(spec.storage, spec.name)
-    return read_events(sweep_url(spec.record, folder.record, spec.name))
+    return read_events(sweep_url(spec.database_url, folder.record, spec.name))
 
 
 def states(spec: Spec) -> dict[str, TrialState]:

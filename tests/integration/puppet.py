@@ -52,7 +52,7 @@ task:
   shift: {{kind: gaussian_noise, severity: 3}}
   split: {{train: 60, validation: 60, test: 60, seed: 3}}
 model: {{name: test_resnet}}
-code: [{name}.py]
+code_files: [{name}.py]
 strategies:
   {name}: {{number: {{float: [0.0, 1.0]}}}}
 training: {{epochs: 3, batch_size: 20, learning_rate: 0.01}}

@@ -151,7 +151,7 @@ def test_a_bad_picture_too_many_is_told_with_its_path(
     file = folder / "photos" / "dog" / "05.png"
     damage(file)
     # all pictures are in some part: the source takes what the target leaves
-    reported = refused(capsys, "task.bad_images=0")
+    reported = refused(capsys, "task.max_unreadable_fraction=0")
     assert reported.startswith("task.data: 1 of 36 pictures cannot be read (2.8%, more than")
     assert f"photos/dog/05.png {reason}" in reported
 
@@ -182,6 +182,6 @@ def test_an_unusual_picture_is_no_bad_one(folder: Path, capsys: pytest.CaptureFi
                 picture, suffix = ways[number % len(ways)](opened.convert("RGB"))
             file.unlink()
             picture.save(file.with_suffix(f".{suffix}"))
-    setting = ["--set", "task.bad_images=0", "--steps", "1"]
+    setting = ["--set", "task.max_unreadable_fraction=0", "--steps", "1"]
     assert main(["finetune", "sweep.yaml", *setting]) == 0
     assert "cannot be read" not in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_no_arguments_show_the_help(capsys):
 def test_help_imports_nothing_heavy(arguments, also):
     heavy = {"torch", "timm", "ray", "mlflow", "optuna", "numpy", "rich", "yaml"} | also
     code = (
-        f"import sys; from raysel import cli; cli.main({arguments});"
+        f"import sys; from raysel.cli import main as cli; cli.main({arguments});"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -28,7 +28,7 @@ confirm: {seeds: 1}
 
 DRIVER = """
 import sys
-from raysel import cli
+from raysel.cli import main as cli
 status = cli.main(sys.argv[1:])
 print("IMPORTED" if any(name.split(".")[0] == "mlflow" for name in sys.modules) else "CLEAN")
 sys.exit(status)

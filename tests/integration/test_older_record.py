@@ -27,7 +27,7 @@ def raysel(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_it_is_resumed_to_its_end_and_mlflow_agrees(tmp_path: Path) -> None:
-    with tarfile.open(ROOT / "tests" / "data" / "older_record.tar.xz") as packed:
+    with tarfile.open(ROOT / "tests" / "records" / "older_record.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
     before = states(tmp_path / "older")
     where = ("--storage", str(tmp_path))

@@ -21,7 +21,7 @@ task:
   cache: {root}/cache
   image_size: 16
   augmentation: random_resized_crop
-  bad_images: 0.05
+  max_unreadable_fraction: 0.05
   source: 60
   shift: {{kind: inversion}}
   split: {{shots: 6, validation: 30, test: 30}}
@@ -145,7 +145,7 @@ def test_missing_data_are_refused_unless_validate_is_to_do_without(
 def test_too_many_bad_pictures_leave_no_sweep(
     file: Path, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changes = ["--set", "task.bad_images=0.001", "--set", "name=bad"]
+    changes = ["--set", "task.max_unreadable_fraction=0.001", "--set", "name=bad"]
     assert main(["run", str(file), *changes]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "red/07.jpg" in line

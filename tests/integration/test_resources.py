@@ -34,8 +34,7 @@ def test_trials_run_on_nodes_with_the_label_and_the_resource_that_is_asked_for(
     identity, address = node["NodeID"], f"node:{node['NodeManagerAddress']}"
     labels = f"resources.labels={{ray.io/node-id: {identity}}}"
     custom = f"resources.custom={{'{address}': 0.01}}"  # every node has this one of its own
-    spread = "resources.placement=spread"
-    code = run(tmp_path / "s.yaml", storage, "name=labelled", labels, custom, spread)
+    code = run(tmp_path / "s.yaml", storage, "name=labelled", labels, custom)
     assert code == 0, capsys.readouterr().err
 
 

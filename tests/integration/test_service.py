@@ -69,7 +69,7 @@ def submitted(head: Head, tmp_path_factory: pytest.TempPathFactory) -> tuple[str
     seen = tmp_path_factory.mktemp("witness")
     code = seen.parent / "witness.py"
     code.write_text(WITNESS.format(folder=str(seen)))
-    sets = [f"--set={one}" for one in (*SMALL, "name=quick", f"code=[{code}]")]
+    sets = [f"--set={one}" for one in (*SMALL, "name=quick", f"code_files=[{code}]")]
     with Eavesdropper([*SECRETS.values(), head.token]) as eavesdropper:
         done, out, err = head.raysel(
             *("submit", "search_spaces/digits.yaml", "--address", head.address, *sets), **SECRETS

@@ -86,7 +86,7 @@ def test_after_the_death_of_the_first_the_second_starts_at_once(
 
 
 def record_url(spec: Spec) -> str:
-    return sweep_url(spec.record, SweepFolder.of(spec.storage, spec.name).record, spec.name)
+    return sweep_url(spec.database_url, SweepFolder.of(spec.storage, spec.name).record, spec.name)
 
 
 @pytest.mark.slow

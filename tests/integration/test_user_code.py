@@ -37,7 +37,7 @@ task:
   source: 300
   split: {train: 60, validation: 60, test: 60, seed: 3}
 model: {name: test_resnet}
-code: [my_strategy.py]
+code_files: [my_strategy.py]
 strategies:
   fair_share: {share: {categorical: [0.25, 0.75]}}
 training: {epochs: 2, batch_size: 20, learning_rate: 0.01}
@@ -135,4 +135,4 @@ def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
     with pytest.raises(UserError, match=r"^code.0: .*my_strategy.py has changed since"):
         resume(storage, "own", Silent(), publish_nothing)
     copy.write_text(text)
-    assert reader.load(swept.spec).code_files[0].path == "code/my_strategy.py"
+    assert reader.load(swept.spec).listed_code[0].path == "code/my_strategy.py"

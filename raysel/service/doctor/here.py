@@ -77,9 +77,9 @@ def _storage(spec: Spec) -> list[Finding]:
 
 
 def _record(spec: Spec) -> list[Finding]:
-    if spec.record is None:
+    if spec.database_url is None:
         return []
-    return check_record(spec.record, asdict(admission(spec.record, spec.name)))
+    return check_record(spec.database_url, asdict(admission(spec.database_url, spec.name)))
 
 
 def _tracker(spec: Spec) -> list[Finding]:

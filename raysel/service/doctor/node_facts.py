@@ -79,8 +79,8 @@ def question(spec: Spec | None) -> dict[str, Any]:
     asked: dict[str, Any] = {"packages": list(PACKAGES), "seconds": SECONDS}
     if spec is not None:
         asked["storage"] = spec.storage
-        if spec.record is not None:
-            asked["record"] = [spec.record, spec.name]
+        if spec.database_url is not None:
+            asked["record"] = [spec.database_url, spec.name]
         if spec.tracking.uri:
             asked["tracker"] = [spec.tracking.uri, spec.tracking.experiment or spec.name]
     return asked
@@ -126,7 +126,7 @@ def _for_sweep(told: Mapping[str, Any], machines: list[Machine], spec: Spec) -> 
     found = check_resources(there, spec.resources, told["grows"])
     found += check_relative(spec.storage, len(machines))
     found += check_storage(told["storage"], machines)
-    found += check_record(spec.record, told["record"])
+    found += check_record(spec.database_url, told["record"])
     if spec.tracking.uri:
         version = machines[0].versions.get("mlflow", "")
         found += check_tracker(spec.tracking.uri, told["tracker"], version)

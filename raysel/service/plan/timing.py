@@ -129,7 +129,10 @@ class _Calibrator:
     def timing(self, ground: PhaseContext, sample: Sample) -> Timing | str:
         """What the sample takes; why not, where it fails."""
         training = sample.config.training
-        whole, size = training.batch_size * training.accumulate, training.batch_size
+        whole, size = (
+            training.batch_size * training.gradient_accumulation_steps,
+            training.batch_size,
+        )
         if id(ground) not in self._step:
             small = min(_FIRST_BATCH, size)
             first = self._run(ground, sample, small, 1, _FEWEST_BATCHES)  # also warms up
@@ -141,18 +144,30 @@ class _Calibrator:
         if affordable < _FEWEST_BATCHES:
             size = max(2, int(size * affordable / _FEWEST_BATCHES))
         steps = max(_FEWEST_BATCHES, min(int(affordable), -(-sample.examples // whole)))
-        run = self._run(ground, sample, size, training.accumulate, steps)
+        run = self._run(ground, sample, size, training.gradient_accumulation_steps, steps)
         return run if isinstance(run, str) else run.scaled(sample, size)
 
     def _run(
-        self, ground: PhaseContext, sample: Sample, size: int, accumulate: int, steps: int
+        self,
+        ground: PhaseContext,
+        sample: Sample,
+        size: int,
+        gradient_accumulation_steps: int,
+        steps: int,
     ) -> _Run | str:
-        examples = min(max(steps, _FEWEST_BATCHES) * size * accumulate, sample.examples)
+        examples = min(
+            max(steps, _FEWEST_BATCHES) * size * gradient_accumulation_steps, sample.examples
+        )
         train = _first(ground.train, examples)
         validation = _first(ground.validation, min(len(ground.validation), _MOST_EXAMPLES))
         self._count += 1
         # the examples are chosen here: shots would leave fewer of them than are counted
-        changed = {"batch_size": size, "accumulate": accumulate, "epochs": 1_000, "shots": None}
+        changed = {
+            "batch_size": size,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+            "epochs": 1_000,
+            "shots": None,
+        }
         training = sample.config.training.model_copy(update=changed)
         config = sample.config.model_copy(update={"training": training})
         steps_of = self._steps.get((id(ground), examples))

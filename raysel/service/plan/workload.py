@@ -72,7 +72,10 @@ def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
 
 def _amount(spec: Spec, name: str, trials: float, examples: int) -> StrategyWorkload:
     settings = settings_of(spec, name)
-    batch, group = round(mean(settings["batch_size"])), mean(settings["accumulate"])
+    batch, group = (
+        round(mean(settings["batch_size"])),
+        mean(settings["gradient_accumulation_steps"]),
+    )
     steps = math.ceil(batches_per_epoch(examples, batch) / group)
     return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, spec.confirm.seeds)
 

@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("verb", ["validate", "plan", "run", "doctor", "finetune"])
 def test_a_record_in_postgresql_needs_its_driver(folder, monkeypatch, capsys, verb):
     monkeypatch.setitem(sys.modules, "psycopg", None)  # how Python marks what cannot be imported
-    assert main.main([verb, "x.yaml", "--set", "record=postgresql://bob@host/db"]) == 2
+    assert main.main([verb, "x.yaml", "--set", "database_url=postgresql://bob@host/db"]) == 2
     reported = capsys.readouterr().err
     assert reported == (
         "error  record: needs the package psycopg, which is not installed:"
@@ -38,7 +38,9 @@ def test_a_record_in_postgresql_needs_its_driver(folder, monkeypatch, capsys, ve
 @pytest.mark.parametrize("verb", ["resume", "show", "reconcile", "rm"])
 def test_a_sweep_whose_record_is_in_postgresql_needs_it_too(folder, monkeypatch, capsys, verb):
     (folder / "runs" / "x").mkdir(parents=True)
-    (folder / "runs" / "x" / "spec.yaml").write_text(f"{FILE}record: postgresql://bob@host/db\n")
+    (folder / "runs" / "x" / "spec.yaml").write_text(
+        f"{FILE}database_url: postgresql://bob@host/db\n"
+    )
     (folder / "runs" / "x" / "manifest.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     assert main.main([verb, "x", *(["--yes"] if verb == "rm" else [])]) != 0
@@ -83,5 +85,5 @@ def test_a_pyarrow_without_the_bucket_is_told(folder, monkeypatch, capsys, schem
 def test_a_sweep_for_a_cluster_needs_none_of_them_here(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     record, uri = "postgresql://bob@host/db", "postgresql+psycopg://bob@host/db"
-    spec = checked_for_there(folder / "x.yaml", [f"record={record}", f"tracking.uri={uri}"])
-    assert (spec.record, spec.tracking.uri, spec.storage) == (record, uri, "runs")
+    spec = checked_for_there(folder / "x.yaml", [f"database_url={record}", f"tracking.uri={uri}"])
+    assert (spec.database_url, spec.tracking.uri, spec.storage) == (record, uri, "runs")

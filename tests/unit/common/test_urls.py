@@ -56,7 +56,7 @@ def test_what_is_no_secret_stays(address):
 def test_no_message_repeats_a_secret():
     address = "postgresql://bob:hunter2@host/db"
     for reported in (
-        Problem("record", f'"{address}" is odd'),
+        Problem("database_url", f'"{address}" is odd'),
         OperationalError(address, f"{address} is away"),
     ):
         assert "hunter2" not in str(reported)

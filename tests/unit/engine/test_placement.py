@@ -11,7 +11,6 @@ WHOLE = ResourcesSpec.model_validate(
         "gpus": 0.5,
         "custom": {"disk": 1},
         "labels": {"ray.io/accelerator-type": "in(H100, H200)"},
-        "placement": "spread",
     }
 )
 
@@ -19,7 +18,6 @@ WHOLE = ResourcesSpec.model_validate(
 def test_a_trial_reserves_one_bundle_on_a_node_that_is_wanted():
     asked = of_trial(WHOLE)
     assert asked.bundles == [{"CPU": 2.0, "GPU": 0.5, "disk": 1.0}]
-    assert asked.strategy == "SPREAD"
     selector = {"ray.io/accelerator-type": "in(H100, H200)"}
     assert asked._bound.kwargs["bundle_label_selector"] == [selector]
 
@@ -35,5 +33,4 @@ def test_a_task_asks_for_the_same_as_a_trial():
         "num_gpus": 0.5,
         "resources": {"disk": 1.0},
         "label_selector": {"ray.io/accelerator-type": "in(H100, H200)"},
-        "scheduling_strategy": "SPREAD",
     }

@@ -76,7 +76,7 @@ def test_an_abort_that_rays_handler_ordered_is_cancelled() -> None:
 
 VERB = """
 import sys, time
-from raysel import cli
+from raysel.cli import main as cli
 def verb(arguments):
     try:
         print("begun", flush=True)

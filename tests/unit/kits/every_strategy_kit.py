@@ -47,7 +47,7 @@ SETTINGS = TrainingSettings(
     batch_norm="train",
     precision="float32",
     clip_norm=None,
-    accumulate=1,
+    gradient_accumulation_steps=1,
     deterministic=False,
 )
 

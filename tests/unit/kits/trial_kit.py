@@ -29,11 +29,11 @@ SETTINGS = TrainingSettings(
     batch_norm="train",
     precision="float32",
     clip_norm=None,
-    accumulate=1,
+    gradient_accumulation_steps=1,
     deterministic=False,
 )
 
-MANY_STEPS = {"accumulate": 2, "schedule": "cosine", "warmup_epochs": 0.7}
+MANY_STEPS = {"gradient_accumulation_steps": 2, "schedule": "cosine", "warmup_epochs": 0.7}
 """What makes an epoch's place in the trial matter: two batches a step, a changing rate."""
 
 

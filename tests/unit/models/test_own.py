@@ -42,7 +42,7 @@ SWEEP = """
 name: own
 task: {data: digits, split: {train: 64, validation: 64, test: 64, seed: 0}, source: 64}
 model: {name: NAME}
-code: [my_model.py]
+code_files: [my_model.py]
 strategies: {full: }
 training: {epochs: 1, batch_size: 32}
 search: {num_trials: 2}

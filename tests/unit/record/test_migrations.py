@@ -27,7 +27,7 @@ NEXT = {"strategy": "full", "full.learning_rate": 0.00945240582902815}
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    with tarfile.open(Path(__file__).parents[2] / "data" / "older_record.tar.xz") as packed:
+    with tarfile.open(Path(__file__).parents[2] / "records" / "older_record.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")
     return tmp_path / "older"
 

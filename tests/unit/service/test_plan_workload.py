@@ -56,7 +56,9 @@ def test_searched_epochs_count_by_their_mean():
 
 
 def test_a_strategys_own_batch_and_accumulation_count():
-    found = work("strategies.full.training={batch_size: 64}", "training.accumulate=2")
+    found = work(
+        "strategies.full.training={batch_size: 64}", "training.gradient_accumulation_steps=2"
+    )
     # 200 examples: 4 batches of 64, 7 of 32; two batches make a step
     assert (found["full"][2], found["surgical"][2]) == (2, 4)
 

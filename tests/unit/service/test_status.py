@@ -59,7 +59,7 @@ def job(*overrides: str, state: str = "RUNNING", **more: Any) -> Job:
 def test_a_record_in_postgresql_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(module, "read_events", lambda url: asked.append(url) or list(EVENTS))
-    found = standing(Logged(), job("record=postgresql://user@host/db"))
+    found = standing(Logged(), job("database_url=postgresql://user@host/db"))
     assert found.progress == OF_THE_RECORD
     assert asked and "raysel_digits" in asked[0]
 
@@ -86,7 +86,7 @@ def test_out_of_reach_the_log_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise OperationalError("host", "does not answer")
 
     monkeypatch.setattr(module, "read_events", away)
-    assert standing(Logged(), job("record=postgresql://user@host/db")).progress == OF_THE_LOG
+    assert standing(Logged(), job("database_url=postgresql://user@host/db")).progress == OF_THE_LOG
     assert standing(Logged(), job(f"storage={tmp_path}/other")).progress == OF_THE_LOG
     assert standing(Logged(), job("storage=runs")).progress == OF_THE_LOG
 

@@ -70,14 +70,14 @@ def coded(tmp_path: Path) -> Spec:
     (tmp_path / "mine.py").write_text("x = 1\n")
     (tmp_path / "private.py").write_text("password = 1\n")
     sweep = spec(f"code=[{tmp_path}/mine.py]")
-    return located(sweep, read(sweep.code_files, Path()))
+    return located(sweep, read(sweep.listed_code, Path()))
 
 
 def test_the_bundle_is_the_sweep_file_and_its_code_alone(coded: Spec) -> None:
     cluster = Noted()
     submit(cluster, coded, SubmitOptions())
     assert set(cluster.files) == {"sweep.yaml", "code/mine.py"}
-    assert parse(cluster.files["sweep.yaml"]).code_files[0].path == "code/mine.py"
+    assert parse(cluster.files["sweep.yaml"]).listed_code[0].path == "code/mine.py"
 
 
 def test_files_that_are_included_keep_their_place(
@@ -158,7 +158,7 @@ def test_it_is_resumed_from_any_machine(coded: Spec) -> None:
     submit(cluster, coded, SubmitOptions())
     ended(cluster, "STOPPED")
     before = cluster.files
-    (Path(coded.code_files[0].path)).unlink()
+    (Path(coded.listed_code[0].path)).unlink()
     resume(cluster, "digits", [], SubmitOptions())
     assert cluster.files == before
 

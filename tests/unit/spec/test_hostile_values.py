@@ -16,32 +16,34 @@ FULL = yaml.safe_load(
     """
 name: full
 description: text
-task: {data: digits, root: data, download: false, augmentation: none, bad_images: 0.01, source: 200,
+task: {data: digits, root: data, download: false, augmentation: none,
+  max_unreadable_fraction: 0.01, source: 200,
   shift: {kind: gaussian_noise, severity: 5},
   split: {train: 60, validation: 60, test: 60, seed: 0, official: true}}
 model: {name: test_resnet, weights: source, head: linear, partition: coarse}
 strategies:
   full: {training: {epochs: 2, batch_size: 4, optimizer: sgd, learning_rate: 0.1, momentum: 0.5,
     weight_decay: 0.1, schedule: cosine, warmup_epochs: 1, batch_norm: train, precision: float32,
-    clip_norm: 1.0, accumulate: 2, shots: 2}}
+    clip_norm: 1.0, gradient_accumulation_steps: 2, shots: 2}}
   surgical: {block: search}
   bvg_ls: {ema_decay: {float: [0.5, 0.99], log: true, first: 0.6}, ema_init: debiased}
   bvg_ls_threshold: {threshold: {float: [0.01, 1.0], step: 0.1}}
 training: {epochs: {int: [1, 3], step: 1, log: false, first: 1}, batch_size: 4,
   optimizer: {categorical: [sgd, adam]}, learning_rate: {float: [0.001, 0.1], log: true},
   momentum: 0.5, weight_decay: 0.1, schedule: cosine, warmup_epochs: 1, batch_norm: train,
-  precision: float32, clip_norm: 1.0, accumulate: 2, deterministic: false, shots: 2}
+  precision: float32, clip_norm: 1.0, gradient_accumulation_steps: 2,
+  deterministic: false, shots: 2}
 search: {sampler: tpe, num_trials: 10, allocation: adaptive, seed: 0, baselines: true}
 pruner: {kind: asha, grace_epochs: 1, reduction_factor: 2, compare: all}
 objective: {metric: val/error, mode: min}
 confirm: {seeds: 1, epoch: best, test_every_epoch: false}
-resources: {cpus: 1, gpus: 0, custom: {a: 1.0}, labels: {a: b}, placement: pack}
+resources: {cpus: 1, gpus: 0, custom: {a: 1.0}, labels: {a: b}}
 budget: {seconds: 10.0, hours: 1.0}
-trace: {every: 1, diagnostics: [parameter_change]}
+trace: {every_n_steps: 1, diagnostics: [parameter_change]}
 tracking: {uri: "sqlite:///x.db", experiment: e}
 storage: runs
-record: null
-code: []
+database_url: null
+code_files: []
 """
 )
 

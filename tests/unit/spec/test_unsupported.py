@@ -41,7 +41,7 @@ def reported(override: str) -> str:
         ("training.lr_scheduler=cosine", "it is called schedule here"),
         ("training.num_epochs=3", "it is called epochs here"),
         ("training.max_grad_norm=1", "it is called clip_norm here"),
-        ("training.gradient_accumulation_steps=2", "it is called accumulate here"),
+        ("training.accum_steps=2", "it is called gradient_accumulation_steps here"),
         ("training.fp16=true", "it is called precision here"),
         ("training.seed=1", "it stands at search.seed"),
         ("training.num_workers=1", "it is called resources.cpus here"),

@@ -35,7 +35,7 @@ SWEEP = """\
 name: own
 task: {data: digits}
 model: {name: test_resnet}
-code: [lib/mine.py]
+code_files: [lib/mine.py]
 strategies:
   mine:
 """
@@ -72,7 +72,7 @@ def test_a_file_is_read_relative_to_the_sweep_file_and_named_by_its_hash(folder,
     from raysel.search.validate import read
 
     spec = read(Path("../sweep.yaml"))
-    (file,) = spec.code_files
+    (file,) = spec.listed_code
     assert Path(file.path).samefile(folder / "lib" / "mine.py")
     assert file.sha256 == hashlib.sha256(MINE.encode()).hexdigest()
     assert parse(spec.to_yaml()) == spec
@@ -199,10 +199,10 @@ def test_two_files_of_the_user_cannot_share_a_strategys_name():
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["none.py"], r"^code.0: there is no file none.py$"),
-        (["lib/mine.py", "lib"], r'^code.1: "lib" is not a \.py file$'),
-        (["lib/mine.py", "mine.py"], r"^code: two files are called mine.py; rename one$"),
-        (["binary.py"], r"^code.0: binary.py is not text in UTF-8$"),
+        (["none.py"], r"^code_files.0: there is no file none.py$"),
+        (["lib/mine.py", "lib"], r'^code_files.1: "lib" is not a \.py file$'),
+        (["lib/mine.py", "mine.py"], r"^code_files: two files are called mine.py; rename one$"),
+        (["binary.py"], r"^code_files.0: binary.py is not text in UTF-8$"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(folder, files, message):
@@ -223,9 +223,12 @@ def test_a_copy_that_was_changed_is_refused(folder):
 @pytest.mark.parametrize(
     ("code", "line"),
     [
-        ("[lib/mine.py, nope.py]", "error  code.1: there is no file nope.py (line 4)"),
-        ("lib/mine.py", 'error  code: "lib/mine.py" is not accepted; give a list (line 4)'),
-        ("[{pth: lib/mine.py}]", 'error  code.0.pth: unknown key; did you mean "path"? (line 4)'),
+        ("[lib/mine.py, nope.py]", "error  code_files.1: there is no file nope.py (line 4)"),
+        ("lib/mine.py", 'error  code_files: "lib/mine.py" is not accepted; give a list (line 4)'),
+        (
+            "[{pth: lib/mine.py}]",
+            'error  code_files.0.pth: unknown key; did you mean "path"? (line 4)',
+        ),
     ],
 )
 def test_the_command_line_tells_mistakes_with_the_files_line(folder, capsys, code, line):
@@ -289,7 +292,7 @@ def test_an_interrupt_and_a_signal_go_through():
     with pytest.raises(KeyboardInterrupt), as_exceptions():
         raise KeyboardInterrupt
     with pytest.raises(SystemExit), as_exceptions():
-        exec("raise SystemExit(143)", {"__name__": "raysel.cli"})  # raysel's own handler
+        exec("raise SystemExit(143)", {"__name__": "raysel.cli.main"})  # raysel's own handler
     with pytest.raises(SystemExit), as_exceptions():
         exec("raise SystemExit(1)", {"__name__": "ray._private.worker"})
 
@@ -298,6 +301,6 @@ def test_the_command_line_tells_of_code_that_leaves(monkeypatch, capsys):
     def leave(*_, **__):
         exec("raise SystemExit(0)", {"__name__": "mine"})
 
-    monkeypatch.setattr("raysel.cli.app", leave)
+    monkeypatch.setattr("raysel.cli.main.app", leave)
     assert main.main(["validate", "x.yaml"]) == 2
     assert capsys.readouterr().err == "error  the code raised SystemExit: 0\n"

@@ -17,7 +17,7 @@ from raysel.sweep import existing
 from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.start import start
 
-ELSEWHERE = "record=postgresql://nobody@127.0.0.1:1/none"
+ELSEWHERE = "database_url=postgresql://nobody@127.0.0.1:1/none"
 UNASKED = cast(Any, None)  # no watcher comes into it
 
 
@@ -35,11 +35,11 @@ def test_a_database_that_has_moved_is_the_same_record(
 ) -> None:
     url = sqlite_url(tmp_path / "moved.db")
     monkeypatch.setattr(existing, "sweep_url", lambda *_: url)
-    before = parse(FILE.format("a"), ["record=postgresql://me@old/db"])
+    before = parse(FILE.format("a"), ["database_url=postgresql://me@old/db"])
     record = Record(url)
     record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, {"spec": before.to_yaml()}))
     record.close()
-    wanted = parse(FILE.format("a"), ["record=postgresql://me@new/db"])
+    wanted = parse(FILE.format("a"), ["database_url=postgresql://me@new/db"])
     stored = stored_spec(wanted, SweepFolder.of(str(tmp_path), "a"))
     assert stored is not None
     assert continued(stored, wanted) == wanted

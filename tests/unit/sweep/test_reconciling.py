@@ -35,7 +35,7 @@ OWN = """\
 name: own
 task: {data: digits}
 model: {name: test_resnet}
-code: [code/of_reconcile.py]
+code_files: [code/of_reconcile.py]
 strategies: {of_reconcile: }
 """
 

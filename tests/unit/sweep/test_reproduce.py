@@ -21,7 +21,12 @@ from raysel.training.trial import MACHINE
 SETTINGS = {
     **{"epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
     **{"weight_decay": 0.0, "schedule": "constant", "warmup_epochs": 0.0, "batch_norm": "train"},
-    **{"precision": "float32", "clip_norm": None, "accumulate": 1, "deterministic": False},
+    **{
+        "precision": "float32",
+        "clip_norm": None,
+        "gradient_accumulation_steps": 1,
+        "deterministic": False,
+    },
 }
 CONFIG = TrialConfig(
     strategy="full",

@@ -60,14 +60,16 @@ def test_what_was_taken_from_where(pets):
 def test_decoding_adds_what_cannot_be_read_and_changes_the_counts(pets):
     (pets / "test" / "dog" / "03.png").write_bytes(b"")
     seen: list[DataSummary] = []
-    loaded = load_task(task(pets, bad_images=0.1), opened=seen.append)
+    loaded = load_task(task(pets, max_unreadable_fraction=0.1), opened=seen.append)
     (before,), after = seen, loaded.summary
     assert (before.decoded, after.decoded) == (False, True)
     assert [part.pictures for part in after.parts] == [32, 10, 11]
     lost = after.left_out[-1]
     assert (lost.count, lost.reason) == (1, "cannot be read")
     assert lost.examples == (f"{pets}/test/dog/03.png is empty (0 bytes)",)
-    assert data_summary(task(pets, bad_images=0.1)) == after  # the store knows it by now
+    assert (
+        data_summary(task(pets, max_unreadable_fraction=0.1)) == after
+    )  # the store knows it by now
 
 
 def test_it_is_the_same_after_it_was_json(pets):

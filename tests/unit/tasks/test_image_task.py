@@ -274,7 +274,7 @@ def _spoil(pets: Path, count: int) -> list[Path]:
 
 def test_a_few_bad_pictures_are_left_out_and_named(pets, tmp_path):
     spoiled = _spoil(pets, 3)
-    task = load_task(kit.task({"folder": str(pets)}, tmp_path, bad_images=0.1))
+    task = load_task(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.1))
     assert {bad["file"] for bad in task.record["bad_images"]} == set(map(str, spoiled))
     assert sum(map(len, _parts(task).values())) == 37
     (note,) = task.notes
@@ -289,9 +289,10 @@ def test_a_few_bad_pictures_are_left_out_and_named(pets, tmp_path):
 
 def test_too_many_bad_pictures_stop_before_training_with_their_paths(pets, tmp_path):
     spoiled = _spoil(pets, 3)
-    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, bad_images=0.05))
+    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.05))
     assert line.startswith(
-        "task.data: 3 of 40 pictures cannot be read (7.5%, more than task.bad_images: 0.05): "
+        "task.data: 3 of 40 pictures cannot be read (7.5%, more than"
+        " task.max_unreadable_fraction: 0.05): "
     )
     for file in spoiled:
         assert str(file) in line
@@ -306,7 +307,7 @@ def test_a_class_that_no_picture_is_left_of_stops(tmp_path):
     pets = kit.folder(tmp_path / "pets", each=40)
     for file in (pets / "dog").glob("*.png"):
         file.write_bytes(b"")
-    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, bad_images=0.9))
+    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.9))
     assert line.startswith('task.split.train: no picture of class "dog" can be read: ')
 
 

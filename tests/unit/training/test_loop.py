@@ -222,8 +222,13 @@ def test_accumulating_is_a_batch_so_many_times_as_large(strategy, examples):
     """Without batch norm and dropout; 44 examples end with a small batch."""
     data = TrialData(batch(examples, 1), DATA.validation)
     ends = []
-    for size, accumulate in ((16, 1), (8, 2)):
-        chosen = config(strategy, batch_size=size, accumulate=accumulate, schedule="cosine")
+    for size, gradient_accumulation_steps in ((16, 1), (8, 2)):
+        chosen = config(
+            strategy,
+            batch_size=size,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            schedule="cosine",
+        )
         run = trial(chosen, tiny(dropout=0.0, norm=False), data)
         rows = finished(run)
         ends.append((run.step, tensors(run), [row["train/loss"] for row in rows]))

@@ -157,7 +157,12 @@ def test_a_validation_loss_that_is_not_finite_ends_the_trial():
 )
 def test_no_step_waits_for_the_host(strategy, parameters, optimizer):
     """On the meta device, where there is no number that the host could read."""
-    settings = {"optimizer": optimizer, "clip_norm": 1.0, "weight_decay": 0.01, "accumulate": 2}
+    settings = {
+        "optimizer": optimizer,
+        "clip_norm": 1.0,
+        "weight_decay": 0.01,
+        "gradient_accumulation_steps": 2,
+    }
     run = trial(config(strategy, parameters, **settings), tiny().to("meta"))
     run._autocast = nullcontext  # type: ignore[method-assign, assignment]  # not for this device
     trace = EpochTrace(run.partition.names, epoch=1)
@@ -211,7 +216,11 @@ def test_clipped_momentum_does_not_serve_the_statistics():
 
 def test_each_step_has_the_rate_of_its_place_in_the_trial():
     """Skipped steps count: the schedule goes on."""
-    run = trial(config(schedule="cosine", warmup_epochs=1.0, accumulate=2, batch_norm="eval"))
+    run = trial(
+        config(
+            schedule="cosine", warmup_epochs=1.0, gradient_accumulation_steps=2, batch_norm="eval"
+        )
+    )
     updates = _updates(run)
     run.run_epoch()
     run.data = replace(DATA, train=_broken(DATA.train))

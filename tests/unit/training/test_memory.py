@@ -112,7 +112,7 @@ def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_pat
     assert first.pop("note") == "out of memory at batch 20 in epoch 1; again with 10 × 2"
     assert not any("note" in row for row in later)
     settings = steps.config.training
-    assert (settings.batch_size, settings.accumulate) == (10, 2)
+    assert (settings.batch_size, settings.gradient_accumulation_steps) == (10, 2)
     # what a trial does that was asked for just this
     halved = failures.halved(asked())
     assert halved is not None

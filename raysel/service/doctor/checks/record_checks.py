@@ -11,7 +11,7 @@ def check_record(record: str | None, answer: Mapping[str, str] | None) -> list[F
     """What `raysel.record.postgres_preflight` told.
 
     Args:
-        record: `record` of the sweep file; None for SQLite, of which nothing is said.
+        record: `database_url` of the sweep file; None for SQLite, of which nothing is said.
         answer: None where it could not be asked.
     """
     if record is None:
