@@ -17,7 +17,7 @@ from raysel.record.events import REVISION, Record, sqlite_url
 from raysel.record.read_only import read_events
 from raysel.record.state import fold
 from raysel.search.space import Space
-from raysel.spec.reader import load
+from raysel.spec.reader import load_resolved
 from raysel.sweep.search_controller import SearchController
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
@@ -54,7 +54,9 @@ def test_the_search_goes_on_as_the_older_raysel_would_have(older):
     record = Record(sqlite_url(older / "sweep.db"))
     events = len(record.events())
     controller = SearchController(
-        load(older / "spec.yaml"), Space(load(older / "spec.yaml"), LAYERS), EventLog(record, 2)
+        load_resolved(older / "spec.yaml"),
+        Space(load_resolved(older / "spec.yaml"), LAYERS),
+        EventLog(record, 2),
     )
     study = controller.study.get_trials(deepcopy=False)
     assert [t.system_attrs.get("completed_rung_0") for t in study[:5]] == [
