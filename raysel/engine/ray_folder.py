@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raysel.common.errors import user_error
-from raysel.common.user_files import nearest_above
+from raysel.common.user_files import why_not_made
 
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
 """The longest path that Ray makes for a socket there."""
@@ -21,7 +21,8 @@ def check_ray_folder(environment: Mapping[str, str]) -> None:
     """Refuse a folder for temporary files in which Ray could not start.
 
     Raises:
-        UserError: it is too long for sockets, relative, or cannot be made; with what to set.
+        UserError: it is too long for sockets, relative, or cannot be made or written; with what to
+            set.
     """
     name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
     folder = environment.get(name, "/tmp")
@@ -35,5 +36,5 @@ def _problem(folder: str) -> str | None:
     longest = len(os.fsencode(f"{folder.rstrip('/')}/{_SOCKET.format(pid=os.getpid())}"))
     if longest > MOST_BYTES:
         return f"is {longest - MOST_BYTES} bytes too long for Ray's sockets"
-    there = nearest_above(Path(folder))
-    return None if there.is_dir() else f"cannot be made: {there} is not a folder"
+    why = why_not_made(Path(folder) / "ray")
+    return why and f"cannot hold Ray's files: {why}"

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import psutil
 
-from raysel.common.errors import OperationalError
+from raysel.common.errors import FAILED, INTERRUPTED, OperationalError
 from raysel.engine.orphans import end_family
 
 VITAL = frozenset({"raylet", "gcs_server"})
@@ -47,6 +47,25 @@ def watching(lost: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         left.set()
+
+
+def without_ray(
+    stopped: str | None, name: str, what: str, way_on: str
+) -> tuple[str, OperationalError, int]:
+    """The cause for the record, the line for the user and the exit code of a sweep whose Ray has
+    ended. Where it was stopped, the signal ended Ray too, and nothing is wrong with the machine.
+
+    Args:
+        stopped: why the sweep was to stop; None where it was not.
+        name: the sweep's.
+        what: of Ray ended, in words.
+        way_on: the command that resumes the sweep.
+    """
+    if stopped is not None:
+        words = f"{stopped}; Ray ended before the running trials did; go on with: {way_on}"
+        return stopped, OperationalError(name, words), INTERRUPTED
+    error = OperationalError("ray", f"{what}; go on with: {way_on}")
+    return f"Ray was lost: {what}", error, FAILED
 
 
 def leave(error: OperationalError, code: int) -> NoReturn:

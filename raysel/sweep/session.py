@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysel.common.disk_errors import of_the_disk
-from raysel.common.errors import FAILED, INTERRUPTED, OperationalError, UserError
+from raysel.common.errors import OperationalError, UserError
 from raysel.common.text import LINE, first_line
 from raysel.engine import nodes
 from raysel.engine.capacity import Node, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, expected_nodes, grows
-from raysel.engine.ray_watch import leave, watching
+from raysel.engine.ray_watch import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
 from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError, run_phase
 from raysel.mlflow_sync.process import WriterProcess
@@ -206,9 +206,8 @@ class Session:
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and leave, for the main thread may wait for
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
-        code = INTERRUPTED if self.stop.asked else FAILED
-        cause = self.stop.cause if self.stop.asked else f"Ray was lost: {what}"
-        error = OperationalError("ray", f"{what}; go on with: {self._resume()}")
+        stopped = self.stop.cause if self.stop.asked else None
+        cause, error, code = without_ray(stopped, self.folder.path.name, what, self._resume())
         hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
         hurry.daemon = True
         hurry.start()

@@ -213,3 +213,4 @@ def test_a_whole_group_that_is_terminated_is_stopped_and_not_lost(tmp_path: Path
         assert sweep.ended() == 130, sweep.output
         trials = check(sweep.spec, "INTERRUPTED", "stopped by SIGTERM")
         assert {trial.status for trial in trials.values()} == {"INTERRUPTED"}
+        assert "killed" not in sweep.output  # whoever stops it has not run out of memory

@@ -1,6 +1,7 @@
 """Ray's folder for sockets: what cannot work is told before anything starts, with the remedy."""
 
 import os
+import sys
 
 import pytest
 
@@ -15,7 +16,7 @@ def longest(folder: str) -> int:
 
 
 def test_the_limit_is_that_of_the_socket_and_not_of_the_folder():
-    fits = "/" + "x" * (MOST_BYTES - longest("/"))
+    fits = "/tmp/" + "x" * (MOST_BYTES - longest("/tmp/"))
     assert longest(fits) == MOST_BYTES
     check_ray_folder({"TMPDIR": fits})
     with pytest.raises(
@@ -39,6 +40,12 @@ def test_a_relative_folder_and_one_below_a_file_are_refused(tmp_path):
             check_ray_folder({"TMPDIR": folder})
     with pytest.raises(UserError, match="/dev/null is not a folder"):
         check_ray_folder({"TMPDIR": "/dev/null/x"})
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has /proc")
+def test_a_folder_in_which_nothing_can_be_made_is_refused_and_not_tried_again():
+    with pytest.raises(UserError, match=r"cannot hold Ray's files: .* in /proc; set RAY_TMPDIR="):
+        check_ray_folder({"TMPDIR": "/proc"})
 
 
 FILE = """

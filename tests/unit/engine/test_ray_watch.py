@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from raysel.engine.ray_watch import watching
+from raysel.common.errors import FAILED, INTERRUPTED
+from raysel.engine.ray_watch import watching, without_ray
 
 LEAVE = """
 import json, os, subprocess, sys
 from dataclasses import asdict
-from raysel.common.errors import Trouble
+from raysel.common.errors import OperationalError
 from raysel.engine.orphans import marked
 from raysel.engine.ray_watch import leave
 with marked():
     child = subprocess.Popen(["sleep", "60"])
 print(child.pid, flush=True)
-leave(Trouble("ray", "its raylet has ended; go on with: raysel resume a"), 130)
+leave(OperationalError("ray", "its raylet has ended; go on with: raysel resume a"), 130)
 """
 
 
@@ -61,3 +62,20 @@ def test_it_leaves_in_one_line_and_takes_ray_with_it() -> None:
     assert done.stderr == "error  ray: its raylet has ended; go on with: raysel resume a\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+WHAT = "its raylet (process 7) has ended: killed, for want of memory perhaps"
+
+
+def test_a_ray_that_ends_by_itself_is_a_failure() -> None:
+    cause, error, code = without_ray(None, "long", WHAT, "raysel resume long")
+    assert code == FAILED and cause == f"Ray was lost: {WHAT}"
+    assert str(error) == f"ray: {WHAT}; go on with: raysel resume long"
+
+
+def test_a_ray_that_was_stopped_with_the_sweep_is_not_called_killed() -> None:
+    stopped = "stopped by SIGTERM"
+    cause, error, code = without_ray(stopped, "long", WHAT, "raysel resume long")
+    assert code == INTERRUPTED and cause == stopped
+    assert str(error).startswith(f"long: {stopped}; ") and "killed" not in str(error)
+    assert str(error).endswith("go on with: raysel resume long")
