@@ -158,8 +158,8 @@ def test_the_test_split_is_nowhere_before_the_confirm_phase(
     spec = small.model_copy(update={"name": "sealed"})
     start(spec, Silent(), publish_nothing)
     assert [(name, test is None) for name, test in seen] == [
-        ("StudyLedger", True),
-        ("ConfirmLedger", False),
+        ("SearchController", True),
+        ("ConfirmController", False),
     ]
 
 

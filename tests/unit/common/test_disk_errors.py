@@ -38,7 +38,7 @@ def test_every_verb_tells_it_in_one_line(
     def fails(*_: object) -> None:
         raise OSError(number, os.strerror(number), "/data/runs/file")
 
-    monkeypatch.setattr("raysel.schema.sweep_schema", fails)
+    monkeypatch.setattr("raysel.search.json_schema.sweep_schema", fails)
     assert main.main(["schema"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "/data/runs/file" in line
@@ -48,7 +48,7 @@ def test_a_mistake_of_ours_is_still_a_traceback(monkeypatch: pytest.MonkeyPatch)
     def fails(*_: object) -> None:
         raise ValueError
 
-    monkeypatch.setattr("raysel.schema.sweep_schema", fails)
+    monkeypatch.setattr("raysel.search.json_schema.sweep_schema", fails)
     with pytest.raises(ValueError):
         main.main(["schema"])
 

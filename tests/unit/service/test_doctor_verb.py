@@ -20,7 +20,7 @@ SWEEP = "name: x\ntask: {data: digits}\nmodel: {name: resnet10t}\nstrategies: {f
 def findings(monkeypatch) -> list[Finding]:
     """What the doctor finds on this machine; free to be filled."""
     found: list[Finding] = []
-    monkeypatch.setattr(here, "examine_here", lambda spec: found)
+    monkeypatch.setattr(here, "check_local", lambda spec: found)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return found
 
@@ -75,7 +75,7 @@ def test_an_address_is_asked_for_the_sweep_of_the_file(tmp_path, monkeypatch, ca
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP)
     asked = []
-    monkeypatch.setattr(node_facts, "examine_address", lambda *given: asked.append(given) or [])
+    monkeypatch.setattr(node_facts, "check_endpoint", lambda *given: asked.append(given) or [])
     assert main.main(["doctor", str(file), "--address", "http://head:8265"]) == 0
     ((address, spec),) = asked
     assert (address, spec.name) == ("http://head:8265", "x")
