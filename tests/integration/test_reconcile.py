@@ -312,7 +312,11 @@ def test_b06_close_ends_what_was_left_in_all_three(copy: Copy, killed: bool) -> 
     assert copy.reconcile("--close")[1]["agree"] and copy.reconcile()[0] == 0
 
 
-def test_an_mlflow_that_is_away_is_told_and_the_rest_is_mended(copy: Copy) -> None:
+def test_an_mlflow_that_is_away_is_told_and_the_rest_is_mended(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # under one MLflow the fixture's sweep would be a copy of the template's
+    monkeypatch.setattr("raysel.sweep.reconcile.refuse_copy", lambda *_: None)
     file = copy.folder / "spec.yaml"
     away = TrackingSpec(uri="http://127.0.0.1:9")
     file.write_text(load(file).model_copy(update={"tracking": away}).to_yaml())
