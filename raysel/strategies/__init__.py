@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from raysel.strategies.base import Strategy, registered
+from raysel.strategies.base import Strategy
+from raysel.strategies.registry import registered
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

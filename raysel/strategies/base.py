@@ -3,21 +3,20 @@
 A strategy answers one question: at this step, with what weight w_l >= 0 does each layer l
 move? The optimizer then uses the learning rate lr * w_l for layer l; w_l = 0 leaves the
 layer's parameters untouched, bit for bit. A new strategy is one class in one file with
-`@register` above it; the sweep file, the search space, the loop and the report find it
-by its name.
+`@register` (`raysel.strategies.registry`) above it; the sweep file, the search space, the loop
+and the report find it by its name.
 
 Shapes: L layers of the partition, T tensors that may move.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -236,69 +235,6 @@ class Strategy(ABC):
         """Take up what `state_dict` gave."""
 
 
-# --- the registry ------------------------------------------------------------------------------
-
-_REGISTRY: dict[str, type[Strategy]] = {}
-
-
-def register(strategy: type[Strategy]) -> type[Strategy]:
-    """Class decorator: make a strategy known by its name.
-
-    Raises:
-        TypeError: it is no strategy.
-        ValueError: it does not declare what it must, or another class has its name.
-    """
-    if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
-        shown = getattr(strategy, "__name__", repr(strategy))
-        raise TypeError(f"{shown} is no strategy; write class {shown}(Strategy):")
-    wrong = _undeclared(strategy)
-    if wrong:
-        raise ValueError(f"{strategy.__name__}: {wrong}")
-    known = _REGISTRY.get(strategy.name)
-    if known and (known.__module__, known.__qualname__) != (
-        strategy.__module__,
-        strategy.__qualname__,
-    ):
-        raise ValueError(f'two strategies are named "{strategy.name}"')
-    _REGISTRY[strategy.name] = strategy
-    return strategy
-
-
-def _undeclared(strategy: type[Strategy]) -> str | None:
-    """What is wrong with a class's attributes, in words; None if nothing is."""
-    for name in ("name", "summary", "paper"):
-        value = getattr(strategy, name, None)
-        if not isinstance(value, str) or not value:
-            return f'{name} is missing; write {name} = "…" in the class'
-    if not re.fullmatch(r"\w[\w-]*", strategy.name):
-        return f'name "{strategy.name}" is not of letters, digits, _ and - alone'
-    if inspect.isabstract(strategy):
-        return f"{', '.join(sorted(strategy.__abstractmethods__))}() is missing"
-    if not _all_are(strategy.parameters, Parameter):
-        return "parameters is no tuple of Parameter(…); (a,) with a comma is one of one"
-    names = [parameter.name for parameter in strategy.parameters]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        return f'two parameters are named "{twice}"'
-    needs = get_args(Need)
-    if isinstance(strategy.needs, str) or not set(strategy.needs) <= set(needs):
-        return f"needs is no set of {', '.join(needs)}"
-    if strategy.batch_norm not in get_args(BatchNorm):
-        return f'batch_norm is "{strategy.batch_norm}", not one of {", ".join(get_args(BatchNorm))}'
-    kinds = {"published": TrainingOverride, "cost": Cost}
-    wrong = (n for n, kind in kinds.items() if not isinstance(getattr(strategy, n), kind))
-    return next((f"{name} is no {kinds[name].__name__}(…)" for name in wrong), None)
-
-
-def _all_are(values: Any, kind: type) -> bool:
-    return isinstance(values, tuple | list) and all(isinstance(value, kind) for value in values)
-
-
-def registered() -> dict[str, type[Strategy]]:
-    """Every known strategy by name, in alphabetical order."""
-    return dict(sorted(_REGISTRY.items()))
-
-
 __all__ = [
     "Batch",
     "Choice",
@@ -313,6 +249,11 @@ __all__ = [
     "Step",
     "Strategy",
     "TrainingOverride",
-    "register",
-    "registered",
 ]
+
+if not TYPE_CHECKING:  # strategy files that were written before the registry had a file of its own
+
+    def __getattr__(name: str) -> Any:
+        if name not in ("register", "registered"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module("raysel.strategies.registry"), name)

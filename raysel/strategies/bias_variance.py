@@ -35,15 +35,8 @@ from torch import Tensor
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec.sweep import FloatRange
-from raysel.strategies.base import (
-    Cost,
-    Decision,
-    Parameter,
-    Step,
-    Strategy,
-    TrainingOverride,
-    register,
-)
+from raysel.strategies.base import Cost, Decision, Parameter, Step, Strategy, TrainingOverride
+from raysel.strategies.registry import register
 
 _PAPER = "Tomita et al., Bias-Variance Guided Layer Selection, Algorithm 1"
 _NOISE_GUARD = 1e-6  # above the sums' own rounding (models/norms.py)

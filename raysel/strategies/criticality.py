@@ -42,16 +42,10 @@ from raysel.strategies.ablation import (
     skipped,
     weighted_modules,
 )
-from raysel.strategies.base import (
-    Cost,
-    Domain,
-    Parameter,
-    Probe,
-    TrainingOverride,
-    register,
-)
+from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
 from raysel.strategies.outputs import sample
 from raysel.strategies.rates import NORMALISE, LayerRates, weights_from_scores
+from raysel.strategies.registry import register
 
 _PAPER = "Automatic fine-tuning strategies, section 4.4"
 _Examples = list[tuple[Tensor, Tensor]]

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from raysel.spec.sweep import Choice, TrainingOverride
-from raysel.strategies.base import Batch, Cost, Need, Parameter, Probe, register
+from raysel.strategies.base import Batch, Cost, Need, Parameter, Probe
 from raysel.strategies.gradients import (
     finite_gradients,
     flat,
@@ -39,6 +39,7 @@ from raysel.strategies.gradients import (
 )
 from raysel.strategies.newton import curvature_pairs, inverse_hessian_product
 from raysel.strategies.rates import NORMALISE, REFRESH_EACH_EPOCH, LayerRates
+from raysel.strategies.registry import register
 
 _LEE = "Lee et al., Surgical Fine-Tuning Improves Adaptation to Distribution Shifts, Auto-RGN"
 _AUTOMATIC = "Agarwala, Suleman and Vaidya, Automatic Fine-Tuning, section 4.2"

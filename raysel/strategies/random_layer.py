@@ -15,15 +15,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from raysel.strategies.base import (
-    Cost,
-    Decision,
-    Parameter,
-    Step,
-    Strategy,
-    TrainingOverride,
-    register,
-)
+from raysel.strategies.base import Cost, Decision, Parameter, Step, Strategy, TrainingOverride
+from raysel.strategies.registry import register
 
 
 def random_layer(layers: int, number: int, *seeds: int) -> int:

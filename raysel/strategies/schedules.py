@@ -33,8 +33,8 @@ from raysel.strategies.base import (
     Step,
     Strategy,
     TrainingOverride,
-    register,
 )
+from raysel.strategies.registry import register
 from raysel.strategies.static import classifier_parameters
 
 _SURGICAL = "Lee et al., Surgical Fine-Tuning Improves Adaptation to Distribution Shifts"

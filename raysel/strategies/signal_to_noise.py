@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from raysel.common.errors import user_error
 from raysel.models.layers import Partition
 from raysel.spec.sweep import FloatRange, TrainingOverride
-from raysel.strategies.base import Batch, Cost, Parameter, Probe, register
+from raysel.strategies.base import Batch, Cost, Parameter, Probe
 from raysel.strategies.gradient_norm import BATCHES
 from raysel.strategies.gradients import Sample, batch_gradient
 from raysel.strategies.rates import REFRESH_EACH_EPOCH, LayerRates
+from raysel.strategies.registry import register
 
 _NO_SPREAD = 1e-12
 

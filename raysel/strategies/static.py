@@ -28,8 +28,8 @@ from raysel.strategies.base import (
     Step,
     Strategy,
     TrainingOverride,
-    register,
 )
+from raysel.strategies.registry import register
 
 _BVG = "Tomita et al., Bias-Variance Guided Layer Selection"
 _SURGICAL = "Lee et al., Surgical Fine-Tuning Improves Adaptation to Distribution Shifts"

@@ -26,16 +26,10 @@ import torch
 from torch import Tensor
 
 from raysel.spec.sweep import Choice
-from raysel.strategies.base import (
-    Cost,
-    Domain,
-    Parameter,
-    Probe,
-    TrainingOverride,
-    register,
-)
+from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
 from raysel.strategies.outputs import layer_sites, sample, stream_outputs
 from raysel.strategies.rates import NORMALISE, LayerRates
+from raysel.strategies.registry import register
 
 _log = logging.getLogger(__name__)
 

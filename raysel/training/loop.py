@@ -25,7 +25,8 @@ from torch.nn import functional
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
-from raysel.strategies.base import Step, registered
+from raysel.strategies.base import Step
+from raysel.strategies.registry import registered
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.metrics import Measured, Tally

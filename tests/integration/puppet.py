@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from raysel.strategies.base import Decision, Parameter, Strategy, register
+from raysel.strategies.base import Decision, Parameter, Strategy
+from raysel.strategies.registry import register
 
 HERE = Path({here!r})
 

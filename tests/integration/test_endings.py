@@ -19,7 +19,7 @@ import torch
 from raysel.record.events import Event, Kind
 from raysel.record.state import TrialState
 from raysel.spec.sweep import Spec
-from raysel.strategies import base
+from raysel.strategies import registry
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.start import resume, start
 from raysel.training.checkpoint import load
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture(autouse=True)
-def registry() -> Iterator[None]:
+def restored_registry() -> Iterator[None]:
     """The strategies are as before after each test."""
-    before = dict(base._REGISTRY)
+    before = dict(registry._REGISTRY)
     yield
-    base._REGISTRY.clear()
-    base._REGISTRY.update(before)
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
     for name in [n for n in sys.modules if n.startswith("raysel_code_")]:
         del sys.modules[name]
 

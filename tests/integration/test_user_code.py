@@ -20,7 +20,7 @@ from raysel.record.events import SWEEP, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.search.validate import read
 from raysel.spec import reader
-from raysel.strategies import base, registered
+from raysel.strategies import registered, registry
 from raysel.sweep.start import resume, start
 
 from .helpers import Silent, publish_nothing, states
@@ -60,12 +60,12 @@ class Deletes(Silent):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registry() -> Iterator[None]:
+def restored_registry() -> Iterator[None]:
     """The registry is as before after this module."""
-    before = dict(base._REGISTRY)
+    before = dict(registry._REGISTRY)
     yield
-    base._REGISTRY.clear()
-    base._REGISTRY.update(before)
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
     sys.modules.pop("raysel_code_my_strategy", None)
 
 
@@ -123,7 +123,7 @@ def test_the_resolved_file_is_sound_as_it_is(swept: SweepFolder) -> None:
 
 
 def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
-    del base._REGISTRY["fair_share"]
+    del registry._REGISTRY["fair_share"]
     sys.modules.pop("raysel_code_my_strategy")
     storage = str(swept.path.parent)
     outcome = resume(storage, "own", Silent(), publish_nothing)

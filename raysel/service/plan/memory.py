@@ -22,7 +22,8 @@ from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.service.plan.live import LiveBytes
 from raysel.spec.sweep import TrialConfig
-from raysel.strategies.base import Step, Strategy, registered
+from raysel.strategies.base import Step, Strategy
+from raysel.strategies.registry import registered
 from raysel.training.modes import set_training_mode
 from raysel.training.optimizer import OPTIMIZERS, LayerwiseOptimizer
 

@@ -9,15 +9,15 @@ import pytest
 from raysel.cli import main
 from raysel.models import timm
 from raysel.search.listings import layer_table, strategy_card, strategy_rows
-from raysel.strategies import base, registered
+from raysel.strategies import registered, registry
 
 EXAMPLE = Path(__file__).parents[2] / "integration" / "example_strategy.py"
 
 
 @pytest.fixture
-def registry(monkeypatch):
+def restored_registry(monkeypatch):
     """What the test registers is forgotten after it."""
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     yield
     sys.modules.pop("raysel_code_example_strategy", None)
 
@@ -109,7 +109,7 @@ def test_a_card_holds_what_is_declared():
     assert (block.default, block.search) == ("must be given", "every layer")
 
 
-def test_a_strategy_of_ones_own_is_listed_and_shown(registry, capsys):
+def test_a_strategy_of_ones_own_is_listed_and_shown(restored_registry, capsys):
     assert main.main(["strategies", "--code", str(EXAMPLE), "--json"]) == 0
     reported = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert reported["fair_share"]["kind"] == "own"

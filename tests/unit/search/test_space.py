@@ -10,7 +10,7 @@ from raysel.common.errors import UserError
 from raysel.search.space import Space, most_shots, nearest_value, strategies_of
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec, TrainingOverride
-from raysel.strategies import base
+from raysel.strategies import registry
 from raysel.strategies.base import Decision, Parameter, Step, Strategy
 from raysel.strategies.static import Full
 
@@ -231,7 +231,7 @@ def test_a_strategy_written_here_is_searched_without_an_edit_elsewhere(monkeypat
         def decide(self, step: Step) -> Decision:
             raise NotImplementedError
 
-    monkeypatch.setattr(base, "_REGISTRY", {"homemade": Homemade, "full": Full})
+    monkeypatch.setattr(registry, "_REGISTRY", {"homemade": Homemade, "full": Full})
     whole = space("strategies={homemade: {depth: search}, full: }", "search.baselines=false")
     assert whole.first_trials()[0] == {
         "strategy": "homemade",

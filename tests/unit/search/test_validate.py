@@ -5,7 +5,7 @@ import pytest
 from raysel.common.errors import UserError
 from raysel.search import validate
 from raysel.spec.reader import parse
-from raysel.strategies import base
+from raysel.strategies import registry
 from raysel.strategies.base import Decision, Parameter, Step, Strategy
 from raysel.strategies.static import Full
 
@@ -211,7 +211,7 @@ def test_a_strategy_that_needs_source_data_is_refused_without(monkeypatch, tmp_p
         def decide(self, step: Step) -> Decision:
             raise NotImplementedError
 
-    monkeypatch.setattr(base, "_REGISTRY", {"needy": Needy, "full": Full})
+    monkeypatch.setattr(registry, "_REGISTRY", {"needy": Needy, "full": Full})
     weights = saved_weights(tmp_path, channels=1)
     sweep = (
         *("strategies={needy: , full: }", "search.baselines=false", f"model.weights={weights}"),
@@ -232,7 +232,7 @@ def test_an_optional_parameter_may_be_left_out_and_a_required_one_not(monkeypatc
         def decide(self, step: Step) -> Decision:
             raise NotImplementedError
 
-    monkeypatch.setattr(base, "_REGISTRY", {"demanding": Demanding, "full": Full})
+    monkeypatch.setattr(registry, "_REGISTRY", {"demanding": Demanding, "full": Full})
     sweep = ("search.baselines=false", "strategies={demanding: , full: }")
     assert problems(*sweep) == ["strategies.demanding.due: is missing: to be given"]
 

@@ -15,7 +15,7 @@ from raysel.models.layers import Layer, Partition
 from raysel.spec import user_code
 from raysel.spec.reader import parse
 from raysel.spec.sweep import CodeFile
-from raysel.strategies import base, registered
+from raysel.strategies import base, registered, registry
 
 MINE = """\
 from raysel.strategies.base import Decision, Strategy, register
@@ -44,7 +44,7 @@ strategies:
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A working folder; what the test registers is forgotten after it."""
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     known = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lib").mkdir()

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from raysel.models.layers import Layer, Partition
-from raysel.strategies import base
-from raysel.strategies.base import Decision, Parameter, Step, Strategy, register, registered
+from raysel.strategies import registry
+from raysel.strategies.base import Decision, Parameter, Step, Strategy
+from raysel.strategies.registry import register, registered
 from raysel.strategies.static import Full
 
 LAYERS = ["stem", "body", "head"]
@@ -191,7 +192,7 @@ def test_a_strategy_that_says_nothing_may_move_everything_and_learns_nothing():
 
 @pytest.fixture
 def empty_registry(monkeypatch):
-    monkeypatch.setattr(base, "_REGISTRY", {})
+    monkeypatch.setattr(registry, "_REGISTRY", {})
 
 
 def _named(name: str, module: str) -> type[Strategy]:
@@ -225,6 +226,15 @@ def test_two_strategies_of_one_name_are_refused_but_a_reload_is_not():
 def test_the_registry_that_is_handed_out_is_a_copy():
     registered()["intruder"] = _Odd
     assert registered() == {}
+
+
+def test_a_strategy_file_of_an_older_sweep_finds_register_where_it_was():
+    module: dict[str, Any] = {}
+    exec("from raysel.strategies.base import register, registered", module)
+    assert module["register"] is register
+    assert module["registered"] is registered
+    with pytest.raises(ImportError, match="registre"):
+        exec("from raysel.strategies.base import registre", module)
 
 
 def test_every_strategy_says_what_it_is():

@@ -14,13 +14,14 @@ from raysel.common.errors import OperationalError
 from raysel.record.events import Record, sqlite_url
 from raysel.record.ownership import FileOwner
 from raysel.spec.reader import parse
-from raysel.strategies import base
+from raysel.strategies import registry
 from raysel.sweep import reconcile
 from raysel.sweep.reconcile import reconcile_sweep
 
 MINE = """\
 import torch
-from raysel.strategies.base import Decision, Strategy, register
+from raysel.strategies.base import Decision, Strategy
+from raysel.strategies.registry import register
 
 @register
 class OfReconcile(Strategy):
@@ -43,7 +44,7 @@ strategies: {of_reconcile: }
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a sweep with a strategy of the user's; what it registers is forgotten."""
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
     @contextmanager
     def away(*_: object) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from raysel.models.layers import Partition
 from raysel.spec.sweep import FloatRange
-from raysel.strategies import base
-from raysel.strategies.base import Decision, Parameter, Probe, Step, Strategy, register
+from raysel.strategies import registry
+from raysel.strategies.base import Decision, Parameter, Probe, Step, Strategy
+from raysel.strategies.registry import register
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def registered_for_a_test(*strategies: type[Strategy]) -> Iterator[None]:
         yield
     finally:
         for strategy in strategies:
-            del base._REGISTRY[strategy.name]
+            del registry._REGISTRY[strategy.name]
 
 
 class Alternating(Strategy):
