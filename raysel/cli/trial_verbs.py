@@ -22,6 +22,7 @@ from raysel.common.output import print_json, print_table, progress_stream, say
 
 if TYPE_CHECKING:
     from raysel.export.export_verb import Exported
+    from raysel.spec.sweep import Spec
     from raysel.sweep.finetune import FineTuned
     from raysel.sweep.views import SweepView
 
@@ -46,23 +47,16 @@ def finetune(
 ) -> int:
     """Run one trial without Ray: a strategy as published, with the values of the file."""
     spec = checked(file, set_ or ())
-    from raysel.export.timm_layout import write_model  # noqa: PLC0415
     from raysel.sweep.finetune import finetune as run  # noqa: PLC0415
 
     def show(row: dict[str, Any], of: int) -> None:
-        words = f"{row['epoch']:>4}/{of}  train/loss {row['train/loss']:.3f}"
-        told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
-        say(f"{words}{told}  {row['cost/seconds']:.1f} s", to=progress_stream(as_json))
+        say(epoch_line(row, of), to=progress_stream(as_json))
 
     def tell(*lines: str) -> None:
         say(*lines, to=progress_stream(as_json))
 
     tuned = run(spec, strategy, steps, tell, show, lambda data: tell(*data.text(), ""))
-    model: Path | None = None
-    if tuned.model is not None:
-        model = tuned.folder / "model"
-        origin = {"sweep": spec.name, "run": "finetune"}
-        write_model(tuned.model, spec.model.name, tuned.task, origin, model)
+    model = write_finetuned(tuned, spec)
     if as_json:
         told = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
         ending = {"failure": tuned.failure, "best_epoch": tuned.best_epoch}
@@ -72,6 +66,25 @@ def finetune(
     else:
         _print_tuned(tuned, model)
     return FAILED if tuned.failure else 0
+
+
+def epoch_line(row: dict[str, Any], of: int) -> str:
+    """One epoch's metrics, of so many epochs."""
+    words = f"{row['epoch']:>4}/{of}  train/loss {row['train/loss']:.3f}"
+    told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
+    return f"{words}{told}  {row['cost/seconds']:.1f} s"
+
+
+def write_finetuned(tuned: FineTuned, spec: Spec) -> Path | None:
+    """Write the model as timm loads it; its folder, None where the trial failed."""
+    from raysel.export.timm_layout import write_model  # noqa: PLC0415
+
+    if tuned.model is None:
+        return None
+    folder = tuned.folder / "model"
+    origin = {"sweep": spec.name, "run": "finetune"}
+    write_model(tuned.model, spec.model.name, tuned.task, origin, folder)
+    return folder
 
 
 def _print_tuned(tuned: FineTuned, model: Path | None) -> None:

@@ -1,17 +1,38 @@
-"""The strategies by name."""
+"""The strategies by name: those of this package, of the user's own files, and of other packages.
+
+A package brings strategies by an entry point of the group `raysel.strategies`, in its
+`pyproject.toml`:
+
+    [project.entry-points."raysel.strategies"]
+    fair_share = "my_package.fair_share:FairShare"
+
+The value names a `Strategy` class, or a module that registers its classes by `@register`. They are
+loaded when the strategies are first asked for; a sweep file, `raysel strategies` and
+`raysel.LayerwiseSGD` then know them by their `name`. On a cluster the package has to be installed
+on every node.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, get_args
 
+from raysel.common.errors import Problem, UserError, nearest, user_error
+from raysel.common.text import first_line
 from raysel.spec.sweep import TrainingOverride
 from raysel.spec.training import BatchNorm
 from raysel.strategies.base import Cost, Need, Strategy
 from raysel.strategies.parameter import Parameter
 
+GROUP = "raysel.strategies"
+"""The group of entry points by which other packages bring strategies."""
+
 _REGISTRY: dict[str, type[Strategy]] = {}
+_entry_points_loaded = False
 
 
 def register(strategy: type[Strategy]) -> type[Strategy]:
@@ -32,7 +53,8 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
         strategy.__module__,
         strategy.__qualname__,
     ):
-        raise ValueError(f'two strategies are named "{strategy.name}"')
+        other = f"{known.__module__}.{known.__qualname__}"
+        raise ValueError(f'two strategies are named "{strategy.name}"; the other is {other}')
     _REGISTRY[strategy.name] = strategy
     return strategy
 
@@ -68,5 +90,92 @@ def _all_are(values: Any, kind: type) -> bool:
 
 
 def registered() -> dict[str, type[Strategy]]:
-    """Every known strategy by name, in alphabetical order."""
+    """Every known strategy by name, in alphabetical order.
+
+    Raises:
+        UserError: see `load_entry_points`.
+    """
+    load_entry_points()
     return dict(sorted(_REGISTRY.items()))
+
+
+def strategy_named(name: str) -> type[Strategy]:
+    """One strategy by its name.
+
+    Raises:
+        UserError: there is none of that name; the nearest one is named.
+    """
+    known = registered()
+    if name not in known:
+        raise user_error("strategy", f'no strategy is called "{name}"; {nearest(name, known)}')
+    return known[name]
+
+
+def checked_values(
+    strategy: type[Strategy], given: Mapping[str, Any], layers: Sequence[str]
+) -> dict[str, Any]:
+    """A value for each parameter of a strategy: the given one, else its default.
+
+    Args:
+        layers: the model's, in forward order.
+
+    Raises:
+        UserError: a parameter is unknown, missing, or not accepted; all of them together.
+    """
+    known = {parameter.name: parameter for parameter in strategy.parameters}
+    problems = [
+        Problem(
+            f"parameters.{name}", f"{strategy.name} has no such parameter; {nearest(name, known)}"
+        )
+        for name in given
+        if name not in known
+    ]
+    values = {name: given.get(name, parameter.default) for name, parameter in known.items()}
+    for name, parameter in known.items():
+        if wrong := parameter.problem(values[name], layers):
+            missing = values[name] is None and not parameter.optional
+            said = f"is missing ({parameter.help}); {wrong}" if missing else wrong
+            problems.append(Problem(f"parameters.{name}", said))
+    if problems:
+        raise UserError(*problems)
+    return values
+
+
+# --- other packages ------------------------------------------------------------------------------
+
+
+def load_entry_points() -> None:
+    """Load the strategies of other packages, once in a process.
+
+    Raises:
+        UserError: a package's strategies cannot be loaded, or one has a name that is taken; in one
+            line that names the package.
+    """
+    global _entry_points_loaded
+    if _entry_points_loaded:
+        return
+    _entry_points_loaded = True  # a module that is loaded may ask for the registry itself
+    try:
+        for entry in entry_points(group=GROUP):
+            _load(entry)
+    except UserError:
+        _entry_points_loaded = False  # the next who asks is told as well
+        raise
+
+
+def _load(entry: EntryPoint) -> None:
+    try:
+        found = entry.load()
+        if not isinstance(found, ModuleType):
+            register(found)
+        elif not any(_is_of(strategy, found) for strategy in _REGISTRY.values()):
+            raise ValueError("the module registers no strategy; write @register above the class")
+    except (Exception, SystemExit) as error:
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        words = f"its strategies cannot be loaded ({entry.name} = {entry.value}):"
+        told = f"{words} {type(error).__name__}: {first_line(error)}. Update or uninstall it"
+        raise user_error(f"package {package}", told) from error
+
+
+def _is_of(strategy: type[Strategy], module: ModuleType) -> bool:
+    return f"{strategy.__module__}.".startswith(f"{module.__name__}.")

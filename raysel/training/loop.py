@@ -26,7 +26,7 @@ from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Step
-from raysel.strategies.registry import registered
+from raysel.strategies.registry import strategy_named
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.metrics import Measured, Tally
@@ -94,7 +94,7 @@ class FineTuning:
         self.objective = objective or ObjectiveSpec()
         self.keep_best = keep_best
         self.trace_folder, self.trace_every = trace, trace_every
-        strategy_type = registered()[config.strategy]
+        strategy_type = strategy_named(config.strategy)
         self.layers, self.partition = partition, strategy_type.refine(partition)
         self.strategy = strategy_type(self.partition, config.parameters)
         self.names = self._freeze(self.strategy.trainable_parameters())

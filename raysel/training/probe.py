@@ -26,7 +26,7 @@ class TrialProbe:
     Args:
         model: the model in training.
         partition: its layers.
-        target: the target's training examples.
+        target: the target's training examples; None where there are none at hand.
         source: source examples, where the task has them.
         batch_size: of the batches that are handed out.
         fresh_head: whether the head was initialised anew.
@@ -37,7 +37,7 @@ class TrialProbe:
         self,
         model: nn.Module,
         partition: Partition,
-        target: Data,
+        target: Data | None,
         source: Data | None,
         batch_size: int,
         fresh_head: bool = False,

@@ -134,6 +134,8 @@ def edges(sources: dict[str, Source], source: Source) -> dict[str, int]:
     """The files of the package that one file imports, with the line."""
     found: dict[str, int] = {}
     for item in source.imports:
+        if source.name == PACKAGE and not item.at_start:
+            continue  # the Python API's names, each imported when it is used
         target = item.target(sources)
         if target in sources and target != source.name:
             found.setdefault(target, item.line)
@@ -213,6 +215,11 @@ def test_the_command_line_starts_without_anything_heavy():
     assert heavy_at_start(SOURCES, "raysel.cli.main") == []
 
 
+def test_the_package_itself_imports_nothing_of_its_own():
+    found = {item.module for item in SOURCES[PACKAGE].imports if item.at_start}
+    assert found == {"__future__", "importlib", "typing"}
+
+
 # --- the checker sees what it should --------------------------------------------------------
 
 
@@ -244,6 +251,13 @@ def test_an_import_that_runs_uphill_is_seen(tmp_path, statement):
     (message,) = uphill(sources)
     assert message.startswith("raysel.models.build:")
     assert "imports raysel.engine.tune, 3 up" in message
+
+
+@pytest.mark.parametrize(("text", "wrong"), [("{}", True), ("if TYPE_CHECKING:\n    {}", False)])
+def test_the_package_may_name_what_it_imports_later(tmp_path, text, wrong):
+    text = text.format("from raysel.engine.tune import run")
+    sources = tree(tmp_path, __init__=text, engine__tune="import raysel")
+    assert bool(uphill(sources)) == bool(circles(sources)) == wrong
 
 
 def test_an_import_downhill_or_beside_is_allowed(tmp_path):

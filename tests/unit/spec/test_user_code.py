@@ -119,7 +119,8 @@ def test_future_imports_of_this_package_do_not_reach_the_file():
         ("\0", "mine.py: "),
         (
             MINE.replace('"mine"', '"bvg_ls"'),
-            'mine.py: ValueError: two strategies are named "bvg_ls" (line ',
+            'mine.py: ValueError: two strategies are named "bvg_ls"; the other is '
+            "raysel.strategies.bias_variance.BiasVarianceGuided (line ",
         ),
     ],
 )
