@@ -36,8 +36,8 @@ Overrides = Mapping[str, Any] | Iterable[str]
 
 def run(
     spec: Sweep,
-    overrides: Overrides = (),
     *,
+    overrides: Overrides = (),
     resume_if_exists: bool = False,
     progress: bool = True,
 ) -> Results:
@@ -68,8 +68,8 @@ def run(
 def resume(
     name: str,
     storage: str | Path = "runs",
-    overrides: Overrides = (),
     *,
+    overrides: Overrides = (),
     from_backup: bool = False,
     progress: bool = True,
 ) -> Results:
@@ -96,8 +96,8 @@ def resume(
 def finetune(
     spec: Sweep,
     strategy: str | None = None,
-    overrides: Overrides = (),
     *,
+    overrides: Overrides = (),
     steps: int | None = None,
     progress: bool = True,
 ) -> FineTuned:

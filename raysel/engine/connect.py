@@ -166,7 +166,9 @@ def _start() -> None:
         return _join(address)
     if ray_env.TOO_LATE:
         raise OperationalError(
-            "ray", "was imported before raysel, and would listen on all addresses"
+            "ray",
+            "was imported before raysel's engine, and would listen on all addresses; start Python"
+            " anew and import raysel.engine.ray_env before ray, or call ray.init() yourself first",
         )
     check_ray_folder(os.environ)
     # not Ray's ~/.ray/auth_token, which would be made there and be the same for all
