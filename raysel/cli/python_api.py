@@ -1,10 +1,10 @@
 """`raysel.run`, `raysel.resume` and `raysel.finetune`: what the verbs of those names do.
 
 They print what the verbs print, unless `progress` is false; a notebook shows a line for each ended
-trial. Signal handlers are set in the main thread alone, and for the time of the call: to interrupt
-the cell ends the sweep in order, and `resume` goes on with it. Errors are exceptions, `UserError`
-for what the caller can mend and `OperationalError` for what befell from outside. Where Ray's own
-processes are killed under a sweep, this process ends with them.
+trial. Signal handlers are set in the main thread alone, and only during the call: to interrupt the
+cell ends the sweep in order, and `resume` goes on with it. Errors are exceptions: `UserError` for
+what the caller can correct, `OperationalError` for what failed outside (a full disk, a server that
+does not answer). Where Ray's own processes are killed during a sweep, this process ends as well.
 """
 
 from __future__ import annotations
@@ -118,14 +118,14 @@ def finetune(
         OperationalError: the disk is full, say.
     """
     chosen = _checked(spec, overrides)
-    tell: Callable[..., None] = say if progress else _nothing
+    show: Callable[..., None] = say if progress else _nothing
     tuned = run_one_trial(
         chosen,
         strategy,
         steps,
-        tell,
-        lambda row, of: tell(epoch_line(row, of)),
-        lambda data: tell(*data.text(), ""),
+        show,
+        lambda row, of: show(epoch_line(row, of)),
+        lambda data: show(*data.text(), ""),
     )
     write_finetuned(tuned, chosen)
     return tuned

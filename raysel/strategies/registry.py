@@ -159,7 +159,7 @@ def load_entry_points() -> None:
         for entry in entry_points(group=GROUP):
             _load(entry)
     except UserError:
-        _entry_points_loaded = False  # the next who asks is told as well
+        _entry_points_loaded = False  # so that the next call raises the error again
         raise
 
 
@@ -172,9 +172,16 @@ def _load(entry: EntryPoint) -> None:
             raise ValueError("the module registers no strategy; write @register above the class")
     except (Exception, SystemExit) as error:
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
-        words = f"its strategies cannot be loaded ({entry.name} = {entry.value}):"
-        told = f"{words} {type(error).__name__}: {first_line(error)}. Update or uninstall it"
-        raise user_error(f"package {package}", told) from error
+        what = f"its strategies cannot be loaded ({entry.name} = {entry.value})"
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        message = f"{what}: {cause}; update or uninstall the package"
+        raise user_error(f"package {package}", message) from error
+
+
+def packages() -> dict[str, str]:
+    """The version of each package that brings strategies, by its name."""
+    found = (entry.dist for entry in entry_points(group=GROUP))
+    return {package.name: package.version for package in found if package is not None}
 
 
 def _is_of(strategy: type[Strategy], module: ModuleType) -> bool:

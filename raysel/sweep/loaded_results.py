@@ -94,7 +94,7 @@ class Results:
             storage: where a sweep that is given by its name lies: a folder, or s3://… or gs://….
 
         Raises:
-            UserError: there is no such sweep; the nearest name is told.
+            UserError: there is no such sweep; the message names the nearest one.
             OperationalError: it has no results yet, or they cannot be read.
         """
         name = str(sweep)

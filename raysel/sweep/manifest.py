@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import raysel
+from raysel.strategies.registry import packages as strategies_of_packages
 
 GIT_SHA = "RAYSEL_GIT_SHA"
 """The environment variable in which `raysel submit` sends the commit: a job has no repository."""
@@ -25,14 +26,15 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
+    """Versions of Python and of the packages that a result depends on, those that bring strategies
+    among them."""
     found = {"python": platform.python_version(), "raysel": raysel.__version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return found | strategies_of_packages()
 
 
 def manifest() -> dict[str, Any]:

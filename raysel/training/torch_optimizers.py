@@ -153,7 +153,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         """Let the strategy choose, and move what it chose.
 
         Args:
-            closure: computes the loss and its gradients anew; its result is handed back.
+            closure: computes the loss and its gradients again; `step` returns its result.
 
         Raises:
             UserError: the strategy decides before each epoch, and `start_epoch` was not called.
@@ -223,7 +223,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave; the model's own state is loaded apart.
 
-        A strategy that decides before each epoch is told of the next one by `start_epoch`.
+        A strategy that decides before each epoch needs `start_epoch` before the next step.
 
         Raises:
             UserError: it is the state of another strategy, or of a model with other layers.
@@ -254,7 +254,7 @@ class LayerwiseSGD(_StrategyOptimizer):
         parameters: the strategy's own, by name; the paper's values for what is not given.
         partition: the layers; `coarse`, `fine`, `delimiter`, name patterns, or a `Partition`.
         seed: for strategies that draw.
-        fresh_head: whether the classifier was initialised anew.
+        fresh_head: whether the classifier has new random weights.
 
     Raises:
         UserError: a name is unknown or a value is not accepted.

@@ -11,6 +11,7 @@ from raysel.cli.main import main
 from raysel.common.errors import UserError
 from raysel.strategies import registry
 from raysel.strategies.registry import checked_values, registered, strategy_named
+from raysel.sweep.manifest import versions
 
 STRATEGY = """\
 import torch
@@ -84,6 +85,12 @@ def test_the_command_line_and_the_sweep_file_know_it(site, capsys):
     assert main(["validate", str(site / "sweep.yaml")]) == 0
 
 
+def test_the_record_names_the_version_of_the_package(site):
+    assert PACKAGE not in versions()
+    install(site, strategy())
+    assert versions()[PACKAGE] == "1.2"
+
+
 def test_another_group_is_not_looked_at(site):
     install(site, "raise RuntimeError", group="something.else")
     assert "outer" not in registered()
@@ -111,7 +118,7 @@ def test_a_broken_one_is_one_line_that_names_the_package(site, code, value, said
     message = refusal()
     assert message.startswith(f"package {PACKAGE} 1.2: its strategies cannot be loaded (mine = ")
     assert said in message and "\n" not in message
-    assert refusal() == message, "whoever asks next is told as well"
+    assert refusal() == message, "the next call raises it again"
 
 
 def test_on_the_command_line_it_is_exit_code_2(site, capsys):
