@@ -43,7 +43,7 @@ def load_spec(
 
 def _checked(file: SweepFile) -> Spec:
     spec = file.spec()
-    sources = user_code.read(spec.code_files, Path())
+    sources = user_code.read(spec.listed_code, Path())
     user_code.load(sources)
     spec = user_code.located(spec, sources)
     if problems := validate.check(spec):
