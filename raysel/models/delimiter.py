@@ -3,7 +3,7 @@
 The block-wise paper (its section III) ends a block at every MaxPool, BatchNorm and activation. A
 model is run once in execution order, without data and without computing anything, and cut
 there; runs without weights are dropped. The affine parameters of a norm join the weights
-before it, or the first weights where there are none before.
+before it, or the first weights where there are none before (docs/algorithms.md, D28).
 """
 
 from __future__ import annotations

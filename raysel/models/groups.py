@@ -201,7 +201,7 @@ def _list_types(model: nn.Module, path: str) -> set[type[nn.Module]]:
 def _final_norm_to_head(model: nn.Module, groups: Groups, uses: Mapping[str, int]) -> Groups:
     """D1: a final norm between the last block and the classifier goes to the head's layer.
 
-    Only a norm with no weight layer between it and the last block moves (errata 15): one
+    Only a norm with no weight layer between it and the last block moves (docs/algorithms.md): one
     that follows a convolution beside it belongs to that convolution.
     """
     if len(groups) < 2 or not any(of_classifier(name, model) for name in groups[-1]):

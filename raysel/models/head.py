@@ -23,8 +23,8 @@ DENSE = "pre_logits"
 def put_mlp_head(model: nn.Module, paths: Sequence[str], classes: int) -> None:
     """Replace each classifier by 512 units, ReLU, dropout 0.5 and the logits.
 
-    That is the head of the block-wise paper (its section IV; algorithm notes 5.5), on the
-    model's pooled features; the paper flattens them instead (decision D32), which with
+    That is the head of the block-wise paper (its section IV; docs/algorithms.md), on the
+    model's pooled features; the paper flattens them instead (D32), which with
     224 pixels makes heads of up to 51 million parameters. Dense layers that stand before the
     classifier (VGG16's two of 4,096) are a head of the old task and go.
 

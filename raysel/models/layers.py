@@ -1,8 +1,8 @@
 """The partition of a model into layers: one object that every strategy uses.
 
 "Layer" is the papers' word for one group of the partition. timm's own group matcher gives
-the papers' counts (6, 14, 14 and 6 for WRN-50-2, ViT-S, ViT-B and ConvNeXt-T); decisions D1
-and D2 of the algorithm notes are the two corrections on top of it. The block-wise paper's
+the papers' counts (6, 14, 14 and 6 for WRN-50-2, ViT-S, ViT-B and ConvNeXt-T); D1 and
+D2 of docs/algorithms.md are the two corrections on top of it. The block-wise paper's
 literal cut is `raysel.models.delimiter`.
 """
 

@@ -20,7 +20,7 @@ BVG_LS: dict[str, PaperModel] = {
     "ViT-B": PaperModel("vit_base_patch16_224.sam_in1k", "the paper's 19.76 % are SAM's weights"),
     "ConvNeXt-T": PaperModel("convnext_tiny.fb_in1k", "the paper's 17.30 % are at 288 pixels"),
 }
-"""The BVG-LS paper's Table 2 (algorithm notes 5.2)."""
+"""The BVG-LS paper's Table 2 (docs/algorithms.md)."""
 
 BLOCKWISE: dict[str, PaperModel] = {
     "VGG16": PaperModel("vgg16.tv_in1k"),
@@ -38,7 +38,7 @@ BLOCKWISE: dict[str, PaperModel] = {
     "Xception": PaperModel("legacy_xception.tf_in1k", "299 pixels"),
     "DenseNet121": PaperModel("densenet121.tv_in1k"),
 }
-"""The block-wise paper's models by their Keras names (algorithm notes 5.5)."""
+"""The block-wise paper's models by their Keras names (docs/algorithms.md)."""
 
 MISSING: dict[str, str] = {
     "NASNetMobile": "of the block-wise paper's fifteen models NASNetMobile is the one that is"

@@ -19,7 +19,7 @@ Results = Mapping[str, Any]
 
 TRANSIENT = "select/transient_share"
 TRANSIENT_LIMIT = 0.20
-"""Above this share of steps a start value, not the data, chose the layer (errata 25)."""
+"""Above this share of steps a start value, not the data, chose the layer (algorithms.md, D6)."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
     """The strategies that are compared: the file's own, then the baselines it omits.
 
     Under cross-validation `surgical` is among them, with every single layer as its block;
-    all layers together are `full` and no block (D11).
+    all layers together are `full` and no block (docs/algorithms.md, D11).
     """
     own = dict(spec.strategies)
     if spec.search.sampler == CROSS_VALIDATION:

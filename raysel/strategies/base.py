@@ -112,7 +112,7 @@ class Decision:
             tensor, whatever the model's device.
         scores: [L] what the weights were decided by, for the selection trace.
         transient: 0-dim, 1 where the decision still rests on a start value and not on the
-            data (bias-variance guidance, errata 25); None where there is no such thing.
+            data (docs/algorithms.md, D6); None where there is no such thing.
     """
 
     weights: Tensor

@@ -8,6 +8,8 @@ gradient g_l of layer l at step t and the decay alpha:
     r_l  = sum_i b_{l,i}^2 / sum_i (v_{l,i} - b_{l,i}^2)
     update only theta_{l*}, l* = argmax_l r_l     (or every l with r_l > tau: Table 5)
 
+D numbers are sections of docs/algorithms.md.
+
 Both means advance for every layer, moved or not, and the current gradient takes part in its
 own selection. Only the sum of v_l is ever needed, so it is one number a tensor; b_l itself
 is not stored where the optimizer's momentum buffer already is b_l / (1 - alpha).
@@ -69,7 +71,7 @@ def _ema_init(default: str) -> Parameter:
 def bias_variance_ratio(b_sq: Tensor, v_sum: Tensor) -> Tensor:
     """r = sum b^2 / (sum v - sum b^2), of [L] float64 sums.
 
-    Infinite where the variance is below the rounding of the two sums (D9 and errata 1);
+    Infinite where the variance is below the rounding of the two sums (D9);
     0 for a layer without any gradient, and where a sum is not finite.
     """
     variance = v_sum - b_sq
@@ -106,7 +108,7 @@ def default_threshold(ema_decay: float) -> float:
     """The paper's 0.056 at alpha = 0.9; elsewhere 0.8 % above the noise floor (1-a)/(2a).
 
     For gradients that are noise alone, r is (1-a)/(2a) in the mean, 0.0556 at 0.9: the
-    published value lies just above it (errata 2).
+    published value lies just above it (D33).
     """
     return 0.056 if ema_decay == 0.9 else 1.008 * (1 - ema_decay) / (2 * ema_decay)
 
@@ -149,7 +151,7 @@ class GradientMoments:
         if self.debiased:
             correction = 1.0 - remainder
             ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
-            first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (errata 1)
+            first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (D9)
             return torch.where(first, torch.inf, ratio), b_sq, torch.zeros_like(ratio)
         start = step.by_layer(_only(present, self._sizes)) * remainder
         return bias_variance_ratio(b_sq, v_sum), b_sq, start / v_sum
@@ -191,7 +193,7 @@ class GradientMoments:
     def _mean_squares(self, step: Step, keep: float | Tensor, take: float | Tensor) -> Tensor:
         """Sum of b^2 of each tensor, [T]."""
         if self._mean is None:
-            # buf_t = mu buf + g is b_t / (1 - alpha) for mu = alpha (algorithm notes 3.4)
+            # buf_t = mu buf + g is b_t / (1 - alpha) for mu = alpha (D42)
             return squared_norms(step.momentum_buffers or [], step.device) * (1 - self.decay) ** 2
         pairs = [(b, g) for b, g in zip(self._mean, step.gradients, strict=True) if g is not None]
         means, gradients = [b for b, _ in pairs], [g for _, g in pairs]

@@ -14,7 +14,8 @@ The listings weigh by the loss itself; its increase, the equation, ranks alike (
 
 A stage as a whole cannot be the identity where channels or strides change, so identity takes
 one convolution or linear module at a time and averages over the layer's (D24); random draws
-the whole layer anew. A layer without such a module scores 0 (D25).
+the whole layer anew. A layer without such a module scores 0 (D25). D numbers are sections of
+docs/algorithms.md.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ sample of the target or the source:
 
 The weights are the scores over their maximum (rates.py); the updates themselves are ordinary
 steps along the plain gradient. H is that of the whole model, sliced by layer afterwards
-(D14, newton.py). A layer of length 0 has no score and moves freely (D13).
+(D14, newton.py). A layer of length 0 has no score and moves freely (D13). D numbers are
+sections of docs/algorithms.md.
 
 `auto_rgn` alone can take the mean of the batches' norms, as its authors' release does; the
 extensions need the norm of one mean vector. Who compares them sets `aggregate: norm_of_mean`
-(errata 13), since the mean of norms grows with the gradient's noise.
+(D36), since the mean of norms grows with the gradient's noise.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ class _Change(_RelativeNorm):
         return layer_norms(target - source, self.partition)
 
     def _without_score(self, probe: Probe) -> Tensor:
-        """A fresh head has learnt nothing of the source: no change to speak of (errata 18)."""
+        """A fresh head has learnt nothing of the source: no change to speak of (D16)."""
         return self._is_head() & probe.fresh_head
 
 

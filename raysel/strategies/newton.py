@@ -2,7 +2,7 @@
 
 Agarwala, Suleman and Vaidya precondition the gradient with the inverse Hessian of the whole
 model, by "the LBFGS inverse hessian approximation" of Byrd et al. How the pairs are made
-is unsaid there and settled here (decisions D14 and D15, errata 14):
+is unsaid there and settled here (docs/algorithms.md, D14 and D15):
 
     s_k = theta_{k+1} - theta_k,    y_k = g_{k+1} - g_k
 

@@ -48,7 +48,7 @@ def weights_from_scores(
         scores: [L].
         normalise: divide by the largest score, so that the largest weight is 1; or not.
         free: [L] bool, layers whose score is undefined: they get weight 1 and take no
-            part in the normalisation (a fresh head, a layer of norm 0; decision D13).
+            part in the normalisation (a fresh head, a layer of norm 0; docs/algorithms.md, D13).
 
     Returns:
         [L] float32 on the CPU, finite, >= 0.
@@ -82,7 +82,7 @@ class LayerRates(Strategy):
     @abstractmethod
     def scores(self, probe: Probe) -> Tensor:
         """A score for every layer, [L]; where it is NaN the score is undefined and the layer
-        gets weight 1 (decision D13).
+        gets weight 1 (docs/algorithms.md, D13).
         """
 
     def prepare(self, probe: Probe) -> None:

@@ -98,7 +98,7 @@ class GradualUnfreeze(_Scheduled):
     """One more layer moves at every stage.
 
     A head that was initialised anew moves from the first stage on in both directions: below
-    a frozen random head there is nothing to learn (D30).
+    a frozen random head there is nothing to learn (docs/algorithms.md, D30).
     """
 
     name = "gradual_unfreeze"

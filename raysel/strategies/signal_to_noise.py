@@ -1,6 +1,6 @@
 """Signal-to-noise ratio of the gradient: layers whose examples disagree are frozen.
 
-Lee et al., "Surgical Fine-Tuning", Auto-SNR, by decision D29 and errata 4 and 17. With the
+Lee et al., "Surgical Fine-Tuning", Auto-SNR, as docs/algorithms.md D29. With the
 gradients g_ij of example j = 1..B of a batch with respect to parameter i of layer l:
 
     SNR_l = mean over i in l of  (mean_j g_ij)^2 / var_j g_ij          (unbiased variance)
@@ -124,7 +124,7 @@ class AutoSNR(LayerRates):
 
     def __init__(self, partition: Partition, values: Mapping[str, Any]) -> None:
         super().__init__(partition, values)
-        self.values["normalise"] = "max"  # a threshold needs a scale (errata 17)
+        self.values["normalise"] = "max"  # a threshold needs a scale (D29)
 
     def scores(self, probe: Probe) -> Tensor:
         """B SNR_l averaged over the batches, [L] float64; those of the last measurement where

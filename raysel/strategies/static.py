@@ -9,7 +9,7 @@ BL1 of the block-wise one. The other masks:
 
 The classifier of `linear_probe` and `blockwise` is that module alone: a final norm that
 shares its layer (ViT, ConvNeXt) stays as it is. So `suffix` with one layer is `linear_probe`
-only where the last layer is the classifier and nothing else (errata 15).
+only where the last layer is the classifier and nothing else (docs/algorithms.md, D1).
 """
 
 from __future__ import annotations

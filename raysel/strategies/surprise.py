@@ -15,6 +15,8 @@ divergence infinite.
 Where the inputs are the same (a label shift) there is nothing to measure but the noise of
 finite samples, which is larger for larger layers. The noise is measured as the surprise
 between two halves of the source sample; no layer beyond twice that is no shift (D20).
+
+D numbers are sections of docs/algorithms.md.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _DOMAINS: tuple[Domain, ...] = ("source", "target")
 _LARGEST_FLAT = 1_000_000  # dimensions; beyond it a layer's positions share their channel's bins
 _CHUNK = 2**22  # numbers that are binned at once, in float64
 _ROUNDING = 1e-6  # of the values: a range below it is float32 noise of a constant
-_BEYOND_NOISE = 2.0  # errata 5
+_BEYOND_NOISE = 2.0  # D20
 
 
 class NoInputShift(ValueError):
@@ -240,7 +242,7 @@ class _Surprise(LayerRates):
         return float(layerwise_surprise(*counts, self.values["pseudocount"]))
 
     def _noise(self, layer: LayerHistograms, sizes: Mapping[str, int]) -> float:
-        """The surprise that samples of these sizes show without a shift (errata 5)."""
+        """The surprise that samples of these sizes show without a shift (D20)."""
         between_halves = self._surprise(layer, ("even",), ("odd",))
         source = sizes["even"] + sizes["odd"]
         had = sampling_bias(self.values["bins"], sizes["even"], sizes["odd"])

@@ -235,7 +235,7 @@ class FineTuning:
 
     def _clipped(self, gradients: list[Tensor | None], norms: Tensor) -> list[Tensor | None]:
         """The gradients scaled to the largest allowed norm, as new tensors: strategies see
-        the unclipped ones (algorithm notes 2.5).
+        the unclipped ones (docs/algorithms.md, D41).
         """
         if self.settings.clip_norm is None:
             return gradients

@@ -1,4 +1,4 @@
-"""Which parts of the model run in training mode (decision D4, errata 3), and how torch computes.
+"""Which parts of the model run in training mode (docs/algorithms.md, D4), and how torch computes.
 
 `train`: everything; batch norm uses and updates batch statistics, moved or not.
 `eval`: nothing; running statistics are frozen everywhere, dropout is off.

@@ -2,7 +2,7 @@
 
 torch's optimizers cannot serve: with a learning rate of 0 they let an infinite gradient of
 an unselected layer through (0 * inf), and they cannot advance the state of a tensor that
-they do not write (decisions D3 and D7, errata 11). The arithmetic is theirs; a test
+they do not write (docs/algorithms.md, D3 and D7). The arithmetic is theirs; a test
 compares the two.
 
 An update has two halves: `advance` takes the gradients into the state of every tensor,

@@ -3,7 +3,7 @@ last layer against full on flipped labels.
 
     python tests/benchmarks/acceptance_pair.py [--seeds 5]
 
-The set-up of the algorithm notes (section 7 with errata 9): digits with their edges as three
+The set-up of docs/algorithms.md D37: digits with their edges as three
 channels, three 3x3 convolutions (16, 32, 64) without norm, 2x2 max pooling after the first
 two, global pooling, a linear classifier; 1000 source images, Adam 2e-3, 25 epochs; 100 target
 images, Adam, 25 epochs, the better of the rates 1e-2 and 1e-3 by 100 validation images, the

@@ -3,7 +3,7 @@
 BREEDS (Santurkar, Tsipras and Madry 2021) groups ImageNet's classes into superclasses, which
 are what is to be told apart; the source shows some kinds of each (newts and axolotls of the
 salamanders), the target others. The automatic paper tunes on both, with the division `rand`
-(algorithm notes 5.4).
+(docs/algorithms.md, BREEDS).
 
 The pictures are ImageNet's own, in the root's folder `imagenet`: `train/<wnid>/*.JPEG` and
 `val/<wnid>/*.JPEG`.

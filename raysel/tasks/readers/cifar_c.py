@@ -1,4 +1,4 @@
-"""CIFAR-10-C in its published layout, and CIFAR-10F (algorithm notes 5.3).
+"""CIFAR-10-C in its published layout, and CIFAR-10F (docs/algorithms.md).
 
 CIFAR-10-C (Hendrycks and Dietterich 2019; Zenodo 2535967) is a folder `CIFAR-10-C` with one
 `<corruption>.npy`, uint8 [50000, 32, 32, 3], for each corruption and one `labels.npy` [50000];

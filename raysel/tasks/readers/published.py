@@ -1,5 +1,5 @@
 """The papers' data sets as torchvision reads them, by the calls that give the counts of
-Table 1 of the BVG-LS paper (algorithm notes 5.1) and of the block-wise paper (5.5).
+Table 1 of the BVG-LS paper and the block-wise paper (docs/algorithms.md).
 
 | name | training part | test part |
 |---|---|---|

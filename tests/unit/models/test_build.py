@@ -42,7 +42,7 @@ def test_the_seed_decides_every_weight_and_the_callers_random_state_is_kept():
 
 
 def test_a_fresh_head_is_timms_own_and_not_a_reset_one():
-    """D5: a ViT's head is drawn by `create_model`: bias exactly 0 (section 2.4)."""
+    """D5: a ViT's head is drawn by `create_model`: bias exactly 0."""
     head = build(ModelConfig("test_vit", 7, 3, (160, 160)), seed=0).head
     assert torch.equal(head.bias.detach(), torch.zeros(7))
     assert 0.01 < float(head.weight.detach().std()) < 0.03

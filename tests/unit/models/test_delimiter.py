@@ -29,7 +29,7 @@ from raysel.spec.reader import parse
     ],
 )
 def test_the_counts_of_the_papers_kind_of_models(model, count):
-    """As listed in the algorithm notes (3.15, errata 16); there is no difference to explain.
+    """As listed in docs/algorithms.md (D28); there is no difference to explain.
 
     Each is the model's number of weight modules that are followed by a delimiter, and the
     classifier: VGG16 has 13 convolutions and 3 linear layers; EfficientNet-B0 is cut at the

@@ -136,7 +136,7 @@ def test_a_norm_between_the_last_block_and_the_classifier_is_the_heads(name, nor
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenetv2_100", "test_efficientnet"])
 @pytest.mark.parametrize("rule", ["coarse", "fine"])
 def test_a_norm_after_a_convolution_stays_with_it(name, rule):
-    """Errata 15: conv_head and bn2 stand between the last block and the classifier."""
+    """D1: conv_head and bn2 stand between the last block and the classifier."""
     layers = partition_of(name, rule, 10)
     assert _owners(layers, "head") == {"classifier"}
     together = [layer for layer in layers.names if "conv_head" in _owners(layers, layer)]

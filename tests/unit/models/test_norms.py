@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("count", [1, 256, 257, 4097, 10_000, 1_000_003])
 @pytest.mark.parametrize(("kind", "error"), [("normal", 2e-7), ("heavy", 5e-7), ("equal", 1e-6)])
 def test_the_error_is_below_the_guard_of_the_ratio(kind, error, count, scale):
-    """Two such sums are subtracted, and a difference of 1e-6 counts as none (errata 1)."""
+    """Two such sums are subtracted, and a difference of 1e-6 counts as none (D9)."""
     for seed in range(5):
         tensor = torch.randn(count, generator=torch.Generator().manual_seed(seed))
         if kind == "heavy":

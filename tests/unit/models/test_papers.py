@@ -17,7 +17,7 @@ TABLE_2 = {
     "ConvNeXt-T": (6, 28.6),
 }
 
-# Algorithm notes 5.5, timm's groups coarse / fine. The block-wise paper has no table of sizes;
+# docs/algorithms.md, timm's groups coarse / fine. The block-wise paper has no table of sizes;
 # these are the millions of each architecture's own publication or of Keras' list of models.
 BLOCKWISE_TABLE = {
     "VGG16": (14, 14, 138.4),

@@ -14,7 +14,7 @@ def sizes(module):
 
 
 def test_wrn_28_10_has_the_sizes_of_the_public_checkpoint():
-    """Algorithm notes 5.3, counted on RobustBench's `Standard`."""
+    """Counted on RobustBench's `Standard`."""
     model = shapes_of("cifar_wrn_28_10", 10)
     found = {name: sizes(child) for name, child in model.named_children() if sizes(child)}
     assert found == {

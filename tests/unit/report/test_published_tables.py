@@ -44,7 +44,7 @@ def values(data, models, table):
 
 
 def test_table_3_is_as_printed():
-    """Algorithm notes 6: WRN-50-2 on Pets, and the averages over the seven data sets."""
+    """Table 3: WRN-50-2 on Pets, and the averages over the seven data sets."""
     assert values("pets", "wide_resnet50_2", "Table 3")["BVG-LS"] == pytest.approx(0.0626)
     sets = ("flowers102", "pets", "dtd", "aircraft", "food101", "sun397", "cifar100")
     rows = [values(data, "wide_resnet50_2", "Table 3") for data in sets]
@@ -53,7 +53,7 @@ def test_table_3_is_as_printed():
         **{"LP": 33.55, "BVG-LS": 16.84},
     }
     for name, average in printed.items():
-        # errata 23: L2-6 is 21.556 and printed 21.55
+        # D40: L2-6 is 21.556 and printed 21.55
         found = sum(row[name] for row in rows) / 7 * 100
         assert found == pytest.approx(average, abs=0.01)
 

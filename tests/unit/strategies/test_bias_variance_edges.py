@@ -54,7 +54,7 @@ def test_nothing_moves_where_every_ratio_is_zero(ema_init, name):
 
 @pytest.mark.parametrize("ema_init", INITS)
 def test_an_absent_gradient_takes_its_tensor_out_of_both_sums(ema_init):
-    """Errata 12, by a layer [x, y] whose y is absent at step 3: its ratio is that of x alone."""
+    """D34, by a layer [x, y] whose y is absent at step 3: its ratio is that of x alone."""
     history = random_gradients(12, 5, [[4, 3]])
     both = Driver("bvg_ls", [[4, 3]], ema_decay=0.7, ema_init=ema_init)
     alone = Driver("bvg_ls", [[4], [3]], ema_decay=0.7, ema_init=ema_init)
@@ -68,7 +68,7 @@ def test_an_absent_gradient_takes_its_tensor_out_of_both_sums(ema_init):
 
 
 def test_a_layer_that_wakes_late_is_infinite_once():
-    """Errata 1: infinite at a layer's own first debiased update, whatever the step."""
+    """D9: infinite at a layer's own first debiased update, whatever the step."""
     driver = Driver("bvg_ls", [[3], [3]], ema_decay=0.9, ema_init="debiased")
     history = random_gradients(16, 5, [[3], [3]])
     ratios = [
@@ -115,7 +115,7 @@ def test_a_step_flagged_as_not_finite_leaves_no_trace(ema_init):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_first_debiased_step_ranks_by_the_norm_of_b(seed):
-    """Errata 1: the denominator is rounding noise there. Float32 and large layers, as it was
+    """D9: the denominator is rounding noise there. Float32 and large layers, as it was
     found; with the sign of the noise deciding, the largest norm lost in two of three tries."""
     rng = torch.Generator().manual_seed(seed)
     sizes = [[10_000], [30_000], [100_000], [300_000], [700_000], [1_000_000]]
@@ -163,7 +163,7 @@ def second_gradient(r: float, ema_decay: float) -> float:
     [(0.9, 0.056), (0.5, 0.504), (0.8, 0.126), (0.99, 0.504 * 0.01 / 0.99)],
 )
 def test_the_default_threshold_lies_just_above_the_noise_floor(ema_decay, default):
-    """Errata 2: the paper's 0.056 at α = 0.9, otherwise 1.008 (1 - α) / (2α)."""
+    """D33: the paper's 0.056 at α = 0.9, otherwise 1.008 (1 - α) / (2α)."""
     driver = Driver("bvg_ls_threshold", [[1]] * 4, ema_decay=ema_decay)
     targets: Sequence[float] = [default * factor for factor in (0.9999, 1.0001, 0.5, 2)]
     one = torch.ones(1, dtype=torch.float64)

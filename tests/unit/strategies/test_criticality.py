@@ -437,7 +437,7 @@ def test_the_target_variant_scores_a_tuned_copy_on_the_chosen_data(name):
         assert torch.equal(found, scores(measured(twin, probe_of(tuned, data, data))))
     assert asked == [3, 3]
     zero = scores(measured(name, given, tune_epochs=0, criticality_data="source"))
-    assert torch.equal(zero, scores(measured(twin, given)))  # Algorithm 3 (errata 7)
+    assert torch.equal(zero, scores(measured(twin, given)))  # Algorithm 3 (D23)
 
 
 # --- in a trial --------------------------------------------------------------------------------

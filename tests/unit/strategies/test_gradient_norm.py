@@ -174,7 +174,7 @@ def test_the_change_is_measured_on_the_model_as_it_is_now():
     [("auto_rgn_hessian", "auto_rgn"), ("auto_rgn_hessian_change", "auto_rgn_change")],
 )
 def test_without_curvature_it_is_the_plain_variant(monkeypatch, hessian, plain):
-    """No pair left: H^-1 = I (errata 13: with the norm of the mean)."""
+    """No pair left: H^-1 = I (D36: with the norm of the mean)."""
     probe = probe_of(small())
     with_curvature = measured(hessian, probe)[1]
     monkeypatch.setattr(gradient_norm, "curvature_pairs", no_pairs)

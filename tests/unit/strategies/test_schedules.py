@@ -37,7 +37,7 @@ def _table(epochs: int, layers: int, epochs_per_stage: int = 0) -> list[int]:
 @pytest.mark.parametrize(
     ("epochs", "layers", "expected"),
     [
-        (12, 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]),  # algorithm notes 3.17 (6)
+        (12, 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]),  # D30
         (15, 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6, 6, 6]),  # the rest in the last stage
         (7, 6, [1, 2, 3, 4, 5, 6, 6]),
         (6, 6, [1, 2, 3, 4, 5, 6]),
@@ -122,7 +122,7 @@ def test_no_backward_pass_reaches_a_layer_at_rest():
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_fresh_classifier_moves_from_the_first_stage(direction):
-    """D30; the classifier alone, not the norm that shares its layer (errata 15)."""
+    """D30; the classifier alone, not the norm that shares its layer (D1)."""
     values = {"direction": direction}
     run = trial("gradual_unfreeze", values, epochs=6, fresh_head=True)
     start = parameters(run)

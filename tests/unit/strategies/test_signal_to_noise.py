@@ -82,7 +82,7 @@ def test_examples_that_are_all_alike_give_no_infinity():
 
 @pytest.mark.parametrize("size", [5, 8, 32])
 def test_pure_noise_scores_just_above_one(size):
-    """E[B SNR] = (B - 1) / (B - 3) for normal noise (errata 4), whatever B: it is E[t^2]."""
+    """E[B SNR] = (B - 1) / (B - 3) for normal noise (D29), whatever B: it is E[t^2]."""
     noise = np.random.default_rng(size).normal(size=(size, 50_000))
     spread = GradientSpread(
         torch.tensor(noise.mean(axis=0)), torch.tensor(noise.var(axis=0, ddof=1))

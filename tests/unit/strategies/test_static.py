@@ -86,7 +86,7 @@ def test_no_backward_pass_reaches_below_the_suffix():
 
 
 def test_the_last_layer_alone_is_not_the_linear_probe_where_it_holds_a_norm():
-    """Errata 15."""
+    """D1."""
     before = parameters(trial("full"))
     suffix = moved(before, parameters(finished(trial("suffix", {"layers": 1}))))
     probe = moved(before, parameters(finished(trial("linear_probe"))))

@@ -159,7 +159,7 @@ def test_identical_samples_are_exactly_zero_and_weigh_alike():
 @pytest.mark.parametrize("name", ["surprise", "surprise_diff"])
 @pytest.mark.parametrize("seed", range(5))
 def test_other_samples_of_the_same_distribution_are_refused(name, seed):
-    """A label shift: s is far from 0 (errata 5), but no further than between source halves."""
+    """A label shift: s is far from 0 (D20), but no further than between source halves."""
     given = probe_of(
         network(), examples(400, 1, 6, 6, seed=seed), examples(120, 1, 6, 6, seed=100 + seed)
     )

@@ -1,4 +1,4 @@
-"""Which modules train: decision D4 and errata 3."""
+"""Which modules train: docs/algorithms.md, D4."""
 
 from __future__ import annotations
 

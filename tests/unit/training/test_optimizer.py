@@ -204,7 +204,7 @@ def test_a_layer_at_rest_stays_bit_for_bit_whatever_its_gradient(name, decay, fi
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_of_a_layer_at_rest_advances_as_if_it_had_moved(name):
-    """D7 and errata 11; without decay, so that the state depends on the gradients alone."""
+    """D7; without decay, so that the state depends on the gradients alone."""
     resting, moving = _parameters(), _parameters()
     optimizers = [_optimizer(name, resting), _optimizer(name, moving)]
     for step in range(5):
@@ -215,7 +215,7 @@ def test_the_state_of_a_layer_at_rest_advances_as_if_it_had_moved(name):
 
 
 def test_adamw_decays_a_layer_only_when_it_moves():
-    """Errata 11: with gradients of zero the decay is all that moves."""
+    """D7: with gradients of zero the decay is all that moves."""
     parameters = _parameters()
     optimizer = _optimizer("adamw", parameters, weight_decay=0.1)
     nothing: list[Tensor | None] = [torch.zeros(s) for s in SHAPES]

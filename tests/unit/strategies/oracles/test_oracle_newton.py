@@ -183,7 +183,7 @@ def test_the_order_of_examples_does_not_matter():
 
 def test_a_longer_history_than_the_loss_has_dimensions_does_no_harm():
     """Past convergence the pairs are rounding noise; taking them up made the step 3.7 times as
-    long on a quadratic (algorithm notes 3.9).
+    long on a quadratic (D15).
     """
     net = Logistic([0.5, -1.0], [2.0, 1.0])
     batches = nearly_quadratic(net, 2, np.array([1.0, 2.0, 0.5, 1.0]))

@@ -69,7 +69,7 @@ def test_hand_case_mean_over_the_parameters_of_a_layer():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_network_against_backpropagation_of_single_examples(seed):
-    """The ratio of each batch, then the mean over batches (errata 17)."""
+    """The ratio of each batch, then the mean over batches (D29)."""
     net, batches = Perceptron(seed), random_batches(seed, 3, size=6)
     found = measure("auto_snr", FakeProbe(net, net.partition(), batches))
     each = [perceptron_example_gradients(net, batch) for batch in batches]

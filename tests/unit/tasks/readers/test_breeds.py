@@ -5,7 +5,7 @@ import pytest
 from raysel.common.errors import UserError
 from raysel.tasks.readers.breeds import SUBPOPULATIONS, pictures, superclasses
 
-# algorithm notes 5.4: ImageNet's numbers, source | target, as the release of BREEDS divides them
+# ImageNet's numbers, source | target, as the release of BREEDS divides them
 LIVING_17 = {
     "salamander": ([27, 29], [26, 28]),
     "turtle": ([37, 34], [33, 35]),
