@@ -1,0 +1,296 @@
+"""Pages that follow from the code: the sweep file's keys, the commands, the strategies.
+
+A hook of MkDocs (`make docs`). What is written here is read from the JSON Schema of sweep files,
+the command line and the registry, so it cannot differ from them; only the traces of
+docs/pictures/traces are drawn beforehand (`raysel finetune`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from raysel.cli.main import app
+from raysel.search.json_schema import sweep_schema
+from raysel.search.listings import ParameterRow, needs_in_words, strategy_card
+from raysel.strategies import Strategy, registered
+
+ROOT = Path(__file__).parents[1]
+TRACES = Path("pictures/traces")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those of docs/."""
+    strategies = registered()
+    pages = {
+        "reference/sweep-file.md": sweep_file_page(sweep_schema()),
+        "reference/commands.md": commands_page(),
+        "reference/strategies/index.md": strategies_page(strategies),
+    }
+    for name, strategy in strategies.items():
+        pages[f"reference/strategies/{name}.md"] = strategy_page(strategy)
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+def cell(text: str) -> str:
+    """Text as a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; the cells are Markdown."""
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+# --- the sweep file --------------------------------------------------------------------------
+
+SECTIONS = {
+    "TaskSpec": "task",
+    "FolderData": "task.data: a folder",
+    "TableData": "task.data: a table",
+    "ShiftSpec": "task.shift",
+    "SplitSpec": "task.split",
+    "ModelSpec": "model",
+    "TrainingSpec": "training",
+    "TrainingOverride": "strategies.NAME.training",
+    "SearchSpec": "search",
+    "PrunerSpec": "pruner",
+    "ObjectiveSpec": "objective",
+    "ConfirmSpec": "confirm",
+    "ResourcesSpec": "resources",
+    "BudgetSpec": "budget",
+    "TraceSpec": "trace",
+    "TrackingSpec": "tracking",
+    "CodeFile": "A file of one's own",
+    "FloatRange": "A range of real numbers",
+    "IntRange": "A range of whole numbers",
+    "Choice": "A choice",
+}
+"""The titles of the schema's parts, in the order of a sweep file."""
+
+SEARCHED = {"FloatRange": "{float: …}", "IntRange": "{int: …}", "Choice": "{categorical: …}"}
+"""What may be searched, as the file has it."""
+
+INTRODUCTION = """\
+# The sweep file
+
+One YAML file is one sweep. Only `name`, `task`, `model` and `strategies` must be given; every
+other key has the default that stands here. `raysel init sweep.yaml` writes a commented file,
+`raysel validate sweep.yaml` checks one, and `raysel schema > raysel.schema.json` prints the JSON
+Schema from which this page is made, for editors that complete and check YAML with it.
+
+A value that may be searched is a constant or a distribution: `{float: [1e-4, 1e-1], log: true}`,
+`{int: [low, high], step: 2}`, `{categorical: [a, b]}`; for a strategy's own parameters also the
+word `search`, which stands for the range that the strategy declares. Any value can be replaced on
+the command line: `raysel run sweep.yaml --set training.epochs=5`. The file is YAML 1.2: `1:30`,
+`off` and `1_000` are words, and `010` is ten.
+"""
+
+
+def sweep_file_page(schema: dict[str, Any]) -> str:
+    """Every key of the grammar, part by part."""
+    parts = schema["$defs"]
+    missing = set(parts) ^ set(SECTIONS)
+    if missing:
+        raise ValueError(f"SECTIONS and the schema differ in: {', '.join(sorted(missing))}")
+    text = [INTRODUCTION, "## The whole file", keys_table(schema)]
+    for name, title in SECTIONS.items():
+        text += [f"## {title}", parts[name].get("description", ""), keys_table(parts[name])]
+    return "\n\n".join(text)
+
+
+def keys_table(part: dict[str, Any]) -> str:
+    """The keys of one part."""
+    required = part.get("required", ())
+    rows = [
+        (f"`{key}`", words(value), "must be given" if key in required else default(value), about)
+        for key, value in part["properties"].items()
+        for about in [cell(value.get("description", ""))]
+    ]
+    return table(("key", "values", "default", "what it says"), rows)
+
+
+def default(value: dict[str, Any]) -> str:
+    """A key's default, as YAML has it; empty where it is a part of its own or none."""
+    given = value.get("default")
+    if given is None or given in ({}, [], ""):
+        return ""
+    if isinstance(given, dict):
+        kept = {key: item for key, item in given.items() if item not in (None, False)}
+        return "below" if "$ref" in value else f"`{json.dumps(kept)}`"
+    return f"`{json.dumps(given)}`" if not isinstance(given, str) else f"`{given}`"
+
+
+def words(value: dict[str, Any]) -> str:
+    """What a key takes: words and numbers as they are written, parts as links."""
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[-1]
+        return SEARCHED_LINKS.get(name) or f"[{SECTIONS[name]}](#{anchor(SECTIONS[name])})"
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{item}`" for item in value.get("enum", [value.get("const")]))
+    for several in ("oneOf", "anyOf"):
+        if several in value:
+            found = [words(item) for item in value[several] if item.get("type") != "null"]
+            return ", ".join(dict.fromkeys(found))
+    return TYPES[str(value.get("type"))](value)
+
+
+def anchor(title: str) -> str:
+    """The id that MkDocs gives a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return "-".join(kept.split())
+
+
+SEARCHED_LINKS = {name: f"[`{text}`](#{anchor(SECTIONS[name])})" for name, text in SEARCHED.items()}
+
+
+def number(value: dict[str, Any]) -> str:
+    """`whole number > 0`, `number 0 to 1`."""
+    kind = "whole number" if value["type"] == "integer" else "number"
+    limits = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"))
+    shown = [
+        f"{sign} {value[key]:g}"
+        for key, sign in (*limits, ("maximum", "≤"))
+        if key in value and abs(value[key]) < 2**31 - 1
+    ]
+    return f"{kind} {', '.join(shown)}".strip()
+
+
+def several(value: dict[str, Any]) -> str:
+    """A list: `list of text`."""
+    items = value.get("items") or {"anyOf": value.get("prefixItems", [{"type": "string"}])}
+    return f"list of {words(items)}"
+
+
+TYPES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "string": lambda _: "text",
+    "boolean": lambda _: "`true`, `false`",
+    "integer": number,
+    "number": number,
+    "array": several,
+    "object": lambda _: "keys below",
+}
+
+
+# --- the commands ----------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """The help of every command."""
+    group = typer.main.get_command(app)
+    text = [
+        "# Commands",
+        "What `raysel COMMAND --help` prints. Exit codes: 0; 1 where something failed; 2 for bad"
+        " input, before anything is computed; 130 after Ctrl-C.",
+    ]
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        with typer.Context(command, info_name=f"raysel {name}", terminal_width=88) as context:
+            text += [f"## {name}", f"```text\n{command.get_help(context).strip()}\n```"]
+    return "\n\n".join(text)
+
+
+# --- the strategies --------------------------------------------------------------------------
+
+
+def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
+    """The table of strategies."""
+    rows = [
+        (
+            f"[`{name}`]({name}.md)",
+            cell(strategy.summary),
+            needs_in_words(strategy),
+            cell(strategy.cost.during),
+        )
+        for name, strategy in strategies.items()
+    ]
+    return "\n\n".join(
+        [
+            "# Strategies",
+            "A strategy answers one question: at this step, with what weight w ≥ 0 does each layer"
+            " move? The optimizer uses the learning rate lr · w; a layer with w = 0 stays"
+            " as it is, bit for bit. `raysel strategies NAME` prints one, and"
+            " `search_spaces/strategies.yaml` runs them all.",
+            table(("strategy", "what moves", "needs", "cost during training"), rows),
+            "`search.sampler: cross_validation` is the surgical papers' cross-validation: a search"
+            " (one trial a layer on the same splits), not a strategy. Every strategy of a sweep"
+            " trains with the same batch-norm mode (`training.batch_norm`) unless the file says"
+            " `published`. What the papers leave open is decided in"
+            " [Algorithms](../../algorithms.md).",
+        ]
+    )
+
+
+def strategy_page(strategy: type[Strategy]) -> str:
+    """One strategy: what it does, its equation, its parameters, its cost, a trace."""
+    card = strategy_card(strategy.name)
+    module = inspect.getmodule(strategy)
+    text = [
+        f"# {card.name}",
+        f"{card.summary[0].upper()}{card.summary[1:]}.",
+        f"**Paper**: {card.paper}. **Needs**: {card.needs}.",
+        "## The method",
+        (inspect.cleandoc(strategy.__doc__ or "")),
+        f"From the documentation of `{strategy.__module__}`, the family's file:",
+        inspect.cleandoc((module and module.__doc__) or ""),
+        "## Parameters",
+        *parameters(card.parameters),
+        "## Cost",
+        table(("when", "what"), [(when, cell(what)) for when, what in card.cost.items()]),
+        "## How the paper trains",
+        *published(card.published, card.batch_norm),
+        *trace(strategy.name),
+    ]
+    return "\n\n".join(text)
+
+
+def parameters(rows: tuple[ParameterRow, ...]) -> Iterator[str]:
+    """The table of a strategy's parameters."""
+    if not rows:
+        yield "None."
+        return
+    yield table(
+        ("parameter", "kind", "default", "accepted", "`search` stands for", "what it says"),
+        [
+            (
+                f"`{row.name}`",
+                row.type,
+                cell(row.default),
+                cell(row.range),
+                cell(row.search),
+                cell(row.help),
+            )
+            for row in rows
+        ],
+    )
+
+
+def published(settings: dict[str, Any], batch_norm: str) -> Iterator[str]:
+    """The training settings of the paper."""
+    said = ", ".join(f"`{key}: {value}`" for key, value in settings.items())
+    yield f"Tried first in a sweep, and taken whole by `training: published`: {said or 'nothing'}."
+    yield f"Its own batch-norm mode, under `training.batch_norm: published`: `{batch_norm}`."
+
+
+def trace(name: str) -> Iterator[str]:
+    """The drawn trace, where there is one."""
+    if (ROOT / "docs" / TRACES / f"{name}.png").exists():
+        yield "## A trace"
+        yield (
+            "Which layer moved in which epoch, on the quick start's noisy digits with resnet10t,"
+            " 15 epochs as published but for the epochs."
+        )
+        yield f"![layer by epoch, {name}](../../{TRACES}/{name}.png)"
