@@ -15,7 +15,7 @@ PINS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: sweep test test-all lint format ui clean help
+.PHONY: sweep test test-all lint format docs ui clean help
 
 sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minutes)
 	@$(BIN)/raysel run search_spaces/digits.yaml
@@ -37,12 +37,15 @@ format: $(INSTALLED_TEST)  ## ruff mends what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(INSTALLED_TEST)  ## the documentation, in site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs/mkdocs.yml
+
 ui: $(INSTALLED)  ## the MLflow UI over runs/mlflow.db, on this machine alone (PORT=5000)
 	@test -f runs/mlflow.db || { echo "there is no runs/mlflow.db yet: make sweep first"; exit 1; }
 	@$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///runs/mlflow.db
 
 clean:  ## remove .venv, builds and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find raysel tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list

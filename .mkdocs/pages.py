@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -243,9 +244,9 @@ def strategy_page(strategy: type[Strategy]) -> str:
         f"{card.summary[0].upper()}{card.summary[1:]}.",
         f"**Paper**: {card.paper}. **Needs**: {card.needs}.",
         "## The method",
-        (inspect.cleandoc(strategy.__doc__ or "")),
+        linked(inspect.cleandoc(strategy.__doc__ or "")),
         f"From the documentation of `{strategy.__module__}`, the family's file:",
-        inspect.cleandoc((module and module.__doc__) or ""),
+        linked(inspect.cleandoc((module and module.__doc__) or "")),
         "## Parameters",
         *parameters(card.parameters),
         "## Cost",
@@ -255,6 +256,22 @@ def strategy_page(strategy: type[Strategy]) -> str:
         *trace(strategy.name),
     ]
     return "\n\n".join(text)
+
+
+def linked(text: str) -> str:
+    """A docstring whose decisions (D9) are links to their sections; code stays as it is."""
+    page = (ROOT / "docs" / "algorithms.md").read_text("utf-8")
+    titles = {title.split(":")[0]: title for title in re.findall(r"^### (D.+)$", page, re.M)}
+
+    def link(found: re.Match[str]) -> str:
+        title = titles.get(found[0])
+        return f"[{found[0]}](../../algorithms.md#{anchor(title)})" if title else found[0]
+
+    lines = (
+        line if line.startswith("    ") else re.sub(r"\bD\d+\b", link, line)
+        for line in text.splitlines()
+    )
+    return "\n".join(lines)
 
 
 def parameters(rows: tuple[ParameterRow, ...]) -> Iterator[str]:

@@ -28,7 +28,7 @@ from .helpers import Silent, publish_nothing, states
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 EXAMPLE = Path(__file__).with_name("example_strategy.py")
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "write-a-strategy.md"
 
 FILE = """
 name: own
@@ -71,7 +71,7 @@ def restored_registry() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def swept(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
-    """The example of the README, swept."""
+    """The example of the documentation, swept."""
     here = tmp_path_factory.mktemp("own")
     shutil.copy(EXAMPLE, here / "my_strategy.py")
     (here / "sweep.yaml").write_text(FILE, encoding="utf-8")
@@ -79,10 +79,10 @@ def swept(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> SweepF
     return start(spec, Deletes(here / "my_strategy.py"), publish_nothing).folder
 
 
-def test_the_readme_shows_the_very_example() -> None:
+def test_the_documentation_shows_the_very_example() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert len(text.splitlines()) < 40
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     shown = [block for block in blocks if "@register" in block]
     assert [block.strip() for block in shown] == [text.strip()]
 

@@ -161,8 +161,8 @@ def test_the_snippets_run_as_they_stand_without_raysel(pictures: Path, tmp_path:
     file = next((pictures / "val").rglob("turned-*.jpg"))
     for folder in (tmp_path, best):
         shutil.copy(file, folder / "photo.jpg")
-    readme = Path(raysel.__file__).parents[1] / "README.md"
-    code = NO_RAYSEL + code_of(readme) + "print(logits.tolist())"
+    page = Path(raysel.__file__).parents[1] / "docs" / "results.md"
+    code = NO_RAYSEL + code_of(page) + "print(logits.tolist())"
     run = partial(subprocess.run, capture_output=True, text=True, check=True)
     said = json.loads(run([sys.executable, "-c", code], cwd=tmp_path).stdout)
     files = open_pictures(out.spec.task).sources
