@@ -2,7 +2,7 @@
 
 A hook of MkDocs (`make docs`). What is written here is read from the JSON Schema of sweep files,
 the command line and the registry, so it cannot differ from them; only the traces of
-docs/pictures/traces are drawn beforehand (`raysel finetune`).
+docs/pictures/traces are drawn beforehand (traces.py).
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def linked(text: str) -> str:
         line if line.startswith("    ") else re.sub(r"\bD\d+\b", link, line)
         for line in text.splitlines()
     )
-    return "\n".join(lines)
+    return "\n".join(lines).replace("docs/algorithms.md", "[Algorithms](../../algorithms.md)")
 
 
 def parameters(rows: tuple[ParameterRow, ...]) -> Iterator[str]:
@@ -307,7 +307,7 @@ def trace(name: str) -> Iterator[str]:
     if (ROOT / "docs" / TRACES / f"{name}.png").exists():
         yield "## A trace"
         yield (
-            "Which layer moved in which epoch, on the quick start's noisy digits with resnet10t,"
-            " 15 epochs as published but for the epochs."
+            "Which layer moved at which step of the first trial that"
+            " `search_spaces/strategies.yaml` gives it: noisy digits, resnet10t, 6 epochs."
         )
         yield f"![layer by epoch, {name}](../../{TRACES}/{name}.png)"
