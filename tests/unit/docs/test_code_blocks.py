@@ -111,6 +111,22 @@ def test_a_sweep_file_is_read_as_it_stands(block):
         assert check(spec) == []
 
 
+def test_the_strategy_of_the_guide_is_found_valid_with_its_sweep_file(tmp_path):
+    page = "docs/write-a-strategy.md"
+    of_page = {block.language: block.text for block in blocks() if block.page == page}
+    (tmp_path / "my_strategy.py").write_text(of_page["python"], encoding="utf-8")
+    file = tmp_path / "sweep.yaml"
+
+    def validate(text: str) -> subprocess.CompletedProcess[str]:
+        file.write_text(merged(yaml.safe_load(text)), encoding="utf-8")
+        command = [sys.executable, "-m", "raysel", "validate", str(file)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = validate(of_page["yaml"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert validate(of_page["yaml"].replace("0.9]", "1.9]")).returncode == 2
+
+
 def test_a_mistake_in_a_sweep_file_is_seen():
     with pytest.raises(Exception, match="num_trail"):
         reader.parse(merged({"search": {"num_trails": 3}}))
@@ -134,7 +150,7 @@ def test_a_mistake_in_a_command_is_seen(line):
 
 
 def test_the_readme_has_every_command_with_options_that_are_there():
-    told = []
+    named: list[str] = []
     for page, line in command_lines():
         if page != "README.md":
             continue
@@ -144,8 +160,8 @@ def test_the_readme_has_every_command_with_options_that_are_there():
         assert found, line
         allowed = set().union(*(options_of(name) for name in found))
         assert set(re.findall(r"--[a-z-]+", line)) <= allowed, line
-        told += found
-    assert set(told) == set(COMMANDS)
+        named += found
+    assert set(named) == set(COMMANDS)
 
 
 def test_every_make_target_that_is_named_is_there():
