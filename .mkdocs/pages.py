@@ -206,6 +206,9 @@ def commands_page() -> str:
 
 # --- the strategies --------------------------------------------------------------------------
 
+FULL_STEP = "a full step"
+"""Forward, and backward through all layers."""
+
 
 def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
     """The table of strategies."""
@@ -214,7 +217,7 @@ def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
             f"[`{name}`]({name}.md)",
             cell(strategy.summary),
             needs_in_words(strategy),
-            cell(strategy.cost.during),
+            cell(cost_of_a_step(strategy)),
         )
         for name, strategy in strategies.items()
     ]
@@ -225,7 +228,7 @@ def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
             " move? The optimizer uses the learning rate lr · w; a layer with w = 0 stays"
             " as it is, bit for bit. `raysel strategies NAME` prints one, and"
             " `search_spaces/strategies.yaml` runs them all.",
-            table(("strategy", "what moves", "needs", "cost during training"), rows),
+            table(("strategy", "what moves", "needs", "a step costs"), rows),
             "`search.sampler: cross_validation` is the surgical papers' cross-validation: a search"
             " (one trial a layer on the same splits), not a strategy. Every strategy of a sweep"
             " trains with the same batch-norm mode (`training.batch_norm`) unless the file says"
@@ -233,6 +236,14 @@ def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
             " [Algorithms](../../algorithms.md).",
         ]
     )
+
+
+def cost_of_a_step(strategy: type[Strategy]) -> str:
+    """What one step costs: what the strategy says, or an ordinary step."""
+    during = strategy.cost.during
+    if during == "nothing":
+        return FULL_STEP
+    return f"{FULL_STEP} and {during}" if during.startswith("about") else during
 
 
 def strategy_page(strategy: type[Strategy]) -> str:
@@ -250,7 +261,14 @@ def strategy_page(strategy: type[Strategy]) -> str:
         "## Parameters",
         *parameters(card.parameters),
         "## Cost",
-        table(("when", "what"), [(when, cell(what)) for when, what in card.cost.items()]),
+        table(
+            ("when", "what"),
+            [
+                ("before training", cell(card.cost["before"])),
+                ("a step", cell(cost_of_a_step(strategy))),
+                ("memory beside the model and the optimizer", cell(card.cost["memory"])),
+            ],
+        ),
         "## How the paper trains",
         *published(card.published, card.batch_norm),
         *trace(strategy.name),
