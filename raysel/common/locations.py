@@ -30,6 +30,9 @@ not hold a lock for ever."""
 _NETWORK = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "beegfs", "gpfs", "9p")
 
 
+SPEC_FILE = "spec.yaml"
+"""The resolved sweep file in the folder of a sweep that has begun."""
+
 BUCKETS = ("s3", "gs")
 """The schemes of object stores."""
 
@@ -89,6 +92,18 @@ def resume_command(name: str, storage: str, *options: str) -> str:
     default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
     where = [] if default else ["--storage", storage]
     return shlex.join(["raysel", "resume", name, *options, *where])
+
+
+def continue_command(folder: Path, storage: str) -> str:
+    """What to type once the storage works again. Before a sweep's file is written nothing has
+    begun that could be resumed.
+
+    Args:
+        folder: the sweep's, here.
+        storage: as it is given to `raysel resume`.
+    """
+    begun = (folder / SPEC_FILE).exists()
+    return resume_command(folder.name, storage) if begun else "raysel run FILE"
 
 
 def user_cache() -> Path:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from raysel.common.errors import OperationalError
-from raysel.common.locations import resume_command, secret_keys
+from raysel.common.locations import continue_command, resume_command, secret_keys
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
@@ -157,13 +157,14 @@ def _way_out(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return "bring it back from a backup of the server's"
-    return f"go on from its last copy: {_resume(url, '--from-backup')}"
+    folder = _folder(url)
+    again = resume_command(folder.name, str(folder.parent), "--from-backup")
+    return f"go on from its last copy: {again}"
 
 
-def _resume(url: str, *options: str) -> str:
-    """The command that goes on with the sweep, whose record lies in a folder of its name."""
-    folder = Path(make_url(url).database or url).parent
-    return resume_command(folder.name, str(folder.parent), *options)
+def _folder(url: str) -> Path:
+    """The sweep's, whose record lies in a folder of its name."""
+    return Path(make_url(url).database or url).parent
 
 
 def _words(error: str, url: str) -> str:
@@ -175,7 +176,9 @@ def _words(error: str, url: str) -> str:
     if "locked" in first:
         return f"is locked by another program for more than {BUSY_SECONDS} s; end that program"
     if "full" in first or "disk I/O error" in first:
-        return f"the disk is full ({first}); make space, then go on: {_resume(url)}"
+        folder = _folder(url)
+        again = continue_command(folder, str(folder.parent))
+        return f"the disk is full ({first}); make space, then go on: {again}"
     return f"does not answer ({first})"
 
 

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysel.common.locations import is_bucket, mlflow_uri, resume_command, working_folder
+from raysel.common.locations import (
+    SPEC_FILE,
+    continue_command,
+    is_bucket,
+    mlflow_uri,
+    resume_command,
+    working_folder,
+)
 from raysel.common.object_store import Bucket
 from raysel.record.events import finite
 from raysel.spec.sweep import Spec
@@ -48,9 +55,15 @@ class SweepFolder:
         return resume_command(self.path.name, storage, *options)
 
     @property
+    def continue_command(self) -> str:
+        """What to type once the storage works again."""
+        storage = str(self.path.parent) if self.bucket is None else self.bucket.above.uri
+        return continue_command(self.path, storage)
+
+    @property
     def spec(self) -> Path:
         """The resolved sweep file."""
-        return self.path / "spec.yaml"
+        return self.path / SPEC_FILE
 
     @property
     def code(self) -> Path:

@@ -110,7 +110,7 @@ class Session:
                 raise
             hindered = isinstance(error, WorkerEnvironmentError)
             if words := str(error) if hindered else of_the_disk(error):
-                way_on = f"then go on: {self.folder.resume()}"
+                way_on = f"then go on: {self.folder.continue_command}"
                 raise OperationalError(str(self.folder.path), f"{words}; {way_on}") from error
             raise
 

@@ -14,7 +14,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.backup import restore
 from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
-from raysel.sweep.own_record import lost_spec, own_events
+from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import Session
@@ -66,7 +66,7 @@ def resume(
     folder = folder_of(storage, name)
     if text := lost_spec(folder):
         write_whole(folder.spec, text)
-    stored = reader.load_resolved(folder.spec)
+    stored = own_spec(folder)
     wanted = reader.load_resolved(folder.spec, overrides)
     spec = continued(stored, wanted).model_copy(update={"storage": storage})
     if from_backup:

@@ -9,10 +9,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import exc
 from view_kit import FINISHED, make, started
 
 from raysel.cli.main import main
 from raysel.common.errors import OperationalError
+from raysel.common.locations import sqlite_url
+from raysel.record.database import told
 from raysel.record.layout import SweepFolder, write_json
 from raysel.spec.reader import load
 from raysel.sweep import start
@@ -184,6 +187,32 @@ def test_the_copy_of_the_record_has_it_too(
     a.spec.unlink()
     a.record.unlink()
     assert "sweep.backup.db" in line_of("show", capsys)
+
+
+@pytest.mark.parametrize("verb", ["show", "resume", "list"])
+def test_a_folder_in_which_nothing_has_begun_is_told_with_the_way_on(
+    a: SweepFolder, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(a.path)
+    a.path.mkdir()
+    a.record.touch()  # as a full disk leaves it
+    assert "begin it with raysel run FILE" in line_of(verb, capsys)
+
+
+def test_what_a_full_disk_leaves_is_gone_on_with(a: SweepFolder) -> None:
+    url = sqlite_url(a.record)
+    full = exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+    with (
+        pytest.raises(OperationalError, match=r"make space, then go on: raysel resume a$"),
+        told(url),
+    ):
+        raise full
+    a.spec.unlink()  # nothing has begun: there is nothing to resume
+    with (
+        pytest.raises(OperationalError, match=r"make space, then go on: raysel run FILE$"),
+        told(url),
+    ):
+        raise full
 
 
 # --- results.json --------------------------------------------------------------------------------
