@@ -29,7 +29,7 @@ def test_a_record_in_postgresql_needs_its_driver(folder, monkeypatch, capsys, ve
     assert main.main([verb, "x.yaml", "--set", "database_url=postgresql://bob@host/db"]) == 2
     reported = capsys.readouterr().err
     assert reported == (
-        "error  record: needs the package psycopg, which is not installed:"
+        "error  database_url: needs the package psycopg, which is not installed:"
         ' pip install "raysel[postgres]"\n'
     )
     assert [path.name for path in folder.iterdir()] == ["x.yaml"]

@@ -26,7 +26,7 @@ def test_a_sweep_in_sqlite_is_there_for_one_who_asks_for_postgresql(tmp_path: Pa
     wanted = parse(FILE.format("a"), [ELSEWHERE, f"storage={tmp_path}"])
     with pytest.raises(UserError, match='a sweep named "a" exists'):
         start(wanted, UNASKED, lambda _: None)
-    with pytest.raises(UserError, match="record: None in the sweep"):
+    with pytest.raises(UserError, match="database_url: None in the sweep"):
         start(wanted, UNASKED, lambda _: None, resume_if_exists=True)
 
 
