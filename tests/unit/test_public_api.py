@@ -20,8 +20,11 @@ import safetensors.torch
 import torch
 
 import raysel
+from raysel.cli import python_api
 from raysel.common.torchvision_compat import ensure_importable
 from raysel.models.build import ModelConfig, build
+from raysel.record.layout import SweepFolder
+from raysel.sweep.outcome import Outcome
 
 DOCS = Path(raysel.__file__).parents[1] / "docs" / "python.md"
 
@@ -339,6 +342,55 @@ def test_resuming_a_sweep_that_is_not_there_is_refused(folder):
     (folder / "runs" / "look").mkdir(parents=True)
     (folder / "runs" / "look" / "spec.yaml").write_text(json.dumps(SWEEP))
     assert 'did you mean "look"?' in refused(lambda: raysel.resume("lok"))
+
+
+# --- run and resume without Ray; with it: tests/integration/test_python_api.py -----------------
+
+
+def _outcome(results: raysel.Results, failed: bool = False) -> Outcome:
+    return Outcome(
+        folder=SweepFolder(results.path),
+        results=dict(results.data),
+        task=None,  # type: ignore[arg-type]
+        blueprint=None,  # type: ignore[arg-type]
+        weights=None,
+        complete=not failed,
+        cause="5 trials in a row failed: no" if failed else None,
+        resume="raysel resume look",
+        failed=failed,
+        tracking_uri="sqlite:///mlflow.db",
+        checkpoint=lambda trial: None,
+    )
+
+
+def test_run_and_resume_hand_on_what_they_are_given_and_return_the_results(
+    folder, results, monkeypatch, capsys
+):
+    calls: list[tuple[Any, ...]] = []
+
+    def begun(*arguments: Any) -> Outcome:
+        calls.append(arguments)
+        return _outcome(results)
+
+    monkeypatch.setattr(python_api.start, "start", begun)
+    monkeypatch.setattr(python_api.start, "resume", begun)
+    spec = raysel.load_spec(SWEEP)
+    ran = raysel.run(spec, progress=False)
+    raysel.run(spec, overrides=["training.epochs=5"], resume_if_exists=True, progress=False)
+    resumed = raysel.resume("look", overrides={"search.num_trials": 60}, progress=False)
+    assert ran.data == resumed.data == results.data
+    assert calls[0][0] is spec and calls[0][3] is False
+    assert calls[1][0].training.epochs == 5 and calls[1][3] is True
+    storage, name, _, _, overrides, from_backup = calls[2]
+    assert (storage, name, from_backup) == ("runs", "look", False)
+    assert overrides == ("search.num_trials=60",)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_sweep_whose_trials_fail_one_like_the_other_raises(folder, results, monkeypatch):
+    monkeypatch.setattr(python_api.start, "start", lambda *_: _outcome(results, failed=True))
+    with pytest.raises(raysel.OperationalError, match="in a row failed: no; go on with: raysel re"):
+        raysel.run(SWEEP, progress=False)
 
 
 # --- the documentation ----------------------------------------------------------------------------
