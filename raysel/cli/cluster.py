@@ -169,7 +169,7 @@ def status(job: JobName, address: Address = None, as_json: AsJson = False) -> in
     cluster = reached(address)
     found = standing(cluster, cluster.job(job))
     if as_json:
-        print_json(found.told())
+        print_json(found.to_dict())
         return found.exit_code
     began = f" since {_clock(found.job.began)}" if found.job.live and found.job.began else ""
     say(f"{found.job.id} · {found.state}{began}")
@@ -236,7 +236,7 @@ def list_there(address: str, as_json: bool) -> None:
     cluster = reached(address)
     rows = all_standing(cluster)
     if as_json:
-        return print_json({"address": cluster.url, "jobs": [row.told() for row in rows]})
+        return print_json({"address": cluster.url, "jobs": [row.to_dict() for row in rows]})
     if not rows:
         return say(f"{cluster.url} has no sweep")
     head = ("job", "state", "progress", "began")

@@ -324,11 +324,11 @@ class JsonWatcher:
 
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
-        self._line(kind="tracker", told=words)
+        self._line(kind="tracker", message=words)
 
     def storage(self, words: str) -> None:
         """The bucket is away, or back."""
-        self._line(kind="storage", told=words)
+        self._line(kind="storage", message=words)
 
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The verdict, and where everything lies."""

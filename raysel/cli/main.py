@@ -298,7 +298,7 @@ def stop(
     from raysel.sweep.stop import stop_sweep  # noqa: PLC0415
 
     words = stop_sweep(storage, sweep, timeout)
-    print_json({"name": sweep, "told": words}) if as_json else say(words)
+    print_json({"name": sweep, "message": words}) if as_json else say(words)
     return 0
 
 

@@ -23,8 +23,8 @@ from raysel.training.trial import PhaseContext, TrialRunner
 class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
-    The configuration is `{"trial": id, "config": TrialConfig as a dict, "told": epochs that the
-    record has}`; a row is that of `TrialRunner`.
+    The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": how
+    many epochs the record has}`; a row is that of `TrialRunner`.
     """
 
     def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
@@ -40,7 +40,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         asked = TrialConfig.model_validate(config["config"])
-        self._steps.begin(config["trial"], asked, config["told"])
+        self._steps.begin(config["trial"], asked, config["reported_epochs"])
 
     def step(self) -> dict[str, Any]:
         """One epoch."""

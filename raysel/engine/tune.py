@@ -42,7 +42,7 @@ class Assignment:
 
     trial: str
     config: TrialConfig
-    told: int = 0
+    reported_epochs: int = 0
 
 
 class TrialSource(Protocol):
@@ -147,7 +147,11 @@ class _LedgerSearcher(_DriverOnly, Searcher):
             return Searcher.FINISHED
         self.trials[trial_id] = assignment.trial
         config = assignment.config.model_dump(mode="json")
-        return {"trial": assignment.trial, "config": config, "told": assignment.told}
+        return {
+            "trial": assignment.trial,
+            "config": config,
+            "reported_epochs": assignment.reported_epochs,
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

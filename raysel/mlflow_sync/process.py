@@ -124,8 +124,8 @@ class WriterProcess:
                     continue
                 self._last = word
                 self._failures += word.stuck
-                if word.told:
-                    self._tell(f"{word.told}; {_MEANWHILE}" if word.stuck else word.told)
+                if word.text:
+                    self._tell(f"{word.text}; {_MEANWHILE}" if word.stuck else word.text)
 
     @property
     def alive(self) -> bool:

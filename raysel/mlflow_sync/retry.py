@@ -97,7 +97,7 @@ class RetryState:
         words += f"; {records} record{'s' * (records != 1)} sent" if records else ""
         _log.warning("mlflow %s", words)
         if self._told:
-            self._say(StatusMessage(False, told=words))
+            self._say(StatusMessage(False, text=words))
         self._since = self._answered = None
         self._told = self._told_lasting = False
 

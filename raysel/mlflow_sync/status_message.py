@@ -13,12 +13,12 @@ class StatusMessage:
     Attributes:
         stuck: whether the last try failed.
         lasting: whether it will hardly mend itself.
-        told: what a person shall read; None where that was told before.
+        text: what a person shall read; None where they have read it before.
     """
 
     stuck: bool
     lasting: bool = False
-    told: str | None = None
+    text: str | None = None
 
     def line(self) -> bytes:
         """As it is sent."""

@@ -49,7 +49,7 @@ class JobStatus:
         """Of the verb that shows it: the job's own where it failed, so that a script notices."""
         return self.job.exit_code if self.state == FAILED else 0
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For a script."""
         job = self.job
         return {

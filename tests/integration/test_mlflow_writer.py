@@ -294,7 +294,7 @@ class Listener(list):
             MlflowExporter(sweep.record, connect),
             Unwatched(),
             lambda error, of_files: explain(error, sweep.uri, sweep.id, of_files),
-            lambda word: word.reported and self.append(word.reported),
+            lambda word: word.text and self.append(word.text),
         ).follow()
 
 

@@ -8,8 +8,6 @@ from types import ModuleType
 
 import pytest
 
-import raysel.cli.main
-
 SCRIPT = Path(__file__).parents[3] / "cluster" / "submit.py"
 
 
@@ -38,7 +36,7 @@ def test_the_file_is_found_in_the_mounted_folder(script, given):
 
 def test_it_hands_over_to_raysel_submit_with_all_that_follows(script, monkeypatch):
     reported = []
-    monkeypatch.setattr(raysel.cli, "main", lambda arguments: reported.append(arguments) or 7)
+    monkeypatch.setattr("raysel.cli.main.main", lambda arguments: reported.append(arguments) or 7)
     code = script.main(["digits.yaml", "--set", "search.num_trials=3"])
     file = str(script.MOUNTED / "search_spaces" / "digits.yaml")
     wanted = ["submit", file, "--address", "http://127.0.0.1:8265", "--set", "search.num_trials=3"]

@@ -25,7 +25,7 @@ def shared(folder: Path, **changes: Any) -> PhaseContext:
     """40 training and 20 validation examples for timm's `test_resnet`."""
     model_config = ModelConfig("test_resnet", 4, 1, (16, 16))
     facts: dict[str, Any] = {
-        "blueprint": model_config,
+        "model_config": model_config,
         "partition": partition_of("test_resnet", "coarse", 4, channels=1),
         "weights": {n: t.numpy() for n, t in build(model_config, 0).state_dict().items()},
         "train": examples(40),

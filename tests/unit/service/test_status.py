@@ -108,7 +108,7 @@ def test_a_job_of_rays_own_command_has_its_log(tmp_path: Path) -> None:
 def test_the_state_says_whether_it_can_be_resumed(
     state: str, code: int | None, reported: tuple[str, int | None]
 ) -> None:
-    found = JobStatus(job(state=state, code=code), None).reported()
+    found = JobStatus(job(state=state, code=code), None).to_dict()
     assert (found["state"], found["exit_code"]) == reported
 
 
@@ -127,7 +127,7 @@ def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
 
     found = standing(Failed(), job(state="FAILED", code=1))
     assert found.log[-1] == "ModuleNotFoundError: No module named 'x'"
-    assert len(found.log) == LOG_LINES and found.reported()["log"] == list(found.log)
+    assert len(found.log) == LOG_LINES and found.to_dict()["log"] == list(found.log)
     assert found.exit_code == 1
 
 

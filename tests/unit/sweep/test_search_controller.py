@@ -240,7 +240,7 @@ def test_an_epoch_that_was_not_recorded_is_unknown_to_the_next_driver(tmp_path, 
     again = begin(tmp_path, attempt.spec, 2)
     assert again.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
     resumed = _start_one(again)
-    assert resumed == replace(assignment, reported=2)
+    assert resumed == replace(assignment, reported_epochs=2)
     work(again.controller, resumed, after=2)
     assert again.trials[0].value == 0.25  # the best epoch is one of the first life
 
@@ -294,7 +294,7 @@ def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
     assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
     second = begin(tmp_path, first.spec, 2)
     taken = [_start_one(second), _start_one(second)]
-    assert taken == [left[0], replace(left[2], reported=1)]
+    assert taken == [left[0], replace(left[2], reported_epochs=1)]
     assert [(e.trial, e.epoch) for e in second.events if e.kind == "resumed"] == [
         ("0000", 2),
         ("0002", 2),
@@ -413,7 +413,7 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
                 work(first.controller, bad, worker=lambda config, epoch: 9.0)
     second = begin(tmp_path, first.spec, 2)
     reported = len(second.states[bad.trial].epochs)
-    assert _start_one(second) == replace(bad, reported=reported)
+    assert _start_one(second) == replace(bad, reported_epochs=reported)
     assert second.controller.epoch(bad.trial, reported + 1, {"val/error": 9.0})
     _assert_records_agree(second)
 

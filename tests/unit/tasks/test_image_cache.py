@@ -102,7 +102,7 @@ def test_what_fails_halfway_leaves_no_store(tmp_path):
 def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
     code = f"""
     import os, sys
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    sys.path.insert(0, {str(Path(__file__).parents[1] / "kits")!r})
     from pathlib import Path
     from pictures_kit import pixels
     from raysel.tasks.image_cache import Decoded, store
