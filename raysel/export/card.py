@@ -37,7 +37,7 @@ _TIMMS_OWN = """timm alone loads it as well:
 `timm.create_model("local-dir:FOLDER", pretrained=True)`, with
 `timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)`.
 Where `import timm` fails with "operator torchvision::nms does not exist" (a CPU build of torch
-beside PyPI's torchvision), call `torchvision_shim.ensure_importable()` of this folder before."""
+beside PyPI's torchvision), call `torchvision_compat.ensure_importable()` of this folder before."""
 
 _BY_PREDICT = """timm alone cannot build it ({why}): take `load()`."""
 

@@ -10,7 +10,7 @@
 as it was read in training: turned as the camera noted, what is transparent on white, more than 8
 bits scaled to 8. `Image.open(...).convert("RGB")` gives other pixels for such files.
 
-(raysel copies this file and torchvision_shim.py beside every model that it writes.)
+(raysel copies this file and torchvision_compat.py beside every model that it writes.)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if __package__:  # in raysel, where this file is copied from
 else:
     if str(FOLDER) not in sys.path:
         sys.path.insert(0, str(FOLDER))
-    from torchvision_shim import ensure_importable  # type: ignore[import-not-found,no-redef]
+    from torchvision_compat import ensure_importable  # type: ignore[import-not-found,no-redef]
 
 ensure_importable()
 

@@ -40,7 +40,7 @@ storage: {storage}
 TIMM_ALONE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import torchvision_shim; torchvision_shim.ensure_importable()
+import torchvision_compat; torchvision_compat.ensure_importable()
 import timm, torch
 from PIL import Image, ImageOps
 from safetensors.torch import save_file

@@ -83,11 +83,11 @@ def test_where_it_does_not_the_two_schemas_are_declared_once(tmp_path):
 
 def test_several_copies_of_the_file_may_run_in_one_process(tmp_path):
     """Each exported model has one, and raysel its own; torch takes one declaration."""
-    copy = tmp_path / "torchvision_shim.py"
+    copy = tmp_path / "torchvision_compat.py"
     copy.write_bytes(Path(torchvision_compat.__file__).read_bytes())
     code = (
         "import raysel.common.torchvision_compat as own; own.ensure_importable()\n"
-        "import torchvision_shim as copy; copy.ensure_importable(); copy.ensure_importable()\n"
+        "import torchvision_compat as copy; copy.ensure_importable(); copy.ensure_importable()\n"
         "import timm; print(copy is not own)"
     )
     done = subprocess.run(

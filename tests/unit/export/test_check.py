@@ -35,7 +35,7 @@ from raysel.training.data import on_device
 TIMM_ALONE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import torchvision_shim; torchvision_shim.ensure_importable()
+import torchvision_compat; torchvision_compat.ensure_importable()
 import timm, torch
 from PIL import Image, ImageOps
 from safetensors.torch import save_file

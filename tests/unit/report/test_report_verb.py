@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from comparison_kit import FILE
+from view_kit import make
 
 from raysel.cli.main import main
 from raysel.report import comparison, figures
@@ -18,8 +19,7 @@ def storage(results, tmp_path, monkeypatch):
     kept = {"weights_by_shift": comparison.FIGURES["weights_by_shift"]}
     monkeypatch.setattr(comparison, "FIGURES", kept)
     for name in ("one", "two"):
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
+        folder = make(tmp_path / "runs", name).path
         (folder / "spec.yaml").write_text(FILE.replace("name: digits", f"name: {name}", 1))
         (folder / "results.json").write_text(json.dumps(results | {"name": name}))
     return tmp_path / "runs"
@@ -76,7 +76,7 @@ def test_as_json_it_says_where_the_page_is_and_what_it_holds(storage, capsys, sw
 )
 def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line):
     for name in ("three", "four"):
-        (storage / name).mkdir()
+        make(storage, name)
         (storage / name / "spec.yaml").write_text(FILE)
     (storage / "four" / "results.json").write_text("{")
     assert main(["report", *arguments]) == code
