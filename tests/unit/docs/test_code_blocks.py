@@ -25,10 +25,17 @@ COMMANDS: dict[str, click.Command] = typer.main.get_command(app).commands
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 PYTHON_RUN_BY = {
+    "docs/python.md": "tests/unit/test_public_api.py",
     "docs/results.md": "tests/unit/export/test_check.py",
     "docs/write-a-strategy.md": "tests/integration/test_user_code.py",
 }
 """Pages whose Python needs a sweep, and the test that has one."""
+
+PREPARED = """
+from raysel.common.torchvision_compat import ensure_importable
+ensure_importable()
+"""
+"""A CPU build of torch beside PyPI's torchvision: `import timm` fails without it."""
 
 REST = {
     "name": "fragment",
@@ -178,7 +185,7 @@ def test_every_make_target_that_is_named_is_there():
 
 
 def run_python(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", text]
+    command = [sys.executable, "-c", PREPARED + text]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

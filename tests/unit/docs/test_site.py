@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import raysel
 from raysel.search.json_schema import sweep_schema
 from raysel.strategies import registered
 
@@ -62,3 +63,9 @@ def test_nothing_is_fetched_from_the_network(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
     assert [page.name for page in pages if fetched.search(page.read_text("utf-8"))] == []
+
+
+def test_every_public_name_is_described(site):
+    page = (site / "api.html").read_text("utf-8")
+    described = set(re.findall(r'id="raysel\.[\w.]*?(\w+)" class="doc doc-heading"', page))
+    assert set(raysel.__all__) - described == {"Spec"}  # the sweep file's own page
