@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from raysel.mlflow_sync.trace_figure import draw
 from raysel.search.validate import read
 from raysel.strategies import registered
@@ -32,7 +34,9 @@ def main(names: list[str]) -> None:
             if done.failure:
                 sys.exit(f"{name}: {done.failure}")
             (parts,) = [path.parent for path in done.folder.rglob("epoch-0001.parquet")]
-            draw(parts, done.layers, FOLDER / f"{name}.png", done.label)
+            picture = FOLDER / f"{name}.png"
+            draw(parts, done.layers, picture, done.label)
+            Image.open(picture).convert("RGB").quantize(64).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

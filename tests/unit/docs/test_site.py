@@ -40,7 +40,7 @@ def text_of(page: Path) -> str:
 def test_every_strategy_has_a_page_with_its_parameters(site):
     for name, strategy in registered().items():
         page = text_of(site / "reference" / "strategies" / f"{name}.html")
-        assert "The method" in page
+        assert "The method" in page and "A trace" in page, f".mkdocs/traces.py {name}"
         for parameter in strategy.parameters:
             assert parameter.name in page, (name, parameter.name)
 
