@@ -105,7 +105,11 @@ def test_a_model_of_one_channel_gets_grey(files: list[Path], tmp_path: Path):
 def test_the_files_beside_a_model_know_nothing_of_raysel():
     for path in COPIED:
         modules = []
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "__package__":
+                node.body = []  # runs in raysel alone, where the file is copied from
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 modules += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

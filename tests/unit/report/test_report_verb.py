@@ -77,7 +77,7 @@ def test_as_json_it_says_where_the_page_is_and_what_it_holds(storage, capsys, sw
 def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line):
     for name in ("three", "four"):
         make(storage, name)
-        (storage / name / "spec.yaml").write_text(FILE)
+        (storage / name / "spec.yaml").write_text(FILE.replace("name: digits", f"name: {name}", 1))
     (storage / "four" / "results.json").write_text("{")
     assert main(["report", *arguments]) == code
     (reported,) = capsys.readouterr().err.splitlines()
