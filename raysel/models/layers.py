@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
 
 from raysel.common.errors import UserError, user_error
+from raysel.models import current_name
 from raysel.models.delimiter import Trace, traced
 from raysel.models.fit import Wanted, check_logits, unfit
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
@@ -160,7 +161,10 @@ def partition_of(
         return _partition(model, rule, error)
     except Exception as error:  # timm's builders and layers raise whatever they stumble over
         raise unfit(wanted, error) from None
-    return _partition(model, rule, trace)
+    found = _partition(model, rule, trace)
+    today = current_name(name)
+    renamed = () if today is None else (f"timm calls {name} {today} today",)
+    return replace(found, notes=(*renamed, *found.notes))
 
 
 def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Partition:

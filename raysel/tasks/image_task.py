@@ -141,7 +141,8 @@ def check_pictures(spec: TaskSpec) -> list[Problem]:
 
 def picture_notes(spec: TaskSpec) -> tuple[str, ...]:
     """What a person should know of data that are there and sound."""
-    return share_notes(spec, open_pictures(spec).official_splits)
+    pictures = open_pictures(spec)
+    return (*pictures.notes, *share_notes(spec, pictures.official_splits))
 
 
 def picture_summary(spec: TaskSpec, model: ModelInput, with_source: bool = True) -> DataSummary:

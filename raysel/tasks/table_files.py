@@ -108,7 +108,16 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
             hint = f"write task.data.ending: {several[0].suffix}"
             raise wrong_row(table.path, row.line, f"{told}; {hint}")
     paths = [some[0] if some else files.absent(n) for n, some in zip(names, found, strict=True)]
-    return Located(paths, notes)
+    return Located(paths, (*notes, *_absent_note(paths, found)))
+
+
+def _absent_note(paths: Sequence[Path], found: Sequence[Sequence[Path]]) -> tuple[str, ...]:
+    """How many of a table's files are not there, where some are."""
+    absent = [path for path, some in zip(paths, found, strict=True) if not some]
+    if not absent:
+        return ()
+    verb = "is" if len(absent) == 1 else "are"
+    return (f"{len(absent):,} of the table's {len(paths):,} files {verb} not there: {absent[0]}",)
 
 
 class Located:

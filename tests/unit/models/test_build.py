@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from raysel.models.build import ModelConfig, build
+from raysel.models.layers import partition_of
 
 RESNET = ModelConfig("test_resnet", classes=4, channels=1, image_size=(16, 16))
 
@@ -46,3 +47,11 @@ def test_a_fresh_head_is_timms_own_and_not_a_reset_one():
     head = build(ModelConfig("test_vit", 7, 3, (160, 160)), seed=0).head
     assert torch.equal(head.bias.detach(), torch.zeros(7))
     assert 0.01 < float(head.weight.detach().std()) < 0.03
+
+
+def test_a_name_that_timm_has_given_up_is_a_note_and_no_warning(recwarn):
+    partition = partition_of("tv_resnet34", "coarse", 10)
+    build(ModelConfig("tv_resnet34", 2, 3, (32, 32)), seed=0)
+    assert not [str(warning.message) for warning in recwarn]
+    assert partition.notes == ("timm calls tv_resnet34 resnet34.tv_in1k today",)
+    assert not partition_of("resnet34", "coarse", 10).notes

@@ -9,6 +9,8 @@ from table_kit import reported as _told
 from table_kit import table as _table
 
 from raysel.common.errors import UserError
+from raysel.spec.task import TaskSpec
+from raysel.tasks.datasets import task_notes
 from raysel.tasks.image_dataset import LeftOut
 from raysel.tasks.readers.table import picture_table
 
@@ -388,6 +390,19 @@ def test_a_table_whose_files_are_nowhere_is_refused(tmp_path):
 def test_a_file_that_is_missing_among_others_is_kept_for_the_decoder(tmp_path):
     pictures = _table(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=["b.jpg"])
     assert pictures.sources[0] == tmp_path / "a.jpg"
+    absent = tmp_path / "a.jpg"
+    assert pictures.notes == (f"1 of the table's 2 files is not there: {absent}",)
+
+
+def test_what_a_table_lacks_is_told_before_a_picture_is_decoded(tmp_path):
+    """Names of percent signs, as annotation tools write them, beside files of plain names."""
+    picture(tmp_path / "a b.png")
+    picture(tmp_path / "c.png")
+    (tmp_path / "t.csv").write_text("file,label\na%20b.png,x\nc.png,y\n")
+    split = {"train": 1, "validation": 1, "test": 1}
+    spec = TaskSpec.model_validate({"data": {"csv": str(tmp_path / "t.csv")}, "split": split})
+    (note,) = (note for note in task_notes(spec) if "not there" in note)
+    assert note.endswith("a%20b.png")
 
 
 def test_files_beside_the_pictures_that_no_row_names_are_counted(tmp_path):
