@@ -1,4 +1,4 @@
-"""What the files of the command line share: arguments by name, and sweep files read."""
+"""Arguments that the verbs share, and how they read sweep files."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def _checked_name(name: str) -> str:
 
 
 def checked_names(names: list[str]) -> list[str]:
-    """Names of sweeps, as the command line has them."""
+    """Sweep names given on the command line, checked."""
     return [_checked_name(name) for name in names]
 
 
 def path_parser(option: str) -> Callable[[str], Path]:
-    """What reads an option that is a path of this machine (an empty one would be `.`)."""
+    """A parser for options that are local paths (an empty one would be `.`)."""
 
     def read(text: str) -> Path:
         _refuse(option, text, path_problem(text))
@@ -72,7 +72,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def checked(file: Path, overrides: Sequence[str]) -> Spec:
-    """The sweep of a file, checked; mistakes of grammar are told before torch is imported."""
+    """Read and check a sweep file; grammar errors are reported before torch is imported."""
     from raysel.spec import reader  # noqa: PLC0415
 
     reader.load(file, overrides)
@@ -82,18 +82,18 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
 
 
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:
-    """The same, of a sweep that will run on a cluster: whether its storage can be written, and
-    which packages its databases need, is for the machines there to say."""
+    """The same for a sweep that will run on a cluster: whether its storage can be written, and
+    which packages its databases need, is checked on the machines there."""
     return _checked_but(file, overrides, ("storage", "database_url", "tracking.uri"))
 
 
 def checked_but_storage(file: Path, overrides: Sequence[str]) -> Spec:
-    """The same; whether its storage can be written is for a check of its own to say."""
+    """The same; a separate check finds out whether its storage can be written."""
     return _checked_but(file, overrides, ("storage",))
 
 
 def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> Spec:
-    """A sweep of which some keys are looked at for how they are written alone."""
+    """Check a sweep file; of the keys `apart` only the syntax."""
     from raysel.common.errors import UserError  # noqa: PLC0415
     from raysel.common.locations import check_bucket, check_record_url, is_bucket  # noqa: PLC0415
     from raysel.spec import reader  # noqa: PLC0415

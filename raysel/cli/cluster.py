@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def _checked_address(address: str | None) -> str | None:
-    """Refused before anything shows it or sends it on."""
+    """Refuse an address with a secret before it is shown or sent."""
     full = address if address is None or "://" in address else f"http://{address}"
     if full is not None and (secret := secret_in(full)):
         raise user_error("--address", f"holds {secret}; the token is enough")
@@ -50,7 +50,7 @@ JobName = Annotated[
     str, typer.Argument(metavar="ID", help="The sweep's name, its id, or the job's id.")
 ]
 NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="Leave when it is submitted; do not follow its output.")
+    bool, typer.Option("--no-wait", help="Exit after submission; do not follow its output.")
 ]
 
 
@@ -72,48 +72,48 @@ def submit(
         typer.Option(
             "--include",
             metavar="PATH",
-            help="A file or folder that goes along.",
+            help="A file or folder to send along.",
             parser=path_parser("--include"),
         ),
     ] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option("--env", metavar="NAME", help="A variable that goes along, sealed."),
+        typer.Option("--env", metavar="NAME", help="A variable to send along, sealed."),
     ] = None,
     installed: Annotated[
-        bool, typer.Option("--installed", help="raysel is on the nodes: do not send it.")
+        bool, typer.Option("--installed", help="raysel is installed on the nodes: do not send it.")
     ] = False,
     open_cluster: Annotated[
         bool, typer.Option("--open-cluster", help="Accept a cluster that asks for no token.")
     ] = False,
     grace: Annotated[
         int | None,
-        typer.Option("--grace", min=10, help="Seconds that it has to end when it is stopped: 120."),
+        typer.Option("--grace", min=10, help="Seconds to end in after a stop: 120."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a sweep on a cluster, and follow its output; submitted again, it goes on."""
     from raysel.service import submit as submission  # noqa: PLC0415
-    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
 
     spec = checked_for_there(file, set_ or ())
-    cluster = reached(address)
-    order = _order(cluster, env or (), installed, open_cluster, grace)
-    answer = submission.submit(cluster, spec, order, include or ())
-    return _answered(cluster, answer, no_wait, as_json)
+    cluster = connect(address)
+    options = _options(cluster, env or (), installed, open_cluster, grace)
+    result = submission.submit(cluster, spec, options, include or ())
+    return _print_submitted(cluster, result, no_wait, as_json)
 
 
 def resume_there(address: str, wanted: str, set_: Sequence[str], no_wait: bool, json: bool) -> int:
     """`raysel resume ID --address URL`."""
     from raysel.service import submit as submission  # noqa: PLC0415
-    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
 
-    cluster = reached(address)
-    answer = submission.resume(cluster, wanted, set_, _order(cluster))
-    return _answered(cluster, answer, no_wait, json)
+    cluster = connect(address)
+    result = submission.resume(cluster, wanted, set_, _options(cluster))
+    return _print_submitted(cluster, result, no_wait, json)
 
 
-def _order(
+def _options(
     cluster: Cluster,
     env: Sequence[str] = (),
     installed: bool = False,
@@ -127,22 +127,22 @@ def _order(
         if not os.environ.get(name):
             raise user_error("--env", f"{name} is not set here")
     secrets = credentials.found(os.environ, env)
-    if secrets and not cluster.door.requires_token:
+    if secrets and not cluster.endpoint.requires_token:
         say_error(f"note     {', '.join(secrets)} not sent: without a token they cannot be sealed")
     return SubmitOptions(installed, open_cluster, grace or GRACE_SECONDS, secrets)
 
 
-def _answered(cluster: Cluster, answer: SubmitResult, no_wait: bool, as_json: bool) -> int:
-    """Say what came of it, and follow the job to its end."""
+def _print_submitted(cluster: Cluster, result: SubmitResult, no_wait: bool, as_json: bool) -> int:
+    """Print the result of a submission, and follow the job to its end."""
     if not as_json:
-        say(f"job      {answer.words}")
+        say(f"job      {result.words}")
     code = 0
-    ended = answer.job
-    if answer.job.live and not no_wait:
-        ended, code = _follow(cluster, answer.job.id, as_json)
+    ended = result.job
+    if result.job.live and not no_wait:
+        ended, code = _follow(cluster, result.job.id, as_json)
     if as_json:
-        told = {"id": ended.id, "sweep": ended.sweep, "name": ended.name, "new": answer.new}
-        print_json(told | {"state": ended.state, "exit_code": None if ended.live else code})
+        to_dict = {"id": ended.id, "sweep": ended.sweep, "name": ended.name, "new": result.new}
+        print_json(to_dict | {"state": ended.state, "exit_code": None if ended.live else code})
     return code
 
 
@@ -162,12 +162,12 @@ def _follow(cluster: Cluster, job_id: str, as_json: bool) -> tuple[Job, int]:
 
 
 def status(job: JobName, address: Address = None, as_json: AsJson = False) -> int:
-    """Show how a submitted sweep stands; of one that failed the exit code and its last lines."""
-    from raysel.service.jobs import reached  # noqa: PLC0415
-    from raysel.service.status import standing  # noqa: PLC0415
+    """Show the status of a submitted sweep; if it failed, its exit code and last lines."""
+    from raysel.service.jobs import connect  # noqa: PLC0415
+    from raysel.service.status import job_status  # noqa: PLC0415
 
-    cluster = reached(address)
-    found = standing(cluster, cluster.job(job))
+    cluster = connect(address)
+    found = job_status(cluster, cluster.job(job))
     if as_json:
         print_json(found.to_dict())
         return found.exit_code
@@ -186,13 +186,14 @@ def logs(
     job: JobName,
     address: Address = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until it ends; its exit code is ours.")
+        bool,
+        typer.Option("--follow", "-f", help="Follow until it ends, and exit with its exit code."),
     ] = False,
 ) -> int:
     """Print what a submitted sweep has printed."""
-    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
 
-    cluster = reached(address)
+    cluster = connect(address)
     found = cluster.job(job)
     if follow:
         return _follow(cluster, found.id, as_json=False)[1]
@@ -209,17 +210,17 @@ def fetch(
         typer.Option(
             "--to",
             metavar="DIR",
-            help="A folder that is empty: fetched/<name>.",
+            help="An empty folder; by default fetched/<name>.",
             parser=path_parser("--to"),
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring results, report and best model of a submitted sweep to this machine."""
+    """Download results, report and best model of a submitted sweep."""
     from raysel.service.fetch import fetch as bring  # noqa: PLC0415
-    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
 
-    cluster = reached(address)
+    cluster = connect(address)
     found = cluster.job(job)
     folder = bring(cluster, found, to or Path("fetched") / (found.name or found.id))
     there = sorted(path.name for path in folder.iterdir())
@@ -230,11 +231,11 @@ def fetch(
 
 def list_there(address: str, as_json: bool) -> None:
     """`raysel list --address URL`."""
-    from raysel.service.jobs import reached  # noqa: PLC0415
-    from raysel.service.status import all_standing  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
+    from raysel.service.status import all_job_statuses  # noqa: PLC0415
 
-    cluster = reached(address)
-    rows = all_standing(cluster)
+    cluster = connect(address)
+    rows = all_job_statuses(cluster)
     if as_json:
         return print_json({"address": cluster.url, "jobs": [row.to_dict() for row in rows]})
     if not rows:
@@ -250,9 +251,9 @@ def _cells(row: JobStatus) -> tuple[str, ...]:
 
 def stop_there(address: str, wanted: str, timeout: float, as_json: bool) -> int:
     """`raysel stop ID --address URL`."""
-    from raysel.service.jobs import reached  # noqa: PLC0415
+    from raysel.service.jobs import connect  # noqa: PLC0415
 
-    cluster = reached(address)
+    cluster = connect(address)
     job = cluster.job(wanted)
     was_live = job.live
     if was_live:

@@ -1,4 +1,4 @@
-"""The verb that looks for what is wrong before it fails: doctor."""
+"""The verb that finds problems before a sweep fails: doctor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def doctor(
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> int:
-    """Look for what is wrong: here, on a cluster, with a sweep file, in a cluster file."""
+    """Check this machine, a cluster, a sweep file or a cluster file for problems."""
     found = _found(file, address, set_ or ())
     from raysel.service.doctor.finding import any_error  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a table that is rewritten in place.
+"""Progress of a sweep on the terminal: a table that is rewritten in place.
 
 In a pipe or a log file it becomes a line an ended trial; with `--json` every event is a
 JSON object on a line of its own; with `--quiet` nothing is shown but the outcome.
@@ -33,7 +33,7 @@ _TESTED_ONCE = "test set read once a run"
 _TESTED_EACH = "test set measured after every epoch"
 
 HEARTBEAT_SECONDS = 10.0
-"""Where there is no terminal, a line says so often how far the sweep is."""
+"""Seconds between two progress lines without a terminal."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Row:
     best_label: str = ""
 
     def improve(self, value: float | None, label: str, sign: float) -> None:
-        """Take in a value; `sign` is 1 where less is better, -1 where more is."""
+        """Update the best value; `sign` is 1 if lower is better, -1 if higher is."""
         if value is not None and (self.best is None or sign * value < sign * self.best):
             self.best, self.best_label = value, label
 
@@ -79,7 +79,7 @@ class ConsoleReporter:
         self._console.print(*summary.text(), "", sep="\n")
 
     def source_training(self, done: int, total: int) -> None:
-        """How far the training of the source model is: on a terminal in place, else a line now
+        """Progress of training the source model: in place on a terminal, else a line now
         and then."""
         every = 0.0 if self._console.is_terminal else LINE_SECONDS
         self._source_clock = self._source_clock or TrainingClock(every)
@@ -91,7 +91,7 @@ class ConsoleReporter:
             self._console.print(f"source   {line}")
 
     def decoding(self, done: int, total: int) -> None:
-        """How far the pictures of a part are decoded."""
+        """Progress of decoding a part's pictures."""
         if done % 16 == 0 or done == total:
             self._show(plain(f"data     {done:,} of {total:,} pictures decoded"))
 
@@ -110,7 +110,7 @@ class ConsoleReporter:
         )
 
     def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
-        """Begin a phase's table, with what an earlier life brought to its end."""
+        """Begin a phase's table, with the trials that ended in an earlier attempt."""
         self._close()
         self._phase, self._total = name, total
         self._done = self._done_before = len(ended)
@@ -130,7 +130,7 @@ class ConsoleReporter:
         self._heartbeat()
 
     def event(self, event: Event) -> None:
-        """Take an event into the table."""
+        """Update the table with an event."""
         if not event.trial:
             return
         if event.kind in (Kind.STARTED, Kind.RESUMED):
@@ -179,9 +179,9 @@ class ConsoleReporter:
         if not self._console.is_terminal or status == "FAILED":
             label = self._trials[event.trial][1]
             value = event.payload.get("value")
-            told = f" {self._objective} {value:.3f}" if value is not None else ""
+            message = f" {self._objective} {value:.3f}" if value is not None else ""
             cause = f": {event.payload['cause']}" if status == "FAILED" else ""
-            line = f"{event.trial} {label} {status.lower()}{told}{cause}"
+            line = f"{event.trial} {label} {status.lower()}{message}{cause}"
             self._console.print(
                 f"{self._done:>3}/{self._total} {line}", markup=False, highlight=False
             )
@@ -268,13 +268,13 @@ class _Renderer:
     """Renders the table anew at each refresh, so that the clock runs."""
 
     def __init__(self, reporter: ConsoleReporter) -> None:
-        self._watcher = reporter
+        self._reporter = reporter
 
     def __rich_console__(self, *_: Any) -> Iterator[RenderableType]:
-        yield self._watcher.table()
+        yield self._reporter.table()
 
 
-class JsonWatcher:
+class JsonReporter:
     """Every event as a JSON object on a line of its own, for scripts."""
 
     def __init__(self) -> None:
@@ -288,7 +288,7 @@ class JsonWatcher:
         self._line(kind="data", **summary.to_dict())
 
     def source_training(self, done: int, total: int) -> None:
-        """Now and then, how far the training of the source model is."""
+        """Progress of training the source model, now and then."""
         if self._source_clock.line(done, total) is not None:
             self._line(kind="source_training", done=done, total=total)
 
@@ -302,7 +302,7 @@ class JsonWatcher:
             self._line(kind="decoded", pictures=total)
 
     def note(self, text: str) -> None:
-        """Something that a person should know of the data."""
+        """A note about the data."""
         self._line(kind="note", text=text)
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
@@ -345,8 +345,8 @@ class JsonWatcher:
         """Nothing."""
 
 
-class QuietWatcher(ConsoleReporter):
-    """Shows the outcome alone."""
+class QuietReporter(ConsoleReporter):
+    """Shows the outcome only."""
 
     def data(self, summary: DataSummary) -> None:
         """Nothing."""
@@ -373,20 +373,20 @@ class QuietWatcher(ConsoleReporter):
         """Nothing."""
 
     def stopping(self, cause: str) -> None:
-        """The sweep is to end in order; who runs was not followed."""
+        """The sweep is to end in order; running trials were not counted."""
         self._stopping(cause, "; the running trials end their epoch")
 
 
 @contextmanager
-def shown(quiet: bool, as_json: bool) -> Iterator[ConsoleReporter | JsonWatcher]:
-    """The watcher that the user asked for; the terminal is left as it was."""
-    reporter: ConsoleReporter | JsonWatcher
+def shown(quiet: bool, as_json: bool) -> Iterator[ConsoleReporter | JsonReporter]:
+    """The progress reporter that the user asked for; the terminal is restored afterwards."""
+    reporter: ConsoleReporter | JsonReporter
     with guarded_streams():
         console = TextConsole(soft_wrap=True)
         if as_json:
-            reporter = JsonWatcher()
+            reporter = JsonReporter()
         else:
-            reporter = QuietWatcher(console) if quiet else ConsoleReporter(console)
+            reporter = QuietReporter(console) if quiet else ConsoleReporter(console)
         try:
             yield reporter
         finally:

@@ -61,12 +61,12 @@ app = typer.Typer(
 )
 
 MOST_PROBLEMS = 40
-"""So many mistakes of a user are told, a line each."""
+"""At most this many user errors are printed, one a line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 2 for a user's mistake and 1 for what
-    befell from outside, told in one line each; 130 when interrupted.
+    """Run the command line and return its exit code: 2 for a user's mistake, 1 for a
+    failure from outside, each reported in one line; 130 when interrupted.
 
     Raises:
         SystemExit: it was terminated: 143 for SIGTERM, 129 for a terminal that was closed.
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _terminated(sign: int, _: object) -> None:
-    """What a verb has begun is ended and cleared away; a sweep has a handler of its own."""
+    """End a verb and clean up after it; a sweep has its own signal handler."""
     cancel_abort()
     raise SystemExit(128 + sign)
 
@@ -95,13 +95,13 @@ def _main(arguments: list[str]) -> int:
         for problem in error.problems[:MOST_PROBLEMS]:
             _error(str(problem))
         if (more := len(error.problems) - MOST_PROBLEMS) > 0:
-            _error(f"and {more:,} more of this kind; mend these first")
+            _error(f"and {more:,} more of this kind; fix these first")
         return BAD_INPUT
     except CodeExit as error:
         _error(str(error))
         return BAD_INPUT
-    except OperationalError as trouble:
-        _error(str(trouble))
+    except OperationalError as error:
+        _error(str(error))
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
@@ -132,7 +132,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """What stands before the verb."""
+    """Options before the verb."""
 
 
 @app.command()
@@ -163,7 +163,7 @@ def schema() -> None:
 
 @app.command("version")
 def versions() -> None:
-    """Print the versions of raysel and of what it stands on."""
+    """Print the versions of raysel and its dependencies."""
     for package in ("raysel", "torch", "timm", "ray", "optuna", "mlflow"):
         say(f"{package:8} {_version(package)}")
 
@@ -178,7 +178,7 @@ def layers(
     classes: Annotated[int, typer.Option("--classes", min=1, help="Outputs of its head.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Show the layers of a model, as strategies see them."""
+    """Show the layers of a model as strategies see them."""
     if fine and delimiter:
         raise user_error("--fine", "give it or --delimiter, not both")
     from raysel.search.listings import layer_table  # noqa: PLC0415
@@ -212,7 +212,7 @@ def strategies(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the strategies, or show all that one declares."""
+    """List the strategies, or show one with its parameters."""
     from raysel.search import listings  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
 
@@ -306,15 +306,16 @@ def stop(
 def reconcile(
     sweep: SweepName,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell the differences; mend nothing.")
+        bool, typer.Option("--dry-run", help="Report the differences; change nothing.")
     ] = False,
     close: Annotated[
-        bool, typer.Option("--close", help="End what was interrupted: nobody will resume it.")
+        bool,
+        typer.Option("--close", help="Mark interrupted trials as failed: nobody will resume them."),
     ] = False,
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> int:
-    """Compare a sweep's record with MLflow, and mend what differs."""
+    """Compare a sweep's record with MLflow, and repair the differences."""
     from raysel.sweep.reconcile import reconcile_sweep  # noqa: PLC0415
 
     found = reconcile_sweep(storage, sweep, dry_run, close)
@@ -334,14 +335,14 @@ cluster.add_to(app)
 
 
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
-    """Run a session under the eyes of a watcher; 130 where it was stopped."""
+    """Run a session with a progress reporter; 130 if it was stopped."""
     from raysel.cli.live_table import shown  # noqa: PLC0415
     from raysel.cli.publish_artifacts import PublishArtifacts  # noqa: PLC0415
 
     with shown(quiet, as_json) as reporter:
-        handed = PublishArtifacts()
-        outcome = action(reporter, handed)
-        reporter.outcome(outcome, handed.report, handed.model)
+        published = PublishArtifacts()
+        outcome = action(reporter, published)
+        reporter.outcome(outcome, published.report, published.model)
     if outcome.failed:
         return FAILED
     return 0 if outcome.complete else INTERRUPTED
@@ -362,7 +363,7 @@ def _print_strategy(card: StrategyCard) -> None:
         "needs": card.needs,
         **{f"cost, {when}": words for when, words in card.cost.items()},
         "batch norm": f"{card.batch_norm} (with training.batch_norm: published)",
-        "published": published or "nothing said of its training",
+        "published": published or "its training is not described",
     }
     print_table((card.name, ""), list(facts.items()))
     if card.parameters:

@@ -1,4 +1,4 @@
-"""The verb that says what a sweep will take before it is spent: plan."""
+"""The verb that estimates a sweep before it runs: plan."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def plan(
     file: SweepFile,
     set_: Overrides = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Plan for so many GPUs.")
+        int | None, typer.Option("--gpus", min=1, help="Plan for this many GPUs.")
     ] = None,
     price: Annotated[
         float | None, typer.Option("--price-per-gpu-hour", min=0, help="For the cost.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a sweep will take: trials, time, memory, disk, cost. A short calibration runs."""
+    """Estimate a sweep: trials, time, memory, disk, cost. Runs a short calibration."""
     spec = checked(file, set_ or ())
-    from raysel.service.plan.estimate_sweep import foresee  # noqa: PLC0415
+    from raysel.service.plan.estimate_sweep import estimate_sweep  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
     from raysel.sweep.plan_cache import write_plan  # noqa: PLC0415
 
@@ -42,7 +42,7 @@ def plan(
             say_error("measuring a few steps of each strategy …")
 
     code = user_code.read(spec.listed_code, file.parent)
-    found = foresee(spec, code, gpus, price, opened=opened)
+    found = estimate_sweep(spec, code, gpus, price, opened=opened)
     kept = found.as_json()
     write_plan(spec, kept)
     if as_json:
@@ -65,13 +65,13 @@ def _print(found: Plan) -> None:
     for name, why in found.failures.items():
         say(f"note   {name} could not be measured: {why}")
     if found.duration is None:
-        say(f"time   not foreseen: {found.why or 'a strategy could not be measured'}")
+        say(f"time   not estimated: {found.why or 'a strategy could not be measured'}")
     else:
-        told = found.duration
-        around = f"{seconds(told.low)} to {seconds(told.high)}"
+        time = found.duration
+        around = f"{seconds(time.low)} to {seconds(time.high)}"
         hours = f"{_hours(found.hours or 0)} {'GPU' if found.costs.gpus else 'CPU'} hours"
         say(
-            f"time   {seconds(told.total)} ({around}), {found.costs.concurrent} trials at a time"
+            f"time   {seconds(time.total)} ({around}), {found.costs.concurrent} trials at a time"
             f" on {found.device} · {hours}"
         )
     if found.cost is not None:
@@ -93,7 +93,7 @@ def _row(plan: StrategyPlan) -> list[str]:
         ]
     )
     epoch = "–" if timing is None else f"{timing.epoch:.2f}"
-    return [plan.amount.strategy, f"{plan.amount.trials:.0f}", epoch, *sizes]
+    return [plan.workload.strategy, f"{plan.workload.trials:.0f}", epoch, *sizes]
 
 
 def _hours(hours: float) -> str:

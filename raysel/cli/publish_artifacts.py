@@ -1,4 +1,4 @@
-"""What a sweep hands to a person at its end: the report and the best model."""
+"""Write the artifacts of a finished sweep: the report and the best model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from raysel.sweep.outcome import Outcome
 
 
 class PublishArtifacts:
-    """Makes the report and the best model; remembers where they lie.
+    """Writes the report and the best model, and keeps their paths.
 
     Attributes:
-        report: the page.
+        report: path of the report page.
         model: the folder of the best model; None where nothing was confirmed.
     """
 

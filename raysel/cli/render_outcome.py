@@ -1,4 +1,4 @@
-"""What `raysel run` says at the end: the confirm table, the verdict, and where everything lies."""
+"""Render the end of `raysel run`: the confirm table, the verdict, and where the files are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raysel.sweep.outcome import Outcome
 def outcome_lines(
     console: TextConsole, outcome: Outcome, report: Path, model: Path | None
 ) -> RenderableType:
-    """For a terminal; paths are as a person types them."""
+    """Lines for a terminal; paths are relative where that is shorter to type."""
     results = outcome.results
     parts: list[RenderableType] = []
     rows = confirm_rows(results)

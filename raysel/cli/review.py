@@ -1,4 +1,4 @@
-"""The verbs that look at sweeps and clear up after them: list, show, report, rm, gc."""
+"""The verbs that show and remove sweeps: list, show, report, rm, gc."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def show(
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> None:
-    """Show a sweep's trials, or one of them: what it tried, its curve, what moved, its end."""
+    """Show a sweep's trials, or one trial: configuration, curves, updated layers, result."""
     from raysel.sweep.views import read_sweep  # noqa: PLC0415
 
     view = read_sweep(storage, sweep)
@@ -141,10 +141,10 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
     rows = review.moved(trial, layers)
     if as_json:
         line = asdict(review.trial_line(trial))
-        told = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
+        out = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
         measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
         moved = [asdict(row) for row in rows]
-        return print_json(line | told | measured | {"moved": moved})
+        return print_json(line | out | measured | {"moved": moved})
     say(f"{trial.id} {trial.label} · {trial.status}")
     say(review.ending(trial, view))
     for note in trial.notes:
@@ -184,14 +184,14 @@ def report(
         typer.Option(
             "--to",
             metavar="DIR",
-            help="Folder of a comparison, not of one sweep's.",
+            help="Folder for the comparison of several sweeps.",
             parser=path_parser("--to"),
         ),
     ] = None,
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a sweep anew, or one page that compares several."""
+    """Write the report of a sweep again, or a page that compares several."""
     from raysel.sweep.views import read_results  # noqa: PLC0415
 
     read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
@@ -241,7 +241,7 @@ def remove(
 
 
 def collect(storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False) -> int:
-    """Free what nobody needs any more: caches, checkpoints of ended trials, Ray's own files."""
+    """Delete unused files: caches, checkpoints of ended trials, Ray's own files."""
     from raysel.sweep.gc import leftovers  # noqa: PLC0415
 
     found = leftovers(storage)
@@ -270,8 +270,8 @@ def _remove(
     problems = gc.remove(items)
     if as_json:
         removed = [{"what": item.what, "bytes": item.bytes} for item in items]
-        told = {"freed_bytes": freed, "removed": removed, "kept": kept, "problems": problems}
-        print_json(told)
+        out = {"freed_bytes": freed, "removed": removed, "kept": kept, "problems": problems}
+        print_json(out)
     else:
         for line in problems:
             say(line)

@@ -41,7 +41,7 @@ def finetune(
     ] = None,
     set_: Overrides = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="End after so many steps, for a look.")
+        int | None, typer.Option("--steps", min=1, help="End after this many steps.")
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -52,27 +52,27 @@ def finetune(
     def show(row: dict[str, Any], of: int) -> None:
         say(epoch_line(row, of), to=progress_stream(as_json))
 
-    def tell(*lines: str) -> None:
+    def notify(*lines: str) -> None:
         say(*lines, to=progress_stream(as_json))
 
-    tuned = run(spec, strategy, steps, tell, show, lambda data: tell(*data.text(), ""))
+    tuned = run(spec, strategy, steps, notify, show, lambda data: notify(*data.text(), ""))
     model = write_finetuned(tuned, spec)
     if as_json:
-        told = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
+        out = {"config": tuned.config.model_dump(mode="json"), "epochs": tuned.rows}
         ending = {"failure": tuned.failure, "best_epoch": tuned.best_epoch}
         written = {"model": model and str(model), "model_epoch": tuned.model_epoch}
         data = {"data": tuned.task.summary and asdict(tuned.task.summary)}
-        print_json(data | told | ending | {"folder": str(tuned.folder)} | written)
+        print_json(data | out | ending | {"folder": str(tuned.folder)} | written)
     else:
         _print_tuned(tuned, model)
     return FAILED if tuned.failure else 0
 
 
 def epoch_line(row: dict[str, Any], of: int) -> str:
-    """One epoch's metrics, of so many epochs."""
+    """A line with the metrics of one epoch; `of` is the number of epochs."""
     words = f"{row['epoch']:>4}/{of}  train/loss {row['train/loss']:.3f}"
-    told = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
-    return f"{words}{told}  {row['cost/seconds']:.1f} s"
+    scores = f"  val/loss {row['val/loss']:.3f}  val/error {row['val/error']:.3f}"
+    return f"{words}{scores}  {row['cost/seconds']:.1f} s"
 
 
 def write_finetuned(tuned: FineTuned, spec: Spec) -> Path | None:
@@ -118,7 +118,7 @@ def reproduce(
         typer.Option(
             "--tolerance",
             min=0,
-            help="Accept what is off by so much; 0 but for CUDA without training.deterministic.",
+            help="Accept differences up to this; 0 except on CUDA without training.deterministic.",
         ),
     ] = None,
     storage: Storage = "runs",
@@ -157,19 +157,21 @@ def export(
     sweep: SweepName,
     to: Annotated[
         Path,
-        typer.Option(
-            "--to", metavar="DIR", help="A folder that is empty.", parser=path_parser("--to")
-        ),
+        typer.Option("--to", metavar="DIR", help="An empty folder.", parser=path_parser("--to")),
     ],
     strategy: Annotated[
-        str | None, typer.Option("--strategy", help="Its best model, and not the winner's.")
+        str | None,
+        typer.Option("--strategy", help="The best model of this strategy, not the winner's."),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Compare its logits, from picture files on, without raysel."),
+        typer.Option("--check", help="Compare its logits on picture files, without raysel."),
     ] = False,
     register: Annotated[
-        str | None, typer.Option("--register", metavar="NAME", help="And into MLflow's registry.")
+        str | None,
+        typer.Option(
+            "--register", metavar="NAME", help="Also register it in MLflow's model registry."
+        ),
     ] = None,
     storage: Storage = "runs",
     as_json: AsJson = False,
@@ -181,21 +183,21 @@ def export(
 
     view = read_sweep(storage, sweep)
     out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)))
-    told: dict[str, Any] = {"model": str(to), "strategy": out.strategy, "run": out.run}
+    summary: dict[str, Any] = {"model": str(to), "strategy": out.strategy, "run": out.run}
     lines = [f"model    {to}: {out.strategy}, {out.run}"]
     passed = True
     if out.again is not None:
-        told["again"] = str(out.again)
+        summary["again"] = str(out.again)
         lines.append(f"again    {out.again}")
     if check:
         found = checked_export(view, out)
         passed = found.passed
-        told["check"] = asdict(found) | {"equal": found.equal}
+        summary["check"] = asdict(found) | {"equal": found.equal}
         lines += [f"check    {found}", f"pictures {found.pictures or found.note}"]
     if register is not None and passed:
-        told["registered"] = _register(view, out, register)
-        lines.append(f"mlflow   {told['registered']['uri']}")
-    print_json(told) if as_json else say(*lines)
+        summary["registered"] = _register(view, out, register)
+        lines.append(f"mlflow   {summary['registered']['uri']}")
+    print_json(summary) if as_json else say(*lines)
     return 0 if passed else FAILED
 
 

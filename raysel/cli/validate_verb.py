@@ -28,11 +28,13 @@ def validate(
     set_: Overrides = None,
     without_data: Annotated[
         bool,
-        typer.Option("--without-data", help="Data and weights may be absent: warn, and exit 0."),
+        typer.Option(
+            "--without-data", help="Missing data and weights are warnings, with exit code 0."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Check a sweep file, say what was read and how large its space is. Nothing is computed."""
+    """Check a sweep file, and print its data, model and search space. Nothing is computed."""
     try:
         spec = checked(file, set_ or ())
         data = _data(spec)
@@ -48,9 +50,9 @@ def validate(
     valid = not absent or without_data
     found, notes = summary(spec), validation.notes(spec)
     if as_json:
-        told: dict[str, Any] = {"valid": valid, "problems": [] if valid else _told(absent)}
-        warned = {"warnings": _told([*warnings, *(absent if valid else ())])}
-        print_json(told | asdict(found) | {"data": data and asdict(data), "notes": notes} | warned)
+        out: dict[str, Any] = {"valid": valid, "problems": [] if valid else _as_json(absent)}
+        warned = {"warnings": _as_json([*warnings, *(absent if valid else ())])}
+        print_json(out | asdict(found) | {"data": data and asdict(data), "notes": notes} | warned)
         return 0 if valid else BAD_INPUT
     _print(found, data, notes)
     for problem in [*warnings, *(absent if valid else ())]:
@@ -61,7 +63,7 @@ def validate(
 
 
 def _data(spec: Spec) -> DataSummary | None:
-    """What was read; None where the data are not there."""
+    """Summary of the data; None if they are not there."""
     from raysel.models.data_config import model_input  # noqa: PLC0415
     from raysel.search.validate import reads_source  # noqa: PLC0415
     from raysel.tasks.datasets import data_summary  # noqa: PLC0415
@@ -69,7 +71,7 @@ def _data(spec: Spec) -> DataSummary | None:
     return data_summary(spec.task, model_input(spec.model.name), reads_source(spec))
 
 
-def _told(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [asdict(problem) for problem in problems]
 
 

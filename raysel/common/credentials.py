@@ -1,7 +1,7 @@
 """Credentials on their way to a cluster, sealed with the cluster's own token.
 
-What a job's environment says, Ray writes into its logs and tells whoever asks for the job. So
-the environment has passwords only sealed, and each process of the job opens them for itself.
+Ray writes a job's environment into its logs and returns it to every client that asks for the job.
+So the environment has passwords only sealed, and each process of the job opens them for itself.
 Whoever has the token could run any code on the cluster, and learns nothing new.
 """
 

@@ -19,14 +19,14 @@ _DISK = {
 
 
 def of_the_disk(error: BaseException | None) -> str | None:
-    """What is wrong with the disk in words; None if that is not what the error tells."""
+    """The disk error as a message; None if the error is of another kind."""
     for cause in _causes(error):
         for number, words in _DISK.items():
-            # pyarrow and safetensors tell the number in their text alone
+            # pyarrow and safetensors give the errno in their message only
             texts = (f"[Errno {number}]", f"(os error {number})")
             if getattr(cause, "errno", None) == number or any(t in str(cause) for t in texts):
-                told = " ".join(str(cause).split())
-                return f"{words} ({told[-300:]})"
+                text = " ".join(str(cause).split())
+                return f"{words} ({text[-300:]})"
     return None
 
 

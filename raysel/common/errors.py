@@ -1,8 +1,8 @@
-"""Mistakes of the user, told without a traceback.
+"""User errors, reported without a traceback.
 
 Everything that a person can mend in the sweep file or on the command line is a
 `Problem`; `UserError` carries one or several of them to the command line, which prints
-one line each and ends with exit code 2. `OperationalError` is what befalls a sweep from outside.
+one line each and ends with exit code 2. `OperationalError` is a failure from outside the sweep.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class UserError(Exception):
 
 
 class OperationalError(Exception):
-    """The world is wrong and not the user: told in one line, with the way out (exit code 1)."""
+    """A failure that is not the user's mistake: one line with a remedy (exit code 1)."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(f"{one_line(masked(place), PATH_CHARACTERS)}: {one_line(masked(message))}")

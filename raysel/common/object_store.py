@@ -44,7 +44,7 @@ class Bucket:
     def put(self, file: Path, name: str) -> None:
         """Write an object from a file."""
         store, path = self._opened
-        with file.open("rb"):  # pyarrow would not tell that it is missing
+        with file.open("rb"):  # pyarrow does not report that it is missing
             pass
         _copy(str(file), f"{path}/{name}", fs.LocalFileSystem(), store)
 

@@ -1,6 +1,6 @@
 """Whether a trial fits onto a node of the cluster, and how many of them run at a time.
 
-A trial runs in one process on one node: what the nodes have together is of no use to it.
+A trial runs in one process on one node: the sum of all nodes' resources does not matter.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Node:
     """A node, or a kind of nodes that the autoscaler may start.
 
     Attributes:
-        name: `head`, `worker`, or the autoscaler's name of the kind.
-        resources: what a node has, by Ray's names.
-        labels: Ray's and one's own.
-        count: how many there are of exactly this kind, or may be.
+        name: `head`, `worker`, or the autoscaler's node type.
+        resources: the node's resources, by Ray's names.
+        labels: Ray's and the user's.
+        count: number of such nodes, present or possible.
     """
 
     name: str
@@ -34,21 +34,21 @@ class Node:
 
 
 def bundle(resources: ResourcesSpec) -> dict[str, float]:
-    """What a trial asks for, by Ray's names."""
+    """The resources of a trial, by Ray's names."""
     asked = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
     return {name: value for name, value in asked.items() if value} | dict(resources.custom)
 
 
 ASKED_AHEAD = 8
-"""How many trials more than fit are asked for where nodes may come of which nothing is known."""
+"""Trials to request beyond those that fit, if nodes of unknown size may join."""
 
 
 def concurrent(nodes: Iterable[Node], resources: ResourcesSpec, grows: bool = False) -> int:
-    """How many trials run at a time on all nodes; at least 1, for one more may come.
+    """Number of concurrent trials on all nodes; at least 1, since a node may still join.
 
     Args:
-        grows: an autoscaler starts nodes for trials that wait, and for nothing else: what fits
-            now is no bound.
+        grows: an autoscaler starts nodes only for waiting trials: what fits
+            now is no limit.
     """
     fits = sum(node.count * _fits(node, resources) for node in nodes)
     if grows:
@@ -57,11 +57,11 @@ def concurrent(nodes: Iterable[Node], resources: ResourcesSpec, grows: bool = Fa
 
 
 def too_large(nodes: Sequence[Node], resources: ResourcesSpec) -> list[Problem]:
-    """Why a trial fits onto no node; nothing where it does."""
+    """Why a trial fits onto no node; empty if it fits."""
     if any(_fits(node, resources) for node in nodes):
         return []
     has = f"the cluster has {_listed(nodes)}"
-    single = [*_amounts(nodes, resources), *_labels(nodes, resources)]
+    single = [*_too_much(nodes, resources), *_labels(nodes, resources)]
     if single:
         return [Problem(f"resources.{key}", f"{asked}; {has}") for key, asked in single]
     whole = _words(bundle(resources), resources.labels)
@@ -76,11 +76,11 @@ def _fits(node: Node, resources: ResourcesSpec) -> int:
     return int(min(shares) + _SLACK)
 
 
-def _amounts(nodes: Sequence[Node], resources: ResourcesSpec) -> Iterator[tuple[str, str]]:
+def _too_much(nodes: Sequence[Node], resources: ResourcesSpec) -> Iterator[tuple[str, str]]:
     for name, value in bundle(resources).items():
         if all(node.resources.get(name, 0) < value - _SLACK for node in nodes):
             key = _KIND.get(name, f"custom.{name}")
-            yield key, f"a trial asks for {_amount(name, value)}"
+            yield key, f"a trial asks for {_quantity(name, value)}"
 
 
 def _labels(nodes: Sequence[Node], resources: ResourcesSpec) -> Iterator[tuple[str, str]]:
@@ -106,24 +106,24 @@ def _listed(nodes: Sequence[Node]) -> str:
     counts: dict[str, int] = {}
     for node in nodes:
         own = {n: v for n, v in node.labels.items() if not n.startswith("ray.io/node-")}
-        words = f"{node.name} ({_words(_told(node.resources), own) or 'nothing for trials'})"
+        words = f"{node.name} ({_words(_shown(node.resources), own) or 'nothing for trials'})"
         counts[words] = counts.get(words, 0) + node.count
     shown = [f"{count} × {words}" if count > 1 else words for words, count in counts.items()]
     return ", ".join(shown) or "no node"
 
 
-_NOT_TOLD = ("memory", "object_store_memory", "node:")
+_HIDDEN = ("memory", "object_store_memory", "node:")
 
 
-def _told(resources: Mapping[str, float]) -> dict[str, float]:
-    """Without what no trial asks for."""
-    return {n: v for n, v in resources.items() if v and not n.startswith(_NOT_TOLD)}
+def _shown(resources: Mapping[str, float]) -> dict[str, float]:
+    """The resources without those that no trial requests."""
+    return {n: v for n, v in resources.items() if v and not n.startswith(_HIDDEN)}
 
 
-def _words(workloads: Mapping[str, float], labels: Mapping[str, str]) -> str:
-    told = [_amount(name, value) for name, value in workloads.items()]
-    return ", ".join(told + [f"{name}={value}" for name, value in labels.items()])
+def _words(quantities: Mapping[str, float], labels: Mapping[str, str]) -> str:
+    words = [_quantity(name, value) for name, value in quantities.items()]
+    return ", ".join(words + [f"{name}={value}" for name, value in labels.items()])
 
 
-def _amount(name: str, value: float) -> str:
+def _quantity(name: str, value: float) -> str:
     return f"{value:g} {name}{'s' * (name in _KIND and value != 1)}"

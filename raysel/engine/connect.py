@@ -1,4 +1,4 @@
-"""The Ray that the sweep runs on: a cluster that is there, or one on this machine alone."""
+"""Connect to Ray: to a running cluster, or to a new local one."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from raysel.engine.signals import Handlers
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
-"""The label by which Ray tells a node's kind."""
+"""The label in which Ray stores a node's kind."""
 
-KNOCK_SECONDS = 10.0
-"""How long a head that is to be joined may take to answer."""
+CONNECT_SECONDS = 10.0
+"""Timeout for the head to answer, in seconds."""
 
 _RESTORE_SECONDS = 0.05
-"""How long Ray's own signal handlers may stand while it starts."""
+"""Longest time that Ray's own signal handlers stay installed while it starts."""
 
 _START_TRIES = 2
-"""Ray gives its processes 30 seconds to start, which are few on a busy machine."""
+"""Ray gives its processes 30 seconds to start, which is short on a busy machine."""
 
 _WAY_IN = "does Ray run there, of this version, with this machine's token?"
 
@@ -50,7 +50,7 @@ _KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 
 
 def expected_nodes() -> list[Node]:
-    """What `connected` will give, without starting a cluster of one's own."""
+    """The nodes that `connected` will give, without starting a local cluster."""
     if not ray.is_initialized():
         if not os.environ.get("RAY_ADDRESS"):
             check_ray_folder(os.environ)
@@ -62,7 +62,7 @@ def expected_nodes() -> list[Node]:
 
 
 def _nodes() -> list[Node]:
-    """The nodes that are there, then the kinds of which the autoscaler may start some."""
+    """The running nodes, then the node types that the autoscaler may start."""
     there = [
         Node(
             "head" if "node:__internal_head__" in node["Resources"] else "worker",
@@ -76,7 +76,7 @@ def _nodes() -> list[Node]:
 
 
 def may_start(file: Path, there: Sequence[Node]) -> list[Node]:
-    """The kinds of nodes that are not all there yet, from the file that `ray up` left on the head.
+    """The node types that may still start, from the file that `ray up` left on the head.
 
     Args:
         there: the nodes that are up; those of a kind carry its name as a label.
@@ -102,7 +102,7 @@ def may_start(file: Path, there: Sequence[Node]) -> list[Node]:
 
 
 def grows() -> bool:
-    """Whether nodes may come of which nothing can be known: KubeRay's autoscaler tells no sizes."""
+    """Whether nodes of unknown size may join: KubeRay's autoscaler reports no sizes."""
     return os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
 
 
@@ -110,8 +110,8 @@ def grows() -> bool:
 def connected() -> Iterator[list[Node]]:
     """Join the cluster that the environment names, or start one on this machine.
 
-    A cluster of one's own listens on loopback only and asks for a token that this process
-    alone and its children have; it ends with the block. One that this process had joined
+    A local cluster listens on loopback only and asks for a token that only this process
+    and its children have; it ends with the block. A cluster that this process had joined
     before is left as it was.
     """
     mine = not ray.is_initialized()
@@ -132,10 +132,10 @@ def connected() -> Iterator[list[Node]]:
 def _start_in(aside: ThreadPoolExecutor) -> None:
     """Start or join Ray in another thread, with this thread's signal handlers still in force.
 
-    In the main thread Ray would answer SIGTERM itself, with an exit in the middle of a word.
+    In the main thread Ray would handle SIGTERM itself and exit in the middle of an output line.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells that SIGTERM is not its own
-    # with a traceback for every worker that is lost, of which the watcher is told in a line,
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns that SIGTERM is not its own
+    # with a traceback for every lost worker, which the progress reporter shows in one line,
     # and for its own state, which nobody reads, where the disk is full
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     _print_published_errors(False)
@@ -214,11 +214,11 @@ def _join(address: str) -> None:
         ) from error
 
 
-def check_reachable(address: str, seconds: float = KNOCK_SECONDS) -> None:
-    """Whether anybody listens at RAY_ADDRESS: Ray itself would ask for minutes without a word.
+def check_reachable(address: str, seconds: float = CONNECT_SECONDS) -> None:
+    """Check that something listens at RAY_ADDRESS: Ray itself would retry silently for minutes.
 
     Raises:
-        OperationalError: nobody does.
+        OperationalError: nothing listens there.
     """
     named = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+)\]?:(\d{1,5})", address)
     if named is None:

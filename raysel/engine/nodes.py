@@ -1,5 +1,5 @@
-"""The cluster's nodes one by one: whether each can keep what its trials write, and what only a
-node's own disk has."""
+"""Calls to every node of the cluster: whether each can store what its trials write, and files
+that only a node's own disk has."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from raysel.training import checkpoint
 from raysel.training.trial_files import TOKEN, sees
 
 PROBE_SECONDS = 180.0
-"""How long a node may take to write and read a few bytes; its first process starts in it."""
+"""Timeout for a node to write and read a few bytes, including the start of a process."""
 
 BRING_SECONDS = 300.0
-"""How long the nodes may take to bring a checkpoint."""
+"""Timeout for the nodes to send a checkpoint."""
 
 
 def new_token(folder: SweepFolder) -> str:
-    """Lay a fresh token into the driver's folder, by which a node knows it."""
+    """Write a new token into the driver's folder, by which a node recognises the folder."""
     token = secrets.token_hex(16)
     write_whole(folder.path / TOKEN, token)
     return token
@@ -40,18 +40,18 @@ def check_storage(folder: SweepFolder, token: str) -> str | None:
     """Write and read on every node but the driver's own, whose folder is in use already.
 
     Returns:
-        What a person should know; None where every node sees the storage.
+        A note for the user; None if every node sees the storage.
 
     Raises:
         OperationalError: a node cannot keep what its trials write, or does not answer.
     """
     nodes = _others()
-    answers = _on(nodes, PROBE_SECONDS, _probe, folder.path, folder.bucket, token)
+    replies = _on(nodes, PROBE_SECONDS, _probe, folder.path, folder.bucket, token)
     blind = []
-    for address, answer in answers.items():
-        if answer is None:
+    for address, reply in replies.items():
+        if reply is None:
             raise OperationalError(f"node {address}", f"did not answer within {PROBE_SECONDS:g} s")
-        seen, problem = answer
+        seen, problem = reply
         if problem:
             raise OperationalError("storage", f"node {address} {problem}")
         blind += [] if seen else [address]
@@ -65,7 +65,7 @@ def check_storage(folder: SweepFolder, token: str) -> str | None:
 
 
 def brought(folder: Path, trial: str) -> list[dict[str, Any]]:
-    """A trial's checkpoints on the disks of the other nodes: more than one where it was begun on
+    """A trial's checkpoints on the disks of the other nodes: more than one if it was begun on
     one of them and ended on another."""
     found = []
     for content in _on(_others(), BRING_SECONDS, _read, folder / "trials" / trial).values():
@@ -85,7 +85,7 @@ def tidied(folder: Path) -> None:
 
 
 def _others() -> dict[str, str]:
-    """Address by id of the nodes that run trials, but for the driver's own."""
+    """Address by id of the nodes that run trials, except the driver's own."""
     mine = ray.get_runtime_context().get_node_id()
     return {
         node["NodeID"]: node["NodeManagerAddress"]
@@ -97,26 +97,26 @@ def _others() -> dict[str, str]:
 def _on(
     nodes: dict[str, str], seconds: float, function: Callable[..., Any], *arguments: Any
 ) -> dict[str, Any]:
-    """Answers by the nodes' addresses; None of a node that is silent or lost."""
+    """Replies by node address; None from a node that is silent or lost."""
     asked = {}
     for node, address in nodes.items():
         pinned = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=pinned)(function)
         asked[task.remote(*arguments)] = address
-    answers: dict[str, Any] = {}
+    replies: dict[str, Any] = {}
     deadline = time.monotonic() + seconds
     for reference, address in asked.items():
         try:
-            answer = ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
+            reply = ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
         except ray.exceptions.RayError:
             ray.cancel(reference, force=True)
-            answer = None
-        answers[_unlike(address, answers)] = answer
-    return answers
+            reply = None
+        replies[_unlike(address, replies)] = reply
+    return replies
 
 
 def _unlike(address: str, known: dict[str, Any]) -> str:
-    """The address, told apart where several nodes have one."""
+    """The address, made unique where several nodes share one."""
     count = sum(other.partition(" ")[0] == address for other in known)
     return f"{address} ({count + 1})" if count else address
 
@@ -125,7 +125,7 @@ def _unlike(address: str, known: dict[str, Any]) -> str:
 
 
 def _probe(folder: Path, bucket: Bucket | None, token: str) -> tuple[bool, str | None]:
-    """Whether this node sees the driver's folder; what is wrong with what it has."""
+    """Whether this node sees the driver's folder; the problem with its storage, if any."""
     name, content = f".probe-{secrets.token_hex(8)}", secrets.token_bytes(16)
     mend = "mount it there, or set storage: s3://…"
     try:

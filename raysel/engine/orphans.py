@@ -1,4 +1,4 @@
-"""Processes of Ray that a killed driver has left: they live on for up to half a minute, and hold
+"""Ray processes left by a killed driver: they run on for up to half a minute, and hold
 their memory and ports."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END_SECONDS = 3.0
 
 @contextmanager
 def marked() -> Iterator[None]:
-    """Processes that are started in the block belong to this one."""
+    """Mark processes that are started in the block as children of this one."""
     os.environ[DRIVER] = json.dumps(asdict(Holder.this_process()))
     try:
         yield
@@ -31,7 +31,7 @@ def marked() -> Iterator[None]:
 
 
 def orphans() -> list[psutil.Process]:
-    """Processes of local Rays whose driver is dead; of other users' nothing is known."""
+    """Processes of local Ray clusters whose driver is dead, of this user only."""
     return [process for process, driver in _all_marked() if _is_dead(driver)]
 
 

@@ -1,4 +1,4 @@
-"""Where a trial runs: what it asks Ray for, and the share of a GPU that it keeps to."""
+"""Where a trial runs: the resources that it requests from Ray, and its share of a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysel.spec.sweep import ResourcesSpec
 
 
 def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
-    """What Tune reserves for each trial."""
+    """The resources that Tune reserves for each trial."""
     labels = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
     return tune.PlacementGroupFactory([bundle(resources)], **labels)
 

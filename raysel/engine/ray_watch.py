@@ -1,6 +1,6 @@
-"""The end of a local Ray under a running sweep, noticed at once.
+"""Notice at once when a local Ray ends under a running sweep.
 
-Without its raylet Ray ends this process itself after some 15 seconds, without a word; without its
+Without its raylet Ray ends this process silently after some 15 seconds; without its
 GCS after a minute, with a line of C++.
 """
 
@@ -19,7 +19,7 @@ from raysel.common.errors import FAILED, INTERRUPTED, OperationalError
 from raysel.engine.orphans import end_family
 
 VITAL = frozenset({"raylet", "gcs_server"})
-"""Processes without which a local Ray is none."""
+"""Processes without which a local Ray does not work."""
 
 _LOOK_SECONDS = 0.2
 

@@ -1,4 +1,4 @@
-"""What ends a sweep in order before its budget does: signals and the clock."""
+"""Orderly ends of a sweep before its budget is spent: signals and the time limit."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _Handler = Callable[[int, FrameType | None], Any]
 @contextmanager
 def on_signals(ask: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP call `ask` with the cause, each time; SIGHUP once, for a terminal
-    that is closed sends it twice (the kernel and the shell), and nobody is in a hurry.
+    that is closed sends it twice (the kernel and the shell).
 
-    A job calls it again by itself after half of its grace, for then it is killed in mid-word
-    where an epoch takes longer.
+    A job calls it again by itself after half of its grace period, because it would be killed
+    in an epoch that takes longer.
     """
     grace = os.environ.get(GRACE, "")
     hung_up = False
@@ -98,7 +98,7 @@ def cancel_abort() -> None:
 
 @contextmanager
 def after_seconds(total: float | None, left: float, ask: Callable[[str], None]) -> Iterator[None]:
-    """Call `ask` when the time of all lives is used up.
+    """Call `ask` when the time of all attempts is used up.
 
     Args:
         total: the budget in seconds; None for no end.

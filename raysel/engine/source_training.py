@@ -21,7 +21,7 @@ from raysel.training.gpu_share import keep_to_share
 from raysel.training.source_model import SourceModel, StepProgress, source_model
 
 _REPORT_SECONDS = 1.0
-"""Seconds between two reports of the worker that trains."""
+"""Seconds between two progress reports of the training worker."""
 
 
 def train_on_worker(
@@ -36,13 +36,13 @@ def train_on_worker(
     """Train the source model on a worker.
 
     Args:
-        code: what the worker has to know.
+        code: the user's code that the worker must load.
         cache: the folder of source models.
         stop: ends the training.
-        progress: is told now and then how many of how many steps are done.
+        progress: called now and then with the steps done and the total.
 
     Returns:
-        None where the sweep was to stop before it was trained.
+        None if the sweep was stopped before training ended.
     """
     seed, cpus = spec.task.split.seed, spec.resources.cpus
     # with a trial's resources, on a worker: the driver's machine may have no GPU

@@ -1,9 +1,9 @@
 """One trial as Ray runs it: an epoch a step.
 
 The actor outlives its trial: torch and timm are imported and the model is built once a
-worker. A trial's own failure is an answer and not an exception, for Ray would try a
-deterministic error again and again; only what befalls the worker itself (a lost node, the
-out-of-memory killer) reaches Ray, which starts the trial anew, and the trial goes on from
+worker. A trial's own failure is a result and not an exception, because Ray would retry a
+deterministic error again and again; only failures of the worker itself (a lost node, the
+out-of-memory killer) reach Ray, which restarts the trial, and the trial continues from
 its checkpoint.
 """
 
@@ -23,8 +23,8 @@ from raysel.training.trial import PhaseContext, TrialRunner
 class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
-    The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": how
-    many epochs the record has}`; a row is that of `TrialRunner`.
+    The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": number
+    of epochs in the record}`; a row is that of `TrialRunner`.
     """
 
     def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:

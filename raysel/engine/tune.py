@@ -1,6 +1,6 @@
 """Ray Tune as the engine that runs trials, and nothing more.
 
-What to run next, when to stop it and what it all meant is decided by a `TrialSource` on the
+What to run next and when to stop it is decided by a `TrialSource` on the
 driver: the search has one over the Optuna study, the confirm phase one over a list.
 """
 
@@ -46,7 +46,7 @@ class Assignment:
 
 
 class TrialSource(Protocol):
-    """Decides, and keeps the books: every call is recorded before it returns."""
+    """Decides which trials run; every call is written to the event log before it returns."""
 
     def next_trial(self) -> Assignment | None:
         """The next trial to run, None when there is none left."""
@@ -55,7 +55,7 @@ class TrialSource(Protocol):
     def epoch(
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
     ) -> bool:
-        """An epoch ended; whether the trial is to end here. A note says what befell it."""
+        """Record an epoch; return whether the trial is to stop. A note describes an incident."""
         ...
 
     def failed(self, trial: str, cause: str) -> None:
@@ -80,11 +80,11 @@ class WorkerEvents(Protocol):
 
 
 class StopRequest:
-    """How the wish to stop reaches the engine: once in order, twice at once.
+    """A request to stop the engine: asked once, in order; asked twice, at once.
 
     Attributes:
         cause: why, in words; the first one that was given.
-        error: what befell the driver itself; nothing more is written then.
+        error: a failure of the driver itself; nothing more is written after it.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class StopRequest:
         (self._at_once if self._orderly.is_set() else self._orderly).set()
 
     def fail(self, error: Exception) -> None:
-        """Leave at once: the books cannot be kept."""
+        """Stop at once: the event log cannot be written."""
         self.error = self.error or error
         self.cause = self.cause or str(error)
         self._orderly.set()
@@ -117,7 +117,7 @@ class StopRequest:
 
 
 class _DriverOnly:
-    """Left out of the pickles that Tune writes and never reads back here: a ledger holds a
+    """Left out of the pickles that Tune writes and raysel never reads: a trial source holds a
     database connection, and the record is the state.
     """
 
@@ -128,19 +128,19 @@ class _DriverOnly:
         return self
 
 
-class _LedgerSearcher(_DriverOnly, Searcher):
-    """Takes the next trial from the ledger."""
+class _TrialSourceSearcher(_DriverOnly, Searcher):
+    """Takes the next trial from the trial source."""
 
-    def __init__(self, ledger: TrialSource, stop: StopRequest) -> None:
+    def __init__(self, source: TrialSource, stop: StopRequest) -> None:
         super().__init__(metric="epoch", mode="max")
-        self._ledger, self._stop = ledger, stop
+        self._source, self._stop = source, stop
         self.trials: dict[str, str] = {}  # Ray's id -> ours
         self.lost: dict[str, str] = {}  # Ray's id -> how its worker was lost
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         assignment = None
         try:
-            assignment = None if self._stop.asked else self._ledger.next_trial()
+            assignment = None if self._stop.asked else self._source.next_trial()
         except Exception as error:  # Tune would go on without it
             self._stop.fail(error)
         if assignment is None:
@@ -162,9 +162,9 @@ class _LedgerSearcher(_DriverOnly, Searcher):
             return
         words = self.lost.get(trial_id, "no reason was given")
         try:
-            self._ledger.failed(self.trials[trial_id], f"worker lost: {words}")
-        except Exception as trouble:
-            self._stop.fail(trouble)
+            self._source.failed(self.trials[trial_id], f"worker lost: {words}")
+        except Exception as failure:
+            self._stop.fail(failure)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is the state."""
@@ -173,23 +173,23 @@ class _LedgerSearcher(_DriverOnly, Searcher):
         """Nothing: the record is the state."""
 
 
-class _LedgerScheduler(_DriverOnly, FIFOScheduler):
-    """Tells the ledger what came, and stops a trial where the ledger says so."""
+class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
+    """Reports results to the trial source and stops a trial when the source says so."""
 
     def __init__(
         self,
-        ledger: TrialSource,
-        searcher: _LedgerSearcher,
-        overseer: WorkerEvents,
+        source: TrialSource,
+        searcher: _TrialSourceSearcher,
+        worker_events: WorkerEvents,
         stop: StopRequest,
     ) -> None:
         super().__init__()
-        self._ledger, self._searcher, self._stop = ledger, searcher, stop
-        self._overseer = overseer
-        self._reached: dict[str, int] = {}  # Ray's id -> the last epoch that was new
+        self._source, self._searcher, self._stop = source, searcher, stop
+        self._worker_events = worker_events
+        self._last_epoch: dict[str, int] = {}  # Ray's id -> the last epoch that was new
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept whatever Tune says: the objective is the ledger's."""
+        """Accept any metric of Tune: the trial source decides on the objective."""
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -197,45 +197,45 @@ class _LedgerScheduler(_DriverOnly, FIFOScheduler):
         try:
             if not self._stop.error:  # what comes after is not written any more
                 self._reset_failures(trial, int(result.get("epoch", 0)))
-                ends = self._tell(self._searcher.trials[trial.trial_id], result)
+                ends = self._report(self._searcher.trials[trial.trial_id], result)
         except Exception as error:  # Tune would hide it in one of its own
             self._stop.fail(error)
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
 
     def _reset_failures(self, trial: Any, epoch: int) -> None:
-        """A new epoch makes up for the workers lost before it: on spot machines a long trial
-        loses any number of them, and only one that gets nowhere is given up."""
-        if epoch > self._reached.get(trial.trial_id, 0):
-            self._reached[trial.trial_id] = epoch
+        """Reset the count of lost workers after a new epoch: on spot machines a long trial
+        loses any number of them, and only one without progress is given up."""
+        if epoch > self._last_epoch.get(trial.trial_id, 0):
+            self._last_epoch[trial.trial_id] = epoch
             trial.run_metadata.num_failures = 0
 
-    def _tell(self, trial: str, result: dict[str, Any]) -> bool:
-        """Whether the trial ends; its files are there before anybody hears of the epoch."""
+    def _report(self, trial: str, result: dict[str, Any]) -> bool:
+        """Report a result; return whether the trial ends. Its files are stored before its epoch."""
         for name in [name for name in result if name.startswith("files/")]:
-            self._overseer.receive(trial, name.removeprefix("files/"), result.pop(name))
-        if "trouble" in result:
-            raise WorkerEnvironmentError(f"{trial}: {result['trouble']}")
+            self._worker_events.receive(trial, name.removeprefix("files/"), result.pop(name))
+        if "environment_error" in result:
+            raise WorkerEnvironmentError(f"{trial}: {result['environment_error']}")
         if "failure" in result:
-            self._ledger.failed(trial, result["failure"])
+            self._source.failed(trial, result["failure"])
             return True
         metrics = {
             name.removeprefix("metrics/"): value
             for name, value in result.items()
             if name.startswith("metrics/")
         }
-        return self._ledger.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
+        return self._source.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The worker was lost; called too where Ray tries the trial again, on another one."""
+        """The worker was lost; also called when Ray retries the trial on another worker."""
         error = trial.get_error() or trial.get_pickled_error()
         words = str(error).strip().splitlines() or ["no reason was given"]
         self._searcher.lost[trial.trial_id] = words[-1]
         if trial.should_recover() and not self._stop.asked:
-            self._overseer.worker_lost(self._searcher.trials[trial.trial_id])
+            self._worker_events.worker_lost(self._searcher.trials[trial.trial_id])
 
 
 class _ImmediateStopper(_DriverOnly, Stopper):
-    """Ends the phase where the user asked twice.
+    """Ends the phase when the user asked twice.
 
     It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
     the place to take out what Tune would keep: it holds every trial to the phase's end, with its
@@ -258,32 +258,32 @@ class _ImmediateStopper(_DriverOnly, Stopper):
 
 
 def run_phase(
-    ledger: TrialSource,
+    source: TrialSource,
     shared: PhaseContext,
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
-    overseer: WorkerEvents,
+    worker_events: WorkerEvents,
     stop: StopRequest,
 ) -> None:
-    """Run the ledger's trials on the connected Ray cluster until it has no more.
+    """Run the trial source's trials on the connected Ray cluster until it has no more.
 
     Args:
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
-        overseer: is told what befell trials on their nodes.
+        worker_events: receives the trials' files and the losses of workers.
 
     Raises:
-        Exception: what the ledger raised; the phase was left at once.
+        Exception: what the trial source raised; the phase was left at once.
     """
-    searcher = _LedgerSearcher(ledger, stop)
+    searcher = _TrialSourceSearcher(source, stop)
     runner = tune.with_parameters(TrialTrainable, shared=ray.put(shared))
     tune.Tuner(
         tune.with_resources(runner, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,
-            scheduler=_LedgerScheduler(ledger, searcher, overseer, stop),
+            scheduler=_TrialSourceScheduler(source, searcher, worker_events, stop),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from raysel.export.check import answers
+from raysel.export.check import expected_outputs
 from raysel.export.timm_layout import CONFIG, damage_of, write_model
 from raysel.models.build import build
 from raysel.spec.sweep import objective_sign
-from raysel.sweep.local_trial import Tell
+from raysel.sweep.local_trial import Notify
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.reproduce import Reproduction, compared, run_again
 from raysel.sweep.views import SweepView, read_sweep
@@ -64,17 +64,17 @@ def save_best(outcome: Outcome) -> Path | None:
         model.load_state_dict(state["best"][2] or state["model"], strict=False)
     if model is None:
         return None
-    answered = answers(model, outcome.task)
+    outputs = expected_outputs(model, outcome.task)
     write_model(model, outcome.model_config.name, outcome.task, origin, target)
-    answered.save(target)
+    outputs.save(target)
     return target
 
 
 def origin_of(folder: Path) -> Any:
     """Of which `sweep` and `run` the model in a folder is; None where there is none."""
     try:
-        told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
-        return {key: told[key] for key in ("sweep", "run")}
+        origin = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
+        return {key: origin[key] for key in ("sweep", "run")}
     except Exception:  # none, or damaged
         return None
 
@@ -85,13 +85,15 @@ def _again(outcome: Outcome, name: str) -> nn.Module | None:
     return model if again.succeeded else None
 
 
-def trained_again(view: SweepView, name: str, tell: Tell) -> tuple[nn.Module | None, Reproduction]:
+def trained_again(
+    view: SweepView, name: str, notify: Notify
+) -> tuple[nn.Module | None, Reproduction]:
     """A confirm run once more, for its weights: those of its chosen epoch, as it was tested."""
     trial = view.trial(name)
     rows: list[dict[str, Any]] = []
     model: nn.Module | None = None
     with tempfile.TemporaryDirectory(prefix="raysel-again-") as scratch:
-        for row, steps in run_again(view, trial, tell, Path(scratch)):
+        for row, steps in run_again(view, trial, notify, Path(scratch)):
             rows.append(row)
             model = steps.run.model if steps.run else None
     return model, compared(view, trial, rows)

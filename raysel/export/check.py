@@ -65,7 +65,7 @@ save_file({name: tensor.contiguous() for name, tensor in found.items()}, outputs
 
 
 @dataclass(frozen=True)
-class Answers:
+class ExpectedOutputs:
     """What a model says to `INPUTS` fixed inputs: logits [n, classes]."""
 
     shape: tuple[int, int, int]
@@ -130,15 +130,15 @@ class Checked:
         return f"equal to rounding: {off}" if right else f"not the trial's model: {off}"
 
 
-def answers(model: nn.Module, task: Task) -> Answers:
+def expected_outputs(model: nn.Module, task: Task) -> ExpectedOutputs:
     """What the model says; it is left on the CPU in eval mode."""
     height, width = task.image_size
     shape = (task.channels, height, width)
-    return Answers(shape, logits_of(model.eval().cpu(), _inputs(shape)))
+    return ExpectedOutputs(shape, logits_of(model.eval().cpu(), _inputs(shape)))
 
 
-def load_answers(folder: Path) -> Answers:
-    """What `Answers.save` wrote.
+def load_expected_outputs(folder: Path) -> ExpectedOutputs:
+    """What `ExpectedOutputs.save` wrote.
 
     Raises:
         OperationalError: there are none, or they cannot be read.
@@ -146,7 +146,7 @@ def load_answers(folder: Path) -> Answers:
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         channels, height, width = content["shape"]
-        return Answers((channels, height, width), torch.tensor(content["logits"]))
+        return ExpectedOutputs((channels, height, width), torch.tensor(content["logits"]))
     except FileNotFoundError:
         message = "was not kept by the raysel that ran the sweep: there is nothing to compare with"
         raise OperationalError(str(folder / FILE), message) from None
@@ -154,7 +154,9 @@ def load_answers(folder: Path) -> Answers:
         raise OperationalError(str(folder / FILE), f"cannot be read: {reason(error)}") from None
 
 
-def check(folder: Path, expected: Answers, pictures: ValidationPictures | None = None) -> Checked:
+def check(
+    folder: Path, expected: ExpectedOutputs, pictures: ValidationPictures | None = None
+) -> Checked:
     """Load an exported model in a process without raysel and ask it.
 
     Raises:

@@ -13,14 +13,20 @@ import safetensors.torch
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.user_files import any_error_as, lies_below, reason
 from raysel.export.best_model import best_of, origin_of, trained_again
-from raysel.export.check import FILE as ANSWERS
-from raysel.export.check import Answers, Checked, answers, check, load_answers
+from raysel.export.check import FILE as EXPECTED_OUTPUTS
+from raysel.export.check import (
+    Checked,
+    ExpectedOutputs,
+    check,
+    expected_outputs,
+    load_expected_outputs,
+)
 from raysel.export.check_pictures import ValidationPictures, validation_pictures
 from raysel.export.timm_layout import WEIGHTS, damage_of, write_model
 from raysel.models.build import build
 from raysel.spec import user_code
 from raysel.sweep.inputs import model_config_of, task_of
-from raysel.sweep.local_trial import Tell
+from raysel.sweep.local_trial import Notify
 from raysel.sweep.own_record import own_results
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.views import SweepView
@@ -40,11 +46,11 @@ class Exported:
     folder: Path
     run: str
     strategy: str
-    expected: Answers | None
+    expected: ExpectedOutputs | None
     again: Reproduction | None
 
 
-def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> Exported:
+def export(view: SweepView, strategy: str | None, target: Path, notify: Notify) -> Exported:
     """Write a model in timm's layout into a folder that is empty or not there.
 
     The best model lies in the sweep's folder. Other weights are not kept (those of the other
@@ -73,7 +79,7 @@ def export(view: SweepView, strategy: str | None, target: Path, tell: Tell) -> E
     kept = origin_of(view.folder.best) == {"sweep": results["sweep_id"], "run": run}
     if name == winner and kept:
         return _copy_best(view, run, name, target)
-    return _run_again(view, run, target, tell)
+    return _run_again(view, run, target, notify)
 
 
 def checked(view: SweepView, out: Exported) -> Checked:
@@ -83,7 +89,7 @@ def checked(view: SweepView, out: Exported) -> Checked:
     Raises:
         OperationalError: nothing was kept to compare with, or timm cannot load the model.
     """
-    expected = out.expected or load_answers(view.folder.best)
+    expected = out.expected or load_expected_outputs(view.folder.best)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
             pictures = _pictures(view, out.folder, Path(scratch))
@@ -150,7 +156,7 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Export
     files = [path for path in sorted(best.rglob("*")) if path.is_file()]
     try:
         for source in files:
-            if source.name != ANSWERS and source.parent.name != "__pycache__":
+            if source.name != EXPECTED_OUTPUTS and source.parent.name != "__pycache__":
                 _copy(source, target / source.relative_to(best))
     except BaseException:  # the disk is full, say: nothing is left of what was empty before
         shutil.rmtree(target, ignore_errors=True)
@@ -165,11 +171,11 @@ def _copy(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported:
+def _run_again(view: SweepView, name: str, target: Path, notify: Notify) -> Exported:
     """Train a confirm run once more for its weights."""
     trial = view.trial(name)
-    tell(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
-    model, again = trained_again(view, name, tell)
+    notify(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
+    model, again = trained_again(view, name, notify)
     if not again.succeeded or model is None:
         raise OperationalError(
             name,
@@ -177,7 +183,7 @@ def _run_again(view: SweepView, name: str, target: Path, tell: Tell) -> Exported
             " nothing was written",
         )
     task = task_of(view.spec)
-    expected = answers(model, task)
+    expected = expected_outputs(model, task)
     origin = {"sweep": view.sweep.id, "run": name}
     target.parent.mkdir(parents=True, exist_ok=True)
     write_model(model, view.spec.model.name, task, origin, target)

@@ -25,7 +25,7 @@ from mlflow.types import Schema, TensorSpec
 from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.export.timm_layout import CONFIG
-from raysel.mlflow_sync.audit import answering
+from raysel.mlflow_sync.audit import mlflow_errors
 from raysel.mlflow_sync.new_store import ensure_store
 from raysel.mlflow_sync.process import environment
 from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
@@ -60,7 +60,7 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
     mlflow.set_tracking_uri(tracking_uri)
     tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
     client = mlflow.MlflowClient()
-    with answering(tracking_uri, name), _bounded():
+    with mlflow_errors(tracking_uri, name), _bounded():
         ensure_store(tracking_uri)
         check_schema(tracking_uri)
         parent = _parent_run(client, sweep_id)
@@ -101,7 +101,7 @@ def _bounded() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow tells of type hints, examples and progress on the terminal; errors still raise."""
+    """Silence MLflow's hints on types, examples and progress; errors still raise."""
     with warnings.catch_warnings(), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")
         yield

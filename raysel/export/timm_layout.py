@@ -60,7 +60,7 @@ def write_model(
     Args:
         model: of timm's architecture `name`, with its weights.
         task: gives class names, image size, normalisation and the way pictures are cut.
-        origin: what is told of where the model comes from, under `raysel`.
+        origin: where the model comes from; stored under `raysel`.
     """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Where MLflow believes that a sweep's files lie, and where they lie now.
+"""Artifact locations: where MLflow looks for a sweep's files, and where they are now.
 
-In a store without a server MLflow keeps an absolute address with every experiment and every run,
-and its API changes none. A storage that was moved has its files elsewhere: MLflow would show none
-of them, and write new ones below the old name.
+In a store without a server MLflow keeps an absolute path with every experiment and every run,
+and its API cannot change it. After the storage was moved MLflow would find none
+of the files, and would write new ones below the old path.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from sqlalchemy.engine import make_url
 from raysel.common.locations import sqlite_file
 
 SERVERS = ("http://", "https://", "databricks")
-"""How the addresses begin behind which a server decides where files lie."""
+"""Prefixes of artifact URIs for which a server decides where files are stored."""
 
 _EXPERIMENTS = sa.table("experiments", sa.column("experiment_id"), sa.column("artifact_location"))
 _RUNS = sa.table("runs", sa.column("experiment_id"), sa.column("artifact_uri"))
 
 
 def as_uri(root: str) -> str | None:
-    """The address of a folder for files; None where MLflow is to decide."""
+    """The URI of a folder for artifacts; None if MLflow is to decide."""
     if not root:
         return None
     return root if "://" in root else Path(root).absolute().as_uri()
 
 
 def is_moved(uri: str, location: str, root: str) -> bool:
-    """Whether an experiment's files are to be found in `root` and no more where MLflow says.
+    """Whether an experiment's files are in `root` and no longer where MLflow looks.
 
     A store that lies beside `root` has moved with it. With another one, an address that leads to
     no folder any more is an old one.
@@ -51,7 +51,7 @@ def is_moved(uri: str, location: str, root: str) -> bool:
 
 
 def move(uri: str, experiment_id: str, location: str, root: str) -> None:
-    """Give an experiment and its runs the address of `root` in the place of `location`.
+    """Replace `location` by `root` in the artifact URIs of an experiment and its runs.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the store does not answer.

@@ -32,8 +32,8 @@ from raysel.record.state import SweepState, TrialState, fold, fold_sweep, locate
 
 
 @contextmanager
-def answering(uri: str, experiment: str) -> Iterator[None]:
-    """Tell in one line why MLflow does not answer.
+def mlflow_errors(uri: str, experiment: str) -> Iterator[None]:
+    """Translate failures of MLflow into one-line errors.
 
     Raises:
         OperationalError: in the place of what its client raises.
@@ -46,12 +46,12 @@ def answering(uri: str, experiment: str) -> Iterator[None]:
 
 
 class Audit:
-    """What MLflow says of one sweep beside what it should say.
+    """Comparison of MLflow's runs of one sweep with those that the record implies.
 
     Attributes:
         differences: in sentences.
         file_differences: of files, in sentences.
-        files: what can be done about those; None where they were not compared.
+        files: repairs for these; None if files were not compared.
         surplus: ids of runs that must go: a second one of a trial, one with points that the
             record does not know.
     """
@@ -97,7 +97,7 @@ class Audit:
             for name in (name for name in images if name in self.runs):
                 self._look_at_files(name, sweep, trials)
         for name, unknown in runs.items():
-            self._tell(f"{name}: unknown to the record", unknown)
+            self._add_difference(f"{name}: unknown to the record", unknown)
 
     def remove_surplus(self) -> None:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
@@ -108,7 +108,9 @@ class Audit:
         found = self._client.get_experiment_by_name(experiment)
         moved = found is not None and is_moved(uri, found.artifact_location, root)
         if moved and found is not None:
-            self._tell(f"MLflow looks for files in {found.artifact_location}, they are in {root}")
+            self._add_difference(
+                f"MLflow looks for files in {found.artifact_location}, they are in {root}"
+            )
         return moved
 
     def _look_at_files(
@@ -126,28 +128,30 @@ class Audit:
         self, name: str, image: RunImage, runs: Sequence[Run], wanted: Sequence[Point]
     ) -> None:
         if not runs:
-            return self._tell(f"{name}: MLflow does not have it")
+            return self._add_difference(f"{name}: MLflow does not have it")
         if len(runs) > 1:
-            self._tell(f"{name}: {len(runs)} runs in MLflow", runs[1:])
+            self._add_difference(f"{name}: {len(runs)} runs in MLflow", runs[1:])
         run = runs[0]
         if run.info.status != image.status:
-            self._tell(f"{name}: {run.info.status} in MLflow, should be {image.status}")
+            self._add_difference(f"{name}: {run.info.status} in MLflow, should be {image.status}")
         tags = image.tags if image.trial == SWEEP else {**image.tags, PARENT: self._parent}
         if wrong := _different(tags, run.data.tags):
-            self._tell(f"{name}: MLflow's tag {wrong} is not the record's")
+            self._add_difference(f"{name}: MLflow's tag {wrong} is not the record's")
         if wrong := _different(image.params, run.data.params):
-            # one that is lacking can be sent, one that is there cannot be changed
+            # a missing parameter can be sent, an existing one cannot be changed
             surplus = [run] if wrong in run.data.params else []
-            self._tell(f"{name}: MLflow's parameter {wrong} is not the record's", surplus)
-        lacking, unknown = self._points(run, wanted)
-        if lacking:
-            self._tell(f"{name}: MLflow lacks {lacking} points")
+            self._add_difference(f"{name}: MLflow's parameter {wrong} is not the record's", surplus)
+        missing, unknown = self._points(run, wanted)
+        if missing:
+            self._add_difference(f"{name}: MLflow lacks {missing} points")
         if unknown:
-            self._tell(f"{name}: MLflow has {unknown} points that the record does not know", [run])
+            self._add_difference(
+                f"{name}: MLflow has {unknown} points that the record does not know", [run]
+            )
         return None
 
     def _points(self, run: Run, wanted: Sequence[Point]) -> tuple[int, int]:
-        """How many points are lacking and how many are unknown or there twice."""
+        """Number of missing points, and of unknown or duplicate ones."""
         should = Counter((p.key, p.step, p.timestamp, p.value) for p in wanted)
         keys = {p.key for p in wanted} | set(run.data.metrics)
         has = Counter(
@@ -157,7 +161,7 @@ class Audit:
         )
         return (should - has).total(), (has - should).total()
 
-    def _tell(self, words: str, surplus: Iterable[Run] = ()) -> None:
+    def _add_difference(self, words: str, surplus: Iterable[Run] = ()) -> None:
         self.differences.append(words)
         self.surplus += [run.info.run_id for run in surplus]
 

@@ -20,8 +20,8 @@ from raysel.record.state import SweepState
 
 
 class Refused(Exception):
-    """MLflow is there and will not take this, now or later: a run that the user deleted, a
-    name that it does not allow. Waiting does not help."""
+    """MLflow rejects a request for good: a run that the user deleted, a
+    name that it does not allow. Retrying does not help."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class MlflowStore:
     """The runs of one sweep in MLflow.
 
     Every method may raise where MLflow does not answer (`raysel.mlflow_sync.error_messages` knows
-    why); the object is then thrown away and a new one asks anew what is there.
+    why); the object is then discarded and a new one queries MLflow again.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: str, sweep: SweepState) -> None:
@@ -67,22 +67,22 @@ class MlflowStore:
         return trial in self._runs
 
     def show(self, image: RunImage, points: Sequence[Point] = ()) -> None:
-        """Make a run look like its image, and add points to it.
+        """Update a run to match its image, and add points to it.
 
         Raises:
-            Refused: see there.
+            Refused: MLflow rejects it for good.
         """
-        with _refusal_told():
+        with _explain_refusal():
             self._show(image, points)
 
     def upload(self, trial: str, path: Path, folder: str | None = None) -> None:
         """Add a file, or all that a folder holds, to the run's artifacts, below `folder`.
 
         Raises:
-            Refused: see there.
+            Refused: MLflow rejects it for good.
         """
         run_id = self._runs[trial].run_id
-        with _refusal_told():
+        with _explain_refusal():
             if path.is_dir():
                 self._client.log_artifacts(run_id, str(path), folder)
             else:
@@ -92,9 +92,9 @@ class MlflowStore:
         """Add a text as the artifact `name`.
 
         Raises:
-            Refused: see there.
+            Refused: MLflow rejects it for good.
         """
-        with _refusal_told():
+        with _explain_refusal():
             self._client.log_text(self._runs[trial].run_id, text, name)
 
     # --- finding ---------------------------------------------------------------------------
@@ -158,12 +158,12 @@ class MlflowStore:
         return known
 
     def _tags(self, image: RunImage) -> dict[str, str]:
-        """The image's, and whose child it is: the parent may be another than it was."""
+        """The image's tags and the parent's run id, since the parent may have changed."""
         parent = {} if image.trial == SWEEP else {PARENT: self._runs[SWEEP].run_id}
         return {**image.tags, **parent}
 
     def _log(self, known: _Known, image: RunImage, points: Sequence[Point]) -> None:
-        """Points, parameters that MLflow lacks (it forbids to change one), tags that differ."""
+        """Log points, missing parameters (MLflow forbids changes), and differing tags."""
         new_tags = _difference(self._tags(image), known.tags)
         new_params = {name: v for name, v in image.params.items() if name not in known.params}
         # the client splits what is too much for one request
@@ -179,7 +179,7 @@ class MlflowStore:
 
 
 @contextmanager
-def _refusal_told() -> Iterator[None]:
+def _explain_refusal() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
@@ -189,7 +189,7 @@ def _refusal_told() -> Iterator[None]:
 
 
 def _difference(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[str, str]:
-    """What is to be written; an empty tag is written only over one that is not."""
+    """The tags to write; an empty tag only replaces one that is not empty."""
     return {name: value for name, value in wanted.items() if has.get(name, "") != value}
 
 

@@ -1,4 +1,4 @@
-"""Why MLflow does not take what it is sent, in a line that says what to do about it."""
+"""Translate failures of MLflow into one line with a remedy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Reason:
 
     Attributes:
         words: one line, MLflow's address first; without a secret.
-        lasting: it will hardly mend itself: a person has to do something.
-        files_only: MLflow answers, and what failed is the place where it keeps files.
+        lasting: it will not go away by itself: the user has to act.
+        files_only: MLflow answers, but its artifact store failed.
     """
 
     words: str
@@ -33,7 +33,7 @@ class Reason:
 
 
 def explain(error: BaseException, uri: str, experiment: str, of_files: bool = False) -> Reason:
-    """Say why a call failed.
+    """Explain why a call failed.
 
     Args:
         error: what the call raised.
@@ -61,7 +61,7 @@ _SILENCE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, DB
 
 
 def _lasting(chain: list[BaseException], uri: str, experiment: str) -> str | None:
-    """What a person has to mend, in words that follow MLflow's address."""
+    """What the user has to fix, as words that follow MLflow's address."""
     for error in chain:
         if isinstance(error, OtherSchema):
             return str(error)
@@ -106,11 +106,11 @@ def _forbidden(answer: str, uri: str, experiment: str) -> str:
 
 
 def _status(chain: list[BaseException]) -> int | None:
-    """The HTTP status that MLflow's client hides in its words."""
+    """The HTTP status, which MLflow's client has in its message only."""
     for error in chain:
-        answer = getattr(error, "response", None)
-        if answer is not None and getattr(answer, "status_code", None):
-            return int(answer.status_code)
+        response = getattr(error, "response", None)
+        if response is not None and getattr(response, "status_code", None):
+            return int(response.status_code)
         if found := re.search(r"(?:error code|too many) (\d{3})\b", str(error)):
             return int(found[1])
         if isinstance(error, MlflowException) and error.error_code in _CODES:
@@ -122,7 +122,7 @@ _CODES = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it came from."""
+    """The error and its causes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

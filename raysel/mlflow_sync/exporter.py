@@ -1,9 +1,9 @@
-"""Carries events into MLflow, batch by batch: the state of every trial that a batch touches,
+"""Export events to MLflow, batch by batch: the state of every trial in the batch,
 and the batch's metrics; files afterwards, when nothing else waits.
 
-The record's cursor moves only after MLflow took a batch. What is sent twice, because the
-process died in between, MLflow has once (see `runs`), so the cursor only saves time: where
-MLflow knows nothing of the sweep, everything is sent again.
+The record's cursor moves only after MLflow accepted a batch. What is sent twice, because the
+process died in between, MLflow stores once (see `runs`), so the cursor only saves time: if
+MLflow does not have the sweep, everything is sent again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.record.state import SweepState, TrialState, fold, fold_sweep, located
 
 BATCH = 500
-"""The most events that are carried at a time."""
+"""Largest number of events in a batch."""
 
 _BRING_FILES = frozenset({Kind.SWEEP.value, Kind.ENDED.value, Kind.FINISHED.value})
 _BRING_THE_SPEC = frozenset({Kind.SWEEP.value, Kind.RESUMED.value})
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class MlflowExporter:
-    """Brings one sweep's record into MLflow.
+    """Exports one sweep's record to MLflow.
 
     Args:
         record: where the events are.
@@ -44,7 +44,7 @@ class MlflowExporter:
         folder: where the sweep's files lie; None: where the record says.
 
     Attributes:
-        sent: how many events MLflow took from this courier.
+        sent: number of events that MLflow accepted from this exporter.
     """
 
     def __init__(self, record: Record, connect: Connect, folder: Path | None = None) -> None:
@@ -64,11 +64,11 @@ class MlflowExporter:
         return self._at if self._sweep.ended_at is not None else 0
 
     def disconnect(self) -> None:
-        """Forget what MLflow was thought to have: a call that failed may have had effect."""
+        """Drop the client and its cache: a call that failed may have had an effect."""
         self._store = None
 
-    def carry(self) -> bool:
-        """Bring one batch of events; False where there was none.
+    def export_events(self) -> bool:
+        """Send one batch of events; False if there was none.
 
         Raises:
             Exception: MLflow or the record does not answer; nothing is lost, try again.
@@ -90,7 +90,7 @@ class MlflowExporter:
         return True
 
     def export_artifacts(self) -> bool:
-        """Bring the files of one trial, or of the sweep; False where there were none.
+        """Send the files of one trial, or of the sweep; False if there were none.
 
         Raises:
             Exception: MLflow or the record does not answer; nothing is lost, try again.
@@ -148,14 +148,14 @@ class MlflowExporter:
 
 
 def upload_sweep_files(store: MlflowStore, sweep: SweepState) -> None:
-    """Bring the sweep's own files into MLflow: its file, and the results if it has ended."""
+    """Upload the sweep's own files: the sweep file, and the results if it has ended."""
     store.upload_text(SWEEP, sweep.spec, "spec.yaml")
     if sweep.ended_at is not None:
         _upload_results(store, Path(sweep.folder))
 
 
 def upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> None:
-    """Bring a trial's trace and its picture into MLflow."""
+    """Upload a trial's trace and its figure."""
     parts = Path(sweep.folder) / "trials" / trial.id / "trace"
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         title = f"{run_name(trial)} · {trial.status.lower()}"
@@ -165,7 +165,7 @@ def upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> No
 
 
 def _draw(parts: Path, layers: Sequence[str], folder: Path, title: str) -> None:
-    """What a trace brings into MLflow, as far as it can be read.
+    """Write a trace's files for the upload, as far as the trace can be read.
 
     A damaged part raises whatever its flipped bit leads to, OSError and KeyError among it. That
     is no refusal of MLflow's: it must not keep back the files of every trial behind it.
@@ -177,7 +177,7 @@ def _draw(parts: Path, layers: Sequence[str], folder: Path, title: str) -> None:
         pass  # it ended before its first epoch did
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise  # this machine's disk: the trace is sound, and is tried again
+            raise  # this machine's disk failed: the trace is intact, and is tried again
         _log.warning("trace of %s: %s", parts.parent.name, error)
 
 
@@ -192,7 +192,7 @@ def _show(
     sweep: SweepState,
     trials: dict[str, TrialState],
 ) -> None:
-    """Bring a batch: the parent first, for the children need its id."""
+    """Send a batch: the parent run first, because the children need its id."""
     if not store.has(SWEEP) or any(event.trial == SWEEP for event in events):
         _show_or_pass_over(store, sweep_image(sweep), [])
     measured: dict[str, list[Point]] = {}

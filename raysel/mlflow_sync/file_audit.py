@@ -27,9 +27,9 @@ class FileAudit:
     Attributes:
         client: MLflow's.
         folder: the sweep's, as it lies now.
-        to_send: trials (or `SWEEP`) whose files are whole here, and not so in MLflow.
+        to_send: trials (or `SWEEP`) whose files are complete here, and not in MLflow.
         to_restore: epochs by trial whose part of the trace is in MLflow alone.
-        lost: in sentences, what neither has.
+        lost: in sentences, files that neither has.
     """
 
     client: MlflowClient
@@ -49,13 +49,13 @@ class FileAudit:
                 if path.is_file() and not path.name.startswith(".")
             }
         has = self._sizes(run, "", REPORT)
-        lacking = [name for name in wanted if name not in has]
+        missing = [name for name in wanted if name not in has]
         other = [n for n, size in wanted.items() if n in has and size not in (None, has[n])]
-        if lacking:
-            yield f"the sweep's run: MLflow lacks {_named(lacking)}"
+        if missing:
+            yield f"the sweep's run: MLflow lacks {_named(missing)}"
         if other:
             yield f"the sweep's run: MLflow has another {_named(other)}"
-        if lacking or other:
+        if missing or other:
             self.to_send.append(SWEEP)
 
     def of_trial(self, trial: TrialState, run: Run) -> Iterator[str]:
@@ -65,10 +65,10 @@ class FileAudit:
             return
         parts = self.folder / "trials" / trial.id / "trace"
         has = self._sizes(run, "selection")
-        lacking = [epoch for epoch in epochs if not trace_figure.part(parts, epoch).is_file()]
-        if lacking:
-            yield f"{trial.id}: the trace of {_counted(lacking)} is not in {parts}"
-            self._look_for(trial.id, lacking, run, TRACE in has)
+        missing = [epoch for epoch in epochs if not trace_figure.part(parts, epoch).is_file()]
+        if missing:
+            yield f"{trial.id}: the trace of {_counted(missing)} is not in {parts}"
+            self._look_for(trial.id, missing, run, TRACE in has)
             return
         lost = [name for name in (TRACE, HEATMAP) if name not in has]
         if lost:
@@ -104,7 +104,7 @@ class FileAudit:
             self.lost.append(f"{trial}: the trace of {_counted(left)} is nowhere any more")
 
     def _same(self, trial: str, parts: Path, run: Run) -> bool:
-        """Whether MLflow's trace is that of the parts; parts that cannot be read are told."""
+        """Whether MLflow's trace equals the parts'; unreadable parts are reported."""
         try:
             here = trace_figure.read(parts)
         except Exception as error:  # pyarrow raises whatever a flipped bit leads to

@@ -1,4 +1,4 @@
-"""What MLflow or a sweep's folder lacks of files, brought from the other."""
+"""Copy missing files between MLflow and a sweep's folder."""
 
 from __future__ import annotations
 

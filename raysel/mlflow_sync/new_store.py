@@ -1,4 +1,4 @@
-"""A new MLflow store in a SQLite file: there whole, or not there.
+"""Create a new MLflow store in a SQLite file atomically.
 
 MLflow makes its tables by some fifty migrations, in seconds. A process that ends in between (a
 full disk, a sweep that is over, SIGKILL) would leave a file that every MLflow takes for an older
@@ -21,7 +21,7 @@ from raysel.record.database import make_private
 
 
 def ensure_store(uri: str) -> None:
-    """Make the SQLite file of a tracking URI where there is none; others are left alone."""
+    """Create the SQLite file of a tracking URI if it is missing; leave other stores alone."""
     file = sqlite_file(uri)
     if file is None or file.exists():
         return

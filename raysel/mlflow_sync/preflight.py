@@ -1,7 +1,7 @@
 """Whether MLflow can be reached and written to, as the writer would: one run, made and deleted.
 
-`python -m raysel.mlflow_sync.preflight URI EXPERIMENT` prints the answer as a line of JSON; in a
-process of its own, for MLflow's import is slow and its client has no time-outs on every path.
+`python -m raysel.mlflow_sync.preflight URI EXPERIMENT` prints the result as a line of JSON; in a
+process of its own, because MLflow's import is slow and its client lacks some timeouts.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ EXPERIMENT = "raysel-doctor"
 
 @dataclass(frozen=True)
 class Health:
-    """What is so about MLflow.
+    """Result of the check of MLflow.
 
     Attributes:
-        trouble: why it takes no records, its address first; empty where it does.
-        words: what it is, where all is well.
+        error: why it accepts no runs, its address first; empty if it does.
+        words: a description of the store if all is well.
         version: the server's, empty where there is none.
     """
 
-    trouble: str = ""
+    error: str = ""
     words: str = ""
     version: str = ""
 
 
 def examine(uri: str, experiment: str) -> Health:
-    """Reach it, look at its tables' version, write a run with a metric and a file.
+    """Connect, check the tables' version, write a run with a metric and a file.
 
     Args:
         experiment: the sweep's, for words about permissions.
@@ -57,7 +57,7 @@ def examine(uri: str, experiment: str) -> Health:
         check_schema(uri)
         tries.write()
     except Exception as error:
-        return Health(trouble=explain(error, uri, experiment, tries.of_files).words)
+        return Health(error=explain(error, uri, experiment, tries.of_files).words)
     kind = f"MLflow {tries.version}" if tries.version else "its tables are of this MLflow"
     return Health(words=f"{uri} takes runs ({kind})", version=tries.version)
 
@@ -99,10 +99,10 @@ def _server_version(uri: str) -> str:
     """What a server says of itself, to whoever may come in; empty where it does not."""
     try:
         host = get_default_host_creds(uri)
-        answer = http_request(host, "/version", "GET", timeout=10, max_retries=0)
+        response = http_request(host, "/version", "GET", timeout=10, max_retries=0)
     except MlflowException:
         return ""
-    return str(answer.text).strip()[:40] if answer.ok else ""
+    return str(response.text).strip()[:40] if response.ok else ""
 
 
 def _new_file(uri: str) -> Health | None:
@@ -111,12 +111,12 @@ def _new_file(uri: str) -> Health | None:
     if path is None or path.is_file():
         return None
     if why := why_not_made(path.parent):
-        return Health(trouble=f"{uri} cannot be made: {why}; give another tracking.uri")
+        return Health(error=f"{uri} cannot be made: {why}; give another tracking.uri")
     return Health(words=f"{path} will be made by MLflow {mlflow.__version__}")
 
 
 def main() -> None:
-    """Answer on standard output."""
+    """Print the result on standard output."""
     open_sealed()
     os.environ.update(environment(os.environ))
     print(json.dumps(asdict(examine(*sys.argv[1:3]))), flush=True)

@@ -1,4 +1,4 @@
-"""The MLflow writer as its driver sees it: a process to start, to wait for and to stop.
+"""Start, wait for and stop the MLflow exporter process from the driver.
 
 Nothing here imports MLflow: its import takes longer than a trial's epoch.
 """
@@ -29,7 +29,7 @@ OUTDATED_CURSOR = "mlflow-outdated"
 """The record's cursor: 1 while MLflow may know more than the record, which went back to a copy."""
 
 STUCK_SECONDS = 3.0
-"""How long the end of a sweep waits for a tracker that does not answer."""
+"""How long a sweep that ends waits for an MLflow that does not answer."""
 
 _MEANWHILE = "the sweep goes on, records are kept and sent later"
 
@@ -64,9 +64,9 @@ class WriterProcess:
         experiment: name of the MLflow experiment.
         artifact_root: where MLflow's artifacts lie, a folder or a URI; empty, or a server
             behind the tracking URI: MLflow decides.
-        log_path: where the writer's words go; its folder must exist. One writer at a time
+        log_path: the exporter's log; its folder must exist. One exporter at a time
             uses a log: without a `fence` a second one waits for the first to end.
-        tell: takes a line for a person, when MLflow is away and when it is back; called from
+        notify: called with a line when MLflow is unreachable and when it is back, from
             a thread of its own.
         fence: the number of the sweep's owner; the writer ends when another has taken over.
         folder: where the sweep's files lie; None: where its record says.
@@ -81,7 +81,7 @@ class WriterProcess:
         experiment: str,
         artifact_root: str | Path,
         log_path: Path,
-        tell: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
         fence: int | None = None,
         folder: Path | None = None,
         program: str = "raysel.mlflow_sync.worker",
@@ -92,18 +92,18 @@ class WriterProcess:
         self._arguments += [] if folder is None else [f"--folder={folder}"]
         self._record = Record(record_url)
         self._log_path = log_path
-        self._tell = tell
+        self._notify = notify
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: threading.Thread | None = None
         self._last, self._failures = StatusMessage(stuck=False), 0
 
     def start(self) -> None:
-        """Start it; it begins with what an earlier one left."""
+        """Start it; it continues where an earlier one stopped."""
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._program, *self._arguments],
                 stdin=subprocess.PIPE,
-                bufsize=0,  # a knock at a dead process leaves nothing behind to flush
+                bufsize=0,  # a byte to a dead process leaves nothing behind to flush
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(os.environ),
@@ -119,20 +119,20 @@ class WriterProcess:
     def _listen(self, lines: IO[bytes]) -> None:
         with lines:
             for line in lines:
-                word = status_message.read(line)
-                if word is None:
+                message = status_message.read(line)
+                if message is None:
                     continue
-                self._last = word
-                self._failures += word.stuck
-                if word.text:
-                    self._tell(f"{word.text}; {_MEANWHILE}" if word.stuck else word.text)
+                self._last = message
+                self._failures += message.stuck
+                if message.text:
+                    self._notify(f"{message.text}; {_MEANWHILE}" if message.stuck else message.text)
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def behind(self) -> int:
+    def lag(self) -> int:
         """How many events MLflow does not have yet."""
         return len(self._record.events(after=self._record.cursor(EVENTS_CURSOR)))
 
@@ -150,7 +150,7 @@ class WriterProcess:
         if self._process is not None and not self.alive and not self._all_sent():
             self.start()
         tries = _Tries(self._last.stuck, self._failures)
-        self._knock()
+        self._wake()
         deadline = time.monotonic() + timeout
         while True:
             alive = self.alive  # asked first: it may send the last event and end in between
@@ -188,15 +188,15 @@ class WriterProcess:
         last = self._record.last_sequence()
         return all(self._record.cursor(name) >= last for name in (EVENTS_CURSOR, FILES_CURSOR))
 
-    def _knock(self) -> None:
-        """Wake it from its nap: between two looks at the record, or between two tries."""
+    def _wake(self) -> None:
+        """Wake it up between two polls of the record or two retries."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it has ended
                 self._process.stdin.write(b"\n")
 
 
 class _Tries:
-    """Whether it is worth to wait longer for a tracker that is away.
+    """Decides how long to wait for an MLflow that does not answer.
 
     Args:
         stuck: whether it was away before anybody waited for it.
@@ -208,7 +208,7 @@ class _Tries:
         self._since: float | None = None
 
     def should_give_up(self, last: StatusMessage, failures: int) -> bool:
-        """Given the last word and how many tries have failed until now."""
+        """Whether to stop waiting, given the last status and the number of failed tries."""
         if not last.stuck:
             self._since = None
             return False

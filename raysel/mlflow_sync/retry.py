@@ -1,4 +1,4 @@
-"""While MLflow does not take what it is sent: when to try again, and what to tell a person."""
+"""State of an outage of MLflow: when to retry, and what to report to the user."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from raysel.mlflow_sync.status_message import StatusMessage
 LONGEST_PAUSE_SECONDS = 30.0
 
 _FIRST_PAUSE_SECONDS = 1.0
-_TRIES_BEFORE_WORDS = 2  # a single lost connection is nobody's business
+_TRIES_BEFORE_WORDS = 2  # a single lost connection is not reported
 
 _log = logging.getLogger(__name__)
 
 
 class RetryState:
-    """A time without success.
+    """State of one outage.
 
     Args:
-        say: takes a word for the driver.
-        back: the beginning of what is told at its end.
+        say: sends a status message to the driver.
+        back: first words of the message at the end of the outage.
     """
 
     def __init__(self, say: Callable[[StatusMessage], None], back: str) -> None:
         self._say, self._back = say, back
         self._since: float | None = None
-        self._answered: float | None = None
+        self._recovered_at: float | None = None
         self._due = self._pause = 0.0
         self._tries = self._sent_before = 0
-        self._told = self._told_lasting = False
+        self._reported = self._reported_lasting = False
 
     @property
     def on(self) -> bool:
         """Whether the last try failed."""
-        return self._since is not None and self._answered is None
+        return self._since is not None and self._recovered_at is None
 
     @property
     def due(self) -> bool:
@@ -54,7 +54,7 @@ class RetryState:
         return time.monotonic() - self._since if self.on and self._since is not None else 0.0
 
     def try_now(self) -> None:
-        """Do not wait for the end of the pause."""
+        """Retry at once, without the rest of the pause."""
         self._due = 0.0
 
     def record_failure(self, reason: Reason, error: BaseException, sent: int) -> None:
@@ -68,38 +68,38 @@ class RetryState:
         if self._since is None:
             self._since, self._sent_before = time.monotonic(), sent
             _log.warning("mlflow does not take it: %s", reason.words, exc_info=error)
-        self._answered = None
+        self._recovered_at = None
         self._tries += 1
         self._pause = min(max(_FIRST_PAUSE_SECONDS, 2 * self._pause), LONGEST_PAUSE_SECONDS)
         self._due = time.monotonic() + self._pause
         self._say(StatusMessage(True, reason.lasting, self._words(reason)))
 
     def _words(self, reason: Reason) -> str | None:
-        new = not self._told or (reason.lasting and not self._told_lasting)
+        new = not self._reported or (reason.lasting and not self._reported_lasting)
         if not new or (not reason.lasting and self._tries < _TRIES_BEFORE_WORDS):
             return None
-        self._told, self._told_lasting = True, reason.lasting
+        self._reported, self._reported_lasting = True, reason.lasting
         return reason.words
 
     def record_success(self) -> None:
         """A try succeeded."""
         if self.on:
-            self._answered = time.monotonic()
+            self._recovered_at = time.monotonic()
             self._pause, self._tries = 0.0, 0
             self._say(StatusMessage(False))
 
     def is_drained(self, sent: int) -> None:
-        """All is sent that there is: where it went well again, say so, once."""
-        if self._since is None or self._answered is None:
+        """Everything is sent: report the end of an outage, once."""
+        if self._since is None or self._recovered_at is None:
             return
         records = sent - self._sent_before
-        words = f"{self._back} after {lasted(self._answered - self._since)}"
+        words = f"{self._back} after {lasted(self._recovered_at - self._since)}"
         words += f"; {records} record{'s' * (records != 1)} sent" if records else ""
         _log.warning("mlflow %s", words)
-        if self._told:
+        if self._reported:
             self._say(StatusMessage(False, text=words))
-        self._since = self._answered = None
-        self._told = self._told_lasting = False
+        self._since = self._recovered_at = None
+        self._reported = self._reported_lasting = False
 
 
 def lasted(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""What MLflow shall show: the sweep and each trial as a run. Values from values, no client.
+"""MLflow's runs for a sweep and its trials: pure functions, no client.
 
-A run is described whole, from the folded events, so that carrying it over twice changes
+A run is described completely, from the folded events, so that sending it twice changes
 nothing; a point carries the time of its event, so that MLflow keeps it once.
 """
 
@@ -28,7 +28,7 @@ from raysel.record.state import (
 MLFLOW_STATUS = {
     RUNNING: "RUNNING",
     COMPLETE: "FINISHED",
-    PRUNED: "FINISHED",  # MLflow has no such state; the tag tells
+    PRUNED: "FINISHED",  # MLflow has no such state; the tag has it
     FAILED: "FAILED",
     INTERRUPTED: "KILLED",
 }
@@ -45,7 +45,7 @@ _TAG_CHARACTERS = 8000
 
 @dataclass(frozen=True)
 class RunImage:
-    """A run as MLflow shall show it.
+    """A run as MLflow is to show it.
 
     Attributes:
         trial: the trial's id; `SWEEP` for the parent.
@@ -169,7 +169,7 @@ def parameters(config: Mapping[str, Any]) -> dict[str, str]:
 def points(event: Event) -> list[Point]:
     """The metrics that an event brings; values that are not finite are left out.
 
-    Of what an `ended` event tells, only `test/*` are new: the others are those of an epoch.
+    Of the metrics of an `ended` event only `test/*` are new: the others are those of an epoch.
     """
     metrics: Mapping[str, Any] = event.payload.get("metrics") or {}
     if event.kind == Kind.ENDED:

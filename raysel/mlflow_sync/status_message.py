@@ -1,4 +1,4 @@
-"""What the MLflow writer says to its driver: a JSON object on a line of its standard output."""
+"""Status messages of the MLflow exporter to its driver: one JSON object a line on stdout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class StatusMessage:
 
     Attributes:
         stuck: whether the last try failed.
-        lasting: whether it will hardly mend itself.
-        text: what a person shall read; None where they have read it before.
+        lasting: whether the user has to act before it can work again.
+        text: message for the user; None if it was reported before.
     """
 
     stuck: bool
@@ -21,7 +21,7 @@ class StatusMessage:
     text: str | None = None
 
     def line(self) -> bytes:
-        """As it is sent."""
+        """The encoded line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
 

@@ -24,7 +24,7 @@ COLUMNS = 360
 
 _ROWS_ON_A_PAGE = 40
 _LONGEST_TITLE = 100
-# one hue from light to dark, without the near-white end: told apart from grey by every eye
+# one hue from light to dark, without the near-white end: distinct from grey for every eye
 _COLOURS = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256))).with_extremes(
     bad="#ececec"
 )

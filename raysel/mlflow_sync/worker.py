@@ -1,12 +1,12 @@
-"""The process that carries a sweep's record into MLflow, beside the driver.
+"""The process that exports a sweep's record to MLflow, beside the driver.
 
     python -m raysel.mlflow_sync.worker RECORD_URL TRACKING_URI EXPERIMENT ARTIFACT_ROOT
         [LOG [FENCE]]
         [--folder=FOLDER]
 
 It follows the record until the sweep has finished, or until its standard input ends or its
-parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. What it has
-to say it says on its standard output (`raysel.mlflow_sync.status_message`).
+parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. It writes
+status messages to its standard output (`raysel.mlflow_sync.status_message`).
 
 Arguments can be read by everyone on the machine: passwords belong into the variables
 PGPASSWORD, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
@@ -48,9 +48,9 @@ _log = logging.getLogger(__name__)
 
 
 class ParentWatch:
-    """Whether somebody still wants this process: it ends with standard input or the parent.
+    """Watches the parent: this process ends with standard input or with the parent.
 
-    A byte that comes in says that there is something to do.
+    A byte on standard input means that there is something to do.
 
     Args:
         descriptor: of the standard input. Read without Python's buffer, whose lock a thread
@@ -65,18 +65,18 @@ class ParentWatch:
 
     @property
     def cut(self) -> bool:
-        """Nobody is there any more."""
+        """Whether the parent is gone."""
         return self._eof.is_set() or os.getppid() != self._parent
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, no longer than until somebody knocks; a second at most once it is cut.
+        """Sleep until the parent sends a byte; at most a second once the parent is gone.
 
         Returns:
-            Whether somebody knocked.
+            Whether the parent sent a byte.
         """
-        knocked = self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
+        woken = self._wake.wait(min(seconds, 1.0) if self.cut else seconds)
         self._wake.clear()
-        return knocked
+        return woken
 
     def _listen(self, descriptor: int) -> None:
         while os.read(descriptor, 1):
@@ -86,84 +86,84 @@ class ParentWatch:
 
 
 Explain = Callable[[BaseException, bool], Reason]
-"""Why a call failed; the second argument tells whether it was about a file."""
+"""Why a call failed; the second argument: whether it was about a file."""
 
 
 class ExportLoop:
-    """Carries events as they come, and files when no event waits.
+    """Exports events as they come, and files when no event waits.
 
     Args:
         record: where the events are.
-        courier: brings them.
-        lifeline: who waits for it.
+        exporter: sends them to MLflow.
+        parent: the driver process that waits for it.
         explain: says why a call failed.
-        say: takes a word for the driver.
-        view: exports some of the record to somewhere else than MLflow; whether there was any.
+        say: sends a status message to the driver.
+        view: exports some of the record elsewhere than to MLflow; returns whether there was any.
     """
 
     def __init__(
         self,
         record: Record,
-        courier: MlflowExporter,
+        exporter: MlflowExporter,
         parent: ParentWatch,
         explain: Explain,
         say: Callable[[StatusMessage], None],
         view: Callable[[], bool] = lambda: False,
     ) -> None:
         self._view = view
-        self._record, self._courier, self._lifeline = record, courier, parent
+        self._record, self._exporter, self._parent = record, exporter, parent
         self._explain = explain
         self._tracker = RetryState(say, "back")
         self._files = RetryState(say, "takes files again")
 
-    def follow(self) -> bool:
-        """Carry until nothing more will come.
+    def run(self) -> bool:
+        """Export until nothing more will come.
 
         Returns:
             True when all is sent and nobody waits for more; False when it was given up, with
             the rest kept in the record.
 
         Raises:
-            Lost: another driver has taken the sweep over, and has a writer of its own.
+            OwnershipLost: another driver has taken the sweep over, and has its own exporter.
         """
-        old = self._record.last_sequence()  # a `finished` up to here is that of an earlier life
+        old = self._record.last_sequence()  # a `finished` up to here is that of an earlier attempt
         while True:
-            while self._carry() or self._view():
+            while self._export_events() or self._view():
                 pass
-            gone = self._lifeline.cut
+            gone = self._parent.cut
             stuck = self._tracker.on or self._files.on
-            if not stuck and (gone or self._courier.finished_at > old):
+            if not stuck and (gone or self._exporter.finished_at > old):
                 return True
             if gone and max(self._tracker.seconds, self._files.seconds) > DRAIN_SECONDS:
                 return False
-            knocked = self._lifeline.wait(self._tracker.pause or POLL_SECONDS)
-            if knocked or gone:
+            woken = self._parent.wait(self._tracker.pause or POLL_SECONDS)
+            if woken or gone:
                 self._tracker.try_now()
                 self._files.try_now()
 
-    def _carry(self) -> bool:
+    def _export_events(self) -> bool:
         """One step; False where nothing is left, or where it failed."""
         if not self._tracker.due:
             return False
         try:
-            busy = self._courier.carry()
+            busy = self._exporter.export_events()
         except OwnershipLost:
             raise
         except Exception as error:  # whatever a client, a server or a disk can raise
-            self._courier.disconnect()
+            self._exporter.disconnect()
             self._failed(error, False)
             return False
         if not busy:
             busy = self._files.due and self._carry_file()
             if not busy:
-                self._tracker.is_drained(self._courier.sent)
+                self._tracker.is_drained(self._exporter.sent)
                 return False
         self._tracker.record_success()
         return True
 
     def _carry_file(self) -> bool:
         try:
-            busy = self._courier.export_artifacts()
+            busy = self._exporter.export_artifacts()
         except OwnershipLost:
             raise
         except Exception as error:
@@ -171,19 +171,19 @@ class ExportLoop:
             return False
         if busy:
             self._files.record_success()
-        self._files.is_drained(self._courier.sent)
+        self._files.is_drained(self._exporter.sent)
         return busy
 
     def _failed(self, error: Exception, of_files: bool) -> None:
         reason = self._explain(error, of_files)
-        outage = self._files if reason.files_only else self._tracker
-        outage.record_failure(reason, error, self._courier.sent)
+        retry = self._files if reason.files_only else self._tracker
+        retry.record_failure(reason, error, self._exporter.sent)
 
 
 def connect(
     record: Record, uri: str, experiment: str, artifact_root: str, sweep: SweepState
 ) -> MlflowStore:
-    """Open MLflow for a sweep; what it knows better than the record is removed first."""
+    """Open MLflow for a sweep; runs that contradict the record are removed first."""
     if record.cursor(OUTDATED_CURSOR):
         Audit(uri, experiment, [stored.event for stored in record.events()]).remove_surplus()
         record.move_cursor(OUTDATED_CURSOR, 0)
@@ -201,7 +201,7 @@ def only_one(log_path: Path) -> IO[str]:
 
 
 class StatusPipe:
-    """Says words to the driver, on what was the standard output; whatever a library prints
+    """Sends status messages to the driver, on the original standard output; what a library prints
     goes into the log from now on."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class StatusPipe:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def say(self, word: StatusMessage) -> None:
-        """Send a word, if there is still somebody to hear it."""
+        """Send a message, if the driver still reads."""
         with suppress(OSError):
             os.write(self._out, word.line())
 
@@ -246,10 +246,10 @@ def main(arguments: list[str], view: View | None = None) -> int:
 
     try:
         opens = partial(connect, record, tracking_uri, experiment, artifact_root)
-        courier = MlflowExporter(record, opens, *folders)
+        exporter = MlflowExporter(record, opens, *folders)
         more_views = [view(record, folder) for folder in folders] if view else [lambda: False]
-        follower = ExportLoop(record, courier, parent, why, pipe.say, *more_views)
-        return 0 if follower.follow() else 1
+        loop = ExportLoop(record, exporter, parent, why, pipe.say, *more_views)
+        return 0 if loop.run() else 1
     except OwnershipLost as lost:
         _log.warning("%s", lost)
         return 1
@@ -264,7 +264,7 @@ def run(view: View | None = None) -> NoReturn:
     status = main(sys.argv[1:], view)
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(status)  # nothing of ours is open; the libraries take a second to say goodbye
+    os._exit(status)  # nothing of ours is open; the libraries take a second to shut down
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def pretrained_cfg(name: str) -> dict[str, Any] | None:
         if found is None and timm.is_model(name):
             with torch.device("meta"):
                 found = getattr(create_model(name), "pretrained_cfg", None)
-    except Exception:  # whatever a model of the user's own raises; building it for the task tells
+    except Exception:  # whatever a user's own model raises; building it for the task reports it
         return None
     if hasattr(found, "to_dict"):
         found = found.to_dict()

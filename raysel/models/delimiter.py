@@ -129,7 +129,7 @@ def _complete(runs: _Runs, order: list[str]) -> list[list[str]]:
 
 @contextmanager
 def _hooked(model: nn.Module, runs: _Runs) -> Iterator[None]:
-    """Tell `runs` of every module as it executes."""
+    """Record every module in `runs` as it executes."""
     owned = {
         module: [f"{path}.{name}" if path else name for name, _ in _own(module)]
         for path, module in model.named_modules()

@@ -1,6 +1,6 @@
 """One forward pass on the meta device: shapes alone, without weights, data or arithmetic.
 
-It tells whether a model runs on images of a size, and the order in which its parameters are
+It shows whether a model runs on images of a size, and the order in which its parameters are
 used, which is the order of its layers.
 """
 

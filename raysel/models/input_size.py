@@ -16,7 +16,7 @@ def wants_image_size(name: str) -> bool:
 
 
 def size_arguments(name: str, image_size: tuple[int, int] | None) -> dict[str, object]:
-    """What `timm.create_model` is told of the images; nothing where the model does not ask.
+    """Arguments about the images for `timm.create_model`; empty if the model takes none.
 
     Args:
         image_size: height and width; None is the model's own.

@@ -38,7 +38,7 @@ _STEM, _HEAD = _PLACES = ("stem", "head")
 
 _WHOLE = "model"
 
-_TIES_TOLD = 2
+_TIES_SHOWN = 2
 
 _log = logging.getLogger(__name__)
 
@@ -178,8 +178,8 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
         for name, group in zip(names, groups, strict=True)
     )
     unchecked = [f"whether the model runs on images of this size is not known: {trace}"]
-    told = unchecked if isinstance(trace, ForwardError) else []
-    return Partition(layers, head, (*told, *_notes(model, layers, head)))
+    notes = unchecked if isinstance(trace, ForwardError) else []
+    return Partition(layers, head, (*notes, *_notes(model, layers, head)))
 
 
 def _uses(model: nn.Module, trace: Trace | ForwardError) -> dict[str, int]:
@@ -230,8 +230,10 @@ def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> li
     if len(own) < 2:
         return groups
     if isinstance(rule, tuple):
-        told = " and ".join(f'"{rule[i]}"' for i in own)
-        raise user_error("model.partition", f"{told} cut the classifier; give one pattern for it")
+        patterns = " and ".join(f'"{rule[i]}"' for i in own)
+        raise user_error(
+            "model.partition", f"{patterns} cut the classifier; give one pattern for it"
+        )
     merged = [name for index in own for name in groups[index]]
     before = [group for index, group in enumerate(groups[: own[-1]]) if index not in own]
     return [*before, merged, *groups[own[-1] + 1 :]]
@@ -301,7 +303,7 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
 
 
 def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
-    """D2: to merge the owners' layers would change L, so a tie across layers is told instead."""
+    """D2: to merge the owners' layers would change L, so a tie across layers is reported."""
     first: dict[int, str] = {}
     tied = []
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -314,8 +316,8 @@ def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
         _log.warning(
             "%d parameters are tied to those of another layer and move with them: %s%s",
             len(tied),
-            "; ".join(tied[:_TIES_TOLD]),
-            "; …" if len(tied) > _TIES_TOLD else "",
+            "; ".join(tied[:_TIES_SHOWN]),
+            "; …" if len(tied) > _TIES_SHOWN else "",
         )
 
 

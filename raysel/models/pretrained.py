@@ -20,7 +20,7 @@ def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
     They come from the user's cache of the Hugging Face hub, or from the hub.
 
     Raises:
-        OperationalError: neither has them; told within a minute.
+        OperationalError: neither has them; raised within a minute.
     """
     known = timm.models.get_pretrained_cfg(model_config.name, allow_unregistered=True)
     classes = known.num_classes if known is not None else model_config.classes
@@ -39,7 +39,7 @@ def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Its warnings of every try would bury the one line that tells."""
+    """Hide the warnings of every try: they would bury the one line that explains the error."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -26,7 +26,7 @@ WHAT_TO_WRITE = (
 
 def why_not_available(name: str) -> str | None:
     """Why timm's weights of a model cannot be had here, and what to write; None if they can, or
-    if timm has none (which is told elsewhere). Nothing is downloaded.
+    if timm has none (which is reported elsewhere). Nothing is downloaded.
     """
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if known is None or known.file or known.state_dict:

@@ -59,7 +59,7 @@ def under(name: str, path: str) -> bool:
 
 
 def _nearest_model(name: str) -> str:
-    if told := hint(name) or other_model(name):
-        return told
+    if advice := hint(name) or other_model(name):
+        return advice
     known = timm.list_models() + timm.list_models(pretrained=True)
     return nearest(name, known)

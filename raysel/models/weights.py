@@ -86,9 +86,9 @@ def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
         if name in given and given[name].shape != body[name].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    told = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
-    if told:
-        raise user_error(_PATH, "does not fit the model; " + "; ".join(told))
+    mistakes = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+    if mistakes:
+        raise user_error(_PATH, "does not fit the model; " + "; ".join(mistakes))
     classifier = {name: tensor for name, tensor in own.items() if _under(name, head)}
     if all(name in weights and weights[name].shape == t.shape for name, t in classifier.items()):
         given |= {name: weights[name] for name in classifier}

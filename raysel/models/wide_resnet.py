@@ -141,7 +141,7 @@ def _facts(name: str, classes: int, channels: int) -> dict[str, Any]:
 
 _SHAPES = ("28_10", "16_2", "16_1")
 default_cfgs = {name: _facts(name, 10, 3) for name in (f"cifar_wrn_{x}" for x in _SHAPES)}
-"""What timm's registry tells before a model is built: that they take 32 pixels, not 224."""
+"""What timm's registry gives before a model is built: that they take 32 pixels, not 224."""
 
 
 @register_model

@@ -1,4 +1,4 @@
-"""The database of a record: how it is reached, and what befalls it told in one line."""
+"""The database of a record: how it is reached, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
 
 PATIENCE_SECONDS = 60.0
-"""How long a database server that is being restarted is waited for."""
+"""How long to wait for a database server that is being restarted."""
 
 _VANISHED = {
     "keepalives_idle": 10,
@@ -31,18 +31,18 @@ _VANISHED = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-"""A host that vanished sends no word: without these a statement waits for it for a quarter of an
-hour or for ever. The last is Linux' own; elsewhere it is passed over."""
+"""A host that vanished sends nothing: without these a statement waits for it for a quarter of an
+hour or for ever. The last exists on Linux only and is ignored elsewhere."""
 
 _T = TypeVar("_T")
 
 
 class CorruptRecord(Exception):
-    """What was read is not what was written."""
+    """The content of the record is damaged."""
 
 
 class SchemaMismatch(Exception):
-    """It is no record, or one of another version of raysel."""
+    """The database is no record, or one of another version of raysel."""
 
 
 def connect_to(url: str) -> sa.Engine:
@@ -54,7 +54,7 @@ def connect_to(url: str) -> sa.Engine:
 
 
 def make_private(file: Path) -> None:
-    """Make an empty database that its user alone may read, unless a file is there.
+    """Make an empty database that only its user may read, unless a file is there.
 
     It holds every configuration, the command and paths of this machine. SQLite gives its logs the
     same rights; a file whose rights a person has changed keeps them.
@@ -75,10 +75,10 @@ def engine_options(url: str) -> dict[str, Any]:
 
 @contextmanager
 def with_tables(engine: sa.Engine, *tables: sa.Table) -> Iterator[sa.Connection]:
-    """A transaction in which the tables are there, made where they lacked.
+    """A transaction in which the tables exist; missing ones are made.
 
     One process at a time makes them, and in PostgreSQL the URL's schema: two that look and
-    then make would else come upon each other.
+    then make would otherwise collide.
     """
     with engine.begin() as connection:
         if engine.dialect.name == "sqlite":
@@ -103,8 +103,8 @@ def _schema(options: str) -> str:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Tell what befalls a database in one line.
+def translate_db_errors(url: str) -> Iterator[None]:
+    """Translate errors of the database into one-line errors.
 
     Raises:
         OperationalError: in the place of whatever SQLAlchemy raises, be it inside Optuna's own.
@@ -118,14 +118,14 @@ def told(url: str) -> Iterator[None]:
             _place(url), f"{error}; manifest.json beside it names that one"
         ) from error
     except Exception as error:
-        befell = _of_the_database(error)
-        if befell is None:
+        db_error = _of_the_database(error)
+        if db_error is None:
             raise
-        raise OperationalError(_place(url), _words(str(befell.orig).strip(), url)) from error
+        raise OperationalError(_place(url), _words(str(db_error.orig).strip(), url)) from error
 
 
 def retry_on_disconnect(url: str, action: Callable[[], _T]) -> _T:
-    """Do what may be done twice; while a server is restarted, again and again."""
+    """Run an idempotent action, and retry it while the server restarts."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     served = make_url(url).get_backend_name() != "sqlite"
     while True:
@@ -139,11 +139,12 @@ def retry_on_disconnect(url: str, action: Callable[[], _T]) -> _T:
 
 def is_disconnect(error: Exception) -> bool:
     """Whether the server cut the connection, so that it may be tried again."""
-    befell = _of_the_database(error)
-    if befell is None:
+    db_error = _of_the_database(error)
+    if db_error is None:
         return False
     return (
-        isinstance(befell, exc.OperationalError | InterfaceError) or befell.connection_invalidated
+        isinstance(db_error, exc.OperationalError | InterfaceError)
+        or db_error.connection_invalidated
     )
 
 
@@ -200,7 +201,7 @@ def _durable_sqlite(connection: Any, _: Any) -> None:
 
 
 def _to_write_ahead(cursor: Any) -> None:
-    """SQLite's own patience does not hold where two change a fresh file's mode at once."""
+    """Switch to write-ahead logging; the busy timeout does not cover two concurrent switches."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

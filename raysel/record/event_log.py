@@ -1,4 +1,4 @@
-"""How the driver writes events: into the record first, then to whoever watches."""
+"""How the driver writes events: into the record first, then to the observer."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from raysel.record.events import Event, Kind, Record
 from raysel.spec.sweep import TrialConfig
 
 Observer = Callable[[Event], None]
-"""Is told every event after it was committed."""
+"""Called with every event after its commit."""
 
 
 class EventLog:
-    """The record of one sweep in one life of its driver.
+    """The record of one sweep, written by one attempt of its driver.
 
     Args:
         record: where events go.
-        life: 1 for the first driver of the sweep, 2 for the next that takes it up, …
-        observer: is told every new event.
-        check: raises where the record is not to be written to any more.
-        clock: what time an event is of.
+        attempt: 1 for the first driver of the sweep, 2 for the next that resumes it, …
+        observer: called with every new event.
+        check: raises if the record must not be written any more.
+        clock: gives the time of an event.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class EventLog:
         searched: Mapping[str, Any],
         study: Mapping[str, Any] | None = None,
     ) -> None:
-        """A trial is handed to a worker; told again in a later life, it is resumed.
+        """A trial is assigned to a worker; reported again by a later attempt, it is resumed.
 
         Args:
             study: what Optuna's study keeps of the trial, by the names of `TrialState`:
@@ -91,7 +91,7 @@ class EventLog:
         for an epoch that is new.
 
         Args:
-            note: what went wrong in the epoch, in words.
+            note: description of an incident in the epoch.
             attributes: what the pruner noted in the study's trial.
             end: the payload of the trial's end.
 

@@ -3,7 +3,7 @@
 An event is on the disk when `Record.append` returns. A record that an older raysel made is
 brought up to date when it is opened for writing (`raysel.record.migrations`).
 
-How the database is reached stands in `raysel.record.database`, where it lies in
+Connections are made in `raysel.record.database`; URLs in
 `raysel.common.locations`.
 """
 
@@ -29,7 +29,7 @@ from raysel.record.database import (
     connect_to,
     make_private,
     retry_on_disconnect,
-    told,
+    translate_db_errors,
     with_tables,
 )
 
@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Kind(str, Enum):
-    """What an event says."""
+    """The kind of an event."""
 
     SWEEP = "sweep"
     STARTED = "started"
@@ -59,13 +59,13 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """One event of a sweep.
 
     Attributes:
         trial: the trial's id (`0007`, `confirm-full-s0`), or `SWEEP`.
         kind: what the event says; a `Kind`, equal to its plain string.
         epoch: the epoch (from 1) it concerns; 0 for `sweep` and `started`, the number of the
-            driver's life (from 1) for `interrupted`, `resumed` and `finished`.
+            driver's attempt (from 1) for `interrupted`, `resumed` and `finished`.
         at: unix time, seconds.
         payload: JSON values. A float that is not finite has no JSON: it is kept as null,
             and reads back as None.
@@ -119,7 +119,7 @@ _FIRST = "record_version"
 
 
 class Record:
-    """The events of one sweep, and how far their readers have come.
+    """The events of one sweep, and the cursors of their readers.
 
     One process appends (the driver); any number may read. Safe to use from several threads.
     """
@@ -138,12 +138,15 @@ class Record:
         if (file := sqlite_file(url)) is not None:
             make_private(file)
         self._engine = connect_to(url)
-        with told(url), with_tables(self._engine, *_METADATA.sorted_tables) as connection:
+        with (
+            translate_db_errors(url),
+            with_tables(self._engine, *_METADATA.sorted_tables) as connection,
+        ):
             _bring_up_to_date(connection)
 
     @property
     def engine(self) -> sa.Engine:
-        """The connections, for a guard over all that is written through them."""
+        """The connections, so that a guard can check every transaction."""
         return self._engine
 
     def check(self) -> None:
@@ -187,14 +190,14 @@ class Record:
         return True
 
     def _has(self, row: Mapping[str, Any]) -> bool:
-        """Whether this very event is there, and not another life's of the same key."""
+        """Whether this very event is there, and not another attempt's of the same key."""
         same = (_EVENTS.c[name] == row[name] for name in ("trial", "kind", "epoch", "checksum"))
         with self._engine.connect() as connection:
             return connection.scalar(sa.select(_EVENTS.c.sequence).where(*same)) is not None
 
     def _safely(self, action: Callable[[], _T]) -> _T:
-        """What may be done twice: a server that was cut off is waited for."""
-        with told(self.url):
+        """Run an idempotent action; wait for a server that was cut off."""
+        with translate_db_errors(self.url):
             return retry_on_disconnect(self.url, action)
 
     def events(self, after: int = 0, limit: int | None = None) -> list[StoredEvent]:
@@ -212,7 +215,7 @@ class Record:
         return self._number(sa.select(sa.func.max(_EVENTS.c.sequence)))
 
     def cursor(self, name: str) -> int:
-        """The sequence up to which the reader `name` has done its work; 0 at first."""
+        """The sequence up to which the reader `name` has processed events; 0 at first."""
         return self._number(sa.select(_CURSORS.c.sequence).where(_CURSORS.c.name == name))
 
     def _number(self, query: sa.Select[tuple[int]]) -> int:
@@ -223,7 +226,7 @@ class Record:
         return self._safely(read)
 
     def move_cursor(self, name: str, sequence: int) -> None:
-        """Say durably that the reader `name` has done its work up to `sequence`.
+        """Record durably that the reader `name` has processed everything up to `sequence`.
 
         A name belongs to one process at a time.
         """
@@ -335,6 +338,6 @@ def _stored(row: sa.Row[Any]) -> StoredEvent:
 
 
 def checksum(row: Mapping[str, Any]) -> int:
-    """Of all that an event says: SQLite itself does not see a flipped bit."""
+    """Checksum of an event's values: SQLite itself does not detect a flipped bit."""
     texts = [row["trial"], row["kind"], row["epoch"], repr(row["at"]), row["payload"]]
     return zlib.crc32("\0".join(map(str, texts)).encode(errors="replace"))

@@ -1,7 +1,7 @@
-"""Where the files of a sweep lie: `<storage>/<sweep>/`.
+"""Paths of a sweep's files: `<storage>/<sweep>/`.
 
 Where the storage is a bucket, the sweep is worked on in a folder of this machine, and the bucket
-has the copy that lasts (`mirror`).
+has the copy that lasts (`replica`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CODE = "code"
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The places in a sweep's folder.
+    """The paths in a sweep's folder.
 
     Attributes:
         bucket: the sweep's place in an object store, if its storage is one.
@@ -128,7 +128,7 @@ class SweepFolder:
 
     @property
     def writer_log(self) -> Path:
-        """What the MLflow writer says."""
+        """Log of the MLflow exporter."""
         return self.path / "mlflow-writer.log"
 
     @property
@@ -158,7 +158,7 @@ def tracking_uri(spec: Spec) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; text as UTF-8.
+    """Write a file atomically; text as UTF-8.
 
     Raises:
         OSError: it cannot be written; the file is named, where the system names none.
@@ -175,5 +175,5 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; numbers that are not finite become null."""
+    """Write a JSON file atomically; numbers that are not finite become null."""
     write_whole(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False))

@@ -1,10 +1,10 @@
-"""One owner: two drivers never write to one sweep.
+"""Ownership: two drivers never write to one sweep.
 
 Beside a SQLite record the owner holds a lock of the operating system, which dies with its
-process. In PostgreSQL it holds a lease: a row with a number that grows with every owner and
+process. In PostgreSQL it holds a lease: a row with a fencing token that grows with every owner and
 a heartbeat by the server's clock. Every transaction of the owner first asks, in itself,
 whether the number is still its own, so that a driver which was frozen past its lease and
-comes back can write nothing more.
+comes back cannot write any more.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import psutil
 import sqlalchemy as sa
 
 from raysel.common.errors import OperationalError
-from raysel.record.database import told, with_tables
+from raysel.record.database import translate_db_errors, with_tables
 
 RELEASE_SECONDS = 10.0
-"""How long the end of a sweep waits for its last heartbeat."""
+"""How long a sweep that ends waits for its last heartbeat."""
 
 LEASE_SECONDS = 30.0
 """After so long without a heartbeat a sweep may be taken over."""
@@ -51,8 +51,8 @@ class Holder:
 
     Attributes:
         place: where its pid means this process: one boot of a machine and one namespace of pids;
-            machines and containers may share a host's name. Empty where a record does not tell.
-        born: when the process began, which tells it from a later one of the same pid.
+            machines and containers may share a host's name. Empty if a record does not have it.
+        process_start: when the process began; distinguishes it from a later one of the same pid.
     """
 
     host: str
@@ -63,7 +63,7 @@ class Holder:
 
     @classmethod
     def this_process(cls) -> Holder:
-        """The process that asks."""
+        """This process."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, time.time(), _place(), process_start(pid))
 
@@ -74,7 +74,7 @@ class Holder:
 
     @property
     def is_gone(self) -> bool:
-        """It ran here and does so no more; of another place nothing is known."""
+        """It ran on this machine and has ended; unknown for another machine."""
         if not self.is_here:
             return False
         return not psutil.pid_exists(self.pid) or process_start(self.pid) not in (None, self.born)
@@ -94,7 +94,7 @@ def _place() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process began; None where that is not told."""
+    """When a process began; None if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         # in ticks since the boot: psutil's time moves when the machine's clock is set
@@ -107,7 +107,7 @@ def process_start(pid: int) -> str | None:
 
 
 class OwnedElsewhere(OperationalError):
-    """Somebody else owns the sweep."""
+    """Another process owns the sweep."""
 
     def __init__(self, sweep: str, holder: Holder | None) -> None:
         self.holder = holder
@@ -116,7 +116,7 @@ class OwnedElsewhere(OperationalError):
 
 
 class OwnershipLost(OperationalError):
-    """This process was the owner and is it no more."""
+    """This process is no longer the owner."""
 
     def __init__(self, sweep: str) -> None:
         super().__init__(sweep, "was taken over by another process; this one writes nothing more")
@@ -127,11 +127,11 @@ class Owner(Protocol):
 
     @property
     def fence(self) -> int | None:
-        """A number that grows with every owner; None where a lock keeps the others out."""
+        """The fencing token, which grows with every owner; None for a lock file."""
         ...
 
     def guard(self, engine: sa.Engine) -> None:
-        """Let no transaction of this engine through once the sweep is lost."""
+        """Make every transaction of this engine fail once the sweep is lost."""
         ...
 
     def release(self) -> None:
@@ -151,7 +151,7 @@ class FileOwner:
         """Take the lock.
 
         Raises:
-            Held: another process has it.
+            OwnedElsewhere: another process has it.
             OperationalError: the file cannot be written.
         """
         try:
@@ -204,7 +204,7 @@ def _read(stream: IO[str]) -> Holder | None:
 
 
 def fence_off(engine: sa.Engine, sweep: str, fence: int) -> None:
-    """Let no transaction of this engine through once the sweep has another owner.
+    """Make every transaction of this engine fail once the sweep has another owner.
 
     Each asks at its beginning, and keeps the row as it is until it ends; it raises `OwnershipLost`.
     """
@@ -222,7 +222,7 @@ class LeaseOwner:
     """Holds the lease of a sweep whose record lies in PostgreSQL.
 
     Attributes:
-        fence: the owner's number.
+        fence: the owner's fencing token.
     """
 
     def __init__(
@@ -232,18 +232,18 @@ class LeaseOwner:
         stop: Callable[[], None],
         lost: Callable[[OwnershipLost], None],
     ) -> None:
-        """Take the lease; one that nobody renews is waited out.
+        """Take the lease; wait until one that nobody renews expires.
 
         Args:
             engine: of the sweep's record.
             stop: is called when `raysel stop` asks from elsewhere.
-            lost: is called when somebody else has taken the lease.
+            lost: is called when another process has taken the lease.
 
         Raises:
-            Held: somebody else renews it.
+            OwnedElsewhere: another process renews it.
         """
         self._engine, self._sweep, self._stop, self._lost = engine, sweep, stop, lost
-        with told(str(engine.url)):
+        with translate_db_errors(str(engine.url)):
             with with_tables(engine, _OWNERS) as connection:
                 if connection.scalar(sa.select(_OWNERS.c.id)) is None:
                     connection.execute(sa.insert(_OWNERS).values(_NOBODY))
@@ -254,11 +254,11 @@ class LeaseOwner:
         self._thread.start()
 
     def guard(self, engine: sa.Engine) -> None:
-        """Fence the engine off."""
+        """Make the engine's transactions check the lease."""
         fence_off(engine, self._sweep, self.fence)
 
     def release(self) -> None:
-        """Let the next owner in at once; a lease that is lost, or a server away, stays."""
+        """Free the lease; a lost one, or one on an unreachable server, stays."""
         self._ended.set()
         self._thread.join(RELEASE_SECONDS)
         if self._thread.is_alive():
@@ -280,7 +280,7 @@ class LeaseOwner:
             time.sleep(1.0)
 
     def _enter(self) -> int | None:
-        """Take a lease that was free a moment ago; what its last owner writes ends first."""
+        """Take a lease that was just free; open transactions of its last owner end first."""
         with self._engine.begin() as connection:
             connection.execute(sa.select(_OWNERS.c.id).where(_ROW).with_for_update())
             row = _read_row(connection)

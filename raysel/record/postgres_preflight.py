@@ -1,6 +1,6 @@
-"""Whether PostgreSQL lets us in and lets us make a sweep's tables; none are made.
+"""Whether PostgreSQL accepts this user and lets it create a sweep's tables; none are created.
 
-`python -m raysel.record.postgres_preflight RECORD SWEEP` prints the answer as a line of JSON: for
+`python -m raysel.record.postgres_preflight RECORD SWEEP` prints the result as a line of JSON: for
 a node that is asked from afar, with the sweep's credentials sealed in its environment.
 """
 
@@ -18,20 +18,20 @@ from raysel.record.read_only import may_be_made
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What is so about the database.
+class PreflightResult:
+    """Result of the check of the database.
 
     Attributes:
-        trouble: why it takes no tables; empty where it does.
-        remedy: what to do then.
+        error: why tables cannot be created; empty if they can.
+        remedy: what to do about it.
     """
 
-    trouble: str = ""
+    error: str = ""
     remedy: str = ""
 
 
-def admission(record: str, sweep: str) -> Admission:
-    """Ask the database.
+def preflight(record: str, sweep: str) -> PreflightResult:
+    """Check the database.
 
     Args:
         record: `database_url` of the sweep file.
@@ -39,20 +39,22 @@ def admission(record: str, sweep: str) -> Admission:
     """
     try:
         allowed = may_be_made(sweep_url(record, Path(), sweep))
-    except OperationalError as trouble:
-        return Admission(str(trouble), "Start it, or look at the address, PGPASSWORD and ~/.pgpass")
-    except ModuleNotFoundError as lacking:
-        return Admission(str(lacking), "pip install 'raysel[postgres]'")
+    except OperationalError as error:
+        return PreflightResult(
+            str(error), "Start it, or look at the address, PGPASSWORD and ~/.pgpass"
+        )
+    except ModuleNotFoundError as missing:
+        return PreflightResult(str(missing), "pip install 'raysel[postgres]'")
     if not allowed:
         words = f"{record}: this user may make no schema there"
-        return Admission(words, "GRANT CREATE ON DATABASE … TO that user")
-    return Admission()
+        return PreflightResult(words, "GRANT CREATE ON DATABASE … TO that user")
+    return PreflightResult()
 
 
 def main() -> None:
-    """Answer on standard output."""
+    """Print the result on standard output."""
     open_sealed()
-    print(json.dumps(asdict(admission(*sys.argv[1:3]))), flush=True)
+    print(json.dumps(asdict(preflight(*sys.argv[1:3]))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A record as a visitor reads it: nothing is made and nothing is written, so that a foreign,
+"""Read-only access to a record: nothing is created or written, so that a foreign,
 a damaged or a read-only database stays as it is.
 """
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from raysel.common.errors import OperationalError
-from raysel.record.database import engine_options, told
+from raysel.record.database import engine_options, translate_db_errors
 from raysel.record.events import Event, cursor_is_behind, stored_events
 from raysel.record.ownership import Holder, holder_of_lease
 
@@ -28,29 +28,29 @@ def read_events(url: str) -> list[Event]:
     Raises:
         OperationalError: the database cannot be reached or read, or is no record of raysel's.
     """
-    with _opened(url) as engine, told(url), engine.connect() as connection:
+    with _opened(url) as engine, translate_db_errors(url), engine.connect() as connection:
         return [stored.event for stored in stored_events(connection)]
 
 
 def may_be_made(url: str) -> bool:
-    """Whether a record's schema is in PostgreSQL or this user may make it; it is not made.
+    """Whether a record's schema exists in PostgreSQL or this user may create it; it is not created.
 
     Raises:
         OperationalError: the database cannot be reached.
     """
     there = sa.exists().where(_SCHEMAS.c.nspname == _schema_of(url))
     may = sa.func.has_database_privilege(sa.func.current_database(), "CREATE")
-    with _opened(url) as engine, told(url), engine.connect() as connection:
+    with _opened(url) as engine, translate_db_errors(url), engine.connect() as connection:
         return bool(connection.scalar(sa.select(sa.or_(may, there))))
 
 
 def is_behind(url: str, reader: str) -> bool:
-    """Whether a record holds events that one of its readers has not done its work for.
+    """Whether a record holds events that one of its readers has not processed.
 
     Raises:
         OperationalError: the database cannot be reached or read.
     """
-    with _opened(url) as engine, told(url), engine.connect() as connection:
+    with _opened(url) as engine, translate_db_errors(url), engine.connect() as connection:
         return cursor_is_behind(connection, reader)
 
 
@@ -62,7 +62,7 @@ def lease_holder(url: str) -> Holder | None:
     """
     if make_url(url).get_backend_name() == "sqlite":
         return None
-    with _opened(url) as engine, told(url):
+    with _opened(url) as engine, translate_db_errors(url):
         return holder_of_lease(engine)
 
 
@@ -73,7 +73,7 @@ def drop_schema(url: str) -> None:
         OperationalError: the database cannot be reached.
     """
     schema = _schema_of(url)
-    with _opened(url) as engine, told(url), engine.begin() as connection:
+    with _opened(url) as engine, translate_db_errors(url), engine.begin() as connection:
         connection.execute(sa.schema.DropSchema(schema, cascade=True, if_exists=True))
 
 
@@ -94,7 +94,7 @@ def _opened(url: str) -> Iterator[sa.Engine]:
 
 
 def _read_only(url: str) -> sa.URL:
-    """The same database; a SQLite file is opened for reading alone."""
+    """The same database; a SQLite file is opened read-only."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return parsed

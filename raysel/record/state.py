@@ -1,6 +1,6 @@
-"""What the events say: the sweep and each of its trials as they stand now.
+"""State of the sweep and its trials, folded from the events.
 
-Folding is pure and can be taken up where it was left: `fold(later, fold(earlier))` equals
+Folding is pure and incremental: `fold(later, fold(earlier))` equals
 `fold(earlier + later)`, and `fold_sweep` likewise.
 """
 
@@ -20,7 +20,7 @@ FAILED = "FAILED"
 INTERRUPTED = "INTERRUPTED"
 
 ENDED = frozenset({COMPLETE, PRUNED, FAILED})
-"""The states that a trial never leaves again."""
+"""Final states of a trial."""
 
 CLOSED = "closed by raysel reconcile"
 """The cause of a trial that was interrupted and that nobody will resume."""
@@ -34,7 +34,7 @@ class TrialState:
         id: `0007` in the search, `confirm-full-s0` in the confirm phase.
         number: its place in its phase, from 0; -1 while it is not known.
         phase: `search` or `confirm`.
-        strategy, label: what it tries, in a word and in a few.
+        strategy, label: its strategy, and a short description of its values.
         config: a `TrialConfig` as a dictionary.
         searched: the values that the search chose, by name.
         suggested: the same under the study's names; empty in the confirm phase.
@@ -49,7 +49,7 @@ class TrialState:
             COMPLETE, PRUNED or FAILED.
         interrupted_at: unix time at which it was left, while it is INTERRUPTED.
         end_metrics: what was measured once, at the end (`test/error`, …).
-        notes: what befell it (out of memory, a damaged checkpoint), in sentences.
+        notes: incidents (out of memory, a damaged checkpoint), in sentences.
     """
 
     id: str
@@ -133,7 +133,7 @@ def fold_sweep(events: Iterable[Event], start: SweepState | None = None) -> Swee
 
 
 def located(sweep: SweepState, folder: Path) -> SweepState:
-    """The sweep with its files in `folder`, wherever they lay when its events were written."""
+    """The sweep with its files in `folder`, wherever they were when its events were written."""
     model = sweep.model
     if model is not None and sweep.folder and Path(model).is_relative_to(sweep.folder):
         model = str(folder / Path(model).relative_to(sweep.folder))

@@ -95,7 +95,7 @@ def mean_ranks(sweeps: Sweeps) -> dict[str, float]:
 
 
 def every_strategy(sweeps: Sweeps) -> list[str]:
-    """Every strategy that a sweep confirmed, in the order in which the sweeps tell them."""
+    """Every strategy that a sweep confirmed, in the sweeps' order."""
     return list(dict.fromkeys(name for sweep in sweeps for name in sweep.confirmed))
 
 

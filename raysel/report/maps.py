@@ -103,8 +103,8 @@ def _measured(results: Results, prefix: str) -> Figure | None:
     }
     if float(positive.min()) < low:
         steps[lowest] = f"≤ {steps[lowest]}"
-    ground = low * (low / high) ** 0.15  # so that the lowest value is more than nothing
-    return _drawn(results, raised, LogNorm(ground, high), steps)
+    floor = low * (low / high) ** 0.15  # so that the lowest value is more than nothing
+    return _drawn(results, raised, LogNorm(floor, high), steps)
 
 
 def _drawn(results: Results, maps: Maps, norm: Normalize, steps: Mapping[float, str]) -> Figure:

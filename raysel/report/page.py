@@ -267,22 +267,22 @@ def spent(results: Results) -> str:
 
 
 def planned(spent: Mapping[str, Any]) -> str | None:
-    """What `raysel plan` foresaw, and how far off it was; None where nobody asked it."""
+    """The estimate of `raysel plan`, and its error; None if no plan was made."""
     plan = spent.get("planned")
     if not plan:
         return None
-    told = f"{number(plan.get('trials'), 0)} trials, {number(plan.get('epochs'), 0)} epochs"
-    foreseen, taken = tables.finite(plan.get("seconds")), tables.finite(spent.get("seconds"))
-    if foreseen is None:
-        return told
+    text = f"{number(plan.get('trials'), 0)} trials, {number(plan.get('epochs'), 0)} epochs"
+    estimated, taken = tables.finite(plan.get("seconds")), tables.finite(spent.get("seconds"))
+    if estimated is None:
+        return text
     around = f"({seconds(plan.get('low'))} to {seconds(plan.get('high'))})"
-    told = f"{told}, {seconds(foreseen)} {around}"
-    if not taken or not foreseen:
-        return told
-    off = round(taken / foreseen - 1, 2)
+    text = f"{text}, {seconds(estimated)} {around}"
+    if not taken or not estimated:
+        return text
+    off = round(taken / estimated - 1, 2)
     if not off:
-        return f"{told}; it took as long"
-    return f"{told}; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"
+        return f"{text}; it took as long"
+    return f"{text}; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"
 
 
 def split_in_words(split: SplitSpec) -> str:

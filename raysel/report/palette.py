@@ -1,7 +1,7 @@
 """One colour a strategy, the same in every figure and on the page, by day and by night.
 
-The hues are told apart by people with any colour vision and keep a contrast of about 3 : 1
-or more on their background; figures give each strategy a marker of its own besides. Full
+People with any colour vision can distinguish the hues. Their contrast to the background is about
+3 : 1 or more. Figures give each strategy a marker of its own besides. Full
 fine-tuning, what all others are measured against, is dark on white and light on black.
 """
 

@@ -212,16 +212,16 @@ def _differs(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> tuple[str, .
 
 def _shift_differs(shift: ShiftSpec, table: PublishedTable) -> list[str]:
     """What of the data's shift is not the table's; `shift frost (theirs the mean of 14)`."""
-    told = []
+    differences = []
     is_theirs = shift.kind in table.shifts
     if table.is_mean:
         others = "" if is_theirs else " others"
-        told.append(f"shift {shift.kind} (theirs the mean of {len(table.shifts)}{others})")
+        differences.append(f"shift {shift.kind} (theirs the mean of {len(table.shifts)}{others})")
     elif not is_theirs:
-        told.append(f"shift {shift.kind} (theirs {' or '.join(table.shifts)})")
+        differences.append(f"shift {shift.kind} (theirs {' or '.join(table.shifts)})")
     if table.severity not in (None, shift.severity):
-        told.append(f"severity {shift.severity} (theirs {table.severity})")
-    return told
+        differences.append(f"severity {shift.severity} (theirs {table.severity})")
+    return differences
 
 
 def _split_remarks(spec: Spec) -> list[str]:

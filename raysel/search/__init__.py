@@ -1,1 +1,1 @@
-"""What is tried: from the sweep file to Optuna's samplers and pruners. No Ray."""
+"""The search: from the sweep file to Optuna's samplers and pruners. No Ray."""

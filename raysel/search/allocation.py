@@ -1,4 +1,4 @@
-"""Fair comparisons: as many trials for each strategy, each pruned against its own alone.
+"""Fair comparisons: an equal number of trials per strategy, each pruned against its own only.
 
 A strategy that starts slowly is not a bad one: where strategies are compared, neither the
 sampler nor the pruner should starve one because another is ahead early on
@@ -29,7 +29,7 @@ def is_equal(search: SearchSpec, space: Space) -> bool:
 
 
 def shares(search: SearchSpec, space: Space) -> dict[str, int]:
-    """How many trials each strategy gets: the same number, the first ones one more where it
+    """Number of trials per strategy: equal, with one more for the first ones if it
     does not come out even; a strategy with fewer configurations gets these."""
     whole, rest = divmod(search.num_trials, len(space.strategies))
     return {
@@ -49,7 +49,7 @@ _ENDLESS = 2**62
 
 
 def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial]) -> str | None:
-    """Whose turn it is: of those with trials left the one that has had the fewest, the first
+    """The strategy of the next trial: of those with trials left the one with the fewest, the first
     in the file among equals; None where every share is used up."""
     had = Counter(strategy_of(trial) for trial in trials)
     left = [name for name, share in shares(search, space).items() if had[name] < share]
@@ -76,7 +76,7 @@ class WithinStrategy(BasePruner):
         self.pruner = pruner
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial is behind its peers."""
+        """Whether to prune the trial against its own strategy's trials."""
         peers = copy.copy(study)
         peers._storage = _Peers(study._storage, strategy_of(trial))  # type: ignore[assignment]
         return self.pruner.prune(peers, trial)

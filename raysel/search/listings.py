@@ -1,4 +1,4 @@
-"""What there is to choose from: the layers of a model, the strategies and what they ask for.
+"""Listings: the layers of a model, the strategies and their parameters.
 
 Rows of plain values, for the command line's tables and its JSON.
 """
@@ -100,7 +100,7 @@ class ParameterRow:
 
 @dataclass(frozen=True)
 class StrategyCard:
-    """All that a strategy declares.
+    """Everything that a strategy declares.
 
     Attributes:
         cost: `before`, `during`, `memory`: what it costs beside an ordinary training, in words.

@@ -1,8 +1,8 @@
-"""What the pruner is expected to save: the sweep's own one, over made-up trials.
+"""Estimate the savings of the sweep's pruner by a simulation with synthetic trials.
 
-The made-up trials differ in quality, and their curves do not cross: a trial that is ahead stays
+The synthetic trials differ in quality, and their curves do not cross: a trial that is ahead stays
 ahead. Then what a pruner keeps depends on its rule, on the number of trials and on how many run
-at a time, and on nothing that only training could tell. A sampler that learns makes later trials
+at a time, and on nothing that only training could show. A sampler that learns makes later trials
 better than earlier ones, and curves cross: a real sweep keeps a little more or less.
 """
 
@@ -19,7 +19,7 @@ from raysel.search.study import direction
 from raysel.spec.sweep import Spec
 
 MOST_TRIALS = 60
-"""More than so many are not played through: the share hardly changes any more."""
+"""Largest number of trials to simulate: beyond it the share hardly changes."""
 
 _GAMES = 3
 
@@ -27,7 +27,7 @@ _GAMES = 3
 def pruning_keep_fraction(
     spec: Spec, strategies: Sequence[str], trials: int, epochs: int, most: int
 ) -> float:
-    """The share of all epochs that is run in spite of the pruner, 0 to 1.
+    """The share of all epochs that the pruner does not save, 0 to 1.
 
     Args:
         strategies: whose trials take turns.
@@ -47,7 +47,7 @@ def pruning_keep_fraction(
 def _simulate_pruning(
     spec: Spec, strategies: Sequence[str], trials: int, epochs: int, most: int, seed: int
 ) -> int:
-    """Epochs that one game runs."""
+    """Epochs that one simulated search runs."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=f"game {seed}",  # hyperband draws its brackets from it

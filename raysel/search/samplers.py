@@ -213,7 +213,7 @@ def at_quantile(distribution: BaseDistribution, quantile: float) -> Any:
 
 
 def _without_experimental_warning(make: Callable[[], BaseSampler]) -> BaseSampler:
-    """Optuna calls `group` and the brute-force sampler experimental; nothing follows for a user."""
+    """Hide Optuna's experimental warning for `group` and the brute-force sampler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return make()

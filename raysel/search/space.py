@@ -74,7 +74,7 @@ def most_shots(spec: Spec) -> int | None:
 
 
 def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
-    """What a value in the file stands for: `search` is the strategy's own range."""
+    """Resolve a value of the file: `search` is the strategy's own range."""
     if value != SEARCH:
         return value
     if parameter.kind == "layers":
@@ -126,7 +126,7 @@ class Space:
     def __init__(self, spec: Spec, layers: Sequence[str]) -> None:
         """
         Args:
-            spec: a sweep that `raysel.search.validate` finds sound.
+            spec: a sweep that `raysel.search.validate` accepts.
             layers: names of the model's layers, for `block: search`.
         """
         self._seed = spec.search.seed

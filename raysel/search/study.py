@@ -1,6 +1,6 @@
-"""The search's Optuna study: a view in memory of what the events say.
+"""The search's Optuna study: an in-memory view of the events.
 
-The events are the truth. At a driver's start the study is rebuilt from them; from then on each
+The events are authoritative. At a driver's start the study is rebuilt from them; from then on each
 event is applied as it is committed. What samplers and pruners note in a trial is in its events
 too, so a rebuild asks neither, and a suggestion is a function of the events alone.
 """
@@ -31,7 +31,7 @@ OPTUNA_STATE = {
     RUNNING: OptunaState.RUNNING,
     INTERRUPTED: OptunaState.RUNNING,
 }
-"""The record's states in Optuna's words."""
+"""The record's states as Optuna's trial states."""
 
 
 def trial_id(number: int) -> str:
@@ -103,7 +103,7 @@ def live_trial(study: Study, number: int) -> Trial:
 
 
 def attributes_of(study: Study, number: int) -> Mapping[str, Any]:
-    """What samplers and pruners have noted in a trial."""
+    """System attributes that samplers and pruners have set on a trial."""
     return study.get_trials(deepcopy=False)[number].system_attrs
 
 

@@ -1,7 +1,7 @@
 """The search's Optuna study as a database, for `optuna-dashboard`.
 
-It is exported from the record beside the sweep and read by nobody here. A file that was removed
-is made anew; one that cannot be written is given up, and the sweep goes on.
+It is exported from the record beside the sweep, and raysel never reads it. A file that was removed
+is created again; one that cannot be written is given up, and the sweep continues.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StudyDatabase:
         self._sweep, self._trials = fold_sweep(before), fold(before)
 
     def export(self) -> bool:
-        """Bring some events into the database; False where there are none."""
+        """Export some events to the database; False if there are none."""
         found = self._record.events(self._record.cursor(CURSOR), BATCH)
         if not found:
             return False
@@ -76,7 +76,7 @@ class StudyDatabase:
             for trial in changed.values():
                 if trial.phase == "search":
                     self._bring(trial)
-        except Exception as error:  # Optuna raises whatever it stumbles over
+        except Exception as error:  # Optuna raises many types
             _log.warning("the study for dashboards, %s, is given up: %s", self._file, error)
             self._given_up = True
             with suppress(OSError):

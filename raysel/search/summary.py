@@ -1,4 +1,4 @@
-"""What a sweep will do, in a few figures: for `raysel validate`."""
+"""A summary of a sweep's search, for `raysel validate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysel.spec.sweep import Spec
 
 @dataclass(frozen=True)
 class Summary:
-    """A sound sweep in figures.
+    """Key figures of a valid sweep.
 
     Attributes:
         layers: parameters of each layer, in forward order.
@@ -33,7 +33,7 @@ class Summary:
 
 
 def summary(spec: Spec) -> Summary:
-    """The figures of a sweep that `raysel.search.validate` finds sound."""
+    """The figures of a sweep that `raysel.search.validate` accepts."""
     partition = partition_for(spec)
     space = Space(spec, partition.names)
     walked = walks_every_point(spec.search, space)

@@ -1,5 +1,5 @@
-"""A sweep against the registry, the model's real layers, the data and the machine:
-everything that can be known without compute, all of it told together.
+"""Validate a sweep against the registry, the model's real layers, the data and the machine:
+everything that can be known without compute, all of it reported together.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from raysel.tasks.datasets import (
     task_shape,
     training_labels,
 )
-from raysel.tasks.shots import lacking
+from raysel.tasks.shots import shortage
 
 ensure_importable()
 
@@ -69,7 +69,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
         The sweep, its code files by absolute path and hash.
 
     Raises:
-        UserError: all problems, with the lines on which they stand.
+        UserError: all problems, with their line numbers.
     """
     file = reader.read(path, overrides)
     spec = file.spec()
@@ -115,7 +115,7 @@ def check(spec: Spec) -> list[Problem]:
 
 
 def notes(spec: Spec) -> list[str]:
-    """What a person should know of a sound sweep: what a key that was left out stands for, what
+    """Notes about a valid sweep: defaults of omitted keys, what
     will be downloaded, layers that leave little to choose, configurations that may be tried
     twice."""
     few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
@@ -126,8 +126,8 @@ def notes(spec: Spec) -> list[str]:
     )
     mine = list(own.notes(spec.model.name))
     layers = [f"model.partition: {note}" for note in partition_for(spec).notes]
-    told = [*_weights_notes(spec), *task_notes(spec.task), *mine, *layers]
-    return told + ([repeats] if few else [])
+    notes = [*_weights_notes(spec), *task_notes(spec.task), *mine, *layers]
+    return notes + ([repeats] if few else [])
 
 
 def _weights_notes(spec: Spec) -> list[str]:
@@ -189,7 +189,7 @@ def _own_model_problems(spec: Spec) -> Iterator[Problem]:
     shape = _shape(spec)
     if own.is_own(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        yield from (Problem("model.name", told) for told in own.why_not_built(*facts))
+        yield from (Problem("model.name", reason) for reason in own.why_not_built(*facts))
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:
@@ -206,15 +206,15 @@ def _partition_problems(spec: Spec) -> Iterable[Problem]:
     try:
         partition_for(spec)
     except UserError as error:
-        told = [_of_fixed_size(spec, problem) for problem in error.problems]
-        unfit = any(problem.path in ("model.name", SIZE) for problem in told)
+        problems = [_of_fixed_size(spec, problem) for problem in error.problems]
+        unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
         # of a model of the user's own more can be said
-        return (list(_own_model_problems(spec)) if unfit else []) or told
+        return (list(_own_model_problems(spec)) if unfit else []) or problems
     return []
 
 
 def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
-    """Images of one size need another model, not another size."""
+    """Rephrase a size problem for data of a fixed image size: another model is needed."""
     if problem.path != SIZE or is_pictures(spec.task):
         return problem
     message = f"{problem.message}; the data's images are of one size, so take another model"
@@ -270,8 +270,8 @@ def _shots_problems(spec: Spec) -> Iterator[Problem]:
     """Trials that ask for more examples of a class than the training part has."""
     shots = most_shots(spec)
     there = None if shots is None else training_labels(spec.task)
-    if shots is not None and there is not None and (lack := lacking(*there, shots)):
-        yield Problem("training.shots", lack)
+    if shots is not None and there is not None and (message := shortage(*there, shots)):
+        yield Problem("training.shots", message)
 
 
 # --- search, objective, storage ------------------------------------------------------------------

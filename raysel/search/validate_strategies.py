@@ -1,4 +1,4 @@
-"""The strategies and training settings of a sweep against what the registry declares of them."""
+"""Validate the strategies and training settings of a sweep against the registry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from raysel.strategies.parameter import DISTRIBUTIONS, Parameter
 def strategy_problems(
     name: str, chosen: StrategySpec, layers: Sequence[str] | None
 ) -> Iterator[Problem]:
-    """What is wrong with one strategy of a sweep.
+    """Problems of one strategy of a sweep.
 
     Args:
         layers: the model's, in forward order; None where they are not known.
@@ -56,18 +56,18 @@ def _unknown_parameters(
     declared = [parameter.name for parameter in strategy.parameters]
     for name in chosen.parameters:
         if name in TrainingOverride.model_fields:
-            yield Problem(f"{path}.{name}", f"it stands below training: {path}.training.{name}")
+            yield Problem(f"{path}.{name}", f"it belongs below training: {path}.training.{name}")
         elif name not in declared:
             near = f"{strategy.name} has no such parameter; "
             near += nearest(name, [*declared, "training"])
-            told = unknown_key(name, declared, near)
-            yield Problem(f"{path}.{name}", told.removeprefix("unknown key; "))
+            message = unknown_key(name, declared, near)
+            yield Problem(f"{path}.{name}", message.removeprefix("unknown key; "))
 
 
 def _parameter_messages(
     parameter: Parameter, chosen: StrategySpec, layers: Sequence[str] | None
 ) -> Iterable[str]:
-    """What is wrong with one parameter of a strategy; `layers` is None where unknown."""
+    """Problems of one parameter of a strategy; `layers` is None if unknown."""
     value = chosen.parameters.get(parameter.name, parameter.default)
     if value is None:
         return [] if parameter.optional else [f"is missing: {parameter.help}"]
@@ -75,7 +75,7 @@ def _parameter_messages(
         known = parameter.search is not None or parameter.kind == "layers"
         return [] if known else [f"declares no range to search; give {_accepted(parameter)}"]
     if isinstance(value, Distribution) and not isinstance(value, DISTRIBUTIONS[parameter.kind]):
-        return [f"{described(value)} does not suit; give {_accepted(parameter)}"]
+        return [f"{described(value)} is not accepted; give {_accepted(parameter)}"]
     if parameter.kind == "layers" and layers is None:
         return []
     messages = (parameter.problem(corner, layers or ()) for corner in _corners(value))

@@ -1,3 +1,3 @@
-"""The cluster as a service: a sweep foreseen, submitted, watched, stopped and fetched, and what
-stands in its way found.
+"""Remote clusters: estimate, submit, watch, stop and fetch a sweep, and find
+problems.
 """

@@ -1,4 +1,4 @@
-"""What travels to the cluster: named files and nothing else."""
+"""The files that a job sends to the cluster: named files and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Bundle:
 
     Attributes:
         texts: path -> content of the sweep file and of the user's code.
-        included: path -> the file on this machine, for what the person named besides.
+        included: path -> the file on this machine, for files given by --include.
     """
 
     texts: Mapping[str, str]
@@ -79,7 +79,7 @@ def _named(include: Iterable[Path]) -> Iterable[tuple[str, Path]]:
 
 
 def package_folder() -> Path:
-    """Where raysel itself lies here."""
+    """The folder of raysel itself on this machine."""
     return Path(raysel.__file__).parent
 
 
@@ -94,7 +94,7 @@ def package_sizes() -> dict[str, int]:
 
 
 def check_size(sizes: Mapping[str, int], limit: int = LIMIT) -> None:
-    """Refuse what the cluster would refuse.
+    """Refuse a bundle that the cluster would refuse.
 
     Raises:
         UserError: the files are too large together; the ten largest are named.
@@ -103,10 +103,10 @@ def check_size(sizes: Mapping[str, int], limit: int = LIMIT) -> None:
     if total <= limit:
         return
     largest = sorted(sizes, key=lambda path: sizes[path], reverse=True)[:10]
-    told = ", ".join(f"{path} {_mib(sizes[path])}" for path in largest)
+    listed = ", ".join(f"{path} {_mib(sizes[path])}" for path in largest)
     error: UserError = user_error(
         "the bundle",
-        f"has {_mib(total)} MiB, more than {_mib(limit)}; the largest: {told}. "
+        f"has {_mib(total)} MiB, more than {_mib(limit)}; the largest: {listed}. "
         "Put data where every node reads them",
     )
     raise error

@@ -1,4 +1,4 @@
-"""Where the cluster is, and whether it lets us in."""
+"""The address of a cluster, and whether it accepts our token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClusterEndpoint:
 
     Attributes:
         url: `http://127.0.0.1:8265`.
-        token: what opens it; None where it asks for none.
+        token: Ray's token; None if the cluster asks for none.
     """
 
     url: str
@@ -34,17 +34,17 @@ class ClusterEndpoint:
 
     @property
     def requires_token(self) -> bool:
-        """Whether the cluster asks for a token. Without, who reaches it can run code on it."""
+        """Whether the cluster asks for a token. Without one, everyone can run code on it."""
         return self.token is not None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request carries."""
+        """Headers of a request."""
         return bearer(self.token) if self.token else {}
 
 
 def address_of(given: str | None, environment: Mapping[str, str]) -> str:
-    """The address that a person means: what was given, else what the environment names.
+    """The given address, else the one in the environment.
 
     Raises:
         UserError: nothing is named, or something else than the dashboard.
@@ -74,8 +74,8 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
 
 
 def host_of(url: str) -> SplitResult | None:
-    """The parts of an address that names a host; None of another one. An odd port is told when it
-    is asked for."""
+    """The parts of an address that names a host; None of another one. An invalid port is an error
+    only when it is read."""
     try:
         parts = urlsplit(url)
         return parts if parts.hostname and parts.port != 0 else None
@@ -84,7 +84,7 @@ def host_of(url: str) -> SplitResult | None:
 
 
 class _NoDetour(urllib.request.HTTPRedirectHandler):
-    """The token is for this address and for no other."""
+    """Do not follow redirects: the token is for this address only."""
 
     def redirect_request(self, *_: Any) -> None:
         """Follow nothing."""
@@ -94,7 +94,7 @@ _OPENER = urllib.request.build_opener(_NoDetour)
 
 
 def probe_auth(url: str, environment: Mapping[str, str]) -> ClusterEndpoint:
-    """Ask the cluster who it is, first without a token, so that an open one gets none.
+    """Request the cluster's version, first without a token, so that an open one gets none.
 
     Raises:
         OperationalError: it does not answer, is no Ray, or does not take the token; in one line.
@@ -115,11 +115,11 @@ def probe_auth(url: str, environment: Mapping[str, str]) -> ClusterEndpoint:
 
 
 def _refusal(url: str, headers: dict[str, str]) -> int | None:
-    """401 or 403 where the cluster wants another token, None where it lets in."""
+    """401 or 403 if the cluster requires another token, None if it accepts the request."""
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
-        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            told = json.loads(answer.read())
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
+            reply = json.loads(response.read())
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return error.code
@@ -127,14 +127,12 @@ def _refusal(url: str, headers: dict[str, str]) -> int | None:
     except OSError as error:
         raise OperationalError(url, f"does not answer: {getattr(error, 'reason', error)}") from None
     except (http.client.HTTPException, ValueError):
-        told = None  # ssh, Ray's own port, a page for people
-    if not isinstance(told, dict) or "ray_version" not in told:
-        raise OperationalError(
-            url, "is not a Ray dashboard; the port is 8265 if Ray was told no other"
-        )
+        reply = None  # ssh, Ray's own port, a page for people
+    if not isinstance(reply, dict) or "ray_version" not in reply:
+        raise OperationalError(url, "is not a Ray dashboard; Ray's default port is 8265")
     return None
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header that carries the token."""
+    """The header with the token."""
     return {"Authorization": f"Bearer {token}"}

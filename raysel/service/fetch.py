@@ -1,4 +1,4 @@
-"""Results, report and best model of a sweep on a cluster, brought to this machine."""
+"""Download results, report and best model of a sweep on a cluster."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from raysel.service.storage import for_a_shell, seen_here
 from raysel.spec import reader
 
 LIMIT = 2**30
-"""Bytes of results that a parcel may hold: it stays in Ray's logs on the head."""
+"""Largest results stream in bytes: it stays in Ray's logs on the head."""
 
 
 def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
-    """Bring the results of a sweep, of a finished one or of one that is not.
+    """Download the results of a sweep, finished or not.
 
     Args:
         to: a folder that is empty or not there yet.
 
     Raises:
         UserError: the job was submitted by another command, or the folder holds something.
-        OperationalError: the sweep has no results on the head, or they come damaged.
+        OperationalError: the sweep has no results on the head, or they arrive damaged.
     """
     if SPEC not in job.metadata:
         raise user_error(job.id, "was not submitted by raysel submit: copy its runs from the head")
@@ -101,7 +101,7 @@ def _send_for(cluster: Cluster, job: Job, storage: str, folder: Path) -> None:
 
 
 class StreamDecoder:
-    """Makes bytes again of what `stream` prints.
+    """Decodes what `results_stream` prints.
 
     Args:
         file: where they go.
@@ -112,7 +112,7 @@ class StreamDecoder:
         self._line = ""
         self._inside = False
         self._digest = hashlib.sha256()
-        self._told: str | None = None
+        self._expected_digest: str | None = None
         self._words: list[str] = []
 
     def take(self, text: str) -> None:
@@ -125,7 +125,7 @@ class StreamDecoder:
         if line == results_stream.BEGIN:
             self._inside = True
         elif line.startswith(results_stream.END):
-            self._inside, self._told = False, line.split()[-1]
+            self._inside, self._expected_digest = False, line.split()[-1]
         elif self._inside:
             try:
                 data = base64.b64decode(line, validate=True)
@@ -142,10 +142,10 @@ class StreamDecoder:
         return next((line for line in reversed(self._words) if line.strip()), "")
 
     def check(self) -> None:
-        """Whether all has come as it was sent.
+        """Check that everything arrived intact.
 
         Raises:
             OperationalError: it has not.
         """
-        if self._told != self._digest.hexdigest():
-            raise OperationalError("the parcel", "came damaged; fetch it again")
+        if self._expected_digest != self._digest.hexdigest():
+            raise OperationalError("the results stream", "arrived damaged; fetch it again")

@@ -1,4 +1,4 @@
-"""Following what a job prints, also over a line that breaks now and then."""
+"""Follow the output of a job, also over an unstable connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raysel.common.errors import OperationalError
 from raysel.service.jobs import Cluster, Job
 
 PATIENCE_SECONDS = 60.0
-"""How long a cluster that does not answer any more is asked again."""
+"""How long to retry a cluster that does not answer any more."""
 
 SILENCE_SECONDS = 60.0
 """How long a job may print nothing before it is asked whether it still runs: a connection whose
@@ -20,10 +20,10 @@ _AGAIN_SECONDS = 1.0
 
 
 def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
-    """Hand on what the job has printed and prints, each character once, until it has ended.
+    """Write the job's output, each character once, until the job has ended.
 
     Raises:
-        OperationalError: the cluster is away for longer than `PATIENCE_SECONDS`.
+        OperationalError: the cluster does not answer for longer than `PATIENCE_SECONDS`.
     """
     reader = _Reader(write)
     away_since: float | None = None
@@ -42,7 +42,7 @@ def follow(cluster: Cluster, job_id: str, write: Callable[[str], None]) -> Job:
 
 
 class _Reader:
-    """Leaves out what an earlier connection has brought."""
+    """Skips output that an earlier connection has delivered."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

@@ -45,7 +45,7 @@ for _name in (*_TALKATIVE, "_private.runtime_env.packaging"):
 
 @dataclass(frozen=True)
 class Job:
-    """One job, as Ray knows it.
+    """One Ray job.
 
     Attributes:
         state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
@@ -101,21 +101,21 @@ class _Client(JobSubmissionClient):
 
 
 class Cluster:
-    """A cluster that lets us in."""
+    """A cluster that accepts our requests."""
 
-    def __init__(self, door: ClusterEndpoint) -> None:
-        self.door = door
-        with self._told(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-            self._client = _Client(door.url, headers=door.headers)
+    def __init__(self, endpoint: ClusterEndpoint) -> None:
+        self.endpoint = endpoint
+        with self._translate_errors(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+            self._client = _Client(endpoint.url, headers=endpoint.headers)
 
     @property
     def url(self) -> str:
-        """Where it is."""
-        return self.door.url
+        """The cluster's address."""
+        return self.endpoint.url
 
     def jobs(self) -> list[Job]:
         """The submitted jobs, the oldest first."""
-        with self._told():
+        with self._translate_errors():
             found = [_job(d) for d in self._client.list_jobs() if d.type == JobType.SUBMISSION]
         return sorted(found, key=lambda job: (job.began or 0.0, job.attempt))
 
@@ -123,7 +123,7 @@ class Cluster:
         """A job by its id; the last one of a sweep by the sweep's id or name.
 
         Raises:
-            UserError: there is none; the nearest name is told.
+            UserError: there is none; the message has the nearest name.
         """
         jobs = self.jobs()
         known = [job for job in jobs if wanted in (job.id, job.sweep, job.name)]
@@ -135,29 +135,29 @@ class Cluster:
 
     def state(self, job_id: str) -> Job:
         """A job as it is now."""
-        with self._told(job_id):
+        with self._translate_errors(job_id):
             return _job(self._client.get_job_info(job_id))
 
     def log(self, job_id: str) -> str:
         """All that a job has printed until now."""
-        with self._told(job_id):
+        with self._translate_errors(job_id):
             return self._client.get_job_logs(job_id)
 
     async def tail(self, job_id: str) -> AsyncIterator[str]:
         """What a job has printed and prints, until it ends."""
-        with self._told(job_id):
+        with self._translate_errors(job_id):
             async for text in self._client.tail_job_logs(job_id):
                 yield text
 
     def submit(
         self, job_id: str, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]
     ) -> None:
-        """Hand a command over.
+        """Submit a command as a job.
 
         Raises:
             OperationalError: the cluster does not take it.
         """
-        with self._told():
+        with self._translate_errors():
             self._client.submit_job(
                 entrypoint=entrypoint,
                 submission_id=job_id,
@@ -167,12 +167,12 @@ class Cluster:
 
     def stop(self, job_id: str) -> None:
         """Ask a job to end; it takes its time."""
-        with self._told(job_id):
+        with self._translate_errors(job_id):
             self._client.stop_job(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Forget a job that has ended."""
-        with self._told(job_id):
+        """Delete a job that has ended."""
+        with self._translate_errors(job_id):
             self._client.delete_job(job_id)
 
     def wait(self, job_id: str, timeout: float) -> Job:
@@ -183,8 +183,8 @@ class Cluster:
         return job
 
     @contextmanager
-    def _told(self, job_id: str | None = None) -> Iterator[None]:
-        """In one line what Ray's client raises, which knows no kinds of errors."""
+    def _translate_errors(self, job_id: str | None = None) -> Iterator[None]:
+        """Translate errors of Ray's client, which has no exception types, into one line."""
         try:
             yield
         except (UserError, OperationalError):
@@ -196,12 +196,12 @@ class Cluster:
             raise OperationalError(self.url, words[:400]) from error
 
 
-def reached(given: str | None) -> Cluster:
+def connect(given: str | None) -> Cluster:
     """The cluster at the address that was given, else the one that the environment names.
 
     Raises:
         UserError: nothing is named.
-        OperationalError: it does not answer, or does not let us in.
+        OperationalError: it does not answer, or refuses the token.
     """
     return Cluster(probe_auth(address_of(given, os.environ), os.environ))
 
@@ -223,7 +223,7 @@ def _job(details: Any) -> Job:
 
 @contextmanager
 def _without(*names: str) -> Iterator[None]:
-    """Ray's client lets these variables win over the address that it is given."""
+    """Unset variables that would override the address given to Ray's client."""
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield

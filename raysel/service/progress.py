@@ -15,7 +15,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sweep is.
+    """Progress of a sweep.
 
     Attributes:
         phase: `search` or `confirm`.

@@ -1,8 +1,8 @@
 """Run on the head by `raysel fetch`: packs a sweep's results and prints them as text.
 
-    python parcel.py FOLDER LIMIT_BYTES
+    python results_stream.py FOLDER LIMIT_BYTES
 
-The job's log is the only way from a head that every cluster has open. Needs Python alone.
+The job's log is the only channel that every cluster offers. Needs Python only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 WANTED = ("results.json", "spec.yaml", "manifest.json", "report", "best")
 
-BEGIN, END = "raysel-parcel-begin", "raysel-parcel-end"
+BEGIN, END = "raysel-results-begin", "raysel-results-end"
 
 LINE_BYTES = 6000
 """Of contents a line, a multiple of 3; base64 makes a third more of it."""
@@ -51,7 +51,7 @@ class Lines(io.RawIOBase):
 
 
 def main(arguments: list[str]) -> int:
-    """Print the parcel; 1 where there is nothing to send, or too much."""
+    """Print the stream; 1 if there is nothing to send, or too much."""
     folder, limit = Path(arguments[0]), int(arguments[1])
     there = [folder / name for name in WANTED if (folder / name).exists()]
     if not (folder / "spec.yaml").is_file():

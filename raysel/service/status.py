@@ -1,4 +1,4 @@
-"""How a submitted sweep stands: the job's state, and the sweep's progress."""
+"""Status of a submitted sweep: the job's state, and the sweep's progress."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.views import SweepView, read_sweep
 
 FAILED = "FAILED"
-"""Ray's word for a job whose command failed, at its first import perhaps."""
+"""Ray's message for a job whose command failed, at its first import perhaps."""
 
 LOG_LINES = 10
-"""So many lines of the log of a job that failed are shown."""
+"""Number of log lines shown of a failed job."""
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """One submitted sweep as it stands.
+    """Status of one submitted sweep.
 
     Attributes:
         progress: None where neither the record nor the log says anything yet.
@@ -40,7 +40,7 @@ class JobStatus:
 
     @property
     def state(self) -> str:
-        """Ray's word, and INTERRUPTED for a sweep that can be resumed."""
+        """Ray's state, or INTERRUPTED for a sweep that can be resumed."""
         ended = not self.job.live
         return "INTERRUPTED" if ended and self.job.exit_code == INTERRUPTED else self.job.state
 
@@ -73,7 +73,7 @@ class JobStatus:
         return lines[-1] if lines and self.state == FAILED else None
 
 
-def standing(cluster: Cluster, job: Job) -> JobStatus:
+def job_status(cluster: Cluster, job: Job) -> JobStatus:
     """A job with its progress: from the record where that can be reached, else from its log."""
     progress = _recorded(job) or last_of(cluster.log(job.id))
     if progress is not None and not job.live:  # its last word was of a moment before
@@ -86,10 +86,10 @@ def _last_lines(log: str) -> tuple[str, ...]:
     return tuple(line for line in log.splitlines() if line.strip())[-LOG_LINES:]
 
 
-def all_standing(cluster: Cluster) -> list[JobStatus]:
+def all_job_statuses(cluster: Cluster) -> list[JobStatus]:
     """Every job that runs a sweep, the oldest first; progress of those that run."""
     jobs = [job for job in cluster.jobs() if job.sweep]
-    return [standing(cluster, job) if job.live else JobStatus(job, None) for job in jobs]
+    return [job_status(cluster, job) if job.live else JobStatus(job, None) for job in jobs]
 
 
 def _recorded(job: Job) -> Progress | None:

@@ -1,4 +1,4 @@
-"""Where the runs of a job lie."""
+"""The storage of a job's sweep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lasting(storage: str) -> bool:
 
 
 def for_a_shell(storage: str, name: str = "") -> str:
-    """A storage, or a sweep's folder in it, as a shell on the head takes it."""
+    """A storage, or a sweep's folder in it, quoted for a shell on the head."""
     path = shlex.quote(f"{storage}/{name}" if name else storage)
     return path if lasting(storage) else f'"$HOME/raysel"/{path}'
 

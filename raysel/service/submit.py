@@ -1,4 +1,4 @@
-"""A sweep as a job of the cluster: submitted once, answered where it runs, resumed where not."""
+"""Submit a sweep as a job: a running one is reported, an interrupted one is resumed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SubmitOptions:
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """What came of it: the job, in words, and whether it is a new one."""
+    """Result of a submission: the job, a message, and whether the job is new."""
 
     job: Job
     words: str
@@ -74,9 +74,9 @@ def sweep_id(spec: Spec) -> str:
 
 
 def submit(
-    cluster: Cluster, spec: Spec, order: SubmitOptions, include: Sequence[Path] = ()
+    cluster: Cluster, spec: Spec, options: SubmitOptions, include: Sequence[Path] = ()
 ) -> SubmitResult:
-    """Run a sweep on a cluster, or say that it runs, or go on with it.
+    """Run a sweep on a cluster, report that it runs already, or resume it.
 
     Args:
         spec: its code files by a path that is valid here.
@@ -86,13 +86,13 @@ def submit(
         UserError: the files are too large, or another sweep of that name runs.
         OperationalError: the cluster asks for no token, or does not take the job.
     """
-    return _submit(cluster, bundle(spec, include), order, again=False)
+    return _submit(cluster, bundle(spec, include), options, again=False)
 
 
 def resume(
-    cluster: Cluster, wanted: str, overrides: Sequence[str], order: SubmitOptions
+    cluster: Cluster, wanted: str, overrides: Sequence[str], options: SubmitOptions
 ) -> SubmitResult:
-    """Go on with a sweep that was submitted, from any machine.
+    """Resume a submitted sweep, from any machine.
 
     Args:
         wanted: the job, or its sweep by id or name.
@@ -110,11 +110,11 @@ def resume(
     text = job.metadata[SPEC]
     spec = continued(reader.parse(text), reader.parse(text, overrides))
     code = json.loads(job.metadata[CODE_TEXTS])
-    return _submit(cluster, Bundle({SWEEP_FILE: spec.to_yaml()} | code, {}), order, again=True)
+    return _submit(cluster, Bundle({SWEEP_FILE: spec.to_yaml()} | code, {}), options, again=True)
 
 
-def _submit(cluster: Cluster, files: Bundle, order: SubmitOptions, again: bool) -> SubmitResult:
-    if not cluster.door.requires_token and not order.open_cluster:
+def _submit(cluster: Cluster, files: Bundle, options: SubmitOptions, again: bool) -> SubmitResult:
+    if not cluster.endpoint.requires_token and not options.open_cluster:
         raise OperationalError(
             cluster.url,
             "asks for no token: whoever reaches it can run code on it. Start it with "
@@ -124,26 +124,26 @@ def _submit(cluster: Cluster, files: Bundle, order: SubmitOptions, again: bool) 
     sweep = sweep_id(spec)
     jobs = [job for job in cluster.jobs() if job.name == spec.name]
     mine = [job for job in jobs if job.sweep == sweep]
-    if answer := _answered(jobs, mine, sweep, again):
-        return answer
-    check_size(files.sizes() | ({} if order.installed else package_sizes()))
+    if existing := _existing_job(jobs, mine, sweep, again):
+        return existing
+    check_size(files.sizes() | ({} if options.installed else package_sizes()))
     attempt = 1 + max((job.attempt for job in mine), default=0)
     job = Job(f"{sweep}-r{attempt}", "PENDING", metadata=_metadata(spec, sweep, attempt, files))
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         files.write(Path(folder))
-        environment = _runtime_env(Path(folder), cluster, order, sweep)
+        environment = _runtime_env(Path(folder), cluster, options, sweep)
         try:
             cluster.submit(job.id, entrypoint(spec), environment, dict(job.metadata))
         except OperationalError:
-            # somebody else was a moment earlier
+            # another client was a moment earlier
             if other := next((j for j in cluster.jobs() if j.id == job.id), None):
                 return SubmitResult(other, f"{job.id} runs already", new=False)
             raise
     return SubmitResult(job, f"{job.id} {'submitted' if attempt == 1 else 'goes on'}", new=True)
 
 
-def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> SubmitResult | None:
-    """What is there already."""
+def _existing_job(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> SubmitResult | None:
+    """The result for a sweep that runs already or is complete; None for one to submit."""
     live = next((job for job in reversed(jobs) if job.live), None)
     if live is not None and live.sweep == sweep:
         return SubmitResult(live, f"{live.id} runs already", new=False)
@@ -154,7 +154,7 @@ def _answered(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> Subm
             f"one a name: --set name={live.name}-2",
         )
     if mine and mine[-1].state == "SUCCEEDED" and not again:
-        words = f"{mine[-1].id} is complete; raysel fetch {mine[-1].name} brings its results"
+        words = f"{mine[-1].id} is complete; raysel fetch {mine[-1].name} downloads its results"
         return SubmitResult(mine[-1], words, new=False)
     return None
 
@@ -166,7 +166,7 @@ def entrypoint(spec: Spec) -> str:
 
 
 def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, str]:
-    told = {
+    metadata = {
         NAME: spec.name,
         SWEEP: sweep,
         ATTEMPT: str(attempt),
@@ -176,23 +176,23 @@ def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, 
     }
     code = json.dumps({path: text for path, text in files.texts.items() if path != SWEEP_FILE})
     if not files.included and len(code) <= KEPT_BYTES:
-        told[CODE_TEXTS] = code
-    return told
+        metadata[CODE_TEXTS] = code
+    return metadata
 
 
 def _runtime_env(
-    folder: Path, cluster: Cluster, order: SubmitOptions, sweep: str
+    folder: Path, cluster: Cluster, options: SubmitOptions, sweep: str
 ) -> dict[str, Any]:
     environment: dict[str, Any] = {"env_vars": {}}
-    if order.secrets and cluster.door.token:
-        environment = credentials.runtime_env(order.secrets, cluster.door.token)
+    if options.secrets and cluster.endpoint.token:
+        environment = credentials.runtime_env(options.secrets, cluster.endpoint.token)
     environment["env_vars"] |= {
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
-        GRACE: str(order.grace),
+        GRACE: str(options.grace),
         GIT_SHA: git_sha() or "",
         SENT_AS: sweep,
     }
     environment["working_dir"] = str(folder)
-    if not order.installed:
+    if not options.installed:
         environment["py_modules"] = [str(package_folder())]
     return environment

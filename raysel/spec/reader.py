@@ -100,7 +100,7 @@ class SweepFile:
 
         Raises:
             UserError: the file is empty, not YAML, builds objects, or does not match the
-                grammar; all mistakes of the last kind are told together.
+                grammar; all mistakes of the last kind are reported together.
         """
         data = _read_yaml(self.text, self.name)
         if self.resolved:

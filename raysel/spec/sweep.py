@@ -201,7 +201,7 @@ class ConfirmSpec(FrozenModel):
 
 
 class BudgetSpec(FrozenModel):
-    """When a sweep ends in order before its trials are done; counted over all its lives."""
+    """When a sweep ends in order before its trials are done; counted over all attempts."""
 
     seconds: Annotated[PositiveReal, Field(le=3.6e9)] | None = None
     hours: Annotated[PositiveReal, Field(le=1e6)] | None = None
@@ -243,7 +243,7 @@ class ResourcesSpec(FrozenModel):
     )
     max_concurrent_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] | None = Field(
         default=None,
-        description="as many as fit where nothing is given, and on KubeRay, which tells no sizes,"
+        description="as many as fit where nothing is given, and on KubeRay, which reports no sizes,"
         " eight more, for which its autoscaler starts pods",
     )
 
@@ -323,7 +323,7 @@ class Spec(FrozenModel):
 
     @model_validator(mode="after")
     def _settle_weights(self) -> Spec:
-        """Every later reader sees what is meant; `model_fields_set` still tells what was given."""
+        """Every later reader sees what is meant; `model_fields_set` still has what was given."""
         if self.model.weights == AUTO:
             settled = dict(self.model) | {"weights": self.task.default_weights}
             given = self.model.model_fields_set - {"weights"}

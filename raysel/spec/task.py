@@ -167,7 +167,7 @@ class TableData(FrozenModel):
 
 
 def _kind_of_data(value: Any) -> str:
-    """Which arm is meant, so that a mistake in it is told once and not once an arm."""
+    """Which arm is meant, so that a mistake in it is reported once and not once an arm."""
     if isinstance(value, FolderData) or (isinstance(value, Mapping) and "folder" in value):
         return A_FOLDER
     if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
@@ -218,8 +218,8 @@ class TaskSpec(FrozenModel):
     duplicates: Duplicates | None = Field(
         default=None,
         description="one picture in several places, found by the hash of its decoded pixels."
-        " error: refused across parts or with two labels, told within a part; drop: kept once, in"
-        " test before validation before train before source; keep: told. Left out: keep for a"
+        " error: refused across parts or with two labels, reported within one; drop: kept once, in"
+        " test before validation before train before source; keep: reported. Left out: keep for a"
         " data set known by name, whose published parts are compared by; else error",
     )
     cache: LocalPath | None = Field(

@@ -57,7 +57,7 @@ def read(files: Sequence[CodeFile], folder: Path) -> tuple[Source, ...]:
 
     Raises:
         UserError: a file is missing, not text, not what its hash says, or two of them have
-            one name; all of it told together.
+            one name; all of it reported together.
     """
     problems: list[Problem] = []
     sources: list[Source] = []
@@ -122,10 +122,10 @@ def _run(source: Source) -> None:
         del sys.modules[source.module]
         if is_interrupt(error):
             raise
-        raise _told(source, error) from error
+        raise _load_error(source, error) from error
 
 
-def _told(source: Source, error: BaseException) -> UserError:
+def _load_error(source: Source, error: BaseException) -> UserError:
     """What went wrong, with the line of the user's own file."""
     shown = _shown(Path(source.path))
     if isinstance(error, SyntaxError) and error.filename == source.path:

@@ -1,7 +1,7 @@
 """The values of a sweep file: plain ones, distributions to search, and either.
 
-A union complains once for every arm that does not fit, so each union here is told by a
-function which arm is meant, and a mistake is told once.
+A union complains once for every arm that does not fit, so for each union here a
+function says which arm is meant, and a mistake is reported once.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, option in enumerate(not_empty(options)):
-        if option in options[:index]:  # the search tells options apart by ==, where 1 is true
+        if option in options[:index]:  # the search distinguishes options by ==, where 1 is true
             raise ValueError("an option stands twice")
     return options
 
@@ -187,7 +187,7 @@ _TAG_OF_TYPE: dict[type, str] = {
 
 
 def _arm(value: Any) -> str:
-    """Which arm of a union is meant, so that a mistake in it is told once and not once an arm."""
+    """Which arm of a union is meant, so that a mistake in it is reported once, not once an arm."""
     if isinstance(value, Mapping):
         named = (tag for key, tag in _TAG_OF_KEY.items() if key in value)
         return next(named, "an unknown distribution")

@@ -81,7 +81,7 @@ class Step:
     seed: int = 0
 
     @property
-    def present(self) -> Tensor | None:
+    def has_gradient(self) -> Tensor | None:
         """[T] bool: which tensors got a gradient at this step; None where all of them did."""
         had = [gradient is not None for gradient in self.gradients]
         return None if all(had) else torch.tensor(had, device=self.device)
@@ -91,9 +91,9 @@ class Step:
         """Where the parameters are."""
         return self.squared_norms.device
 
-    def reached(self, present: Tensor) -> Tensor:
-        """[L] bool: which layers have a tensor among `present` [T]."""
-        return self.by_layer(present) > 0
+    def layers_with(self, has_gradient: Tensor) -> Tensor:
+        """[L] bool: which layers have a tensor among `has_gradient` [T]."""
+        return self.by_layer(has_gradient) > 0
 
     def by_layer(self, values: Tensor) -> Tensor:
         """Sum [T] per-tensor values into [L] per-layer ones, float64."""

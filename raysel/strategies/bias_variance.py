@@ -76,8 +76,8 @@ def bias_variance_ratio(b_sq: Tensor, v_sum: Tensor) -> Tensor:
     """
     variance = v_sum - b_sq
     ratio = torch.where(variance <= _NOISE_GUARD * v_sum, torch.inf, b_sq / variance)
-    sound = torch.isfinite(b_sq) & torch.isfinite(v_sum) & (b_sq > 0)
-    return torch.where(sound, ratio, 0.0)
+    finite = torch.isfinite(b_sq) & torch.isfinite(v_sum) & (b_sq > 0)
+    return torch.where(finite, ratio, 0.0)
 
 
 def argmax_rule(ratio: Tensor, b_sq: Tensor, count: int = 1) -> Tensor:
@@ -138,22 +138,26 @@ class GradientMoments:
         self._start(step)
         assert self._second is not None and self._steps is not None and self._seen is not None
         assert self._sizes is not None
-        present = step.present
+        has_gradient = step.has_gradient
         keep, take = self._rates(step)
         moved = self._second * keep + step.squared_norms.nan_to_num(0.0, 0.0, 0.0) * take
-        self._second = moved if present is None else torch.where(present, moved, self._second)
-        sound = 1.0 if step.finite is None else step.finite.to(torch.float64)
-        self._steps = self._steps + sound
-        self._seen = self._seen + (sound if present is None else sound * step.reached(present))
-        b_sq = step.by_layer(_only(present, self._mean_squares(step, keep, take)))
-        v_sum = step.by_layer(_only(present, self._second))
+        self._second = (
+            moved if has_gradient is None else torch.where(has_gradient, moved, self._second)
+        )
+        finite = 1.0 if step.finite is None else step.finite.to(torch.float64)
+        self._steps = self._steps + finite
+        self._seen = self._seen + (
+            finite if has_gradient is None else finite * step.layers_with(has_gradient)
+        )
+        b_sq = step.by_layer(_only(has_gradient, self._mean_squares(step, keep, take)))
+        v_sum = step.by_layer(_only(has_gradient, self._second))
         remainder = self.decay**self._steps
         if self.debiased:
             correction = 1.0 - remainder
             ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
             first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (D9)
             return torch.where(first, torch.inf, ratio), b_sq, torch.zeros_like(ratio)
-        start = step.by_layer(_only(present, self._sizes)) * remainder
+        start = step.by_layer(_only(has_gradient, self._sizes)) * remainder
         return bias_variance_ratio(b_sq, v_sum), b_sq, start / v_sum
 
     def _start(self, step: Step) -> None:
@@ -184,11 +188,11 @@ class GradientMoments:
         return step.momentum_buffers is not None and step.momentum == self.decay
 
     def _rates(self, step: Step) -> tuple[float | Tensor, float | Tensor]:
-        """alpha and 1 - alpha; 1 and 0 where the device finds the step not sound."""
+        """alpha and 1 - alpha; 1 and 0 where the device finds the step not finite."""
         if step.finite is None:
             return self.decay, 1.0 - self.decay
-        sound = step.finite.to(torch.float64)
-        return 1.0 - (1.0 - self.decay) * sound, (1.0 - self.decay) * sound
+        finite = step.finite.to(torch.float64)
+        return 1.0 - (1.0 - self.decay) * finite, (1.0 - self.decay) * finite
 
     def _mean_squares(self, step: Step, keep: float | Tensor, take: float | Tensor) -> Tensor:
         """Sum of b^2 of each tensor, [T]."""
@@ -199,7 +203,7 @@ class GradientMoments:
         means, gradients = [b for b, _ in pairs], [g for _, g in pairs]
         if not pairs:
             return torch.zeros_like(step.squared_norms)
-        if isinstance(take, Tensor):  # an unsound step adds 0 * 0 and keeps b as it is
+        if isinstance(take, Tensor):  # a non-finite step adds 0 * 0 and keeps b as it is
             assert step.finite is not None
             gradients = [torch.where(step.finite, g, 0.0) * take.to(g.dtype) for g in gradients]
             torch._foreach_mul_(means, torch.as_tensor(keep).to(means[0].dtype))
@@ -227,9 +231,9 @@ class GradientMoments:
         self._seen = state.get("seen")
 
 
-def _only(present: Tensor | None, values: Tensor) -> Tensor:
+def _only(has_gradient: Tensor | None, values: Tensor) -> Tensor:
     """The values [T] of the tensors that got a gradient, 0 for the others."""
-    return values if present is None else torch.where(present, values, 0.0)
+    return values if has_gradient is None else torch.where(has_gradient, values, 0.0)
 
 
 # --- the strategies ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ rounding noise out: past convergence the differences are nothing else.
 
 How good is it? Near a strict minimum the direction is the Newton step's (cosine above .9 on
 quadratics of condition 100 and on a small network). Far from one the Hessian has negative
-and tiny eigenvalues, whose share of H^-1 g no few positive-curvature pairs can tell: there
+and tiny eigenvalues, whose share of H^-1 g no few positive-curvature pairs can show: there
 the product is a preconditioned gradient, and which one depends on the sample.
 """
 

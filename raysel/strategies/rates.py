@@ -42,7 +42,7 @@ def weights_from_scores(
     """The weight of every layer.
 
     Non-finite and negative scores count as 0. Where no score is left above 0 there is
-    nothing to tell the layers apart: all get weight 1.
+    nothing distinguishes the layers: all get weight 1.
 
     Args:
         scores: [L].
@@ -68,7 +68,7 @@ class LayerRates(Strategy):
     """A strategy that weighs the learning rate of each layer by a score.
 
     Subclasses declare `NORMALISE` among their parameters and implement `scores`; those that
-    declare `REFRESH_EACH_EPOCH` are measured before every epoch unless told otherwise,
+    declare `REFRESH_EACH_EPOCH` are measured before every epoch by default,
     all others once.
     """
 

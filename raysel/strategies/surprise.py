@@ -231,7 +231,7 @@ class _Surprise(LayerRates):
             shifted = shifted or surprise > _BEYOND_NOISE * noise
             scores[index] = self._reduced(surprise, layer, sizes)
         if layers and not shifted:
-            self._tell_unshifted()
+            self._warn_unshifted()
             scores = torch.where(scores.isnan(), scores, 0.0)
         return scores
 
@@ -259,14 +259,14 @@ class _Surprise(LayerRates):
             surprise = max(0.0, surprise - bias * int(varies.sum()))
         return surprise / len(varies) if self.values["reduce"] == "mean" else surprise
 
-    def _tell_unshifted(self) -> None:
-        told = "no input shift detected: no layer's surprise is beyond twice its sampling noise"
+    def _warn_unshifted(self) -> None:
+        message = "no input shift detected: no layer's surprise is beyond twice its sampling noise"
         if self.values["fallback"] == "refuse":
             raise NoInputShift(
-                f"{told}; {self.name} cannot weigh layers for a shift of the labels "
+                f"{message}; {self.name} cannot weigh layers for a shift of the labels "
                 "(or set fallback: uniform)"
             )
-        _log.warning("%s: %s; all layers get weight 1", self.name, told)
+        _log.warning("%s: %s; all layers get weight 1", self.name, message)
 
     def _histograms(self, probe: Probe) -> tuple[dict[int, LayerHistograms], dict[str, int]]:
         """The filled histograms of the layers by index, and the sizes of the sample's parts."""

@@ -1,6 +1,6 @@
-"""What a sweep file names and this machine does not have: data, weights, resources.
+"""Data, weights and resources that a sweep file names and this machine lacks.
 
-The file itself may be sound: a sweep is often checked on one machine and run on another.
+The file itself may be valid: a sweep is often checked on one machine and run on another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def absences(spec: Spec) -> list[Problem]:
 
 
 def resource_warnings(spec: Spec) -> list[Problem]:
-    """Why a trial fits onto no node here; nothing where RAY_ADDRESS names a cluster."""
+    """Why a trial fits onto no node here; empty if RAY_ADDRESS names a cluster."""
     if os.environ.get("RAY_ADDRESS"):
         return []
     here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
@@ -39,10 +39,10 @@ def resource_warnings(spec: Spec) -> list[Problem]:
 
 
 def _data(spec: Spec) -> Iterator[Problem]:
-    lack = absent_data(spec.task)
-    if lack is None:
+    problem = absent_data(spec.task)
+    if problem is None:
         return
-    yield Problem("task.data", lack)
+    yield Problem("task.data", problem)
     indices = spec.task.split.indices
     if indices is not None and not Path(indices).is_file():
         yield Problem("task.split.indices", f"there is no file {indices}")

@@ -30,30 +30,30 @@ EVERY_SECONDS = 5.0
 
 
 class BackupThread:
-    """Keeps what a sweep has written a second time, from a thread of its own, whenever
+    """Makes a second copy of what a sweep has written, in a thread of its own, whenever
     something was written.
 
     Args:
-        deed: makes the copy; what it cannot do now is tried again.
-        tell: is told, in words, when it cannot be done and when it can again.
-        cannot, meanwhile, back: those words; the reason stands behind the first.
-        lost: is told that the sweep belongs to another driver now; nothing is kept after that.
+        action: makes the copy; a failed one is tried again.
+        notify: called with a message when copying fails and when it works again.
+        cannot, meanwhile, back: texts of these messages; the reason follows the first.
+        lost: called when the sweep belongs to another driver; nothing is copied after that.
 
     Attributes:
-        problem: what the last try failed with; None where it did not.
+        problem: the error of the last try; None if it worked.
     """
 
     def __init__(
         self,
         action: Callable[[], None],
-        tell: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
         lost: Callable[[Exception], None] = lambda _: None,
         cannot: str = "does not answer",
         meanwhile: str = "the sweep goes on and sends later",
         back: str = "answers again; everything was sent",
     ) -> None:
         self._cannot, self._meanwhile, self._back = cannot, meanwhile, back
-        self._deed, self._tell, self._lost = action, tell, lost
+        self._action, self._notify, self._lost = action, notify, lost
         self.problem: Exception | None = None
         self._news = threading.Event()
         self._at_once = threading.Event()
@@ -62,7 +62,7 @@ class BackupThread:
         self._thread.start()
 
     def written(self, important: bool) -> None:
-        """Something was written; what is important is copied at once."""
+        """Something was written; important changes are copied at once."""
         self._news.set()
         if important:
             self._at_once.set()
@@ -87,12 +87,12 @@ class BackupThread:
             time.sleep(1.0)
 
     def _done(self) -> bool:
-        """Try it; False where it is not to be tried again."""
+        """Try to copy; return False if there must be no further try."""
         before, self.problem = self.problem, None
         self._news.clear()
         self._at_once.clear()
         try:
-            self._deed()
+            self._action()
         except OperationalError as taken:
             self._lost(taken)
             return False
@@ -100,20 +100,20 @@ class BackupThread:
             self.problem = error
             self._news.set()  # the disk is full, say: tried again after a while
             if before is None:
-                self._tell(f"{self._cannot} ({said(error)}); {self._meanwhile}")
+                self._notify(f"{self._cannot} ({said(error)}); {self._meanwhile}")
             return True
         if before is not None:
-            self._tell(self._back)
+            self._notify(self._back)
         return True
 
 
 def backup_thread_of(
-    folder: SweepFolder, tell: Callable[[str], None] = lambda _: None
+    folder: SweepFolder, notify: Callable[[str], None] = lambda _: None
 ) -> BackupThread:
     """Keeps a copy of a sweep's SQLite record beside it."""
     return BackupThread(
         lambda: copy(folder.record, folder.backup),
-        tell,
+        notify,
         cannot=f"{folder.backup} cannot be written",
         meanwhile="the sweep goes on without a new copy of its record",
         back=f"{folder.backup} is written again",
@@ -121,7 +121,7 @@ def backup_thread_of(
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a SQLite database that may be written to meanwhile, whole or not at all.
+    """Copy a SQLite database atomically while it may be written to.
 
     Raises:
         sqlite3.Error: it cannot be copied, or the copy is damaged.
@@ -147,21 +147,21 @@ def _copy_into(partial: Path, origin: sqlite3.Connection) -> None:
     into = sqlite3.connect(partial)
     try:
         origin.backup(into)
-        answer = into.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        found = into.execute("PRAGMA integrity_check(1)").fetchone()[0]
     finally:
         into.close()
-    if answer != "ok":  # the copy before is worth more
-        raise sqlite3.DatabaseError(answer)
+    if found != "ok":  # the previous copy is better
+        raise sqlite3.DatabaseError(found)
 
 
 def restore(folder: SweepFolder) -> Path:
-    """Put the last copy in the place of the record; where the damaged one lies now.
+    """Replace the record by its last copy; return the new path of the damaged one.
 
-    MLflow may then know more than the record: it is to be looked through, and sent all again.
+    MLflow may then have more than the record: it must be compared, and everything sent again.
 
     Raises:
         UserError: there is no copy.
-        OperationalError: somebody owns the sweep, or the copy is damaged or another sweep's.
+        OperationalError: a driver owns the sweep, or the copy is damaged or another sweep's.
     """
     owner = FileOwner(folder.lock, folder.path.name)
     try:
@@ -180,7 +180,7 @@ def _restore(folder: SweepFolder) -> Path:
 
 
 def put_aside(folder: SweepFolder, why: str) -> Path:
-    """Give the record another name, `sweep.db.<why>-<time>`; the new one."""
+    """Rename the record to `sweep.db.<why>-<time>`; return the new path."""
     aside = folder.record.with_name(f"sweep.db.{why}-{time.strftime('%Y%m%d-%H%M%S')}")
     for suffix in ("", "-wal", "-shm"):
         part = folder.record.with_name(folder.record.name + suffix)
@@ -190,7 +190,7 @@ def put_aside(folder: SweepFolder, why: str) -> Path:
 
 
 def put_back(folder: SweepFolder) -> None:
-    """Make the last copy the record; the one that is there must have been put aside."""
+    """Make the last copy the record; the old record must have been renamed before."""
     copy(folder.backup, folder.record)
     folder.study.unlink(missing_ok=True)  # it may know more than the copy
     record = Record(sqlite_url(folder.record))
@@ -204,9 +204,9 @@ def _check(folder: SweepFolder) -> None:
     path = folder.backup
     try:
         events = read_events(sqlite_url(path))
-    except OperationalError as trouble:
+    except OperationalError as error:
         raise OperationalError(
             str(path), "is damaged too: nothing is left to go on from"
-        ) from trouble
+        ) from error
     if wrong := others(folder, events):
         raise OperationalError(str(path), f"{wrong}; nothing was changed")

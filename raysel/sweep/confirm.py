@@ -95,15 +95,15 @@ def runs_of(
 
 
 class ConfirmController:
-    """Hands out the runs that have not ended yet; see `raysel.engine.tune.TrialSource`."""
+    """Schedules the runs that have not ended yet; see `raysel.engine.tune.TrialSource`."""
 
     def __init__(
-        self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], books: EventLog
+        self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], event_log: EventLog
     ) -> None:
         done = set(ended)
         self._waiting = [(f, run) for f, run in runs if run.trial not in done]
         self._numbers = {run.trial: number for number, (_, run) in enumerate(runs)}
-        self._books = books
+        self._event_log = event_log
         self._live: dict[str, Assignment] = {}
         self._epochs: dict[str, int] = {}
 
@@ -114,7 +114,7 @@ class ConfirmController:
         finalist, run = self._waiting.pop(0)
         self._live[run.trial] = run
         number = self._numbers[run.trial]
-        self._books.started(run.trial, number, "confirm", run.config, finalist.searched)
+        self._event_log.started(run.trial, number, "confirm", run.config, finalist.searched)
         return run
 
     def epoch(
@@ -125,7 +125,7 @@ class ConfirmController:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
         final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
         curve = {n: v for n, v in metrics.items() if n not in final}
-        self._books.epoch(trial, epoch, curve, note)
+        self._event_log.epoch(trial, epoch, curve, note)
         self._epochs[trial] = epoch
         if epoch < self._live[trial].config.training.epochs:
             return False
@@ -133,7 +133,7 @@ class ConfirmController:
             self.failed(trial, f"{', '.join(broken)}: not finite")
             return True
         payload = {"status": "COMPLETE", "cause": None, "value": None, "metrics": final}
-        self._books.write(trial, Kind.ENDED, epoch, payload)
+        self._event_log.write(trial, Kind.ENDED, epoch, payload)
         del self._live[trial]
         return True
 
@@ -141,10 +141,10 @@ class ConfirmController:
         """Record a failure."""
         if self._live.pop(trial, None) is not None:
             payload = {"status": "FAILED", "cause": cause, "value": None}
-            self._books.write(trial, Kind.ENDED, self._epochs.get(trial, 0), payload)
+            self._event_log.write(trial, Kind.ENDED, self._epochs.get(trial, 0), payload)
 
     def interrupt(self, cause: str) -> None:
-        """Every live run was cut short."""
+        """Record every running run as interrupted."""
         for trial in list(self._live):
-            self._books.interrupted(trial, cause)
+            self._event_log.interrupted(trial, cause)
         self._live.clear()

@@ -1,7 +1,7 @@
-"""A sweep whose folder is a copy of another's, and what keeps the two apart in MLflow.
+"""A sweep whose folder is a copy of another's, and how their runs stay separate in MLflow.
 
-MLflow's runs belong to a sweep's id, which is copied with the folder: two that go on under one id
-would write to the same runs. A copy therefore goes on under an id of its own. A folder that was
+MLflow's runs belong to a sweep's id, which is copied with the folder: two sweeps with one id
+would write to the same runs. A copy therefore continues under a new id. A folder that was
 moved, or that a link leads to, is the sweep itself.
 """
 
@@ -23,7 +23,7 @@ from raysel.sweep.own_record import COPY_OF, ID, known_id, own_events
 
 def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Path | None:
     """The folder of the sweep with the same id and the same MLflow of which this one is a copy;
-    None where it is none."""
+    None if it is no copy."""
     sweep = fold_sweep(events)
     if folder.bucket is not None or spec.database_url is not None or not sweep.id:
         return None
@@ -44,22 +44,22 @@ def refuse_copy(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Non
         raise OperationalError(folder.path.name, words + folder.resume())
 
 
-def told_apart(
+def own_identity(
     folder: SweepFolder, spec: Spec, record: Record, events: Iterable[Event]
 ) -> str | None:
     """Give a copy an id of its own, in its manifest first and then in its record.
 
     Returns:
-        What was done, in words; None where nothing was to be done.
+        A message about what was done; None if nothing was to be done.
     """
     listed = list(events)
-    told = kept(folder.manifest)
+    manifest = kept(folder.manifest)
     there = fold_sweep(listed).id
-    if there and told.get(COPY_OF) == there and told.get(ID) != there:
-        own_id = str(told[ID])  # a driver was killed in between
+    if there and manifest.get(COPY_OF) == there and manifest.get(ID) != there:
+        own_id = str(manifest[ID])  # a driver was killed in between
     elif original_of(folder, spec, listed) is not None:
         own_id = new_sweep_id(spec.name)
-        write_json(folder.manifest, {**told, ID: own_id, COPY_OF: there})
+        write_json(folder.manifest, {**manifest, ID: own_id, COPY_OF: there})
     else:
         return None
     record.rename_sweep(own_id, (EVENTS_CURSOR, FILES_CURSOR))

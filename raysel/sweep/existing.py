@@ -1,4 +1,4 @@
-"""A sweep opened by the one driver that owns it: its folder, its record, its place in time."""
+"""Open a sweep as its owning driver: its folder, its record, its attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raysel.spec import user_code
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.backup import BackupThread, backup_thread_of
-from raysel.sweep.copied import told_apart
+from raysel.sweep.copied import own_identity
 from raysel.sweep.manifest import kept, manifest, new_sweep_id
 from raysel.sweep.own_record import (
     ID,
@@ -50,41 +50,41 @@ MAY_CHANGE = (
         "task.max_unreadable_fraction",
     ),  # the split is the same
 )
-"""Keys that a sweep may change on the way: what was computed keeps its meaning."""
+"""Keys that may change when a sweep is resumed: earlier results keep their meaning."""
 
 
 DELIVER_SECONDS = 60.0
-"""How long the end of a sweep waits for its bucket."""
+"""How long a sweep that ends waits for its bucket."""
 
 
 @dataclass
 class OwnedSweep:
-    """What the driver holds while it owns a sweep.
+    """Everything that the driver holds while it owns a sweep.
 
     Attributes:
-        id: the sweep's, for ever.
+        id: the sweep's permanent id.
         url: of the record.
-        mirror: brings the folder into its bucket, if there is one.
-        keeper: keeps the second copy: of the record, and of the files in a bucket.
+        replica: sends the folder to its bucket, if there is one.
+        backup_thread: keeps the second copy: of the record, and of the files in a bucket.
         watch: over the files that were opened.
-        spent: seconds of the driver's earlier lives.
+        spent: seconds of earlier attempts.
     """
 
     id: str
     folder: SweepFolder
     url: str
-    books: EventLog
+    event_log: EventLog
     owner: Owner
     backup_thread: BackupThread | None
     watch: StorageWatch
     spent: float
-    mirror: BucketReplica | None = None
+    replica: BucketReplica | None = None
 
     def discard_checkpoints(self, trial: str) -> None:
-        """Nobody goes on from the trial's checkpoints any more."""
+        """Delete the checkpoints of a trial that will not be resumed."""
         checkpoint.remove(self.folder.trial(trial))
-        if self.mirror is not None:
-            self.mirror.discard_checkpoints(trial)
+        if self.replica is not None:
+            self.replica.discard_checkpoints(trial)
 
     def checkpoint(self, trial: str) -> dict[str, Any] | None:
         """A trial's newest checkpoint, wherever it lies: here, in the bucket, or on the disk of
@@ -95,7 +95,7 @@ class OwnedSweep:
             here = checkpoint.load(self.folder.trial(trial))
         except checkpoint.DamagedCheckpoint:
             here = None
-        events = (stored.event for stored in self.books.record.events())
+        events = (stored.event for stored in self.event_log.record.events())
         if here is not None and here["epoch"] == len(fold(events)[trial].epochs):
             return here
         from raysel.engine.nodes import brought  # noqa: PLC0415  # it takes Ray and torch
@@ -109,19 +109,19 @@ class OwnedSweep:
         Raises:
             OperationalError: it does not answer.
         """
-        if self.backup_thread is None or self.mirror is None:
+        if self.backup_thread is None or self.replica is None:
             return
         self.backup_thread.close(DELIVER_SECONDS)
         if self.backup_thread.problem is not None:
-            raise self.mirror.undelivered_error(self.backup_thread.problem)
+            raise self.replica.undelivered_error(self.backup_thread.problem)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         if self.backup_thread is not None:
             self.backup_thread.close()
         self.watch.close()
         self.owner.release()
-        self.books.record.close()
+        self.event_log.record.close()
 
 
 def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
@@ -148,7 +148,7 @@ def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
 
 
 def continued(stored: Spec, wanted: Spec) -> Spec:
-    """The sweep `stored` as it goes on when a person asks for `wanted`.
+    """The sweep `stored` with the changes of `wanted`, as it will be resumed.
 
     Raises:
         UserError: something would change what the sweep's results mean.
@@ -177,15 +177,15 @@ def open_sweep(
     observe: Callable[[Event], None],
     stop: Callable[[str], None],
     lost: Callable[[Exception], None],
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> OwnedSweep:
-    """Own the sweep and begin a life of its driver.
+    """Own the sweep and begin a driver attempt.
 
     Args:
-        observe: is told every event.
+        observe: called with every event.
         stop: is called with the cause when the sweep is to end.
         lost: is called when another driver has taken the sweep over, or its files are gone.
-        tell: is told when its bucket, or the copy of its record, is away and when it is back;
+        notify: called when its bucket, or the copy of its record, is away and when it is back;
             from another thread.
 
     Raises:
@@ -198,47 +198,49 @@ def open_sweep(
     folder.path.mkdir(parents=True, exist_ok=True)
     owner, record = owned(spec, folder, stop, lost)
     try:
-        events = _own_events(spec, folder, record, tell)
-        mirror = replica_of(folder, spec.database_url is None)
+        events = _own_events(spec, folder, record, notify)
+        replica = replica_of(folder, spec.database_url is None)
         facts = manifest() | {"code": user_code.hashes(code)}
         sweep = fold_sweep(stored.event for stored in events)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
         write_files()
         watch = StorageWatch(folder, spec.database_url is None, write_files, lost)
-        backup_thread = _backup_thread(spec, folder, mirror, tell, lost)
+        backup_thread = _backup_thread(spec, folder, replica, notify, lost)
     except BaseException:
         owner.release()
         raise
     attempt = 1 + sum(_begins(stored.event) for stored in events)
-    books = EventLog(record, attempt, _kept(observe, backup_thread), watch.check)
-    _write_life(books, spec, folder, layers, facts, own_id)
+    event_log = EventLog(record, attempt, _kept(observe, backup_thread), watch.check)
+    _record_attempt(event_log, spec, folder, layers, facts, own_id)
     spent = _spent(events)
-    return OwnedSweep(own_id, folder, record.url, books, owner, backup_thread, watch, spent, mirror)
+    return OwnedSweep(
+        own_id, folder, record.url, event_log, owner, backup_thread, watch, spent, replica
+    )
 
 
 def _own_events(
-    spec: Spec, folder: SweepFolder, record: Record, tell: Callable[[str], None]
+    spec: Spec, folder: SweepFolder, record: Record, notify: Callable[[str], None]
 ) -> list[StoredEvent]:
-    """What the record holds: it is whole and the sweep's own, and a copy's has its own id."""
+    """The record's events, after a check that they are intact and belong to this sweep."""
     record.check()
     events = [stored.event for stored in record.events()]
     refuse_other(folder, spec, events)
-    if done := told_apart(folder, spec, record, events):
-        tell(done)
+    if done := own_identity(folder, spec, record, events):
+        notify(done)
     return record.events()
 
 
 def _backup_thread(
     spec: Spec,
     folder: SweepFolder,
-    mirror: BucketReplica | None,
-    tell: Callable[[str], None],
+    replica: BucketReplica | None,
+    notify: Callable[[str], None],
     lost: Callable[[Exception], None],
 ) -> BackupThread | None:
-    if mirror is not None:
-        return BackupThread(mirror.push, tell, lost)
-    return backup_thread_of(folder, tell) if spec.database_url is None else None
+    if replica is not None:
+        return BackupThread(replica.push, notify, lost)
+    return backup_thread_of(folder, notify) if spec.database_url is None else None
 
 
 def owned(
@@ -251,7 +253,7 @@ def owned(
     frozen driver's lock nor another machine's lease keeps the next one out for ever.
 
     Raises:
-        OperationalError: somebody else owns it, or its record is damaged or out of reach.
+        OperationalError: another driver owns it, or its record is damaged or out of reach.
     """
     url = sweep_url(spec.database_url, folder.record, spec.name)
     if spec.database_url is not None:
@@ -275,7 +277,7 @@ def _write_files(
     code: tuple[user_code.Source, ...],
     facts: Mapping[str, Any],
 ) -> None:
-    """The sweep file last: where it is, the sweep is."""
+    """Write the sweep file last: it marks the folder as a sweep."""
     written = kept(folder.manifest)
     if not written:
         for source in code:
@@ -290,8 +292,8 @@ def _write_files(
         write_whole(folder.spec, text)
 
 
-def _write_life(
-    books: EventLog,
+def _record_attempt(
+    event_log: EventLog,
     spec: Spec,
     folder: SweepFolder,
     layers: Partition,
@@ -309,22 +311,22 @@ def _write_life(
         "folder": str(folder.path),
         "objective": spec.objective.model_dump(),
     }
-    if not books.write(SWEEP, Kind.SWEEP, 0, payload):
+    if not event_log.write(SWEEP, Kind.SWEEP, 0, payload):
         again = {"spec": spec.to_yaml(), "folder": str(folder.path)}
-        books.write(SWEEP, Kind.RESUMED, books.attempt, again)
+        event_log.write(SWEEP, Kind.RESUMED, event_log.attempt, again)
 
 
 def _kept(
     observe: Callable[[Event], None], backup_thread: BackupThread | None
 ) -> Callable[[Event], None]:
-    """Tell the keeper of the record's copy too."""
+    """Notify the backup thread too."""
 
-    def told(event: Event) -> None:
+    def observer(event: Event) -> None:
         if backup_thread is not None:
             backup_thread.written(important=event.kind == Kind.ENDED)
         observe(event)
 
-    return told
+    return observer
 
 
 def _begins(event: Event) -> bool:
@@ -332,7 +334,7 @@ def _begins(event: Event) -> bool:
 
 
 def _spent(events: Iterable[StoredEvent]) -> float:
-    """Seconds of all lives: of each from its beginning to its last event."""
+    """Seconds of all attempts: of each from its beginning to its last event."""
     listed = [stored.event for stored in events]
     starts = [index for index, event in enumerate(listed) if _begins(event)]
     attempts = pairwise([*starts, len(listed)])

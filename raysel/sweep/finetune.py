@@ -1,4 +1,4 @@
-"""`raysel finetune`: the first trial that a sweep would give a strategy, and nothing else."""
+"""`raysel finetune`: run only the first trial that a sweep would give a strategy."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TRIAL = "0000"
 
 @dataclass(frozen=True)
 class FineTuned:
-    """One trial that ran here.
+    """Result of a local trial.
 
     Attributes:
         folder: with its trace, and a `result.json`.
         rows: the metrics of each epoch, and `epoch` itself.
-        failure: why it failed; None where it did not.
+        failure: why it failed; None if it did not.
         best_epoch: by the sweep's objective; 0 where there is none.
         model: None after a failure.
         model_epoch: the epoch whose weights the model has, best or last as `confirm.epoch` has
@@ -54,35 +54,37 @@ def finetune(
     spec: Spec,
     strategy: str | None,
     step_limit: int | None,
-    tell: local_trial.Tell,
+    notify: local_trial.Notify,
     show: Callable[[dict[str, Any], int], None],
     opened: Callable[[DataSummary], None] | None = None,
 ) -> FineTuned:
     """Run the strategy's published setting on the sweep's task.
 
     Args:
-        spec: a sweep that `raysel.search.validate` finds sound.
+        spec: a sweep that `raysel.search.validate` accepts.
         strategy: None takes the file's first one.
         step_limit: end after so many optimizer steps.
-        tell: is told of what takes its time before the first epoch.
-        show: is told each epoch's row, and how many there will be.
-        opened: is told what was read, before pictures are decoded.
+        notify: called with a line for each long step before the first epoch.
+        show: called with each epoch's row and the number of epochs.
+        opened: called with what was read, before pictures are decoded.
 
     Raises:
         UserError: the sweep has no such strategy.
         OperationalError: the disk is full, say.
     """
-    ground = local_trial.ground(spec, user_code.read(spec.listed_code, Path()), tell, opened)
-    first = local_trial.published(spec, ground.layers, strategy)
+    inputs = local_trial.prepare_inputs(
+        spec, user_code.read(spec.listed_code, Path()), notify, opened
+    )
+    first = local_trial.published(spec, inputs.layers, strategy)
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
-    shared = ground.shared(folder, keep_best)
+    shared = inputs.shared(folder, keep_best)
     rows: list[dict[str, Any]] = []
     failure, best, model = None, 0, None
     for row, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
-        if "trouble" in row:
-            raise OperationalError(str(folder), row["trouble"])
+        if "environment_error" in row:
+            raise OperationalError(str(folder), row["environment_error"])
         failure = row.get("failure")
         if failure is not None or steps.run is None:
             model = None
@@ -108,6 +110,6 @@ def finetune(
         best_epoch=best,
         model=model,
         model_epoch=model_epoch,
-        task=ground.task,
-        layers=ground.layers.names,
+        task=inputs.task,
+        layers=inputs.layers.names,
     )

@@ -1,4 +1,4 @@
-"""What a storage folder holds that nobody needs any more, and how it is removed."""
+"""Find and remove unused files of a storage folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from raysel.record.state import COMPLETE, ENDED
 from raysel.spec.reader import load_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.plan_cache import PLANS
-from raysel.sweep.replica import answering, run_elsewhere
+from raysel.sweep.replica import run_elsewhere, storage_errors
 from raysel.sweep.views import SweepView, folder_of, holder_of, names, read_all, read_sweep
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that can go.
+    """Something that can be removed.
 
     Attributes:
         what: in words.
@@ -49,7 +49,7 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What can go, and in a line each what stays and why."""
+    """What can be removed, and lines about what is kept and why."""
 
     found: tuple[Leftover, ...]
     kept: tuple[str, ...]
@@ -61,10 +61,10 @@ class Leftovers:
 
 
 def leftovers(storage: str) -> Leftovers:
-    """Look through a storage folder; nothing is removed.
+    """Find what can be removed from a storage folder; nothing is removed yet.
 
-    What a sweep that may go on still needs stays: its trials' checkpoints, and everything of
-    one that runs. The caches stay while any sweep runs, or may: one that cannot be read.
+    Everything that a sweep needs to resume is kept: its trials' checkpoints, and all files of
+    one that runs. The caches are kept while any sweep runs or cannot be read.
     """
     found: list[Leftover] = []
     kept: list[str] = []
@@ -104,7 +104,7 @@ def _without_links(storage: str) -> list[str]:
 
 
 def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
-    """A sweep that nobody runs, to be handed to `remove`.
+    """A sweep that is not running, as an argument of `remove`.
 
     Args:
         even_elsewhere: also one in a bucket that another machine may run.
@@ -159,10 +159,10 @@ def remove(items: Iterable[Leftover]) -> list[str]:
 
 @contextmanager
 def _kept_out(item: Leftover) -> Iterator[None]:
-    """Let no driver begin with what is removed.
+    """Lock what is removed against new drivers.
 
     Raises:
-        Held: one has begun.
+        OwnedElsewhere: one has begun.
     """
     owner = None
     if item.folder is not None:
@@ -189,7 +189,7 @@ def _kept_out(item: Leftover) -> Iterator[None]:
 
 def _remove(item: Leftover) -> list[str]:
     if item.bucket is not None:
-        with answering(item.bucket):
+        with storage_errors(item.bucket):
             item.bucket.delete(item.bucket.sizes())
     if item.record is not None:
         drop_schema(item.record)
@@ -209,7 +209,7 @@ def _of_sweep(view: SweepView) -> Iterator[Leftover]:
     name, folder = view.folder.path.name, view.folder
     found = {
         "Ray's own files": [folder.tune] if folder.tune.is_dir() else [],
-        "checkpoints that nobody goes on from": _checkpoints(view),
+        "unused checkpoints": _checkpoints(view),
         "half-written files": list(folder.path.glob(".*.partial")),
     }
     lease = (

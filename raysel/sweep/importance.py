@@ -20,13 +20,13 @@ from raysel.search.study import direction
 from raysel.spec.sweep import Spec
 
 FEWEST = 20
-"""Complete trials below which nothing is said."""
+"""Fewest complete trials for an importance."""
 
 BEST = 0.25
 """The share of the trials that count as the best."""
 
-Drawn = Mapping[str, tuple[Any, BaseDistribution]]
-"""Value name -> what a trial was given, and what it was drawn from."""
+Sampled = Mapping[str, tuple[Any, BaseDistribution]]
+"""Value name -> the sampled value and its distribution."""
 
 
 def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[dict[str, Any]]:
@@ -56,12 +56,12 @@ def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[d
 
 def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str, float]:
     """Nothing where there is but one value to weigh."""
-    drawn = [_drawn(space, trial) for trial in trials]
-    names = [name for name in drawn[0] if _is_shared(name, drawn)]
+    sampled = [_sampled(space, trial) for trial in trials]
+    names = [name for name in sampled[0] if _is_shared(name, sampled)]
     if len(names) < 2:
         return {}
     study = optuna.create_study(direction=direction(spec.objective.mode))
-    for values, trial in zip(drawn, trials, strict=True):
+    for values, trial in zip(sampled, trials, strict=True):
         study.add_trial(
             create_trial(
                 value=trial.value,
@@ -74,7 +74,7 @@ def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str,
     return {name: float(share) for name, share in shares.items()}
 
 
-def _drawn(space: Space, trial: TrialState) -> Drawn:
+def _sampled(space: Space, trial: TrialState) -> Sampled:
     asked = FixedTrial(dict(trial.suggested))
     space.suggest(asked)
     return {
@@ -83,9 +83,9 @@ def _drawn(space: Space, trial: TrialState) -> Drawn:
     }
 
 
-def _is_shared(name: str, drawn: Sequence[Drawn]) -> bool:
-    """Whether all trials drew the value from the same, and not all got the same."""
-    if not all(name in one for one in drawn):
+def _is_shared(name: str, sampled: Sequence[Sampled]) -> bool:
+    """Whether all trials sampled the value from the same distribution, and not all got the same."""
+    if not all(name in one for one in sampled):
         return False
-    values, sources = zip(*(one[name] for one in drawn), strict=True)
+    values, sources = zip(*(one[name] for one in sampled), strict=True)
     return len(set(values)) > 1 and all(source == sources[0] for source in sources)

@@ -22,14 +22,14 @@ from raysel.training.source_model import (
 
 @dataclass(frozen=True)
 class FirstWeights:
-    """Arrays by name, and the source model that they are, if they are one's."""
+    """Arrays by name, and the source model that they come from, if any."""
 
     arrays: dict[str, Any]
     source: SourceModel | None
 
     @property
     def source_facts(self) -> dict[str, float] | None:
-        """What is told of the source model."""
+        """What is reported about the source model."""
         if self.source is None:
             return None
         return {"validation_accuracy": self.source.accuracy, "seconds": self.source.seconds}
@@ -44,16 +44,16 @@ def of_the_source(
     stop: StopRequest,
     progress: StepProgress,
 ) -> FirstWeights | None:
-    """Those of a source model, which is trained where none is kept.
+    """The weights of a source model, which is trained if none is cached.
 
     Args:
-        code: what the worker that trains has to know.
+        code: the user's code that the training worker must load.
         cache: the folder of source models.
         stop: ends the training.
-        progress: is told now and then how many of how many steps are done.
+        progress: called now and then with the steps done and the total.
 
     Returns:
-        None where the sweep was to stop before they were there.
+        None if the sweep was stopped before they were trained.
     """
     model = _source_model(spec, task, model_config, code, cache, stop, progress)
     if model is None:

@@ -1,4 +1,4 @@
-"""What the trials of a sweep start from: the task, the model's layers, the initial weights."""
+"""The inputs of a sweep's trials: the task, the model's layers, the initial weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from raysel.strategies import registered
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.datasets import load_task
-from raysel.tasks.shots import lacking
+from raysel.tasks.shots import shortage
 from raysel.training.trial import PhaseContext
 
 Weights = dict[str, np.ndarray]
@@ -38,16 +38,16 @@ def task_of(
     """The task as the sweep's model takes it.
 
     Args:
-        decoding: is told how many of how many pictures are decoded.
-        opened: is told what was read, before that.
+        decoding: called with the number of decoded pictures and the total.
+        opened: called with what was read, before that.
 
     Raises:
         UserError: the data are missing, or not what the file says, or fewer than it asks for.
     """
     task = load_task(spec.task, model_input(spec.model.name), reads_source(spec), decoding, opened)
     shots = most_shots(spec)
-    if shots is not None and (lack := lacking(task.train.labels, task.classes, shots)):
-        raise user_error("training.shots", lack)
+    if shots is not None and (problem := shortage(task.train.labels, task.classes, shots)):
+        raise user_error("training.shots", problem)
     return task
 
 
@@ -108,7 +108,7 @@ def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
 
 @contextmanager
 def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContext]:
-    """What the confirm runs share, which read the test part."""
+    """The context of the confirm runs, with the test part."""
     with task.test.opened() as test:
         yield replace(
             shared,
@@ -127,7 +127,7 @@ def shared_by_trials(
     folder: Path,
     code: tuple[user_code.Source, ...],
 ) -> PhaseContext:
-    """What the search's trials share; the test part is not in it."""
+    """The context of the search's trials, without the test part."""
     return PhaseContext(
         model_config=model_config,
         partition=layers,

@@ -1,4 +1,4 @@
-"""One trial in this process, without Ray: for a person who wants just one, for debugging, and
+"""Run one trial in this process, without Ray: for a single trial, for debugging, and
 to run a recorded trial again.
 
 The lines that compute are the sweep's own (`raysel.training.trial`), with the same threads,
@@ -43,13 +43,13 @@ from raysel.training.source_model import (
 )
 from raysel.training.trial import PhaseContext, TrialRunner
 
-Tell = Callable[[str], None]
-"""Is told, in a line, of what takes its time."""
+Notify = Callable[[str], None]
+"""Called with a line for each long step."""
 
 
 @dataclass(frozen=True)
 class TrialInputs:
-    """What the trials of a sweep start from, made or found in this process."""
+    """The inputs of a sweep's trials, made or loaded in this process."""
 
     spec: Spec
     task: Task
@@ -59,7 +59,7 @@ class TrialInputs:
     code: tuple[user_code.Source, ...]
 
     def shared(self, folder: Path, keep_best: bool = False) -> PhaseContext:
-        """What a trial of the search is given; its files go into `folder`.
+        """The context of a trial of the search; its files go into `folder`.
 
         Args:
             keep_best: remember the weights of the best epoch; no number depends on it.
@@ -70,48 +70,48 @@ class TrialInputs:
         return replace(shared, keep_best=keep_best)
 
 
-def ground(
+def prepare_inputs(
     spec: Spec,
     code: tuple[user_code.Source, ...],
-    tell: Tell,
+    notify: Notify,
     opened: Callable[[DataSummary], None] | None = None,
 ) -> TrialInputs:
     """Load the task; read, find or train the initial weights.
 
     Args:
-        opened: is told what was read, before pictures are decoded.
+        opened: called with what was read, before pictures are decoded.
     """
     user_code.load(code)
     task = task_of(spec, opened=opened)
     for note in task.notes:
-        tell(f"note     {note}")
+        notify(f"note     {note}")
     model_config = model_config_of(spec, task)
     weights = ready_weights(spec, model_config)
     if weights is None:
-        model = _source_model(spec, task, model_config, tell)
+        model = _source_model(spec, task, model_config, notify)
         weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
     return TrialInputs(spec, task, layers_of(spec, task), model_config, weights, code)
 
 
-def _source_model(spec: Spec, task: Task, model_config: ModelConfig, tell: Tell) -> SourceModel:
+def _source_model(spec: Spec, task: Task, model_config: ModelConfig, notify: Notify) -> SourceModel:
     """The sweeps' own source model, from their cache or into it."""
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
     arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
     model = kept_source_model(*arguments)
     if model is None:
-        tell(f"source   training {spec.model.name} on the source part …")
-        model = source_model(*arguments, progress=_told_now_and_then(tell))
+        notify(f"source   training {spec.model.name} on the source part …")
+        model = source_model(*arguments, progress=_throttled(notify))
     how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
-    tell(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
+    notify(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
     return model
 
 
-def _told_now_and_then(tell: Tell) -> StepProgress:
+def _throttled(notify: Notify) -> StepProgress:
     clock = TrainingClock(LINE_SECONDS)
 
     def progress(done: int, total: int) -> None:
         if line := clock.line(done, total):
-            tell(f"source   {line}")
+            notify(f"source   {line}")
 
     return progress
 
@@ -123,7 +123,7 @@ def run(
     step_limit: int | None = None,
     halved_from: int | None = None,
 ) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
-    """Run a trial to its end: for each epoch its row, and the trial as it stands.
+    """Run a trial to its end and yield each epoch's row with the runner.
 
     A row is that of `TrialRunner`; the trial ends with its last epoch, a failure, or after
     `step_limit` optimizer steps.

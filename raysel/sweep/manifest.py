@@ -1,4 +1,4 @@
-"""With what a sweep was run: versions, machine, command, git commit."""
+"""The environment of a sweep: versions, machine, command, git commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SENT_AS = "RAYSEL_SENT_AS"
 """The environment variable in which `raysel submit` sends the id under which it sent the sweep."""
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
-"""On whose versions a result depends, beside raysel's own."""
+"""Packages on whose versions a result depends, besides raysel."""
 
 
 def versions() -> dict[str, str]:
@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def manifest() -> dict[str, Any]:
-    """What `manifest.json` holds; `sent_as` of a job's sweep alone."""
+    """The content of `manifest.json`; `sent_as` exists for a job's sweep only."""
     sent_as = os.environ.get(SENT_AS)
     return {
         "versions": versions(),
@@ -52,7 +52,7 @@ def manifest() -> dict[str, Any]:
 
 
 def kept(file: Path) -> dict[str, Any]:
-    """What a sweep's `manifest.json` holds, nothing where it cannot be read."""
+    """The content of a sweep's `manifest.json`; empty if it cannot be read."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except Exception:  # none, or damaged
@@ -70,9 +70,9 @@ def new_sweep_id(name: str) -> str:
 def git_sha() -> str | None:
     """The commit of the working folder; None outside a repository."""
     try:
-        answer = subprocess.run(
+        ran = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return ran.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""What one life of a sweep's driver leaves."""
+"""The outcome of one driver attempt."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from raysel.tasks.data import Task
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a session leaves, for reports and hand-over.
+    """The outcome of a session, for reports and for publishing.
 
     Attributes:
         results: the content of `results.json`.
         weights: the initial weights of every trial; None where it ended before they were there.
         cause: why it ended before it was complete.
-        resume: the command that goes on with it.
-        failed: it ended because its trials fail, one like the other.
-        checkpoint: gives a confirm run's, wherever it lies; None where it has gone.
+        resume: the command that resumes it.
+        failed: it ended because its trials failed alike.
+        checkpoint: loads a confirm run's checkpoint from wherever it is; None if it is gone.
     """
 
     folder: SweepFolder

@@ -1,8 +1,8 @@
-"""A sweep's own record and sweep file, and what to say where one of them is lost or another's.
+"""Read a sweep's record, sweep file and results, and report lost or foreign ones.
 
 The record, the sweep file and `results.json` are three files of one folder. One of them may be
-gone, emptied, or another sweep's by the time that the next verb looks. What the verbs of a sweep
-read goes through here, so that all of them tell it in the same line.
+gone, emptied, or another sweep's by the time of the next command. Every command
+reads them through here, so that all report it in the same line.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
 
 
 def refuse_lost(folder: SweepFolder) -> None:
-    """Raise `OperationalError`, with the way on, for a begun sweep without its SQLite record."""
+    """Raise `OperationalError`, with a remedy, for a begun sweep without its SQLite record."""
     if lost := folder.lost_record:
         raise OperationalError(str(folder.record), f"{lost}; {from_backup(folder)}")
 
 
 def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
-    """Compare whose record it is with whose folder it lies in: by id, in folders of an older
+    """Check that record and folder belong to the same sweep: by id, in folders of an older
     raysel by name.
 
     Raises:
@@ -73,7 +73,7 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
 
 
 def others(folder: SweepFolder, events: list[Event], name: str | None = None) -> str | None:
-    """Whose record it is where it is not that of the folder's sweep, in words; None where it is.
+    """Whose record it is, as a message; None if it is that of the folder's sweep.
 
     Args:
         name: of the folder's sweep; compared where an id is not known.
@@ -92,14 +92,14 @@ def others(folder: SweepFolder, events: list[Event], name: str | None = None) ->
 
 
 def known_id(folder: SweepFolder) -> str | None:
-    """The id of the sweep that a folder is of, from its files beside the record; None where no
-    driver has told."""
-    told = kept(folder.manifest).get(ID) or kept(folder.results).get(ID)
-    return str(told) if told else None
+    """The id of a folder's sweep, from its files beside the record; None where no
+    driver has written one."""
+    found = kept(folder.manifest).get(ID) or kept(folder.results).get(ID)
+    return str(found) if found else None
 
 
 def from_backup(folder: SweepFolder) -> str:
-    """How to go on where the record is lost."""
+    """How to continue after the record was lost."""
     if folder.backup.is_file():
         return f"go on from its last copy ({folder.backup.name}): {folder.resume('--from-backup')}"
     name = folder.path.name
@@ -113,7 +113,7 @@ def own_spec(folder: SweepFolder) -> Spec:
     """The sweep file of a folder.
 
     Raises:
-        UserError: it is there and is not sound.
+        UserError: it is there and is not valid.
         OperationalError: it is gone or empty.
     """
     if why := _lost_spec(folder):
@@ -140,7 +140,7 @@ def _lost_spec(folder: SweepFolder) -> str | None:
     except FileNotFoundError:
         return "is not there"
     except OSError:
-        return None  # its reader says why
+        return None  # its reader reports why
 
 
 def _found(folder: SweepFolder) -> tuple[str, Path] | None:

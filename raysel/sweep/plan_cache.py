@@ -1,5 +1,5 @@
-"""What `raysel plan` foresaw of a sweep, kept until the sweep has been run: the report sets it
-beside what was spent."""
+"""The estimate of `raysel plan`, kept until the sweep has been run: the report shows it
+beside the real costs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from raysel.record.layout import CACHE, write_json
 from raysel.spec.sweep import Spec
 
 PLANS = "plan"
-"""In the cache: what a sweep will be compared with, and a person waited for."""
+"""In the cache, because a sweep will be compared with it and the user waited for it."""
 
 _NOT_ITS_WORK = {"name", "description", "storage", "database_url", "tracking"}
-"""Keys on which nothing depends that a sweep takes."""
+"""Keys that do not affect the estimate."""
 
 
 def write_plan(spec: Spec, plan: Mapping[str, Any]) -> Path:
@@ -42,11 +42,11 @@ def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
     `made_on`; seconds are None where nothing had been measured."""
     if plan is None:
         return None
-    told = plan.get("seconds") or {}
+    times = plan.get("seconds") or {}
     return {
-        "seconds": told.get("total"),
-        "low": told.get("low"),
-        "high": told.get("high"),
+        "seconds": times.get("total"),
+        "low": times.get("low"),
+        "high": times.get("high"),
         "epochs": plan.get("epochs"),
         "trials": plan.get("trials"),
         "made_on": plan.get("measured_on"),

@@ -1,4 +1,4 @@
-"""Whoever shows a sweep to a person."""
+"""The interface of progress reporters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysel.training.source_model import SourceModel
 
 
 class ProgressReporter(Protocol):
-    """Whoever shows the sweep to a person."""
+    """Shows the progress of a sweep to the user."""
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """What will be done."""
@@ -24,15 +24,15 @@ class ProgressReporter(Protocol):
         ...
 
     def decoding(self, done: int, total: int) -> None:
-        """So many pictures of a part are decoded."""
+        """Progress of decoding a part's pictures."""
         ...
 
     def note(self, text: str) -> None:
-        """Something that a person should know of the data."""
+        """A note about the data."""
         ...
 
     def source_training(self, done: int, total: int) -> None:
-        """So many steps of the source model's training are done."""
+        """Progress of training the source model."""
         ...
 
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
@@ -40,7 +40,7 @@ class ProgressReporter(Protocol):
         ...
 
     def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
-        """A phase of `total` trials begins, some of which ended in an earlier life."""
+        """A phase of `total` trials begins, some of which ended in an earlier attempt."""
         ...
 
     def event(self, event: Event) -> None:

@@ -1,6 +1,6 @@
-"""`raysel reconcile`: the record and MLflow compared, and mended.
+"""`raysel reconcile`: compare the record with MLflow, and repair both.
 
-The record is the truth. A trial whose driver is gone becomes INTERRUPTED in it, and what MLflow
+The record is authoritative. A trial whose driver is gone becomes INTERRUPTED in it, and what MLflow
 lacks is sent.
 """
 
@@ -27,7 +27,7 @@ from raysel.sweep.copied import refuse_copy
 from raysel.sweep.existing import owned
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.own_record import own_events, own_spec
-from raysel.sweep.replica import FRESH_SECONDS, answering, replica_of, run_elsewhere
+from raysel.sweep.replica import FRESH_SECONDS, replica_of, run_elsewhere, storage_errors
 from raysel.sweep.views import folder_of, holder_of
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ _GONE = "its driver is gone"
 _FILES = "some files are not sent yet"
 
 SEND_SECONDS = 120.0
-"""How long MLflow is waited for."""
+"""How long to wait for MLflow."""
 
 
 @dataclass
 class Reconciled:
-    """What was found, place by place, in sentences.
+    """The differences that were found, in sentences.
 
     Attributes:
         record, mlflow: the differences.
-        mended: whether they were to be mended.
+        mended: whether they were to be repaired.
         left: what still differs after that.
         mlflow_away: why MLflow could not be compared.
     """
@@ -80,10 +80,10 @@ class Reconciled:
 
 
 def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reconciled:
-    """Compare a sweep's record with MLflow, and mend both.
+    """Compare a sweep's record with MLflow, and repair both.
 
     Args:
-        dry_run: tell what differs and mend nothing.
+        dry_run: report the differences and change nothing.
         close: trials that were interrupted become FAILED; nobody will resume them.
 
     Raises:
@@ -101,11 +101,11 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
     owner, record = owned(spec, folder)
     try:
         record.check()
-        mirror = replica_of(folder, spec.database_url is None)
+        replica = replica_of(folder, spec.database_url is None)
         found = _Mending(folder, spec, record, owner).mend(close)
-        if mirror is not None:
-            with answering(mirror.bucket):
-                mirror.push()
+        if replica is not None:
+            with storage_errors(replica.bucket):
+                replica.push()
         return found
     finally:
         owner.release()
@@ -126,13 +126,13 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
             found.mlflow = [*audit.differences, *audit.file_differences]
             if not found.mlflow and is_behind(url, FILES_CURSOR):
                 found.mlflow.append(_FILES)
-    except OperationalError as trouble:
-        found.mlflow_away = str(trouble)
+    except OperationalError as error:
+        found.mlflow_away = str(error)
     return found
 
 
 def _unowned(events: Sequence[Event], close: bool) -> Iterator[tuple[TrialState | None, str]]:
-    """Trials, and the sweep itself (None), that the record calls running while nobody runs
+    """Trials, and the sweep itself (None), that are RUNNING in the record although nobody runs
     them; those too that are to be closed."""
     for trial in fold(events).values():
         if trial.status == RUNNING:
@@ -151,10 +151,10 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
         OperationalError: MLflow does not answer inside.
     """
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
-    from raysel.mlflow_sync.audit import answering  # noqa: PLC0415
+    from raysel.mlflow_sync.audit import mlflow_errors  # noqa: PLC0415
 
     uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
-    with answering(uri, experiment):
+    with mlflow_errors(uri, experiment):
         yield uri, experiment
 
 
@@ -169,41 +169,41 @@ class _Mending:
         self.folder, self.spec, self.owner = folder, spec, owner
         events = _events(record)
         attempts = [e for e in events if e.trial == SWEEP and e.kind != Kind.FINISHED]
-        # the driver was last heard of then; what comes later is no time that the sweep spent
+        # the driver's last event; the time after it was not spent by the sweep
         last = max((e.at for e in events), default=time.time())
-        self.books = EventLog(record, max(1, len(attempts)), clock=lambda: last)
+        self.event_log = EventLog(record, max(1, len(attempts)), clock=lambda: last)
 
     @property
     def events(self) -> list[Event]:
-        return _events(self.books.record)
+        return _events(self.event_log.record)
 
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
         found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
         try:
             self.mlflow(found)
-        except OperationalError as trouble:
-            found.mlflow_away = str(trouble)
+        except OperationalError as error:
+            found.mlflow_away = str(error)
         return found
 
     def record(self, close: bool) -> list[str]:
-        """What is RUNNING without anybody who runs it becomes INTERRUPTED, or FAILED."""
+        """Mark what is RUNNING without a driver as INTERRUPTED, or FAILED."""
         found = list(_unowned(self.events, close))
         for trial, _ in found:
             if trial is None:
                 end = {"status": "INTERRUPTED", "cause": _GONE, "verdict": None}
-                self.books.write(SWEEP, Kind.FINISHED, self.books.attempt, end)
+                self.event_log.write(SWEEP, Kind.FINISHED, self.event_log.attempt, end)
                 continue
             if trial.status == RUNNING:
-                self.books.interrupted(trial.id, _GONE)
+                self.event_log.interrupted(trial.id, _GONE)
             if close:
                 end = {"status": "FAILED", "cause": CLOSED, "value": None}
-                self.books.write(trial.id, Kind.ENDED, len(trial.epochs), end)
+                self.event_log.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 
     def mlflow(self, found: Reconciled) -> None:
-        """What MLflow says otherwise; sent anew."""
-        record = self.books.record
+        """Send the differences in MLflow again."""
+        record = self.event_log.record
         with _mlflow(self.spec) as (uri, experiment):
             audit = _audit(uri, experiment, self.events, self.folder)
             found.mlflow = [*audit.differences, *audit.file_differences]
@@ -218,7 +218,7 @@ class _Mending:
                 found.left += self._files_mended(uri, experiment)
 
     def _files_mended(self, uri: str, experiment: str) -> list[str]:
-        """Bring what is lacking to where it lacks; what differs after that."""
+        """Copy missing files both ways; return what differs after that."""
         from raysel.mlflow_sync.mending import mend_files  # noqa: PLC0415
 
         audit = _audit(uri, experiment, self.events, self.folder)
@@ -227,18 +227,18 @@ class _Mending:
         mend_files(audit, uri, experiment, str(self.folder.mlflow_files), self.events)
         again = _audit(uri, experiment, self.events, self.folder)
         lost = [] if again.files is None else again.files.lost
-        left = [words for words in again.file_differences if not _is_told(words, lost)]
+        left = [words for words in again.file_differences if not _is_reported(words, lost)]
         return [*again.differences, *lost, *left]
 
     def _send(self, uri: str, experiment: str) -> None:
         words: list[str] = []  # the writer's own, where MLflow refuses
         writer = WriterProcess(
-            self.books.record.url,
+            self.event_log.record.url,
             uri,
             experiment,
             self.folder.mlflow_files,
             self.folder.writer_log,
-            tell=words.append,
+            notify=words.append,
             fence=self.owner.fence,
             folder=self.folder.path,
             program=EXPORTER,
@@ -256,8 +256,8 @@ class _Mending:
             )
 
 
-def _is_told(words: str, lost: Sequence[str]) -> bool:
-    """Whether the same trial's loss is told in better words."""
+def _is_reported(words: str, lost: Sequence[str]) -> bool:
+    """Whether the same trial's loss is already reported in clearer words."""
     return any(words.partition(":")[0] == one.partition(":")[0] for one in lost)
 
 

@@ -1,4 +1,4 @@
-"""Trials that fail one like the other: the sweep ends early and says why."""
+"""End a sweep early when its trials fail alike."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from raysel.record.events import Event, Kind
 IN_A_ROW = 5
 
 _NUMBER = re.compile(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*\b")
-"""Bytes that were free, a process, an actor: they differ where the failure is the same."""
+"""Free bytes, pids, actor ids: parts of a message that differ between equal failures."""
 
 
 class Failures:
-    """Counts alike failures.
+    """Counts equal failures in a row.
 
-    A trial that diverged says something about its learning rate and nothing about the
+    A trial that diverged depends on its learning rate and not on the
     machine or the code: it is not counted.
 
     Attributes:
@@ -30,7 +30,7 @@ class Failures:
         self.too_many = False
 
     def see(self, event: Event) -> None:
-        """Look at what happened."""
+        """Count an event."""
         if event.kind != Kind.ENDED:
             return
         cause = str(event.payload.get("cause") or "")

@@ -1,11 +1,11 @@
-"""The copy of a sweep that lasts, where its storage is a bucket.
+"""The permanent copy of a sweep whose storage is a bucket.
 
-The driver works in a folder of its machine and brings what changes into the bucket: the record's
-copy every few seconds and at every trial's end, then the other files. Workers bring checkpoints
-and traces themselves. A fresh machine fetches all of it and goes on.
+The driver works in a folder of its machine and uploads changes to the bucket: the record's
+copy every few seconds and at every trial's end, then the other files. Workers upload checkpoints
+and traces themselves. A new machine downloads everything and resumes.
 
 What a lost machine costs: of a SQLite record the events since the last copy, `EVERY_SECONDS` and
-the time of an upload. Trials that ran or ended since then tell their epochs again from their
+the time of an upload. Trials that ran or ended since then report their epochs again from their
 checkpoints; only a trial that began since then may begin anew, for the study asks again. With the
 record in PostgreSQL nothing is lost.
 """
@@ -39,11 +39,11 @@ _NOTE = ".bucket.json"
 
 _FOLDERS = ("code", "source", "report", "best")
 _FILES = ("sweep.backup.db", "manifest.json", "split.json", "results.json", "spec.yaml")
-"""What the driver brings; the sweep file last: where it is, the sweep is."""
+"""The files that the driver uploads; the sweep file last, as it marks a complete sweep."""
 
 
 class BucketReplica:
-    """Brings a sweep's folder into its bucket.
+    """Uploads a sweep's folder to its bucket.
 
     Args:
         folder: of a sweep whose bucket is known.
@@ -63,17 +63,17 @@ class BucketReplica:
         self._mine = note["head"] if note.get("mine") else uuid.uuid4().hex
 
     def claim(self) -> None:
-        """Make the bucket this folder's copy; whoever did so before writes nothing more.
+        """Make the bucket this folder's replica; its previous owner cannot write any more.
 
         Raises:
             OperationalError: the bucket does not answer.
         """
-        with answering(self.bucket):
+        with storage_errors(self.bucket):
             write_json(self._folder.path / _NOTE, {"head": self._mine, "mine": True})
             self._sign()
 
     def push(self) -> None:
-        """Bring what is new.
+        """Upload changes.
 
         Raises:
             OperationalError: another machine has taken the sweep over.
@@ -101,7 +101,7 @@ class BucketReplica:
         self._ended.add(trial)
 
     def undelivered_error(self, problem: Exception) -> OperationalError:
-        """What to say at the end where the bucket could not be brought up to date."""
+        """The error at the end of a sweep whose bucket could not be updated."""
         folder = self._folder
         words = f"does not answer ({said(problem)}); everything lies in {folder.path} on this"
         return OperationalError(str(self.bucket), f"{words} machine; to send it: {folder.resume()}")
@@ -123,16 +123,16 @@ class BucketReplica:
 
 
 def replica_of(folder: SweepFolder, copies_record: bool) -> BucketReplica | None:
-    """The mirror of a folder that this process owns, from now on; None without a bucket.
+    """Claim the replica of a folder that this process owns; None without a bucket.
 
     Raises:
         OperationalError: the bucket does not answer.
     """
     if folder.bucket is None:
         return None
-    mirror = BucketReplica(folder, copies_record)
-    mirror.claim()
-    return mirror
+    replica = BucketReplica(folder, copies_record)
+    replica.claim()
+    return replica
 
 
 def checkpoints(bucket: Bucket, trial: str) -> InBucket:
@@ -141,10 +141,10 @@ def checkpoints(bucket: Bucket, trial: str) -> InBucket:
 
 
 def fetch(folder: SweepFolder) -> None:
-    """Bring the folder up to date with the bucket, if the sweep has one.
+    """Update the folder from the bucket, if the sweep has one.
 
-    Where the bucket is the copy of this very folder, the folder knows more, but for what workers
-    brought there; where another machine went on with the sweep, its record replaces the one here.
+    If the bucket is the replica of this folder, the folder is newer, except for what workers
+    uploaded; if another machine resumed the sweep, its record replaces the one here.
 
     Raises:
         OperationalError: the bucket does not answer.
@@ -152,7 +152,7 @@ def fetch(folder: SweepFolder) -> None:
     bucket = folder.bucket
     if bucket is None or holder_of_file(folder.lock) is not None:
         return
-    with answering(bucket):
+    with storage_errors(bucket):
         head, note = _head(bucket), _note(folder)
         if not head:
             return
@@ -175,7 +175,7 @@ FRESH_SECONDS = 600.0
 
 
 def run_elsewhere(folder: SweepFolder) -> str | None:
-    """Why the sweep, just fetched, may be run by another machine, in words; None where it is not.
+    """Why the sweep, just fetched, may run on another machine, as a message; None if it does not.
 
     Beside a SQLite record there is no lease: all that is known is when its bucket was last
     written to, and that its end was not.
@@ -193,8 +193,8 @@ def run_elsewhere(folder: SweepFolder) -> str | None:
 
 
 @contextmanager
-def answering(bucket: Bucket) -> Iterator[None]:
-    """Raise `OperationalError`, in a line, where the bucket does not answer inside."""
+def storage_errors(bucket: Bucket) -> Iterator[None]:
+    """Translate errors of the bucket into one-line `OperationalError`s."""
     try:
         yield
     except OSError as error:

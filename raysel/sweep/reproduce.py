@@ -1,4 +1,4 @@
-"""A recorded trial run again, and compared with its record epoch by epoch."""
+"""Run a recorded trial again, and compare it with its record epoch by epoch."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Row = Mapping[str, Any]
 """Metrics by name; None where one was not finite."""
 
 Show = Callable[[int, int], None]
-"""Is told that an epoch of so many has been run again."""
+"""Called with the number of the epoch that was run again, and of how many."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One number that is another now; epoch 0 stands for what was measured at the end."""
+    """One number that differs now; epoch 0 stands for the values measured at the end."""
 
     epoch: int
     metric: str
@@ -56,7 +56,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it.
+    """Result of the comparison.
 
     Attributes:
         outcome: `identical`, `within tolerance` or `different`.
@@ -77,7 +77,7 @@ class Reproduction:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the trial gave its numbers again."""
+        """Whether the trial reproduced its numbers."""
         return self.outcome != DIFFERENT
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Reproduction:
 
 
 def machine_differences(view: SweepView, trial: TrialState) -> dict[str, tuple[str, str]]:
-    """What this machine has different from the one that the trial ran on last: device,
+    """Differences between this machine and the one that the trial last ran on: device,
     processor, threads, versions. Of an older record the driver's versions are all that is known.
     """
     noted = machine.read(view.folder.trial(trial.id) / MACHINE)
@@ -100,7 +100,7 @@ def machine_differences(view: SweepView, trial: TrialState) -> dict[str, tuple[s
 
 
 def default_tolerance(config: TrialConfig) -> float:
-    """What a trial is held to on this machine."""
+    """The tolerance for a trial on this machine."""
     exact = _device().type == "cpu" or config.training.deterministic
     return 0.0 if exact else CUDA_TOLERANCE
 
@@ -108,14 +108,14 @@ def default_tolerance(config: TrialConfig) -> float:
 def reproduce(
     view: SweepView,
     trial: TrialState,
-    tell: local_trial.Tell,
+    notify: local_trial.Notify,
     show: Show,
     tolerance: float | None = None,
 ) -> Reproduction:
     """Run a trial again from its record.
 
     Args:
-        tell: is told of what takes its time before the first epoch.
+        notify: called with a line for each long step before the first epoch.
         tolerance: None takes `default_tolerance`.
 
     Raises:
@@ -123,7 +123,7 @@ def reproduce(
     """
     with tempfile.TemporaryDirectory(prefix="raysel-reproduce-") as scratch:
         rows = []
-        for row, _ in run_again(view, trial, tell, Path(scratch)):
+        for row, _ in run_again(view, trial, notify, Path(scratch)):
             rows.append(row)
             show(len(rows), len(trial.epochs))
     return compared(view, trial, rows, tolerance)
@@ -136,16 +136,16 @@ def compared(
     if tolerance is None:
         tolerance = default_tolerance(config_of(trial))
     differs = machine_differences(view, trial)
-    return judged(trial.id, _pairs(trial, rows), tolerance, differs)
+    return evaluate(trial.id, _pairs(trial, rows), tolerance, differs)
 
 
 def config_of(trial: TrialState) -> TrialConfig:
-    """What the trial was asked to do."""
+    """The trial's configuration."""
     return TrialConfig.model_validate(trial.config)
 
 
 def run_again(
-    view: SweepView, trial: TrialState, tell: local_trial.Tell, scratch: Path
+    view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
 ) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
     """The rows of a recorded trial, once more: as many epochs as it has, and its failure.
 
@@ -156,15 +156,17 @@ def run_again(
     if not expected:
         raise user_error(trial.id, "has no epoch to compare with")
     spec = located(view.spec, view.folder)
-    ground = local_trial.ground(spec, user_code.read(spec.listed_code, view.folder.path), tell)
-    shared = ground.shared(scratch)
+    inputs = local_trial.prepare_inputs(
+        spec, user_code.read(spec.listed_code, view.folder.path), notify
+    )
+    shared = inputs.shared(scratch)
     confirm = trial.phase == "confirm"
-    with tested(shared, ground.task, spec) if confirm else nullcontext(shared) as shared:
+    with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as shared:
         halved = failures.halved_from(trial.notes)
         again = local_trial.run(shared, trial.id, config_of(trial), halved_from=halved)
         for done, (row, steps) in enumerate(again, 1):
-            if "trouble" in row:
-                raise OperationalError(trial.id, row["trouble"])
+            if "environment_error" in row:
+                raise OperationalError(trial.id, row["environment_error"])
             yield row, steps
             if done >= expected:
                 return
@@ -176,7 +178,7 @@ def located(spec: Spec, folder: SweepFolder) -> Spec:
     return spec.model_copy(update={"storage": storage})
 
 
-def judged(
+def evaluate(
     trial: str,
     pairs: Iterable[tuple[int, str, Any, Any]],
     tolerance: float,
@@ -202,7 +204,7 @@ def judged(
 
 
 def _pairs(trial: TrialState, rows: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any, Any]]:
-    """Every number then and now, in the order of time; a name that one of them lacks is told
+    """Every number then and now, in the order of time; a name that one of them lacks is reported
     as missing."""
     for index, then in enumerate(trial.epochs):
         now = rows[index] if index < len(rows) else {}
@@ -246,7 +248,7 @@ def _off(then: Any, now: Any) -> float:
 
 def _fails_itself(trial: TrialState) -> bool:
     """Whether the trial's own lines raise, after its last epoch. A lost worker is no such end,
-    nor is a number that the books refuse, nor a trial that was closed by hand."""
+    nor is a number that the record refuses, nor a trial that was closed by hand."""
     if trial.status != FAILED or not trial.cause or trial.cause == CLOSED:
         return False
     refused = trial.cause.startswith(_END) and trial.cause.endswith("not finite")

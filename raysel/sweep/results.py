@@ -1,4 +1,4 @@
-"""What came out: the record's events folded into `results.json`, the machine-readable truth.
+"""Fold the record's events into `results.json`, the machine-readable results.
 
 Tables, figures and the report are drawn from it alone.
 """
@@ -38,7 +38,7 @@ def results(
     Args:
         trials: every trial of both phases.
         source: the source model's `validation_accuracy` and `seconds`, if there is one.
-        spent: `seconds` of the wall clock; `planned`, what `raysel plan` foresaw, or None.
+        spent: `seconds` of the wall clock; `planned`, the estimate of `raysel plan`, or None.
         complete: whether both phases ran to their end.
         data: what was read.
     """
@@ -156,7 +156,7 @@ def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) ->
     chosen = int(_known(run.end_metrics, "confirm/epoch"))
     at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
     curve = [_test_row(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
-    told = {
+    summary = {
         "id": run.id,
         "seed": run.config["seed"],
         "epoch": chosen,
@@ -174,13 +174,13 @@ def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) ->
         },
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
     }
-    return told | ({"test_curve": curve} if curve else {})
+    return summary | ({"test_curve": curve} if curve else {})
 
 
 def _test_row(row: Mapping[str, float | None]) -> dict[str, Any]:
     """An epoch of a test curve."""
-    told = {name: row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss")}
-    return {"epoch": row["epoch"], **told}
+    summary = {name: row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss")}
+    return {"epoch": row["epoch"], **summary}
 
 
 def _moved(row: Mapping[str, float | None], layer: Layer) -> float:

@@ -1,7 +1,7 @@
 """The search: an Optuna study decides what runs next and what ends early.
 
 The study lives in the driver's memory (`raysel.search.study`); whatever it decides is committed
-as an event before a worker hears of it. A driver that dies takes nothing with it that the next
+as an event before a worker receives it. A driver that dies loses nothing that the next
 one cannot rebuild.
 """
 
@@ -42,7 +42,7 @@ third, …: far from the confirm phase's seeds, which no trial of the search may
 
 @dataclass
 class _Live:
-    """A trial that runs: its place in the study, and the objective after each epoch."""
+    """A running trial: its Optuna trial, and the objective after each epoch."""
 
     trial: Trial
     config: TrialConfig
@@ -50,16 +50,16 @@ class _Live:
 
 
 class SearchController:
-    """Asks the study and tells it; see `raysel.engine.tune.TrialSource`."""
+    """Ask-and-tell loop around the study; see `raysel.engine.tune.TrialSource`."""
 
-    def __init__(self, spec: Spec, space: Space, books: EventLog) -> None:
+    def __init__(self, spec: Spec, space: Space, event_log: EventLog) -> None:
         """
         Raises:
             OperationalError: the record cannot be read, or misses a trial.
         """
-        self._spec, self._space, self._books = spec, space, books
+        self._spec, self._space, self._event_log = spec, space, event_log
         self._metric = spec.objective.metric
-        states = fold(stored.event for stored in books.record.events())
+        states = fold(stored.event for stored in event_log.record.events())
         searched = [trial for trial in states.values() if trial.phase == "search"]
         self.study = study_of(spec, space, searched)
         self._budget = budget(spec.search, space)
@@ -68,7 +68,7 @@ class SearchController:
         """What an earlier driver left."""
 
     def next_trial(self) -> Assignment | None:
-        """What an earlier driver left comes first, then suggestions while the budget lasts."""
+        """First the trials that an earlier driver left, then suggestions while the budget lasts."""
         while self._left:
             if (assignment := self._resumed(self._left.popleft())) is not None:
                 return assignment
@@ -80,7 +80,7 @@ class SearchController:
         return self._assigned(_Live(trial, config), facts_of(trial))
 
     def _resumed(self, state: TrialState) -> Assignment | None:
-        """Take up a trial; None for one whose last epoch was recorded without its end, which is
+        """Resume a trial; None for one whose last epoch was recorded without its end, which is
         written now."""
         self.study.sampler = RandomSampler(seed=0)  # everything is suggested already
         trial = live_trial(self.study, state.number)
@@ -97,30 +97,30 @@ class SearchController:
         name = trial_id(live.trial.number)
         self._live[name] = live
         searched = self._space.searched_values(live.config)
-        self._books.started(name, live.trial.number, "search", live.config, searched, facts)
+        self._event_log.started(name, live.trial.number, "search", live.config, searched, facts)
         return Assignment(name, live.config, max(live.values, default=0))
 
     def epoch(
         self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
     ) -> bool:
-        """Report an epoch to the study and record it; whether the trial ends with it."""
+        """Report an epoch to the study and record it; return whether the trial ends."""
         live = self._live.get(trial)
         if live is None:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
         if epoch in live.values:  # an older checkpoint was taken; the record keeps what it has
-            self._books.epoch(trial, epoch, metrics, note)
+            self._event_log.epoch(trial, epoch, metrics, note)
             return False
         before = attributes_of(self.study, live.trial.number)
         end = self._verdict(live, epoch, metrics.get(self._metric, math.nan))
         after = attributes_of(self.study, live.trial.number)
         noted = {name: value for name, value in after.items() if before.get(name) != value}
-        self._books.epoch(trial, epoch, metrics, note, noted, end)
+        self._event_log.epoch(trial, epoch, metrics, note, noted, end)
         if end is not None:
             self._tell(trial, end)
         return end is not None
 
     def _verdict(self, live: _Live, epoch: int, value: float) -> dict[str, Any] | None:
-        """How the trial ends with this epoch; None where it goes on."""
+        """The trial's end with this epoch; None if it continues."""
         if not math.isfinite(value):
             return self._ended(FAILED, {}, f"{self._metric} is not finite at epoch {epoch}")
         live.values[epoch] = value
@@ -138,13 +138,13 @@ class SearchController:
             self._end(trial, self._ended(FAILED, {}, cause), epoch)
 
     def interrupt(self, cause: str) -> None:
-        """Every trial that is still live was cut short: RUNNING in the study, owned by no one."""
+        """Record every running trial as interrupted; it stays RUNNING in the study."""
         for trial in list(self._live):
-            self._books.interrupted(trial, cause)
+            self._event_log.interrupted(trial, cause)
         self._live.clear()
 
     def _end(self, trial: str, end: Mapping[str, Any], epoch: int) -> None:
-        self._books.write(trial, Kind.ENDED, epoch, end)
+        self._event_log.write(trial, Kind.ENDED, epoch, end)
         self._tell(trial, end)
 
     def _tell(self, trial: str, end: Mapping[str, Any]) -> None:
@@ -169,7 +169,7 @@ class SearchController:
     ) -> TrialConfig:
         """A configuration that was tried before runs with a seed of its own.
 
-        With the same seed it would give the same numbers again; with another one it tells how
+        With the same seed it would give the same numbers again; with another one it shows how
         far they are chance. The seed is a function of the study: of the trials before it.
         """
         chosen = trial.params

@@ -1,4 +1,4 @@
-"""One life of a sweep's driver: prepare, search, confirm, sum up.
+"""One attempt of a sweep's driver: prepare, search, confirm, sum up.
 
 Everything that outlives the process is in the sweep's folder; `resume` is the same session
 over the same folder.
@@ -60,10 +60,10 @@ DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
 
 DRAIN_AT_ONCE = 2.0
-"""The same where a person does not want to wait."""
+"""The same after a request to stop at once."""
 
 LEAVE_SECONDS = 20.0
-"""How long the last words of a sweep whose Ray is gone may take."""
+"""Time for a sweep to record its end after Ray is gone."""
 
 
 class Session:
@@ -90,10 +90,10 @@ class Session:
         return self._sweep
 
     def run(self, publish: Publish) -> Outcome:
-        """Do what is left of the sweep.
+        """Run the rest of the sweep.
 
         Args:
-            publish: makes report and model from the outcome, before the sweep is called
+            publish: writes report and model from the outcome, before the sweep is marked
                 finished.
 
         Raises:
@@ -192,19 +192,21 @@ class Session:
     def _weights(
         self, task: Task, model_config: ModelConfig, ready: Weights | None
     ) -> FirstWeights | None:
-        """What every trial starts from; None where the sweep was to stop before it was there."""
+        """The initial weights; None if the sweep was stopped before they were made."""
         if ready is not None:
             return FirstWeights(ready, None)
         cache = self.folder.source_cache
-        told = self.reporter.source_training
-        weights = of_the_source(self.spec, task, model_config, self.code, cache, self.stop, told)
+        progress = self.reporter.source_training
+        weights = of_the_source(
+            self.spec, task, model_config, self.code, cache, self.stop, progress
+        )
         if weights is not None and weights.source is not None:
             examples = len(task.source_train or ()) + len(task.source_validation or ())
             self.reporter.source(weights.source, self.spec, examples)
         return weights
 
     def _leave(self, what: str) -> None:
-        """Ray has ended under the sweep: record it and leave, for the main thread may wait for
+        """Ray has ended under the sweep: record it and exit, because the main thread may wait for
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
         stopped = self.stop.cause if self.stop.asked else None
         cause, error, code = without_ray(stopped, self.folder.path.name, what, self._resume())
@@ -261,9 +263,9 @@ class Session:
         self._finish(outcome, model)
 
     def _drain(self, writer: WriterProcess) -> None:
-        """Wait for MLflow, not for ever, and say what it does not have then."""
+        """Wait for MLflow with a timeout, and report what it does not have then."""
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
-            left = writer.behind()
+            left = writer.lag()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
             self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
 
@@ -284,7 +286,7 @@ class Session:
         return writer
 
     def _search(self, space: Space, shared: PhaseContext, concurrent: int, total: int) -> None:
-        controller = SearchController(self.spec, space, self.sweep.books)
+        controller = SearchController(self.spec, space, self.sweep.event_log)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         self.reporter.phase("search", max(total, len(done)), done)  # num_trials may be lowered
         if len(done) < total:
@@ -299,32 +301,32 @@ class Session:
         self.reporter.phase("confirm", len(runs), ended)
         if len(ended) >= len(runs):
             return
-        ledger = ConfirmController(runs, [t.id for t in ended], self.sweep.books)
+        controller = ConfirmController(runs, [t.id for t in ended], self.sweep.event_log)
         with tested(shared, task, self.spec) as unsealed:
-            self._run_phase(ledger, unsealed, concurrent, "confirm")
-        ledger.interrupt(self.stop.cause)
+            self._run_phase(controller, unsealed, concurrent, "confirm")
+        controller.interrupt(self.stop.cause)
 
     def _interrupt_the_rest(self, cause: str | None = None) -> None:
         """Mark as INTERRUPTED the trials that a previous driver left RUNNING and this one did not
         restart."""
         for trial in self._trials():
             if trial.status == RUNNING:
-                self.sweep.books.interrupted(trial.id, cause or self.stop.cause)
+                self.sweep.event_log.interrupted(trial.id, cause or self.stop.cause)
 
     def _record_end(self, cause: str) -> None:
         """Write into the record why this driver ends before the sweep does, as far as it can be
         written: `raysel list` then need not guess. What is ended already stays as it is."""
         payload = {"status": "INTERRUPTED", "cause": cause, "verdict": None, "model": None}
-        books = self.sweep.books
-        with suppress(Exception):  # the record itself may be what is in trouble
+        event_log = self.sweep.event_log
+        with suppress(Exception):  # the record itself may be what fails
             self._interrupt_the_rest(cause)
-            books.write(SWEEP, Kind.FINISHED, books.attempt, payload)
+            event_log.write(SWEEP, Kind.FINISHED, event_log.attempt, payload)
 
     def _run_phase(
-        self, ledger: TrialSource, shared: PhaseContext, concurrent: int, name: str
+        self, source: TrialSource, shared: PhaseContext, concurrent: int, name: str
     ) -> None:
         storage = self.folder.tune / f"{name}-{time.time_ns()}"
-        run_phase(ledger, shared, self.spec.resources, concurrent, storage, self, self.stop)
+        run_phase(source, shared, self.spec.resources, concurrent, storage, self, self.stop)
 
     def receive(self, trial: str, name: str, content: bytes) -> None:
         """See `engine.WorkerEvents`."""
@@ -351,7 +353,7 @@ class Session:
             nodes.tidied(self.folder.path)
 
     def _trials(self) -> list[TrialState]:
-        return list(fold(stored.event for stored in self.sweep.books.record.events()).values())
+        return list(fold(stored.event for stored in self.sweep.event_log.record.events()).values())
 
     def _finish(self, outcome: Outcome, model: Path | None) -> None:
         payload = {
@@ -360,15 +362,15 @@ class Session:
             "verdict": outcome.results["verdict"]["sentence"],
             "model": None if model is None else str(model),
         }
-        books = self.sweep.books
-        books.write(SWEEP, Kind.FINISHED, books.attempt, payload)
+        event_log = self.sweep.event_log
+        event_log.write(SWEEP, Kind.FINISHED, event_log.attempt, payload)
 
     def _in_time(self) -> AbstractContextManager[None]:
         total = self.spec.budget.total
         return after_seconds(total, (total or 0.0) - self._spent(), self._ask_to_stop)
 
     def _spent(self) -> float:
-        """Seconds of all lives until now."""
+        """Seconds of all attempts until now."""
         return self.sweep.spent + time.perf_counter() - self.started
 
     def _resume(self) -> str:

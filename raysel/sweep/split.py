@@ -1,4 +1,4 @@
-"""A sweep's split in its folder: which example is in which part, the same in every life."""
+"""A sweep's split in its folder: which example is in which part, the same in every attempt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def keep_split(folder: SweepFolder, task: Task) -> None:
 
 
 def refuse_other_split(folder: SweepFolder, task: Task) -> None:
-    """Stop a sweep that would go on with other examples than it began with.
+    """Refuse to resume a sweep with other examples than it began with.
 
     Raises:
         UserError: the data set, or what of it can be read, has changed.

@@ -1,4 +1,4 @@
-"""Begin a sweep, or go on with one."""
+"""Start a sweep, or resume one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raysel.sweep.views import folder_of, holder_of
 def start(
     spec: Spec, reporter: ProgressReporter, publish: Publish, resume_if_exists: bool = False
 ) -> Outcome:
-    """Run a new sweep, or go on with the one of that name where that is wished.
+    """Run a new sweep, or resume the one of that name if that is requested.
 
     Raises:
         UserError: a sweep of that name exists or would change its meaning, or the cluster is
@@ -53,11 +53,11 @@ def resume(
     overrides: Sequence[str] = (),
     from_backup: bool = False,
 ) -> Outcome:
-    """Go on with a sweep that was interrupted; a finished one is summed up again.
+    """Resume an interrupted sweep; the results of a finished one are written again.
 
     Args:
         overrides: `search.num_trials=60` and the like extend it.
-        from_backup: put the last copy of its record in the place of a damaged one first.
+        from_backup: first replace a damaged record by its last copy.
 
     Raises:
         UserError: there is no such sweep, or it would change its meaning.

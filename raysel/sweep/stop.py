@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
-from raysel.record.database import told
+from raysel.record.database import translate_db_errors
 from raysel.record.events import Record
 from raysel.record.layout import SweepFolder
 from raysel.record.ownership import Holder, ask_to_stop
@@ -20,14 +20,14 @@ from raysel.sweep.views import LEFT, SweepView, folder_of, holder_of, read_sweep
 
 
 def stop_sweep(storage: str, name: str, timeout: float) -> str:
-    """Ask the sweep's driver to end, and wait for it; what happened, by its record.
+    """Ask the sweep's driver to end, wait for it, and return what happened.
 
     Args:
         timeout: seconds.
 
     Raises:
         UserError: there is no such sweep.
-        OperationalError: the driver cannot be reached, goes on for longer, or did not end in order.
+        OperationalError: the driver cannot be reached, runs for longer, or did not end in order.
     """
     folder = folder_of(storage, name)
     spec = own_spec(folder)
@@ -64,7 +64,7 @@ def _signal(holder: Holder) -> None:
         OperationalError: it is another user's.
     """
     if holder.is_gone:
-        return  # its pid may be a stranger's by now
+        return  # its pid may belong to another process by now
     try:
         os.kill(holder.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -80,7 +80,7 @@ def _ask(folder: SweepFolder, spec: Spec, holder: Holder) -> None:
         raise OperationalError(spec.name, f"is run by {holder}: stop it there")
     record = Record(sweep_url(spec.database_url, folder.record, spec.name))
     try:
-        with told(record.url):
+        with translate_db_errors(record.url):
             ask_to_stop(record.engine)
     finally:
         record.close()

@@ -1,7 +1,7 @@
-"""Whether a running sweep still writes to the files that lie under its names.
+"""Watch whether the files of a running sweep are still the ones that it writes to.
 
-A file that is removed or renamed stays open: SQLite goes on to commit into it, and at the driver's
-end everything since then would be gone without a word. The driver therefore compares device and
+A file that is removed or renamed stays open: SQLite continues to commit into it, and everything
+since then would be lost silently at the driver's end. The driver therefore compares device and
 inode of the record, of its log, of the folder and of the trials' with what it opened, at every
 event and every second; what was removed is written anew from the connection that is still open.
 """
@@ -32,7 +32,7 @@ _Identity = tuple[int, int]
 
 
 class StorageGone(OperationalError):
-    """The sweep's files are not under their names any more; nothing more is written to them."""
+    """The sweep's files were removed or replaced; nothing more is written to them."""
 
 
 class StorageWatch:
@@ -42,7 +42,7 @@ class StorageWatch:
         folder: the sweep's.
         has_record: the record is a file of the folder.
         write_files: writes the folder's other files (the sweep file, …), where they are lacking.
-        failed: is told what happened, once.
+        failed: called with what happened, once.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StorageWatch:
         self._thread.start()
 
     def check(self) -> None:
-        """Compare what lies there with what was opened.
+        """Compare the files on disk with the opened ones.
 
         Raises:
             StorageGone: it is something else, or nothing, or cannot be written any more.
@@ -77,7 +77,7 @@ class StorageWatch:
             raise gone
 
     def gone(self) -> StorageGone | None:
-        """What happened to the files, and what was done about it; None while they are there."""
+        """What happened to the files, and what was done about it; None while they exist."""
         with self._lock:
             if (
                 self._gone is None
@@ -133,7 +133,7 @@ class StorageWatch:
         return self._differs()
 
     def _found(self) -> StorageGone:
-        """Say what happened; what was removed is written anew first."""
+        """Write removed files again, and return what happened."""
         folder = self._folder
         changed = [path for path, known in self._known.items() if _identity(path) != known]
         if not changed:

@@ -1,4 +1,4 @@
-"""What the confirm runs say: which strategy won, and whether it beats full fine-tuning.
+"""The verdict of the confirm runs: which strategy won, and whether it beats full fine-tuning.
 
 The winner has the best mean of what the sweep optimised, measured on validation data: the
 error, unless the file says otherwise. Test errors are compared only afterwards, with full
@@ -22,7 +22,7 @@ from raysel.spec.sweep import objective_in_words, objective_sign
 BASELINE = "full"
 CONFIDENCE = 0.95
 NO_SPREAD = 1e-12
-"""An interval that is no wider is of equal values: they tell nothing of how far others may lie."""
+"""An interval no wider than this comes from equal values: they do not show how far others lie."""
 
 _TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
 _IN_WORDS = {
@@ -75,25 +75,25 @@ def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str,
         one_seed (no interval), no_result.
     """
     metric, measure = objective["metric"], tested_by(objective)
-    told = partial(_told, measure)
+    describe = partial(_verdict, measure)
     sign = objective_sign(objective["mode"])
     known = [entry for entry in confirm if _finite(entry, metric)]
     ranked = sorted(known, key=lambda entry: _rank(entry, metric, sign))
     if not ranked:
-        return told(None, None, None, "no_result", "No strategy has a confirmed result.")
+        return describe(None, None, None, "no_result", "No strategy has a confirmed result.")
     winner = ranked[0]
     name = str(winner["strategy"])
     chosen = f"{name}, chosen by {objective_in_words(metric)}{_tie(ranked, metric, sign)}"
     if name == BASELINE:
         words = _full_chosen(winner, chosen, ranked[1:], metric, measure)
-        return told(name, None, None, "winner_is_full", words)
+        return describe(name, None, None, "winner_is_full", words)
     full = next((entry for entry in confirm if entry["strategy"] == BASELINE), None)
     paired = _pair(winner, full, measure) if full else None
     if paired is None:
-        return told(name, None, None, "no_baseline", _alone(winner, full, chosen, measure))
+        return describe(name, None, None, "no_baseline", _alone(winner, full, chosen, measure))
     outcome = _outcome(paired)
     sentence = f"{chosen}. Against full fine-tuning: {_compared(paired, outcome, measure)}."
-    return told(name, BASELINE, paired, outcome, sentence)
+    return describe(name, BASELINE, paired, outcome, sentence)
 
 
 def tested_by(objective: Mapping[str, str]) -> str:
@@ -155,7 +155,7 @@ def _outcome(paired: _Paired) -> str:
     return "better" if paired.high < 0 else "worse"
 
 
-def _told(
+def _verdict(
     measure: str,
     winner: str | None,
     against: str | None,

@@ -1,4 +1,4 @@
-"""Sweeps as a visitor reads them, without Ray, and without a change to what is read."""
+"""Read-only views of sweeps, without Ray."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from raysel.record.state import (
 )
 from raysel.spec.sweep import Spec
 from raysel.sweep.own_record import own_events, own_results, own_spec
-from raysel.sweep.replica import answering, fetch
+from raysel.sweep.replica import fetch, storage_errors
 
 LEFT = "the driver process died before the sweep finished"
-"""The cause of a sweep that its record calls running and that nobody runs."""
+"""The cause of a sweep that is RUNNING in its record although nobody runs it."""
 
 
 MARKS = ("spec.yaml", "sweep.db", "sweep.backup.db")
-"""A folder that holds one of them is a sweep's: each may be lost, and be written anew."""
+"""A folder with one of these files is a sweep's; each can be lost and written again."""
 
 
 @dataclass(frozen=True)
 class SweepView:
-    """One sweep as it stands.
+    """The current state of one sweep.
 
     Attributes:
         sweep: RUNNING only while somebody runs it.
@@ -57,7 +57,7 @@ class SweepView:
         """One trial by its id, or by its number in the search.
 
         Raises:
-            UserError: the sweep has no such trial; the nearest id is told.
+            UserError: the sweep has no such trial; the message has the nearest id.
         """
         wanted = name.lstrip("0").zfill(4) if name.isdecimal() and name.isascii() else name
         known = {trial.id: trial for trial in self.trials}
@@ -76,7 +76,7 @@ def names(storage: str) -> list[str]:
     """
     if is_bucket(storage):
         bucket = Bucket(storage)
-        with answering(bucket):
+        with storage_errors(bucket):
             return bucket.holding("spec.yaml")
     root = working_folder(storage)
     if root.exists() and not root.is_dir():
@@ -88,7 +88,7 @@ def folder_of(storage: str, name: str) -> SweepFolder:
     """The folder of a sweep that is there; of one in a bucket, brought up to date with it.
 
     Raises:
-        UserError: there is none of that name; the nearest name is told.
+        UserError: there is none of that name; the message has the nearest one.
         OperationalError: the bucket does not answer.
     """
     known = names(storage)
@@ -117,12 +117,12 @@ def read_sweep(storage: str, name: str) -> SweepView:
     """A sweep by its name.
 
     Raises:
-        UserError: there is none of that name, or its sweep file is not sound.
+        UserError: there is none of that name, or its sweep file is not valid.
         OperationalError: its record is lost, cannot be read or is another sweep's.
     """
     folder = folder_of(storage, name)
     spec = _spec(folder, storage)
-    # the holder first: a driver that ends in between has written its last word by then
+    # the holder first: a driver that ends in between has written its last event by then
     holder = holder_of(folder, spec)
     events = own_events(folder, spec)
     sweep, trials = located(fold_sweep(events), folder.path), fold(events)
@@ -147,7 +147,7 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """A sweep's outcome so far: its folder, its file and the content of `results.json`."""
+    """A sweep's results so far: its folder, its file and the content of `results.json`."""
 
     folder: SweepFolder
     spec: Spec
@@ -158,7 +158,7 @@ def read_results(storage: str, name: str) -> SweepResults:
     """The results of a sweep by its name, complete or not.
 
     Raises:
-        UserError: there is none of that name, or its sweep file is not sound.
+        UserError: there is none of that name, or its sweep file is not valid.
         OperationalError: it has no results yet, or they or its record cannot be read.
     """
     view = read_sweep(storage, name)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from raysel.tasks.augmentation import AUGMENTATIONS
 from raysel.tasks.geometry import Geometry, Pixels
-from raysel.tasks.image_cache import CHANNELS, Draw, Store, kept_store, store
+from raysel.tasks.image_cache import CHANNELS, Decode, Store, kept_store, store
 
-Drawing = Callable[[], Draw]
+MakeDecoder = Callable[[], Decode]
 """Opens the data set on this node, for a store that is not there yet."""
 
 
@@ -33,7 +33,7 @@ class StoredExamples:
     Attributes:
         cache, key: where the store lies.
         sha256: of the store's pixels, the same on every node.
-        drawing: opens the data set where the store must be built; it travels by pickle.
+        make_decoder: opens the data set where the store must be built; it travels by pickle.
         rows: int64 [n] rows of the store.
         indices: int64 [n] places in the data set; augmentation is drawn from them.
         labels: int64 [n].
@@ -44,7 +44,7 @@ class StoredExamples:
     cache: Path
     key: str
     sha256: str
-    drawing: Drawing
+    make_decoder: MakeDecoder
     count: int
     rows: NDArray[np.int64]
     indices: NDArray[np.int64]
@@ -70,7 +70,7 @@ class StoredExamples:
         """
         found = kept_store(self.cache, self.key)
         if found is None:
-            found = store(self.cache, self.key, self.count, self.drawing())
+            found = store(self.cache, self.key, self.count, self.make_decoder())
         if found.sha256 != self.sha256:
             raise OtherPictures(f"the pictures in {self.cache / self.key} are not the driver's")
         return found

@@ -36,16 +36,16 @@ def check_names(classes: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in classes:
         if any(unicodedata.category(sign) == "Cs" for sign in name):
-            told = f"class {quoted(name)} holds bytes or half characters that are no UTF-8 text"
-            raise user_error(_PATH, f"{told}; rename it")
+            message = f"class {quoted(name)} holds bytes or half characters that are no UTF-8 text"
+            raise user_error(_PATH, f"{message}; rename it")
         other = seen.setdefault(look(name), name)
         if other is not name:
             is_case = other.lower() == name.lower()
             how = "in upper and lower case alone" if is_case else "in blanks or hidden characters"
-            told = f"classes {quoted(other)} and {quoted(name)} differ {how}"
+            message = f"classes {quoted(other)} and {quoted(name)} differ {how}"
             if other == name:
-                told = f"two classes are called {quoted(name)}"
-            raise user_error(_PATH, f"{told}; write them the same way, or name one otherwise")
+                message = f"two classes are called {quoted(name)}"
+            raise user_error(_PATH, f"{message}; write them the same way, or name one otherwise")
 
 
 def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:
@@ -61,8 +61,8 @@ def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:
     if len(classes) > 1:
         return
     found = f"one class alone, {listed(classes)}" if classes else "no class"
-    told = f"{name} has {found}; a classification needs two or more"
-    raise user_error(_PATH, f"{told}{'. ' + hint if hint else ''}")
+    message = f"{name} has {found}; a classification needs two or more"
+    raise user_error(_PATH, f"{message}{'. ' + hint if hint else ''}")
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

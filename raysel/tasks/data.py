@@ -202,7 +202,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
         images: [n, c, h, w].
 
     Returns:
-        c means and c deviations; the deviation of a constant channel is told as 1, so
+        c means and c deviations; the deviation of a constant channel is given as 1, so
         that it can be divided by.
     """
     mean = images.mean(axis=(0, 2, 3), dtype=np.float64)

@@ -77,11 +77,11 @@ class DuplicateCounts:
             "several times in one part": self.within,
             "with several labels": self.two_labels,
         }
-        told = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
-        if not told:
+        counted = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
+        if not counted:
             return "none"
         done = f"{self.dropped:,} copies dropped" if self.policy == "drop" else "kept"
-        return f"{told}; {done} (task.duplicates: {self.policy}): {'; '.join(self.examples)}"
+        return f"{counted}; {done} (task.duplicates: {self.policy}): {'; '.join(self.examples)}"
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ class DataSummary:
 
     def _parts(self) -> str:
         groups = groupby(self.parts, key=lambda part: part.origin)
-        told = [
+        counted = [
             f"{', '.join(f'{part.name} {part.pictures:,}' for part in parts)} ({origin})"
             for origin, parts in groups
         ]
-        return "; ".join(told + ([f"{self.unused:,} in no part"] if self.unused else []))
+        return "; ".join(counted + ([f"{self.unused:,} in no part"] if self.unused else []))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it back."""

@@ -83,7 +83,7 @@ UNKNOWN_CLASSES = 10
 
 def check_task(spec: TaskSpec) -> list[Problem]:
     """Everything wrong with a task that can be known without decoding an image; data that are
-    not there are no mistake here (`absent_data` tells, `load_task` refuses).
+    not there are no mistake here (`absent_data` reports them, `load_task` refuses).
     """
     names = _name_problems(spec)
     if names or is_pictures(spec):
@@ -132,7 +132,7 @@ def has_source(spec: TaskSpec) -> bool:
     """Whether the split leaves a source part; of data that are not there it is assumed.
 
     Raises:
-        UserError: whatever `check_task` tells.
+        UserError: whatever `check_task` reports.
     """
     _refuse_names(spec)
     if not is_pictures(spec):
@@ -150,7 +150,7 @@ def training_labels(spec: TaskSpec) -> tuple[Labels, tuple[str, ...]] | None:
     data that are not there.
 
     Raises:
-        UserError: whatever `check_task` tells.
+        UserError: whatever `check_task` reports.
     """
     _refuse_names(spec)
     if not is_pictures(spec):
@@ -174,7 +174,7 @@ def data_summary(
         with_source: whether anything of the sweep reads the source part.
 
     Raises:
-        UserError: whatever `check_task` tells, or what decoding has shown before.
+        UserError: whatever `check_task` reports, or what decoding has shown before.
     """
     _refuse_names(spec)
     if not is_pictures(spec):
@@ -198,11 +198,11 @@ def load_task(
     Args:
         model: what the model expects of pictures; timm's usual where nothing is given.
         with_source: whether the source part is needed.
-        progress: told how many pictures of a part are decoded.
-        opened: told what was read, before pictures are decoded.
+        progress: called with the number of decoded pictures of a part.
+        opened: called with what was read, before pictures are decoded.
 
     Raises:
-        UserError: whatever `check_task` tells, missing data, too many unreadable pictures.
+        UserError: whatever `check_task` reports, missing data, too many unreadable pictures.
     """
     _refuse_names(spec)
     if is_pictures(spec):
@@ -277,14 +277,14 @@ def _name_problems(spec: TaskSpec) -> list[Problem]:
 
 def _embedded_problems(spec: TaskSpec) -> list[Problem]:
     """What is said of pictures, where the data are none."""
-    told = f"{spec.name} is embedded and stays as it is"
+    message = f"{spec.name} is embedded and stays as it is"
     wrong = {
         "image_size": spec.image_size is not None,
         "augmentation": spec.augmentation != "none",
         "preprocess": spec.preprocess == "model",
     }
     return [
-        Problem(f"task.{key}", f"{told}; leave it out") for key, is_so in wrong.items() if is_so
+        Problem(f"task.{key}", f"{message}; leave it out") for key, is_so in wrong.items() if is_so
     ]
 
 

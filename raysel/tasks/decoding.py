@@ -21,7 +21,7 @@ from raysel.tasks.data import Indices, Labels
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
-from raysel.tasks.image_cache import Decoded, Draw, Progress, kept_store, key_of, store
+from raysel.tasks.image_cache import Decode, Decoded, Progress, kept_store, key_of, store
 from raysel.tasks.image_dataset import ImageDataset, content_of
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
@@ -32,7 +32,7 @@ CIFAR_F = "cifar10f"
 """CIFAR-10 whose target labels are flipped."""
 
 TARGET = ("train", "validation", "test")
-_TOLD = 5  # unreadable pictures told one by one
+_SHOWN = 5  # unreadable pictures named in a message
 
 Reopen = Callable[[TaskSpec], ImageDataset]
 """Opens the data set again, on another node."""
@@ -58,9 +58,9 @@ class DecodedParts:
 
     def summary(self, before: DataSummary) -> DataSummary:
         """`before` with what decoding has shown."""
-        told = [f"{bad['file']} {bad['reason']}" for bad in self.unreadable]
+        messages = [f"{bad['file']} {bad['reason']}" for bad in self.unreadable]
         sizes = {name.replace("_", " "): len(part) for name, part in self.parts.items()}
-        return before.after_decoding(sizes, told, self.finder.counts(self.policy))
+        return before.after_decoding(sizes, messages, self.finder.counts(self.policy))
 
 
 class PartDecoder:
@@ -71,7 +71,7 @@ class PartDecoder:
         splits: the parts.
         with_source: whether the source's parts are needed.
         reopen: opens the data set again on another node; it travels by pickle.
-        progress: is told how many pictures of a part are decoded.
+        progress: called with the number of decoded pictures of a part.
     """
 
     def __init__(
@@ -159,8 +159,8 @@ class PartDecoder:
         spec, pictures, seed = self._spec, self._pictures, self._spec.split.seed
         geometry, shift, cache = self._geometry(name), self._shift(name), cache_folder(spec)
         key = self._key(name, indices)
-        draw = _drawer(pictures, indices, geometry, shift, seed)
-        found = store(cache, key, len(indices), draw, self._progress)
+        decode = _decoder(pictures, indices, geometry, shift, seed)
+        found = store(cache, key, len(indices), decode, self._progress)
         lost = dict(found.bad)
         for row, reason in lost.items():
             index = int(indices[row])
@@ -172,8 +172,8 @@ class PartDecoder:
             cache=cache,
             key=key,
             sha256=found.sha256,
-            drawing=partial(
-                _draw_elsewhere, self._reopen, spec, indices, geometry, shift, pictures.ranges
+            make_decoder=partial(
+                _reopened_decoder, self._reopen, spec, indices, geometry, shift, pictures.ranges
             ),
             count=len(indices),
             rows=rows,
@@ -196,7 +196,7 @@ class PartDecoder:
         raise user_error(
             "task.data",
             f"{bad} of {self._count} pictures cannot be read ({bad / self._count:.1%}, more than"
-            f" task.max_unreadable_fraction: {allowed:g}): {self._told()}",
+            f" task.max_unreadable_fraction: {allowed:g}): {self._unreadable_examples()}",
         )
 
     def _refuse_lost_classes(
@@ -211,7 +211,7 @@ class PartDecoder:
             if (counts > 0).all() or (name == "test" and len(part)):
                 continue
             lost = self._pictures.classes[int(np.argmin(counts))]
-            message = f'no picture of class "{lost}" can be read: {self._told()}'
+            message = f'no picture of class "{lost}" can be read: {self._unreadable_examples()}'
             if dropped.get(name):
                 message = f'no picture of class "{lost}" is left once its copies are dropped'
             raise user_error(f"task.split.{name}", message)
@@ -222,12 +222,12 @@ class PartDecoder:
         if not bad:
             return ()
         count = f"{bad} of {self._count} pictures cannot be read and are left out"
-        return (f"{count}: {self._told()}",)
+        return (f"{count}: {self._unreadable_examples()}",)
 
-    def _told(self) -> str:
+    def _unreadable_examples(self) -> str:
         bad = self._unreadable
-        shown = "; ".join(f"{one['file']} {one['reason']}" for one in bad[:_TOLD])
-        more = len(bad) - _TOLD
+        shown = "; ".join(f"{one['file']} {one['reason']}" for one in bad[:_SHOWN])
+        more = len(bad) - _SHOWN
         return shown if more <= 0 else f"{shown}; and {more} more"
 
 
@@ -260,10 +260,10 @@ def _target_labels(
     return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
 
 
-def _drawer(
+def _decoder(
     pictures: ImageDataset, indices: Indices, geometry: Geometry, shift: ShiftSpec | None, seed: int
-) -> Draw:
-    def draw(row: int) -> Decoded:
+) -> Decode:
+    def decode(row: int) -> Decoded:
         index = int(indices[row])
         picture = pictures.read(index)
         content = content_of(picture)
@@ -274,20 +274,20 @@ def _drawer(
         pixels = shift_pixels(geometry.at_size(picture), index, shift, seed, geometry.input.size)
         return Decoded(pixels, content)
 
-    return draw
+    return decode
 
 
-def _draw_elsewhere(
+def _reopened_decoder(
     reopen: Reopen,
     spec: TaskSpec,
     indices: Indices,
     geometry: Geometry,
     shift: ShiftSpec | None,
     ranges: ValueRanges,
-) -> Draw:
-    """`_drawer` on another node, from that node's copy of the data set."""
+) -> Decode:
+    """`_decoder` on another node, from that node's copy of the data set."""
     pictures = replace(reopen(spec), ranges=ranges)
-    return _drawer(pictures, indices, geometry, shift, spec.split.seed)
+    return _decoder(pictures, indices, geometry, shift, spec.split.seed)
 
 
 def _key(

@@ -50,21 +50,21 @@ class DuplicateFinder:
         """Why the data set is refused; copies within one part are no reason."""
         across = [group for group in self.groups if _is_across(group)]
         labelled = [group for group in self.groups if self._has_two_labels(group)]
-        told = []
+        messages = []
         if across:
             count = f"{len(across)} pictures are" if len(across) > 1 else "1 picture is"
-            told.append(
+            messages.append(
                 f"{count} in more than one part, so that errors would look smaller than they are:"
                 f" {self._listed(across)}. Take copies away, or write task.duplicates: drop (kept"
                 " once, in test before validation before train) or keep"
             )
         if labelled:
             count = f"{len(labelled)} pictures have" if len(labelled) > 1 else "1 picture has"
-            told.append(
+            messages.append(
                 f"{count} more than one label: {self._listed(labelled)}. Correct the labels, or"
                 " write task.duplicates: drop (all copies of them) or keep"
             )
-        return [Problem("task.data", line) for line in told]
+        return [Problem("task.data", line) for line in messages]
 
     def dropped(self) -> dict[str, set[int]]:
         """Indices to leave out, by part: all copies but the one in the first part of
@@ -87,7 +87,7 @@ class DuplicateFinder:
             two_labels=sum(map(self._has_two_labels, self.groups)),
             dropped=dropped,
             policy=policy,
-            examples=tuple(self._told(group) for group in self.groups[:_SHOWN]),
+            examples=tuple(self._describe(group) for group in self.groups[:_SHOWN]),
         )
 
     def _has_two_labels(self, group: Sequence[Place]) -> bool:
@@ -95,10 +95,10 @@ class DuplicateFinder:
 
     def _listed(self, groups: Sequence[Sequence[Place]]) -> str:
         more = len(groups) - _SHOWN
-        told = "; ".join(map(self._told, groups[:_SHOWN]))
-        return told if more <= 0 else f"{told}; and {more} more"
+        shown = "; ".join(map(self._describe, groups[:_SHOWN]))
+        return shown if more <= 0 else f"{shown}; and {more} more"
 
-    def _told(self, group: Sequence[Place]) -> str:
+    def _describe(self, group: Sequence[Place]) -> str:
         labelled = self._has_two_labels(group)
         return " = ".join(self._place(place, labelled) for place in group[:_SHOWN])
 

@@ -86,8 +86,8 @@ def is_table_name(path: Path) -> bool:
 def remedy(endings: Iterable[str]) -> str:
     """What files of these endings are and what to do, for a sentence's end; else nothing."""
     there = {ending.lower() for ending in endings}
-    told = [f"{what}: {todo}" for what, todo, known in _REMEDIES if there & known]
-    return "; ".join(told)
+    hints = [f"{what}: {todo}" for what, todo, known in _REMEDIES if there & known]
+    return "; ".join(hints)
 
 
 def kind_by_content(path: Path) -> str | None:
@@ -103,7 +103,7 @@ def kind_by_content(path: Path) -> str | None:
         if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
             return f"is HEIC: {HEIC}"
         return "is AVIF that this Pillow cannot open" if brand == b"avif" else "is a video"
-    found = next((told for magic, told in _CONTENTS if head.startswith(magic)), None)
+    found = next((kind for magic, kind in _CONTENTS if head.startswith(magic)), None)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if found is None and (text.startswith((b"<!doctype html", b"<html"))):
         return "is a web page; the download has failed"

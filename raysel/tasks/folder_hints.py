@@ -53,8 +53,8 @@ def one_class_hint(root: Path, part: Path, only: Path) -> str:
     beside = [*root.iterdir(), *only.iterdir()]
     notes = sorted(path.name for path in beside if path.suffix.lower() in _ANNOTATIONS)
     if notes:
-        told = f"Annotations such as {quoted(notes[0])} are not read"
-        return f"{told}; write a table with the columns file and label: task.data: {{csv: PATH}}"
+        message = f"Annotations such as {quoted(notes[0])} are not read"
+        return f"{message}; write a table with the columns file and label: task.data: {{csv: PATH}}"
     return ""
 
 
@@ -73,16 +73,18 @@ def refuse_nested(part: Path, folder: Path, pictures: Sequence[Path]) -> list[st
     parts = [name for name in inner if name.lower() in POOL_OF_FOLDER]
     if len(parts) > 1:
         wanted = f"{part}/{parts[0]}/{folder.name}"
-        told = f"class folder {folder} holds the parts {listed(parts)}; parts lie above the classes"
-        raise user_error("task.data", f"{told}: {wanted}")
+        message = (
+            f"class folder {folder} holds the parts {listed(parts)}; parts lie above the classes"
+        )
+        raise user_error("task.data", f"{message}: {wanted}")
     if len(inner) > 1:
         example = f"{folder.name}/{inner[0]}"
-        told = f"class folder {folder} holds {len(inner)} folders of pictures: {listed(inner)}"
+        message = f"class folder {folder} holds {len(inner)} folders of pictures: {listed(inner)}"
         hint = (
             f"write task.data: {{folder: …, nested: merge}} if all are pictures of"
             f" {quoted(folder.name)}, nested: classes if each is a class ({quoted(example)})"
         )
-        raise user_error("task.data", f"{told}; {hint}")
+        raise user_error("task.data", f"{message}; {hint}")
     if not inner:
         return []
     return [f"pictures in {folder / inner[0]} are taken for pictures of {quoted(folder.name)}"]
@@ -96,17 +98,17 @@ def refuse_masks(root: Path, classes: Sequence[str]) -> None:
     """
     names = {name.casefold() for name in classes}
     if len(names) == 2 and names & _IMAGES and names & _MASKS:
-        told = f"{root} holds {listed(classes)}, which look like images and their annotations"
-        raise user_error("task.data", f"{told}; raysel does single-label classification only")
+        message = f"{root} holds {listed(classes)}, which look like images and their annotations"
+        raise user_error("task.data", f"{message}; raysel does single-label classification only")
 
 
 def _counted(endings: Counter[str]) -> str:
     """Files by their endings: `12 files ".heic"`."""
-    told = [
+    counted = [
         f"{count} {'file' if count == 1 else 'files'} {quoted(end) if end else 'of no ending'}"
         for end, count in endings.most_common(_SHOWN)
     ]
-    return ", ".join(told) + (" and others" if len(endings) > _SHOWN else "")
+    return ", ".join(counted) + (" and others" if len(endings) > _SHOWN else "")
 
 
 def _tables(folder: Path) -> list[Path]:

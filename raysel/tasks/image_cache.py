@@ -48,11 +48,11 @@ class Decoded(NamedTuple):
     content: bytes
 
 
-Draw = Callable[[int], Decoded]
+Decode = Callable[[int], Decoded]
 """From a row to its picture; raises `BadImage`."""
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many pictures are decoded."""
+"""Called with the number of decoded pictures and the total."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +109,15 @@ def kept_store(cache: Path, key: str) -> Store | None:
         return None
 
 
-def store(cache: Path, key: str, count: int, draw: Draw, progress: Progress | None = None) -> Store:
+def store(
+    cache: Path, key: str, count: int, decode: Decode, progress: Progress | None = None
+) -> Store:
     """The store of that key, built if it is not there.
 
     Args:
         cache: the folder of all stores.
         count: pictures.
-        draw: gives the pixels of a row; called from several threads.
+        decode: gives the pixels of a row; called from several threads.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full (path `task.cache`).
@@ -128,7 +130,7 @@ def store(cache: Path, key: str, count: int, draw: Draw, progress: Progress | No
         with FileLock(cache / f"{key}.lock"):
             kept = kept_store(cache, key)  # another process may have built it meanwhile
             if kept is None:
-                _build(cache, key, count, draw, progress)
+                _build(cache, key, count, decode, progress)
                 kept = kept_store(cache, key)
     except OSError as error:
         raise _refused(cache, error) from None
@@ -136,32 +138,32 @@ def store(cache: Path, key: str, count: int, draw: Draw, progress: Progress | No
     return kept
 
 
-def _build(cache: Path, key: str, count: int, draw: Draw, progress: Progress | None) -> None:
+def _build(cache: Path, key: str, count: int, decode: Decode, progress: Progress | None) -> None:
     partial, folder = cache / f"{key}.partial", cache / key
     for left_over in (partial, folder):  # of a process that was killed, or damaged
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir()
     try:
-        _write(partial, count, draw, progress)
+        _write(partial, count, decode, progress)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _write(folder: Path, count: int, draw: Draw, progress: Progress | None) -> None:
+def _write(folder: Path, count: int, decode: Decode, progress: Progress | None) -> None:
     shapes = np.zeros((count, 2), np.int64)
     contents = np.zeros((count, CONTENT_BYTES), np.uint8)
     bad: list[tuple[int, str]] = []
     digest = hashlib.sha256()
     with (folder / "pixels.bin").open("wb") as file:
-        for row, drawn in enumerate(_drawn(count, draw)):
-            if isinstance(drawn, BadImage):
-                bad.append((row, str(drawn)))
+        for row, decoded in enumerate(_decoded(count, decode)):
+            if isinstance(decoded, BadImage):
+                bad.append((row, str(decoded)))
             else:
-                shapes[row] = drawn.pixels.shape[:2]
-                contents[row] = np.frombuffer(drawn.content, np.uint8)
-                kept = np.ascontiguousarray(drawn.pixels).tobytes()
+                shapes[row] = decoded.pixels.shape[:2]
+                contents[row] = np.frombuffer(decoded.content, np.uint8)
+                kept = np.ascontiguousarray(decoded.pixels).tobytes()
                 digest.update(kept)
                 file.write(kept)
             if progress is not None:
@@ -183,13 +185,13 @@ def _to_disk(descriptor: int, flush: Callable[[], None]) -> None:
     os.fsync(descriptor)
 
 
-def _drawn(count: int, draw: Draw) -> Iterator[Decoded | BadImage]:
+def _decoded(count: int, decode: Decode) -> Iterator[Decoded | BadImage]:
     """The rows in order, decoded by a few threads a little ahead: Pillow works without the
     interpreter's lock, and no more than a window of pictures is held."""
 
     def safely(row: int) -> Decoded | BadImage:
         try:
-            return draw(row)
+            return decode(row)
         except BadImage as error:
             return error
 

@@ -20,7 +20,7 @@ from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_cache import Progress
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
-from raysel.tasks.places import is_there, lack
+from raysel.tasks.places import is_there, missing_path
 from raysel.tasks.range_scan import kept_ranges, scan_ranges
 from raysel.tasks.readers import breeds, cifar_c
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
@@ -61,10 +61,10 @@ def missing(spec: TaskSpec) -> str | None:
     """What is not there, where it is expected and how to get it; None if it is there."""
     root = Path(spec.root)
     if isinstance(spec.data, FolderData):
-        return lack(Path(spec.data.folder), "folder")
+        return missing_path(Path(spec.data.folder), "folder")
     if isinstance(spec.data, TableData):
-        files = spec.data.root and lack(Path(spec.data.root), "folder")
-        return lack(Path(spec.data.csv), "file") or files or None
+        files = spec.data.root and missing_path(Path(spec.data.root), "folder")
+        return missing_path(Path(spec.data.csv), "file") or files or None
     if spec.data == CIFAR_C:
         return cifar_c.missing(root, spec.shift.kind)
     if spec.data in SUBPOPULATIONS:
@@ -176,8 +176,8 @@ def picture_task(
     Args:
         model: what the model expects of a picture.
         with_source: whether the source part is needed; it may be large.
-        progress: told how far the decoding is.
-        opened: told what was read, before anything is decoded.
+        progress: called with the progress of decoding.
+        opened: called with what was read, before anything is decoded.
 
     Raises:
         UserError: the data are missing or wrong, do not suffice for the split, more than
@@ -246,7 +246,7 @@ def _same_files(pictures: ImageDataset, parts: Splits) -> DuplicateFinder:
             return None
         try:
             facts = source.stat()
-        except OSError:  # told as unreadable
+        except OSError:  # reported as unreadable
             return None
         return facts.st_dev, facts.st_ino
 

@@ -98,8 +98,8 @@ def _outside(label: str, by_number: bool, classes: Sequence[str]) -> str:
 def _by_number(where: str, rows: Sequence[Label], values: Sequence[float]) -> Labels:
     fraction = next((r for r, v in zip(rows, values, strict=True) if v != int(v)), None)
     if fraction is not None:
-        told = f"label {fraction.text} is a real number, and to learn one is regression"
-        raise _wrong(where, fraction, f"{told}; {_ONE_LABEL}{_MEANT}")
+        message = f"label {fraction.text} is a real number, and to learn one is regression"
+        raise _wrong(where, fraction, f"{message}; {_ONE_LABEL}{_MEANT}")
     whole = [int(value) for value in values]
     present = sorted(set(whole))
     if present[0] < 0:
@@ -121,10 +121,12 @@ def _refuse_gaps(
     highest = rows[whole.index(present[-1])]
     count = present[-1] + 1 - first
     absent = next(number for number in range(first, present[-1]) if number not in set(present))
-    told = f"label {highest.text} makes {count} classes of {len(rows)} rows, and none has {absent}"
+    message = (
+        f"label {highest.text} makes {count} classes of {len(rows)} rows, and none has {absent}"
+    )
     wanted = f"[{', '.join(quoted(str(number)) for number in present[:3])}, …]"
     hint = f"list the labels that are classes in task.data.classes: {wanted}"
-    raise _wrong(where, highest, f"{told}; {hint}")
+    raise _wrong(where, highest, f"{message}; {hint}")
 
 
 def _number_notes(rows: Sequence[Label], whole: Sequence[int]) -> tuple[str, ...]:
@@ -132,8 +134,8 @@ def _number_notes(rows: Sequence[Label], whole: Sequence[int]) -> tuple[str, ...
     for row, number in zip(rows, whole, strict=True):
         other = spelt.setdefault(number, row.text)
         if other != row.text:
-            told = f"labels {quoted(other)} and {quoted(row.text)} are one number, and one class"
-            return (f"{told}; so are others that are spelt in two ways",)
+            message = f"labels {quoted(other)} and {quoted(row.text)} are one number, and one class"
+            return (f"{message}; so are others that are spelt in two ways",)
     odd = next((row.text for row in rows if not row.text.isdigit()), None)
     return () if odd is None else (f"labels such as {quoted(odd)} are read as whole numbers",)
 
@@ -161,8 +163,8 @@ def _refuse_odd(where: str, row: Label) -> None:
         plain = re.sub(r"[,' ]", "", label)
         raise _wrong(where, row, f"label {quoted(label)} is a number for people; write {plain}")
     if _COMMA.fullmatch(label):
-        told = f"label {quoted(label)} is several, or a number with a decimal comma"
-        raise _wrong(where, row, f"{told}; {_ONE_LABEL}{_MEANT}")
+        message = f"label {quoted(label)} is several, or a number with a decimal comma"
+        raise _wrong(where, row, f"{message}; {_ONE_LABEL}{_MEANT}")
     if any(sign in label for sign in "|;"):
         raise _wrong(where, row, f"label {quoted(label)} is several; {_ONE_LABEL}{_MEANT}")
 
@@ -182,8 +184,8 @@ def _refuse_joint(where: str, rows: Sequence[Label]) -> None:
         if joint and (sign != " " or _is_a_list_of_words(pieces)):
             row = next(row for row in rows if row.text == joint[0])
             names = " and ".join(map(quoted, pieces[joint[0]]))
-            told = f"label {quoted(row.text)} is {names}, which occur elsewhere too"
-            raise _wrong(where, row, f"{told}; {_ONE_LABEL}{_MEANT}")
+            message = f"label {quoted(row.text)} is {names}, which occur elsewhere too"
+            raise _wrong(where, row, f"{message}; {_ONE_LABEL}{_MEANT}")
 
 
 def _pieces(label: str, sign: str) -> list[str]:
@@ -209,8 +211,8 @@ def _refuse_one_number_twice(where: str, rows: Sequence[Label]) -> None:
         value = _value(row.text)
         other = row.text if value is None else seen.setdefault(value, row.text)
         if other != row.text:
-            told = f"labels {quoted(other)} and {quoted(row.text)} are one number"
-            raise _wrong(where, row, f"{told}; write one of them")
+            message = f"labels {quoted(other)} and {quoted(row.text)} are one number"
+            raise _wrong(where, row, f"{message}; write one of them")
 
 
 def _wrong(where: str, row: Label, message: str) -> UserError:

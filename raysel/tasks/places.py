@@ -14,7 +14,7 @@ from raysel.tasks.table_files import as_on_disk
 What = Literal["folder", "file"]
 
 
-def lack(path: Path, what: What) -> str | None:
+def missing_path(path: Path, what: What) -> str | None:
     """Why a path is not the folder, or the file, that is needed; None if it is."""
     try:
         there = as_on_disk(path)

@@ -34,7 +34,7 @@ def scan_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges:
     places = _places(pictures)
     kept = _file(pictures, places, cache)
     ranges = _scanned([Path(pictures.sources[index]) for index in places])
-    with suppress(OSError):  # a folder that cannot be written is told by the store
+    with suppress(OSError):  # the image cache reports a folder that cannot be written
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(ranges.to_json(), encoding="utf-8")
@@ -77,7 +77,7 @@ def _scanned(files: Sequence[Path]) -> ValueRanges:
 
 def _extremes(path: Path) -> tuple[bool, float, float] | None:
     """Whether a deep picture is of real numbers, its lowest and its highest value; None of others,
-    and of those that cannot be read, which are told where they are decoded."""
+    and of those that cannot be read, which decoding reports."""
     with suppress(Exception), opened_image(path) as image:
         if is_deep(image.mode) and not is_scaled(image):
             pixels = np.asarray(image)

@@ -30,7 +30,7 @@ def first_shots(labels: Labels, shots: int) -> Indices:
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def lacking(labels: Labels, classes: Sequence[str], shots: int) -> str | None:
+def shortage(labels: Labels, classes: Sequence[str], shots: int) -> str | None:
     """What to say where a class has fewer examples than `shots`; None where none has.
 
     Args:

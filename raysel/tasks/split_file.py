@@ -74,18 +74,18 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
     """
     record = _read(path)
     if record.get("fingerprint") != fingerprint(labels, classes):
-        told = f"made of {record['examples']} examples of {quoted(record['data'])}"
+        made = f"made of {record['examples']} examples of {quoted(record['data'])}"
         here = f"this data set has {len(labels)}, or other labels or another order"
-        raise user_error(PATH, f"{path} was {told}; {here}")
-    lacks = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
-    with any_error_as(lambda _: user_error(PATH, f"{lacks} of whole numbers")):
+        raise user_error(PATH, f"{path} was {made}; {here}")
+    missing = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
+    with any_error_as(lambda _: user_error(PATH, f"{missing} of whole numbers")):
         parts = {name: _indices(record["parts"][name]) for name in Splits.__annotations__}
-    dealt = np.concatenate(list(parts.values()))
-    if len(dealt) and (dealt.min() < 0 or dealt.max() >= len(labels)):
-        wrong = dealt[(dealt < 0) | (dealt >= len(labels))][0]
+    assigned = np.concatenate(list(parts.values()))
+    if len(assigned) and (assigned.min() < 0 or assigned.max() >= len(labels)):
+        wrong = assigned[(assigned < 0) | (assigned >= len(labels))][0]
         raise user_error(PATH, f"{path}: index {wrong} is outside 0 .. {len(labels) - 1}")
-    if len(np.unique(dealt)) < len(dealt):
-        values, counts = np.unique(dealt, return_counts=True)
+    if len(np.unique(assigned)) < len(assigned):
+        values, counts = np.unique(assigned, return_counts=True)
         raise user_error(PATH, f"{path}: example {values[counts > 1][0]} is in it twice")
     for name in ("train", "validation", "test"):
         if not len(parts[name]):

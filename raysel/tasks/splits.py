@@ -1,6 +1,6 @@
 """Which example belongs to which part: stratified, seeded, disjoint.
 
-Each class is shuffled once; the parts are then dealt out one after the other, each in
+Each class is shuffled once; the parts are then taken one after the other, each in
 proportion to what the classes have left, by the largest remainder. The target's parts come
 first, so the size of the source changes nothing in them.
 
@@ -77,35 +77,35 @@ def split(
     Raises:
         UserError: there are too few examples, or a class is missing in the target's
             train or validation part or in a source part that was asked for; every
-            such mistake is told.
+            such mistake is reported.
     """
     shuffled = np.random.default_rng(sizes.seed).permutation(len(labels))
     official_splits = pools_of(sizes, official_splits)
-    dealers = _dealers(shuffled, labels, len(classes), official_splits)
+    allocators = _allocators(shuffled, labels, len(classes), official_splits)
     asked = sizes_asked(sizes, official_splits, len(classes))
-    count = _counts(dealers, asked, source)
-    test = dealers["test"].deal(count["test"])
-    validation = dealers["validation"].deal(count["validation"])
+    count = _counts(allocators, asked, source)
+    test = allocators["test"].take(count["test"])
+    validation = allocators["validation"].take(count["validation"])
     if sizes.shots is None:
-        train = dealers["train"].deal(count["train"])
+        train = allocators["train"].take(count["train"])
     else:
-        train = dealers["train"].deal_each(sizes.shots, classes)
-    source_size = dealers["source"].left if source is None else source
-    source_validation = dealers["source"].deal(_source_validation_size(source_size))
-    source_train = dealers["source"].deal(source_size - len(source_validation))
+        train = allocators["train"].take_per_class(sizes.shots, classes)
+    source_size = allocators["source"].left if source is None else source
+    source_validation = allocators["source"].take(_source_validation_size(source_size))
+    source_train = allocators["source"].take(source_size - len(source_validation))
 
     held = [("task.split.train", train), ("task.split.validation", validation)]
     problems = [
-        Problem(path, lack)
+        Problem(path, message)
         for path, part in held
-        if (lack := _lacking_class(labels[part], labels, classes))
+        if (message := _missing_class(labels[part], labels, classes))
     ]
-    source_lack = _lacking_class(labels[source_train], labels, classes)
-    if source_lack and source is not None:
+    source_shortage = _missing_class(labels[source_train], labels, classes)
+    if source_shortage and source is not None:
         kept = len(source_validation)
-        message = f"{source} examples, {kept} of them for validation: {source_lack}"
+        message = f"{source} examples, {kept} of them for validation: {source_shortage}"
         problems.append(Problem("task.source", message))
-    elif source_lack:
+    elif source_shortage:
         source_train = source_validation = source_train[:0]
     if problems:
         raise UserError(*problems)
@@ -179,9 +179,9 @@ def halves(labels: Labels, class_count: int, seed: int) -> NDArray[np.str_]:
     Of an odd number the training half has one more.
     """
     shuffled = np.random.default_rng([seed, 2]).permutation(len(labels))
-    dealer = _StratifiedAllocator([shuffled[labels[shuffled] == c] for c in range(class_count)])
+    allocator = _StratifiedAllocator([shuffled[labels[shuffled] == c] for c in range(class_count)])
     official_splits = np.full(len(labels), "train", dtype="<U10")
-    official_splits[dealer.deal(len(labels) // 2)] = "test"
+    official_splits[allocator.take(len(labels) // 2)] = "test"
     return official_splits
 
 
@@ -200,27 +200,27 @@ def largest_remainder(size: int, counts: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 class _StratifiedAllocator:
-    """Shuffled indices of each class, dealt out from the front."""
+    """Shuffled indices of each class, taken from the front."""
 
-    def __init__(self, stacks: list[Indices]) -> None:
-        self._stacks = stacks
+    def __init__(self, remaining: list[Indices]) -> None:
+        self._remaining = remaining
 
     @property
     def left(self) -> int:
-        return sum(map(len, self._stacks))
+        return sum(map(len, self._remaining))
 
-    def deal(self, size: int) -> Indices:
+    def take(self, size: int) -> Indices:
         """The next `size` indices, in proportion to what each class has left; ascending."""
-        counts = largest_remainder(size, np.array([len(stack) for stack in self._stacks]))
+        counts = largest_remainder(size, np.array([len(stack) for stack in self._remaining]))
         return self._take(counts.tolist())
 
-    def deal_each(self, shots: int, classes: Sequence[str]) -> Indices:
+    def take_per_class(self, shots: int, classes: Sequence[str]) -> Indices:
         """The next `shots` indices of each class; ascending.
 
         Raises:
             UserError: a class has fewer left.
         """
-        counts = [len(stack) for stack in self._stacks]
+        counts = [len(stack) for stack in self._remaining]
         rarest = int(np.argmin(counts))
         if counts[rarest] < shots:
             raise user_error(
@@ -231,17 +231,17 @@ class _StratifiedAllocator:
         return self._take([shots] * len(counts))
 
     def _take(self, counts: Sequence[int]) -> Indices:
-        dealt = [stack[:n] for stack, n in zip(self._stacks, counts, strict=True)]
-        self._stacks = [stack[n:] for stack, n in zip(self._stacks, counts, strict=True)]
-        return np.sort(np.concatenate(dealt)).astype(np.int64)
+        taken = [stack[:n] for stack, n in zip(self._remaining, counts, strict=True)]
+        self._remaining = [stack[n:] for stack, n in zip(self._remaining, counts, strict=True)]
+        return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
-def _dealers(
+def _allocators(
     shuffled: Indices, labels: Labels, class_count: int, official_splits: NDArray[np.str_] | None
 ) -> dict[str, _StratifiedAllocator]:
-    """Who deals each part: parts that share a pool share a dealer."""
+    """The allocator of each part: parts that share a pool share an allocator."""
 
-    def dealer(pool: Pool | None) -> _StratifiedAllocator:
+    def allocator(pool: Pool | None) -> _StratifiedAllocator:
         own = (
             shuffled
             if pool is None or official_splits is None
@@ -250,8 +250,8 @@ def _dealers(
         return _StratifiedAllocator([own[labels[own] == c] for c in range(class_count)])
 
     if official_splits is None:
-        return dict.fromkeys(_FROM, dealer(None))
-    there = {pool: dealer(pool) for pool in POOLS if np.any(official_splits == pool)}
+        return dict.fromkeys(_FROM, allocator(None))
+    there = {pool: allocator(pool) for pool in POOLS if np.any(official_splits == pool)}
     nothing = _StratifiedAllocator([shuffled[:0]] * class_count)
     return {
         part: next((there[pool] for pool in wanted if pool in there), nothing)
@@ -266,7 +266,7 @@ def _merged(official_splits: NDArray[np.str_]) -> NDArray[np.str_] | None:
 
 
 def _counts(
-    dealers: dict[str, _StratifiedAllocator],
+    allocators: dict[str, _StratifiedAllocator],
     asked: dict[str, int | float | str],
     source: int | None,
 ) -> dict[str, int]:
@@ -276,23 +276,23 @@ def _counts(
         UserError: they, or the source beside them, are more than there are.
     """
     counts: dict[str, int] = {}
-    whole = len(set(dealers.values())) == 1
-    for dealer in dict.fromkeys(dealers.values()):
-        sharing = {part: size for part, size in asked.items() if dealers[part] is dealer}
-        takes_source = dealers["source"] is dealer
-        if not sharing and source is not None and source > dealer.left:
-            message = f"{source} examples; the data set's source part has {dealer.left}"
+    whole = len(set(allocators.values())) == 1
+    for allocator in dict.fromkeys(allocators.values()):
+        sharing = {part: size for part, size in asked.items() if allocators[part] is allocator}
+        takes_source = allocators["source"] is allocator
+        if not sharing and source is not None and source > allocator.left:
+            message = f"{source} examples; the data set's source part has {allocator.left}"
             raise user_error("task.source", message)
-        told = "the data set" if whole else f"the data set's part for {' and '.join(sharing)}"
+        pool_name = "the data set" if whole else f"the data set's part for {' and '.join(sharing)}"
         beside = source if takes_source and sharing else None
-        counts |= _pool_counts(sharing, dealer.left, beside, told)
+        counts |= _pool_counts(sharing, allocator.left, beside, pool_name)
     return counts
 
 
 def _pool_counts(
     sharing: dict[str, int | float | str], pool: int, source: int | None, name: str
 ) -> dict[str, int]:
-    """Examples of the parts that share a pool of `pool` examples, which is told as `name`."""
+    """Examples of the parts that share a pool of `pool` examples, named `name` in messages."""
     counts = {part: size for part, size in sharing.items() if type(size) is int}
     # by cumulative shares, so that .7, .2 and .1 take exactly all there are
     share = 0.0
@@ -305,12 +305,12 @@ def _pool_counts(
         raise user_error("task.split", f"{' and '.join(rest)} cannot both be all of one pool")
     left = pool - sum(counts.values())
     if left < 0 or (rest and left - (source or 0) <= 0):
-        told = " + ".join(f"{part} {size}" for part, size in sharing.items())
+        wanted = " + ".join(f"{part} {size}" for part, size in sharing.items())
         total = sum(counts.values())
         hint = ""
         if len(sharing) == len(DEFAULT_SIZES):
             hint = ". Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"
-        raise user_error("task.split", f"{told} = {total} examples; {name} has {pool}{hint}")
+        raise user_error("task.split", f"{wanted} = {total} examples; {name} has {pool}{hint}")
     if source is not None and source > left:
         raise user_error(
             "task.source",
@@ -325,7 +325,7 @@ def _source_validation_size(source_size: int) -> int:
     return min(source_size, max(1, round(SOURCE_VALIDATION_SHARE * source_size)))
 
 
-def _lacking_class(part: Labels, labels: Labels, classes: Sequence[str]) -> str | None:
+def _missing_class(part: Labels, labels: Labels, classes: Sequence[str]) -> str | None:
     """What to say where a class has no example in `part`, which is a part of `labels`."""
     missing = np.flatnonzero(np.bincount(part, minlength=len(classes)) == 0)
     if not len(missing):

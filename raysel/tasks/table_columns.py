@@ -109,9 +109,9 @@ def _given(table: TableText, key: str, name: str) -> int:
     found = _named(table.head, name)
     if len(found) == 1:
         return found[0]
-    told = f"{table.path} has {len(found) or 'no'} column {quoted(name)}"
+    message = f"{table.path} has {len(found) or 'no'} column {quoted(name)}"
     hint = "; name one of them otherwise" if found else f"; {nearest(name, table.head)}"
-    raise user_error(f"task.data.{key}", told + hint)
+    raise user_error(f"task.data.{key}", message + hint)
 
 
 def _file_column(table: TableText, wanted: Wanted) -> int:
@@ -150,8 +150,8 @@ def _label_column(table: TableText, wanted: Wanted, taken: set[int]) -> int | No
 def _without_rows(table: TableText) -> UserError:
     if any(is_image_name(name) for name in table.head):
         return user_error("task.data", f"{table.path} has no head; {_head_hint(table, 'file')}")
-    told = "has no row below its head" if table.head else "is empty"
-    return user_error("task.data", f"{table.path} {told}")
+    message = "has no row below its head" if table.head else "is empty"
+    return user_error("task.data", f"{table.path} {message}")
 
 
 def _head_hint(table: TableText, what: str) -> str:
@@ -164,12 +164,12 @@ def _head_hint(table: TableText, what: str) -> str:
 
 def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> UserError:
     names = listed([table.head[place] for place in places])
-    told = f"{table.path} has several columns that may hold the {what}: {names}"
-    return user_error("task.data", f"{told}; write task.data.{key}: {table.head[places[0]]}")
+    message = f"{table.path} has several columns that may hold the {what}: {names}"
+    return user_error("task.data", f"{message}; write task.data.{key}: {table.head[places[0]]}")
 
 
 def _are_one(table: TableText, places: Sequence[int]) -> bool:
-    """Whether the columns tell the same classes apart, such as names and numbers of them."""
+    """Whether the columns distinguish the same classes, such as names and numbers of them."""
     columns = [table.column(place) for place in places]
     pairs = set(zip(*columns, strict=True))
     return all(len(pairs) == len(set(column)) for column in columns)
@@ -210,12 +210,12 @@ def _one_hot(table: TableText, places: Sequence[int], wanted: Wanted) -> list[st
     for row in table.rows:
         ones = [table.head[p] for p in indicators if _ONES[row.cells[p].casefold()]]
         if len(ones) != 1:
-            told = f"has a 1 in {listed(ones)}" if ones else "has no 1"
+            message = f"has a 1 in {listed(ones)}" if ones else "has no 1"
             names = ", ".join(table.head[place] for place in indicators[:2])
             raise wrong_row(
                 table.path,
                 row.line,
-                f"{told} of the {len(indicators)} columns of 0 and 1; raysel does single-label"
+                f"{message} of the {len(indicators)} columns of 0 and 1; raysel does single-label"
                 " classification, a single 1 a row. If only some of the columns are classes:"
                 f" task.data.classes: [{names}, …]",
             )

@@ -93,8 +93,8 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
         if name.lower().startswith("file:/"):
             raise wrong_row(table.path, row.line, f"{quoted(name)} {path_problem(name)}")
         if _URL.match(name):
-            told = f"{quoted(name)} is an address of the web; only files are read"
-            raise wrong_row(table.path, row.line, told)
+            message = f"{quoted(name)} is an address of the web; only files are read"
+            raise wrong_row(table.path, row.line, message)
     files = Files(root, ending)
     notes: tuple[str, ...] = ()
     found = [files.find(name) for name in names]
@@ -104,9 +104,9 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
     for row, name, several in zip(table.rows, names, found, strict=True):
         if len(several) > 1:
             endings = listed([path.suffix for path in several])
-            told = f"{quoted(name)} has files with the endings {endings}"
+            message = f"{quoted(name)} has files with the endings {endings}"
             hint = f"write task.data.ending: {several[0].suffix}"
-            raise wrong_row(table.path, row.line, f"{told}; {hint}")
+            raise wrong_row(table.path, row.line, f"{message}; {hint}")
     paths = [some[0] if some else files.absent(n) for n, some in zip(names, found, strict=True)]
     return Located(paths, (*notes, *_absent_note(paths, found)))
 
@@ -141,11 +141,11 @@ def _in_one_folder(
     if len(holding) == 1:
         return holding[0], (f"the files of {table.path.name} lie in {holding[0].root}",)
     first = Files(root, ending).absent(names[0])
-    told = f"{table.path}: none of its {len(names)} files is there, such as {first}"
+    message = f"{table.path}: none of its {len(names)} files is there, such as {first}"
     if holding:
         places = listed([str(files.root) for files in holding])
-        told += f"; they are in {places}: write task.data.root: {holding[0].root}"
+        message += f"; they are in {places}: write task.data.root: {holding[0].root}"
     else:
-        told += "; say where they lie (task.data.root), their ending (task.data.ending), or the"
-        told += " column that names them (task.data.file_column)"
-    raise user_error("task.data", told)
+        message += "; say where they lie (task.data.root), their ending (task.data.ending), or the"
+        message += " column that names them (task.data.file_column)"
+    raise user_error("task.data", message)

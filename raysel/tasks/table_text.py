@@ -55,7 +55,7 @@ def read_table(path: Path, fits: Callable[[Sequence[str]], bool]) -> TableText:
     """Read a table of text.
 
     Args:
-        fits: whether a head has the columns that are needed, to tell the delimiter by.
+        fits: whether a head has the needed columns; used to find the delimiter.
 
     Raises:
         UserError: it cannot be read, or is no text or no table.
@@ -78,27 +78,29 @@ def _text(path: Path, content: bytes) -> str:
     if encoding == "utf-8" and (kind := kind_by_content(path)):
         raise user_error("task.data", f"{path} {kind}, and no table; save it as CSV")
     if encoding == "utf-8" and b"\0" in content:
-        told = "holds zero bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
-        raise user_error("task.data", f"{path} {told}")
+        message = (
+            "holds zero bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
+        )
+        raise user_error("task.data", f"{path} {message}")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding.startswith("utf-8"):
             line = content.count(b"\n", 0, error.start) + 1
-            told = f"byte 0x{content[error.start]:02x} is not text in UTF-8"
+            message = f"byte 0x{content[error.start]:02x} is not text in UTF-8"
             hint = f"save it as UTF-8, or: iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
-            raise wrong_row(path, line, f"{told}; {hint}") from None
-        told = f"begins as {encoding.upper()} and is damaged"
-        raise user_error("task.data", f"{path} {told}; save it as UTF-8") from None
+            raise wrong_row(path, line, f"{message}; {hint}") from None
+        message = f"begins as {encoding.upper()} and is damaged"
+        raise user_error("task.data", f"{path} {message}; save it as UTF-8") from None
 
 
 def _is_json(path: Path, text: str) -> bool:
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return True
     if text.lstrip()[:1] in ("{", "[") or path.suffix.lower() == ".json":
-        told = "is JSON, and no table; write one with the columns file and label, or JSON lines"
+        message = "is JSON, and no table; write one with the columns file and label, or JSON lines"
         hint = "(.jsonl, an object a line). Annotations of objects (COCO) are none of single labels"
-        raise user_error("task.data", f"{path} {told} {hint}")
+        raise user_error("task.data", f"{path} {message} {hint}")
     return False
 
 
@@ -137,13 +139,13 @@ def _csv(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> TableT
             rows.append(Row(reader.line_num + bool(skipped), tuple(c.strip() for c in cells)))
             begun = rows[-1].line
     except csv.Error as error:
-        told = str(error)
-        if "unexpected end" in told:
-            told = "a quote is not closed"
-        elif "expected after" in told:
-            told = "a quote is closed before the end of its cell"
+        message = str(error)
+        if "unexpected end" in message:
+            message = "a quote is not closed"
+        elif "expected after" in message:
+            message = "a quote is closed before the end of its cell"
         raise wrong_row(
-            path, begun + 1, f"{told}; a quote within quotes is written twice"
+            path, begun + 1, f"{message}; a quote within quotes is written twice"
         ) from None
     rows = [row for row in rows if any(row.cells)]
     head = rows[0].cells if rows else ()
@@ -151,13 +153,15 @@ def _csv(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> TableT
 
 
 def _fitted(path: Path, head: Sequence[str], row: Row) -> Row:
-    """The row with as many cells as the head; more are told, for a label may have a comma."""
+    """The row with as many cells as the head; more are an error, for a label may have a comma."""
     extra = row.cells[len(head) :]
     if any(extra):
-        told = (
+        message = (
             f"{len(row.cells)} cells in a table of {len(head)} columns, {quoted(extra[0])} too many"
         )
-        raise wrong_row(path, row.line, f"{told}; a cell that holds the delimiter stands in quotes")
+        raise wrong_row(
+            path, row.line, f"{message}; a cell that holds the delimiter stands in quotes"
+        )
     return Row(row.line, (row.cells + ("",) * len(head))[: len(head)])
 
 

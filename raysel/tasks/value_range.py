@@ -56,8 +56,8 @@ class ValueRange:
 
     def __str__(self) -> str:
         bits = {2.0**bits - 1: f"{bits} bits" for bits in _DEPTHS}.get(self.white)
-        told = f"{self.black:g} is black and {self.white:g} is white"
-        return told if bits is None or self.black else f"{told} ({bits})"
+        message = f"{self.black:g} is black and {self.white:g} is white"
+        return message if bits is None or self.black else f"{message} ({bits})"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Examples on the device, and the order in which they come.
 
 The order of an epoch is a function of the trial's seed and the epoch alone, so a resumed
-trial needs no random state to go on as if it had never stopped.
+trial needs no random state to continue as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Data(Protocol):
         ...
 
     def only(self, index: Tensor) -> Data:
-        """The same with no other examples than these, in their order."""
+        """A subset with these examples, in their order."""
         ...
 
     def split(self, size: int) -> Sequence[Batch]:
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LazyBatches(Sequence[Batch]):
-    """Batches that are read when they are asked for, and not kept.
+    """Batches that are read on access, and not cached.
 
     Attributes:
         data: what they are of.

@@ -1,6 +1,6 @@
-"""Checkpoints of a trial in a bucket: an object an epoch, for a bucket has no rename.
+"""Checkpoints of a trial in a bucket: one object per epoch, because a bucket has no rename.
 
-An object is there whole or not at all; that it is what was written is looked at when it is
+An object is written atomically; its checksums are verified when it is
 read, as with files.
 """
 
@@ -30,7 +30,7 @@ class InBucket:
         self._bucket = bucket
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep `state` as the newest; the one before stays, all others go.
+        """Save `state` as the newest; the previous one is kept, all others are deleted.
 
         Raises:
             OSError: the bucket does not answer, or the disk is full; the checkpoint is the one
@@ -50,7 +50,7 @@ class InBucket:
 
     def newest(self) -> tuple[dict[str, Any] | None, str | None]:
         """The newest that is intact, and what is wrong with those after it, the bucket's own
-        trouble too: a trial that begins anew gives the same numbers."""
+        an error too: a trial that begins anew gives the same numbers."""
         damage = None
         try:
             for name in sorted(self._names(), reverse=True):

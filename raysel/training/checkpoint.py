@@ -1,8 +1,8 @@
-"""A trial's checkpoint: everything that it has learnt, in one file, written whole or not at all.
+"""A trial's checkpoint: its whole state, in one file, written atomically.
 
 The file is torch's zip format and is read with `weights_only=True`, so a foreign file can
-run no code. torch writes a checksum of every record and does not look at it when it reads,
-so it is looked at here: a flipped bit would otherwise go on as a weight.
+run no code. torch writes a checksum of every record and does not verify it when it reads,
+so it is verified here: a flipped bit would otherwise become a weight.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class DamagedCheckpoint(Exception):
 
 
 class Checkpoints(Protocol):
-    """Where one trial's checkpoints lie; the newest is kept, and the one before."""
+    """Storage of one trial's checkpoints; the newest and the previous one are kept."""
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep `state`, which holds its `epoch`, as the newest."""
+        """Save `state`, which holds its `epoch`, as the newest."""
         ...
 
     def newest(self) -> tuple[dict[str, Any] | None, str | None]:
@@ -70,7 +70,9 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     partial = folder / f".{NAME}.{os.getpid()}"
     try:
         with partial.open("wb") as stream:  # torch's own writer would hide the system's error
-            torch.save(dict(state), stream)  # no fsync: what a power cut truncates is told damaged
+            torch.save(
+                dict(state), stream
+            )  # no fsync: a file that a power cut truncates is found damaged
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -119,7 +121,7 @@ def read(path: Path, called: str) -> dict[str, Any]:
             if any(record.external_attr for record in records.infolist()):
                 raise ValueError("a record is marked as a folder")  # torch reads those as garbage
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its reader stumbles over
+    except Exception as error:  # torch's reader raises many types
         raise DamagedCheckpoint(f"{called} is damaged: {reason(error)}") from error
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{called} holds no checkpoint")

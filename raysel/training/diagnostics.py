@@ -1,4 +1,4 @@
-"""What the papers plot of every layer, whatever the strategy (`trace.diagnostics`).
+"""Diagnostics of every layer that the papers plot, for any strategy (`trace.diagnostics`).
 
 - `bias_variance_ratio`: r_l of the BVG-LS paper (its Fig. 6 shows it under full fine-tuning
   too), debiased, at the paper's decay 0.9; the mean over the epoch's steps.
@@ -8,7 +8,7 @@
 
 Each is taken over those tensors of a layer that may move. Which layers moved, and how much,
 is in `select/<layer>` anyway. A step is measured on the device and read at the epoch's end;
-nothing here touches the trial, which is bit-identical with and without.
+the trial is bit-identical with and without diagnostics.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Diagnostics:
 
     @torch.no_grad()
     def step(self, step: Step) -> None:
-        """Take in a step, before the parameters move; waits for nothing."""
+        """Measure a step before the parameters move, without a synchronisation."""
         if "bias_variance_ratio" in self._wanted:
             ratio, _, _ = self._moments.advance(step)
             self._ratio.add(ratio, step.finite)
@@ -99,12 +99,12 @@ class Diagnostics:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What outlives an epoch. The start values do not belong to it: a resumed trial is
+        """The state between epochs. The start values do not belong to it: a resumed trial is
         made from the same ones."""
         return {"moments": self._moments.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         self._moments.load_state_dict(state["moments"])
 
 
@@ -115,11 +115,11 @@ class _MeanOfFinite:
         self._sum = torch.zeros(count, dtype=torch.float64, device=device)
         self._count = torch.zeros(count, dtype=torch.float64, device=device)
 
-    def add(self, values: Tensor, sound: Tensor | None) -> None:
-        """`sound`: 0-dim bool on the device, or None where the host knows that it is."""
+    def add(self, values: Tensor, finite: Tensor | None) -> None:
+        """`finite`: 0-dim bool on the device, or None where the host knows that it is."""
         counted = torch.isfinite(values)
-        if sound is not None:
-            counted = counted & sound
+        if finite is not None:
+            counted = counted & finite
         self._sum += torch.where(counted, values, 0.0)
         self._count += counted
 

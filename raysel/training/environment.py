@@ -1,4 +1,4 @@
-"""On what a trial ran: its numbers are the same on the same kind of machine only."""
+"""The environment of a trial: its numbers are equal only on equal machines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysel.models import timm
 
 
 def facts(device: torch.device) -> dict[str, str]:
-    """What the numbers of a trial depend on beside its configuration.
+    """Facts that a trial's numbers depend on, besides its configuration.
 
     `device` (`cpu`, or the accelerator's name), `processor` (its model, and the widest
     instructions that torch uses), `threads` (of torch), the versions of what computes.
@@ -37,7 +37,7 @@ def facts(device: torch.device) -> dict[str, str]:
 
 def note(path: Path, device: torch.device) -> None:
     """Write the facts into a file of a list: one entry for each kind of machine that the
-    trial ran on. A file that cannot be written costs no trial."""
+    trial ran on. A file that cannot be written fails no trial."""
     known, mine = read(path), facts(device)
     if mine in known:
         return
@@ -67,7 +67,7 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tu
 
 
 def _processor() -> str:
-    """The processor's model name; its architecture where the system does not tell."""
+    """The processor's model name; its architecture if the system has none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What befalls a trial on its worker and is not its own fault: a full disk, too little memory."""
+"""Failures of a trial's worker that are not the trial's own: a full disk, too little memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from raysel.spec.sweep import TrialConfig
 
 
 def of_the_folder(error: BaseException | None, folder: Path) -> str | None:
-    """What is wrong with a file below `folder` in words; None if that is not what the error tells.
+    """The error of a file below `folder` as a message; None if the error is of another kind.
 
     A folder that was removed, or whose rights were changed, is no fault of the trial's.
     """
     while error is not None:
-        told = " ".join(str(error).split())
-        if isinstance(error, OSError) and str(folder) in told:
-            return f"a file of the sweep cannot be read or written ({told[-300:]})"
+        text = " ".join(str(error).split())
+        if isinstance(error, OSError) and str(folder) in text:
+            return f"a file of the sweep cannot be read or written ({text[-300:]})"
         error = error.__cause__ or error.__context__
     return None
 

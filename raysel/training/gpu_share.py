@@ -1,11 +1,11 @@
-"""The share of a GPU that a process keeps to: Ray counts fractions and enforces nothing."""
+"""Enforce a process's share of a GPU: Ray counts fractions and enforces nothing."""
 
 from __future__ import annotations
 
 import torch
 
 CONTEXT_BYTES = 512 * 2**20
-"""What CUDA itself takes of the memory for every process, outside torch's own accounts."""
+"""Memory of the CUDA context of a process, which torch does not count."""
 
 
 def keep_to_share(gpus: float) -> None:

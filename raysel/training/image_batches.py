@@ -1,4 +1,4 @@
-"""Batches of pictures from the node's store: read, augmented, then normalised on the device.
+"""Batches of pictures from the node's image cache: read, augmented, normalised on the device.
 
 Only the pictures of the batch are in memory; what the system has of the store's file in its
 page cache is shared by every process of the node.

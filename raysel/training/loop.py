@@ -42,7 +42,7 @@ _DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial may see: never the test split."""
+    """The data of a trial: never the test split."""
 
     train: Data
     validation: Data
@@ -51,7 +51,7 @@ class TrialData:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave: its number from 1, and metrics by the names of the record."""
+    """Result of one epoch: its number from 1, and metrics by the names of the record."""
 
     epoch: int
     metrics: dict[str, float]
@@ -61,15 +61,15 @@ class FineTuning:
     """One trial.
 
     Args:
-        config: what to do.
+        config: its configuration.
         model: the model with its initial weights, on the device of the data.
         partition: its layers.
         data: target training and validation examples, source examples if there are any.
         objective: what makes an epoch the best.
         keep_best: remember the weights of the best epoch.
         trace: folder of the selection trace; None writes none.
-        trace_every: keep every so many steps.
-        diagnostics: what else to measure of every layer.
+        trace_every: record every n-th step.
+        diagnostics: what to measure of every layer.
         fresh_head: whether the model's head was initialised anew.
         step_limit: take no more optimizer steps than this, for a quick look.
     """
@@ -161,7 +161,7 @@ class FineTuning:
                 self._update(losses[-1], trace)
                 self.after_step(self.step)
         self.health.check()
-        trace.drop_unsound()
+        trace.drop_nonfinite()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
             raise Diverged("the validation loss is not finite")
@@ -202,10 +202,10 @@ class FineTuning:
 
     @torch.no_grad()
     def _update(self, loss: Tensor, trace: EpochTrace) -> None:
-        """One optimizer step, unless the host knows that it is not sound."""
+        """One optimizer step, unless the host knows that it is not finite."""
         gradients = [parameter.grad for parameter in self.parameters]
         norms = squared_norms(gradients, self.device)
-        finite = self.health.sound(loss, norms)
+        finite = self.health.is_finite(loss, norms)
         self.step += 1
         if finite is False:
             return
@@ -297,7 +297,7 @@ class FineTuning:
         return {name: tensor for name, tensor in state.items() if name not in frozen}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the trial has learnt."""
+        """The complete state of the trial."""
         return {
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
@@ -312,7 +312,7 @@ class FineTuning:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""What a model is measured by: error, loss, and what an imbalanced data set needs beside them.
+"""Metrics of a model: error, loss, and metrics for imbalanced data sets.
 
 All is counted on the device and read once, when every example was seen.
 """
@@ -66,7 +66,7 @@ class Tally:
         self._classes = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch: logits float32 [m, C], labels [m]."""
+        """Count a batch: logits float32 [m, C], labels [m]."""
         if self._confusion is None:
             self._classes = logits.shape[1]
             size = self._classes**2

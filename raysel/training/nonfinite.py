@@ -1,6 +1,6 @@
 """Non-finite losses and gradients: counted, skipped, and in the end fatal.
 
-A step is sound if its loss and all its gradients are finite. On the CPU the host knows and
+A step is finite if its loss and all its gradients are. On the CPU the host knows and
 skips the step; on an accelerator the flag and the counters stay on the device and are read
 every few steps, so that no step waits for the host.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 MAX_BAD_STEPS = 10
-"""So many steps in a row without a finite loss end the trial."""
+"""Number of steps in a row without a finite loss that ends the trial."""
 
 _READ_EVERY = 50
 
@@ -31,7 +31,7 @@ class Health:
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)  # all, in a row, worst
         self._until_read = _READ_EVERY
 
-    def sound(self, loss: Tensor, squared_norms: Tensor) -> bool | Tensor:
+    def is_finite(self, loss: Tensor, squared_norms: Tensor) -> bool | Tensor:
         """Whether this step may be taken: a bool on the CPU, a 0-dim bool tensor elsewhere.
 
         Raises:
@@ -63,5 +63,5 @@ class Health:
         return {"counts": self._counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the counters."""
+        """Restore the counters."""
         self._counts.copy_(state["counts"])

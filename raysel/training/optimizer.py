@@ -54,7 +54,7 @@ class LayerwiseOptimizer(ABC):
 
         Args:
             finite: a 0-dim bool tensor on the device; where it is false the state stays as
-                it is. None if the host knows that the gradients are sound.
+                it is. None if the host knows that the gradients are finite.
         """
         self._gradients = list(gradients)
         if finite is not None:
@@ -122,7 +122,7 @@ class LayerwiseOptimizer(ABC):
         return {"state": self.state}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         for slot, tensors in saved["state"].items():
             for mine, theirs in zip(self.state[slot], tensors, strict=True):
                 mine.copy_(theirs)
@@ -196,7 +196,7 @@ class Adam(LayerwiseOptimizer):
             torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
             torch._foreach_add_(steps, 1.0)
             return
-        kept = finite.to(means[0].dtype)  # an unsound step's gradients are 0 already
+        kept = finite.to(means[0].dtype)  # a non-finite step's gradients are 0 already
         torch._foreach_mul_(means, 1 - (1 - beta1) * kept)
         torch._foreach_add_(means, gradients, alpha=1 - beta1)
         torch._foreach_mul_(squares, 1 - (1 - beta2) * kept)

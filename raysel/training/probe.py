@@ -1,4 +1,4 @@
-"""Measured access to the model and to data that leaves no trace: what strategies see between
+"""Access to the model and to data without side effects, for strategies between
 epochs.
 
 The model is handed out as a copy in eval mode, so weights, buffers, flags and batch-norm

@@ -34,32 +34,32 @@ class EpochTrace:
     _weights: list[Tensor] = field(default_factory=list)
     _scores: list[Tensor | None] = field(default_factory=list)
     _transients: list[Tensor | None] = field(default_factory=list)
-    _sound: list[Tensor | None] = field(default_factory=list)
+    _finite: list[Tensor | None] = field(default_factory=list)
 
-    def add(self, step: int, decision: Decision, sound: Tensor | None = None) -> None:
+    def add(self, step: int, decision: Decision, finite: Tensor | None = None) -> None:
         """Keep a step's decision, without reading it.
 
         Args:
-            sound: 0-dim bool on the device, whether the step was taken; None where the host
+            finite: 0-dim bool on the device, whether the step was taken; None where the host
                 knows that it was.
         """
         self._steps.append(step)
         self._weights.append(decision.weights)
         self._scores.append(decision.scores)
         self._transients.append(decision.transient)
-        self._sound.append(sound)
+        self._finite.append(finite)
 
-    def drop_unsound(self) -> None:
-        """Forget the steps that the device did not take; to be called at the epoch's end."""
-        flags = [flag for flag in self._sound if flag is not None]
+    def drop_nonfinite(self) -> None:
+        """Drop the steps that the device did not take; called at the epoch's end."""
+        flags = [flag for flag in self._finite if flag is not None]
         if not flags or bool(torch.stack(flags).all()):
             return
-        taken = [flag is None or bool(flag) for flag in self._sound]
+        taken = [flag is None or bool(flag) for flag in self._finite]
         self._steps = list(compress(self._steps, taken))
         self._weights = list(compress(self._weights, taken))
         self._scores = list(compress(self._scores, taken))
         self._transients = list(compress(self._transients, taken))
-        self._sound = list(compress(self._sound, taken))
+        self._finite = list(compress(self._finite, taken))
 
     def summary(self) -> dict[str, float]:
         """`select/<layer>`, the mean weight; `score/<layer>`, the mean of the finite scores."""
@@ -90,7 +90,7 @@ class EpochTrace:
         return float((_read(self._weights) > 0).mean(axis=0) @ sizes.double().numpy())
 
     def write(self, folder: Path) -> None:
-        """Write the part of this epoch, whole or not at all; every `every`-th step."""
+        """Write the part of this epoch atomically; every `every`-th step."""
         kept = [i for i, step in enumerate(self._steps) if step % self.every == 0]
         count = len(self.layers)
         weights = _read([self._weights[i] for i in kept]) if kept else np.zeros((0, count))
@@ -125,21 +125,21 @@ def _read(tensors: Sequence[Tensor]) -> np.ndarray:
 
 
 def by_layer(metrics: Mapping[str, float], fine: Partition, layers: Partition) -> dict[str, float]:
-    """The metrics of a strategy that works on a finer partition, told of the sweep's layers.
+    """The metrics of a strategy with a finer partition, merged into the sweep's layers.
 
     A layer's weight is the mean over its numbers, its score the mean over the parts that
     have one. The trace itself keeps the parts.
     """
-    told = {n: v for n, v in metrics.items() if not n.startswith(("select/", "score/"))}
-    told |= {n: v for n, v in metrics.items() if n == "select/transient_share"}
+    merged = {n: v for n, v in metrics.items() if not n.startswith(("select/", "score/"))}
+    merged |= {n: v for n, v in metrics.items() if n == "select/transient_share"}
     layer_of = layers.layer_of
     parts: dict[str, list[Layer]] = {name: [] for name in layers.names}
     for part in fine.layers:
         parts[layers.names[layer_of[part.parameters[0]]]].append(part)
     for name, own in parts.items():
         moved = sum(metrics.get(f"select/{part.name}", 0.0) * part.size for part in own)
-        told[f"select/{name}"] = moved / sum(part.size for part in own)
+        merged[f"select/{name}"] = moved / sum(part.size for part in own)
         scores = [metrics[f"score/{p.name}"] for p in own if f"score/{p.name}" in metrics]
         if scores:
-            told[f"score/{name}"] = sum(scores) / len(scores)
-    return told
+            merged[f"score/{name}"] = sum(scores) / len(scores)
+    return merged

@@ -1,4 +1,4 @@
-"""The source model: trained once on the task's source part, then kept by what determines it."""
+"""The source model: trained once on the task's source part, then cached by its inputs."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class SourceModel:
 
 
 StepProgress = Callable[[int, int], None]
-"""Told how many of how many optimizer steps are done."""
+"""Called with the number of optimizer steps done and the total."""
 
 LINE_SECONDS = 20.0
-"""Where there is no terminal, a line says so often how far the training is."""
+"""Seconds between two progress lines without a terminal."""
 
 
 class TrainingClock:
-    """How far a training is and how long it still takes, in a line; not more often than wanted.
+    """Progress and remaining time of a training in a line, at a limited rate.
 
     Args:
         every: seconds between two lines, at least; the first and the last come at once.
@@ -80,7 +80,7 @@ class TrainingClock:
         self._last = -math.inf
 
     def line(self, done: int, total: int) -> str | None:
-        """What to show; None where it is too early for another line."""
+        """The line to show; None if it is too early for another one."""
         now = self._now()
         if now - self._last < self._every and done < total:
             return None
@@ -88,24 +88,24 @@ class TrainingClock:
         if self._began is None or done < self._began[0]:
             self._began = done, now
         first, began = self._began
-        told = f"training on the source part: step {done:,} of {total:,} ({done / total:.0%})"
+        message = f"training on the source part: step {done:,} of {total:,} ({done / total:.0%})"
         if done <= first or done >= total:
-            return told
+            return message
         left = (now - began) / (done - first) * (total - done)
-        return f"{told}, about {int(left // 60)}:{int(left % 60):02d} left"
+        return f"{message}, about {int(left // 60)}:{int(left % 60):02d} left"
 
 
 def kept_source_model(
     task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
 ) -> SourceModel | None:
-    """The source model that the same inputs gave before; None if there is none, or damaged."""
+    """The cached source model for these inputs; None if there is none, or it is damaged."""
     try:
         path = _path(task, model_config, seed, threads, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
-            told = file.metadata()
-        accuracy = float(told["accuracy"])
-        if told.get("sha256", (digest := _digest(weights))) != digest:
+            metadata = file.metadata()
+        accuracy = float(metadata["accuracy"])
+        if metadata.get("sha256", (digest := _digest(weights))) != digest:
             return None
     except Exception:  # whatever a damaged file makes its reader raise
         return None
@@ -120,15 +120,15 @@ def source_model(
     cache: Path,
     progress: StepProgress | None = None,
 ) -> SourceModel:
-    """Train the source model and keep it.
+    """Train the source model and cache it.
 
     Args:
         task: must have a source part.
-        blueprint: the model.
+        model_config: the model.
         seed: of the initial weights and the order of the data.
         threads: of torch; the result depends on it.
         cache: folder of kept models, one safetensors file each.
-        progress: told after every step.
+        progress: called after every step.
     """
     started = time.perf_counter()
     torch.set_num_threads(threads)
@@ -160,7 +160,7 @@ def keep_source_model(
 
 
 def _digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 of names and values: a flipped bit would go on as a weight."""
+    """SHA-256 of names and values: a flipped bit would become a weight."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())

@@ -174,7 +174,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
     def _update(self) -> None:
         gradients = [parameter.grad for parameter in self._parameters]
         norms = squared_norms(gradients, self._device)
-        finite = self._health.sound(norms.new_zeros(()), norms)
+        finite = self._health.is_finite(norms.new_zeros(()), norms)
         self.steps += 1
         if finite is False:
             return

@@ -1,5 +1,5 @@
-"""One trial from its configuration to its last epoch: built, taken up from its checkpoint,
-an epoch a call.
+"""One trial from its configuration to its last epoch: built, resumed from its checkpoint,
+one epoch per call.
 
 A process runs trials one after another: the model is built and the data are put on the
 device once. Ray's actor (`raysel.engine.trainable`) and a process without Ray
@@ -43,17 +43,17 @@ TEST_CURVE = "test_curve"
 them."""
 
 MACHINE = "machine.json"
-"""In a trial's folder: on what it ran."""
+"""In a trial's folder: the environments that it ran in."""
 
 
 @dataclass(frozen=True)
 class PhaseContext:
-    """What all trials of a phase share; it reaches a node once, through the object store.
+    """Inputs that all trials of a phase share; sent to a node once, through the object store.
 
     Attributes:
         weights: the initial weights; without the classifier where each trial draws its own.
         test: the test examples, in the confirm phase only.
-        keep_best: test the best epoch by validation and not the last.
+        keep_best: test the best epoch by validation instead of the last.
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
         gpus: what a trial has of them: 0, 1, or a share of one.
@@ -90,7 +90,7 @@ class PhaseContext:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a process keeps from trial to trial."""
+    """Objects that a process reuses from trial to trial."""
 
     model: nn.Module
     data: TrialData
@@ -100,10 +100,10 @@ class _Prepared:
 class TrialRunner:
     """Runs the epochs of one trial after another.
 
-    A row is `{"epoch", "metrics"}` with a `note` where something befell it, or
-    `{"epoch", "failure"}`: a trial's own failure is an answer and not an exception, for it
-    would fail again in the same way. `{"epoch", "trouble"}`: the whole sweep cannot go on.
-    With `files` (name: content) where the driver does not see the trial's folder.
+    A row is `{"epoch", "metrics"}`, with a `note` after an incident, or `{"epoch", "failure"}`:
+    a trial's own failure is a result and not an exception, because it would fail again in the
+    same way. `{"epoch", "environment_error"}`: the whole sweep cannot continue. With `files`
+    (name: content) where the driver does not see the trial's folder.
 
     Attributes:
         run: the trial under way; None before its first epoch and after a failure.
@@ -121,12 +121,12 @@ class TrialRunner:
         torch.set_num_threads(shared.threads)
         user_code.load(shared.code)
 
-    def begin(self, trial: str, config: TrialConfig, told: int = 0) -> None:
-        """Take up a trial; nothing is built before its first epoch.
+    def begin(self, trial: str, config: TrialConfig, reported_epochs: int = 0) -> None:
+        """Begin a trial; nothing is built before its first epoch.
 
         Args:
-            told: how many of its epochs the record has. What a checkpoint knows beyond them is
-                told first, an epoch a call; its last epoch always.
+            reported_epochs: number of its epochs in the record. Epochs of a checkpoint beyond
+                them are reported first, one a call; its last epoch always.
         """
         if self._files is not None and self._shared.test is None:
             self._files.leave()  # of confirm runs one makes the best model
@@ -136,7 +136,7 @@ class TrialRunner:
         self._asked = self.config = config
         self.run = None
         self._rows: list[dict[str, Any]] = []
-        self._told, self._untold = told, deque[dict[str, Any]]()
+        self._reported_epochs, self._unreported = reported_epochs, deque[dict[str, Any]]()
         self._note: str | None = None
         self._halves = False
 
@@ -146,7 +146,7 @@ class TrialRunner:
         return self._shared.folder / "trials" / self.trial
 
     def epoch(self) -> dict[str, Any]:
-        """One epoch; the last one of a trial that may be tested brings the test metrics."""
+        """Run one epoch; the last one of a trial that may be tested has the test metrics."""
         row = self._tried()
         if row is None:
             self.halve()
@@ -155,23 +155,23 @@ class TrialRunner:
         return row if not (files := self._files.carried()) else row | {"files": files}
 
     def _tried(self) -> dict[str, Any] | None:
-        """One epoch; None where memory is short and half the batch may do."""
+        """Run one epoch; return None after an out-of-memory error if half the batch may fit."""
         try:
             with as_exceptions():
                 return self._epoch()
         except Diverged as error:
             return self._failure(f"diverged: {error}")
         except Exception as error:
-            if trouble := self._trouble(error):
+            if cause := self._environment_error(error):
                 self.run = None
-                return {"epoch": 0, "trouble": trouble}
+                return {"epoch": 0, "environment_error": cause}
             whole = self.config == self._asked
             if whole and failures.is_out_of_memory(error) and failures.halved(self.config):
                 return None  # the error's traceback holds the tensors: it has to go first
             return self._give_up(error)
 
-    def _trouble(self, error: Exception) -> str | None:
-        """What of the sweep's storage the error tells: no fault of the trial's, which can go on
+    def _environment_error(self, error: Exception) -> str | None:
+        """The storage failure behind the error: no fault of the trial's, which can continue
         from its checkpoint; None where it is the trial's own."""
         folder = self._shared.folder
         if self._lost_sight():
@@ -179,11 +179,11 @@ class TrialRunner:
         return of_the_disk(error) or failures.of_the_folder(error, folder)
 
     def _lost_sight(self) -> bool:
-        """Whether the driver's folder was here, and is so no more."""
+        """Whether the driver's folder was visible here, and no longer is."""
         return not self._away and not sees(self._shared.folder, self._shared.token)
 
     def _give_up(self, error: Exception) -> dict[str, Any]:
-        """A deterministic failure: told, not tried again."""
+        """A deterministic failure: reported, not tried again."""
         with suppress(OSError):
             (self.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             if self._files is not None:
@@ -191,7 +191,7 @@ class TrialRunner:
         return self._failure(f"{type(error).__name__}: {error}")
 
     def halve(self) -> None:
-        """Go on from the last epoch with half the batch; as many examples make an update."""
+        """Continue from the last epoch with half the batch and twice the accumulation."""
         smaller = failures.halved(self._asked)
         assert smaller is not None
         epoch = self.run.epoch if self.run else 1
@@ -211,12 +211,12 @@ class TrialRunner:
             raise FileNotFoundError(self._shared.folder)  # nothing is written beside it
         make_folder(self._shared.folder, self.trial, self._away or self._shared.token is None)
         if self.run is None:
-            told = self._start()
-            # a checkpoint whose epoch may not have been told yet; before a halving it was
+            rows = self._start()
+            # the checkpoint's epoch may not have been reported yet; before a halving it was
             if not self._halves:
-                self._untold.extend(told)
-        if self._untold:
-            return self._untold.popleft()
+                self._unreported.extend(rows)
+        if self._unreported:
+            return self._unreported.popleft()
         self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
@@ -225,14 +225,14 @@ class TrialRunner:
             row["note"], self._note = self._note, None
         if result.epoch == self.config.training.epochs:
             row["metrics"] |= self._test()
-        self._rows.append(dict(row))  # Ray puts more into the one it is given
+        self._rows.append(dict(row))  # Ray adds keys to its own copy
         state = {**self.run.state_dict(), "rows": self._rows}
         assert self._files is not None
-        self._note = self._files.keep(state)  # told with the next epoch
+        self._note = self._files.keep(state)  # reported with the next epoch
         return row
 
     def _start(self) -> list[dict[str, Any]]:
-        """Build the trial; the rows of its checkpoint that are to be told, if it has one."""
+        """Build the trial; return the rows of its checkpoint that are to be reported."""
         shared = self._shared
         prepared = self._prepared or self._prepare()
         self._prepared = prepared
@@ -242,8 +242,8 @@ class TrialRunner:
         state = self._own(state)
         if damage:
             epoch = state["epoch"] if state else 0
-            goes_on = f"{damage}; goes on from epoch {epoch}"
-            self._note = f"{self._note}; {goes_on}" if self._note else goes_on
+            continues = f"{damage}; goes on from epoch {epoch}"
+            self._note = f"{self._note}; {continues}" if self._note else continues
         data = self._data(prepared.data)
         environment.note(self.folder / MACHINE, data.train.labels.device)
         self.run = FineTuning(
@@ -265,12 +265,12 @@ class TrialRunner:
         self.run.load_state_dict(state)
         self._rows = list(state["rows"])
         *earlier, last = self._rows
-        # what befell an earlier epoch was told then
-        unknown = [r for r in earlier if r["epoch"] > self._told]
+        # the notes of earlier epochs were reported then
+        unknown = [r for r in earlier if r["epoch"] > self._reported_epochs]
         return [*({k: v for k, v in r.items() if k != "note"} for r in unknown), dict(last)]
 
     def _data(self, data: TrialData) -> TrialData:
-        """What the trial may see: of the training part no more than its shots."""
+        """The trial's data: of the training part no more than its shots."""
         shots = self.config.training.shots
         if shots is None:
             return data
@@ -278,7 +278,7 @@ class TrialRunner:
         return replace(data, train=data.train.only(torch.from_numpy(chosen)))
 
     def _own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The checkpoint if it is of this trial, be it with the batch that was halved."""
+        """The checkpoint if it belongs to this trial, also after its batch was halved."""
         if state is None:
             return None
         if state["config"] == self._asked.model_dump(mode="json"):

@@ -1,6 +1,6 @@
-"""What a trial writes, and how it gets to where the sweep keeps it.
+"""The files of a trial, and how they reach the sweep's storage.
 
-On the machine of the driver, or where the folder is shared, a trial's files lie where they belong.
+On the driver's machine, or in a shared folder, a trial's files are written in place.
 On a node that does not see the sweep's folder the small ones (trace, machine, confusion matrix)
 go to the driver with the epoch's row. Where the storage is a bucket they go there too, from every
 node, and the checkpoints there alone.
@@ -18,7 +18,7 @@ from raysel.training.bucket_checkpoint import InBucket
 from raysel.training.checkpoint import Checkpoints, InFolder
 
 TOKEN = ".head"
-"""In the sweep's folder: written anew by each life of the driver, so that a node can tell
+"""In the sweep's folder: written anew by each driver attempt, so that a node can tell
 whether it sees the driver's folder or one of its own with the same name."""
 
 _Stamp = tuple[int, int]  # when it was written, in ns, and its bytes
@@ -70,7 +70,7 @@ class TrialFiles:
         """Write a checkpoint, after the files that belong to it.
 
         Returns:
-            What is wrong with the bucket, the first time; the trial goes on without.
+            The bucket's error, the first time; the trial continues without it.
 
         Raises:
             OSError: the disk of this node is full, say.
@@ -87,7 +87,7 @@ class TrialFiles:
         return None
 
     def upload(self) -> None:
-        """Bring the small files that are new into the bucket, if there is one.
+        """Upload new small files to the bucket, if there is one.
 
         Raises:
             OSError: it does not answer.
@@ -108,7 +108,7 @@ class TrialFiles:
         return {name: (self.folder / name).read_bytes() for name in new}
 
     def leave(self) -> None:
-        """The trial has ended: nobody but this node knows of a checkpoint on its own disk."""
+        """Delete the checkpoint of an ended trial from this node's own disk."""
         if self._away and self._bucket is None:
             self.checkpoints.remove()
 

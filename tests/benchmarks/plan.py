@@ -3,7 +3,7 @@
     python tests/benchmarks/plan.py memory
     python tests/benchmarks/plan.py time [--rounds 5]
 
-`memory`: the foreseen peak of a training step against the peak of a real one, for three models.
+`memory`: the estimated peak of a training step against the peak of a real one, for three models.
 `time`: in each round the quick start is planned, then run in a storage of its own; both are
 processes of their own, and the run's whole wall time counts, from the shell's point of view.
 """
@@ -40,7 +40,7 @@ def memory() -> None:
     from raysel.models.build import ModelConfig
     from raysel.service.plan.memory import step_memory
 
-    print("| model | batch | strategy | foreseen, MB | measured, MB | ratio |")
+    print("| model | batch | strategy | estimated, MB | measured, MB | ratio |")
     print("|---|---|---|---|---|---|")
     for name, size, channels, batch, optimizer in MODELS:
         model_config = ModelConfig(name, 10, channels, (size, size))
@@ -54,7 +54,7 @@ def memory() -> None:
 
 
 def pair() -> tuple[float, float, dict[str, float]]:
-    """Seconds foreseen and taken, and what was foreseen by phase."""
+    """Seconds estimated and taken, and the estimate by phase."""
     with tempfile.TemporaryDirectory() as storage:
         common = [str(QUICK_START), "--set", f"storage={storage}"]
         reported = _raysel(storage, "plan", *common, "--json")
@@ -83,7 +83,7 @@ def clock(rounds: int) -> None:
         ratios.append(estimated / taken)
         parts = ", ".join(f"{name} {value:.0f}" for name, value in phases.items())
         print(
-            f"{number}: foreseen {estimated:.0f} s, taken {taken:.0f} s, ratio {ratios[-1]:.2f} "
+            f"{number}: estimated {estimated:.0f} s, taken {taken:.0f} s, ratio {ratios[-1]:.2f} "
             f"(load before {load:.1f}; {parts})",
             flush=True,
         )

@@ -47,11 +47,11 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
         if event.kind == Kind.ENDED:
             checkpoint.remove(folder.trial(event.trial))
 
-    books = EventLog(Record(url), 1, observe)
+    event_log = EventLog(Record(url), 1, observe)
     sweep = {"name": spec.name, "sweep_id": "benchmark", "spec": spec.to_yaml()}
     sweep |= {"layers": list(work.partition.names), "folder": str(folder.path)}
     sweep |= {"objective": spec.objective.model_dump()}
-    books.write(SWEEP, Kind.SWEEP, 0, sweep)
+    event_log.write(SWEEP, Kind.SWEEP, 0, sweep)
     shared = PhaseContext(
         model_config=work.model_config,
         partition=work.partition,
@@ -77,7 +77,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
 
     with ProcessorClock() as processor:
         began = time.perf_counter()
-        controller = SearchController(spec, work.space, books)
+        controller = SearchController(spec, work.space, event_log)
         for point in work.points:
             controller.study.enqueue_trial(point, skip_if_exists=True)
         storage = folder.tune / "search"
@@ -90,7 +90,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
         drained = time.perf_counter()
     writer.stop()
 
-    events = [stored.event for stored in books.record.events()]
+    events = [stored.event for stored in event_log.record.events()]
     trials = sorted(fold(events).values(), key=lambda trial: trial.number)
     return Outcome(
         side="raysel",

@@ -32,7 +32,7 @@ from .helpers import study_of, without_clocks
 from .study_oracle import study_differences
 
 ROOT = Path(__file__).parents[2]
-LIFE_SECONDS = 180
+ATTEMPT_SECONDS = 180
 DRIVER = (sys.executable, "-m", "tests.integration.lease_driver")
 
 TINY = """
@@ -71,7 +71,7 @@ def driver(
     action: str = "freeze",
     **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
-    """`raysel ARGUMENTS`, which freezes (or does another deed of `deeds`) at a moment of
+    """`raysel ARGUMENTS`, which freezes (or does another action of `actions`) at a moment of
     `chaos_driver`; killed at the end of the block, frozen or not, with its MLflow writer."""
     if "RAY_ADDRESS" not in environment:
         environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -109,7 +109,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def ended(process: subprocess.Popen[str], seconds: float = LIFE_SECONDS) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], seconds: float = ATTEMPT_SECONDS) -> tuple[int, str, str]:
     """Wait for its end: exit code, standard output, standard error."""
     out, err = process.communicate(timeout=seconds)
     assert "Traceback" not in out + err, out + err

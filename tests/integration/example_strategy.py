@@ -24,7 +24,7 @@ class FairShare(Strategy):
         large = norms >= self.values["share"] * norms.max()
         chosen = torch.where(large, counts, torch.inf).argmin()
         weights = torch.zeros_like(norms).index_fill_(0, chosen, 1.0)
-        sound = 1.0 if step.finite is None else step.finite  # an unsound step teaches nothing
+        sound = 1.0 if step.finite is None else step.finite  # a non-finite step teaches nothing
         self.counts = counts + weights * sound
         return Decision(weights, scores=norms)
 

@@ -19,7 +19,7 @@ from raysel.training.source_model import SourceModel
 
 
 class Silent:
-    """A watcher that shows nothing and keeps what it is told."""
+    """A progress reporter that shows nothing and keeps what it gets."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []

@@ -1,8 +1,8 @@
-"""`raysel` in a process whose lease is short, and which does a deed at a chosen moment.
+"""`raysel` in a process whose lease is short, and which does an action at a chosen moment.
 
-    python -m tests.integration.lease_driver LEASE_SECONDS DEED MOMENT COUNT ARGUMENTS...
+    python -m tests.integration.lease_driver LEASE_SECONDS ACTION MOMENT COUNT ARGUMENTS...
 
-Moment and count are those of `chaos_driver`; the deed is `freeze` (SIGSTOP, as a machine that
+Moment and count are those of `chaos_driver`; the action is `freeze` (SIGSTOP, as a machine that
 sleeps), `die`, `fill` (the disk below $DISK, to its last byte), or one of `GONE` with the files of
 the sweep in $SWEEP.
 """
@@ -56,14 +56,14 @@ GONE: dict[str, Callable[[], object]] = {
     "rename folder": lambda: _sweep().rename(_sweep().with_name("elsewhere")),
     "make read-only": _make_read_only,
 }
-DEEDS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}
+ACTIONS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}
 
 if __name__ == "__main__":
     lease, action, moment, count, *arguments = sys.argv[1:]
     from raysel.record import ownership
 
     ownership.LEASE_SECONDS = float(lease)
-    chaos_driver.die = DEEDS[action]
+    chaos_driver.die = ACTIONS[action]
     chaos_driver.arm(moment, int(count))
     from raysel.cli.main import main
 

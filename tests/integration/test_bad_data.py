@@ -145,7 +145,7 @@ def no_image(file: Path) -> None:
         (no_image, "is no image that Pillow knows"),
     ],
 )
-def test_a_bad_picture_too_many_is_told_with_its_path(
+def test_a_bad_picture_too_many_is_reported_with_its_path(
     folder: Path, damage: Damage, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = folder / "photos" / "dog" / "05.png"

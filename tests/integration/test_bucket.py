@@ -83,7 +83,7 @@ def test_the_newest_checkpoint_and_the_one_before_are_kept(bucket: Bucket) -> No
     assert bucket.sizes() == {}
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(bucket: Bucket) -> None:
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_taken(bucket: Bucket) -> None:
     kept = InBucket(bucket)
     kept.save(state(1))
     kept.save(state(2))
@@ -123,16 +123,16 @@ def test_a_fresh_machine_has_what_the_last_push_had(
     storage_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = machine(monkeypatch, tmp_path / "1", storage_uri)
-    books = books_of(first)
-    books.write(SWEEP, Kind.SWEEP, 0, {"name": "small"})
+    event_log = books_of(first)
+    event_log.write(SWEEP, Kind.SWEEP, 0, {"name": "small"})
     write_whole(first.spec, parse(SMALL).to_yaml())
     write_whole(first.best / "config.json", "{}")
-    mirror = BucketReplica(first, copies_record=True)
+    replica = BucketReplica(first, copies_record=True)
     assert names(storage_uri) == []
-    mirror.claim()
-    mirror.push()
+    replica.claim()
+    replica.push()
     assert names(storage_uri) == ["small"]
-    books.write(SWEEP, Kind.RESUMED, 2, {})  # never brought
+    event_log.write(SWEEP, Kind.RESUMED, 2, {})  # never brought
     second = machine(monkeypatch, tmp_path / "2", storage_uri)
     assert second.path != first.path
     fetch(second)
@@ -140,11 +140,11 @@ def test_a_fresh_machine_has_what_the_last_push_had(
     assert second.spec.read_text() == first.spec.read_text()
     assert (second.best / "config.json").read_text() == "{}"
     # it looks again: nothing is new; then something is
-    mirror.push()
+    replica.push()
     fetch(second)
     assert events_in(second) == [0, 2]
     # the folder that the bucket is the copy of knows more and stays as it is
-    books.write(SWEEP, Kind.RESUMED, 3, {})
+    event_log.write(SWEEP, Kind.RESUMED, 3, {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "1"))
     fetch(first)
     assert events_in(first) == [0, 2, 3]
@@ -153,7 +153,7 @@ def test_a_fresh_machine_has_what_the_last_push_had(
     other = BucketReplica(second, copies_record=True)
     other.claim()
     with pytest.raises(OperationalError, match="small: was taken over by another machine"):
-        mirror.push()
+        replica.push()
     books_of(second).write(SWEEP, Kind.RESUMED, 7, {})
     other.push()
     fetch(first)
@@ -170,15 +170,15 @@ def test_checkpoints_of_an_ended_trial_go_with_the_push_that_knows_of_its_end(
     books_of(folder)
     kept = InBucket(folder.bucket.below("trials/0000"))
     kept.save(state(1))
-    mirror = BucketReplica(folder, copies_record=True)
-    mirror.claim()
-    mirror.discard_checkpoints("0000")
+    replica = BucketReplica(folder, copies_record=True)
+    replica.claim()
+    replica.discard_checkpoints("0000")
     assert kept.newest()[0] is not None
-    mirror.push()
+    replica.push()
     assert kept.newest() == (None, None)
 
 
-def test_a_bucket_that_does_not_answer_is_told_in_a_line(
+def test_a_bucket_that_does_not_answer_is_reported_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = "s3://nowhere/sweeps?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"

@@ -28,7 +28,7 @@ from .study_oracle import study_differences
 ROOT = Path(__file__).parents[2]
 BUDGET = ("search.num_trials=12", "confirm.seeds=1", *ONE_AT_A_TIME)
 LONGER = ("training.epochs=6", "pruner.grace_epochs=3")
-LIFE_SECONDS = 180
+ATTEMPT_SECONDS = 180
 
 
 def undisturbed(storage: Path, name: str, *more: str) -> dict[str, TrialState]:
@@ -56,7 +56,7 @@ def live(file: Path, moment: str, count: int) -> int:
         [*command, "run", str(file), "--resume-if-exists", "--quiet"],
         capture_output=True,
         text=True,
-        timeout=LIFE_SECONDS,
+        timeout=ATTEMPT_SECONDS,
         env=environment,
         cwd=ROOT,
     )

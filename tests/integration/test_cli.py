@@ -67,7 +67,7 @@ def test_validate_json_is_one_object(starter, capsys):
     assert sum(reported["layers"].values()) == reported["parameters"]
 
 
-def test_validate_json_tells_problems_too(starter, capsys):
+def test_validate_json_reports_problems_too(starter, capsys):
     assert main.main(["validate", str(starter), "--json", "--set", "training.epochs=0"]) == 2
     reported = json.loads(capsys.readouterr().out)
     assert (reported["valid"], reported["problems"][0]["path"]) == (False, "training.epochs")
@@ -111,7 +111,7 @@ def test_the_schema_describes_strategies_and_their_parameters(capsys):
     assert "alpha" in strategies["bvg_ls"]["properties"]["ema_decay"]["description"]
 
 
-def test_version_is_told_both_ways(capsys):
+def test_version_is_reported_both_ways(capsys):
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"raysel {raysel.__version__}\n"
     assert main.main(["version"]) == 0

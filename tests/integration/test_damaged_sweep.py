@@ -92,7 +92,7 @@ def empty(record: Path) -> None:
         Path.unlink,
     ],
 )
-def test_a_damaged_record_is_told_and_its_copy_goes_on(
+def test_a_damaged_record_is_reported_and_its_copy_goes_on(
     hurt: Path, damage: Callable[[Path], None], undisturbed: list[object]
 ) -> None:
     damage(hurt / NAME / "sweep.db")
@@ -104,7 +104,7 @@ def test_a_damaged_record_is_told_and_its_copy_goes_on(
     assert sorted(map(without_clocks, check_agreement(spec_in(hurt)).values())) == undisturbed
 
 
-def test_a_record_of_a_newer_version_is_told(hurt: Path) -> None:
+def test_a_record_of_a_newer_version_is_reported(hurt: Path) -> None:
     with sqlite3.connect(hurt / NAME / "sweep.db") as connection:
         connection.execute("UPDATE record_revision SET version_num = '9999'")
     code, out, err = resume(hurt)
@@ -112,7 +112,7 @@ def test_a_record_of_a_newer_version_is_told(hurt: Path) -> None:
     assert code == 1 and not out and "newer version of raysel" in line and "manifest" in line
 
 
-def test_a_record_that_another_program_locks_is_told(
+def test_a_record_that_another_program_locks_is_reported(
     hurt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0)
@@ -134,7 +134,7 @@ def served(tmp_path: Path, record: str) -> Iterator[Spec]:
     yield spec
 
 
-def test_a_damaged_record_in_postgresql_is_told_and_has_no_copy(served: Spec) -> None:
+def test_a_damaged_record_in_postgresql_is_reported_and_has_no_copy(served: Spec) -> None:
     engine = sa.create_engine(sweep_url(served.record, Path("none"), NAME))
     with engine.begin() as connection:
         connection.execute(

@@ -12,7 +12,7 @@ from raysel.service.doctor import cluster_facts
 from raysel.service.doctor.checks.token import check_token_modes
 from raysel.service.doctor.checks.tracking_server import check_tracker
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.node_facts import judged, machines_of, question
+from raysel.service.doctor.node_facts import evaluate, machines_of, question
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
@@ -22,7 +22,7 @@ from .head import Head
 from .mlflow_server import MlflowServer
 
 ROOM = "warning  disk"
-"""The tests' machine may be short of room; that is then told, and is true."""
+"""The tests' machine may be short of room; that is then reported, and is true."""
 
 
 def bad(found: list[Finding]) -> list[str]:
@@ -32,7 +32,7 @@ def bad(found: list[Finding]) -> list[str]:
 
 def ask(spec: Spec) -> tuple[dict, list[Finding]]:
     reported = cluster_facts.here(question(spec) | {"seconds": 60.0})
-    return reported, judged(reported, None, spec)
+    return reported, evaluate(reported, None, spec)
 
 
 # --- a node that this process started ----------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_storage_that_the_head_cannot_write_is_found_by_its_job(head, sweep):
 
 
 @pytest.mark.slow
-def test_a_machine_without_the_token_is_told_what_to_do(head):
+def test_a_machine_without_the_token_is_reported_what_to_do(head):
     nothing = str(head.home / "nothing")
     code, (line,) = doctor(head, "--address", head.address, RAY_AUTH_TOKEN_PATH=nothing)
     assert code == 1

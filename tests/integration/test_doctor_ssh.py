@@ -81,10 +81,10 @@ def bad(found: list[Finding]) -> list[str]:
     return [line for line in lines if not line.startswith(BESIDE) and "auth_token" not in line]
 
 
-def test_a_head_that_lets_us_in_tells_of_itself(config):
+def test_a_head_that_lets_us_in_reports_of_itself(config):
     found = examine_file(config)
     assert bad(found) == []
-    assert "ok       ssh: head 10.0.0.2 let us in" in [one.line() for one in found]
+    assert "ok       ssh: login accepted by head 10.0.0.2" in [one.line() for one in found]
     assert any(one.about == "clock" and one.level == "ok" for one in found)
     assert any(one.about == "disk" for one in found)
 

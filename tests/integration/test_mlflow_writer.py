@@ -33,7 +33,7 @@ def test_b10_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
     sweep.start("confirm-full-s0", phase="confirm")
     sweep.epoch("confirm-full-s0", 1)
     sweep.end("confirm-full-s0", metrics={"test/error": 0.25, "val/error": 0.9})
-    sweep.carry()
+    sweep.export_events()
     parent, trial, confirm = map(sweep.run, (SWEEP, "0000", "confirm-full-s0"))
     assert {r.data.tags.get("mlflow.parentRunId") for r in (trial, confirm)} == {parent.info.run_id}
     assert "mlflow.parentRunId" not in parent.data.tags
@@ -55,7 +55,7 @@ def test_b10_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
 
 def test_times_are_those_of_the_events(sweep):
     sweep.whole_trial("0000")
-    sweep.carry()
+    sweep.export_events()
     events = [s.event for s in sweep.record.events() if s.event.trial == "0000"]
     run = sweep.run("0000")
     assert run.info.start_time == events[0].at * 1000
@@ -64,7 +64,7 @@ def test_times_are_those_of_the_events(sweep):
 
 
 def test_the_experiment_says_what_it_is_about(sweep):
-    sweep.carry()
+    sweep.export_events()
     tags = sweep.client.get_experiment_by_name(sweep.id).tags
     assert tags["mlflow.experiment.primaryMetric.name"] == "val/error"
     assert tags["mlflow.experiment.primaryMetric.greaterIsBetter"] == "False"
@@ -77,14 +77,14 @@ def test_the_experiment_says_what_it_is_about(sweep):
 )
 def test_ended_trials_in_mlflows_words(sweep, status, mlflow):
     sweep.whole_trial("0000", status)
-    sweep.carry()
+    sweep.export_events()
     run = sweep.run("0000")
     assert (run.info.status, run.data.tags["raysel.status"]) == (mlflow, status)
 
 
 def test_b03_a_trial_that_is_left_is_not_running_and_ends_as_the_same_run(sweep):
     def now():
-        sweep.carry()  # each time a new courier: as in a new life
+        sweep.export_events()  # each time a new exporter, as in a new attempt
         run = sweep.run("0000")
         return run.info.status, run.data.tags["raysel.status"], run.data.tags.get("raysel.cause")
 
@@ -131,12 +131,12 @@ def test_carrying_everything_twice_changes_nothing(sweep):
 
     for number, status in enumerate(["COMPLETE", "PRUNED", "FAILED"]):
         sweep.whole_trial(f"{number:04d}", status)
-    sweep.carry()
+    sweep.export_events()
     before = snapshot()
     assert len(before) == 4
     sweep.record.move_cursor(EVENTS_CURSOR, 0)
     sweep.record.move_cursor(FILES_CURSOR, 0)
-    sweep.carry()
+    sweep.export_events()
     assert snapshot() == before
 
 
@@ -145,43 +145,43 @@ def test_b02_a_lost_answer_makes_no_second_run(sweep, monkeypatch):
     sweep.start("0000")
     made = MlflowClient.create_run
 
-    def made_but_not_told(self, *args, **kwargs):
+    def made_but_not_reported(self, *args, **kwargs):
         made(self, *args, **kwargs)
         monkeypatch.setattr(MlflowClient, "create_run", made)
         raise ConnectionError("timed out")
 
     exporter = MlflowExporter(sweep.record, sweep.connect)
-    monkeypatch.setattr(MlflowClient, "create_run", made_but_not_told)
+    monkeypatch.setattr(MlflowClient, "create_run", made_but_not_reported)
     with pytest.raises(ConnectionError):
-        exporter.carry()
+        exporter.export_events()
     exporter.disconnect()
-    assert exporter.carry()
+    assert exporter.export_events()
     assert len(sweep.runs()) == 2
 
 
 def test_the_cursor_waits_until_mlflow_took_the_batch(sweep, monkeypatch):
     exporter = MlflowExporter(sweep.record, sweep.connect)
-    exporter.carry()
+    exporter.export_events()
     at = sweep.record.cursor(EVENTS_CURSOR)
     sweep.whole_trial("0000")
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_batch", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            exporter.carry()
+            exporter.export_events()
     assert sweep.record.cursor(EVENTS_CURSOR) == at
     exporter.disconnect()
-    exporter.carry()
+    exporter.export_events()
     assert len(sweep.points("0000")) == 6
     assert sweep.run("0000").info.status == "FINISHED"
 
 
 def test_a_store_that_was_thrown_away_is_filled_again(sweep):
     sweep.whole_trial("0000")
-    sweep.carry()
+    sweep.export_events()
     for run in sweep.runs():
         sweep.client.delete_run(run.info.run_id)
     sweep.start("0001")
-    sweep.carry()
+    sweep.export_events()
     assert Counter(r.data.tags.get("raysel.trial_id", SWEEP) for r in sweep.runs()) == {
         SWEEP: 1,
         "0000": 1,
@@ -194,12 +194,12 @@ def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
     sweep.start("0000")
     sweep.start("0001")
     exporter = MlflowExporter(sweep.record, sweep.connect)
-    exporter.carry()
+    exporter.export_events()
     sweep.client.delete_run(sweep.run("0000").info.run_id)
     for trial in ("0000", "0001"):
         sweep.epoch(trial, 1)
         sweep.end(trial)
-    while exporter.carry() or exporter.export_artifacts():
+    while exporter.export_events() or exporter.export_artifacts():
         pass
     assert sweep.run("0001").info.status == "FINISHED"
     assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
@@ -208,7 +208,7 @@ def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
 def test_b11_a_parameter_that_mlflow_has_otherwise_does_not_cost_the_metrics(sweep):
     """As an earlier version of raysel may have written it: MLflow forbids to change it."""
     sweep.start("0000")
-    sweep.carry()
+    sweep.export_events()
     run_id = sweep.run("0000").info.run_id
     with sqlite3.connect(sweep.store_folder / "mlflow.db") as connection:
         connection.execute(
@@ -216,17 +216,17 @@ def test_b11_a_parameter_that_mlflow_has_otherwise_does_not_cost_the_metrics(swe
             [run_id],
         )
     sweep.epoch("0000", 1)
-    sweep.carry()
+    sweep.export_events()
     assert len(sweep.points("0000")) == 2
     assert sweep.run("0000").data.params["training.epochs"] == "three"
 
 
 def test_a_deleted_experiment_is_taken_out_of_the_bin(sweep):
-    sweep.carry()
+    sweep.export_events()
     experiment = sweep.client.get_experiment_by_name(sweep.id)
     sweep.client.delete_experiment(experiment.experiment_id)
     sweep.start("0000")
-    sweep.carry()
+    sweep.export_events()
     assert sweep.run("0000").info.status == "RUNNING"
 
 
@@ -234,7 +234,7 @@ def test_more_metrics_than_mlflow_takes_at_once_all_arrive(sweep):
     sweep.start("0000")
     metrics = {f"select/layer{number:04d}": 1.0 for number in range(1700)}
     sweep.write("0000", Kind.EPOCH, 1, metrics=metrics)
-    sweep.carry()
+    sweep.export_events()
     assert len(sweep.points("0000")) == 1700
 
 
@@ -245,7 +245,7 @@ def test_traces_pictures_and_the_report_are_artifacts(sweep):
     (sweep.folder / "report" / "index.html").write_text("<html>")
     (sweep.folder / "results.json").write_text("{}")
     sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
-    sweep.carry()
+    sweep.export_events()
     assert sweep.artifacts("0000", "selection") == [
         "selection/heatmap.png",
         "selection/trace.parquet",
@@ -257,9 +257,9 @@ def test_traces_pictures_and_the_report_are_artifacts(sweep):
 
 
 def test_an_extended_sweep_shows_its_new_file(sweep):
-    sweep.carry()
+    sweep.export_events()
     sweep.write(SWEEP, Kind.RESUMED, 2, spec="search: {num_trials: 60}")
-    sweep.carry()
+    sweep.export_events()
     local = sweep.client.download_artifacts(sweep.run(SWEEP).info.run_id, "spec.yaml")
     assert Path(local).read_text() == "search: {num_trials: 60}"
 
@@ -270,14 +270,14 @@ def test_a_torn_trace_costs_its_picture_and_nothing_else(sweep, caplog):
     sweep.whole_trial("0000")
     sweep.trace("0001", epochs=1)
     sweep.whole_trial("0001")
-    sweep.carry()
+    sweep.export_events()
     assert "trace of 0000" in caplog.text
     assert sweep.artifacts("0000") == []
     assert sweep.artifacts("0001") == ["selection"]
 
 
 class Unwatched:
-    """A lifeline that never sleeps."""
+    """A parent watch that never sleeps."""
 
     cut = True
 
@@ -286,16 +286,16 @@ class Unwatched:
 
 
 class Listener(list):
-    """Follows a sweep with a courier; keeps the words that a person would read."""
+    """Exports a sweep; keeps the messages that a user would read."""
 
-    def follow(self, sweep, connect):
+    def run(self, sweep, connect):
         return ExportLoop(
             sweep.record,
             MlflowExporter(sweep.record, connect),
             Unwatched(),
             lambda error, of_files: explain(error, sweep.uri, sweep.id, of_files),
             lambda word: word.text and self.append(word.text),
-        ).follow()
+        ).run()
 
 
 def failing(sweep, *failures):
@@ -310,11 +310,11 @@ def failing(sweep, *failures):
     return connect
 
 
-def test_an_outage_is_waited_out_and_told_once_with_its_end(sweep):
+def test_an_outage_is_waited_out_and_reported_once_with_its_end(sweep):
     sweep.whole_trial("0000")
     reported = Listener()
     errors = ConnectionError("down"), OSError("down"), OSError("down")
-    assert reported.follow(sweep, failing(sweep, *errors))
+    assert reported.run(sweep, failing(sweep, *errors))
     assert len(sweep.points("0000")) == 6
     assert reported == [f"{sweep.uri} does not answer", "back after 0 s; 6 records sent"]
 
@@ -322,7 +322,7 @@ def test_an_outage_is_waited_out_and_told_once_with_its_end(sweep):
 def test_a_single_lost_connection_is_nobodys_business(sweep):
     sweep.whole_trial("0000")
     reported = Listener()
-    assert reported.follow(sweep, failing(sweep, ConnectionError("reset")))
+    assert reported.run(sweep, failing(sweep, ConnectionError("reset")))
     assert len(sweep.points("0000")) == 6
     assert reported == []
 
@@ -335,7 +335,7 @@ def test_it_gives_up_when_nobody_waits_and_keeps_the_rest(sweep, monkeypatch):
         time.sleep(0.01)
         raise ConnectionError("down")
 
-    assert not Listener().follow(sweep, connect)
+    assert not Listener().run(sweep, connect)
     assert sweep.record.cursor(EVENTS_CURSOR) == 0
 
 
@@ -347,10 +347,10 @@ def test_a_place_for_files_that_is_full_holds_up_no_metric(sweep, monkeypatch):
     with monkeypatch.context() as full:
         error = OSError(28, "No space left on device")
         full.setattr(MlflowStore, "upload", lambda *_, **__: (_ for _ in ()).throw(error))
-        assert not reported.follow(sweep, sweep.connect)
+        assert not reported.run(sweep, sweep.connect)
     assert sweep.run("0000").info.status == "FINISHED"
     assert reported == [f"{sweep.uri} takes no files now ([Errno 28] No space left on device)"]
-    assert reported.follow(sweep, sweep.connect)
+    assert reported.run(sweep, sweep.connect)
     assert sweep.artifacts("0000") == ["selection"]
 
 
@@ -367,6 +367,6 @@ def test_files_wait_while_the_tracker_is_away_and_come_after_it(sweep, monkeypat
 
     monkeypatch.setattr(MlflowStore, "upload", away)
     reported = Listener()
-    assert reported.follow(sweep, sweep.connect)
+    assert reported.run(sweep, sweep.connect)
     assert reported == [f"{sweep.uri} does not answer", "back after 0 s"]
     assert sweep.artifacts("0000") == ["selection"]

@@ -41,7 +41,7 @@ def test_the_process_sends_all_ends_by_itself_and_is_silent(sweep, capfd):
         os.PRIO_PROCESS, 0
     )
     assert writer.drain(60)
-    assert writer.behind() == 0
+    assert writer.lag() == 0
     assert sweep.artifacts("0000", "selection") != []
     assert writer.alive
     sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
@@ -136,5 +136,5 @@ def test_b01_a_server_that_is_not_there_holds_nobody_up(sweep):
     assert reported == [
         "http://127.0.0.1:9 does not answer; the sweep goes on, records are kept and sent later"
     ]
-    sweep.carry()
+    sweep.export_events()
     assert len(sweep.points("0000")) == 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysel.cli.main import main
-from raysel.service.plan.estimate_sweep import foresee
+from raysel.service.plan.estimate_sweep import estimate_sweep
 from raysel.spec.reader import load
 from raysel.sweep.plan_cache import read_plan
 
@@ -48,9 +48,9 @@ def test_a_plan_counts_measures_and_is_kept_for_the_report(ray_cluster, file, ca
     assert read_plan(load(file, QUICK)) == reported
 
 
-def test_a_plan_for_what_no_node_has_tells_all_but_the_time(ray_cluster, file):
+def test_a_plan_for_what_no_node_has_reports_all_but_the_time(ray_cluster, file):
     spec = load(file, [*QUICK, "resources.gpus=0.5"])
-    found = foresee(spec, (), gpus=2, price=3.0)
+    found = estimate_sweep(spec, (), gpus=2, price=3.0)
     assert found.duration is None and found.cost is None
     assert "resources.gpus: a trial asks for 0.5 GPUs; the cluster has head (2 CPUs)" in found.why
     assert found.costs.concurrent == 4  # two on each GPU

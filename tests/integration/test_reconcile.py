@@ -1,4 +1,4 @@
-"""`raysel reconcile`: each difference is told, changed by a dry run in nothing, and mended."""
+"""`raysel reconcile`: each difference is reported, left by a dry run, and repaired."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def copy(template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     return Copy(tmp_path, capsys)
 
 
-# --- what is planted: in which of the three, and what is told of it -----------------------------
+# --- what is planted: in which of the three, and what is reported of it -------------------------
 
 
 def run_deleted(copy: Copy) -> None:
@@ -312,7 +312,7 @@ def test_b06_close_ends_what_was_left_in_all_three(copy: Copy, killed: bool) -> 
     assert copy.reconcile("--close")[1]["agree"] and copy.reconcile()[0] == 0
 
 
-def test_an_mlflow_that_is_away_is_told_and_the_rest_is_mended(
+def test_an_mlflow_that_is_away_is_reported_and_the_rest_is_mended(
     copy: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # under one MLflow the fixture's sweep would be a copy of the template's
@@ -342,7 +342,7 @@ def test_a_sweep_that_runs_is_left_alone(copy: Copy, capsys: pytest.CaptureFixtu
         owner.release()
 
 
-def test_a_record_that_is_gone_is_told_and_not_made_anew(
+def test_a_record_that_is_gone_is_reported_and_not_made_anew(
     copy: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in copy.folder.glob("sweep.db*"):

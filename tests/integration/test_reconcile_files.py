@@ -45,11 +45,11 @@ class Swept:
         write_whole(self.folder.path / "report" / "index.html", "<p>a report</p>")
         write_json(self.folder.results, {"sweep_id": "files-1"})
         record = Record(sqlite_url(self.folder.record))
-        books = EventLog(record, 1)
+        event_log = EventLog(record, 1)
         payload = {"name": NAME, "sweep_id": "files-1", "spec": spec.to_yaml()}
         objective = spec.objective.model_dump()
         where = {"folder": str(self.folder.path), "layers": LAYERS, "objective": objective}
-        books.write(SWEEP, Kind.SWEEP, 0, payload | where)
+        event_log.write(SWEEP, Kind.SWEEP, 0, payload | where)
         space = Space(spec, LAYERS)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         for parameters in space.first_trials()[:2]:
@@ -57,13 +57,15 @@ class Swept:
         for number in range(2):
             trial = study.ask()
             config, name = space.suggest(trial), f"{number:04d}"
-            books.started(name, number, "search", config, {}, trial.params)
+            event_log.started(name, number, "search", config, {}, trial.params)
             for epoch in (1, 2):
                 self.part(name, epoch)
-                books.epoch(name, epoch, {spec.objective.metric: 0.5}, None)
-            books.write(name, Kind.ENDED, 2, {"status": "COMPLETE", "cause": None, "value": 0.5})
+                event_log.epoch(name, epoch, {spec.objective.metric: 0.5}, None)
+            event_log.write(
+                name, Kind.ENDED, 2, {"status": "COMPLETE", "cause": None, "value": 0.5}
+            )
         best = {"verdict": "none", "model": str(self.folder.best)}
-        books.write(SWEEP, Kind.FINISHED, 1, {"status": "COMPLETE", "cause": None, **best})
+        event_log.write(SWEEP, Kind.FINISHED, 1, {"status": "COMPLETE", "cause": None, **best})
         record.close()
 
     def part(self, trial: str, epoch: int, weight: float = 1.0) -> Path:
@@ -146,7 +148,7 @@ def test_a_trace_that_the_folder_lost_comes_back_from_mlflow(
 
 
 @pytest.mark.slow
-def test_a_trace_that_is_nowhere_is_told_and_left(
+def test_a_trace_that_is_nowhere_is_reported_and_left(
     swept: Swept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (swept.folder.trial("0001") / "trace" / "epoch-0002.parquet").unlink()

@@ -66,7 +66,7 @@ def test_list_shows_what_the_record_says(reference: Path, reported: Any) -> None
     assert (row["confirmed"], row["runs"], row["running"]) == (10, 10, None)
 
 
-def test_show_tells_a_trial_as_the_record_has_it(
+def test_show_reports_a_trial_as_the_record_has_it(
     reference: Path, reported: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, trial = reported("show", "reference", "2", "--storage", reference.parent)

@@ -28,8 +28,8 @@ SECRETS = {"MLFLOW_TRACKING_PASSWORD": "planted-password-1", "AWS_SECRET_ACCESS_
 WITNESS = """
 import hashlib, os, pathlib
 known = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-told = hashlib.sha256(known.encode()).hexdigest()
-pathlib.Path({folder!r}, str(os.getpid())).write_text(told)
+digest = hashlib.sha256(known.encode()).hexdigest()
+pathlib.Path({folder!r}, str(os.getpid())).write_text(digest)
 """
 
 SMALL = (

@@ -191,7 +191,7 @@ def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_a_ray_that_dies_is_told_in_one_line_at_once(tmp_path: Path, name: str) -> None:
+def test_a_ray_that_dies_is_reported_in_one_line_at_once(tmp_path: Path, name: str) -> None:
     with running(tmp_path, 100.0) as sweep:
         sweep.child(name).kill()
         began = time.monotonic()

@@ -203,7 +203,7 @@ def test_more_gpus_than_the_cluster_has_are_refused(
 
 
 @pytest.mark.slow
-def test_a_deterministic_error_is_told_once_and_the_sweep_goes_on(small: Spec) -> None:
+def test_a_deterministic_error_is_reported_once_and_the_sweep_goes_on(small: Spec) -> None:
     from raysel.spec.sweep import StrategySpec, TrainingOverride
 
     # a learning rate that makes the loss infinite within an epoch

@@ -158,7 +158,7 @@ def test_a_bucket_that_is_away_for_a_while_costs_nothing(
     gate.shut()
 
 
-def test_a_bucket_that_is_away_at_the_end_is_told_and_resume_sends(
+def test_a_bucket_that_is_away_at_the_end_is_reported_and_resume_sends(
     tmp_path: Path,
     object_store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,

@@ -107,7 +107,7 @@ def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, w
     sweep.whole_trial("0002")
     sweep.write(SWEEP, Kind.FINISHED, 1, status="COMPLETE", verdict="x")
     assert seconds_of(lambda: writer.drain(60)) < 6
-    assert writer.behind() == 6
+    assert writer.lag() == 6
     assert seconds_of(writer.stop) < 2
     send_the_rest(sweep)
     assert_all_there_once(sweep, ["0000", "0001", "0002"])
@@ -162,10 +162,10 @@ def test_the_database_behind_it_is_restarted_and_nothing_is_lost(sweep, gate, wr
     try:
         sweep.whole_trial("0001")
         time.sleep(2)
-        assert writer.behind() == 5
+        assert writer.lag() == 5
     finally:
         postgres.start()
-    wait_until(lambda: writer.behind() == 0)
+    wait_until(lambda: writer.lag() == 0)
     assert_all_there_once(sweep, ["0000", "0001"])
 
 
@@ -185,7 +185,7 @@ def first_word(sweep, reported, uri):
 
 
 @pytest.mark.slow
-def test_no_password_is_told_with_the_variables_to_set(sweep, reported, tracker, monkeypatch):
+def test_no_password_is_reported_with_the_variables_to_set(sweep, reported, tracker, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     assert first_word(sweep, reported, tracker.uri) == (
@@ -195,7 +195,7 @@ def test_no_password_is_told_with_the_variables_to_set(sweep, reported, tracker,
 
 
 @pytest.mark.slow
-def test_a_wrong_password_is_told_and_stands_nowhere(sweep, reported, tracker, monkeypatch):
+def test_a_wrong_password_is_reported_and_stands_nowhere(sweep, reported, tracker, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-and-more")
     assert first_word(sweep, reported, tracker.uri) == (
         f"{tracker.uri} refuses this user or password (401); "
@@ -205,7 +205,7 @@ def test_a_wrong_password_is_told_and_stands_nowhere(sweep, reported, tracker, m
 
 
 @pytest.mark.slow
-def test_a_user_who_may_only_read_is_told_who_and_where(sweep, reported, tracker, monkeypatch):
+def test_a_user_who_may_only_read_is_reported_who_and_where(sweep, reported, tracker, monkeypatch):
     MlflowClient(tracker.uri).create_experiment(sweep.id)
     answer = requests.post(
         f"{tracker.uri}/api/2.0/mlflow/users/create",
@@ -222,7 +222,7 @@ def test_a_user_who_may_only_read_is_told_who_and_where(sweep, reported, tracker
 
 
 @pytest.mark.slow
-def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, reported, tracker):
+def test_a_name_that_the_server_does_not_want_to_hear_is_reported(sweep, reported, tracker):
     gate = Gate(tracker.port, "127.0.0.2")  # on loopback, but not a name that MLflow knows
     gate.open()
     try:
@@ -235,14 +235,14 @@ def test_a_name_that_the_server_does_not_want_to_hear_is_told(sweep, reported, t
 
 
 @pytest.mark.slow
-def test_an_unknown_host_is_told(sweep, reported):
+def test_an_unknown_host_is_reported(sweep, reported):
     assert first_word(sweep, reported, "http://mlflow.invalid:5000") == (
         'http://mlflow.invalid:5000 cannot be found: the host "mlflow.invalid" is not known'
     )
 
 
 @pytest.mark.slow
-def test_something_else_that_listens_there_is_told(sweep, reported, tmp_path):
+def test_something_else_that_listens_there_is_reported(sweep, reported, tmp_path):
     code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)"
     code += "; print(s.server_port, flush=True); s.serve_forever()"
     other = subprocess.Popen(
@@ -281,7 +281,7 @@ def store_of_today(tmp_path_factory):
         ("0123456789ab", "newer than MLflow {} (schema 0123456789ab); install that one here"),
     ],
 )
-def test_the_tables_of_another_mlflow_are_told_and_left_alone(
+def test_the_tables_of_another_mlflow_are_reported_and_left_alone(
     sweep, reported, store_of_today, tmp_path, revision, words
 ):
     import mlflow

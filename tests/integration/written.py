@@ -94,15 +94,15 @@ class WrittenSweep:
     def connect(self, sweep):
         return MlflowStore(self.uri, self.id, str(self.store_folder / "art"), sweep)
 
-    def carry(self):
+    def export_events(self):
         """What a writer does until nothing is left, without its process."""
         exporter = MlflowExporter(self.record, self.connect)
-        while exporter.carry() or exporter.export_artifacts():
+        while exporter.export_events() or exporter.export_artifacts():
             pass
 
-    def process(self, uri=None, tell=lambda _: None):
+    def process(self, uri=None, notify=lambda _: None):
         art = self.store_folder / "art"
-        return WriterProcess(self.url, uri or self.uri, self.id, art, self.log, tell)
+        return WriterProcess(self.url, uri or self.uri, self.id, art, self.log, notify)
 
     @property
     def client(self):

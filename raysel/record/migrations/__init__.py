@@ -1,4 +1,4 @@
-"""What makes an older record one of this version: alembic's revisions, in `versions/`.
+"""Migrations of older records to this version: alembic's revisions, in `versions/`.
 
 A new revision gets a file there, and its id becomes `raysel.record.events.REVISION`.
 """
@@ -11,7 +11,7 @@ from alembic.config import Config
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Apply what an older record lacks, in the connection's transaction."""
+    """Apply the missing revisions to an older record, in the connection's transaction."""
     config = Config()
     config.set_main_option("script_location", "raysel.record:migrations")
     config.attributes["connection"] = connection

@@ -1,5 +1,6 @@
-"""`raysel doctor`: what is wrong before it fails.
+"""`raysel doctor`: find problems before a sweep fails.
 
-`probe` gathers facts on a machine and goes there alone (`cluster` and `ssh` carry it); `checks`
-are pure functions from facts to findings; `here`, `nodes` and `hosts` ask and judge.
+`probe` collects facts on a machine and is sent there alone (by `cluster` and `ssh`); `checks`
+are pure functions from facts to findings; `here`, `node_facts` and `hosts` collect facts
+and call the checks.
 """

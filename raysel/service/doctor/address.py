@@ -19,11 +19,11 @@ _SECONDS = 8
 
 @dataclass(frozen=True)
 class EndpointReply:
-    """What came from the address.
+    """Reply of the address.
 
     Attributes:
         ahead: seconds that the head's clock is ahead of ours, and how far that may be off (HTTP
-            tells whole seconds); None where it did not say.
+            has whole seconds); None where it did not say.
     """
 
     entrance: Entrance
@@ -31,7 +31,7 @@ class EndpointReply:
 
 
 def probe_endpoint(address: str) -> EndpointReply:
-    """Ask for the version of a cluster's Ray, without and with this machine's token.
+    """Request the version of a cluster's Ray, without and with this machine's token.
 
     Raises:
         UserError: the address is none of a job API.
@@ -44,7 +44,7 @@ def probe_endpoint(address: str) -> EndpointReply:
         token = cluster_token(os.environ)
         ours = _version(address, bearer(token)) if token else None
     except requests.RequestException as error:
-        return EndpointReply(Entrance(address, trouble=_words(error)))
+        return EndpointReply(Entrance(address, error=_words(error)))
     sent = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     status = None if ours is None else ours.status_code  # an answer of 403 is false by itself
     return EndpointReply(Entrance(address, "", bare.status_code, status, sent), ahead)
@@ -70,9 +70,9 @@ def _version(address: str, headers: dict[str, str]) -> requests.Response:
     )
 
 
-def _ahead(answer: requests.Response, before: float, after: float) -> tuple[float, float] | None:
+def _ahead(response: requests.Response, before: float, after: float) -> tuple[float, float] | None:
     try:
-        theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        theirs = parsedate_to_datetime(response.headers["Date"]).timestamp()
     except (KeyError, ValueError):
         return None
     return theirs + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2

@@ -1,4 +1,4 @@
-"""The probe's questions, carried to a cluster: by a job, or by the Ray that this process is
+"""Run the probe on a cluster: by a job, or by the Ray that this process is
 connected to."""
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _JOB_SECONDS = 180.0
 
 
 def by_job(address: str, requires_token: bool, question: dict[str, Any]) -> dict[str, Any]:
-    """Run the probe as a job of the cluster at `address`; what it told.
+    """Run the probe as a job of the cluster at `address` and return its facts.
 
     Args:
-        guarded: whether the cluster asks for a token.
+        requires_token: whether the cluster asks for a token.
 
     Raises:
         OperationalError: the job did not end in time, or without an answer.
@@ -47,16 +47,16 @@ def by_job(address: str, requires_token: bool, question: dict[str, Any]) -> dict
         cluster.stop(job)
         raise OperationalError(address, f"the job {job} did not end in {_JOB_SECONDS:g} s")
     log = cluster.log(job)
-    answer: dict[str, Any] | None = answer_in(log)
-    if answer is None:
+    facts: dict[str, Any] | None = parse_facts(log)
+    if facts is None:
         last = (log.strip().splitlines() or [ended.message or "its log is empty"])[-1]
         raise OperationalError(address, f"the job {job} failed ({last[:200]})")
     cluster.delete(job)
-    return answer
+    return facts
 
 
 def _environment(folder: str, token: str | None) -> dict[str, Any]:
-    """The job's: raysel comes along, for MLflow is asked by it; with the sweep's credentials."""
+    """The job's environment: raysel, which checks MLflow, and the sweep's credentials."""
     environment: dict[str, Any] = {"working_dir": folder, "py_modules": [str(package_folder())]}
     known = credentials.found(os.environ)
     if known and token:
@@ -76,8 +76,8 @@ def here(question: dict[str, Any]) -> dict[str, Any]:
         cloudpickle.unregister_pickle_by_value(probe)
 
 
-def answer_in(text: str) -> Any:
-    """The probe's answer among whatever else was printed; None where there is none."""
+def parse_facts(text: str) -> Any:
+    """The probe's line of JSON in a job's output; None if there is none."""
     lines = [line for line in text.splitlines() if line.startswith(probe.MARK)]
     try:
         return json.loads(lines[-1][len(probe.MARK) :]) if lines else None

@@ -1,4 +1,4 @@
-"""What a check says: a line, and what to do about it."""
+"""Result of a check: a line, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's.
+    """One line of `raysel doctor`.
 
     Attributes:
-        about: what was looked at, in a word: `ssh`, `token`, `storage`.
+        about: what was checked, in a word: `ssh`, `token`, `storage`.
         words: what was found, without a full stop.
         remedy: one thing to do about it; empty where all is well.
     """
@@ -36,7 +36,7 @@ def ok(about: str, words: str) -> Finding:
 
 
 def warning(about: str, words: str, remedy: str) -> Finding:
-    """A sweep runs, and not as it should."""
+    """A sweep would run, but not as it should."""
     return Finding("warning", about, words, remedy)
 
 

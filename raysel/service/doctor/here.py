@@ -10,7 +10,7 @@ from raysel.engine.capacity import Node
 from raysel.engine.orphans import orphans
 from raysel.mlflow_sync.process import environment
 from raysel.record.layout import tracking_uri
-from raysel.record.postgres_preflight import admission
+from raysel.record.postgres_preflight import preflight
 from raysel.service.doctor import probe
 from raysel.service.doctor.checks.disks import check_disks
 from raysel.service.doctor.checks.gpus import check_gpus
@@ -49,7 +49,7 @@ def this_machine(spec: Spec | None) -> Machine:
 
 
 def _as_ray_would(mine: Machine) -> Machine:
-    """With the GPUs that a Ray of its own would hand out: those of the driver."""
+    """The machine with the GPUs that a local Ray would offer: those of the driver."""
     seen = mine.cuda.devices if mine.cuda else 0
     return Machine(mine.name, mine.versions, cuda=mine.cuda, resources={"GPU": seen})
 
@@ -64,7 +64,7 @@ def _orphans() -> list[Finding]:
     if not left:
         return []
     pids = " ".join(str(process.pid) for process in left[:20])
-    words = f"{len(left)} are left of a raysel driver that was killed"
+    words = f"{len(left)} were left by a raysel driver that was killed"
     return [warning("processes", words, f"The next raysel run ends them, or: kill {pids}")]
 
 
@@ -79,12 +79,12 @@ def _storage(spec: Spec) -> list[Finding]:
 def _record(spec: Spec) -> list[Finding]:
     if spec.database_url is None:
         return []
-    return check_record(spec.database_url, asdict(admission(spec.database_url, spec.name)))
+    return check_record(spec.database_url, asdict(preflight(spec.database_url, spec.name)))
 
 
 def _tracker(spec: Spec) -> list[Finding]:
     uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
-    health = probe.module_answer(
+    health = probe.run_module(
         "raysel.mlflow_sync.preflight", [uri, experiment], _TRACKER_SECONDS, environment(os.environ)
     )
     return check_tracker(uri, health, probe.versions(["mlflow"]).get("mlflow", ""))

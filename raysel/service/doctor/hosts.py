@@ -21,7 +21,7 @@ from raysel.service.doctor.checks.cluster_file import (
 )
 from raysel.service.doctor.checks.cluster_paths import check_paths
 from raysel.service.doctor.checks.disks import check_disks
-from raysel.service.doctor.checks.reached import check_reached
+from raysel.service.doctor.checks.reached import check_hosts
 from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
 from raysel.spec.reader import MOST_BYTES
@@ -37,12 +37,12 @@ def cluster_file(path: Path) -> Mapping[str, Any] | None:
         text = read_regular(path, MOST_BYTES).decode("utf-8")
         content = next(iter(yaml.safe_load_all(text)), None)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, LookupError, TypeError):
-        return None  # whoever reads sweep files tells what is wrong
+        return None  # the reader of sweep files reports what is wrong
     if not isinstance(content, Mapping):
         return None
     if "apiVersion" in content:
-        told = "is for Kubernetes: kubectl apply it, then raysel doctor --address URL"
-        raise user_error(str(path), told)
+        message = "is for Kubernetes: kubectl apply it, then raysel doctor --address URL"
+        raise user_error(str(path), message)
     provider = content.get("provider")
     if "cluster_name" not in content and not isinstance(provider, Mapping):
         return None
@@ -57,8 +57,8 @@ def examine_file(config: Mapping[str, Any]) -> list[Finding]:
     found += check_autoscaler(config, os.environ)
     if config["provider"].get("type") != "local":
         return found
-    asked = reached(config)
-    found += check_reached(asked)
+    asked = ask_hosts(config)
+    found += check_hosts(asked)
     machines = [machine(one.name, one.facts, {"clock": one.ahead}) for one in asked if one.facts]
     return found + (_of(machines) if machines else [])
 
@@ -67,7 +67,7 @@ def _of(machines: list[Machine]) -> list[Finding]:
     return check_disks(machines) + check_clocks(machines)
 
 
-def reached(config: Mapping[str, Any]) -> list[ssh.Asked]:
+def ask_hosts(config: Mapping[str, Any]) -> list[ssh.Asked]:
     """The head, and by way of it its workers, as Ray reaches them."""
     provider, auth = config["provider"], config.get("auth") or {}
     user, key = str(auth.get("ssh_user", "root")), str(auth.get("ssh_private_key") or "")

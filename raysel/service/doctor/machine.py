@@ -9,7 +9,7 @@ from typing import Any
 from raysel.sweep import manifest
 
 PACKAGES = ("raysel", *manifest.PACKAGES)
-"""Whose versions are compared: a result depends on them, or they speak with each other."""
+"""Packages whose versions are compared: results depend on them, or they communicate."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Token:
-    """How a machine knows Ray's token.
+    """Where a machine has Ray's token.
 
     Attributes:
         mode: RAY_AUTH_MODE, empty where it is not set.
@@ -60,7 +60,7 @@ class Machine:
         versions: of Python and of the packages that are there.
         disks: of the folders that were asked for.
         cuda: None where nobody expects a GPU.
-        resources: what Ray believes that it has.
+        resources: its resources according to Ray.
         ahead: seconds that its clock is ahead of the head's (of the client's where there is no
             head), and how far that may be off; None where it was not measured.
         written: what went wrong with writing into the storage; None where it was not tried.
@@ -80,7 +80,7 @@ class Machine:
 
 
 def machine(name: str, facts: Mapping[str, Any], node: Mapping[str, Any] | None = None) -> Machine:
-    """What `probe.facts` told, and what the cluster knows of the node."""
+    """The facts of `probe.facts`, and what the cluster knows of the node."""
     node = node or {}
     memory, cuda, ahead = facts["shared_memory"], facts["cuda"], node.get("clock")
     return Machine(

@@ -1,4 +1,4 @@
-"""A cluster: behind its job API, or joined by this process."""
+"""Facts of a cluster: through its job API, or joined by this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from raysel.service.storage import lasting
 from raysel.spec.sweep import Spec
 
 SECONDS = 30.0
-"""How long a round of questions to the nodes may take."""
+"""Timeout of one call to all nodes, in seconds."""
 
 
 def check_endpoint(address: str, spec: Spec | None) -> list[Finding]:
@@ -41,20 +41,20 @@ def check_endpoint(address: str, spec: Spec | None) -> list[Finding]:
     Raises:
         UserError: the address is none.
     """
-    answer = probe_endpoint(address)
-    found = check_entrance(answer.entrance)
-    if answer.entrance.trouble or (any_error(found) and answer.entrance.without != 200):
+    reply = probe_endpoint(address)
+    found = check_entrance(reply.entrance)
+    if reply.entrance.error or (any_error(found) and reply.entrance.without != 200):
         return found
     try:
-        requires_token = answer.entrance.without != 200
-        told = cluster_facts.by_job(
-            answer.entrance.address, requires_token, _of_a_job(question(spec))
+        requires_token = reply.entrance.without != 200
+        collected = cluster_facts.by_job(
+            reply.entrance.address, requires_token, _of_a_job(question(spec))
         )
-    except OperationalError as trouble:
-        return [*found, error("job", str(trouble), "Look at the job's log: ray job logs")]
-    if answer.ahead is not None:
-        found += check_clocks([Machine("the head", {}, ahead=answer.ahead)])
-    return found + judged(told, this_machine(None), spec)
+    except OperationalError as failure:
+        return [*found, error("job", str(failure), "Look at the job's log: ray job logs")]
+    if reply.ahead is not None:
+        found += check_clocks([Machine("the head", {}, ahead=reply.ahead)])
+    return found + evaluate(collected, this_machine(None), spec)
 
 
 def check_cluster(spec: Spec | None) -> list[Finding]:
@@ -64,18 +64,18 @@ def check_cluster(spec: Spec | None) -> list[Finding]:
     address = os.environ["RAY_ADDRESS"]
     try:
         with connected():
-            told = cluster_facts.here(question(spec))
+            collected = cluster_facts.here(question(spec))
     except OperationalError as refused:
         words, _, remedy = str(refused).partition("; ")
         return [error("address", words, remedy[:1].upper() + remedy[1:])]
     except (ConnectionError, RuntimeError, ValueError) as lost:
         words = f"{address} was lost ({first_line(lost)})"
         return [error("address", words, "Ask again; does Ray run there still?")]
-    return check_token_modes(machines_of(told)) + judged(told, None, spec)
+    return check_token_modes(machines_of(collected)) + evaluate(collected, None, spec)
 
 
 def question(spec: Spec | None) -> dict[str, Any]:
-    """What the nodes are asked for a sweep."""
+    """The question to the nodes for a sweep."""
     asked: dict[str, Any] = {"packages": list(PACKAGES), "seconds": SECONDS}
     if spec is not None:
         asked["storage"] = spec.storage
@@ -94,40 +94,42 @@ def _of_a_job(asked: dict[str, Any]) -> dict[str, Any]:
     return asked | {"storage": f"~/raysel/{storage}"}
 
 
-def machines_of(told: Mapping[str, Any]) -> list[Machine]:
+def machines_of(collected: Mapping[str, Any]) -> list[Machine]:
     """The nodes that answered, the head first."""
-    nodes = sorted(told["nodes"], key=lambda node: (not node["head"], node["name"]))
+    nodes = sorted(collected["nodes"], key=lambda node: (not node["head"], node["name"]))
     return [machine(n["name"], n["facts"], n) for n in nodes if n["facts"] is not None]
 
 
-def judged(told: Mapping[str, Any], client: Machine | None, spec: Spec | None) -> list[Finding]:
-    """What is to be said of what the nodes told.
+def evaluate(
+    collected: Mapping[str, Any], client: Machine | None, spec: Spec | None
+) -> list[Finding]:
+    """Evaluate the facts of the nodes.
 
     Args:
-        told: the answer of `probe.cluster`.
+        collected: the result of `probe.cluster`.
         client: this machine, where it is none of the nodes.
     """
-    found = check_nodes(told["nodes"], SECONDS)
-    machines = machines_of(told)
+    found = check_nodes(collected["nodes"], SECONDS)
+    machines = machines_of(collected)
     if not machines:
         return found
     found += check_versions(machines, client) + check_disks(machines)
     found += check_shared_memory(machines) + check_gpus(machines) + check_clocks(machines)
     found += check_token_files([*machines, *([client] if client else [])])
-    return found + (_for_sweep(told, machines, spec) if spec else [])
+    return found + (_for_sweep(collected, machines, spec) if spec else [])
 
 
-def _for_sweep(told: Mapping[str, Any], machines: list[Machine], spec: Spec) -> list[Finding]:
+def _for_sweep(collected: Mapping[str, Any], machines: list[Machine], spec: Spec) -> list[Finding]:
     there = [
         Node("head" if node["head"] else "worker", node["resources"], node["labels"])
-        for node in told["nodes"]
+        for node in collected["nodes"]
         if node["alive"]
     ]
-    found = check_resources(there, spec.resources, told["grows"])
+    found = check_resources(there, spec.resources, collected["grows"])
     found += check_relative(spec.storage, len(machines))
-    found += check_storage(told["storage"], machines)
-    found += check_record(spec.database_url, told["record"])
+    found += check_storage(collected["storage"], machines)
+    found += check_record(spec.database_url, collected["record"])
     if spec.tracking.uri:
         version = machines[0].versions.get("mlflow", "")
-        found += check_tracker(spec.tracking.uri, told["tracker"], version)
+        found += check_tracker(spec.tracking.uri, collected["tracker"], version)
     return found

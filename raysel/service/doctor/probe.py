@@ -1,8 +1,8 @@
-"""What a machine tells of itself. This file goes there alone: over ssh on standard input, as the
+"""Collect facts about a machine. Only this file is sent: over ssh on standard input, as the
 script of a Ray job, or pickled by value with a Ray task. It imports the standard library only
-(Ray and pyarrow where they are needed), for what is missing there is what we want to know.
+(Ray and pyarrow where they are needed), because missing packages are among the facts.
 
-As a script: `python probe.py QUESTION`, the question as JSON; the answer is one line of JSON
+As a script: `python probe.py QUESTION`, the question as JSON; the result is one line of JSON
 behind `MARK`, so that it is found among whatever else a login shell or a job prints.
 """
 
@@ -26,7 +26,7 @@ _CUDA_SECONDS = 90
 _ROUNDS = 3
 _KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 _LOST = (0, 2)
-"""Ray's reasons of a node's end that nobody wished: unspecified, unexpected."""
+"""Ray's reasons for an unplanned end of a node: unspecified, unexpected."""
 
 
 # --- one machine -----------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def facts(packages: list[str], places: list[str], gpus: float = 0) -> dict:
     """Versions, disks, shared memory, token file, GPUs and clock of this machine.
 
     Args:
-        packages: whose versions are told.
+        packages: whose versions are reported.
         places: folders whose disks are looked at; the nearest one that exists stands for it.
         gpus: how many GPUs are expected; torch is asked where there are any, or a driver.
     """
@@ -85,7 +85,7 @@ def _cuda() -> dict:
     hidden = ("CUDA_VISIBLE_DEVICES",)
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     try:
-        answer = subprocess.run(
+        ran = subprocess.run(
             [sys.executable, "-c", _CUDA],
             capture_output=True,
             text=True,
@@ -93,7 +93,7 @@ def _cuda() -> dict:
             check=True,
             env=environment,
         )
-        devices, build = json.loads(answer.stdout)
+        devices, build = json.loads(ran.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return {"devices": 0, "build": None, "error": type(error).__name__}
     return {"devices": devices, "build": build, "error": None}
@@ -108,7 +108,7 @@ def now() -> float:
 
 
 def write_mark(storage: str, name: str) -> str:
-    """Leave a file of that name in the storage; what went wrong, or nothing."""
+    """Write a file of that name into the storage; return the error, or an empty text."""
     try:
         if "://" in storage:
             system, path = _system(storage)
@@ -125,7 +125,7 @@ def write_mark(storage: str, name: str) -> str:
 
 
 def read_marks(storage: str, names: list[str]) -> dict:
-    """Read the files that others left: for each name what went wrong, or nothing."""
+    """Read the files of the other nodes: for each name the error, or an empty text."""
     return {name: _read(storage, name) for name in names}
 
 
@@ -194,9 +194,9 @@ def cluster(question: dict) -> dict:
         storage = str(Path(storage).expanduser().absolute())
     places = ["/tmp", *([storage] if storage and "://" not in storage else [])]
     gpus = {node["id"]: node["resources"].get("GPU", 0) for node in alive}
-    told = _ask(alive, seconds, lambda n: (facts, (question["packages"], places, gpus[n["id"]])))
+    replies = _ask(alive, seconds, lambda n: (facts, (question["packages"], places, gpus[n["id"]])))
     for node in alive:
-        node["facts"] = told.get(node["id"])
+        node["facts"] = replies.get(node["id"])
     answering = [node for node in alive if node["facts"] is not None]
     for node, ahead in zip(answering, map(_ahead, answering), strict=True):
         node["clock"] = ahead
@@ -206,10 +206,8 @@ def cluster(question: dict) -> dict:
         "nodes": listed,
         "storage": storage,
         "grows": _grows(),
-        "record": module_answer(
-            "raysel.record.postgres_preflight", question.get("record"), seconds
-        ),
-        "tracker": module_answer("raysel.mlflow_sync.preflight", question.get("tracker"), seconds),
+        "record": run_module("raysel.record.postgres_preflight", question.get("record"), seconds),
+        "tracker": run_module("raysel.mlflow_sync.preflight", question.get("tracker"), seconds),
     }
 
 
@@ -246,7 +244,7 @@ def _fill_names(nodes: list[dict]) -> None:
 
 
 def _ask(nodes: list[dict], seconds: float, question: Callable) -> dict:
-    """A task on each node, none of which waits for a free CPU; who does not answer is left out.
+    """Run a task on each node, without waiting for a free CPU; silent nodes are left out.
 
     Args:
         question: from a node to a function and its arguments.
@@ -263,13 +261,13 @@ def _ask(nodes: list[dict], seconds: float, question: Callable) -> dict:
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
     for task in late:
         ray.cancel(task, force=True)
-    answers = {}
+    replies = {}
     for task in ready:
         try:
-            answers[asked[task]] = ray.get(task)
+            replies[asked[task]] = ray.get(task)
         except Exception:
             continue  # the node went away, or cannot run it
-    return answers
+    return replies
 
 
 def _ahead(node: dict) -> list | None:
@@ -278,10 +276,10 @@ def _ahead(node: dict) -> list | None:
     best = None
     for _ in range(_ROUNDS):
         before = time.time()
-        answer = _ask([node], 10, lambda _: (now, ())).get(node["id"])
+        reply = _ask([node], 10, lambda _: (now, ())).get(node["id"])
         half = (time.time() - before) / 2
-        if answer is not None and (best is None or half < best[1]):
-            best = [answer - (before + half), half]
+        if reply is not None and (best is None or half < best[1]):
+            best = [reply - (before + half), half]
     return best
 
 
@@ -290,53 +288,53 @@ def _try_storage(nodes: list[dict], storage: str, seconds: float) -> None:
     token = f".raysel-doctor-{os.getpid()}-{time.time_ns()}"
     own = {node["id"]: f"{token}-{node['id'][:8]}" for node in nodes}
     written = _ask(nodes, seconds, lambda n: (write_mark, (storage, own[n["id"]])))
-    there = [own[identity] for identity, trouble in written.items() if not trouble]
+    there = [own[identity] for identity, error in written.items() if not error]
     read = _ask(nodes, seconds, lambda n: (read_marks, (storage, there)))
     _ask(nodes, seconds, lambda n: (remove_mark, (storage, own[n["id"]])))
     names = {own[node["id"]]: node["name"] for node in nodes}
     for node in nodes:
         node["written"] = written.get(node["id"])
         marks = read.get(node["id"])
-        node["read"] = marks and {names[mark]: trouble for mark, trouble in marks.items()}
+        node["read"] = marks and {names[mark]: error for mark, error in marks.items()}
 
 
-def module_answer(
+def run_module(
     module: str,
     arguments: list[str] | None,
     seconds: float,
     environment: dict | None = None,
 ) -> dict | None:
-    """What a module of raysel's prints as JSON, run in a process of its own; None where it was
+    """The JSON output of a raysel module, run in a process of its own; None if it was
     not asked, or is not there."""
     if arguments is None:
         return None
     try:
-        answer = subprocess.run(
+        ran = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             capture_output=True,
             text=True,
             timeout=seconds + 30,
             env=environment,
         )
-        lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
+        lines = [line for line in ran.stdout.splitlines() if line.startswith("{")]
         return json.loads(lines[-1])
     except subprocess.TimeoutExpired:
-        return {"trouble": f"{arguments[0]} does not answer in time"}
+        return {"error": f"{arguments[0]} does not answer in time"}
     except (OSError, ValueError, IndexError):
-        return None  # raysel is not installed there: the versions tell
+        return None  # raysel is not installed there: the check of versions reports it
 
 
 def main(argument: str) -> None:
-    """Answer a question: of a whole cluster where it says so, else of this machine."""
+    """Print the facts of the whole cluster if the question says so, else of this machine."""
     question = json.loads(argument)
     if question.pop("cluster", False):
         import ray  # noqa: PLC0415
 
         ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-        answer = cluster(question)
+        reply = cluster(question)
     else:
-        answer = facts(**question)
-    print(MARK + json.dumps(answer), flush=True)
+        reply = facts(**question)
+    print(MARK + json.dumps(reply), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A machine asked over ssh, as `ray up` reaches it: the probe goes in on standard input."""
+"""Run the probe over ssh, as `ray up` connects: its code is sent on standard input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.service.doctor import probe
-from raysel.service.doctor.cluster_facts import answer_in
+from raysel.service.doctor.cluster_facts import parse_facts
 
 CONNECT_SECONDS = 8
 _SECONDS = 60
@@ -20,7 +20,7 @@ _SECONDS = 60
 
 @dataclass(frozen=True)
 class Login:
-    """How a machine is reached.
+    """How to log in to a machine.
 
     Attributes:
         proxy: an ssh ProxyCommand; empty where the machine is reached directly.
@@ -45,9 +45,9 @@ class Login:
             del options["IdentitiesOnly"]
         if self.proxy:
             options["ProxyCommand"] = self.proxy
-        told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         identity = ["-i", str(Path(self.key).expanduser())] if self.key else []
-        return ["ssh", *told, *identity, f"{self.user}@{self.host}", remote]
+        return ["ssh", *flags, *identity, f"{self.user}@{self.host}", remote]
 
     def through(self, other: Login) -> Login:
         """The same machine reached by way of another, as the head reaches its workers."""
@@ -58,12 +58,12 @@ class Login:
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of it.
+    """Result of the probe over ssh.
 
     Attributes:
-        facts: what the probe told; None where it did not run.
+        facts: what the probe reported; None if it did not run.
         ahead: seconds that its clock is ahead of ours, and how far that may be off.
-        failure: what ssh said where it did not, the last line last.
+        failure: ssh's error output if it did not run.
     """
 
     name: str
@@ -91,7 +91,7 @@ def ask(name: str, login: Login, packages: list[str]) -> Asked:
         return Asked(name, login, None, failure=f"no answer within {_SECONDS} s")
     except FileNotFoundError:
         return Asked(name, login, None, failure="there is no ssh on this machine")
-    facts = answer_in(ran.stdout)
+    facts = parse_facts(ran.stdout)
     if facts is None:
         failure = ran.stderr.strip() or f"exit {ran.returncode}"
         return Asked(name, login, None, failure=failure)

@@ -1,5 +1,5 @@
-"""`raysel plan`: what a sweep will take, before it is spent.
+"""`raysel plan`: estimate a sweep before it runs.
 
-`amount` counts trials, epochs and steps; `pruned` says what the pruner is expected to save;
-`memory` runs one step without data; `timing` measures a few real ones; `estimate` puts it together.
+`workload` counts trials, epochs and steps; `pruning_simulation` estimates the pruner's savings;
+`memory` runs one step without data; `timing` measures a few real ones; `estimate` combines them.
 """

@@ -11,7 +11,7 @@ from raysel.service.plan.timing import Timing
 from raysel.service.plan.workload import StrategyWorkload
 from raysel.tasks.data_summary import DataSummary
 
-TELL_SECONDS = 0.03
+REPORT_SECONDS = 0.03
 """Of an epoch between worker and driver: Tune, the record, the study. From the 165 epochs of the
 search-phase benchmark on 2 cores."""
 
@@ -28,7 +28,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Costs:
-    """What the sweep runs on, and under.
+    """Resources and limits of the sweep.
 
     Attributes:
         concurrent: trials at a time.
@@ -54,9 +54,9 @@ class Costs:
 
 @dataclass(frozen=True)
 class StrategyPlan:
-    """What one strategy takes; the timing is None where nothing could be measured."""
+    """Estimate for one strategy; the timing is None if nothing could be measured."""
 
-    amount: StrategyWorkload
+    workload: StrategyWorkload
     timing: Timing | None
     memory: StepMemory | None
 
@@ -66,7 +66,7 @@ class Duration:
     """Seconds of the wall clock by phase; low and high are bounds of the whole.
 
     Attributes:
-        low: the pruner ends as many as foreseen, the sampler spends every free trial on the
+        low: the pruner ends as many as estimated, the sampler spends every free trial on the
             quickest strategy.
         high: the pruner ends none, the sampler spends every free trial on the slowest.
     """
@@ -93,11 +93,11 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
     source += costs.start if source else 0.0
 
     def whole(kept: float, trials: Mapping[str, float]) -> tuple[float, float]:
-        work = [trials[p.amount.strategy] * _trial(p, kept) for p in plans]
+        work = [trials[p.workload.strategy] * _trial(p, kept) for p in plans]
         search = _phase(work, sum(trials.values()), plans, costs)
         return search, overhead + source + search + confirm
 
-    expected = {plan.amount.strategy: plan.amount.trials for plan in plans}
+    expected = {plan.workload.strategy: plan.workload.trials for plan in plans}
     search, total = whole(costs.kept, expected)
     low = whole(costs.kept, _all_to(min(plans, key=_trial), plans))[1]
     high = whole(1.0, _all_to(max(plans, key=_trial), plans))[1]
@@ -107,20 +107,20 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
 
 def worker_hours(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> float:
     """Hours in which a worker of one trial's size is busy, all workers together."""
-    search = sum(p.amount.trials * _trial(p, costs.kept) for p in plans)
+    search = sum(p.workload.trials * _trial(p, costs.kept) for p in plans)
     return (source + search + sum(_confirm(p, costs) for p in plans)) / HOUR
 
 
 def _trial(plan: StrategyPlan, kept: float = 1.0) -> float:
     """Seconds of one trial of the search."""
     assert plan.timing is not None
-    return plan.timing.start + kept * plan.amount.epochs * (plan.timing.epoch + TELL_SECONDS)
+    return plan.timing.start + kept * plan.workload.epochs * (plan.timing.epoch + REPORT_SECONDS)
 
 
 def _confirm(plan: StrategyPlan, costs: Costs) -> float:
     """Seconds of all confirm runs of a strategy."""
     assert plan.timing is not None
-    return plan.amount.confirm * (_trial(plan) + costs.tests * plan.timing.example)
+    return plan.workload.confirm * (_trial(plan) + costs.tests * plan.timing.example)
 
 
 def _phase(
@@ -134,14 +134,14 @@ def _phase(
 
 
 def _runs(plans: Sequence[StrategyPlan]) -> float:
-    return float(sum(plan.amount.confirm for plan in plans))
+    return float(sum(plan.workload.confirm for plan in plans))
 
 
 def _all_to(chosen: StrategyPlan, plans: Sequence[StrategyPlan]) -> dict[str, float]:
     """Every strategy is tried once as published, the rest goes to one."""
-    total = sum(plan.amount.trials for plan in plans)
-    trials = {plan.amount.strategy: min(1.0, plan.amount.trials) for plan in plans}
-    trials[chosen.amount.strategy] += total - sum(trials.values())
+    total = sum(plan.workload.trials for plan in plans)
+    trials = {plan.workload.strategy: min(1.0, plan.workload.trials) for plan in plans}
+    trials[chosen.workload.strategy] += total - sum(trials.values())
     return trials
 
 
@@ -173,7 +173,7 @@ def disk(plans: Sequence[StrategyPlan], costs: Costs, model: int) -> Disk:
     Args:
         model: bytes of the model's weights.
     """
-    timed = [(p.amount, p.timing) for p in plans if p.timing is not None]
+    timed = [(p.workload, p.timing) for p in plans if p.timing is not None]
     live = costs.concurrent * max((t.checkpoint for _, t in timed), default=0)
     confirmed = sum(a.confirm * t.checkpoint for a, t in timed)
     epochs = {a.strategy: a.epochs_in_all(costs.kept) for a, _ in timed}
@@ -187,14 +187,14 @@ def disk(plans: Sequence[StrategyPlan], costs: Costs, model: int) -> Disk:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is foreseen of a sweep.
+    """The complete estimate of a sweep.
 
     Attributes:
         device: on what was measured; None where nothing could be, `why` then says why.
         trial_bytes: what the largest trial holds on its device, data and CUDA included.
         failures: why a strategy could not be measured.
         data: what was read.
-        notes: what a person should know of the data.
+        notes: notes about the data.
     """
 
     name: str
@@ -213,7 +213,7 @@ class Plan:
     @property
     def trials(self) -> float:
         """Of the search."""
-        return sum(plan.amount.trials for plan in self.strategies)
+        return sum(plan.workload.trials for plan in self.strategies)
 
     @property
     def runs(self) -> int:
@@ -223,12 +223,12 @@ class Plan:
     @property
     def epochs(self) -> float:
         """In expectation, of both phases."""
-        return sum(plan.amount.epochs_in_all(self.costs.kept) for plan in self.strategies)
+        return sum(plan.workload.epochs_in_all(self.costs.kept) for plan in self.strategies)
 
     @property
     def steps(self) -> float:
         """Optimizer steps, in expectation, of both phases."""
-        workloads = [plan.amount for plan in self.strategies]
+        workloads = [plan.workload for plan in self.strategies]
         return sum(a.steps * a.epochs_in_all(self.costs.kept) for a in workloads)
 
     @property

@@ -1,4 +1,4 @@
-"""A plan, made: the task is opened, one step is run without data, a few with."""
+"""Make a plan: open the task, run one step without data and a few with data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class TrialInputs:
-    """What a sweep starts from, without its weights."""
+    """The inputs of a sweep's trials, without weights."""
 
     spec: Spec
     task: Task
@@ -56,7 +56,7 @@ class TrialInputs:
     code: tuple[user_code.Source, ...]
 
 
-def foresee(
+def estimate_sweep(
     spec: Spec,
     code: tuple[user_code.Source, ...],
     gpus: int | None = None,
@@ -68,10 +68,10 @@ def foresee(
 
     Args:
         code: the user's own files.
-        gpus: plan for so many; what the cluster has, if nothing is given.
+        gpus: number of GPUs to plan for; None takes those of the cluster.
         price: of a GPU hour.
-        decoding: told how many pictures are decoded; the sweep finds them decoded.
-        opened: told what was read, before that.
+        decoding: called with the number of decoded pictures; the sweep reuses them.
+        opened: called with what was read, before that.
 
     Raises:
         UserError: the data are missing.
@@ -80,26 +80,26 @@ def foresee(
     task = task_of(spec, decoding, opened)
     layers = layers_of(spec, task)
     space = Space(spec, layers.names)
-    ground = TrialInputs(spec, task, layers, space, model_config_of(spec, task), code)
-    memories = {name: _memory(ground, name) for name in space.strategies}
+    inputs = TrialInputs(spec, task, layers, space, model_config_of(spec, task), code)
+    memories = {name: _memory(inputs, name) for name in space.strategies}
     work = workloads(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
     with connected() as nodes, watching(_leave):
         began = time.perf_counter() - before
         concurrent = _concurrent(spec, nodes, gpus)
-        calibrator = _measured(ground, nodes)
+        calibrator = _measured(inputs, nodes)
     costs = Costs(
         concurrent=concurrent,
         cpus=spec.resources.cpus,
         gpus=spec.resources.gpus,
-        kept=_kept(ground, work, concurrent),
+        kept=_kept(inputs, work, concurrent),
         start=calibrator.start,
         ray=began,
         tests=len(task.test),
         budget=spec.budget.total,
         price=price,
     )
-    return _plan(ground, work, costs, calibrator, memories)
+    return _plan(inputs, work, costs, calibrator, memories)
 
 
 def _leave(what: str) -> None:
@@ -107,7 +107,7 @@ def _leave(what: str) -> None:
 
 
 def _plan(
-    ground: TrialInputs,
+    inputs: TrialInputs,
     work: Sequence[StrategyWorkload],
     costs: Costs,
     calibrator: _Calibrator,
@@ -119,18 +119,18 @@ def _plan(
     trained = calibrator.timings.get(SOURCE)
     source = trained.start + SETTINGS.epochs * trained.epoch if trained else 0.0
     return Plan(
-        name=ground.spec.name,
+        name=inputs.spec.name,
         costs=costs,
         strategies=plans,
         source=source,
         duration=duration(plans, source, costs),
         disk=disk(plans, costs, _model_bytes(memories)),
-        trial_bytes=_largest(plans, ground),
+        trial_bytes=_largest(plans, inputs),
         device=calibrator.device,
         why=calibrator.why,
         failures=calibrator.failures,
-        data=ground.task.summary,
-        notes=ground.task.notes,
+        data=inputs.task.summary,
+        notes=inputs.task.notes,
     )
 
 
@@ -141,26 +141,26 @@ def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
     return min(fits, spec.resources.max_concurrent_trials or fits)
 
 
-def _kept(ground: TrialInputs, work: Sequence[StrategyWorkload], concurrent: int) -> float:
-    trials = round(sum(amount.trials for amount in work))
+def _kept(inputs: TrialInputs, work: Sequence[StrategyWorkload], concurrent: int) -> float:
+    trials = round(sum(workload.trials for workload in work))
     epochs = round(sum(a.search_epochs for a in work) / max(trials, 1))
     return pruning_keep_fraction(
-        ground.spec, ground.space.strategies, trials, max(epochs, 1), concurrent
+        inputs.spec, inputs.space.strategies, trials, max(epochs, 1), concurrent
     )
 
 
 # --- memory ---------------------------------------------------------------------------------
 
 
-def _memory(ground: TrialInputs, strategy: str) -> StepMemory | None:
+def _memory(inputs: TrialInputs, strategy: str) -> StepMemory | None:
     """Of the largest trial of a strategy; None where its model cannot be run without data."""
-    config = configurations(ground.spec, ground.space, strategy)[0]
-    size = largest(settings_of(ground.spec, strategy)["batch_size"])
+    config = configurations(inputs.spec, inputs.space, strategy)[0]
+    size = largest(settings_of(inputs.spec, strategy)["batch_size"])
     training = config.training.model_copy(update={"batch_size": size})
     config = config.model_copy(update={"training": training})
-    device: Device = "cuda" if ground.spec.resources.gpus else "cpu"
+    device: Device = "cuda" if inputs.spec.resources.gpus else "cpu"
     try:
-        return step_memory(ground.model_config, ground.layers, config, device)
+        return step_memory(inputs.model_config, inputs.layers, config, device)
     except Exception:  # a model of the user's own may read numbers
         return None
 
@@ -169,7 +169,7 @@ def _model_bytes(memories: dict[str, StepMemory | None]) -> int:
     return max((m.parameters for m in memories.values() if m is not None), default=0)
 
 
-def _largest(plans: Sequence[StrategyPlan], ground: TrialInputs) -> int | None:
+def _largest(plans: Sequence[StrategyPlan], inputs: TrialInputs) -> int | None:
     """What the largest trial holds: measured on a GPU where there was one."""
     found = [
         plan.timing.memory
@@ -180,8 +180,8 @@ def _largest(plans: Sequence[StrategyPlan], ground: TrialInputs) -> int | None:
     known = [size for size in found if size]
     if not known:
         return None
-    context = CONTEXT_BYTES if ground.spec.resources.gpus else 0
-    return max(known) + _data_bytes(ground.task) + context
+    context = CONTEXT_BYTES if inputs.spec.resources.gpus else 0
+    return max(known) + _data_bytes(inputs.task) + context
 
 
 def _data_bytes(task: Task) -> int:
@@ -195,7 +195,7 @@ def _data_bytes(task: Task) -> int:
 
 @dataclass(frozen=True)
 class _Calibrator:
-    """What the workers measured, averaged.
+    """Averages of the workers' measurements.
 
     Attributes:
         timings: by strategy, and of the source model.
@@ -210,36 +210,36 @@ class _Calibrator:
     failures: dict[str, str]
 
 
-def _measured(ground: TrialInputs, nodes: Sequence[Node]) -> _Calibrator:
-    spec = ground.spec
+def _measured(inputs: TrialInputs, nodes: Sequence[Node]) -> _Calibrator:
+    spec = inputs.spec
     if problems := too_large(nodes, spec.resources):
         why = "; ".join(map(str, problems))
         return _Calibrator({}, 0.0, None, f"{why}. Plan where such a node is", {})
-    samples, shared, source = _samples(ground)
+    samples, shared, source = _samples(inputs)
     count = min(most_at_a_time(nodes, spec.resources), _TOGETHER)
     asked = time.time()
     task = ray.remote(**of_task(spec.resources), max_retries=0)(measure)
-    handed = ray.put(shared), ray.put(source)
-    running = [task.remote(handed[0], samples, handed[1]) for _ in range(count)]
+    references = ray.put(shared), ray.put(source)
+    running = [task.remote(references[0], samples, references[1]) for _ in range(count)]
     done, late = ray.wait(running, num_returns=count, timeout=_PATIENCE)
     for reference in late:
         ray.cancel(reference, force=True)
     if late:
         return _Calibrator({}, 0.0, None, f"no worker measured within {_PATIENCE:g} s", {})
-    answers: list[Measured] = ray.get(done)
+    measured: list[Measured] = ray.get(done)
     timings = {}
     for name in dict.fromkeys(sample.name for sample in samples):
         own = [
             timing
-            for answer in answers
-            for sample, timing in zip(samples, answer.timings, strict=True)
+            for one in measured
+            for sample, timing in zip(samples, one.timings, strict=True)
             if sample.name == name and timing is not None
         ]
         if own:
             timings[name] = _average(own)
-    failures = {name: why for answer in answers for name, why in answer.failures.items()}
-    start = max(0.0, max(answer.began for answer in answers) - asked)  # by another clock, maybe
-    return _Calibrator(timings, start, answers[0].device, "", failures)
+    failures = {name: why for one in measured for name, why in one.failures.items()}
+    start = max(0.0, max(one.began for one in measured) - asked)  # by another clock, maybe
+    return _Calibrator(timings, start, measured[0].device, "", failures)
 
 
 def _average(timings: Sequence[Timing]) -> Timing:
@@ -255,22 +255,22 @@ def _average(timings: Sequence[Timing]) -> Timing:
     )
 
 
-def _samples(ground: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
-    """What is to be measured, the dearest first, and what its trials share."""
-    spec, task = ground.spec, ground.task
-    arrays = {n: t.numpy() for n, t in build(ground.model_config, 0).state_dict().items()}
+def _samples(inputs: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
+    """The samples to measure, the slowest first, and the context of their trials."""
+    spec, task = inputs.spec, inputs.task
+    arrays = {n: t.numpy() for n, t in build(inputs.model_config, 0).state_dict().items()}
     folder = SweepFolder.of(spec.storage, spec.name)
     shared = shared_by_trials(
-        spec, task, ground.layers, ground.model_config, arrays, folder.path, ground.code
+        spec, task, inputs.layers, inputs.model_config, arrays, folder.path, inputs.code
     )
     train, classes = len(task.train), len(task.classes)
-    ordered = sorted(ground.space.strategies, key=lambda name: name != "full")
+    ordered = sorted(inputs.space.strategies, key=lambda name: name != "full")
     samples = [
         Sample(name, config, trained_on(spec, name, train, classes), len(task.validation))
         for name in ordered
-        for config in configurations(spec, ground.space, name)
+        for config in configurations(spec, inputs.space, name)
     ]
-    if not _wants_source(ground, folder):
+    if not _wants_source(inputs, folder):
         return samples, shared, None
     assert task.source_train is not None and task.source_validation is not None
     config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=0)
@@ -279,13 +279,13 @@ def _samples(ground: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseCont
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
 
 
-def _wants_source(ground: TrialInputs, folder: SweepFolder) -> bool:
+def _wants_source(inputs: TrialInputs, folder: SweepFolder) -> bool:
     """Whether a source model is still to be trained."""
-    spec, task = ground.spec, ground.task
+    spec, task = inputs.spec, inputs.task
     if spec.model.weights != "source" or task.source_train is None:
         return False
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(task, ground.model_config, seed, cpus, folder.source_cache)
+    kept = kept_source_model(task, inputs.model_config, seed, cpus, folder.source_cache)
     return kept is None
 
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 class LiveBytes(TorchDispatchMode):
     """Counts the storages that operations make within `with`, until they are freed.
 
-    It works on tensors without data too (FakeTensorMode), and then tells what the same step
+    It works on tensors without data too (FakeTensorMode), and then gives what the same step
     would take.
 
     Attributes:

@@ -1,5 +1,5 @@
 """The memory of a training step: run once with tensors that have shapes and no data, so that a
-model of any size is foreseen within seconds on any machine.
+model of any size is estimated within seconds on any machine.
 
 Forward and backward are torch's own, on fake tensors; of the optimizer's update, which reads
 numbers, the temporary tensors are added by hand.

@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of a sample, scaled to the sweep's data; seconds and bytes.
+    """Measurements of a sample, scaled to the sweep's data; seconds and bytes.
 
     Attributes:
         epoch: of training, validation, checkpoint and trace.
@@ -103,9 +103,9 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         calibrator = _Calibrator(Path(folder), SECONDS / max(len(samples), 1))
         for sample in samples:
-            ground = source if sample.on_source else shared
-            assert ground is not None
-            timing = calibrator.timing(ground, sample)
+            context = source if sample.on_source else shared
+            assert context is not None
+            timing = calibrator.timing(context, sample)
             timings.append(timing if isinstance(timing, Timing) else None)
             if isinstance(timing, str):
                 failures[sample.name] = timing
@@ -123,33 +123,33 @@ class _Calibrator:
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
         self._count = 0
-        self._steps: dict[tuple[int, int], TrialRunner] = {}  # by ground and examples
-        self._step: dict[int, float] = {}  # seconds of one example in a step, by its ground
+        self._steps: dict[tuple[int, int], TrialRunner] = {}  # by context and examples
+        self._step: dict[int, float] = {}  # seconds of one example in a step, by context
 
-    def timing(self, ground: PhaseContext, sample: Sample) -> Timing | str:
-        """What the sample takes; why not, where it fails."""
+    def timing(self, context: PhaseContext, sample: Sample) -> Timing | str:
+        """The timing of a sample; a reason if it fails."""
         training = sample.config.training
         whole, size = (
             training.batch_size * training.gradient_accumulation_steps,
             training.batch_size,
         )
-        if id(ground) not in self._step:
+        if id(context) not in self._step:
             small = min(_FIRST_BATCH, size)
-            first = self._run(ground, sample, small, 1, _FEWEST_BATCHES)  # also warms up
+            first = self._run(context, sample, small, 1, _FEWEST_BATCHES)  # also warms up
             if isinstance(first, str):
                 return first
-            self._step[id(ground)] = first.train / first.examples
-        a_step = self._step[id(ground)] * whole
+            self._step[id(context)] = first.train / first.examples
+        a_step = self._step[id(context)] * whole
         affordable = self._seconds / 3 / max(a_step, 1e-9)  # three epochs are run
         if affordable < _FEWEST_BATCHES:
             size = max(2, int(size * affordable / _FEWEST_BATCHES))
         steps = max(_FEWEST_BATCHES, min(int(affordable), -(-sample.examples // whole)))
-        run = self._run(ground, sample, size, training.gradient_accumulation_steps, steps)
+        run = self._run(context, sample, size, training.gradient_accumulation_steps, steps)
         return run if isinstance(run, str) else run.scaled(sample, size)
 
     def _run(
         self,
-        ground: PhaseContext,
+        context: PhaseContext,
         sample: Sample,
         size: int,
         gradient_accumulation_steps: int,
@@ -158,8 +158,8 @@ class _Calibrator:
         examples = min(
             max(steps, _FEWEST_BATCHES) * size * gradient_accumulation_steps, sample.examples
         )
-        train = _first(ground.train, examples)
-        validation = _first(ground.validation, min(len(ground.validation), _MOST_EXAMPLES))
+        train = _first(context.train, examples)
+        validation = _first(context.validation, min(len(context.validation), _MOST_EXAMPLES))
         self._count += 1
         # the examples are chosen here: shots would leave fewer of them than are counted
         changed = {
@@ -170,12 +170,12 @@ class _Calibrator:
         }
         training = sample.config.training.model_copy(update=changed)
         config = sample.config.model_copy(update={"training": training})
-        steps_of = self._steps.get((id(ground), examples))
+        steps_of = self._steps.get((id(context), examples))
         if steps_of is None:
             shared = replace(
-                ground, train=train, validation=validation, test=None, folder=self._folder
+                context, train=train, validation=validation, test=None, folder=self._folder
             )
-            steps_of = self._steps[id(ground), examples] = _warm(shared, config)
+            steps_of = self._steps[id(context), examples] = _warm(shared, config)
         counts = len(train), len(validation)
         return _epochs(steps_of, f"{self._count}", config, self._seconds, counts)
 
@@ -235,7 +235,7 @@ def _epochs(
         before = time.perf_counter()
         row = steps.epoch()
         if "metrics" not in row:
-            return str(row.get("failure") or row.get("trouble"))
+            return str(row.get("failure") or row.get("environment_error"))
         walls.append(time.perf_counter() - before)
         inner.append(row["metrics"]["cost/seconds"])
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

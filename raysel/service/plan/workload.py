@@ -55,7 +55,7 @@ def workloads(spec: Spec, space: Space, examples: int, classes: int) -> list[Str
     """
     trials = expected_trials(spec, space)
     return [
-        _amount(spec, name, trials[name], trained_on(spec, name, examples, classes))
+        _workload(spec, name, trials[name], trained_on(spec, name, examples, classes))
         for name in space.strategies
     ]
 
@@ -70,7 +70,7 @@ def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
     return examples if shots is None else min(examples, round(mean(shots) * classes))
 
 
-def _amount(spec: Spec, name: str, trials: float, examples: int) -> StrategyWorkload:
+def _workload(spec: Spec, name: str, trials: float, examples: int) -> StrategyWorkload:
     settings = settings_of(spec, name)
     batch, group = (
         round(mean(settings["batch_size"])),

@@ -1,7 +1,7 @@
 """Living-17 and Entity-30: the target's pictures are of other kinds than the source's.
 
 BREEDS (Santurkar, Tsipras and Madry 2021) groups ImageNet's classes into superclasses, which
-are what is to be told apart; the source shows some kinds of each (newts and axolotls of the
+are the classes; the source shows some kinds of each (newts and axolotls of the
 salamanders), the target others. The automatic paper tunes on both, with the division `rand`
 (docs/algorithms.md, BREEDS).
 
@@ -56,12 +56,12 @@ def superclasses(name: str) -> tuple[Superclass, ...]:
     """
     text = files("raysel.tasks.readers").joinpath("breeds.yaml").read_text("utf-8")
     table = yaml.safe_load(text)[name]
-    count, draw = int(table["subclasses"]), np.random.RandomState(_SEED)
-    drawn = []
+    count, rng = int(table["subclasses"]), np.random.RandomState(_SEED)
+    found = []
     for superclass, members in table["superclasses"].items():
-        chosen = draw.choice(members, 2 * count, replace=False).tolist()
-        drawn.append(Superclass(superclass, tuple(chosen[:count]), tuple(chosen[count:])))
-    return tuple(drawn)
+        chosen = rng.choice(members, 2 * count, replace=False).tolist()
+        found.append(Superclass(superclass, tuple(chosen[:count]), tuple(chosen[count:])))
+    return tuple(found)
 
 
 def missing(name: str, root: Path) -> str | None:
@@ -77,7 +77,7 @@ def missing(name: str, root: Path) -> str | None:
         return None
     return (
         f"{name} is made of ImageNet's folders; of {len(wanted)} that it needs {len(absent)}"
-        f" are missing: {_told(absent)}. Get ImageNet (ILSVRC2012) from image-net.org and unpack"
+        f" are missing: {_listed(absent)}. Get ImageNet (ILSVRC2012) from image-net.org and unpack"
         f" it as {root / FOLDER}/train/<wnid> and {root / FOLDER}/val/<wnid>"
     )
 
@@ -95,8 +95,8 @@ def pictures(name: str, root: Path) -> ImageDataset:
     Raises:
         UserError: folders are missing or empty (path `task.data`).
     """
-    if lack := missing(name, root):
-        raise user_error("task.data", lack)
+    if problem := missing(name, root):
+        raise user_error("task.data", problem)
     kinds = superclasses(name)
     found: list[tuple[Path, int, Pool]] = []
     empty: list[Path] = []
@@ -107,7 +107,7 @@ def pictures(name: str, root: Path) -> ImageDataset:
             found += [(file, label, pool) for file in there]
             empty += [] if there else [folder]
     if empty:
-        raise user_error("task.data", f"{_told(empty)} of {name} holds no picture")
+        raise user_error("task.data", f"{_listed(empty)} of {name} holds no picture")
     return ImageDataset(
         name=name,
         classes=tuple(kind.name for kind in kinds),
@@ -126,6 +126,6 @@ def _folders(root: Path, kind: Superclass) -> list[tuple[Path, Pool]]:
     ]
 
 
-def _told(folders: Sequence[Path]) -> str:
+def _listed(folders: Sequence[Path]) -> str:
     more = f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
     return ", ".join(map(str, folders[:_SHOWN])) + more

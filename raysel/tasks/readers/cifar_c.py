@@ -58,19 +58,19 @@ def cifar10c(root: Path, corruption: str, severity: int, seed: int) -> ImageData
     if corruption not in CORRUPTIONS:
         message = f'cifar10c has no corruption "{corruption}"; {nearest(corruption, CORRUPTIONS)}'
         raise user_error("task.shift.kind", message)
-    lack = missing(root, corruption)
-    if lack:
-        raise user_error("task.data", lack)
+    problem = missing(root, corruption)
+    if problem:
+        raise user_error("task.data", problem)
     images = _array(root / FOLDER / f"{corruption}.npy")
     labels = _array(root / FOLDER / "labels.npy")
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        told = f"{images.dtype} {list(images.shape)}"
-        raise user_error("task.data", f"{corruption}.npy must be uint8 [n, h, w, 3], not {told}")
+        found = f"{images.dtype} {list(images.shape)}"
+        raise user_error("task.data", f"{corruption}.npy must be uint8 [n, h, w, 3], not {found}")
     if labels.dtype.kind not in "iu":
         raise user_error("task.data", f"labels.npy must be whole numbers, not {labels.dtype}")
     if len(images) % SEVERITIES or labels.shape != (len(images),):
-        told = f"{len(images)} pictures and {list(labels.shape)} labels are not five severities"
-        raise user_error("task.data", f"cifar10c in {root / FOLDER}: {told}")
+        found = f"{len(images)} pictures and {list(labels.shape)} labels are not five severities"
+        raise user_error("task.data", f"cifar10c in {root / FOLDER}: {found}")
     size = len(images) // SEVERITIES
     rows = slice((severity - 1) * size, severity * size)
     shifted = ImageDataset(

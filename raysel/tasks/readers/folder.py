@@ -54,8 +54,8 @@ def image_folder(root: Path, name: str | None = None, nested: Nested | None = No
     try:
         return _read(root, name or root.resolve().name, nested)
     except OSError as error:
-        told = f"{error.filename or root} cannot be read: {error.strerror}"
-        raise user_error("task.data", told) from None
+        message = f"{error.filename or root} cannot be read: {error.strerror}"
+        raise user_error("task.data", message) from None
 
 
 def _read(root: Path, name: str, nested: Nested | None) -> ImageDataset:
@@ -102,8 +102,10 @@ def _by_class(
         name = normalised(folder.name)
         other = came_from.setdefault(name, folder)
         if other is not folder:
-            told = f"{part} holds two folders of the name {quoted(name)}, spelt in other characters"
-            raise user_error("task.data", f"{told}; merge them")
+            message = (
+                f"{part} holds two folders of the name {quoted(name)}, spelt in other characters"
+            )
+            raise user_error("task.data", f"{message}; merge them")
         here = LeftOutFiles(folder)
         pictures = images_below(folder, here)
         left_out.extend(here)
@@ -149,8 +151,8 @@ def _parts(root: Path) -> list[tuple[Pool, Path]]:
         _refuse_half(root, parts, [folder.name for pool, folder in named if pool is None])
         return [("train", root)]
     if len(set(official_splits)) < len(official_splits):
-        told = listed([folder.name for _, folder in parts])
-        raise user_error("task.data", f"{root}: {told} name one part twice")
+        message = listed([folder.name for _, folder in parts])
+        raise user_error("task.data", f"{root}: {message} name one part twice")
     return sorted(parts, key=lambda part: part[0] != "train")
 
 
@@ -161,13 +163,13 @@ def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequenc
     if not any(_folders(path) and not images_in([path], LeftOutFiles(path)) for path in folders):
         return
     named = listed([folder.name for _, folder in parts])
-    told = f"{root} holds the parts {named} and no train"
+    message = f"{root} holds the parts {named} and no train"
     if others:
-        told = (
+        message = (
             f"{root} holds {listed(others)} beside {named}: a part, or a class? Move it elsewhere,"
             " or name it train, val or test"
         )
-    raise user_error("task.data", told)
+    raise user_error("task.data", message)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -66,12 +66,12 @@ class Published:
             raise user_error("task.data", self.missing(name, root))
         _refuse_irregular(root / Path(self.folder).parts[0])
         reader = getattr(_torchvision_datasets(), self.torchvision)
-        told = f"{name} in {self.expected(root)} cannot be read"
-        with any_error_as(lambda why: user_error("task.data", f"{told}: {why}")):
+        message = f"{name} in {self.expected(root)} cannot be read"
+        with any_error_as(lambda why: user_error("task.data", f"{message}: {why}")):
             try:
                 pictures = self.read(self, name, reader, root, download, seed)
             except OSError as error:  # of a file within the data set, which is named
-                raise user_error("task.data", f"{told}: {error}") from None
+                raise user_error("task.data", f"{message}: {error}") from None
         self._check(pictures)
         return pictures
 
@@ -98,9 +98,9 @@ class Published:
             len(pictures) if official_splits is None else int((official_splits == "train").sum()),
             0 if official_splits is None else int((official_splits == "test").sum()),
         )
-        told = ("classes", "training pictures", "test pictures")
+        names = ("classes", "training pictures", "test pictures")
         for what, there, wanted in zip(
-            told, found, (self.class_count, self.train, self.test), strict=True
+            names, found, (self.class_count, self.train, self.test), strict=True
         ):
             if there != wanted:
                 raise user_error(
@@ -115,13 +115,13 @@ def _refuse_irregular(folder: Path) -> None:
     would open it, never came back."""
     waiting = [folder]
     while waiting:
-        with contextlib.suppress(OSError):  # not there, or not to be read: torchvision tells it
+        with contextlib.suppress(OSError):  # not there, or not to be read: torchvision reports it
             for entry in os.scandir(waiting.pop()):
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
                 elif not entry.is_file() and not entry.is_dir() and Path(entry.path).exists():
-                    told = f"{entry.path} is {irregular(Path(entry.path))}, no regular file"
-                    raise user_error("task.data", told)
+                    message = f"{entry.path} is {irregular(Path(entry.path))}, no regular file"
+                    raise user_error("task.data", message)
 
 
 def _torchvision_datasets() -> Any:

@@ -76,10 +76,10 @@ def _refuse_twice(table: TableText, files: Sequence[str], labels: Sequence[str])
         line, other = seen.setdefault(file, (row.line, label))
         if line == row.line:
             continue
-        told = f"{quoted(file)} stands in line {line} too"
+        message = f"{quoted(file)} stands in line {line} too"
         if other != label:
-            told += f", as {quoted(other)}; raysel does single-label classification"
-        raise wrong_row(table.path, row.line, told)
+            message += f", as {quoted(other)}; raysel does single-label classification"
+        raise wrong_row(table.path, row.line, message)
 
 
 def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
@@ -87,8 +87,8 @@ def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
     for row, split in zip(table.rows, splits, strict=True):
         pool = POOL_OF_FOLDER.get(split.lower())
         if pool is None:
-            told = f"split {quoted(split)} is unknown; there is train, val, test"
-            raise wrong_row(table.path, row.line, told)
+            message = f"split {quoted(split)} is unknown; there is train, val, test"
+            raise wrong_row(table.path, row.line, message)
         official_splits.append(pool)
     return np.array(official_splits)
 
@@ -97,7 +97,9 @@ def _unlisted(table: Path, root: Path, sources: Sequence[Path]) -> tuple[LeftOut
     """The files that lie beside the table's pictures and stand in no row."""
     left_out, known = LeftOutFiles(root), set(sources)
     for folder in sorted({source.parent for source in sources}):
-        with contextlib.suppress(OSError):  # a folder that is missing: its pictures are told later
+        with contextlib.suppress(
+            OSError
+        ):  # a folder that is missing: its pictures are reported later
             for place in sorted(folder.iterdir()):
                 if place not in known and place.is_file() and not place.samefile(table):
                     left_out.add(reason_to_leave_out(place) or UNLISTED, place)

@@ -1,4 +1,4 @@
-"""The verbs of a cluster on the command line: what is told, and with which exit code."""
+"""The verbs of a cluster on the command line: what is printed, and with which exit code."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_open_cluster_gets_neither_sweep_nor_password(
     )
 
 
-def test_a_mistake_in_the_file_is_told_before_anybody_is_asked(
+def test_a_mistake_in_the_file_is_reported_before_anybody_is_asked(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ["submit", file, "--address", "http://127.0.0.1:1", "--set", "training.epochs=0"]

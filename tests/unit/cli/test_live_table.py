@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysel.cli.live_table import ConsoleReporter, JsonWatcher
+from raysel.cli.live_table import ConsoleReporter, JsonReporter
 from raysel.common.rich_output import TextConsole
 from raysel.record.events import Event, Kind
 from raysel.spec.task import TaskSpec
@@ -22,7 +22,7 @@ def test_a_metric_that_is_not_finite_is_null_and_every_line_is_json(capsys):
         raise ValueError(name)
 
     metrics = {"train/loss": float("nan"), "val/loss": float("inf"), "val/error": 0.5}
-    JsonWatcher().event(Event("1", Kind.EPOCH, 1, 0.0, {"metrics": metrics}))
+    JsonReporter().event(Event("1", Kind.EPOCH, 1, 0.0, {"metrics": metrics}))
     reported = json.loads(capsys.readouterr().out, parse_constant=strict)
     assert reported["metrics"] == {"train/loss": None, "val/loss": None, "val/error": 0.5}
 
@@ -64,7 +64,7 @@ def test_what_was_read_is_said_first(capsys):
     assert shown_in_a_pipe(lambda reporter: reporter.data(data)) == "\n".join(
         [*data.text(), "", ""]
     )
-    JsonWatcher().data(data)
+    JsonReporter().data(data)
     reported = json.loads(capsys.readouterr().out)
     assert (reported["kind"], reported["pictures"], reported["class_count"]) == ("data", 1797, 10)
     assert shown_in_a_pipe(lambda reporter: reporter.data(data)).startswith(
@@ -72,7 +72,7 @@ def test_what_was_read_is_said_first(capsys):
     )
 
 
-def test_the_training_of_the_source_model_is_told_in_a_pipe_now_and_then():
+def test_the_training_of_the_source_model_is_reported_in_a_pipe_now_and_then():
     def reported(reporter: ConsoleReporter) -> None:
         for step in range(1, 901):
             reporter.source_training(step, 900)

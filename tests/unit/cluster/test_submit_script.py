@@ -43,7 +43,7 @@ def test_it_hands_over_to_raysel_submit_with_all_that_follows(script, monkeypatc
     assert (reported, code) == ([wanted], 7)
 
 
-def test_a_file_that_is_not_there_is_told_in_one_line(script, capsys):
+def test_a_file_that_is_not_there_is_reported_in_one_line(script, capsys):
     assert script.main(["flowers.yaml"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error  flowers.yaml: is not in ")

@@ -49,7 +49,7 @@ def test_the_token_is_read_where_ray_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"s3cret\nsecond", b"\xff\xfes3cret", "s3crét".encode()])
-def test_what_cannot_be_a_token_is_told_without_it(tmp_path: Path, content: bytes) -> None:
+def test_what_cannot_be_a_token_is_reported_without_it(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(UserError) as refused:
@@ -58,7 +58,7 @@ def test_what_cannot_be_a_token_is_told_without_it(tmp_path: Path, content: byte
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_variable_that_cannot_be_a_token_is_told_by_name() -> None:
+def test_a_variable_that_cannot_be_a_token_is_reported_by_name() -> None:
     with pytest.raises(UserError, match=r"^RAY_AUTH_TOKEN: is no token"):
         credentials.cluster_token({"RAY_AUTH_TOKEN": "s3cret\nsecond"})
 

@@ -32,7 +32,7 @@ def test_rights_name_their_file_and_other_errors_are_none() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
-def test_every_verb_tells_it_in_one_line(
+def test_every_verb_reports_it_in_one_line(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:

@@ -67,13 +67,13 @@ def test_so_does_mlflows_database(folder, monkeypatch, capsys, uri, package):
     assert reported.endswith(f'pip install "{package}"\n')
 
 
-def test_a_driver_that_there_is_not_is_told(folder, capsys):
+def test_a_driver_that_there_is_not_is_reported(folder, capsys):
     assert main.main(["validate", "x.yaml", "--set", "tracking.uri=mysql+foo://host/db"]) == 2
     assert "SQLAlchemy knows no driver mysql+foo" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("s3", "S3FileSystem"), ("gs", "GcsFileSystem")])
-def test_a_pyarrow_without_the_bucket_is_told(folder, monkeypatch, capsys, scheme, name):
+def test_a_pyarrow_without_the_bucket_is_reported(folder, monkeypatch, capsys, scheme, name):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     import pyarrow.fs
 

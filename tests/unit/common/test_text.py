@@ -65,7 +65,7 @@ def test_signs_that_an_encoding_lacks_are_replaced():
     assert "jürgen 漢".encode("ascii", text.ENCODING_ERRORS) == rb"j\xfcrgen \u6f22"
 
 
-def test_a_problem_and_a_trouble_quote_safely_and_briefly():
+def test_a_problem_and_a_failure_quote_safely_and_briefly():
     problem = Problem("task.data\n", f'"{"y" * 20_000}\x1b[2J" is no column; did you mean "label"?')
     assert str(problem).startswith('task.data\\n: "yyy')
     assert str(problem).endswith('\\x1b[2J" is no column; did you mean "label"?')

@@ -99,7 +99,7 @@ def test_the_option_address_refuses_a_secret(capsys, verb, address):
     assert reported.startswith("error  --address: holds ") and "hunter2" not in reported
 
 
-def test_an_unknown_option_of_a_bucket_is_told(capsys):
+def test_an_unknown_option_of_a_bucket_is_reported(capsys):
     assert main.main(["list", "--storage", "s3://b/x?regoin=eu"]) == 2
     assert 'has no option "regoin"; did you mean "region"?' in capsys.readouterr().err
 

@@ -50,7 +50,7 @@ def test_the_reason_is_a_line(raised, reported):
 
 
 @pytest.mark.parametrize("raised", [user_error("task.data", "x"), OperationalError("x", "y")])
-def test_what_is_told_already_goes_through(raised):
+def test_what_is_reported_already_goes_through(raised):
     with pytest.raises((UserError, OperationalError)) as caught, any_error_as(Refused):
         raise raised
     assert caught.value is raised

@@ -54,7 +54,7 @@ def test_every_resource_that_no_node_has_is_named():
     ]
 
 
-def test_resources_that_no_node_has_together_are_told_together():
+def test_resources_that_no_node_has_together_are_reported_together():
     assert reported(SMALL, LARGE, cpus=8, gpus=1) == [
         "resources: no node has 8 CPUs, 1 GPU together; "
         "the cluster has worker (4 CPUs, 1 GPU), worker (16 CPUs, 2 disk, zone=a)"
@@ -116,7 +116,7 @@ def test_more_than_one_gpu_is_refused():
 
 
 @pytest.mark.parametrize(("given", "fits", "grows"), [(None, 1, 9), (3, 1, 3)])
-def test_where_an_autoscaler_tells_no_sizes_more_trials_wait_than_fit(given, fits, grows):
+def test_where_an_autoscaler_reports_no_sizes_more_trials_wait_than_fit(given, fits, grows):
     resources = wanted(cpus=2, max_concurrent_trials=given)
     assert concurrent([HEAD], resources) == fits
     assert concurrent([HEAD], resources, grows=True) == grows

@@ -69,7 +69,7 @@ def closed() -> str:
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_head_that_is_gone_is_told_at_once(closed, scheme):
+def test_a_head_that_is_gone_is_reported_at_once(closed, scheme):
     with pytest.raises(OperationalError, match="does not answer") as reported:
         check_reachable(scheme + closed)
     assert closed in str(reported.value) and "\n" not in str(reported.value)
@@ -133,7 +133,7 @@ def test_a_ray_that_does_not_start_is_one_line(slow_to_start):
     assert "\n" not in str(reported.value)
 
 
-def test_the_doctor_tells_of_it_as_a_finding(monkeypatch, closed):
+def test_the_doctor_reports_of_it_as_a_finding(monkeypatch, closed):
     monkeypatch.setenv("RAY_ADDRESS", closed)
     (found,) = check_cluster(None)
     assert found.level == "error" and "does not answer" in found.line()

@@ -89,7 +89,7 @@ def test_another_machine_s_driver_proves_nothing() -> None:
         assert psutil.Process(stranger.pid) not in orphans()
 
 
-def test_the_doctor_tells_of_them() -> None:
+def test_the_doctor_reports_of_them() -> None:
     with child(mark(dead())) as left:
         found = [finding for finding in check_local(None) if finding.about == "processes"]
         assert [finding.level for finding in found] == ["warning"]

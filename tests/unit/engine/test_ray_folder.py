@@ -1,4 +1,4 @@
-"""Ray's folder for sockets: what cannot work is told before anything starts, with the remedy."""
+"""Ray's folder for sockets: what cannot work is reported before the start, with the remedy."""
 
 import os
 import sys
@@ -56,7 +56,7 @@ strategies: {full: }
 """
 
 
-def test_run_tells_it_before_anything_is_spent(tmp_path, monkeypatch, capsys):
+def test_run_reports_it_before_anything_is_spent(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     (tmp_path / "x.yaml").write_text(FILE)

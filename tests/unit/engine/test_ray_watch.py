@@ -28,7 +28,7 @@ leave(OperationalError("ray", "its raylet has ended; go on with: raysel resume a
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_a_vital_process_that_ends_is_told_once(tmp_path: Path, name: str) -> None:
+def test_a_vital_process_that_ends_is_reported_once(tmp_path: Path, name: str) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
     (tmp_path / name).symlink_to(sleep)

@@ -36,7 +36,7 @@ def test_a_person_asks_again_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["stopped by SIGTERM"]
 
 
-def test_a_terminal_that_is_closed_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_closed_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GRACE, raising=False)
     asked: list[str] = []
     with on_signals(asked.append):

@@ -11,13 +11,13 @@ from raysel.engine.tune import (
     MAX_WORKER_FAILURES,
     StopRequest,
     _ImmediateStopper,
-    _LedgerScheduler,
-    _LedgerSearcher,
+    _TrialSourceScheduler,
+    _TrialSourceSearcher,
 )
 
 
-class Told:
-    """A ledger that ends nothing, and an overseer that hears nothing."""
+class WorkerLog:
+    """A trial source that ends nothing, and worker events that are dropped."""
 
     def epoch(self, trial: str, epoch: int, metrics: dict[str, float], note: str | None) -> bool:
         return False
@@ -25,9 +25,9 @@ class Told:
 
 def drivers(*epochs: int | None) -> bool:
     """Whether the trial is tried again after these: an epoch that ended, or a lost worker."""
-    reported, stop = cast(Any, Told()), StopRequest()
-    searcher = _LedgerSearcher(reported, stop)
-    scheduler = _LedgerScheduler(reported, searcher, reported, stop)
+    reported, stop = cast(Any, WorkerLog()), StopRequest()
+    searcher = _TrialSourceSearcher(reported, stop)
+    scheduler = _TrialSourceScheduler(reported, searcher, reported, stop)
     trial = Trial("_", stub=True, max_failures=MAX_WORKER_FAILURES)
     searcher.trials[trial.trial_id] = "0001"
     for epoch in epochs:
@@ -52,7 +52,7 @@ def test_a_new_epoch_makes_up_for_lost_workers():
     assert drivers(*LOST, 1, *LOST, 2, *LOST)
 
 
-def test_an_epoch_that_is_told_again_does_not():
+def test_an_epoch_that_is_reported_again_does_not():
     assert not drivers(1, 2, *LOST, 2, None)
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 import raysel
 from raysel.common.errors import OperationalError
-from raysel.export.check import answers, check
+from raysel.export.check import check, expected_outputs
 from raysel.export.check_pictures import validation_pictures
 from raysel.export.timm_layout import write_model
 from raysel.models import timm
@@ -79,9 +79,9 @@ def exported(folder: Path, to: Path, name: str, head: str = "linear", **task: ob
     model = build(model_config, seed=1).eval()
     for parameter in model.get_classifier().parameters():  # timm begins with nearly nothing
         nn.init.normal_(parameter, generator=torch.Generator().manual_seed(2))
-    said = answers(model, loaded)
+    said = expected_outputs(model, loaded)
     write_model(model, name, loaded, {"sweep": "pictures-1", "run": "confirm-full-s0"}, to)
-    return SimpleNamespace(spec=spec, task=loaded, model=model, answers=said, folder=to)
+    return SimpleNamespace(spec=spec, task=loaded, model=model, expected_outputs=said, folder=to)
 
 
 def validated(out: SimpleNamespace) -> torch.Tensor:
@@ -94,7 +94,7 @@ def validated(out: SimpleNamespace) -> torch.Tensor:
 def checked(out: SimpleNamespace, scratch: Path):
     """What `raysel export --check` finds."""
     pictures = validation_pictures(out.spec, out.task, out.model, scratch)
-    return check(out.folder, out.answers, pictures)
+    return check(out.folder, out.expected_outputs, pictures)
 
 
 @pytest.fixture(scope="module")
@@ -245,10 +245,10 @@ def test_an_architecture_of_raysels_own_travels_with_its_model(pictures: Path, t
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_told_in_a_line(pictures: Path, tmp_path: Path):
+def test_a_damaged_file_is_reported_in_a_line(pictures: Path, tmp_path: Path):
     out = exported(pictures, tmp_path / "model", "test_resnet")
     weights = out.folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(OperationalError, match="timm cannot load it") as reported:
-        check(out.folder, out.answers)
+        check(out.folder, out.expected_outputs)
     assert "\n" not in str(reported.value)

@@ -25,7 +25,7 @@ def no_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.timeout(30)
-def test_an_mlflow_that_is_away_is_told_at_once(
+def test_an_mlflow_that_is_away_is_reported_at_once(
     tmp_path: Path, no_address: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(BOUND, raising=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
-from raysel.service.doctor.node_facts import judged
+from raysel.service.doctor.node_facts import evaluate
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
@@ -76,7 +76,7 @@ def cluster() -> dict[str, Any]:
         "storage": "/mnt/share",
         "grows": False,
         "record": None,
-        "tracker": {"trouble": "", "words": f"{URI} takes runs (MLflow 1.2)", "version": "1.2"},
+        "tracker": {"error": "", "words": f"{URI} takes runs (MLflow 1.2)", "version": "1.2"},
     }
 
 
@@ -87,7 +87,7 @@ def client() -> Machine:
 
 def found(reported: dict[str, Any], spec: Spec | None = None) -> list[Finding]:
     """What the doctor says of a cluster, with its sweep."""
-    return judged(reported, client(), spec or sweep())
+    return evaluate(reported, client(), spec or sweep())
 
 
 def worst(reported: dict[str, Any], spec: Spec | None = None) -> list[str]:

@@ -74,7 +74,7 @@ def sent(folder: Path, parts: list[bytes]) -> dict[str, set[str]]:
         record.append(Event(f"{number:04d}", Kind.ENDED, 1, 1.0, {"status": "COMPLETE"}))
     store = Store()
     exporter = MlflowExporter(record, lambda _: cast(MlflowStore, cast(Any, store)))
-    while exporter.carry() or exporter.export_artifacts():
+    while exporter.export_events() or exporter.export_artifacts():
         pass
     record.close()
     return store.uploaded
@@ -110,7 +110,7 @@ def test_a_model_in_a_moved_folder_is_named_where_it_is(
     record.append(Event(SWEEP, Kind.FINISHED, 0, 1.0, end))
     store = Store()
     exporter = MlflowExporter(record, lambda _: cast(MlflowStore, cast(Any, store)), tmp_path)
-    while exporter.carry():
+    while exporter.export_events():
         pass
     record.close()
     assert store.tags[SWEEP]["raysel.model"] == str(tmp_path / "best")

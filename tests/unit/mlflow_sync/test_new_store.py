@@ -16,7 +16,7 @@ from raysel.mlflow_sync.new_store import ensure_store
 
 
 class Maker:
-    """In MLflow's place: makes a table, and dies before the next one as often as it is told."""
+    """In MLflow's place: makes a table, and dies before the next one as often as it is asked to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, deaths: int = 0) -> None:
         self.deaths, self.calls = deaths, 0

@@ -70,6 +70,6 @@ def test_a_host_that_is_not_known_is_found(uri, monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["/proc/mlflow.db", "/proc/a/b/mlflow.db", "/dev/null/x.db"])
-def test_a_file_that_cannot_be_made_is_told(place):
+def test_a_file_that_cannot_be_made_is_reported(place):
     uri = f"sqlite:///{place}"
-    assert examine(uri, "e").trouble.startswith(f"{uri} cannot be made: ")
+    assert examine(uri, "e").error.startswith(f"{uri} cannot be made: ")

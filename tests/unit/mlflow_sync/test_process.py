@@ -32,15 +32,15 @@ def test_the_environment_is_quiet_and_the_users_choices_stand():
 
 def test_a_writer_that_does_not_run_drains_nothing_and_stops(writer):
     assert not writer.alive
-    assert writer.behind() == 1
+    assert writer.lag() == 1
     assert not writer.drain(5)
 
 
-@pytest.mark.parametrize("behind", [EVENTS_CURSOR, FILES_CURSOR])
-def test_all_is_sent_when_events_and_files_are(writer, tmp_path, behind):
+@pytest.mark.parametrize("lag", [EVENTS_CURSOR, FILES_CURSOR])
+def test_all_is_sent_when_events_and_files_are(writer, tmp_path, lag):
     record = Record(sqlite_url(tmp_path / "sweep.db"))
     for name in (EVENTS_CURSOR, FILES_CURSOR):
         record.move_cursor(name, record.last_sequence())
     assert writer.drain(0)
-    record.move_cursor(behind, 0)
+    record.move_cursor(lag, 0)
     assert not writer.drain(0)

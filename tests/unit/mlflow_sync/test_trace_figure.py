@@ -91,7 +91,7 @@ def test_one_layer_or_very_many_fit(tmp_path, rows):
     assert imread(tmp_path / "a.png").shape[0] < 1200
 
 
-def test_no_parts_no_steps_and_a_torn_part_are_told(tmp_path):
+def test_no_parts_no_steps_and_a_torn_part_are_reported(tmp_path):
     folder = tmp_path / "trace"
     with pytest.raises(FileNotFoundError):
         draw(folder, LAYERS, tmp_path / "a.png")

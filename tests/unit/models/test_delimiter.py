@@ -132,7 +132,7 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize("rule", ["delimiter", "coarse", ("encode", "decode", "head")])
-def test_a_tie_across_layers_is_told_and_stays_with_its_first_owner(rule, caplog):
+def test_a_tie_across_layers_is_reported_and_stays_with_its_first_owner(rule, caplog):
     with caplog.at_level(logging.WARNING):
         found = partition(Tied(nn.ReLU()), rule)
     (record,) = caplog.records

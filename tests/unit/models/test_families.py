@@ -225,6 +225,6 @@ def test_one_rule_cuts_the_model_from_validate_to_the_trials(tmp_path, monkeypat
         f"model: {{name: test_resnet, weights: source, partition: {list(patterns)}}}\n"
         f"strategies: {{full: {{}}}}\nsearch: {{num_trials: 2}}\nstorage: {tmp_path / 'runs'}\n"
     )
-    found = local_trial.ground(validate.read(tmp_path / "x.yaml"), (), lambda _: None)
+    found = local_trial.prepare_inputs(validate.read(tmp_path / "x.yaml"), (), lambda _: None)
     assert found.layers.names == patterns
     assert set(asked) == {patterns}

@@ -162,7 +162,7 @@ class _Tied(nn.Module):
         self.head.weight = self.first.weight
 
 
-def test_a_tied_tensor_belongs_to_its_first_owner_and_is_told(caplog):
+def test_a_tied_tensor_belongs_to_its_first_owner_and_is_reported(caplog):
     with caplog.at_level(logging.WARNING):
         layers = partition(_Tied())
     assert layers.names == ("stem", "second", "head")
@@ -172,7 +172,7 @@ def test_a_tied_tensor_belongs_to_its_first_owner_and_is_told(caplog):
     assert "head.weight" in caplog.text
 
 
-def test_without_a_tie_nothing_is_told(caplog):
+def test_without_a_tie_nothing_is_reported(caplog):
     with caplog.at_level(logging.WARNING):
         partition(_meta("test_vit"))
     assert caplog.text == ""
@@ -237,7 +237,7 @@ def test_a_head_of_two_dense_layers_is_one_layer(rule):
     assert len(found.head) == 4
 
 
-def test_patterns_that_cut_the_classifier_are_told():
+def test_patterns_that_cut_the_classifier_are_reported():
     patterns = ("fc.0", "fc.3", ".*")
     with pytest.raises(UserError, match=r'"fc.0" and "fc.3" cut the classifier'):
         partition_of("test_resnet", patterns, 7, head="mlp")
@@ -293,13 +293,13 @@ def test_a_prefix_ends_at_a_dot():
         ((".", "fc"), '"fc" matches no parameter'),  # the first took them all
     ],
 )
-def test_patterns_that_do_not_fit_are_told(rule, said):
+def test_patterns_that_do_not_fit_are_reported(rule, said):
     with pytest.raises(UserError, match=said) as reported:
         partition(_meta("resnet10t"), rule)
     assert reported.value.problems[0].path == "model.partition"
 
 
-def test_an_unknown_model_is_told_with_the_nearest_name():
+def test_an_unknown_model_is_reported_with_the_nearest_name():
     with pytest.raises(UserError, match="resnet18") as reported:
         partition_of("resnet_18", "coarse", 10)
     assert reported.value.problems[0].path == "model.name"

@@ -12,7 +12,7 @@ from raysel.models.pretrained import pretrained_weights
 from raysel.models.weights import fitted
 
 
-def test_without_a_network_and_a_cache_one_line_tells(monkeypatch, tmp_path, caplog):
+def test_without_a_network_and_a_cache_one_line_reports(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(

@@ -98,7 +98,7 @@ def test_a_file_is_read_by_its_content_whatever_its_ending(tmp_path):
         assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_a_damaged_safetensors_file_is_told(tmp_path):
+def test_a_damaged_safetensors_file_is_reported(tmp_path):
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file(tensors(), path)
     path.write_bytes(path.read_bytes()[:-3])

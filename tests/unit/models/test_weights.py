@@ -1,4 +1,4 @@
-"""Weights from a file: what fits is taken, what does not is told with its names."""
+"""Weights from a file: what fits is taken, what does not is reported by name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_tensor_that_no_model_takes_is_refused_with_its_name(tmp_path, odd, ki
 
 
 @pytest.mark.parametrize("wrong", ["missing", "unexpected", "of another shape"])
-def test_weights_that_do_not_fit_are_told_and_change_nothing(wrong):
+def test_weights_that_do_not_fit_are_reported_and_change_nothing(wrong):
     model = build(RESNET, seed=1)
     weights, before = _state(build(RESNET, seed=0)), _state(model)
     name = next(n for n in weights if n.endswith("conv1.weight"))
@@ -90,7 +90,7 @@ def test_weights_that_do_not_fit_are_told_and_change_nothing(wrong):
     assert _same(_state(model), before) == set(before)
 
 
-def test_at_most_five_names_of_a_kind_are_told():
+def test_at_most_five_names_of_a_kind_are_reported():
     model = build(RESNET, seed=1)
     with pytest.raises(UserError) as reported:
         load_weights(model, {})
@@ -105,7 +105,7 @@ def test_a_safetensors_file_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a safetensors file", b"\x00" * 100])
-def test_a_file_that_is_none_is_told(tmp_path, content):
+def test_a_file_that_is_none_is_reported(tmp_path, content):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -191,7 +191,7 @@ class _Code:
         lambda path: path.write_bytes(b"\x00" * 100),
     ],
 )
-def test_a_file_that_is_no_checkpoint_of_tensors_is_told_and_never_run(tmp_path, write, capsys):
+def test_a_file_that_is_no_checkpoint_of_tensors_is_reported_and_never_run(tmp_path, write, capsys):
     path = tmp_path / "w.pt"
     write(path)
     with pytest.raises(UserError) as reported:

@@ -39,7 +39,7 @@ def test_an_intact_record_passes(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_truncated_record_is_told_with_the_way_out(tmp_path, share):
+def test_a_truncated_record_is_reported_with_the_way_out(tmp_path, share):
     path = filled(tmp_path / "sweep.db")
     os.truncate(path, int(share * path.stat().st_size))
     with pytest.raises(OperationalError, match=r"sweep\.db: is damaged.*--from-backup") as reported:
@@ -47,7 +47,7 @@ def test_a_truncated_record_is_told_with_the_way_out(tmp_path, share):
     assert "\n" not in str(reported.value)
 
 
-def test_something_that_is_no_database_is_told(tmp_path):
+def test_something_that_is_no_database_is_reported(tmp_path):
     path = tmp_path / "sweep.db"
     path.write_bytes(b"not a database at all, but long enough" * 200)
     with pytest.raises(OperationalError, match=r"is damaged \(file is not a database\)"):
@@ -81,7 +81,7 @@ def test_every_column_is_under_the_checksum(tmp_path, column):
         read(path)
 
 
-def test_tables_of_a_newer_version_are_told(tmp_path):
+def test_tables_of_a_newer_version_are_reported(tmp_path):
     path = filled(tmp_path / "sweep.db")
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE record_revision SET version_num = '9999'")
@@ -92,7 +92,7 @@ def test_tables_of_a_newer_version_are_told(tmp_path):
         read(path)
 
 
-def test_a_record_that_another_program_locks_is_told(tmp_path, monkeypatch):
+def test_a_record_that_another_program_locks_is_reported(tmp_path, monkeypatch):
     path = filled(tmp_path / "sweep.db")
     monkeypatch.setattr(database, "BUSY_SECONDS", 0)
     other = sqlite3.connect(path, isolation_level=None)
@@ -105,7 +105,7 @@ def test_a_record_that_another_program_locks_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_record_that_may_not_be_written_is_told(tmp_path):
+def test_a_record_that_may_not_be_written_is_reported(tmp_path):
     path = filled(tmp_path / "sweep.db")
     path.chmod(0o400)
     tmp_path.chmod(0o500)
@@ -116,7 +116,7 @@ def test_a_record_that_may_not_be_written_is_told(tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_record_in_a_read_only_place_is_told(tmp_path):
+def test_a_record_in_a_read_only_place_is_reported(tmp_path):
     """As a file system that is mounted read-only: also for root."""
     filled(tmp_path / "sweep.db")
     url = f"sqlite:///file:{tmp_path / 'sweep.db'}?mode=ro&uri=true"
@@ -124,7 +124,7 @@ def test_a_record_in_a_read_only_place_is_told(tmp_path):
         Record(url).append(Event("0002", "epoch", 1, 1.0, {}))
 
 
-def test_a_database_server_that_is_not_there_is_told(tmp_path):
+def test_a_database_server_that_is_not_there_is_reported(tmp_path):
     url = sweep_url("postgresql://nobody@127.0.0.1:1/none", tmp_path / "sweep.db", "digits")
     with pytest.raises(OperationalError, match=r"127\.0\.0\.1:1.*does not answer") as reported:
         Record(url)
@@ -152,7 +152,7 @@ def test_a_database_host_that_vanishes_is_noticed_and_psycopg_knows_how():
     assert "tcp_user_timeout=30000" in make_conninfo(**wanted)  # raises for a key of no meaning
 
 
-def test_a_password_in_the_query_is_not_told():
+def test_a_password_in_the_query_is_not_reported():
     with pytest.raises(OperationalError) as reported:
         Record("postgresql+psycopg://nobody@127.0.0.1:1/none?password=hunter2&sslmode=disable")
     assert "hunter2" not in str(reported.value) and "sslmode=disable" in str(reported.value)

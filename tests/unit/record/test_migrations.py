@@ -82,7 +82,7 @@ def test_it_is_migrated_once(older):
         assert set(trials["0003"].distributions) == {"strategy", "linear_probe.learning_rate"}
 
 
-def test_one_whose_study_is_damaged_is_told_and_stays_as_it_is(older):
+def test_one_whose_study_is_damaged_is_reported_and_stays_as_it_is(older):
     events = read_events(sqlite_url(older / "sweep.db"))
     with sqlite3.connect(older / "sweep.db") as connection:
         connection.execute("DELETE FROM trials WHERE number = 2")

@@ -39,7 +39,7 @@ def other(tmp_path: Path):
     process.wait()
 
 
-def test_a_second_owner_is_told_who_the_first_is(tmp_path, other):
+def test_a_second_owner_is_reported_who_the_first_is(tmp_path, other):
     with pytest.raises(OwnedElsewhere, match=rf"process {other.pid} on .*raysel stop digits"):
         FileOwner(tmp_path / "owner.lock", "digits")
     holder = holder_of_file(tmp_path / "owner.lock")

@@ -147,7 +147,7 @@ def test_the_tables_tell_each_sweep_and_each_strategy(results):
     assert cell(sweep, "auto_rgn") == "–"
 
 
-def test_a_sweep_without_a_verdict_is_told_so(results):
+def test_a_sweep_without_a_verdict_is_reported_so(results):
     sweep = compared(results | {"confirm": [], "verdict": {"outcome": "no_result"}}, "stopped")
     reported = line(sweep)
     assert (reported.winner, reported.difference, reported.badge[1]) == (None, "–", "no result")

@@ -1,4 +1,4 @@
-"""What is taken for what: read from the runs' files, told for the winner."""
+"""What is taken for what: read from the runs' files, shown for the winner."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_many_classes_are_drawn_without_words_and_an_empty_one_does_no_harm(resu
     assert np.asarray(axes.images[0].get_array())[7].sum() == 0
 
 
-def test_balanced_and_top_5_errors_are_told_with_their_interval(results):
+def test_balanced_and_top_5_errors_are_reported_with_their_interval(results):
     rows = {row.strategy: row for row in measure_rows(results)}
     assert measure_rows(results)[0].strategy == results["verdict"]["winner"]
     runs = next(e["runs"] for e in results["confirm"] if e["strategy"] == "full")

@@ -276,7 +276,7 @@ def test_what_was_planned_stands_beside_what_was_spent(results):
     assert words in page.page(results, {})
 
 
-def test_a_plan_without_a_measurement_tells_no_time(results):
+def test_a_plan_without_a_measurement_reports_no_time(results):
     results["spent"]["planned"] = PLANNED | {"seconds": None, "low": None, "high": None}
     assert planned(results["spent"]) == "30 trials, 567 epochs"
 

@@ -104,13 +104,13 @@ def test_a_page_that_is_wide_enough_says_nothing_of_scrolling(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_by_day_and_by_night(open_page, scheme):
     page = open_page(color_scheme=scheme)
-    text, ground = page.evaluate(
+    text, background = page.evaluate(
         """() => {
           const css = name => getComputedStyle(document.documentElement).getPropertyValue(name);
           return [css('--ink'), css('--card')];
         }"""
     )
-    assert contrast(text.strip(), ground.strip()) > 10
+    assert contrast(text.strip(), background.strip()) > 10
     tick = page.eval_on_selector("figure svg text", "text => getComputedStyle(text).fill")
     assert tick == "rgb({}, {}, {})".format(*(int(text.strip()[i : i + 2], 16) for i in (1, 3, 5)))
 

@@ -114,7 +114,7 @@ def test_ours_stands_beside_theirs():
     assert all(row.differs == () for row in table.rows)
 
 
-def test_what_of_the_training_differs_is_told():
+def test_what_of_the_training_differs_is_reported():
     found = outcome(confirmed("bvg_ls", 0.07, epochs=5, learning_rate=0.00213))
     (table,) = compare(found, parse(FILE, ("confirm.epoch=best", "task.split.test=100")))
     assert table.rows[0].differs == (
@@ -137,12 +137,12 @@ def test_what_of_the_training_differs_is_told():
         ("model.partition=fine", "partition fine (theirs coarse)"),
     ],
 )
-def test_what_of_data_or_model_differs_is_told_beside_the_number(override, reported):
+def test_what_of_data_or_model_differs_is_reported_beside_the_number(override, reported):
     (table,) = compare(outcome(confirmed("bvg_ls", 0.07)), parse(FILE, (override,)))
     assert table.rows[0].differs == (reported,)
 
 
-def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
+def test_what_of_the_strategys_parameters_differs_is_reported_beside_the_number():
     ours = {"ema_decay": 0.5, "ema_init": "debiased", "update_layers": 1}
     (table,) = compare(outcome(confirmed("bvg_ls", 0.07, parameters=ours)), parse(FILE, ()))
     assert table.rows[0].differs == (
@@ -167,7 +167,7 @@ def test_what_of_the_strategys_parameters_differs_is_told_beside_the_number():
         ("cifar10f", "label_flip", 5, []),
     ],
 )
-def test_one_corruption_beside_the_mean_of_14_is_told(data, kind, severity, reported):
+def test_one_corruption_beside_the_mean_of_14_is_reported(data, kind, severity, reported):
     text = FILE.replace("wide_resnet50_2.tv_in1k", "cifar_wrn_28_10")
     shift = (f"task.data={data}", f"task.shift.kind={kind}", f"task.shift.severity={severity}")
     found = outcome(confirmed("full", 0.2))

@@ -152,7 +152,7 @@ def test_not_finite_is_no_number():
         ([0.0] * 6, "none"),
     ],
 )
-def test_weights_of_learning_rates_are_not_told_as_shares_of_steps(results, weights, words):
+def test_weights_of_learning_rates_are_not_reported_as_shares_of_steps(results, weights, words):
     moved = dict(zip(results["layers"], weights, strict=True))
     results["confirm"][0] |= {"moved": moved, "moved_is": "weight"}
     strategy = results["confirm"][0]["strategy"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from ledger_kit import LAYERS, Life, begin, error, run, sweep, work
+from controller_kit import LAYERS, Attempt, begin, error, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
 from raysel.common.errors import OperationalError
@@ -42,7 +42,7 @@ def said(study: optuna.Study) -> list[tuple[Any, ...]]:
     ]
 
 
-def together(attempt: Life, count: int, until: int) -> None:
+def together(attempt: Attempt, count: int, until: int) -> None:
     """`count` trials at a time, an epoch each in turn; the driver leaves after `until` epochs."""
     running: dict[str, tuple[TrialConfig, int]] = {}
     for _ in range(until):
@@ -85,7 +85,7 @@ def test_a_rebuilt_study_is_the_study_that_was(tmp_path, case):
     assert [t.system_attrs for t in rebuilt.get_trials(states=(OptunaState.WAITING,))] == waiting
 
 
-def worked(attempt: Life, count: int) -> list[Assignment]:
+def worked(attempt: Attempt, count: int) -> list[Assignment]:
     """The next trials, each run to its end."""
     done = []
     for _ in range(count):
@@ -114,7 +114,7 @@ def test_and_suggests_the_same_next(tmp_path, case):
     assert outcomes[0] == outcomes[1]
 
 
-def test_a_record_that_misses_a_trial_is_told(tmp_path):
+def test_a_record_that_misses_a_trial_is_reported(tmp_path):
     attempt = begin(tmp_path, sweep())
     worked(attempt, 3)
     trials = [t for t in attempt.states.values() if t.number != 1]

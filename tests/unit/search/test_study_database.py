@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
-from ledger_kit import Life, begin, run, sweep, work
+from controller_kit import Attempt, begin, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.tune import Assignment
@@ -16,20 +16,20 @@ from raysel.search import study_database
 from raysel.search.study_database import StudyDatabase
 
 
-def started(folder: Path) -> Life:
+def started(folder: Path) -> Attempt:
     attempt = begin(folder, sweep("pruner.compare=all"))
     payload = {"name": "toy", "objective": {"metric": "val/error", "mode": "min"}}
     attempt.record.append(Event(SWEEP, "sweep", 0, 1.0, payload))
     return attempt
 
 
-def started_trial(attempt: Life) -> Assignment:
+def started_trial(attempt: Attempt) -> Assignment:
     assignment = attempt.controller.next_trial()
     assert assignment is not None
     return assignment
 
 
-def export(attempt: Life, file: Path) -> None:
+def export(attempt: Attempt, file: Path) -> None:
     database = StudyDatabase(attempt.record, file)
     while database.export():
         pass

@@ -1,4 +1,4 @@
-"""Everything that can be known of a sweep without compute, told together."""
+"""Everything that can be known of a sweep without compute, reported together."""
 
 import pytest
 
@@ -80,11 +80,11 @@ def test_a_sound_sweep_has_no_problem():
         # distributions and the word search
         (
             "strategies.bvg_ls.ema_init={float: [0, 1]}",
-            "strategies.bvg_ls.ema_init: [0, 1] does not suit; give paper, debiased, or",
+            "strategies.bvg_ls.ema_init: [0, 1] is not accepted; give paper, debiased, or",
         ),
         (
             "strategies.bvg_ls.update_layers={float: [1, 2]}",
-            "strategies.bvg_ls.update_layers: [1, 2] does not suit; give a whole number in",
+            "strategies.bvg_ls.update_layers: [1, 2] is not accepted; give a whole number in",
         ),
         (
             "strategies.bvg_ls.ema_init=search",
@@ -141,13 +141,13 @@ def test_a_mistake_is_one_problem(override, line):
     assert reported[0].startswith(line)
 
 
-def test_mistakes_in_different_parts_are_told_together():
+def test_mistakes_in_different_parts_are_reported_together():
     reported = problems(
         *("task.data=digts", "model.name=resnet10", "strategies.bvg_ls.ema_decay=2"),
         *("strategies.surgical.block=9", "search.num_trials=1", "storage=/dev/null/runs"),
     )
     paths = [line.split(":")[0] for line in reported]
-    # the block cannot be judged without a model
+    # the block cannot be evaluate without a model
     assert paths == [
         *("task.data", "model.name", "strategies.bvg_ls.ema_decay"),
         *("search.num_trials", "storage"),
@@ -185,13 +185,13 @@ def saved_weights(folder, channels):
     return folder / "w.safetensors"
 
 
-def test_weights_that_do_not_fit_the_model_are_told_before_anything_runs(tmp_path):
+def test_weights_that_do_not_fit_the_model_are_reported_before_anything_runs(tmp_path):
     (problem,) = problems(f"model.weights={saved_weights(tmp_path, channels=3)}")
     assert problem.startswith("model.weights: does not fit the model; of another shape: ")
     assert "for (" in problem
 
 
-def test_a_checkpoint_of_something_else_is_told(tmp_path):
+def test_a_checkpoint_of_something_else_is_reported(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"nothing of the kind")
     (problem,) = problems(f"model.weights={tmp_path / 'w.pth'}")
     assert "w.pth is no " in problem
@@ -258,7 +258,7 @@ def test_storage_where_nothing_can_be_made_cannot_be_written():
     ]
 
 
-def test_reading_tells_the_lines_of_the_file(tmp_path):
+def test_reading_reports_the_lines_of_the_file(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(FILE.replace("0.9", "1.2").replace("resnet10t", "resnet10"))
     with pytest.raises(UserError) as caught:

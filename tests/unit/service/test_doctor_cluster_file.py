@@ -55,7 +55,7 @@ def test_a_sound_file_has_ok_lines_only(config):
          "('ssh_port' was unexpected). "),
     ],
 )  # fmt: skip
-def test_a_typo_is_told_with_the_nearest_key(config, path, expected):
+def test_a_typo_is_reported_with_the_nearest_key(config, path, expected):
     place = config
     *parents, key = path.split(".")
     for part in parents:
@@ -86,12 +86,12 @@ def test_a_typo_is_told_with_the_nearest_key(config, path, expected):
 def test_a_value_of_another_kind_is_one_line_and_nothing_else_is_looked_at(
     config, change, named, monkeypatch
 ):
-    monkeypatch.setattr(hosts, "reached", lambda config: pytest.fail("no machine is asked"))
+    monkeypatch.setattr(hosts, "ask_hosts", lambda config: pytest.fail("no machine is asked"))
     (line,) = bad(hosts.examine_file({**config, **change}))
     assert line.startswith("error    file: ") and named in line
 
 
-def test_a_typo_below_a_node_is_told(config):
+def test_a_typo_below_a_node_is_reported(config):
     aws = yaml.safe_load(LOCAL.with_name("aws.yaml").read_text("utf-8"))
     aws["available_node_types"]["gpu"]["node_config"]["InstanceTyp"] = "g6.xlarge"
     assert bad(check_grammar(aws)) == [
@@ -100,7 +100,7 @@ def test_a_typo_below_a_node_is_told(config):
     ]
 
 
-def test_a_value_in_the_place_of_keys_is_told(config):
+def test_a_value_in_the_place_of_keys_is_reported(config):
     aws = yaml.safe_load(LOCAL.with_name("aws.yaml").read_text("utf-8"))
     aws["available_node_types"]["gpu"]["node_config"]["MetadataOptions"] = "required"
     (line,) = bad(check_grammar(aws))

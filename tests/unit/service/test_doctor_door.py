@@ -1,4 +1,4 @@
-"""The job API's address, knocked at: a small HTTP server plays the head."""
+"""The probe of the job API's address: a small HTTP server plays the head."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def line(server: Head) -> str:
     return found.line().replace(address, "DOOR")
 
 
-def test_a_door_that_takes_our_token_is_sound(head):
+def test_a_endpoint_that_takes_our_token_is_sound(head):
     assert line(head) == "ok       token: DOOR asks for it and takes ours"
 
 
-def test_a_wrong_token_is_told(head, own_token):
+def test_a_wrong_token_is_reported(head, own_token):
     own_token.write_text("wrong")
     assert line(head) == (
         "error    token: DOOR refuses this machine's token (403). "
@@ -98,12 +98,12 @@ def test_a_token_of_the_environment_comes_first(head, monkeypatch):
     assert line(head).startswith("error    token: DOOR refuses")
 
 
-def test_a_machine_without_token_is_told(head, own_token):
+def test_a_machine_without_token_is_reported(head, own_token):
     own_token.unlink()
     assert line(head).startswith("error    token: DOOR asks for a token, this machine has none")
 
 
-def test_an_open_door_is_an_error(head):
+def test_an_open_endpoint_is_an_error(head):
     head.token = None
     assert line(head).startswith(
         "error    token: DOOR asks for no token: who reaches it runs code there. ray get-auth-token"
@@ -118,7 +118,7 @@ def test_a_token_that_rays_commands_do_not_send_is_a_warning(head, monkeypatch):
     )
 
 
-def test_something_else_that_listens_there_is_told(head):
+def test_something_else_that_listens_there_is_reported(head):
     head.lost = True
     assert line(head) == (
         "error    address: DOOR answers, but not as Ray does (404). "
@@ -126,13 +126,13 @@ def test_something_else_that_listens_there_is_told(head):
     )
 
 
-def test_nobody_at_the_address_is_told(head):
+def test_nobody_at_the_address_is_reported(head):
     head.shutdown()
     head.server_close()
     assert line(head).startswith("error    address: DOOR does not answer. Look at the address")
 
 
-def test_a_host_that_is_not_known_is_told():
+def test_a_host_that_is_not_known_is_reported():
     (found,) = check_entrance(probe_endpoint("http://head.invalid:8265").entrance)
     assert found.words == "http://head.invalid:8265 cannot be found: the host is not known"
 
@@ -151,7 +151,7 @@ def test_an_address_of_another_kind_is_refused(address, words):
     assert "secret@" not in str(raised.value)
 
 
-def test_the_heads_clock_is_measured_by_what_http_tells(head):
+def test_the_heads_clock_is_measured_by_what_http_reports(head):
     head.late = 100.0
     ahead = probe_endpoint(f"http://127.0.0.1:{head.server_port}").ahead
     assert ahead is not None

@@ -36,9 +36,9 @@ def drop(package: str) -> Plant:
     return lambda reported: worker(reported)["facts"]["versions"].pop(package)
 
 
-def tracker(trouble: str, version: str = "") -> Plant:
+def tracker(error: str, version: str = "") -> Plant:
     def plant(reported: dict[str, Any]) -> None:
-        reported["tracker"] = {"trouble": trouble, "words": "", "version": version}
+        reported["tracker"] = {"error": error, "words": "", "version": version}
 
     return plant
 

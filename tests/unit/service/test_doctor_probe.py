@@ -16,7 +16,7 @@ import ray
 import torch
 
 from raysel.service.doctor import probe
-from raysel.service.doctor.cluster_facts import answer_in
+from raysel.service.doctor.cluster_facts import parse_facts
 from raysel.service.doctor.machine import PACKAGES, machine
 
 
@@ -67,19 +67,19 @@ def test_as_a_script_on_standard_input_it_needs_the_standard_library_only(tmp_pa
         timeout=60,
         env={"PATH": os.environ["PATH"]},
     )
-    reported = answer_in("Welcome to this machine!\n" + ran.stdout)
+    reported = parse_facts("Welcome to this machine!\n" + ran.stdout)
     assert reported["versions"] == {"python": platform.python_version()}
     assert set(reported["disks"]) == {str(tmp_path)}
 
 
-def test_no_secret_is_told():
+def test_no_secret_is_reported():
     assert "secret-of-the-test" not in json.dumps(probe.facts(list(PACKAGES), ["/tmp"]))
 
 
 def test_an_answer_is_found_among_other_lines():
-    assert answer_in(f'hello\n{probe.MARK}{{"a": 1}}\nbye') == {"a": 1}
-    assert answer_in("hello") is None
-    assert answer_in(f"{probe.MARK}{{broken") is None
+    assert parse_facts(f'hello\n{probe.MARK}{{"a": 1}}\nbye') == {"a": 1}
+    assert parse_facts("hello") is None
+    assert parse_facts(f"{probe.MARK}{{broken") is None
 
 
 @pytest.mark.parametrize("kind", ["folder", "uri"])

@@ -26,19 +26,19 @@ def test_without_a_server_nothing_is_asked_or_said():
 @pytest.mark.parametrize(
     ("answer", "level"),
     [
-        ({"trouble": "", "remedy": ""}, "ok"),
-        ({"trouble": f"{RECORD} is down", "remedy": "Start it"}, "error"),
-        ({"trouble": f"{RECORD} does not answer in time"}, "error"),
+        ({"error": "", "remedy": ""}, "ok"),
+        ({"error": f"{RECORD} is down", "remedy": "Start it"}, "error"),
+        ({"error": f"{RECORD} does not answer in time"}, "error"),
         (None, "warning"),
     ],
 )
-def test_what_the_head_told_of_the_database_is_a_finding(answer, level):
+def test_what_the_head_reported_of_the_database_is_a_finding(answer, level):
     (one,) = of_record(answer, f"database_url={RECORD}")
     assert one.level == level and RECORD in one.words
 
 
 def test_a_database_is_asked_in_a_process_of_its_own():
     asked = question(sweep(f"database_url={RECORD}"))["record"]
-    (one,) = check_record(RECORD, probe.module_answer("raysel.record.postgres_preflight", asked, 0))
+    (one,) = check_record(RECORD, probe.run_module("raysel.record.postgres_preflight", asked, 0))
     assert one.level == "error" and "does not answer" in one.words
     assert "PGPASSWORD" in one.remedy and "\n" not in one.line()

@@ -8,14 +8,14 @@ import shlex
 import pytest
 
 from raysel.service.doctor import ssh
-from raysel.service.doctor.checks.reached import check_reached
+from raysel.service.doctor.checks.reached import check_hosts
 
 HEAD = ssh.Login("10.0.0.2", "ubuntu", "/keys/raysel")
 
 
 def lines(failure: str) -> list[str]:
     asked = ssh.Asked("worker 10.0.0.3", HEAD, None, failure=failure)
-    return [one.line() for one in check_reached([asked])]
+    return [one.line() for one in check_hosts([asked])]
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def lines(failure: str) -> list[str]:
             "error    ssh: worker 10.0.0.3 has no python3. Install Python 3.10 to 3.13 there",
         ),
         (
-            "Something that nobody foresaw",
-            "error    ssh: worker 10.0.0.3: Something that nobody foresaw. Try it by hand",
+            "Something that nobody expected",
+            "error    ssh: worker 10.0.0.3: Something that nobody expected. Try it by hand",
         ),
     ],
 )
-def test_a_failure_of_ssh_is_told_in_words_with_a_remedy(failure, expected):
+def test_a_failure_of_ssh_is_reported_in_words_with_a_remedy(failure, expected):
     (line,) = lines(failure)
     assert line.startswith(expected)
 
@@ -58,7 +58,7 @@ def test_a_failure_of_ssh_is_told_in_words_with_a_remedy(failure, expected):
 )
 def test_a_python_on_which_raysel_does_not_run_is_an_error(version, level):
     asked = ssh.Asked("head", HEAD, {"versions": {"python": version}})
-    assert [one.level for one in check_reached([asked])] == [level]
+    assert [one.level for one in check_hosts([asked])] == [level]
 
 
 def test_ssh_asks_no_question_and_keeps_nothing():

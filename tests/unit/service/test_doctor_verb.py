@@ -33,7 +33,7 @@ def findings(monkeypatch) -> list[Finding]:
         ([warning("clock", "late", "Set it"), error("token", "none", "Make one")], 1),
     ],
 )
-def test_the_exit_code_tells_of_errors_alone(findings, given, code, capsys):
+def test_the_exit_code_reports_of_errors_alone(findings, given, code, capsys):
     findings += given
     assert main.main(["doctor"]) == code
     assert capsys.readouterr().out.splitlines() == [one.line() for one in given]

@@ -59,14 +59,14 @@ def test_without_an_address_it_is_said_what_to_give() -> None:
 
 def test_a_cluster_that_asks_for_a_token_gets_it() -> None:
     with dashboard(token="t") as url:
-        door = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
-    assert door.requires_token and door.headers == {"Authorization": "Bearer t"}
+        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+    assert endpoint.requires_token and endpoint.headers == {"Authorization": "Bearer t"}
 
 
 def test_a_cluster_that_asks_for_none_gets_none() -> None:
     with dashboard() as url:
-        door = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
-    assert not door.requires_token and not door.headers
+        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+    assert not endpoint.requires_token and not endpoint.headers
 
 
 def test_without_a_token_it_is_said_what_to_set() -> None:

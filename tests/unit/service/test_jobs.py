@@ -9,7 +9,7 @@ from dashboard_kit import dashboard
 
 from raysel.common.errors import OperationalError, UserError
 from raysel.service import jobs as module
-from raysel.service.jobs import Cluster, Job, reached
+from raysel.service.jobs import Cluster, Job, connect
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_address_given_beats_rays_own_variables(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     with dashboard() as url:
-        assert reached(url).jobs() == []
+        assert connect(url).jobs() == []
 
 
 class Known(Cluster):
@@ -71,7 +71,7 @@ def test_an_unknown_job_is_a_mistake_with_the_nearest_name() -> None:
 
 def test_what_rays_client_raises_is_one_line() -> None:
     with dashboard() as url:
-        cluster = reached(url)
+        cluster = connect(url)
     with pytest.raises(OperationalError) as refused:
         cluster.jobs()
     assert len(str(refused.value).splitlines()) == 1
@@ -82,7 +82,7 @@ def test_a_head_that_fell_silent_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with dashboard() as url:
-        cluster = reached(url)
+        cluster = connect(url)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, answers nothing
         cluster._client._address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)

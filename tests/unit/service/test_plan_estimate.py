@@ -10,7 +10,7 @@ from raysel.service.plan.estimate import (
     BEGIN_SECONDS,
     END_SECONDS,
     RECORD_BYTES,
-    TELL_SECONDS,
+    REPORT_SECONDS,
     Costs,
     Plan,
     StrategyPlan,
@@ -21,11 +21,11 @@ from raysel.service.plan.estimate import (
 from raysel.service.plan.timing import Timing
 from raysel.service.plan.workload import StrategyWorkload
 
-EPOCH = 10.0 - TELL_SECONDS  # with what it takes to tell of it, 10 s
+EPOCH = 10.0 - REPORT_SECONDS  # with what it takes to tell of it, 10 s
 TIMING = Timing(epoch=EPOCH, start=0.0, example=0.0, checkpoint=1_000, trace=10, memory=None)
 SLOW = StrategyPlan(StrategyWorkload("full", 4, 6, 5, 2), TIMING, None)
 QUICK = StrategyPlan(
-    StrategyWorkload("linear_probe", 4, 6, 5, 2), replace(TIMING, epoch=1.0 - TELL_SECONDS), None
+    StrategyWorkload("linear_probe", 4, 6, 5, 2), replace(TIMING, epoch=1.0 - REPORT_SECONDS), None
 )
 ALONE = Costs(concurrent=1, cpus=2, gpus=0, kept=0.5)
 FIXED = BEGIN_SECONDS + END_SECONDS
@@ -75,7 +75,7 @@ def test_a_time_budget_ends_it():
     assert (found.total, found.high) == (50.0, 50.0)
 
 
-def test_without_a_measurement_no_time_is_told():
+def test_without_a_measurement_no_time_is_reported():
     assert duration([SLOW, replace(QUICK, timing=None)], 0.0, ALONE) is None
 
 
@@ -95,7 +95,7 @@ def test_checkpoints_of_all_confirm_runs_lie_there_together():
 @pytest.mark.parametrize(("gpus", "price", "cost"), [(0.5, 4.0, 0.5 * 4), (0, 4.0, None)])
 def test_the_cost_is_that_of_the_gpu_hours(gpus, price, cost):
     costs = replace(ALONE, gpus=gpus, price=price)
-    one_hour = replace(SLOW, amount=StrategyWorkload("full", 40, 6, 5, 40))
+    one_hour = replace(SLOW, workload=StrategyWorkload("full", 40, 6, 5, 40))
     plan = Plan(
         name="x",
         costs=costs,

@@ -1,4 +1,4 @@
-"""The memory of a step, foreseen without data and counted on a real one."""
+"""The memory of a step, estimated without data and counted on a real one."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_activations_grow_with_the_batch():
     assert large.activations == pytest.approx(2 * small.activations, rel=0.1)
 
 
-def test_a_huge_step_is_foreseen_without_being_taken():
+def test_a_huge_step_is_estimated_without_being_taken():
     huge = ModelConfig("vit_base_patch16_224", 1000, 3, (224, 224))
     layers = layers_of(huge)
     found = step_memory(huge, layers, config_of("full", layers, batch_size=4096), "cuda")

@@ -26,7 +26,7 @@ training: {epochs: 3, batch_size: 20}
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory) -> tuple[Spec, Space, PhaseContext]:
+def context(tmp_path_factory) -> tuple[Spec, Space, PhaseContext]:
     spec = parse(FILE)
     task = task_of(spec)
     layers = layers_of(spec, task)
@@ -43,8 +43,8 @@ def short(monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 1.0)
 
 
-def test_an_epoch_is_measured_and_nothing_is_left_in_the_sweeps_folder(ground):
-    spec, space, shared = ground
+def test_an_epoch_is_measured_and_nothing_is_left_in_the_sweeps_folder(context):
+    spec, space, shared = context
     (config,) = configurations(spec, space, "full")
     measured = measure(shared, [Sample("full", config, 60, 40)], None)
     (found,) = measured.timings
@@ -56,8 +56,8 @@ def test_an_epoch_is_measured_and_nothing_is_left_in_the_sweeps_folder(ground):
     assert list(shared.folder.iterdir()) == []
 
 
-def test_ten_times_the_data_take_about_ten_times_as_long(ground):
-    spec, space, shared = ground
+def test_ten_times_the_data_take_about_ten_times_as_long(context):
+    spec, space, shared = context
     (config,) = configurations(spec, space, "full")
     samples = [Sample("full", config, count, 40) for count in (60, 600)]
     small, large = measure(shared, samples, None).timings
@@ -66,8 +66,8 @@ def test_ten_times_the_data_take_about_ten_times_as_long(ground):
     assert large.trace == pytest.approx(10 * small.trace, rel=0.2)
 
 
-def test_shots_take_no_example_from_those_that_are_counted(ground, monkeypatch):
-    spec, space, shared = ground
+def test_shots_take_no_example_from_those_that_are_counted(context, monkeypatch):
+    spec, space, shared = context
     (config,) = configurations(spec, space, "full")
     few = config.model_copy(update={"training": config.training.model_copy(update={"shots": 1})})
     seen: list[tuple[int, int]] = []
@@ -83,8 +83,8 @@ def test_shots_take_no_example_from_those_that_are_counted(ground, monkeypatch):
     assert seen and all(trained == counted for trained, counted in seen)
 
 
-def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(ground, monkeypatch):
-    spec, space, shared = ground
+def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(context, monkeypatch):
+    spec, space, shared = context
     monkeypatch.setattr(timing, "SECONDS", 1e-3)
     (config,) = configurations(spec, space, "full")
     seen: list[int] = []
@@ -100,8 +100,8 @@ def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(ground
     assert seen[-1] == 2 < config.training.batch_size
 
 
-def test_a_trial_that_fails_is_told_and_the_others_are_measured(ground):
-    spec, space, shared = ground
+def test_a_trial_that_fails_is_reported_and_the_others_are_measured(context):
+    spec, space, shared = context
     (config,) = configurations(spec, space, "full")
     endless = config.training.model_copy(update={"learning_rate": 1e30})
     broken = config.model_copy(update={"training": endless})
@@ -112,8 +112,8 @@ def test_a_trial_that_fails_is_told_and_the_others_are_measured(ground):
     assert "not finite" in measured.failures["broken"]
 
 
-def test_the_source_models_training_is_measured_on_its_own_data(ground):
-    spec, space, shared = ground
+def test_the_source_models_training_is_measured_on_its_own_data(context):
+    spec, space, shared = context
     (config,) = configurations(spec, space, "full")
     other = replace(shared, train=shared.validation)
     sample = Sample("source", config, 40, 40, on_source=True)
@@ -121,8 +121,8 @@ def test_the_source_models_training_is_measured_on_its_own_data(ground):
     assert found is not None
 
 
-def test_searched_layers_are_measured_at_both_ends_of_the_model(ground):
-    spec, space, _ = ground
+def test_searched_layers_are_measured_at_both_ends_of_the_model(context):
+    spec, space, _ = context
     blocks = [c.parameters["block"] for c in configurations(spec, space, "surgical")]
     options = next(v for v in space.searched["surgical"] if v.name == "block").distribution.options
     assert blocks == [options[0], options[-1]]

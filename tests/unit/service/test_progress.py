@@ -33,7 +33,7 @@ def test_a_log_without_one_says_nothing() -> None:
     assert last_of("digits · 40 trials\n  1/40 0001 full complete\n") is None
 
 
-def test_a_driver_without_a_terminal_tells_its_progress() -> None:
+def test_a_driver_without_a_terminal_reports_its_progress() -> None:
     out = io.StringIO()
     reporter = ConsoleReporter(TextConsole(file=out, soft_wrap=True))
     reporter.phase("search", 7, [])

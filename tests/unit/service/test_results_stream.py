@@ -45,7 +45,7 @@ def test_it_arrives_as_it_was_sent_however_it_is_cut(
         assert model is not None and model.read() == bytes(range(256)) * 400
 
 
-def test_a_parcel_that_lacks_a_line_is_damaged(
+def test_a_stream_that_lacks_a_line_is_damaged(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begin, _, *rest = packed(folder, capsys).splitlines(keepends=True)

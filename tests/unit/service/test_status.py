@@ -14,7 +14,7 @@ from raysel.record.layout import SweepFolder
 from raysel.service import status as module
 from raysel.service.jobs import Cluster, Job
 from raysel.service.progress import Progress
-from raysel.service.status import LOG_LINES, JobStatus, standing
+from raysel.service.status import LOG_LINES, JobStatus, job_status
 from raysel.spec.reader import parse
 
 SWEEP_FILE = """
@@ -59,7 +59,7 @@ def job(*overrides: str, state: str = "RUNNING", **more: Any) -> Job:
 def test_a_record_in_postgresql_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(module, "read_events", lambda url: asked.append(url) or list(EVENTS))
-    found = standing(Logged(), job("database_url=postgresql://user@host/db"))
+    found = job_status(Logged(), job("database_url=postgresql://user@host/db"))
     assert found.progress == OF_THE_RECORD
     assert asked and "raysel_digits" in asked[0]
 
@@ -76,7 +76,7 @@ def test_a_record_that_this_machine_sees_is_read_where_it_is_the_jobs(
     for event in EVENTS:
         record.append(event)
     record.close()
-    found = standing(Logged(), job(f"storage={tmp_path}"))
+    found = job_status(Logged(), job(f"storage={tmp_path}"))
     assert found.progress is not None
     assert (found.progress.done, found.progress.total) == (done, 6)
 
@@ -86,13 +86,15 @@ def test_out_of_reach_the_log_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise OperationalError("host", "does not answer")
 
     monkeypatch.setattr(module, "read_events", away)
-    assert standing(Logged(), job("database_url=postgresql://user@host/db")).progress == OF_THE_LOG
-    assert standing(Logged(), job(f"storage={tmp_path}/other")).progress == OF_THE_LOG
-    assert standing(Logged(), job("storage=runs")).progress == OF_THE_LOG
+    assert (
+        job_status(Logged(), job("database_url=postgresql://user@host/db")).progress == OF_THE_LOG
+    )
+    assert job_status(Logged(), job(f"storage={tmp_path}/other")).progress == OF_THE_LOG
+    assert job_status(Logged(), job("storage=runs")).progress == OF_THE_LOG
 
 
 def test_a_job_of_rays_own_command_has_its_log(tmp_path: Path) -> None:
-    assert standing(Logged(), Job("raysubmit_1", "RUNNING")).progress == OF_THE_LOG
+    assert job_status(Logged(), Job("raysubmit_1", "RUNNING")).progress == OF_THE_LOG
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_the_state_says_whether_it_can_be_resumed(
 
 
 def test_nothing_runs_in_a_job_that_has_ended() -> None:
-    found = standing(Logged(), job(state="STOPPED"))
+    found = job_status(Logged(), job(state="STOPPED"))
     assert found.progress is not None and found.progress.running == 0
 
 
@@ -125,7 +127,7 @@ def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
                 ["Traceback", *lines, "", "ModuleNotFoundError: No module named 'x'\n"]
             )
 
-    found = standing(Failed(), job(state="FAILED", code=1))
+    found = job_status(Failed(), job(state="FAILED", code=1))
     assert found.log[-1] == "ModuleNotFoundError: No module named 'x'"
     assert len(found.log) == LOG_LINES and found.to_dict()["log"] == list(found.log)
     assert found.exit_code == 1
@@ -145,10 +147,10 @@ def test_a_job_that_failed_at_its_import_shows_the_end_of_its_log() -> None:
     ],
 )
 def test_the_verb_fails_where_the_job_did(state: str, code: int | None, expected: int) -> None:
-    assert standing(Logged(), job(state=state, code=code)).exit_code == expected
+    assert job_status(Logged(), job(state=state, code=code)).exit_code == expected
 
 
-def test_a_failure_is_told_by_its_last_line() -> None:
+def test_a_failure_is_reported_by_its_last_line() -> None:
     message = "Job entrypoint command failed with exit code 2, last logs:\nnote\nerror  task: no\n"
     assert (
         JobStatus(job(state="FAILED", code=2, message=message), None).message == "error  task: no"

@@ -32,7 +32,7 @@ class Noted(Cluster):
     """A cluster that notes what it is given, and what its bundle held."""
 
     def __init__(self, *jobs: Job, token: str | None = "token") -> None:
-        self.door = ClusterEndpoint("http://cluster", token)
+        self.endpoint = ClusterEndpoint("http://cluster", token)
         self.listed = list(jobs)
         self.given: list[dict[str, Any]] = []
         self.files: dict[str, str] = {}
@@ -69,7 +69,7 @@ def coded(tmp_path: Path) -> Spec:
     """The sweep with a code file beside one that nobody named."""
     (tmp_path / "mine.py").write_text("x = 1\n")
     (tmp_path / "private.py").write_text("password = 1\n")
-    sweep = spec(f"code=[{tmp_path}/mine.py]")
+    sweep = spec(f"code_files=[{tmp_path}/mine.py]")
     return located(sweep, read(sweep.listed_code, Path()))
 
 

@@ -128,7 +128,7 @@ def test_a_mistake_is_one_line_that_says_what_is_accepted(override, line):
     assert reported[0].startswith(line)
 
 
-def test_all_mistakes_are_told_together_in_the_files_order_with_their_lines():
+def test_all_mistakes_are_reported_together_in_the_files_order_with_their_lines():
     text = FILE.replace("epochs: 3", "epochs: 0").replace("data: digits", "dta: digits")
     assert lines(text) == [
         "task.data: is missing (line 2)",

@@ -232,7 +232,7 @@ def test_a_copy_that_was_changed_is_refused(folder):
         ),
     ],
 )
-def test_the_command_line_tells_mistakes_with_the_files_line(folder, capsys, code, line):
+def test_the_command_line_reports_mistakes_with_the_files_line(folder, capsys, code, line):
     (folder / "sweep.yaml").write_text(SWEEP.replace("[lib/mine.py]", code))
     assert main.main(["validate", "sweep.yaml"]) == 2
     assert line in capsys.readouterr().err.splitlines()
@@ -249,7 +249,7 @@ def test_broken_code_ends_validation_with_2_and_one_line(folder, capsys):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_example_keeps_the_contract_of_an_unsound_step():
+def test_the_example_keeps_the_contract_of_an_nonfinite_step():
     example = Path(__file__).parents[2] / "integration" / "example_strategy.py"
     user_code.load_from([example])
     layers = Partition(tuple(Layer(name, (name,), (1,)) for name in "ab"), ())
@@ -298,7 +298,7 @@ def test_an_interrupt_and_a_signal_go_through():
         exec("raise SystemExit(1)", {"__name__": "ray._private.worker"})
 
 
-def test_the_command_line_tells_of_code_that_leaves(monkeypatch, capsys):
+def test_the_command_line_reports_of_code_that_leaves(monkeypatch, capsys):
     def leave(*_, **__):
         exec("raise SystemExit(0)", {"__name__": "mine"})
 

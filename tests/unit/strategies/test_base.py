@@ -130,11 +130,11 @@ def test_a_layer_without_a_tensor_that_moves_sums_to_0():
 
 def test_it_knows_which_tensors_got_a_gradient_and_which_layers_were_reached():
     gradient = torch.ones(2)
-    assert _step([gradient, gradient]).present is None  # all of them: nothing to choose
+    assert _step([gradient, gradient]).has_gradient is None  # all of them: nothing to choose
     step = _step([gradient, None, None, gradient], [0, 0, 1, 2])
-    assert step.present is not None
-    assert step.present.tolist() == [True, False, False, True]
-    assert step.reached(step.present).tolist() == [True, False, True]
+    assert step.has_gradient is not None
+    assert step.has_gradient.tolist() == [True, False, False, True]
+    assert step.layers_with(step.has_gradient).tolist() == [True, False, True]
 
 
 # --- strategies and their registry ----------------------------------------------------------------

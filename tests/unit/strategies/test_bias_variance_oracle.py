@@ -67,7 +67,7 @@ def test_update_layers_takes_the_best_two(ema_init):
     assert len(pairs) >= 3
 
 
-def test_the_transient_is_told_while_the_start_value_is_over_half_of_v():
+def test_the_transient_is_reported_while_the_start_value_is_over_half_of_v():
     """D6: 1 where α^t n_l > V_l / 2 for the picked layer."""
     driver = Driver("bvg_ls", SIZES, ema_decay=0.9, ema_init="paper")
     oracle = Oracle(SIZES, 0.9, "paper")

@@ -410,7 +410,7 @@ def test_an_error_in_the_middle_leaves_no_trace(name, monkeypatch):
         assert torch.equal(own, scratch)  # the copy was restored too
 
 
-def test_a_model_without_a_finite_loss_is_told():
+def test_a_model_without_a_finite_loss_is_reported():
     net = chain(3, 3)
     with torch.no_grad():
         net.l0.weight.fill_(torch.nan)

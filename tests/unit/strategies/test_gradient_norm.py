@@ -242,7 +242,7 @@ def test_a_layer_of_a_hundredfold_curvature_no_longer_leads():
     assert hessian[0] == 1.0 and hessian[1] < 0.3
 
 
-def test_hessian_variants_measure_once_unless_told():
+def test_hessian_variants_measure_once_unless_asked():
     for name in ("auto_rgn_hessian", "auto_rgn_hessian_change"):
         assert strategy(name, partition(small())).values["refresh"] == "once"
         assert strategy(name, partition(small())).values["history"] == 10
@@ -322,7 +322,7 @@ def test_a_fresh_head_has_no_change_to_speak_of(name):
 
 
 @pytest.mark.parametrize("name", RGN)
-def test_one_class_and_one_example_are_no_trouble(name):
+def test_one_class_and_one_example_are_no_failure(name):
     one = Batch(DATA.train.images[:1], DATA.train.labels[:1])
     weights, _ = measured(name, probe_of(small(), one))
     assert weights.max() == 1.0 and bool(torch.isfinite(weights).all())

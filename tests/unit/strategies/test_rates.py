@@ -88,10 +88,10 @@ def test_a_common_factor_of_the_scores_changes_nothing(scores, factor):
 # --- when it is measured ----------------------------------------------------------------------
 
 
-class Told(LayerRates):
+class Given(LayerRates):
     """Scores that a test hands in, one row a measurement."""
 
-    name = "told"
+    name = "given"
     parameters = (NORMALISE, REFRESH_EACH_EPOCH)
 
     def __init__(self, layers: Partition, values: Mapping[str, Any], rows: list[Any]) -> None:
@@ -102,7 +102,7 @@ class Told(LayerRates):
         return torch.tensor(next(self.rows))
 
 
-class ToldOnce(Told):
+class GivenOnce(Given):
     """One that declares no choice of when."""
 
     parameters: tuple[Parameter, ...] = (NORMALISE,)
@@ -124,18 +124,18 @@ FIRST, SECOND = [0.25, 0.5, 1.0], [1.0, 0.5, 0.25]
 
 def test_measured_before_every_epoch_or_once():
     layers = partition(small())
-    assert weights_by_epoch(Told(layers, {}, ROWS)) == [FIRST, SECOND]
-    assert weights_by_epoch(Told(layers, {"refresh": "once"}, ROWS)) == [FIRST, FIRST]
-    assert weights_by_epoch(ToldOnce(layers, {}, ROWS)) == [FIRST, FIRST]
+    assert weights_by_epoch(Given(layers, {}, ROWS)) == [FIRST, SECOND]
+    assert weights_by_epoch(Given(layers, {"refresh": "once"}, ROWS)) == [FIRST, FIRST]
+    assert weights_by_epoch(GivenOnce(layers, {}, ROWS)) == [FIRST, FIRST]
 
 
 def test_an_undefined_score_is_a_layer_that_moves_fully():
-    chosen = Told(partition(small()), {}, [[1.0, NAN, 4.0]] * 2)
+    chosen = Given(partition(small()), {}, [[1.0, NAN, 4.0]] * 2)
     assert weights_by_epoch(chosen)[0] == [0.25, 1.0, 1.0]
 
 
 def test_before_anything_was_measured_all_layers_move():
-    decision = Told(partition(small()), {}, []).decide(a_step(3))
+    decision = Given(partition(small()), {}, []).decide(a_step(3))
     assert decision.weights.tolist() == [1.0, 1.0, 1.0] and decision.scores is None
 
 

@@ -124,8 +124,8 @@ def test_a_broken_one_is_one_line_that_names_the_package(site, code, value, said
 def test_on_the_command_line_it_is_exit_code_2(site, capsys):
     install(site, "import torhc", MODULE)
     assert main(["strategies"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error  package {PACKAGE} 1.2: ") and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error  package {PACKAGE} 1.2: ") and printed.count("\n") == 1
 
 
 def test_a_package_may_ask_for_the_registry_while_it_is_loaded(site):

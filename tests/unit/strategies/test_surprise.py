@@ -238,7 +238,7 @@ def test_only_the_asked_number_of_samples_counts():
     assert not torch.allclose(asked, scores(measured("surprise", first)), rtol=1e-2)
 
 
-def test_a_broken_activation_is_told_with_its_layer():
+def test_a_broken_activation_is_reported_with_its_layer():
     net = network()
     with torch.no_grad():
         net.two[0].bias[1] = torch.nan

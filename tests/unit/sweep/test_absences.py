@@ -55,7 +55,7 @@ def test_what_will_be_downloaded_is_not_absent():
     assert reported("task.data=digits") == []
 
 
-def test_validate_refuses_absent_data_and_weights_unless_told_to_do_without(capsys):
+def test_validate_refuses_absent_data_and_weights_unless_asked_to_do_without(capsys):
     Path("sweep.yaml").write_text(FILE)
     arguments = ["validate", "sweep.yaml", "--set", "model.weights=w.pth"]
     assert main.main(arguments) == 2
@@ -148,5 +148,5 @@ def test_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):
     assert why_not_available("resnet10t") is None
 
 
-def test_a_model_for_which_timm_has_no_weights_is_told_elsewhere():
+def test_a_model_for_which_timm_has_no_weights_is_reported_elsewhere():
     assert why_not_available("cifar_wrn_16_1") is None

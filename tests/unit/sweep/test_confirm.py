@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_kit import sweep
+from controller_kit import sweep
 from optuna.trial import FixedTrial
 
 from raysel.engine.tune import Assignment
@@ -138,7 +138,7 @@ def test_test_metrics_stand_at_the_end_alone(tmp_path):
     assert not any(name.startswith(("test/", "confirm/")) for row in state.epochs for name in row)
 
 
-def test_a_run_that_fails_is_told_once_with_its_cause(tmp_path):
+def test_a_run_that_fails_is_reported_once_with_its_cause(tmp_path):
     phase = _Confirm(tmp_path)
     run = phase.controller.next_trial()
     assert run is not None

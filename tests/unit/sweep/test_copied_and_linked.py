@@ -20,7 +20,7 @@ from raysel.record.layout import SweepFolder, write_json
 from raysel.record.state import fold_sweep
 from raysel.spec.reader import load
 from raysel.sweep.backup import copy
-from raysel.sweep.copied import told_apart
+from raysel.sweep.copied import own_identity
 from raysel.sweep.own_record import known_id, own_events
 
 
@@ -64,7 +64,7 @@ def opened(path: Path, **more: str) -> tuple[str | None, str, int]:
     folder = SweepFolder(path)
     spec = load(folder.spec, [f"{key}={value}" for key, value in more.items()])
     with closing(Record(sqlite_url(folder.record))) as record:
-        words = told_apart(folder, spec, record, own_events(folder, spec))
+        words = own_identity(folder, spec, record, own_events(folder, spec))
         sweep = fold_sweep(own_events(folder, spec))
         assert sweep.id == known_id(folder)
         return words, sweep.id, record.cursor(EVENTS_CURSOR)

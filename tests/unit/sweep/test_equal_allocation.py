@@ -5,7 +5,7 @@ from itertools import islice
 
 import optuna
 import pytest
-from ledger_kit import LAYERS, begin, error, handed_out, run, sweep, work
+from controller_kit import LAYERS, begin, error, handed_out, run, sweep, work
 
 from raysel.search.allocation import WithinStrategy, shares
 from raysel.search.samplers import budget, pruner
@@ -127,14 +127,14 @@ def test_a_slow_starter_is_measured_against_its_own(tmp_path):
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
 def test_what_another_strategy_does_changes_no_verdict_within_a_strategy(kind):
     spec = PrunerSpec(kind=kind, grace_epochs=1, compare="within_strategy")
-    ahead, behind = study(pruner(spec, 4)), study(pruner(spec, 4))
+    ahead, slow = study(pruner(spec, 4)), study(pruner(spec, 4))
     across = study(pruner(spec.model_copy(update={"compare": "all"}), 4))
     assert isinstance(ahead.pruner, WithinStrategy)
     verdicts = []
     for value in (0.9, 0.8, 0.95, 0.7, 0.99, 0.6, 0.97, 0.85, 0.5, 0.96):
-        for where, lead in ((ahead, 0.5), (behind, -0.5), (across, 0.5)):
+        for where, lead in ((ahead, 0.5), (slow, -0.5), (across, 0.5)):
             report(where, "fast", value - lead)
-        verdicts.append([report(where, "slow", value) for where in (ahead, behind, across)])
+        verdicts.append([report(where, "slow", value) for where in (ahead, slow, across)])
     found_ahead, found_behind, found_across = zip(*verdicts, strict=True)
     assert found_ahead == found_behind
     assert any(found_ahead)

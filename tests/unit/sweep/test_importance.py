@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
-from ledger_kit import LAYERS, sweep
+from controller_kit import LAYERS, sweep
 
 from raysel.record.state import TrialState
 from raysel.search.space import Space

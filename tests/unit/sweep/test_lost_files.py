@@ -15,7 +15,7 @@ from view_kit import FINISHED, make, started
 from raysel.cli.main import main
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url
-from raysel.record.database import told
+from raysel.record.database import translate_db_errors
 from raysel.record.layout import SweepFolder, write_json
 from raysel.spec.reader import load
 from raysel.sweep import start
@@ -78,7 +78,7 @@ def test_another_sweeps_record_is_named_with_both(
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("action", ["removed", "emptied", "cleared"])
-def test_a_lost_record_is_told_with_its_copy(
+def test_a_lost_record_is_reported_with_its_copy(
     a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a.record.unlink()
@@ -136,7 +136,7 @@ def test_rm_takes_a_sweep_whose_record_is_lost(a: SweepFolder) -> None:
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "resume"])
 @pytest.mark.parametrize("action", ["removed", "emptied"])
-def test_a_lost_sweep_file_is_told_with_who_has_it(
+def test_a_lost_sweep_file_is_reported_with_who_has_it(
     a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a.spec.unlink()
@@ -148,7 +148,9 @@ def test_a_lost_sweep_file_is_told_with_who_has_it(
     assert "raysel resume a" in line
 
 
-def test_another_sweeps_file_is_told(a: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_sweeps_file_is_reported(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copy(a.path.with_name("b") / "spec.yaml", a.spec)
     line = line_of("show", capsys)
     assert "spec.yaml: is the file of the sweep b" in line
@@ -190,7 +192,7 @@ def test_the_copy_of_the_record_has_it_too(
 
 
 @pytest.mark.parametrize("verb", ["show", "resume", "list"])
-def test_a_folder_in_which_nothing_has_begun_is_told_with_the_way_on(
+def test_a_folder_in_which_nothing_has_begun_is_reported_with_the_way_on(
     a: SweepFolder, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(a.path)
@@ -204,13 +206,13 @@ def test_what_a_full_disk_leaves_is_gone_on_with(a: SweepFolder) -> None:
     full = exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
     with (
         pytest.raises(OperationalError, match=r"make space, then go on: raysel resume a$"),
-        told(url),
+        translate_db_errors(url),
     ):
         raise full
     a.spec.unlink()  # nothing has begun: there is nothing to resume
     with (
         pytest.raises(OperationalError, match=r"make space, then go on: raysel run FILE$"),
-        told(url),
+        translate_db_errors(url),
     ):
         raise full
 
@@ -220,7 +222,7 @@ def test_what_a_full_disk_leaves_is_gone_on_with(a: SweepFolder) -> None:
 
 @pytest.mark.parametrize("verb", ["report", "export"])
 @pytest.mark.parametrize("text", ["", " \n", "{", "[1]", json.dumps({"sweep_id": "b-1"})])
-def test_lost_results_are_told_with_the_way_on(
+def test_lost_results_are_reported_with_the_way_on(
     a: SweepFolder, text: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a.results.write_text(text, encoding="utf-8")

@@ -35,7 +35,7 @@ def test_shares_of_steps_are_averaged_over_the_epochs():
 
 
 @pytest.mark.parametrize("strategy", ["auto_rgn", "surprise", "criticality_random_source"])
-def test_learning_rate_weights_are_told_as_weights(strategy):
+def test_learning_rate_weights_are_reported_as_weights(strategy):
     assert confirmed(strategy, {"stem": 0.1, "head": 1.0})["moved_is"] == "weight"
 
 

@@ -77,16 +77,16 @@ def test_a_sweep_is_compared_without_the_code_of_its_user(
     ("words", "reported"),
     [(["you may not write there"], "you may not write there"), ([], "in 0 s")],
 )
-def test_what_mlflow_refuses_with_is_told_and_no_time_that_did_not_pass(
+def test_what_mlflow_refuses_with_is_reported_and_no_time_that_did_not_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], reported: str
 ) -> None:
     class Refused:
-        def __init__(self, *_: object, tell: Callable[[str], None], **__: object) -> None:
-            self.tell = tell
+        def __init__(self, *_: object, notify: Callable[[str], None], **__: object) -> None:
+            self.notify = notify
 
         def start(self) -> None:
             for line in words:
-                self.tell(line)
+                self.notify(line)
 
         def drain(self, seconds: float) -> bool:
             return False

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from ledger_kit import Life, begin, handed_out, run, sweep, work
+from controller_kit import Attempt, begin, handed_out, run, sweep, work
 
 from raysel.spec.sweep import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
@@ -64,7 +64,7 @@ def test_the_seed_does_not_depend_on_a_restart_nor_on_who_runs_beside(tmp_path):
         assert len(own) == len(set(own))
 
 
-def together(attempt: Life, count: int) -> list[TrialConfig]:
+def together(attempt: Attempt, count: int) -> list[TrialConfig]:
     """The configurations where `count` trials run at a time."""
     running, done = [], []
     while True:

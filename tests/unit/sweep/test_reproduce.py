@@ -72,7 +72,7 @@ def test_the_same_numbers_are_identical_whatever_the_clock_says(view):
     assert found.succeeded
 
 
-def test_the_first_other_number_is_told_with_both_values(view):
+def test_the_first_other_number_is_reported_with_both_values(view):
     found = compared(view, trial(0.5, 0.25, 0.125), rows(0.5, 0.25 + 1e-12, 0.5), 0.0)
     assert found.outcome == DIFFERENT and not found.succeeded
     assert (found.first.epoch, found.first.metric) == (2, "val/error")
@@ -85,7 +85,7 @@ def test_a_tolerance_is_relative_for_large_numbers_and_absolute_for_small_ones(v
     assert compared(view, trial(500.0), rows(504.0), 0.01).outcome == WITHIN
 
 
-def test_beyond_the_tolerance_the_number_told_is_the_one_that_is_beyond(view):
+def test_beyond_the_tolerance_the_number_reported_is_the_one_that_is_beyond(view):
     found = compared(view, trial(0.5, 0.25), rows(0.501, 0.75), 0.01)
     assert found.first.epoch == 2 and found.largest == pytest.approx(0.5)
 
@@ -136,7 +136,7 @@ def test_an_end_that_others_gave_it_is_no_failure_of_the_trial(view, cause):
     assert compared(view, given, rows(0.5), 0.0).outcome == IDENTICAL
 
 
-def test_another_machine_is_told_fact_by_fact(view):
+def test_another_machine_is_reported_fact_by_fact(view):
     (state,) = view.trials
     folder = view.folder.trial(state.id)
     folder.mkdir(parents=True)

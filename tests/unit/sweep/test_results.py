@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ledger_kit import sweep
+from controller_kit import sweep
 
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
@@ -133,7 +133,7 @@ def test_it_is_plain_json():
     assert json.loads(json.dumps(outcome, allow_nan=False)) == outcome
 
 
-def test_every_trial_of_the_search_is_told_as_it_ended():
+def test_every_trial_of_the_search_is_reported_as_it_ended():
     rows = _results([*CONFIRM, *reversed(SEARCH)])["trials"]
     assert [row["id"] for row in rows] == ["0000", "0001", "0002", "0003", "0004"]
     assert [row["status"] for row in rows] == [
@@ -176,7 +176,7 @@ def test_a_confirmed_strategy_is_the_mean_over_its_seeds():
     assert bvg["validation"] == pytest.approx(0.5)  # its chosen epoch is 1
 
 
-def test_each_run_is_told_at_its_chosen_epoch():
+def test_each_run_is_reported_at_its_chosen_epoch():
     rows = {row["strategy"]: row for row in _results([*CONFIRM, *SEARCH])["confirm"]}
     run = rows["full"]["runs"][1]
     assert run == {
@@ -197,7 +197,7 @@ def test_each_run_is_told_at_its_chosen_epoch():
     assert [r["val/error"] for r in rows["bvg_ls"]["runs"]] == [0.5, 0.5, 0.5]
 
 
-def test_a_runs_test_curve_is_told_where_it_was_measured():
+def test_a_runs_test_curve_is_reported_where_it_was_measured():
     rows = tuple(
         {**row, "test_curve/error": 0.1 * row["epoch"], "test_curve/loss": 2.0}
         for row in CONFIRM[0].epochs

@@ -27,7 +27,7 @@ def fetched(storage: Path, *events: Event, mine: bool = False, ago: float = 60.0
     return replace(folder, bucket=cast(Any, "s3://bucket/a"))
 
 
-def test_it_is_told_when_the_other_machine_was_heard_of(tmp_path: Path) -> None:
+def test_it_is_reported_when_the_other_machine_was_heard_of(tmp_path: Path) -> None:
     assert "s3://bucket/a 1 min ago" in str(run_elsewhere(fetched(tmp_path)))
 
 

@@ -1,4 +1,4 @@
-"""The search's ledger: true states, an exact budget, and a driver that may die anywhere."""
+"""The search's controller: true states, an exact budget, and a driver that may die anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import pytest
 import ray
-from ledger_kit import Died, Life, begin, error, handed_out, run, sweep, work
+from controller_kit import Attempt, Died, begin, error, handed_out, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.tune import Assignment
@@ -26,22 +26,22 @@ COMPLETE, PRUNED, FAIL, RUNNING = (
     OptunaState.FAIL,
     OptunaState.RUNNING,
 )
-TOLD_AS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAILED": FAIL}
+REPORTED_AS = {"COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAILED": FAIL}
 
 
-def _start_one(attempt: Life) -> Assignment:
+def _start_one(attempt: Attempt) -> Assignment:
     assignment = attempt.controller.next_trial()
     assert assignment is not None
     return assignment
 
 
-def _assert_records_agree(attempt: Life) -> None:
+def _assert_records_agree(attempt: Attempt) -> None:
     """Events and study say the same of every trial."""
     states = attempt.states
     assert [f"{t.number:04d}" for t in attempt.trials] == list(states)
     for trial in attempt.trials:
         state = states[f"{trial.number:04d}"]
-        assert trial.state == TOLD_AS[state.status]
+        assert trial.state == REPORTED_AS[state.status]
         epochs = {row["epoch"]: row[attempt.spec.objective.metric] for row in state.epochs}
         assert trial.intermediate_values == {e: v for e, v in epochs.items() if v is not None}
         if trial.state == COMPLETE:
@@ -52,7 +52,7 @@ def test_importing_the_search_starts_no_ray():
     assert not STARTED_BY_IMPORT
 
 
-# --- what is asked and told -------------------------------------------------------------------
+# --- ask and tell -----------------------------------------------------------------------------
 
 
 def test_a_sweep_ends_with_its_budget_and_true_states(tmp_path):
@@ -83,7 +83,7 @@ def test_the_events_are_those_of_the_record(tmp_path):
     assert started["label"] == config.label(started["searched"])
     assert attempt.events[2].payload["metrics"]["val/error"] == error(config, 2)
     assert ended == {"status": "COMPLETE", "cause": None, "value": error(config, 3)}
-    assert attempt.reported == attempt.events  # whoever watches is told each of them
+    assert attempt.reported == attempt.events  # the observer gets each of them
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [("best", 3), ("last", 4)])
@@ -136,7 +136,7 @@ def test_an_objective_that_is_missing_is_a_failure(tmp_path):
     assert attempt.trials[0].state == FAIL and attempt.states["0000"].status == "FAILED"
 
 
-def test_a_trial_that_failed_is_told_with_its_cause_and_counts(tmp_path):
+def test_a_trial_that_failed_is_reported_with_its_cause_and_counts(tmp_path):
     attempt = begin(tmp_path, sweep("search.num_trials=4"))
     for index, assignment in enumerate(iter(attempt.controller.next_trial, None)):
         assert assignment is not None
@@ -276,7 +276,7 @@ def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path
 # --- a new driver over the same record and study --------------------------------------------------
 
 
-def _outcome(attempt: Life) -> list[tuple[Any, ...]]:
+def _outcome(attempt: Attempt) -> list[tuple[Any, ...]]:
     """What a sweep came to, but for times: each trial's configuration, epochs and end."""
     return [
         (s.id, dict(s.config), s.status, s.value, s.cause, [dict(row) for row in s.epochs])
@@ -284,7 +284,7 @@ def _outcome(attempt: Life) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_b06_what_was_left_is_taken_up_first_and_told_as_resumed(tmp_path):
+def test_b06_what_was_left_is_taken_up_first_and_reported_as_resumed(tmp_path):
     first = begin(tmp_path, sweep())
     left = [_start_one(first) for _ in range(3)]
     work(first.controller, left[1])
@@ -315,7 +315,7 @@ def test_a_finished_search_has_nothing_left_for_a_new_driver(tmp_path):
     assert _outcome(second) == _outcome(first)
 
 
-def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_life(tmp_path):
+def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_attempt(tmp_path):
     first = begin(tmp_path, sweep())
     assignment = _start_one(first)
     first.controller.epoch(assignment.trial, 1, {"val/error": 0.01})
@@ -391,7 +391,7 @@ def test_a_driver_that_dies_at_any_moment_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
-def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_life(
+def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_attempt(
     tmp_path, monkeypatch, kind
 ):
     across = ("pruner.compare=all", f"pruner.kind={kind}", "search.num_trials=20")

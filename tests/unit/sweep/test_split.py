@@ -46,7 +46,7 @@ def test_other_data_or_another_split_do_not_go_on(task, folder, key):
         refuse_other_split(folder, other)
 
 
-def test_the_split_of_the_first_life_is_kept(task, folder):
+def test_the_split_of_the_first_attempt_is_kept(task, folder):
     keep_split(folder, task)
     before = folder.split.read_text()
     keep_split(folder, replace(task, record={}))

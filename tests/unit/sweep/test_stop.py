@@ -41,7 +41,7 @@ def finished(folder: SweepFolder, status: str, cause: str | None) -> None:
         ("COMPLETE", None, "a was complete before it could be stopped"),
     ],
 )
-def test_what_happened_is_told_by_the_record(
+def test_what_happened_is_reported_by_the_record(
     tmp_path: Path,
     held: list[Holder | None],
     monkeypatch: pytest.MonkeyPatch,
@@ -69,7 +69,7 @@ def test_a_driver_that_dies_instead_has_not_stopped(
     assert words in str(reported.value)
 
 
-def test_another_users_driver_is_told_in_one_line(
+def test_another_users_driver_is_reported_in_one_line(
     tmp_path: Path, held: list[Holder | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(pid: int, sign: int) -> None:

@@ -28,8 +28,8 @@ class Driver:
         self.reported: list[Exception] = []
         self.write_files()
         self.watch = StorageWatch(self.folder, True, self.write_files, self.reported.append)
-        self.books = EventLog(self.record, 1, check=self.watch.check)
-        self.books.epoch("0000", 1, {}, None)
+        self.event_log = EventLog(self.record, 1, check=self.watch.check)
+        self.event_log.epoch("0000", 1, {}, None)
 
     def write_files(self) -> None:
         self.folder.spec.write_text("name: s", encoding="utf-8")
@@ -66,7 +66,7 @@ def _replace(folder: SweepFolder) -> None:
     (folder.path / "old.db").replace(folder.record)
 
 
-DEEDS = {
+ACTIONS = {
     "removed": lambda folder: folder.record.unlink(),
     "renamed": _rename,
     "replaced": _replace,
@@ -75,14 +75,14 @@ DEEDS = {
 }
 
 
-@pytest.mark.parametrize("action", DEEDS)
+@pytest.mark.parametrize("action", ACTIONS)
 def test_the_record_is_written_anew_and_nothing_more_into_it(driver: Driver, action: str) -> None:
-    DEEDS[action](driver.folder)
+    ACTIONS[action](driver.folder)
     with pytest.raises(StorageGone, match="written anew") as raised:
-        driver.books.epoch("0000", 2, {}, None)
+        driver.event_log.epoch("0000", 2, {}, None)
     assert "raysel resume s" in str(raised.value)
     with pytest.raises(StorageGone):
-        driver.books.write("0000", Kind.ENDED, 2, {})
+        driver.event_log.write("0000", Kind.ENDED, 2, {})
     assert driver.epochs == 1
     driver.close()  # SQLite tidies up its logs then, by their names
     assert driver.epochs == 1
@@ -102,7 +102,7 @@ def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver)
     there = driver.folder.path.with_name("elsewhere")
     driver.folder.path.rename(there)
     with pytest.raises(StorageGone, match="was renamed to") as raised:
-        driver.books.epoch("0000", 2, {}, None)
+        driver.event_log.epoch("0000", 2, {}, None)
     assert f"raysel resume elsewhere --storage {there.parent}" in str(raised.value)
     (driver.folder.path / "trials" / "0000").mkdir(parents=True)  # by a worker, a moment before
     driver.close()
@@ -110,7 +110,7 @@ def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver)
     assert len(read_events(sqlite_url(there / "sweep.db"))) == 1
 
 
-def test_it_is_told_without_an_event_too(driver: Driver) -> None:
+def test_it_is_reported_without_an_event_too(driver: Driver) -> None:
     driver.folder.record.unlink()
     deadline = time.monotonic() + 10
     while not driver.reported:
@@ -130,8 +130,8 @@ def test_who_asks_at_the_end_hears_of_it(driver: Driver) -> None:
 
 def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
     for epoch in range(2, 200):
-        driver.books.epoch("0000", epoch, {"a": 1.0}, None)
-    driver.books.record.engine.dispose()  # all but the watch's own connection
+        driver.event_log.epoch("0000", epoch, {"a": 1.0}, None)
+    driver.event_log.record.engine.dispose()  # all but the watch's own connection
     assert driver.epochs == 199
     time.sleep(0.2)
     assert driver.reported == []
@@ -141,21 +141,21 @@ def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
 def test_moved_trials_are_named_where_they_lie(driver: Driver) -> None:
     trials = driver.folder.trials
     trials.mkdir()  # by a worker
-    driver.books.epoch("0000", 2, {}, None)
+    driver.event_log.epoch("0000", 2, {}, None)
     there = trials.rename(driver.folder.path.parents[1] / "elsewhere")
     trials.mkdir()  # by the worker of the next trial
     with pytest.raises(StorageGone, match="was moved to") as raised:
-        driver.books.epoch("0000", 3, {}, None)
+        driver.event_log.epoch("0000", 3, {}, None)
     assert str(there) in str(raised.value)
     assert "move it back" in str(raised.value)
     assert "raysel resume s" in str(raised.value)
     assert driver.epochs == 2
 
 
-def test_removed_trials_are_told(driver: Driver) -> None:
+def test_removed_trials_are_reported(driver: Driver) -> None:
     driver.folder.trials.mkdir()
-    driver.books.epoch("0000", 2, {}, None)
+    driver.event_log.epoch("0000", 2, {}, None)
     driver.folder.trials.rmdir()
     with pytest.raises(StorageGone, match="checkpoints and traces are lost"):
-        driver.books.epoch("0000", 3, {}, None)
+        driver.event_log.epoch("0000", 3, {}, None)
     assert driver.epochs == 2

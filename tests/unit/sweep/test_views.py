@@ -59,7 +59,7 @@ def test_a_visitor_leaves_everything_as_it_is(tmp_path):
     assert {name for name in after if not name.startswith("sweep.db-")} == set(before)
 
 
-def test_what_cannot_be_read_is_one_line_and_the_others_are_told(tmp_path):
+def test_what_cannot_be_read_is_one_line_and_the_others_are_reported(tmp_path):
     make(tmp_path, "good", FINISHED)
     make(tmp_path, "noise").record.write_bytes(b"not a database" * 100)
     other = make(tmp_path, "foreign").record
@@ -101,7 +101,7 @@ def test_a_storage_that_is_not_there_holds_nothing(tmp_path):
         read_sweep(str(tmp_path / "none"), "a")
 
 
-def test_a_record_that_is_gone_is_trouble_and_not_made(tmp_path):
+def test_a_record_that_is_gone_is_failure_and_not_made(tmp_path):
     folder = make(tmp_path, "a")
     folder.record.unlink()
     with pytest.raises(OperationalError):

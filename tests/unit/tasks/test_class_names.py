@@ -1,4 +1,4 @@
-"""Names of classes that cannot be told apart, or cannot be written."""
+"""Names of classes that cannot be distinguished, or cannot be written."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_pickled_copy_is_sealed_even_when_sent_from_an_open_block():
             np.testing.assert_array_equal(copied.labels, examples.labels)
 
 
-def test_a_sealed_test_tells_its_size_and_nothing_of_its_content():
+def test_a_sealed_test_reports_its_size_and_nothing_of_its_content():
     sealed = SealedTest(_examples(3))
     assert len(sealed) == 3
     assert repr(sealed) == "SealedTest(3 examples, sealed)"

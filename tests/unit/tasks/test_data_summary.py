@@ -79,7 +79,7 @@ def test_it_is_the_same_after_it_was_json(pets):
     assert DataSummary.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-def test_embedded_data_are_told_too():
+def test_embedded_data_are_reported_too():
     spec = TaskSpec.model_validate({"data": "digits", "source": 500})
     assert data_summary(spec).text() == [
         "data     digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174,"

@@ -88,7 +88,7 @@ def test_a_loaded_test_part_is_sealed_also_on_a_worker():
             _ = held.test.examples
 
 
-def test_the_task_tells_its_shape_as_the_catalog_does():
+def test_the_task_reports_its_shape_as_the_catalog_does():
     for data, channels in [("digits", 1), ("digits_edges", 3)]:
         task = load_task(_spec(data))
         shape = TaskShape(task.channels, task.image_size, len(task.classes))
@@ -180,7 +180,7 @@ def test_checking_and_asking_for_the_shape_decode_no_image(decoded):
     assert decoded == []
 
 
-def _told(spec: TaskSpec) -> list[str]:
+def _reported(spec: TaskSpec) -> list[str]:
     """What `check_task` says; `load_task` must refuse with the same words."""
     reported = [str(problem) for problem in check_task(spec)]
     with pytest.raises(UserError) as caught:
@@ -194,15 +194,15 @@ def test_a_good_task_has_no_problem():
         assert check_task(_spec(data)) == []
 
 
-def test_an_unknown_data_set_and_an_unknown_shift_are_told_with_the_nearest_name():
-    assert _told(_spec("digit", shift={"kind": "gausian_noise"})) == [
+def test_an_unknown_data_set_and_an_unknown_shift_are_reported_with_the_nearest_name():
+    assert _reported(_spec("digit", shift={"kind": "gausian_noise"})) == [
         'task.data: no data set is called "digit"; did you mean "digits"?',
         'task.shift.kind: no shift is called "gausian_noise"; did you mean "gaussian_noise"?',
     ]
 
 
-def test_an_unknown_shift_of_a_known_data_set_is_told():
-    assert _told(_spec(shift={"kind": "inversions"})) == [
+def test_an_unknown_shift_of_a_known_data_set_is_reported():
+    assert _reported(_spec(shift={"kind": "inversions"})) == [
         'task.shift.kind: no shift is called "inversions"; did you mean "inversion"?'
     ]
 
@@ -213,13 +213,13 @@ def test_the_shape_of_an_unknown_data_set_is_refused():
 
 
 def test_a_channel_permutation_of_grey_images_names_the_data_set_to_take():
-    assert _told(_spec(shift={"kind": "channel_permutation"})) == [
+    assert _reported(_spec(shift={"kind": "channel_permutation"})) == [
         "task.shift.kind: channel_permutation needs 3 channels; digits has 1. digits_edges has 3"
     ]
 
 
-def test_the_problems_of_shift_and_split_are_told_together():
-    reported = _told(
+def test_the_problems_of_shift_and_split_are_reported_together():
+    reported = _reported(
         _spec(shift={"kind": "channel_permutation"}, split={"train": 9, "validation": 8})
     )
     assert [line.split(":")[0] for line in reported] == [
@@ -228,7 +228,7 @@ def test_the_problems_of_shift_and_split_are_told_together():
 
 
 def test_a_split_larger_than_the_data_says_how_many_there_are():
-    (line,) = _told(_spec(split={"test": 4000}))
+    (line,) = _reported(_spec(split={"test": 4000}))
     assert line.startswith("task.split: ")
     assert line.endswith(
         "the data set has 1797. Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"

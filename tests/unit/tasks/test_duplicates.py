@@ -117,7 +117,7 @@ def test_copies_are_kept_where_the_file_says_so(pets):
     assert (counts.across, counts.two_labels, counts.policy) == (1, 1, "keep")
 
 
-def test_a_class_that_loses_all_its_pictures_is_told(pets):
+def test_a_class_that_loses_all_its_pictures_is_reported(pets):
     shutil.rmtree(pets / "train" / "dog")
     shutil.copytree(pets / "test" / "dog", pets / "train" / "dog")
     (line,) = reported(task(pets, duplicates="drop"))
@@ -155,7 +155,7 @@ def test_two_spellings_of_a_path_in_a_table_are_one_picture(tmp_path):
     assert labels.message.startswith("1 picture has more than one label")
 
 
-def test_a_data_set_known_by_name_keeps_its_copies_unless_told_otherwise():
+def test_a_data_set_known_by_name_keeps_its_copies_unless_asked_otherwise():
     assert TaskSpec(data="pets").duplicates_policy == "keep"
     assert TaskSpec(data="pets", duplicates="error").duplicates_policy == "error"
     assert TaskSpec.model_validate({"data": {"folder": "x"}}).duplicates_policy == "error"

@@ -312,7 +312,7 @@ except BadImage as error:
 """
 
 
-def test_a_damaged_tiff_is_told_by_its_exception_alone(tmp_path):
+def test_a_damaged_tiff_is_reported_by_its_exception_alone(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", _DAMAGED_TIFF, str(tmp_path / "a.tif")],
         capture_output=True,

@@ -36,7 +36,7 @@ def _all(part: StoredExamples) -> np.ndarray:
     return part.centres(np.arange(len(part)))
 
 
-def _told(spec) -> list[str]:
+def _reported(spec) -> list[str]:
     with pytest.raises(UserError) as caught:
         load_task(spec)
     return [str(problem) for problem in caught.value.problems]
@@ -289,7 +289,7 @@ def test_a_few_bad_pictures_are_left_out_and_named(pets, tmp_path):
 
 def test_too_many_bad_pictures_stop_before_training_with_their_paths(pets, tmp_path):
     spoiled = _spoil(pets, 3)
-    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.05))
+    (line,) = _reported(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.05))
     assert line.startswith(
         "task.data: 3 of 40 pictures cannot be read (7.5%, more than"
         " task.max_unreadable_fraction: 0.05): "
@@ -300,14 +300,14 @@ def test_too_many_bad_pictures_stop_before_training_with_their_paths(pets, tmp_p
 
 def test_one_bad_picture_in_fifty_is_more_than_the_default_allows(pets, tmp_path):
     _spoil(pets, 1)
-    assert "1 of 40 pictures" in _told(kit.task({"folder": str(pets)}, tmp_path))[0]
+    assert "1 of 40 pictures" in _reported(kit.task({"folder": str(pets)}, tmp_path))[0]
 
 
 def test_a_class_that_no_picture_is_left_of_stops(tmp_path):
     pets = kit.folder(tmp_path / "pets", each=40)
     for file in (pets / "dog").glob("*.png"):
         file.write_bytes(b"")
-    (line,) = _told(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.9))
+    (line,) = _reported(kit.task({"folder": str(pets)}, tmp_path, max_unreadable_fraction=0.9))
     assert line.startswith('task.split.train: no picture of class "dog" can be read: ')
 
 
@@ -315,7 +315,7 @@ def test_a_table_whose_file_is_missing_names_it(pets, tmp_path):
     table = pets / "labels.csv"
     rows = [f"{c}/{n:02d}.png,{c}" for c in ("cat", "dog") for n in range(21)]
     table.write_text("\n".join(["file,label", *rows]))
-    (line,) = _told(
+    (line,) = _reported(
         kit.task({"csv": str(table)}, tmp_path, split={"train": 14, "validation": 14, "test": 14})
     )
     assert f"{pets / 'cat' / '20.png'} is missing" in line
@@ -331,7 +331,7 @@ def test_a_tables_files_may_lie_below_another_folder(pets, tmp_path):
     assert _absolute(spec) == spec.model_copy(update={"root": str(Path(spec.root).absolute())})
 
 
-# --- what is told before anything is decoded -----------------------------------------------------
+# --- what is reported before anything is decoded ------------------------------------------------
 
 
 def test_missing_data_are_a_note_for_validation_and_a_refusal_for_a_run(tmp_path):
@@ -342,7 +342,7 @@ def test_missing_data_are_a_note_for_validation_and_a_refusal_for_a_run(tmp_path
     assert absent_data(spec) == line
     assert has_source(spec)
     assert task_shape(spec).class_count == 10
-    assert _told(spec) == [f"task.data: {line}"]
+    assert _reported(spec) == [f"task.data: {line}"]
     assert not (tmp_path / "cache").exists()
 
 
@@ -353,7 +353,7 @@ def test_a_published_data_set_that_is_not_there(tmp_path):
     note = absent_data(spec)
     assert note.startswith(f"pets is not in {tmp_path / 'data'}/ (expected ")
     assert note.endswith("): --set task.download=true")
-    assert _told(spec) == [f"task.data: {note}"]
+    assert _reported(spec) == [f"task.data: {note}"]
     fetch = spec.model_copy(update={"download": True})
     assert absent_data(fetch) is None
     assert task_notes(fetch) == [
@@ -361,23 +361,23 @@ def test_a_published_data_set_that_is_not_there(tmp_path):
     ]
 
 
-def test_a_split_larger_than_the_data_is_told_before_anything_is_decoded(pets, tmp_path):
+def test_a_split_larger_than_the_data_is_reported_before_anything_is_decoded(pets, tmp_path):
     spec = kit.task(
         {"folder": str(pets)}, tmp_path, split={"train": 30, "validation": 8, "test": 8}
     )
     wanted = "task.split: train 30 + validation 8 + test 8 = 46 examples; the data set has 40. "
     (problem,) = check_task(spec)
     assert str(problem).startswith(wanted)
-    assert _told(spec) == [str(problem)]
+    assert _reported(spec) == [str(problem)]
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_empty_class_is_told_before_anything_is_decoded(pets, tmp_path):
+def test_an_empty_class_is_reported_before_anything_is_decoded(pets, tmp_path):
     (pets / "eel").mkdir()
     spec = kit.task({"folder": str(pets)}, tmp_path)
     (problem,) = check_task(spec)
     assert str(problem) == f"task.data: class folder {pets / 'eel'} is empty"
-    assert _told(spec) == [str(problem)]
+    assert _reported(spec) == [str(problem)]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_embedded_data_may_be_left_unstandardised(tmp_path):
     assert isinstance(task.train, Examples)
 
 
-def test_stores_lie_below_the_users_cache_folder_unless_told_otherwise(tmp_path, monkeypatch):
+def test_stores_lie_below_the_users_cache_folder_unless_asked_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     spec = kit.task("pets", tmp_path)
     assert cache_folder(spec) == tmp_path / "cache"

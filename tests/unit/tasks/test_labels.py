@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from table_kit import reported as _told
+from table_kit import reported as _reported
 from table_kit import table as _table
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -13,9 +13,9 @@ def test_two_names_of_one_look_are_refused(tmp_path):
     reported = (
         'classes "Cat" and "cat" differ in upper and lower case alone; write them the same way'
     )
-    assert _told(tmp_path, "file,label\na,Cat\nb,cat\n").startswith(reported)
+    assert _reported(tmp_path, "file,label\na,Cat\nb,cat\n").startswith(reported)
     reported = 'classes "True" and "true" differ in upper and lower case alone'
-    assert _told(tmp_path, "file,label\na,true\nb,True\n").startswith(reported)
+    assert _reported(tmp_path, "file,label\na,true\nb,True\n").startswith(reported)
 
 
 # --- labels that are not one class -----------------------------------------------------------
@@ -38,7 +38,7 @@ def test_two_names_of_one_look_are_refused(tmp_path):
 )
 def test_several_labels_of_a_picture_are_refused(tmp_path, labels):
     text = "file,label\n" + "".join(f"f{n},{label}\n" for n, label in enumerate(labels))
-    reported = _told(tmp_path, text)
+    reported = _reported(tmp_path, text)
     assert "if that is one class's name, list all names in task.data.classes" in reported
     assert "single-label classification" in reported or 'write "ship"' in reported
 
@@ -80,7 +80,7 @@ def test_a_joint_name_that_is_listed_is_a_class(tmp_path):
 )
 def test_numbers_that_are_no_classes_are_refused(tmp_path, labels, reported):
     text = "file,label\n" + "".join(f"f{n},{label}\n" for n, label in enumerate(labels))
-    assert reported in _told(tmp_path, text)
+    assert reported in _reported(tmp_path, text)
 
 
 def test_one_number_in_two_spellings_is_one_class(tmp_path):

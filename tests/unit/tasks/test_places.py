@@ -7,21 +7,21 @@ import pytest
 from pictures_kit import folder, task
 
 from raysel.tasks.datasets import check_task
-from raysel.tasks.places import lack
+from raysel.tasks.places import missing_path
 
 
 @pytest.mark.parametrize("there", ["photos.zip", "photos.tar.gz"])
 def test_an_archive_that_is_given_as_a_folder_is_named_as_one(tmp_path, there):
     path = tmp_path / there
     path.write_bytes(b"x")
-    assert lack(path, "folder") == f"{path} is a file, no folder (archives: unpack them)"
+    assert missing_path(path, "folder") == f"{path} is a file, no folder (archives: unpack them)"
 
 
-def test_a_folder_that_is_still_packed_is_told(tmp_path):
+def test_a_folder_that_is_still_packed_is_reported(tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w"):
         pass
     wanted = tmp_path / "photos"
-    assert lack(wanted, "folder") == (
+    assert missing_path(wanted, "folder") == (
         f'there is no folder {wanted}; there is a file "{wanted}.zip" (archives: unpack them)'
     )
 
@@ -30,38 +30,38 @@ def test_a_folder_that_is_still_packed_is_told(tmp_path):
 def test_what_is_meant_is_of_the_right_kind_and_never_what_was_given(tmp_path, what):
     folder(tmp_path / "photos")
     (tmp_path / "photo.csv").write_text("x")
-    reported = lack(tmp_path / "photo", what)
+    reported = missing_path(tmp_path / "photo", what)
     meant = tmp_path / ("photos" if what == "folder" else "photo.csv")
     assert reported == f'there is no {what} {tmp_path / "photo"}; did you mean "{meant}"?'
     for name in ("photos", "photo.csv"):
-        reported = lack(tmp_path / name, what)
+        reported = missing_path(tmp_path / name, what)
         assert reported is None or "did you mean" not in reported
 
 
-def test_a_table_and_a_folder_are_told_apart(tmp_path):
+def test_a_table_and_a_folder_are_distinguished(tmp_path):
     table, photos = tmp_path / "labels.csv", folder(tmp_path / "photos")
     table.write_text("x")
     hint = f"a table is given as task.data: {{csv: {table}}}"
-    assert lack(table, "folder") == f"{table} is a file, no folder; {hint}"
+    assert missing_path(table, "folder") == f"{table} is a file, no folder; {hint}"
     hint = f"a folder is given as task.data: {{folder: {photos}}}"
-    assert lack(photos, "file") == f"{photos} is a folder, no table; {hint}"
+    assert missing_path(photos, "file") == f"{photos} is a folder, no table; {hint}"
 
 
 def test_a_pipe_and_a_device_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "labels.csv")
-    reported = lack(tmp_path / "labels.csv", "file")
+    reported = missing_path(tmp_path / "labels.csv", "file")
     assert reported == f"{tmp_path / 'labels.csv'} is a named pipe (FIFO), no regular file"
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
-    assert lack(tmp_path / "zero.csv", "file").endswith("is a device, no regular file")
+    assert missing_path(tmp_path / "zero.csv", "file").endswith("is a device, no regular file")
 
 
 @pytest.mark.parametrize("path", ["~/photos", "$HOME/photos"])
-def test_signs_of_a_shell_are_told(tmp_path, monkeypatch, path):
+def test_signs_of_a_shell_are_reported(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
     reported = f"there is no folder {path}; ~ and $ stand for nothing here, write the whole path"
-    assert lack(Path(path), "folder") == reported
+    assert missing_path(Path(path), "folder") == reported
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_signs_of_a_shell_are_told(tmp_path, monkeypatch, path):
 )
 def test_a_folder_in_the_other_form_of_unicode_is_there(tmp_path, there, given):
     folder(tmp_path / there / "photos")
-    assert lack(tmp_path / given / "photos", "folder") is None
+    assert missing_path(tmp_path / given / "photos", "folder") is None
 
 
-def test_a_zero_byte_and_a_long_name_are_told(tmp_path):
-    assert "cannot be read" in lack(tmp_path / "a\0b", "folder")
-    assert "cannot be read" in lack(tmp_path / ("x" * 5000), "folder")
+def test_a_zero_byte_and_a_long_name_are_reported(tmp_path):
+    assert "cannot be read" in missing_path(tmp_path / "a\0b", "folder")
+    assert "cannot be read" in missing_path(tmp_path / ("x" * 5000), "folder")
 
 
 @pytest.mark.parametrize("key", ["csv", "folder"])

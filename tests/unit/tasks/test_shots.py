@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from raysel.tasks.shots import first_shots, lacking
+from raysel.tasks.shots import first_shots, shortage
 
 LABELS = np.repeat(np.arange(3, dtype=np.int64), [10, 20, 30])
 
@@ -30,11 +30,11 @@ def test_a_class_that_has_fewer_gives_all():
     assert np.bincount(LABELS[first_shots(LABELS, 15)]).tolist() == [10, 15, 15]
 
 
-def test_what_a_class_lacks_is_told():
+def test_what_a_class_lacks_is_reported():
     classes = ("cat", "dog", "newt")
-    assert lacking(LABELS, classes, 10) is None
-    assert lacking(LABELS, classes, 11) == (
+    assert shortage(LABELS, classes, 10) is None
+    assert shortage(LABELS, classes, 11) == (
         '11 examples a class; the training part has 10 of class "cat".'
         " Give task.split.shots: 11, or fewer here"
     )
-    assert "has 0 of class" in str(lacking(LABELS, (*classes, "none"), 1))
+    assert "has 0 of class" in str(shortage(LABELS, (*classes, "none"), 1))

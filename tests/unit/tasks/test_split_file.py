@@ -30,7 +30,7 @@ def record(tmp_path):
     return parts, content, path
 
 
-def _told(path, labels=LABELS, classes=CLASSES) -> str:
+def _reported(path, labels=LABELS, classes=CLASSES) -> str:
     with pytest.raises(UserError) as caught:
         divide(_spec(indices=str(path)), labels, classes)
     (problem,) = caught.value.problems
@@ -49,9 +49,9 @@ def test_a_split_that_is_read_back_is_the_very_same(record):
 def test_other_data_are_refused(record):
     *_, path = record
     reported = 'FILE was made of 60 examples of "toy"; this data set has '
-    assert _told(path, LABELS[:-1]).startswith(f"{reported}59, or other labels")
-    assert _told(path, LABELS[::-1].copy()).startswith(f"{reported}60, or other labels")
-    assert _told(path, classes=("a", "b", "d")).startswith(reported)
+    assert _reported(path, LABELS[:-1]).startswith(f"{reported}59, or other labels")
+    assert _reported(path, LABELS[::-1].copy()).startswith(f"{reported}60, or other labels")
+    assert _reported(path, classes=("a", "b", "d")).startswith(reported)
 
 
 @pytest.mark.parametrize(
@@ -67,27 +67,29 @@ def test_other_data_are_refused(record):
         ({"train": [10**30]}, "FILE lacks one of train, validation, test, source_train, source"),
     ],
 )
-def test_a_damaged_list_is_told(record, change, reported):
+def test_a_damaged_list_is_reported(record, change, reported):
     _, content, path = record
     empty: dict[str, list[int]] = {key: [] for key in content["parts"]}
     parts = {**empty, "validation": [10], "test": [11], **change}
     path.write_text(json.dumps({**content, "parts": parts}))
-    assert _told(path).startswith(reported)
+    assert _reported(path).startswith(reported)
 
 
-def test_an_example_in_two_parts_is_told(record):
+def test_an_example_in_two_parts_is_reported(record):
     _, content, path = record
     content["parts"]["train"] = content["parts"]["test"]
     path.write_text(json.dumps(content))
-    assert "is in it twice" in _told(path)
+    assert "is in it twice" in _reported(path)
 
 
-def test_a_missing_file_and_one_that_is_no_record_are_told(tmp_path):
+def test_a_missing_file_and_one_that_is_no_record_are_reported(tmp_path):
     path = tmp_path / "x.json"
-    assert _told(path).startswith("FILE cannot be read: No such file or directory; give a sweep's")
+    assert _reported(path).startswith(
+        "FILE cannot be read: No such file or directory; give a sweep's"
+    )
     for text in ("{", "[]", "3"):
         path.write_text(text)
-        assert _told(path).startswith("FILE cannot be read: ")
+        assert _reported(path).startswith("FILE cannot be read: ")
 
 
 def test_a_task_is_reproduced_from_its_record(tmp_path):

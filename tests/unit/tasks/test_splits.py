@@ -198,7 +198,7 @@ def test_a_source_larger_than_what_is_left_is_refused_with_what_is_left():
     ]
 
 
-def test_parts_smaller_than_the_number_of_classes_are_all_told():
+def test_parts_smaller_than_the_number_of_classes_are_all_reported():
     assert _problems(_balanced(), _sizes(train=3, validation=2), source=4) == [
         "task.split.train: 3 examples cannot hold all 4 classes",
         "task.split.validation: 2 examples cannot hold all 4 classes",

@@ -22,7 +22,7 @@ def _split(count: int, official_splits=None, source=None, **sizes) -> Splits:
     return split(_labels(count), CLASSES, SplitSpec.model_validate(sizes), source, official_splits)
 
 
-def _told(count: int, official_splits=None, source=None, **sizes) -> str:
+def _reported(count: int, official_splits=None, source=None, **sizes) -> str:
     with pytest.raises(UserError) as caught:
         _split(count, official_splits, source, **sizes)
     (problem,) = caught.value.problems
@@ -153,7 +153,7 @@ def test_a_split_is_a_function_of_its_seed(seed):
         assert getattr(one, name).tolist() != getattr(other, name).tolist()
 
 
-def test_too_few_of_a_class_for_the_shots_are_told():
+def test_too_few_of_a_class_for_the_shots_are_reported():
     labels = np.array([0] * 100 + [1] * 30 + [2] * 8, np.int64)
     with pytest.raises(UserError) as caught:
         split(labels, CLASSES, SplitSpec(shots=9, validation=30, test=30), None)
@@ -185,12 +185,12 @@ def test_too_few_of_a_class_for_the_shots_are_told():
         ),
     ],
 )
-def test_sizes_that_a_pool_does_not_have_are_told(sizes, reported):
-    assert _told(150, _pools(train=90, test=60), **sizes) == reported
+def test_sizes_that_a_pool_does_not_have_are_reported(sizes, reported):
+    assert _reported(150, _pools(train=90, test=60), **sizes) == reported
 
 
-def test_a_source_larger_than_its_own_part_is_told():
-    reported = _told(150, _pools(train=60, source=90), 91, train=30, validation=15, test=15)
+def test_a_source_larger_than_its_own_part_is_reported():
+    reported = _reported(150, _pools(train=60, source=90), 91, train=30, validation=15, test=15)
     assert reported == "task.source: 91 examples; the data set's source part has 90"
 
 

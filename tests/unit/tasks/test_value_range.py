@@ -82,7 +82,7 @@ def test_a_task_of_twelve_bits_says_how_it_is_scaled_and_keeps_its_pixels(tmp_pa
     numbers = [int(image_folder(root).sources[i].stem) for i in task.train.indices]
     assert drawn.tolist() == [round(int(pixels[n][0, 0]) / 4095 * 255) for n in numbers]
     # a worker that has to build the store anew scales as the driver did
-    assert (task.train.drawing()(0).pixels == task.train.opened[0]).all()
+    assert (task.train.make_decoder()(0).pixels == task.train.opened[0]).all()
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path):
     assert differences(checkpoint.load(tmp_path), STATE) == []
 
 
-def test_a_truncated_file_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
     path = checkpoint.save(tmp_path, STATE)
     raw = path.read_bytes()
     for length in (0, 1, 100, len(raw) // 2, len(raw) - 100, len(raw) - 1):
@@ -166,7 +166,7 @@ def test_a_truncated_file_is_told(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
-    """Every byte in turn: the file is told damaged, or what is read is what was written."""
+    """Every byte in turn: the file is found damaged, or what is read is what was written."""
     path = checkpoint.save(tmp_path, STATE)
     raw = path.read_bytes()
     unnoticed = []
@@ -196,7 +196,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     assert not ran.exists()
 
 
-def test_something_else_than_a_checkpoint_is_told(tmp_path):
+def test_something_else_than_a_checkpoint_is_reported(tmp_path):
     torch.save([1, 2], tmp_path / checkpoint.NAME)
     with pytest.raises(checkpoint.DamagedCheckpoint):
         checkpoint.load(tmp_path)

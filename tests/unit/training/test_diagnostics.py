@@ -93,7 +93,7 @@ def test_a_layer_of_norm_zero_has_no_relative_gradient_norm():
     assert measured(["relative_gradient_norm"], parameters, gradients) == {"rgn/a": 2.0}
 
 
-def test_an_unsound_step_found_on_the_device_is_not_counted():
+def test_an_nonfinite_step_found_on_the_device_is_not_counted():
     parameters, gradients = case()
     bad = [g * math.nan for g in gradients[0]]
     with_bad = Diagnostics(EVERY[:2], ["a", "b"], parameters, [0, 0, 1])

@@ -12,7 +12,7 @@ from raysel.training.gpu_share import CONTEXT_BYTES, keep_to_share
 
 @pytest.fixture
 def bounds(monkeypatch):
-    """The fractions that torch was told, on a GPU of 80 GiB."""
+    """The fractions that torch was given, on a GPU of 80 GiB."""
     reported: list[float] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     memory = SimpleNamespace(total_memory=80 * 2**30)

@@ -124,7 +124,7 @@ def test_what_the_first_try_held_is_given_back_before_the_second(tmp_path: Path)
     assert len(Greedy.held) == 1
 
 
-def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_told_twice(
+def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_reported_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Greedy, "since", 3)
@@ -148,7 +148,7 @@ def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_pa
     expected = rows(whole)
     rows(begun(tmp_path / "b", asked()), 2)  # its process is gone
     again = begun(tmp_path / "b", asked(), reported=2)
-    assert rows(again, 3) == expected[1:]  # the last one told once more, in case it was lost
+    assert rows(again, 3) == expected[1:]  # the last one reported once more, in case it was lost
     assert again.config == whole.config
     states = [checkpoint.load(tmp_path / name / "trials" / "0000") for name in "ab"]
     for state in states:

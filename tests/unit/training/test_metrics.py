@@ -54,7 +54,7 @@ def test_a_class_without_examples_does_not_count():
     assert _measured(logits, labels).balanced_error == 0.25
 
 
-def test_the_five_likeliest_are_told_of_more_than_five_classes_alone():
+def test_the_five_likeliest_are_reported_of_more_than_five_classes_alone():
     logits = torch.tensor([[6.0, 5, 4, 3, 2, 1], [6.0, 5, 4, 3, 2, 1]])
     assert _measured(logits, torch.tensor([5, 4])).top5_error == 0.5
     names = _measured(logits[:, :5], torch.tensor([4, 3])).by_name("val")
@@ -75,7 +75,7 @@ def test_nothing_is_read_from_the_device_between_batches(monkeypatch):
     assert int(tally.measured().confusion.sum()) == 6
 
 
-def test_every_epoch_tells_the_balanced_error_of_the_validation_part():
+def test_every_epoch_reports_the_balanced_error_of_the_validation_part():
     run = trial(config(epochs=1), model=tiny())
     metrics = run.run_epoch().metrics
     measured = run.measure(DATA.validation)

@@ -32,23 +32,23 @@ def test_a_step_with_a_number_that_is_not_finite_is_not_sound(of, value):
         loss.fill_(value)
     else:
         norms[1] = value
-    assert Health(CPU).sound(*GOOD) is True
-    assert Health(CPU).sound(loss, norms) is False
-    flag = _on_device().sound(loss, norms)
+    assert Health(CPU).is_finite(*GOOD) is True
+    assert Health(CPU).is_finite(loss, norms) is False
+    flag = _on_device().is_finite(loss, norms)
     assert isinstance(flag, Tensor) and flag.shape == () and not flag
 
 
 def test_infinite_norms_of_both_signs_do_not_hide_each_other():
     norms = torch.tensor([float("inf"), -float("inf"), 1.0], dtype=torch.float64)
-    assert Health(CPU).sound(GOOD[0], norms) is False
+    assert Health(CPU).is_finite(GOOD[0], norms) is False
 
 
 def test_nine_in_a_row_are_borne_however_often():
     health = Health(CPU)
     for _ in range(3):
         for _ in range(9):
-            assert health.sound(*BAD) is False
-        assert health.sound(*GOOD) is True
+            assert health.is_finite(*BAD) is False
+        assert health.is_finite(*GOOD) is True
     health.check()
     assert health.skipped == 27
 
@@ -56,18 +56,18 @@ def test_nine_in_a_row_are_borne_however_often():
 def test_ten_in_a_row_end_the_trial():
     health = Health(CPU)
     for _ in range(9):
-        health.sound(*BAD)
+        health.is_finite(*BAD)
     with pytest.raises(Diverged):
-        health.sound(*BAD)
+        health.is_finite(*BAD)
 
 
 def test_on_a_device_ten_in_a_row_are_found_when_the_counters_are_read():
     """Also when sound steps came after them."""
     health = _on_device()
     for _ in range(10):
-        health.sound(*BAD)
+        health.is_finite(*BAD)
     for _ in range(5):
-        health.sound(*GOOD)
+        health.is_finite(*GOOD)
     with pytest.raises(Diverged):
         health.check()
 
@@ -76,15 +76,15 @@ def test_on_a_device_the_counters_are_read_every_so_many_steps():
     health = _on_device()
     with pytest.raises(Diverged):
         for _ in range(60):
-            health.sound(*BAD)
+            health.is_finite(*BAD)
 
 
 def test_nine_in_a_row_are_borne_on_a_device_too():
     health = _on_device()
     for _ in range(12):
         for _ in range(9):
-            health.sound(*BAD)
-        health.sound(*GOOD)
+            health.is_finite(*BAD)
+        health.is_finite(*GOOD)
     health.check()
     assert health.skipped == 108
 
@@ -93,10 +93,10 @@ def test_nine_in_a_row_are_borne_on_a_device_too():
 def test_a_row_of_bad_steps_goes_on_after_a_resume(make):
     health, resumed = make(), make()
     for _ in range(6):
-        health.sound(*BAD)
+        health.is_finite(*BAD)
     resumed.load_state_dict(health.state_dict())
     assert resumed.skipped == 6
     with pytest.raises(Diverged):
         for _ in range(4):
-            resumed.sound(*BAD)
+            resumed.is_finite(*BAD)
         resumed.check()

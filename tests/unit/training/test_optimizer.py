@@ -254,7 +254,7 @@ def test_hand_case_b_buffers_of_unselected_layers_advance():
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_that_the_device_finds_unsound_changes_nothing(name, decay, bad, first):
+def test_a_step_that_the_device_finds_nonfinite_changes_nothing(name, decay, bad, first):
     parameters = _parameters()
     optimizer = _optimizer(name, parameters, weight_decay=decay)
     if not first:
@@ -268,7 +268,7 @@ def test_a_step_that_the_device_finds_unsound_changes_nothing(name, decay, bad, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_after_an_unsound_step_it_goes_on_as_if_there_had_been_none(name):
+def test_after_an_nonfinite_step_it_goes_on_as_if_there_had_been_none(name):
     with_one, without = _parameters(), _parameters()
     first, second = _optimizer(name, with_one), _optimizer(name, without)
     for step in range(5):

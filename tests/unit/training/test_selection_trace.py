@@ -112,7 +112,7 @@ def test_scores_of_some_steps_stay_with_their_steps(tmp_path):
     assert trace.summary()["score/body"] == 2.0
 
 
-def test_what_moved_is_told_by_layer_and_in_parameters():
+def test_what_moved_is_reported_by_layer_and_in_parameters():
     trace = _trace(*GUIDED)
     assert trace.moved() == [True, True, False]
     assert trace.mean_moved(torch.tensor([10.0, 100.0, 1000.0])) == pytest.approx(
@@ -134,7 +134,7 @@ def test_a_step_that_the_device_did_not_take_is_forgotten_at_the_end(tmp_path):
     trace = EpochTrace(LAYERS, epoch=3)
     for step, (decision, sound) in enumerate(zip(GUIDED, (True, False, True, False), strict=True)):
         trace.add(step, decision, torch.tensor(sound))
-    trace.drop_unsound()
+    trace.drop_nonfinite()
     trace.write(tmp_path)
     assert [row["step"] for row in trace_rows(tmp_path)] == [0] * 3 + [2] * 3
     assert trace.moved() == [False, True, False]

@@ -151,7 +151,7 @@ def test_there_is_none_before_it_was_trained(tmp_path):
     assert _kept(tmp_path / "nowhere") is None
 
 
-def test_its_training_tells_every_step(tmp_path):
+def test_its_training_reports_every_step(tmp_path):
     before = torch.get_num_threads()
     reported: list[tuple[int, int]] = []
     source_model(
@@ -162,7 +162,7 @@ def test_its_training_tells_every_step(tmp_path):
     assert reported == [(step, total) for step in range(1, total + 1)]
 
 
-def test_a_clock_tells_the_time_left_not_too_often():
+def test_a_clock_reports_the_time_left_not_too_often():
     now = [0.0]
     clock = source.TrainingClock(20.0, lambda: now[0])
     start = "training on the source part: step"

@@ -33,14 +33,14 @@ def _replace(folder: Path) -> None:
 @pytest.mark.parametrize(
     "action", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("new")), _replace]
 )
-def test_a_folder_that_is_gone_is_the_sweeps_trouble(
+def test_a_folder_that_is_gone_is_the_sweeps_failure(
     tmp_path: Path, action: Callable[[Path], object]
 ) -> None:
     folder = tmp_path / "sweep"
     steps = _begun(folder)
     action(folder)
     row = steps.epoch()
-    assert "is not the folder any more" in row["trouble"]
+    assert "is not the folder any more" in row["environment_error"]
     assert "failure" not in row
     assert not (folder / "trials").exists()  # nothing is written beside the one that was renamed
 
@@ -48,7 +48,7 @@ def test_a_folder_that_is_gone_is_the_sweeps_trouble(
 @pytest.mark.parametrize(
     "number", [errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EROFS, errno.ENOSPC]
 )
-def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_trouble(
+def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     folder = tmp_path / "sweep"
@@ -59,7 +59,7 @@ def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_trouble(
 
     monkeypatch.setattr(checkpoint, "save", fails)
     row = steps.epoch()
-    assert "cannot" in row["trouble"]
+    assert "cannot" in row["environment_error"]
     assert "failure" not in row
 
 

@@ -25,7 +25,7 @@ def test_every_epoch_is_tested_where_it_is_asked_for_and_changes_nothing(tmp_pat
         assert without_seconds(rest) == without_seconds(without)
 
 
-def test_the_curve_goes_through_the_error_that_is_told_at_the_end(tmp_path):
+def test_the_curve_goes_through_the_error_that_is_reported_at_the_end(tmp_path):
     curve = rows(tmp_path, test_every_epoch=True)
     chosen = int(curve[-1]["confirm/epoch"])
     for name in ("error", "loss"):

@@ -1,4 +1,4 @@
-"""A trial that is taken up: what its checkpoint knows and the record does not is told, not run."""
+"""A trial that is taken up: what its checkpoint knows and the record lacks is reported, not run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EPOCHS = 4
 
 
 @pytest.mark.parametrize(("reported", "first"), [(0, 1), (1, 2), (2, 3), (3, 3), (9, 3)])
-def test_epochs_that_the_record_lacks_are_told_again_the_last_one_always(
+def test_epochs_that_the_record_lacks_are_reported_again_the_last_one_always(
     tmp_path: Path, reported: int, first: int
 ) -> None:
     asked = config("full", epochs=EPOCHS)

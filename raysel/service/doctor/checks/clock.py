@@ -1,4 +1,4 @@
-"""Clocks that agree: leases, logs and records carry times."""
+"""Clock differences: leases, logs and records contain times."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ def check_kinds(config: Mapping[str, Any]) -> list[Finding]:
 
 
 def _of_kind(wrong: ValidationError) -> Finding:
-    told = "is left empty" if wrong.instance is None else wrong.message.splitlines()[0][:200]
+    message = "is left empty" if wrong.instance is None else wrong.message.splitlines()[0][:200]
     remedy = f"Give {_KINDS.get(str(wrong.validator_value), 'a value')}, or take the line out"
-    return error("file", f"{'.'.join(map(str, wrong.absolute_path))}: {told}", remedy)
+    return error("file", f"{'.'.join(map(str, wrong.absolute_path))}: {message}", remedy)
 
 
 def check_grammar(config: Mapping[str, Any]) -> list[Finding]:
@@ -161,11 +161,11 @@ def _against_schema(config: Mapping[str, Any]) -> Iterator[Finding]:
         yield error("file", words.splitlines()[0][:200], _capital(hint))
     except (click.ClickException, *_FALLS) as wrong:
         words = str(getattr(wrong, "message", wrong)).splitlines()
-        yield error("file", words[0] if words else "Ray refuses it", "Mend the file")
+        yield error("file", words[0] if words else "Ray refuses it", "Fix the file")
 
 
 _FALLS = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""How Ray falls over a file that it has not looked at yet."""
+"""Exceptions that Ray raises on a file that it has not validated yet."""
 
 _ADDED = "additionalProperties"
 

@@ -35,7 +35,9 @@ def _of(node: Machine) -> list[Finding]:
 def _why(node: Machine) -> str:
     cuda = node.cuda
     if cuda is None or cuda.error:
-        return "torch cannot be asked there: python -c 'import torch' tells why"
+        return "torch does not run there: python -c 'import torch' shows why"
     if cuda.build is None:
         return "Install a torch that is built for CUDA there"
-    return f"Look at the driver: torch is built for CUDA {cuda.build}, nvidia-smi tells its own"
+    return (
+        f"Look at the driver: torch is built for CUDA {cuda.build}, nvidia-smi shows the driver's"
+    )

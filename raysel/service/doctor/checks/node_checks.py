@@ -1,4 +1,4 @@
-"""Nodes that are there, and answer."""
+"""Nodes that are alive and answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_nodes(nodes: Sequence[Mapping[str, Any]], seconds: float) -> list[Find
     """The nodes that Ray lists, of which some are dead or silent.
 
     Args:
-        nodes: as `probe.cluster` tells.
+        nodes: as `probe.cluster` reports them.
         seconds: how long they had.
     """
     alive = [node for node in nodes if node["alive"]]

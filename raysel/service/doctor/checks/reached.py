@@ -1,4 +1,4 @@
-"""Machines that `ray up` is to reach by ssh."""
+"""Machines that `ray up` must reach by ssh."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SAID = (
 )  # fmt: skip
 
 
-def check_reached(asked: Sequence[Asked]) -> list[Finding]:
-    """Whether every machine lets us in and has a Python that raysel runs on."""
+def check_hosts(asked: Sequence[Asked]) -> list[Finding]:
+    """Whether every machine accepts the login and has a Python that raysel runs on."""
     found = [finding for one in asked for finding in _of(one)]
-    return found or [ok("ssh", f"{joined([one.name for one in asked])} let us in")]
+    return found or [ok("ssh", f"login accepted by {joined([one.name for one in asked])}")]
 
 
 def _of(one: Asked) -> list[Finding]:

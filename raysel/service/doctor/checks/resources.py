@@ -1,4 +1,4 @@
-"""A sweep's trials on the nodes that there are."""
+"""Whether a sweep's trials fit onto the nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_resources(
     """Whether a trial fits onto a node.
 
     Args:
-        grows: an autoscaler may bring a node on which it does.
+        grows: an autoscaler may start a node on which it fits.
     """
     level = warning if grows else error
     remedy = (

@@ -9,19 +9,19 @@ from raysel.service.doctor.machine import Machine, joined
 
 
 def check_storage(storage: str, nodes: Sequence[Machine]) -> list[Finding]:
-    """What became of a file that every node wrote, and that all others tried to read."""
+    """Evaluate a test: every node wrote a file, and all others tried to read it."""
     failed = [node for node in nodes if node.written != ""]
     if failed:
         return [_unwritable(storage, node) for node in failed]
     apart = [(node.name, *unread) for node in nodes if (unread := _unread(node))]
     if apart:
-        reader, writer, trouble = apart[0]
+        reader, writer, failure = apart[0]
         words = f"{storage} is not the same on all nodes: {reader} cannot read what {writer}"
         remedy = (
             "Mount one folder everywhere, or set storage: s3://…; else the trials of a lost node "
             "start anew"
         )
-        return [warning("storage", f"{words} wrote ({trouble})", remedy)]
+        return [warning("storage", f"{words} wrote ({failure})", remedy)]
     return [ok("storage", f"{storage} is written and read by {joined([n.name for n in nodes])}")]
 
 
@@ -42,4 +42,4 @@ def _unwritable(storage: str, node: Machine) -> Finding:
 
 
 def _unread(node: Machine) -> tuple[str, str] | None:
-    return next(((name, trouble) for name, trouble in (node.read or {}).items() if trouble), None)
+    return next(((name, error) for name, error in (node.read or {}).items() if error), None)

@@ -1,4 +1,4 @@
-"""Ray's token: whoever reaches an open cluster runs code on it (CVE-2023-48022)."""
+"""Ray's token: without one, everyone with network access can run code (CVE-2023-48022)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Entrance:
     """How the job API answers at its address.
 
     Attributes:
-        trouble: why it could not be reached; empty where it could.
+        error: why it could not be reached; empty if it could.
         without: HTTP status where no token is shown.
         with_ours: status with this machine's token; None where it has none.
         sent: whether Ray's own clients here would show the token (RAY_AUTH_MODE=token).
     """
 
     address: str
-    trouble: str = ""
+    error: str = ""
     without: int = 0
     with_ours: int | None = None
     sent: bool = False
@@ -31,9 +31,9 @@ class Entrance:
 
 def check_entrance(entrance: Entrance) -> list[Finding]:
     """Whether the job API is there, asks for a token, and takes ours."""
-    if entrance.trouble:
+    if entrance.error:
         remedy = "Look at the address; through ssh: ssh -N -L 8265:127.0.0.1:8265 user@head"
-        return [error("address", f"{entrance.address} {entrance.trouble}", remedy)]
+        return [error("address", f"{entrance.address} {entrance.error}", remedy)]
     if entrance.without == 200:
         words = f"{entrance.address} asks for no token: who reaches it runs code there"
         remedy = f"{GENERATE}, and start every node with RAY_AUTH_MODE=token"

@@ -1,4 +1,4 @@
-"""MLflow: reached, written to, of a version that fits."""
+"""MLflow: reachable, writable, of a matching version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from raysel.service.doctor.finding import Finding, error, ok, warning
 
 
 def check_tracker(uri: str, health: Mapping[str, str] | None, client: str) -> list[Finding]:
-    """What `raysel.mlflow_sync.preflight` told, where the sweep's driver would run.
+    """Evaluate what `raysel.mlflow_sync.preflight` reported from where the driver would run.
 
     Args:
         health: None where it could not be asked.
@@ -17,8 +17,8 @@ def check_tracker(uri: str, health: Mapping[str, str] | None, client: str) -> li
     if health is None:
         remedy = "Install raysel there, or run doctor on the head"
         return [warning("mlflow", f"{uri} could not be tried on the head", remedy)]
-    if trouble := health["trouble"]:
-        words, _, remedy = trouble.partition("; ")
+    if failure := health["error"]:
+        words, _, remedy = failure.partition("; ")
         return [error("mlflow", words, _sentence(remedy) or f"Start it, or look at {_KEY}")]
     version = health["version"]
     if version and _major(version) != _major(client):

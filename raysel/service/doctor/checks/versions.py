@@ -1,4 +1,4 @@
-"""The same versions everywhere, for Ray refuses some differences and results depend on others."""
+"""Equal versions on all nodes: Ray refuses some differences, and results depend on others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MUST_AGREE = ("ray", "raysel")
 """Nodes with another one cannot work together."""
 
 _ON_CLIENT = ("ray", "raysel")
-"""What a client needs to have like the head: it only hands a sweep over."""
+"""Packages whose versions must be equal on client and head: a client only submits."""
 
 
 def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Finding]:
@@ -29,7 +29,9 @@ def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Fin
     if client is not None:
         found += _of_client(client, head)
     everyone = [*nodes, *([client] if client else [])]
-    return found or [ok("versions", f"{_told(head)} on {joined([m.name for m in everyone])}")]
+    return found or [
+        ok("versions", f"{_versions_of(head)} on {joined([m.name for m in everyone])}")
+    ]
 
 
 def check_torchvision(versions: Mapping[str, str], loads: bool) -> list[Finding]:
@@ -50,18 +52,18 @@ def check_torchvision(versions: Mapping[str, str], loads: bool) -> list[Finding]
     return [ok("torchvision", words)]
 
 
-def _told(machine: Machine) -> str:
+def _versions_of(machine: Machine) -> str:
     names = ("raysel", "ray", "python", "torch", "timm")
     return ", ".join(f"{n} {machine.versions[n]}" for n in names if n in machine.versions)
 
 
 def _missing(node: Machine, sent: bool) -> list[Finding]:
-    """What a node lacks; raysel is `sent` along with a job where no node has it."""
-    lacking = [n for n in PACKAGES if n not in node.versions and not (sent and n == "raysel")]
-    if not lacking:
+    """Packages missing on a node; raysel is `sent` with a job if no node has it."""
+    missing = [n for n in PACKAGES if n not in node.versions and not (sent and n == "raysel")]
+    if not missing:
         return []
-    remedy = f"Install it there: pip install {' '.join(lacking)}, into the Python that runs Ray"
-    return [error("packages", f"{node.name} lacks {', '.join(lacking)}", remedy)]
+    remedy = f"Install it there: pip install {' '.join(missing)}, into the Python that runs Ray"
+    return [error("packages", f"{node.name} lacks {', '.join(missing)}", remedy)]
 
 
 def _differing(node: Machine, head: Machine) -> list[Finding]:

@@ -363,7 +363,7 @@ def test_buffers_of_the_probed_copy_do_not_feed_back():
         assert decided(strategy, net).weights.tolist() == first.weights.tolist()
 
 
-def test_one_class_alone_is_no_trouble():
+def test_one_class_alone_is_no_failure():
     net = Perceptron(17)
     batch = examples(random_examples(17, 6).images.flatten(1).numpy(), np.zeros(6))
     found = measure("auto_rgn", FakeProbe(net, net.partition(), [batch]))

@@ -44,7 +44,7 @@ def test_hand_case_two_examples():
     assert measure("auto_snr", probe, threshold=0.4).weights.tolist() == [1.0, 1.0]
 
 
-def test_scores_are_told_in_units_of_pure_noise():
+def test_scores_are_reported_in_units_of_pure_noise():
     """B times the ratio, whose value for noise alone is 1 up to (B - 1) / (B - 3): here B = 2."""
     _, probe = by_hand([[1], [3]], [[1], [7]])
     found = measure("auto_snr", probe)

@@ -96,7 +96,7 @@ def test_source_and_target_are_pools_of_their_own(imagenet):
         assert file.parent.parent.name == ("val" if pool == "test" else "train")
 
 
-def test_missing_folders_are_told_in_one_line(tmp_path):
+def test_missing_folders_are_reported_in_one_line(tmp_path):
     with pytest.raises(UserError) as caught:
         pictures("entity30", tmp_path)
     (problem,) = caught.value.problems
@@ -106,7 +106,7 @@ def test_missing_folders_are_told_in_one_line(tmp_path):
     assert "and 355 more" in problem.message
 
 
-def test_an_empty_folder_is_told(imagenet):
+def test_an_empty_folder_is_reported(imagenet):
     folder = imagenet / "imagenet" / "train" / superclasses("living17")[3].source[0]
     aside = imagenet / "aside"
     folder.rename(aside)

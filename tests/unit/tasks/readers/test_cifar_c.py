@@ -6,7 +6,7 @@ from raysel.common.errors import UserError
 from raysel.tasks.readers.cifar_c import CORRUPTIONS, cifar10c
 
 
-def _told(*arguments) -> str:
+def _reported(*arguments) -> str:
     with pytest.raises(UserError) as caught:
         cifar10c(*arguments)
     (problem,) = caught.value.problems
@@ -52,18 +52,18 @@ def test_there_are_the_14_corruptions_of_the_papers_among_the_19():
 
 
 def test_missing_files_are_one_line_that_says_where_to_get_them(tmp_path):
-    reported = _told(tmp_path, "fog", 5, 0)
+    reported = _reported(tmp_path, "fog", 5, 0)
     assert reported == (
         f"task.data: cifar10c is not in {tmp_path}/ (expected {tmp_path}/CIFAR-10-C/labels.npy)."
         " Get CIFAR-10-C.tar (2.9 GB) from https://zenodo.org/records/2535967 and unpack it in"
         f" {tmp_path}/"
     )
     kit.cifar10c(tmp_path, ("fog",))
-    assert f"(expected {tmp_path}/CIFAR-10-C/snow.npy)" in _told(tmp_path, "snow", 5, 0)
+    assert f"(expected {tmp_path}/CIFAR-10-C/snow.npy)" in _reported(tmp_path, "snow", 5, 0)
 
 
-def test_an_unknown_corruption_is_told_with_the_nearest(tmp_path):
-    assert _told(tmp_path, "frst", 5, 0) == (
+def test_an_unknown_corruption_is_reported_with_the_nearest(tmp_path):
+    assert _reported(tmp_path, "frst", 5, 0) == (
         'task.shift.kind: cifar10c has no corruption "frst"; did you mean "frost"?'
     )
 
@@ -72,26 +72,26 @@ def test_an_array_of_another_kind_is_refused(tmp_path):
     kit.cifar10c(tmp_path, ("fog",), each=10)
     folder = tmp_path / "CIFAR-10-C"
     np.save(folder / "fog.npy", np.zeros((50, 32, 32, 3), np.float32))
-    assert "fog.npy must be uint8 [n, h, w, 3], not float32 [50, 32, 32, 3]" in _told(
+    assert "fog.npy must be uint8 [n, h, w, 3], not float32 [50, 32, 32, 3]" in _reported(
         tmp_path, "fog", 5, 0
     )
     np.save(folder / "fog.npy", np.zeros((45, 32, 32, 3), np.uint8))
-    assert "45 pictures and [50] labels are not five severities" in _told(tmp_path, "fog", 5, 0)
+    assert "45 pictures and [50] labels are not five severities" in _reported(tmp_path, "fog", 5, 0)
     for content in (b"nothing", b""):
         (folder / "fog.npy").write_bytes(content)
-        assert "is no NumPy array" in _told(tmp_path, "fog", 5, 0)
+        assert "is no NumPy array" in _reported(tmp_path, "fog", 5, 0)
 
 
 def test_an_array_that_would_run_code_is_not_loaded(tmp_path):
     kit.cifar10c(tmp_path, ("fog",), each=10)
     objects = np.array([{"a": 1}], dtype=object)
     np.save(tmp_path / "CIFAR-10-C" / "fog.npy", objects, allow_pickle=True)
-    assert "is no NumPy array" in _told(tmp_path, "fog", 5, 0)
+    assert "is no NumPy array" in _reported(tmp_path, "fog", 5, 0)
 
 
-def test_a_label_outside_the_range_is_told(tmp_path):
+def test_a_label_outside_the_range_is_reported(tmp_path):
     kit.cifar10c(tmp_path, ("fog",), each=40)
     labels = np.tile(np.arange(40) % 10, 5).astype(np.uint8)
     labels[-1] = 10
     np.save(tmp_path / "CIFAR-10-C" / "labels.npy", labels)
-    assert "label 10 of cifar10c[39] is outside 0 .. 9" in _told(tmp_path, "fog", 5, 0)
+    assert "label 10 of cifar10c[39] is outside 0 .. 9" in _reported(tmp_path, "fog", 5, 0)

@@ -11,7 +11,7 @@ from raysel.tasks.image_files import HIDDEN, SYSTEM
 from raysel.tasks.readers.folder import image_folder
 
 
-def _told(root) -> str:
+def _reported(root) -> str:
     with pytest.raises(UserError) as caught:
         image_folder(root)
     (problem,) = caught.value.problems
@@ -70,7 +70,7 @@ def test_parts_go_by_many_names(tmp_path, train, validation, test):
 def test_a_folder_that_is_half_of_parts_is_refused(tmp_path, parts, reported):
     for part in parts:
         folder(tmp_path / part)
-    assert _told(tmp_path) == f"{tmp_path} {reported}"
+    assert _reported(tmp_path) == f"{tmp_path} {reported}"
 
 
 def test_a_class_that_is_called_test_beside_others_is_a_class(tmp_path):
@@ -136,12 +136,12 @@ def test_a_link_to_a_folder_is_followed_but_not_in_circles(tmp_path):
 def test_an_empty_class_is_refused(tmp_path):
     folder(tmp_path)
     (tmp_path / "eel").mkdir()
-    assert _told(tmp_path) == f"class folder {tmp_path / 'eel'} is empty"
+    assert _reported(tmp_path) == f"class folder {tmp_path / 'eel'} is empty"
 
 
 def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
     folder(tmp_path, ("Cat", "cat", "dog"))
-    reported = _told(tmp_path)
+    reported = _reported(tmp_path)
     assert reported.startswith(
         'classes "Cat" and "cat" differ in upper and lower case alone; write'
     )
@@ -150,22 +150,24 @@ def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
 def test_a_class_of_the_test_folder_that_training_lacks_is_refused(tmp_path):
     folder(tmp_path / "train")
     folder(tmp_path / "test", ("dog", "eel"))
-    assert _told(tmp_path) == f'{tmp_path / "test"} holds "eel", which the training part does not'
+    assert (
+        _reported(tmp_path) == f'{tmp_path / "test"} holds "eel", which the training part does not'
+    )
 
 
 def test_a_folder_of_pictures_without_classes_is_refused(tmp_path):
     picture(tmp_path / "a.jpg")
-    assert "holds no class; expected a folder a class" in _told(tmp_path)
+    assert "holds no class; expected a folder a class" in _reported(tmp_path)
 
 
 def test_one_part_under_two_names_is_refused(tmp_path):
     for part in ("train", "val", "valid"):
         folder(tmp_path / part)
-    assert "name one part twice" in _told(tmp_path)
+    assert "name one part twice" in _reported(tmp_path)
 
 
 @pytest.mark.parametrize("refused", ["pets", "dog"])
-def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch, refused):
+def test_a_folder_that_may_not_be_read_is_reported(tmp_path, monkeypatch, refused):
     root = folder(tmp_path / "pets", each=3)
     scandir = os.scandir
 
@@ -175,7 +177,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch, refused):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    assert _told(root).endswith(f"{refused} cannot be read: Permission denied")
+    assert _reported(root).endswith(f"{refused} cannot be read: Permission denied")
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "avif", "jp2"])
@@ -191,7 +193,7 @@ def test_all_that_pillow_reads_is_taken(tmp_path, ending):
 @pytest.mark.parametrize("part", ["", "train"])
 def test_a_single_class_is_refused(tmp_path, part):
     folder(tmp_path / part, ("cat",))
-    reported = _told(tmp_path)
+    reported = _reported(tmp_path)
     assert reported.endswith('has one class alone, "cat"; a classification needs two or more')
 
 
@@ -199,31 +201,31 @@ def test_images_beside_a_table_are_no_class(tmp_path):
     folder(tmp_path, ("images",))
     (tmp_path / "labels.csv").write_text("file,label\n")
     table, images = tmp_path / "labels.csv", tmp_path / "images"
-    assert f"A table is given as task.data: {{csv: {table}, root: {images}}}" in _told(tmp_path)
+    assert f"A table is given as task.data: {{csv: {table}, root: {images}}}" in _reported(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["annotations.json", "000001.xml"])
 def test_images_beside_annotations_are_no_class(tmp_path, name):
     folder(tmp_path, ("images",))
     (tmp_path / name).write_text("{}")
-    assert f'Annotations such as "{name}" are not read; write a table' in _told(tmp_path)
+    assert f'Annotations such as "{name}" are not read; write a table' in _reported(tmp_path)
 
 
 def test_a_folder_around_the_classes_is_named(tmp_path):
     folder(tmp_path / "dataset")
-    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _told(tmp_path)
+    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _reported(tmp_path)
 
 
 def test_a_folder_around_the_parts_is_named(tmp_path):
     for part in ("train", "test"):
         folder(tmp_path / "dataset" / part)
     picture(tmp_path / "__MACOSX" / "dataset" / "._a.png")
-    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _told(tmp_path)
+    assert f"Did you mean task.data: {{folder: {tmp_path / 'dataset'}}}?" in _reported(tmp_path)
 
 
 def test_images_and_masks_are_no_classes(tmp_path):
     folder(tmp_path, ("images", "masks"))
-    assert "look like images and their annotations" in _told(tmp_path)
+    assert "look like images and their annotations" in _reported(tmp_path)
 
 
 # --- folders within classes ------------------------------------------------------------------
@@ -235,7 +237,7 @@ def _animals(root: Path) -> Path:
 
 
 def test_several_folders_within_a_class_are_asked_about(tmp_path):
-    reported = _told(_animals(tmp_path))
+    reported = _reported(_animals(tmp_path))
     assert reported.startswith(
         f'class folder {tmp_path / "animals"} holds 2 folders of pictures: "cat", "dog"; write'
     )
@@ -263,7 +265,7 @@ def test_one_folder_within_a_class_is_noted(tmp_path):
 def test_parts_below_the_classes_are_refused(tmp_path):
     for name in ("cat", "dog"):
         folder(tmp_path / name, ("train", "test"), 2)
-    reported = _told(tmp_path)
+    reported = _reported(tmp_path)
     assert f"parts lie above the classes: {tmp_path}/test/cat" in reported
 
 
@@ -283,7 +285,7 @@ def test_a_class_of_two_spellings_is_one_class(tmp_path):
 
 def test_two_folders_of_one_look_are_refused(tmp_path):
     folder(tmp_path, (DECOMPOSED, COMPOSED, "dog"), 2)
-    assert f'two folders of the name "{COMPOSED}", spelt in other characters' in _told(tmp_path)
+    assert f'two folders of the name "{COMPOSED}", spelt in other characters' in _reported(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,10 @@ def test_two_folders_of_one_look_are_refused(tmp_path):
 )
 def test_names_that_look_the_same_are_refused(tmp_path, one, other):
     folder(tmp_path, (one, other, "dog"), 2)
-    assert "merge them" in (reported := _told(tmp_path)) or "differ in blanks or hidden" in reported
+    assert (
+        "merge them" in (reported := _reported(tmp_path))
+        or "differ in blanks or hidden" in reported
+    )
 
 
 # --- what lies there -------------------------------------------------------------------------
@@ -317,7 +322,7 @@ def test_a_class_without_a_picture_says_what_lies_there(tmp_path, name, reported
     folder(tmp_path)
     (tmp_path / "eel").mkdir()
     (tmp_path / "eel" / name).write_bytes(b"x")
-    assert reported in _told(tmp_path)
+    assert reported in _reported(tmp_path)
 
 
 def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):
@@ -329,12 +334,12 @@ def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):
         'no image by the ending (.heic); HEIC pictures: pip install "raysel[heic]" reads them'
     )
     (tmp_path / "dog" / "00.png").unlink()
-    assert 'pip install "raysel[heic]"' in _told(tmp_path)
+    assert 'pip install "raysel[heic]"' in _reported(tmp_path)
 
 
 def test_a_root_of_archives_or_parquet_says_so(tmp_path):
     (tmp_path / "train-00000-of-00002.parquet").write_bytes(b"PAR1")
-    assert 'There lie 1 file ".parquet" (Parquet' in _told(tmp_path)
+    assert 'There lie 1 file ".parquet" (Parquet' in _reported(tmp_path)
 
 
 def test_only_regular_files_are_taken(tmp_path):

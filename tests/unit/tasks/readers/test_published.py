@@ -15,7 +15,7 @@ def _open(name: str, root: Path, seed: int = 0) -> ImageDataset:
     return PUBLISHED[name].open(name, root, download=False, seed=seed)
 
 
-def _told(name: str, root: Path) -> str:
+def _reported(name: str, root: Path) -> str:
     with pytest.raises(UserError) as caught:
         _open(name, root)
     (problem,) = caught.value.problems
@@ -148,40 +148,40 @@ def test_cifar100_by_its_fine_labels(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", list(PUBLISHED))
 def test_a_data_set_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, name):
-    reported = _told(name, tmp_path)
+    reported = _reported(name, tmp_path)
     expected = PUBLISHED[name].expected(tmp_path)
     assert reported.startswith(f"{name} is not in {tmp_path}/ (expected {expected}). Download it (")
     assert reported.endswith("): --set task.download=true")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_copy_that_is_not_whole_is_told_with_both_counts(tmp_path, monkeypatch):
+def test_a_copy_that_is_not_whole_is_reported_with_both_counts(tmp_path, monkeypatch):
     kit.counted(monkeypatch, "pets", 2, 7, 6)
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=3)
-    assert _told("pets", tmp_path) == (
+    assert _reported("pets", tmp_path) == (
         "pets: 6 training pictures; there should be 7, so the copy is not whole"
     )
 
 
-def test_a_copy_without_an_annotation_file_is_told(tmp_path):
+def test_a_copy_without_an_annotation_file_is_reported(tmp_path):
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=1)
     (tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt").unlink()
-    reported = _told("pets", tmp_path)
+    reported = _reported("pets", tmp_path)
     assert reported.startswith(f"pets in {tmp_path / 'oxford-iiit-pet'} cannot be read: ")
     assert "test.txt" in reported
 
 
-def test_a_damaged_checksum_is_told(tmp_path):
+def test_a_damaged_checksum_is_reported(tmp_path):
     kit.cifar10(tmp_path)  # not the published bytes
-    assert "cannot be read: Dataset not found or corrupted" in _told("cifar10", tmp_path)
+    assert "cannot be read: Dataset not found or corrupted" in _reported("cifar10", tmp_path)
 
 
-def test_a_label_beyond_the_classes_is_told(tmp_path, monkeypatch):
+def test_a_label_beyond_the_classes_is_reported(tmp_path, monkeypatch):
     kit.counted(monkeypatch, "pets", 2, 4, 2)
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=1)
     annotations = tmp_path / "oxford-iiit-pet" / "annotations" / "trainval.txt"
     annotations.write_text(annotations.read_text().replace("Bengal_1 2", "Bengal_1 9"))
-    reported = _told("pets", tmp_path)
+    reported = _reported("pets", tmp_path)
     assert "label 8 of " in reported
     assert reported.endswith("is outside 0 .. 1 (2 classes)")
 
@@ -197,7 +197,7 @@ def test_nothing_is_downloaded_unless_the_user_says_so(tmp_path, monkeypatch):
 
     module = "torchvision.datasets.oxford_iiit_pet.download_and_extract_archive"
     monkeypatch.setattr(module, lambda *a, **o: asked or download(*a, **o))
-    _told("pets", tmp_path)
+    _reported("pets", tmp_path)
     assert asked == []
     pictures = PUBLISHED["pets"].open("pets", tmp_path, download=True, seed=0)
     assert len(pictures) == 12

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pictures_kit import picture
 from table_kit import problem as _problem
-from table_kit import reported as _told
+from table_kit import reported as _reported
 from table_kit import table as _table
 
 from raysel.common.errors import UserError
@@ -155,8 +155,8 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line(tmp_path, text, classes, reported):
-    assert _told(tmp_path, text, classes) == reported
+def test_a_mistake_is_reported_with_its_line(tmp_path, text, classes, reported):
+    assert _reported(tmp_path, text, classes) == reported
 
 
 # --- how tables are written ------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_json_lines_may_have_numbers(tmp_path):
     ],
 )
 def test_json_lines_that_are_wrong(tmp_path, text, reported):
-    assert reported in _told(tmp_path, text, name="m.jsonl", files=["a"])
+    assert reported in _reported(tmp_path, text, name="m.jsonl", files=["a"])
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_json_lines_that_are_wrong(tmp_path, text, reported):
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path, content, reported):
-    assert reported in _told(tmp_path, content, files=["a"])
+    assert reported in _reported(tmp_path, content, files=["a"])
 
 
 def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
@@ -259,7 +259,7 @@ def test_a_table_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert _told(tmp_path, "file,label\n") == "FILE cannot be read: Permission denied"
+    assert _reported(tmp_path, "file,label\n") == "FILE cannot be read: Permission denied"
 
 
 def test_a_table_is_a_regular_file(tmp_path):
@@ -278,14 +278,14 @@ def test_columns_may_be_named(tmp_path):
 
 
 @pytest.mark.parametrize(("key", "other"), [("file_column", "label"), ("label_column", "label")])
-def test_a_named_column_that_is_not_there_is_told_with_the_nearest(tmp_path, key, other):
+def test_a_named_column_that_is_not_there_is_reported_with_the_nearest(tmp_path, key, other):
     problem = _problem(tmp_path, "file,label\na,x\nb,y\n", **{key: "labl"})
     assert problem.path == f"task.data.{key}"
     assert problem.message.endswith(f'has no column "labl"; did you mean "{other}"?')
 
 
 def test_several_columns_of_labels_are_asked_about(tmp_path):
-    reported = _told(tmp_path, "file,label,category\na,x,p\nb,y,p\n")
+    reported = _reported(tmp_path, "file,label,category\na,x,p\nb,y,p\n")
     assert reported == (
         'FILE has several columns that may hold the labels: "label", "category"; write'
         " task.data.label_column: label"
@@ -300,7 +300,7 @@ def test_columns_that_tell_the_same_classes_apart_are_one(tmp_path):
 def test_of_several_columns_of_files_that_with_endings_is_taken(tmp_path):
     text = "path,filename,label\nphotos,a.jpg,x\nphotos,b.jpg,y\n"
     assert _table(tmp_path, text, files=["a.jpg", "b.jpg"]).sources[0].name == "a.jpg"
-    reported = _told(tmp_path, "path,filename,label\na,a,x\nb,b,y\n")
+    reported = _reported(tmp_path, "path,filename,label\na,a,x\nb,b,y\n")
     assert "several columns that may hold the files" in reported
 
 
@@ -330,7 +330,7 @@ def test_one_hot_columns_are_labels(tmp_path, ones):
 )
 def test_rows_of_several_ones_or_none_are_refused(tmp_path, row, reported):
     text = f"file,cat,dog,ship\na,0,0,1\nb,{row}\n"
-    assert reported in (message := _told(tmp_path, text))
+    assert reported in (message := _reported(tmp_path, text))
     assert "raysel does single-label classification" in message
     assert "task.data.classes: [cat, dog, …]" in message
 
@@ -353,7 +353,7 @@ def test_an_id_finds_its_file(tmp_path):
 
 def test_an_id_with_two_files_is_asked_about(tmp_path):
     files = ["a.jpg", "a.png", "b.png"]
-    reported = _told(tmp_path, "id,label\na,x\nb,y\n", files=files)
+    reported = _reported(tmp_path, "id,label\na,x\nb,y\n", files=files)
     assert reported == (
         'FILE line 2: "a" has files with the endings ".jpg", ".png"; write task.data.ending: .jpg'
     )
@@ -374,14 +374,14 @@ def test_the_one_folder_that_holds_all_files_is_the_root(tmp_path):
 
 
 def test_files_that_are_in_two_folders_are_asked_about(tmp_path):
-    reported = _told(
+    reported = _reported(
         tmp_path, "id,label\na,x\nb,y\n", files=["p/a.jpg", "p/b.jpg", "q/a.jpg", "q/b.jpg"]
     )
     assert f"write task.data.root: {tmp_path / 'p'}" in reported
 
 
 def test_a_table_whose_files_are_nowhere_is_refused(tmp_path):
-    reported = _told(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=[])
+    reported = _reported(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=[])
     assert reported.startswith(
         f"FILE: none of its 2 files is there, such as {tmp_path / 'a.jpg'}; say"
     )
@@ -394,7 +394,7 @@ def test_a_file_that_is_missing_among_others_is_kept_for_the_decoder(tmp_path):
     assert pictures.notes == (f"1 of the table's 2 files is not there: {absent}",)
 
 
-def test_what_a_table_lacks_is_told_before_a_picture_is_decoded(tmp_path):
+def test_what_a_table_lacks_is_reported_before_a_picture_is_decoded(tmp_path):
     """Names of percent signs, as annotation tools write them, beside files of plain names."""
     picture(tmp_path / "a b.png")
     picture(tmp_path / "c.png")

@@ -56,7 +56,7 @@ def error(config: TrialConfig, epoch: int) -> float:
 
 
 @dataclass
-class Life:
+class Attempt:
     """One life of the driver over the folder's record and study."""
 
     spec: Spec
@@ -83,20 +83,20 @@ class Life:
         return [trial for trial in trials if trial.state != OptunaState.WAITING]
 
 
-def begin(folder: Path, spec: Spec, attempt: int = 1) -> Life:
+def begin(folder: Path, spec: Spec, attempt: int = 1) -> Attempt:
     """A driver starts: everything that it knows is in the folder."""
     record = Record(sqlite_url(folder / "sweep.db"))
     reported: list[Event] = []
     controller = SearchController(
         spec, Space(spec, LAYERS), EventLog(record, attempt, reported.append)
     )
-    return Life(spec, record, controller, reported)
+    return Attempt(spec, record, controller, reported)
 
 
 def work(
     controller: TrialSource, assignment: Assignment, after: int = 0, worker: Worker = error
 ) -> int:
-    """Run a trial from the epoch after `after` until the ledger ends it; its last epoch."""
+    """Run a trial from the epoch after `after` until the controller ends it; its last epoch."""
     for epoch in range(after + 1, assignment.config.training.epochs + 1):
         value = worker(assignment.config, epoch)
         metrics = {"train/loss": 1.0 / epoch, "val/error": value, "val/loss": 2 * value}
@@ -105,8 +105,8 @@ def work(
     raise AssertionError("a trial must end with its last epoch")
 
 
-def handed_out(attempt: Life) -> Iterator[Assignment]:
-    """The ledger's trials one at a time, each worked off before the next is asked for.
+def handed_out(attempt: Attempt) -> Iterator[Assignment]:
+    """The controller's trials one at a time, each run before the next is asked for.
 
     A trial that an earlier driver left tells its last epoch once more: its worker's checkpoint
     may be newer than the record.
@@ -117,6 +117,6 @@ def handed_out(attempt: Life) -> Iterator[Assignment]:
         work(attempt.controller, assignment, after=max(len(epochs) - 1, 0))
 
 
-def run(attempt: Life) -> list[Assignment]:
+def run(attempt: Attempt) -> list[Assignment]:
     """Work off all that is left."""
     return list(handed_out(attempt))
