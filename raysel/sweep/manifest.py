@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import raysel
-from raysel.strategies.registry import packages as strategies_of_packages
 
 GIT_SHA = "RAYSEL_GIT_SHA"
 """The environment variable in which `raysel submit` sends the commit: a job has no repository."""
@@ -28,13 +27,15 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "mlflow", "numpy")
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, those that bring strategies
     among them."""
+    from raysel.strategies.registry import packages  # noqa: PLC0415  # it imports torch
+
     found = {"python": platform.python_version(), "raysel": raysel.__version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found | strategies_of_packages()
+    return found | packages()
 
 
 def manifest() -> dict[str, Any]:

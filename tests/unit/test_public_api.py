@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from view_kit import make
 
 import raysel
 from raysel.cli import python_api
@@ -135,7 +136,7 @@ def test_a_path_in_a_dictionary_is_a_path_in_the_sweep(folder):
         ({"strategis": {}}, 'strategis: unknown key; did you mean "strategies"?'),
         ({"model": {"name": "resnet19"}}, 'model.name: timm has no model "resnet19"; did you mean'),
         ({"training": {"epochs": -1}}, "training.epochs: -1 is not accepted"),
-        ({"code": ["none.py"]}, "code.0: there is no file none.py"),
+        ({"code_files": ["none.py"]}, "code_files.0: there is no file none.py"),
     ],
 )
 def test_a_mistake_names_the_field_and_no_line_of_a_text_that_nobody_wrote(folder, change, said):
@@ -179,7 +180,7 @@ def test_a_wrong_model_or_rule_is_answered_with_the_nearest():
 
 def _results(storage: Path, status: str = "complete") -> Path:
     """The folder of a sweep of two trials and two confirm runs, by hand."""
-    path = storage / "look"
+    path = make(storage, "look").path
     (path / "trials" / "0000" / "trace").mkdir(parents=True)
     (path / "best").mkdir()
     (path / "spec.yaml").write_text(json.dumps(SWEEP))

@@ -95,15 +95,15 @@ strategies: {full: }
 
 KEYS = [
     *("storage", "task.root", "task.cache", "task.split.indices", "model.weights"),
-    *("task.data.folder", "task.data.csv", "code.0", "code.0.path"),
+    *("task.data.folder", "task.data.csv", "code_files.0", "code_files.0.path"),
 ]
 
 
 def parsed(key, value):
     """The problems of a file in which a key has a value, given with --set."""
     whole = {
-        "code.0": f"code=[{value}]",
-        "code.0.path": f"code=[{{path: {value}}}]",
+        "code_files.0": f"code_files=[{value}]",
+        "code_files.0.path": f"code_files=[{{path: {value}}}]",
     }.get(key, f"{key}={value}")
     with pytest.raises(UserError) as raised:
         parse(FILE.replace("{data: digits}", "{data: {}}") if ".data." in key else FILE, [whole])
@@ -138,7 +138,10 @@ def test_a_path_has_one_spelling(text, same):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_that_is_a_path_is_spelt_so(key):
-    whole = {"code.0": "code=[//x/./y]", "code.0.path": "code=[{path: //x/./y}]"}
+    whole = {
+        "code_files.0": "code_files=[//x/./y]",
+        "code_files.0.path": "code_files=[{path: //x/./y}]",
+    }
     text = FILE.replace("{data: digits}", "{data: {}}") if ".data." in key else FILE
     spec = parse(text, [whole.get(key, f"{key}=//x/./y")])
     dumped = spec.to_yaml()

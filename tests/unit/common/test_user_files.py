@@ -128,7 +128,7 @@ def odd(tmp_path, monkeypatch):
             for name in names
         ),
         *(
-            ["validate", "x.yaml", "--set", f"code=[{name}]"]
+            ["validate", "x.yaml", "--set", f"code_files=[{name}]"]
             for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
         ),
     ],

@@ -192,7 +192,7 @@ def test_a_layer_is_named_by_its_block(name, ending):
 @pytest.mark.parametrize("name", ["ghostnet_050", "selecsls42", "test_nfnet"])
 def test_a_convolution_after_the_last_block_is_no_part_of_the_head(name):
     """It is trained with the body, and in these models up to 80 % of it: the head's layer holds
-    the classifier and a final norm alone (errata 15)."""
+    the classifier and a final norm alone (docs/algorithms.md, D1)."""
     found = partition_of(name, "coarse", 10)
     assert found.layers[-1].parameters == found.head
     assert found.layers[-1].size < 0.02 * found.size
