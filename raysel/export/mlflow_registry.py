@@ -31,7 +31,7 @@ from raysel.mlflow_sync.process import environment
 from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
 from raysel.mlflow_sync.store_schema import check_schema
 
-_CODE, _ARTIFACT = "served.py", "timm"
+_CODE, _ARTIFACT = "served_model.py", "timm"
 """Not imported: the file is run where the model is loaded."""
 
 _NEEDS = ("torch", "torchvision", "timm", "safetensors", "numpy", "pillow")

@@ -37,7 +37,9 @@ def reported(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(*arguments: str | Path) -> tuple[int, Any]:
         capsys.readouterr()
         code = main([*map(str, arguments), "--json"])
-        return code, json.loads(capsys.readouterr().out)
+        out, err = capsys.readouterr()
+        assert out, err
+        return code, json.loads(out)
 
     return run
 
@@ -252,7 +254,7 @@ def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, repo
     to = tmp_path / "model"
     code, out = reported("export", "reference", "--to", to, "--check", "--storage", copy.parent)
     assert (code, out["check"]["equal"]) == (0, True)
-    beside = ["README.md", "predict.py", "torchvision_compat.py"]
+    beside = ["README.md", "SHA256SUMS", "predict.py", "torchvision_compat.py"]
     files = sorted(path.name for path in to.iterdir())
     assert files == sorted([*beside, "config.json", "model.safetensors"])
     assert "embedded" in out["check"]["note"]  # there are no picture files to start from
@@ -275,12 +277,16 @@ def test_check_notices_a_file_that_was_tampered_with(
     tensors[name].view(-1)[0] += 0.5
     safetensors.torch.save_file(tensors, weights)
     arguments = ("export", "reference", "--check", "--storage", copy.parent, "--to")
-    code, out = reported(*arguments, tmp_path / "a")
+    assert main([*map(str, arguments), str(tmp_path / "a")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error  {weights.parent}: model.safetensors is not the file")
+    (copy / "best" / "SHA256SUMS").unlink()  # as an older raysel left it
+    code, out = reported(*arguments, tmp_path / "b")
     assert (code, out["check"]["passed"]) == (1, False)
     weights.write_bytes(weights.read_bytes()[:-1000])
-    assert main([*map(str, arguments), str(tmp_path / "b")]) == 1
+    assert main([*map(str, arguments), str(tmp_path / "c")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "timm cannot load it" in line
+    assert "model.safetensors" in line and "raysel resume reference" in line
 
 
 def test_a_folder_that_holds_something_is_refused(
@@ -409,7 +415,7 @@ def test_a_record_in_postgresql_is_read_and_removed_with_its_sweep(
     target.close()
     for file in copy.glob("sweep.db*"):
         file.unlink()
-    spec = load(copy / "spec.yaml").model_copy(update={"record": postgres_url})
+    spec = load(copy / "spec.yaml").model_copy(update={"database_url": postgres_url})
     (copy / "spec.yaml").write_text(spec.to_yaml(), encoding="utf-8")
     where = ("--storage", copy.parent)
     shown = reported("show", "reference", *where)[1]

@@ -99,7 +99,7 @@ def test_its_text_and_hash_are_kept_with_the_sweep(swept: SweepFolder) -> None:
     digest = hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     assert (swept.path / "code" / "my_strategy.py").read_bytes() == EXAMPLE.read_bytes()
     resolved = yaml.safe_load(swept.spec.read_text())
-    assert resolved["code"] == [{"path": "code/my_strategy.py", "sha256": digest}]
+    assert resolved["code_files"] == [{"path": "code/my_strategy.py", "sha256": digest}]
     assert json.loads(swept.manifest.read_text())["code"] == {"my_strategy.py": digest}
     record = Record(sqlite_url(swept.record))
     stored = [s.event for s in record.events() if s.event.trial == SWEEP]
@@ -132,7 +132,7 @@ def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
     copy = swept.code / "my_strategy.py"
     text = copy.read_text()
     copy.write_text(text + "\n")
-    with pytest.raises(UserError, match=r"^code.0: .*my_strategy.py has changed since"):
+    with pytest.raises(UserError, match=r"^code_files.0: .*my_strategy.py has changed since"):
         resume(storage, "own", Silent(), publish_nothing)
     copy.write_text(text)
     assert reader.load(swept.spec).listed_code[0].path == "code/my_strategy.py"
