@@ -84,6 +84,8 @@ def leftovers(storage: str) -> Leftovers:
     cache = working_folder(storage) / CACHE
     if may_run and cache.is_dir():
         kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")
+    elif cache.is_symlink():
+        kept.append(f"{CACHE}: stays; it is a link to {cache.resolve()}")
     elif cache.is_dir():
         found += [
             replace(
@@ -218,7 +220,13 @@ def _of_sweep(view: SweepView) -> Iterator[Leftover]:
         else None
     )
     for what, paths in found.items():
-        yield replace(_leftover(f"{name}: {what}", paths), folder=folder, lease=lease)
+        own = [path for path in paths if _is_below(path, folder.path)]
+        yield replace(_leftover(f"{name}: {what}", own), folder=folder, lease=lease)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path lies in the folder itself, and not behind a link that leads out of it."""
+    return path.parent.resolve().is_relative_to(folder.resolve()) and not path.is_symlink()
 
 
 def _checkpoints(view: SweepView) -> list[Path]:

@@ -14,14 +14,18 @@ from typing import Any
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url, sweep_url
 from raysel.common.text import NAME, one_line
-from raysel.common.user_files import reason
+from raysel.common.user_files import MIB, read_regular, reason
 from raysel.record.events import SWEEP, Event
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
 from raysel.record.state import SweepState, fold_sweep
 from raysel.spec import reader
+from raysel.spec.reader import MOST_BYTES
 from raysel.spec.sweep import Spec
 from raysel.sweep.manifest import kept
+
+_MOST_RESULTS = 1024 * MIB
+"""Of a results.json."""
 
 ID = "sweep_id"
 """The key of the sweep's id in `manifest.json`, in `results.json` and in its first event."""
@@ -136,7 +140,7 @@ def lost_spec(folder: SweepFolder) -> str | None:
 
 def _lost_spec(folder: SweepFolder) -> str | None:
     try:
-        return None if folder.spec.read_bytes().strip() else "is empty"
+        return None if read_regular(folder.spec, MOST_BYTES).strip() else "is empty"
     except FileNotFoundError:
         return "is not there"
     except OSError:
@@ -165,7 +169,7 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
     """
     file, again = folder.results, f"write it anew with: {folder.resume()}"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file, _MOST_RESULTS).decode("utf-8")
         results = json.loads(text) if text.strip() else None
     except FileNotFoundError:
         go_on = f"go on with: {folder.resume()}"

@@ -112,3 +112,13 @@ def test_what_was_started_while_a_person_was_asked_stays(tmp_path, complete):
     assert all("stays; done: is run by process" in line for line in problems)
     assert (complete.path / "tune").is_dir() and complete.spec.is_file()
     assert (tmp_path / ".cache/source/abc.safetensors").is_file()
+
+
+@pytest.mark.parametrize("linked", [".cache", "done/trials", "done/tune"])
+def test_nothing_behind_a_link_is_freed(tmp_path, complete, linked):
+    link, elsewhere = tmp_path / linked, tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    link.rename(elsewhere)
+    link.symlink_to(elsewhere)
+    there = sorted(elsewhere.rglob("*"))
+    remove(leftovers(str(tmp_path)).found)
+    assert sorted(elsewhere.rglob("*")) == there

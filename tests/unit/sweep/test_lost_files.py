@@ -4,6 +4,7 @@ so in one line with the way on, and none takes one sweep's files for another's."
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -265,3 +266,22 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(tmp_path: Path, damaged: bool
     with pytest.raises(sqlite3.Error):
         copy(record, backup)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_pipe_in_the_place_of_the_sweep_file_is_never_waited_for(a, capsys, verb):
+    a.spec.unlink()
+    os.mkfifo(a.spec)
+    if verb == "list":
+        assert "spec.yaml" in line_of(verb, capsys)
+        return
+    assert main(VERBS[verb]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "spec.yaml: cannot be read: it is a named pipe" in line
+
+
+@pytest.mark.parametrize("verb", ["report", "export"])
+def test_a_pipe_in_the_place_of_the_results_is_never_waited_for(a, capsys, verb):
+    a.results.unlink()
+    os.mkfifo(a.results)
+    assert "results.json" in line_of(verb, capsys)
