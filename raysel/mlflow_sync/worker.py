@@ -247,8 +247,8 @@ def main(arguments: list[str], view: View | None = None) -> int:
     try:
         opens = partial(connect, record, tracking_uri, experiment, artifact_root)
         exporter = MlflowExporter(record, opens, *folders)
-        more_views = [view(record, folder) for folder in folders] if view else [lambda: False]
-        loop = ExportLoop(record, exporter, parent, why, pipe.say, *more_views)
+        views = [view(record, folder) for folder in folders] if view else []
+        loop = ExportLoop(record, exporter, parent, why, pipe.say, *views)
         return 0 if loop.run() else 1
     except OwnershipLost as lost:
         _log.warning("%s", lost)

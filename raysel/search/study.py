@@ -102,6 +102,13 @@ def live_trial(study: Study, number: int) -> Trial:
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
+def tell_end(trial: Trial, status: str, value: float | None) -> None:
+    """Tell the trial's study how it ended (`COMPLETE`, `PRUNED`, `FAILED`); a pruned trial's value
+    in the study is its last one, which Optuna takes itself."""
+    state = OPTUNA_STATE[status]
+    trial.study.tell(trial, value if state == OptunaState.COMPLETE else None, state=state)
+
+
 def attributes_of(study: Study, number: int) -> Mapping[str, Any]:
     """System attributes that samplers and pruners have set on a trial."""
     return study.get_trials(deepcopy=False)[number].system_attrs

@@ -16,18 +16,17 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import TrialState as OptunaState
 
 from raysel.record.database import make_private
 from raysel.record.events import Record, sqlite_url
-from raysel.record.state import TrialState, fold, fold_sweep
+from raysel.record.state import ENDED, TrialState, fold, fold_sweep
 from raysel.search.study import (
-    OPTUNA_STATE,
     direction,
     frozen_trial,
     live_trial,
     name_metric,
     reported,
+    tell_end,
 )
 
 CURSOR = "optuna"
@@ -95,9 +94,8 @@ class StudyDatabase:
         for epoch, value in reported(trial, self._sweep.metric).items():
             if epoch not in frozen.intermediate_values:
                 live.report(value, epoch)
-        state = OPTUNA_STATE[trial.status]
-        if state.is_finished():
-            study.tell(live, trial.value if state == OptunaState.COMPLETE else None, state=state)
+        if trial.status in ENDED:
+            tell_end(live, trial.status, trial.value)
 
     def _opened(self) -> Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -25,12 +25,12 @@ from raysel.search import allocation
 from raysel.search.samplers import budget, sampler, walks_every_point
 from raysel.search.space import STRATEGY, Space
 from raysel.search.study import (
-    OPTUNA_STATE,
     attributes_of,
     facts_of,
     live_trial,
     reported,
     study_of,
+    tell_end,
     trial_id,
 )
 from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
@@ -148,10 +148,7 @@ class SearchController:
         self._tell(trial, end)
 
     def _tell(self, trial: str, end: Mapping[str, Any]) -> None:
-        """A pruned trial's value in the study is its last one, which Optuna takes itself."""
-        live, state = self._live.pop(trial), OPTUNA_STATE[end["status"]]
-        value = end["value"] if state == OptunaState.COMPLETE else None
-        self.study.tell(live.trial, value, state=state)
+        tell_end(self._live.pop(trial).trial, end["status"], end["value"])
 
     def _ended(
         self, status: str, values: Mapping[int, float], cause: str | None = None
