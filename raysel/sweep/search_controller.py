@@ -86,9 +86,12 @@ class SearchController:
         trial = live_trial(self.study, state.number)
         config = TrialConfig.model_validate(state.config)
         live = _Live(trial, config, reported(state, self._metric))
-        if len(state.epochs) >= config.training.epochs:
+        last = len(state.epochs)
+        if last >= config.training.epochs:
             self._live[state.id] = live
-            self._end(state.id, self._ended(COMPLETE, live.values), max(live.values))
+            finite = last in live.values
+            end = self._ended(COMPLETE, live.values) if finite else self._not_finite(last)
+            self._end(state.id, end, last)
             return None
         facts = ("suggested", "distributions", "attributes")
         return self._assigned(live, {name: getattr(state, name) for name in facts})
@@ -122,7 +125,7 @@ class SearchController:
     def _verdict(self, live: _Live, epoch: int, value: float) -> dict[str, Any] | None:
         """The trial's end with this epoch; None if it continues."""
         if not math.isfinite(value):
-            return self._ended(FAILED, {}, f"{self._metric} is not finite at epoch {epoch}")
+            return self._not_finite(epoch)
         live.values[epoch] = value
         live.trial.report(value, epoch)
         if epoch >= live.config.training.epochs:
@@ -160,6 +163,9 @@ class SearchController:
             last = self._spec.confirm.epoch == "last"
             value = values[max(values)] if last else best(values, self._spec.objective)[1]
         return {"status": status, "cause": cause, "value": value}
+
+    def _not_finite(self, epoch: int) -> dict[str, Any]:
+        return self._ended(FAILED, {}, f"{self._metric} is not finite at epoch {epoch}")
 
     def _replicate(
         self, trial: Trial, config: TrialConfig, trials: list[FrozenTrial]

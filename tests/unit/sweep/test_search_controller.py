@@ -273,6 +273,17 @@ def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path
     assert again.trials[0].state == COMPLETE
 
 
+def test_such_an_epoch_without_a_finite_objective_fails_the_trial(tmp_path):
+    attempt = begin(tmp_path, sweep("search.num_trials=4", "training.epochs=1"))
+    assert _start_one(attempt).trial == "0000"
+    attempt.record.append(Event("0000", "epoch", 1, 1.0, {"metrics": {"val/error": math.nan}}))
+    again = begin(tmp_path, attempt.spec, 2)
+    assert _start_one(again).trial == "0001"
+    state = again.states["0000"]
+    assert (state.status, state.cause) == ("FAILED", "val/error is not finite at epoch 1")
+    assert again.trials[0].state == FAIL
+
+
 # --- a new driver over the same record and study --------------------------------------------------
 
 
