@@ -45,23 +45,17 @@ def doctor(
 
 
 def _found(file: Path | None, address: str | None, overrides: Sequence[str]) -> list[Finding]:
-    from raysel.service.doctor.hosts import cluster_file, examine_file  # noqa: PLC0415
+    from raysel.service.doctor import examine  # noqa: PLC0415
 
-    config = None if file is None else cluster_file(file)
+    config = None if file is None else examine.cluster_file(file)
     if config is not None:
         if address is not None or overrides:
             raise user_error(str(file), "is a cluster file: it goes without --address and --set")
-        return examine_file(config)
+        return examine.examine_file(config)
     check = checked_but_storage if address is None else checked_for_there
     spec = None if file is None else check(file, overrides)
     if address is not None:
-        from raysel.service.doctor.node_facts import check_endpoint  # noqa: PLC0415
-
-        return check_endpoint(address, spec)
+        return examine.check_endpoint(address, spec)
     if os.environ.get("RAY_ADDRESS"):
-        from raysel.service.doctor.node_facts import check_cluster  # noqa: PLC0415
-
-        return check_cluster(spec)
-    from raysel.service.doctor.here import check_local  # noqa: PLC0415
-
-    return check_local(spec)
+        return examine.check_cluster(spec)
+    return examine.check_local(spec)

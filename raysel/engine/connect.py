@@ -12,26 +12,24 @@ import signal
 import socket
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-import yaml
 from ray._private import worker as ray_worker
 
 from raysel.common import credentials
 from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.engine.capacity import Node
+from raysel.engine.node_probe import listed_nodes, may_grow
 from raysel.engine.orphans import end_family, end_orphans, marked
 from raysel.engine.ray_folder import check_ray_folder
 from raysel.engine.signals import Handlers
 
-_BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 _KIND = "ray.io/node-group"
 """The label in which Ray stores a node's kind."""
 
@@ -45,8 +43,6 @@ _START_TRIES = 2
 """Ray gives its processes 30 seconds to start, which is short on a busy machine."""
 
 _WAY_IN = "does Ray run there, of this version, with this machine's token?"
-
-_KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
 
 
 def expected_nodes() -> list[Node]:
@@ -63,47 +59,45 @@ def expected_nodes() -> list[Node]:
 
 def _nodes() -> list[Node]:
     """The running nodes, then the node types that the autoscaler may start."""
-    there = [
-        Node(
-            "head" if "node:__internal_head__" in node["Resources"] else "worker",
-            node["Resources"],
-            node.get("Labels") or {},
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-    return there + (may_start(_BOOTSTRAP, there) if os.environ.get("RAY_ADDRESS") else [])
+    file = may_grow()["file"] if os.environ.get("RAY_ADDRESS") else None
+    return with_possible_nodes(listed_nodes(), file)
 
 
-def may_start(file: Path, there: Sequence[Node]) -> list[Node]:
-    """The node types that may still start, from the file that `ray up` left on the head.
+def with_possible_nodes(
+    listed: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None
+) -> list[Node]:
+    """The nodes that are up, then the node types that may still start.
 
     Args:
-        there: the nodes that are up; those of a kind carry its name as a label.
+        listed: as `listed_nodes` gives them; those of a kind carry its name as a label.
+        file: the cluster file that `ray up` left on the head; None where there is none.
     """
-    try:
-        config = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
-        kinds = dict(config["available_node_types"])
-    except Exception:  # none, or damaged
-        return []
-    up = Counter(node.labels.get(_KIND) for node in there)
-    most = int(config.get("max_workers", 0))
-    return [
-        Node(
-            name,
-            {key: float(value) for key, value in (kind.get("resources") or {}).items()},
-            {str(key): str(value) for key, value in (kind.get("labels") or {}).items()},
-            left,
-        )
-        for name, kind in kinds.items()
-        if name != config.get("head_node_type")
-        if (left := min(int(kind.get("max_workers", most)), most) - up[name]) > 0
+    there = [
+        Node("head" if node["head"] else "worker", node["resources"], node["labels"])
+        for node in listed
+        if node["alive"]
     ]
+    up = Counter(node.labels.get(_KIND) for node in there)
+    try:
+        return there + list(_may_start(file or {"available_node_types": {}}, up))
+    except Exception:  # it is damaged
+        return there
+
+
+def _may_start(file: Mapping[str, Any], up: Mapping[str | None, int]) -> Iterator[Node]:
+    most = int(file.get("max_workers", 0))
+    for name, kind in file["available_node_types"].items():
+        left = min(int(kind.get("max_workers", most)), most) - up[name]
+        if name == file.get("head_node_type") or left <= 0:
+            continue
+        resources = {key: float(value) for key, value in (kind.get("resources") or {}).items()}
+        labels = {str(key): str(value) for key, value in (kind.get("labels") or {}).items()}
+        yield Node(name, resources, labels, left)
 
 
 def grows() -> bool:
-    """Whether nodes of unknown size may join: KubeRay's autoscaler reports no sizes."""
-    return os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
+    """Whether nodes of unknown size may join the cluster."""
+    return bool(may_grow()["unknown"])
 
 
 @contextmanager

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -83,6 +87,66 @@ def host_of(url: str) -> SplitResult | None:
         return None
 
 
+@dataclass(frozen=True)
+class EndpointReply:
+    """How a job API answers at its address, without a token and with this machine's.
+
+    Attributes:
+        without: HTTP status where no token is shown; 0 where there was no answer.
+        with_ours: status with this machine's token; None where it has none, or none was asked for.
+        token: this machine's.
+        is_ray: whether the request that was accepted was answered by a Ray dashboard.
+        error: why there was no answer; empty if there was one.
+        ahead: seconds that the head's clock is ahead of ours, and how far that may be off (HTTP
+            has whole seconds); None where it did not say.
+    """
+
+    url: str
+    without: int = 0
+    with_ours: int | None = None
+    token: str | None = field(default=None, repr=False)
+    is_ray: bool = False
+    error: str = ""
+    ahead: tuple[float, float] | None = None
+
+    def accepted(self) -> ClusterEndpoint:
+        """The endpoint that takes our requests.
+
+        Raises:
+            OperationalError: it does not answer, is no Ray, or does not take the token; in one
+                line.
+        """
+        status = self.without if self.with_ours is None else self.with_ours
+        if self.error:
+            raise OperationalError(self.url, self.error)
+        if status in (401, 403):
+            why = "it asks for a token" if self.with_ours is None else "it does not take this token"
+            raise OperationalError(self.url, f"{status}, {why}: set {_WHERE} to the cluster's")
+        if status != 200:
+            raise OperationalError(self.url, f"answers {status}; is it a Ray dashboard?")
+        if not self.is_ray:
+            raise OperationalError(self.url, "is not a Ray dashboard; Ray's default port is 8265")
+        return ClusterEndpoint(self.url, None if self.with_ours is None else self.token)
+
+
+def probe_auth(url: str, environment: Mapping[str, str]) -> EndpointReply:
+    """Request the cluster's version, first without a token, so that an open one gets none.
+
+    Raises:
+        UserError: what should be the token cannot be one.
+    """
+    before = time.time()
+    try:
+        status, is_ray, date = _version(url, {})
+        ahead = _ahead(date, before, time.time())
+        if status not in (401, 403) or (token := cluster_token(environment)) is None:
+            return EndpointReply(url, status, is_ray=is_ray, ahead=ahead)
+        with_ours, is_ray, _ = _version(url, bearer(token))
+    except OSError as error:
+        return EndpointReply(url, error=_why_silent(getattr(error, "reason", error)))
+    return EndpointReply(url, status, with_ours, token, is_ray, ahead=ahead)
+
+
 class _NoDetour(urllib.request.HTTPRedirectHandler):
     """Do not follow redirects: the token is for this address only."""
 
@@ -93,44 +157,36 @@ class _NoDetour(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoDetour)
 
 
-def probe_auth(url: str, environment: Mapping[str, str]) -> ClusterEndpoint:
-    """Request the cluster's version, first without a token, so that an open one gets none.
-
-    Raises:
-        OperationalError: it does not answer, is no Ray, or does not take the token; in one line.
-        UserError: what should be the token cannot be one.
-    """
-    if (refused := _refusal(url, {})) is None:
-        return ClusterEndpoint(url, None)
-    token = cluster_token(environment)
-    if token is None:
-        raise OperationalError(
-            url, f"{refused}, it asks for a token: set {_WHERE} to the cluster's"
-        )
-    if (refused := _refusal(url, bearer(token))) is not None:
-        raise OperationalError(
-            url, f"{refused}, it does not take this token: set {_WHERE} to the cluster's"
-        )
-    return ClusterEndpoint(url, token)
-
-
-def _refusal(url: str, headers: dict[str, str]) -> int | None:
-    """401 or 403 if the cluster requires another token, None if it accepts the request."""
+def _version(url: str, headers: dict[str, str]) -> tuple[int, bool, str]:
+    """The status, whether the answer is that of a Ray dashboard, and the server's date."""
     request = urllib.request.Request(f"{url}/api/version", headers=headers)
     try:
         with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
+            date = str(response.headers.get("Date", ""))
             reply = json.loads(response.read())
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            return error.code
-        raise OperationalError(url, f"answers {error.code}; is it a Ray dashboard?") from None
-    except OSError as error:
-        raise OperationalError(url, f"does not answer: {getattr(error, 'reason', error)}") from None
+        return error.code, False, str(error.headers.get("Date", ""))
     except (http.client.HTTPException, ValueError):
-        reply = None  # ssh, Ray's own port, a page for people
-    if not isinstance(reply, dict) or "ray_version" not in reply:
-        raise OperationalError(url, "is not a Ray dashboard; Ray's default port is 8265")
-    return None
+        return 200, False, ""  # ssh, Ray's own port, a page for people
+    return 200, isinstance(reply, dict) and "ray_version" in reply, date
+
+
+def _why_silent(error: object) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "shows a certificate that is not trusted"
+    if isinstance(error, socket.gaierror):
+        return "cannot be found: the host is not known"
+    if isinstance(error, TimeoutError):
+        return f"does not answer within {TIMEOUT_SECONDS:g} s"
+    return f"does not answer: {error}"
+
+
+def _ahead(date: str, before: float, after: float) -> tuple[float, float] | None:
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+    return theirs + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
 
 
 def bearer(token: str) -> dict[str, str]:

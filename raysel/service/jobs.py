@@ -203,7 +203,7 @@ def connect(given: str | None) -> Cluster:
         UserError: nothing is named.
         OperationalError: it does not answer, or refuses the token.
     """
-    return Cluster(probe_auth(address_of(given, os.environ), os.environ))
+    return Cluster(probe_auth(address_of(given, os.environ), os.environ).accepted())
 
 
 def _job(details: Any) -> Job:

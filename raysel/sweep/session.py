@@ -173,7 +173,7 @@ class Session:
         total = budget(spec.search, space)
         self.reporter.began(spec, total, len(space.strategies), concurrent)
         token = nodes.new_token(self.folder)
-        for note in (*task.notes, nodes.check_storage(self.folder, token)):
+        for note in (*task.notes, nodes.check_storage(self.folder)):
             if note is not None:
                 self.reporter.note(note)
         weights = self._weights(task, model_config, ready)

@@ -85,7 +85,9 @@ class Head:
 
     def _lets_in(self) -> bool:
         try:
-            return probe_auth(self.address, {"RAY_AUTH_TOKEN": self.token}).requires_token
+            return (
+                probe_auth(self.address, {"RAY_AUTH_TOKEN": self.token}).accepted().requires_token
+            )
         except OperationalError:
             return False
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from raysel.mlflow_sync.preflight import examine
-from raysel.service.doctor import cluster_facts
-from raysel.service.doctor.checks.token import check_token_modes
-from raysel.service.doctor.checks.tracking_server import check_tracker
+from raysel.service.doctor.access_checks import check_token_modes
+from raysel.service.doctor.collect import by_tasks
+from raysel.service.doctor.examine import evaluate, machines_of, question
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.node_facts import evaluate, machines_of, question
+from raysel.service.doctor.sweep_checks import check_tracker
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
@@ -31,7 +31,7 @@ def bad(found: list[Finding]) -> list[str]:
 
 
 def ask(spec: Spec) -> tuple[dict, list[Finding]]:
-    reported = cluster_facts.here(question(spec) | {"seconds": 60.0})
+    reported = by_tasks(question(spec) | {"seconds": 60.0})
     return reported, evaluate(reported, None, spec)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from raysel.service.doctor.examine import examine_file
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.hosts import examine_file
 
 LOCAL = Path(__file__).parents[2] / "cluster" / "local.yaml"
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")

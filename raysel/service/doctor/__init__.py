@@ -1,6 +1,5 @@
 """`raysel doctor`: find problems before a sweep fails.
 
-`probe` collects facts on a machine and is sent there alone (by `cluster` and `ssh`); `checks`
-are pure functions from facts to findings; `here`, `node_facts` and `hosts` collect facts
-and call the checks.
+`collect` has `raysel.engine.node_probe` run on the machines that are asked; `*_checks` and
+`cluster_file` are pure functions from collected facts to findings; `examine` puts them together.
 """

@@ -9,6 +9,10 @@ from typing import Literal
 Level = Literal["ok", "warning", "error"]
 
 
+GENERATE = "ray get-auth-token --generate, then chmod 600 ~/.ray/auth_token"
+"""The remedy for a token that is missing."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of `raysel doctor`.
@@ -48,3 +52,8 @@ def error(about: str, words: str, remedy: str) -> Finding:
 def any_error(findings: Iterable[Finding]) -> bool:
     """Whether something is so wrong that a sweep should not be started."""
     return any(finding.level == "error" for finding in findings)
+
+
+def capital(words: str) -> str:
+    """Words as a sentence begins."""
+    return words[:1].upper() + words[1:]

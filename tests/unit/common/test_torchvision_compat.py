@@ -97,7 +97,7 @@ def test_several_copies_of_the_file_may_run_in_one_process(tmp_path):
 
 
 def test_doctor_says_what_to_import_where_the_builds_differ():
-    from raysel.service.doctor.checks.versions import check_torchvision
+    from raysel.service.doctor.machine_checks import check_torchvision
 
     versions = {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}
     assert check_torchvision(versions, loads=True) == []

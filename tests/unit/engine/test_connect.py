@@ -7,17 +7,19 @@ import socket
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
+import yaml
 from ray import JobID
 from ray._private import worker
 
 from raysel.common.errors import OperationalError
-from raysel.engine import connect
+from raysel.engine import connect, node_probe
 from raysel.engine.capacity import Node
-from raysel.engine.connect import check_reachable, connected, grows, may_start
-from raysel.service.doctor.node_facts import check_cluster
+from raysel.engine.connect import check_reachable, connected, grows, with_possible_nodes
+from raysel.service.doctor.examine import check_cluster
 
 FILE = """
 max_workers: 6
@@ -30,27 +32,33 @@ available_node_types:
 """
 
 
-def test_kinds_are_counted_without_those_that_are_up(tmp_path: Path):
-    file = tmp_path / "bootstrap.yaml"
-    file.write_text(FILE)
-    up = [Node("head", {}), Node("worker", {"CPU": 8.0}, {"ray.io/node-group": "cpu"})]
-    assert may_start(file, up) == [
+def up(kind: str | None = None) -> dict[str, Any]:
+    """A worker that runs."""
+    labels = {} if kind is None else {"ray.io/node-group": kind}
+    return {"head": False, "alive": True, "resources": {}, "labels": labels}
+
+
+def may_start(*there: dict[str, Any]) -> list[Node]:
+    return with_possible_nodes(there, yaml.safe_load(FILE))[len(there) :]
+
+
+def test_kinds_are_counted_without_those_that_are_up():
+    assert may_start(up(), up("cpu"), up("gpu"))[-2:] == [
         Node("cpu", {"CPU": 8.0}, {}, 1),
-        Node("gpu", {"CPU": 4.0, "GPU": 1.0}, {"zone": "a"}, 6),
+        Node("gpu", {"CPU": 4.0, "GPU": 1.0}, {"zone": "a"}, 5),
     ]
 
 
-def test_all_of_a_kind_up_leaves_none_of_it(tmp_path: Path):
-    file = tmp_path / "bootstrap.yaml"
-    file.write_text(FILE)
-    up = [Node("worker", {}, {"ray.io/node-group": "cpu"})] * 2
-    assert "cpu" not in [node.name for node in may_start(file, up)]
+def test_all_of_a_kind_up_leaves_none_of_it():
+    assert [node.name for node in may_start(up("cpu"), up("cpu"))] == ["gpu"]
 
 
-def test_a_cluster_without_such_a_file_does_not_grow(tmp_path: Path):
-    assert may_start(tmp_path / "nothing.yaml", []) == []
-    (tmp_path / "other.yaml").write_text("- 1\n")
-    assert may_start(tmp_path / "other.yaml", []) == []
+@pytest.mark.parametrize("text", [None, "- 1", "available_node_types: 3", "max_workers: x"])
+def test_a_cluster_without_such_a_file_does_not_grow(tmp_path: Path, monkeypatch, text):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if text is not None:
+        (tmp_path / "ray_bootstrap_config.yaml").write_text(text)
+    assert with_possible_nodes([], node_probe.may_grow()["file"]) == []
 
 
 def test_only_kuberays_autoscaler_brings_nodes_of_which_nothing_is_known(monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 
 from raysel.engine.orphans import DRIVER, end_orphans, marked, orphans
 from raysel.record.ownership import Holder
-from raysel.service.doctor.here import check_local
+from raysel.service.doctor.examine import check_local
 
 SLEEP = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
 

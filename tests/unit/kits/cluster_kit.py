@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from raysel.service.doctor.examine import evaluate
 from raysel.service.doctor.finding import Finding
 from raysel.service.doctor.machine import PACKAGES, Machine, machine
-from raysel.service.doctor.node_facts import evaluate
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
@@ -74,7 +74,7 @@ def cluster() -> dict[str, Any]:
     return {
         "nodes": [node("worker", 3), node("head", 2), node("worker", 4)],
         "storage": "/mnt/share",
-        "grows": False,
+        "growth": {"file": None, "unknown": False},
         "record": None,
         "tracker": {"error": "", "words": f"{URI} takes runs (MLflow 1.2)", "version": "1.2"},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ def dashboard(
     answer: str | None = None,
     detour: str | None = None,
     failed: tuple[str, int, str] | None = None,
+    late: float = 0.0,
 ) -> Iterator[str]:
     """A server on loopback; its address.
 
@@ -24,6 +26,7 @@ def dashboard(
         answer: what `/api/version` says, in the place of Ray's own words.
         detour: where it sends whoever has the token.
         failed: the one job that it has, which failed: its id, its exit code, its log.
+        late: seconds that its clock is behind.
     """
     words = answer or json.dumps({"ray_version": "2.60.0", "version": "4"})
     answers = {"/api/jobs/": "[]"}
@@ -48,6 +51,9 @@ def dashboard(
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() - late)  # type: ignore[arg-type]
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from raysel.mlflow_sync.preflight import examine
-from raysel.service.doctor.checks.tracking_server import check_tracker
+from raysel.service.doctor.sweep_checks import check_tracker
 
 
 def line(uri: str) -> str:

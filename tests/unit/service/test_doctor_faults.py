@@ -9,7 +9,7 @@ import pytest
 from cluster_kit import GIB, URI, cluster, found, node, sweep, worst
 
 from raysel.engine.capacity import Node
-from raysel.service.doctor.checks.resources import check_resources
+from raysel.service.doctor.sweep_checks import check_resources
 from raysel.spec.sweep import ResourcesSpec
 
 Plant = Callable[[dict[str, Any]], None]
@@ -195,9 +195,13 @@ def test_a_trial_that_fits_nowhere_is_an_error_unless_nodes_may_come():
     words = "resources.cpus: a trial asks for 16 CPUs; the cluster has "
     (line,) = worst(reported, large)
     assert line.startswith(f"error    resources: {words}")
-    reported["grows"] = True
+    reported["growth"] = {"file": None, "unknown": True}
     (line,) = worst(reported, large)
     assert line.startswith(f"warning  resources: {words}")
+    kinds = {"large": {"max_workers": 3, "resources": {"CPU": 16}}}
+    file = {"max_workers": 3, "available_node_types": kinds}
+    reported["growth"] = {"file": file, "unknown": False}
+    assert worst(reported, large) == []
 
 
 def test_what_fits_on_the_nodes_that_are_there_is_counted_though_more_may_come():

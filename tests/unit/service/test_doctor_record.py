@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from cluster_kit import cluster, found, sweep
 
-from raysel.service.doctor import probe
-from raysel.service.doctor.checks.record_checks import check_record
+from raysel.engine import node_probe
+from raysel.service.doctor.examine import question
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.node_facts import question
+from raysel.service.doctor.sweep_checks import check_record
 
 RECORD = "postgresql://me@127.0.0.1:1/db"
 
@@ -39,6 +39,8 @@ def test_what_the_head_reported_of_the_database_is_a_finding(answer, level):
 
 def test_a_database_is_asked_in_a_process_of_its_own():
     asked = question(sweep(f"database_url={RECORD}"))["record"]
-    (one,) = check_record(RECORD, probe.run_module("raysel.record.postgres_preflight", asked, 0))
+    (one,) = check_record(
+        RECORD, node_probe.run_module("raysel.record.postgres_preflight", asked, 0)
+    )
     assert one.level == "error" and "does not answer" in one.words
     assert "PGPASSWORD" in one.remedy and "\n" not in one.line()

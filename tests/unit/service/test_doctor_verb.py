@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raysel.cli import main
-from raysel.service.doctor import here, node_facts
+from raysel.service.doctor import examine
 from raysel.service.doctor.finding import Finding, error, ok, warning
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
@@ -20,7 +20,7 @@ SWEEP = "name: x\ntask: {data: digits}\nmodel: {name: resnet10t}\nstrategies: {f
 def findings(monkeypatch) -> list[Finding]:
     """What the doctor finds on this machine; free to be filled."""
     found: list[Finding] = []
-    monkeypatch.setattr(here, "check_local", lambda spec: found)
+    monkeypatch.setattr(examine, "check_local", lambda spec: found)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return found
 
@@ -53,10 +53,10 @@ def test_a_cluster_file_is_looked_at_as_one(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(content))
     assert main.main(["doctor", str(file)]) == 0
-    content["provider"]["regio"] = "eu-west-1"
+    content["worker_setup_command"] = []
     file.write_text(yaml.safe_dump(content))
     assert main.main(["doctor", str(file)]) == 1
-    assert 'provider.regio: Ray does not read it. Did you mean "region"?' in capsys.readouterr().out
+    assert 'Did you mean "worker_setup_commands"?' in capsys.readouterr().out
 
 
 def test_a_cluster_file_goes_without_an_address(capsys):
@@ -75,7 +75,7 @@ def test_an_address_is_asked_for_the_sweep_of_the_file(tmp_path, monkeypatch, ca
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP)
     asked = []
-    monkeypatch.setattr(node_facts, "check_endpoint", lambda *given: asked.append(given) or [])
+    monkeypatch.setattr(examine, "check_endpoint", lambda *given: asked.append(given) or [])
     assert main.main(["doctor", str(file), "--address", "http://head:8265"]) == 0
     ((address, spec),) = asked
     assert (address, spec.name) == ("http://head:8265", "x")

@@ -6,7 +6,8 @@ import pytest
 from dashboard_kit import dashboard, speaker
 
 from raysel.common.errors import OperationalError, UserError
-from raysel.service.doctor.address import checked
+from raysel.service.doctor.machine import Machine
+from raysel.service.doctor.machine_checks import check_clocks
 from raysel.service.endpoint import address_of, probe_auth
 
 NO_TOKEN = {"RAY_AUTH_TOKEN_PATH": "/nowhere"}
@@ -27,8 +28,6 @@ def test_an_address_needs_no_scheme() -> None:
 def test_an_address_of_no_sense_is_a_mistake_and_no_traceback(given: str) -> None:
     with pytest.raises(UserError, match=r"--address: .*is no address; give http://"):
         address_of(given, {})
-    with pytest.raises(UserError, match=r"--address: .*is no address; give http://"):
-        checked(given)
 
 
 @pytest.mark.parametrize("given", ["ray://head:10001", "ssh://head"])
@@ -49,7 +48,7 @@ def test_the_token_is_not_taken_elsewhere() -> None:
         dashboard("t", detour=elsewhere) as url,
         pytest.raises(OperationalError, match="answers 302"),
     ):
-        probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+        probe_auth(url, {"RAY_AUTH_TOKEN": "t"}).accepted()
 
 
 def test_without_an_address_it_is_said_what_to_give() -> None:
@@ -59,25 +58,25 @@ def test_without_an_address_it_is_said_what_to_give() -> None:
 
 def test_a_cluster_that_asks_for_a_token_gets_it() -> None:
     with dashboard(token="t") as url:
-        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"}).accepted()
     assert endpoint.requires_token and endpoint.headers == {"Authorization": "Bearer t"}
 
 
 def test_a_cluster_that_asks_for_none_gets_none() -> None:
     with dashboard() as url:
-        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"})
+        endpoint = probe_auth(url, {"RAY_AUTH_TOKEN": "t"}).accepted()
     assert not endpoint.requires_token and not endpoint.headers
 
 
 def test_without_a_token_it_is_said_what_to_set() -> None:
     with dashboard(token="t") as url, pytest.raises(OperationalError) as refused:
-        probe_auth(url, NO_TOKEN)
+        probe_auth(url, NO_TOKEN).accepted()
     assert "401" in str(refused.value) and "set RAY_AUTH_TOKEN" in str(refused.value)
 
 
 def test_another_token_is_another_line() -> None:
     with dashboard(token="t") as url, pytest.raises(OperationalError) as refused:
-        probe_auth(url, {"RAY_AUTH_TOKEN": "secret"})
+        probe_auth(url, {"RAY_AUTH_TOKEN": "secret"}).accepted()
     assert "403" in str(refused.value) and "secret" not in str(refused.value)
 
 
@@ -87,7 +86,7 @@ def test_another_server_is_no_dashboard(answer: str) -> None:
         dashboard(answer=answer) as url,
         pytest.raises(OperationalError, match="not a Ray dashboard"),
     ):
-        probe_auth(url, NO_TOKEN)
+        probe_auth(url, NO_TOKEN).accepted()
 
 
 @pytest.mark.parametrize(
@@ -100,12 +99,12 @@ def test_another_server_is_no_dashboard(answer: str) -> None:
 )
 def test_a_server_that_speaks_otherwise_is_no_dashboard(words: bytes) -> None:
     with speaker(words) as url, pytest.raises(OperationalError, match="not a Ray dashboard"):
-        probe_auth(url, NO_TOKEN)
+        probe_auth(url, NO_TOKEN).accepted()
 
 
 def test_a_token_of_two_lines_is_shown_to_nobody() -> None:
     with dashboard("s3cret") as url, pytest.raises(UserError, match="RAY_AUTH_TOKEN") as refused:
-        probe_auth(url, {"RAY_AUTH_TOKEN": "s3cret\nsecond"})
+        probe_auth(url, {"RAY_AUTH_TOKEN": "s3cret\nsecond"}).accepted()
     assert "s3cret" not in str(refused.value)
 
 
@@ -113,4 +112,18 @@ def test_who_does_not_answer_is_named() -> None:
     with dashboard() as url:
         pass
     with pytest.raises(OperationalError, match=f"{url}: does not answer"):
-        probe_auth(url, NO_TOKEN)
+        probe_auth(url, NO_TOKEN).accepted()
+
+
+def test_a_host_that_is_not_known_is_named() -> None:
+    with pytest.raises(OperationalError, match="cannot be found: the host is not known"):
+        probe_auth("http://head.invalid:8265", NO_TOKEN).accepted()
+
+
+@pytest.mark.parametrize("token", [None, "t"])
+def test_the_heads_clock_is_measured_by_what_http_reports(token: str | None) -> None:
+    with dashboard(token, late=100.0) as url:
+        ahead = probe_auth(url, {"RAY_AUTH_TOKEN": "t"}).ahead
+    assert ahead is not None and -102 < ahead[0] < -98
+    (found,) = check_clocks([Machine("the head", {}, ahead=ahead)])
+    assert (found.level, found.about) == ("error", "clock")

@@ -1,8 +1,10 @@
-"""Collect facts about a machine. Only this file is sent: over ssh on standard input, as the
-script of a Ray job, or pickled by value with a Ray task. It imports the standard library only
-(Ray and pyarrow where they are needed), because missing packages are among the facts.
+"""Ask nodes: facts about a machine, a task on every node, whether all nodes share a storage.
 
-As a script: `python probe.py QUESTION`, the question as JSON; the result is one line of JSON
+`raysel doctor` sends this file alone: over ssh on standard input, as the script of a Ray job, or
+pickled by value with a Ray task. It imports the standard library only (Ray, PyYAML and pyarrow
+where they are needed), because missing packages are among the facts.
+
+As a script: `python node_probe.py QUESTION`, the question as JSON; the result is one line of JSON
 behind `MARK`, so that it is found among whatever else a login shell or a job prints.
 """
 
@@ -25,6 +27,9 @@ _CUDA = "import json, torch; print(json.dumps([torch.cuda.device_count(), torch.
 _CUDA_SECONDS = 90
 _ROUNDS = 3
 _KUBERAY_AUTOSCALER = "RAY_enable_autoscaler_v2"
+_BOOTSTRAP = "~/ray_bootstrap_config.yaml"
+"""The file that `ray up` leaves on the head."""
+
 _LOST = (0, 2)
 """Ray's reasons for an unplanned end of a node: unspecified, unexpected."""
 
@@ -112,7 +117,6 @@ def write_mark(storage: str, name: str) -> str:
     try:
         if "://" in storage:
             system, path = _system(storage)
-            system.create_dir(path, recursive=True)
             with system.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(name.encode())
         else:
@@ -178,59 +182,74 @@ def cluster(question: dict) -> dict:
             take.
 
     Returns:
-        `nodes`, each with `id`, `name`, `address`, `head`, `alive`, `lost`, `resources`,
-        `labels`, and null where it did not answer: its `facts`, `clock` (seconds ahead, and by how
-        much it may be off), `written`, `read`. `storage`, absolute. `grows`: whether an
-        autoscaler may bring nodes. `record` and `tracker` as seen from here.
+        `nodes`, as `listed_nodes` gives them, each with `facts` and `clock` (seconds ahead, and by
+        how much it may be off), which are null where it did not answer, and `written` and `read`
+        of `probe_storage`. `storage`, absolute. `growth`, as `may_grow` gives it. `record` and
+        `tracker` as seen from here.
     """
-    import ray  # noqa: PLC0415
-
-    listed = [_node(node) for node in ray.nodes()]
-    alive = [node for node in listed if node["alive"]]
-    _fill_names(listed)
+    nodes = listed_nodes()
+    alive = [node for node in nodes if node["alive"]]
     seconds = question["seconds"]
     storage = question.get("storage")
     if storage and "://" not in storage:
         storage = str(Path(storage).expanduser().absolute())
     places = ["/tmp", *([storage] if storage and "://" not in storage else [])]
-    gpus = {node["id"]: node["resources"].get("GPU", 0) for node in alive}
-    replies = _ask(alive, seconds, lambda n: (facts, (question["packages"], places, gpus[n["id"]])))
-    for node in alive:
+
+    def asked(node: dict) -> tuple:
+        return question["packages"], places, node["resources"].get("GPU", 0)
+
+    replies = run_on_every_node(alive, seconds, facts, asked)
+    for node in nodes:
         node["facts"] = replies.get(node["id"])
-    answering = [node for node in alive if node["facts"] is not None]
-    for node, ahead in zip(answering, map(_ahead, answering), strict=True):
-        node["clock"] = ahead
+        node["clock"] = _ahead(node) if node["facts"] is not None else None
+        node["written"] = node["read"] = None
     if storage:
-        _try_storage(answering, storage, seconds)
+        probe_storage([node for node in nodes if node["facts"] is not None], storage, seconds)
     return {
-        "nodes": listed,
+        "nodes": nodes,
         "storage": storage,
-        "grows": _grows(),
+        "growth": may_grow(),
         "record": run_module("raysel.record.postgres_preflight", question.get("record"), seconds),
         "tracker": run_module("raysel.mlflow_sync.preflight", question.get("tracker"), seconds),
     }
 
 
-def _grows() -> bool:
-    """By the file that `ray up` leaves on the head, or by KubeRay's variable."""
-    kuberay = os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
-    return kuberay or Path("~/ray_bootstrap_config.yaml").expanduser().is_file()
+def may_grow() -> dict:
+    """What an autoscaler may add, as the head knows it.
+
+    Returns:
+        `file`: the cluster file with its kinds of nodes, None where `ray up` left none; `unknown`:
+        whether nodes of unknown size may join (KubeRay's autoscaler reports no sizes).
+    """
+    try:
+        import yaml  # noqa: PLC0415
+
+        file = yaml.safe_load(Path(_BOOTSTRAP).expanduser().read_text(encoding="utf-8"))
+    except Exception:  # none, or damaged
+        file = None
+    unknown = os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
+    return {"file": file if isinstance(file, dict) else None, "unknown": unknown}
+
+
+def listed_nodes() -> list[dict]:
+    """The nodes of the cluster, the lost ones too: `id`, `name`, `address`, `head`, `alive`,
+    `lost`, `resources` and `labels`."""
+    import ray  # noqa: PLC0415
+
+    nodes = [_node(node) for node in ray.nodes()]
+    _fill_names(nodes)
+    return nodes
 
 
 def _node(node: dict) -> dict:
-    resources = {k: v for k, v in node["Resources"].items() if not k.startswith("node:")}
     return {
         "id": node["NodeID"],
         "address": node["NodeManagerAddress"],
         "head": "node:__internal_head__" in node["Resources"],
         "alive": node["Alive"],
         "lost": not node["Alive"] and node.get("DeathReason", 0) in _LOST,
-        "resources": resources,
+        "resources": dict(node["Resources"]),
         "labels": dict(node.get("Labels") or {}),
-        "facts": None,
-        "clock": None,
-        "written": None,
-        "read": None,
     }
 
 
@@ -243,21 +262,27 @@ def _fill_names(nodes: list[dict]) -> None:
         node["name"] = f"{kind} {node['address']}" + (f" ({node['id'][:6]})" if twice else "")
 
 
-def _ask(nodes: list[dict], seconds: float, question: Callable) -> dict:
-    """Run a task on each node, without waiting for a free CPU; silent nodes are left out.
+def run_on_every_node(
+    nodes: list[dict], seconds: float, function: Callable, arguments: Callable
+) -> dict:
+    """Run a task on each node, without waiting for a free CPU.
 
     Args:
-        question: from a node to a function and its arguments.
+        arguments: from a node to the arguments of `function`.
+
+    Returns:
+        The results by the nodes' ids; a node that is silent or lost is left out.
     """
     import ray  # noqa: PLC0415
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
+    if not nodes:
+        return {}
     asked = {}
     for node in nodes:
-        function, arguments = question(node)
         where = NodeAffinitySchedulingStrategy(node["id"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(function)
-        asked[task.remote(*arguments)] = node["id"]
+        asked[task.remote(*arguments(node))] = node["id"]
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
     for task in late:
         ray.cancel(task, force=True)
@@ -276,21 +301,29 @@ def _ahead(node: dict) -> list | None:
     best = None
     for _ in range(_ROUNDS):
         before = time.time()
-        reply = _ask([node], 10, lambda _: (now, ())).get(node["id"])
+        reply = run_on_every_node([node], 10, now, lambda _: ()).get(node["id"])
         half = (time.time() - before) / 2
         if reply is not None and (best is None or half < best[1]):
             best = [reply - (before + half), half]
     return best
 
 
-def _try_storage(nodes: list[dict], storage: str, seconds: float) -> None:
-    """Every node writes a file and reads those of all others."""
-    token = f".raysel-doctor-{os.getpid()}-{time.time_ns()}"
+def probe_storage(nodes: list[dict], storage: str, seconds: float) -> None:
+    """Every node writes a file and reads those of all others.
+
+    Adds to each node `written`, the error or an empty text, None where it did not answer; and
+    `read`, the same of each file by the name of the node that wrote it.
+    """
+    token = f".raysel-probe-{os.getpid()}-{time.time_ns()}"
     own = {node["id"]: f"{token}-{node['id'][:8]}" for node in nodes}
-    written = _ask(nodes, seconds, lambda n: (write_mark, (storage, own[n["id"]])))
+
+    def mark(node: dict) -> tuple:
+        return storage, own[node["id"]]
+
+    written = run_on_every_node(nodes, seconds, write_mark, mark)
     there = [own[identity] for identity, error in written.items() if not error]
-    read = _ask(nodes, seconds, lambda n: (read_marks, (storage, there)))
-    _ask(nodes, seconds, lambda n: (remove_mark, (storage, own[n["id"]])))
+    read = run_on_every_node(nodes, seconds, read_marks, lambda _: (storage, there))
+    run_on_every_node(nodes, seconds, remove_mark, mark)
     names = {own[node["id"]]: node["name"] for node in nodes}
     for node in nodes:
         node["written"] = written.get(node["id"])

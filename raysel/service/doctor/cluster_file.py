@@ -1,85 +1,23 @@
-"""A cluster file of `ray up`: against Ray's own schema, and against a list of what may stand below
-`provider` and `node_config`, where Ray's schema lets every typo through."""
+"""Checks of a cluster file of `ray up`: against Ray's own schema, its token, the files that it
+names on this machine. What stands below `node_config` only the cloud knows."""
 
 from __future__ import annotations
 
 import copy
 import json
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysel.common.errors import nearest
-from raysel.service.doctor.checks.token import GENERATE
-from raysel.service.doctor.finding import Finding, error, ok, warning
+from raysel.service.doctor.finding import GENERATE, Finding, capital, error, ok, warning
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-PROVIDER = {
-    "local": {"type", "head_ip", "worker_ips", "external_head_ip"},
-    "aws": {
-        *("type", "region", "availability_zone", "cache_stopped_nodes", "use_internal_ips"),
-        *("security_group", "key_pair", "aws_credentials"),
-    },
-    "gcp": {
-        *("type", "region", "availability_zone", "project_id", "cache_stopped_nodes"),
-        *("use_internal_ips", "gcp_credentials"),
-    },
-}
-"""The keys that Ray 2.60's node providers read."""
-
-Keys = dict[str, "Keys | None"]
-"""What may stand below a key; None: a value, or anything."""
-
-NODE: dict[str, Keys] = {
-    # EC2's RunInstances, and Ray's own SubnetIds
-    "aws": {
-        "InstanceType": None,
-        "ImageId": None,
-        "KeyName": None,
-        "SecurityGroupIds": None,
-        "SubnetIds": None,
-        "IamInstanceProfile": {"Arn": None, "Name": None},
-        "BlockDeviceMappings": {
-            "DeviceName": None,
-            "Ebs": {
-                "VolumeSize": None,
-                "VolumeType": None,
-                "Encrypted": None,
-                "DeleteOnTermination": None,
-                "Iops": None,
-                "Throughput": None,
-            },
-        },
-        "MetadataOptions": {
-            "HttpTokens": None,
-            "HttpEndpoint": None,
-            "HttpPutResponseHopLimit": None,
-        },
-        "InstanceMarketOptions": {"MarketType": None, "SpotOptions": {"MaxPrice": None}},
-    },
-    # Compute Engine's instances.insert
-    "gcp": {
-        "machineType": None,
-        "disks": {
-            "boot": None,
-            "autoDelete": None,
-            "type": None,
-            "initializeParams": {"diskSizeGb": None, "sourceImage": None, "diskType": None},
-        },
-        "metadata": {"items": {"key": None, "value": None}},
-        "scheduling": {
-            "provisioningModel": None,
-            "instanceTerminationAction": None,
-            "onHostMaintenance": None,
-            "automaticRestart": None,
-        },
-        "guestAccelerators": {"acceleratorType": None, "acceleratorCount": None},
-        "networkInterfaces": {"network": None, "subnetwork": None},
-        "serviceAccounts": {"email": None, "scopes": None},
-    },
-}
+_LOCAL = {"type", "head_ip", "worker_ips", "external_head_ip"}
+"""The keys that Ray reads of a provider of one's own machines; its schema lets a typo through."""
 
 AUTOSCALER = "RAY_UP_enable_autoscaler_v2"
 
@@ -115,34 +53,12 @@ def _of_kind(wrong: ValidationError) -> Finding:
 
 def check_grammar(config: Mapping[str, Any]) -> list[Finding]:
     """Unknown keys, wrong types, counts that cannot be."""
-    kind = config["provider"].get("type")
-    if kind not in PROVIDER:
-        words = f'provider.type: "{kind}" is not looked at here'
-        return [warning("file", words, f"raysel has templates for {', '.join(PROVIDER)}")]
-    found = list(_unknown(config["provider"], dict.fromkeys(PROVIDER[kind]), "provider"))
-    for name, node in (config.get("available_node_types") or {}).items():
-        path = f"available_node_types.{name}.node_config"
-        found += _unknown(node.get("node_config") or {}, NODE.get(kind), path)
-    found += _against_schema(config)
+    found = list(_against_schema(config))
+    for key in config["provider"] if config["provider"].get("type") == "local" else ():
+        if key not in _LOCAL:
+            hint = capital(nearest(str(key), _LOCAL))
+            found.append(error("file", f"provider.{key}: Ray does not read it", hint))
     return found or [ok("file", "its keys are those that Ray knows")]
-
-
-def _unknown(value: Any, known: Keys | None, path: str) -> Iterator[Finding]:
-    if known is None:
-        return
-    if isinstance(value, list):
-        for item in value:
-            yield from _unknown(item, known, path)
-        return
-    if not isinstance(value, Mapping):
-        yield error("file", f"{path}: has no keys", f"There is {', '.join(known)}")
-        return
-    for key in value:
-        if key in known:
-            yield from _unknown(value[key], known[key], f"{path}.{key}")
-        else:
-            hint = nearest(str(key), known)
-            yield error("file", f"{path}.{key}: Ray does not read it", _capital(hint))
 
 
 def _against_schema(config: Mapping[str, Any]) -> Iterator[Finding]:
@@ -158,13 +74,13 @@ def _against_schema(config: Mapping[str, Any]) -> Iterator[Finding]:
         known = wrong.schema.get("properties", {}) if wrong.validator == _ADDED else {}
         given = [key for key in wrong.instance if key not in known] if known else []
         hint = nearest(str(given[0]), known) if given else "ray-schema.json in Ray's autoscaler"
-        yield error("file", words.splitlines()[0][:200], _capital(hint))
+        yield error("file", words.splitlines()[0][:200], capital(hint))
     except (click.ClickException, *_FALLS) as wrong:
         words = str(getattr(wrong, "message", wrong)).splitlines()
         yield error("file", words[0] if words else "Ray refuses it", "Fix the file")
 
 
-_FALLS = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_FALLS = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
 """Exceptions that Ray raises on a file that it has not validated yet."""
 
 _ADDED = "additionalProperties"
@@ -200,5 +116,40 @@ def check_autoscaler(config: Mapping[str, Any], environment: Mapping[str, str]) 
     return [warning("autoscaler", words, f"{AUTOSCALER}=0 ray up FILE")]
 
 
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def check_paths(config: Mapping[str, Any]) -> list[Finding]:
+    """Whether they are there, and closed to others where they are secrets.
+
+    `ray up` reads a relative path from the folder in which it is called, and so do we.
+    """
+    found = _of_key((config.get("auth") or {}).get("ssh_private_key"))
+    for source in (config.get("file_mounts") or {}).values():
+        found += _of_mount(str(source))
+    return found or [ok("files", "key and mounted files are here")]
+
+
+def _of_key(given: str | None) -> list[Finding]:
+    if given is None:
+        return []
+    path = Path(given).expanduser()
+    if not path.is_file():
+        remedy = f"ssh-keygen -t ed25519 -f {given}, then ssh-copy-id -i {given} to every node"
+        return [error("ssh", f"auth.ssh_private_key: there is no file {given}", remedy)]
+    if _open(path):
+        words = f"{given} can be read by others: ssh refuses such a key"
+        return [error("ssh", words, f"chmod 600 {given}")]
+    return []
+
+
+def _of_mount(source: str) -> list[Finding]:
+    path = Path(source).expanduser()
+    token = path.name == "auth_token"
+    if not path.exists():
+        remedy = GENERATE if token else "Make it, or take it out of file_mounts"
+        return [error("files", f"file_mounts: there is no {source} on this machine", remedy)]
+    if token and _open(path):
+        return [warning("token", f"{source} can be read by others", f"chmod 600 {source}")]
+    return []
+
+
+def _open(path: Path) -> bool:
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)

@@ -1,1 +1,0 @@
-"""Checks: pure functions from collected facts to findings."""
