@@ -63,7 +63,7 @@ def write_model(
         origin: where the model comes from; stored under `raysel`.
     """
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    _clear(partial)
     partial.mkdir(parents=True)
     # tied tensors are written twice, views whole: safetensors takes neither
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
@@ -78,8 +78,16 @@ def write_model(
     for source in COPIED:
         shutil.copyfile(source, partial / source.name)
     write_sums(partial)
-    shutil.rmtree(target, ignore_errors=True)
+    _clear(target)
     partial.replace(target)
+
+
+def _clear(path: Path) -> None:
+    """Remove what lies there: a folder, or a file or link in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def damage_of(folder: Path) -> str | None:
