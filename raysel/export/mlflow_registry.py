@@ -29,7 +29,7 @@ from raysel.mlflow_sync.audit import mlflow_errors
 from raysel.mlflow_sync.new_store import ensure_store
 from raysel.mlflow_sync.process import environment
 from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
-from raysel.mlflow_sync.store_schema import check_schema
+from raysel.mlflow_sync.store_schema import check_store
 
 _CODE, _ARTIFACT = "served_model.py", "timm"
 """Not imported: the file is run where the model is loaded."""
@@ -59,10 +59,10 @@ def register(folder: Path, name: str, tracking_uri: str, sweep_id: str, run: str
     """
     mlflow.set_tracking_uri(tracking_uri)
     tags = {SWEEP_ID: sweep_id, TRIAL_ID: run}
-    client = mlflow.MlflowClient()
     with mlflow_errors(tracking_uri, name), _bounded():
         ensure_store(tracking_uri)
-        check_schema(tracking_uri)
+        check_store(tracking_uri)
+        client = mlflow.MlflowClient()
         parent = _parent_run(client, sweep_id)
     try:
         with _quiet():

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import DBAPIError
 
 from raysel.common.errors import OperationalError
+from raysel.common.locations import sqlite_file
 from raysel.mlflow_sync.artifact_root import is_moved
 from raysel.mlflow_sync.connection import client
 from raysel.mlflow_sync.error_messages import explain
@@ -26,7 +28,7 @@ from raysel.mlflow_sync.runs import (
     sweep_image,
     trial_image,
 )
-from raysel.mlflow_sync.store_schema import OtherSchema, check_schema
+from raysel.mlflow_sync.store_schema import UnusableStore, check_store, lost_store
 from raysel.record.events import SWEEP, Event
 from raysel.record.state import SweepState, TrialState, fold, fold_sweep, located
 
@@ -40,7 +42,7 @@ def mlflow_errors(uri: str, experiment: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, OtherSchema, OSError, DBAPIError, ImportError) as error:
+    except (MlflowException, UnusableStore, OSError, DBAPIError, ImportError) as error:
         reason = explain(error, uri, experiment)
         raise OperationalError(uri, reason.words.removeprefix(f"{uri} ")) from error
 
@@ -72,23 +74,26 @@ class Audit:
 
         Raises:
             mlflow.exceptions.MlflowException: MLflow does not answer.
-            OtherSchema: a store without a server has the tables of another MLflow.
+            UnusableStore: without a server: there is no database, or another MLflow's.
         """
-        check_schema(uri)
-        self._client = client(uri)
+        check_store(uri)
         self.differences: list[str] = []
         self.surplus: list[str] = []
         self.file_differences: list[str] = []
         sweep, trials = fold_sweep(events), fold(events)
         sweep = sweep if folder is None else located(sweep, folder)
-        self.files = None if folder is None else FileAudit(self._client, folder)
+        lost = lost_store(uri)  # a client would make it, also for who only looks
+        self._opened = None if lost else client(uri)
+        if lost:
+            self._add_difference(f"{sqlite_file(uri)} {lost}: no run of any sweep is left in it")
+        self.files = None if folder is None or lost else FileAudit(self._client, folder)
         images = {SWEEP: sweep_image(sweep)}
         images |= {name: trial_image(trial, sweep) for name, trial in trials.items()}
         measured: dict[str, list[Point]] = {name: [] for name in images}
         for event in events:
             if event.trial != SWEEP:
                 measured[event.trial] += points(event)
-        runs = self._runs(experiment, sweep.id)
+        runs = {} if lost else self._runs(experiment, sweep.id)
         self.runs = {name: found[0] for name, found in runs.items()}
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
@@ -98,6 +103,11 @@ class Audit:
                 self._look_at_files(name, sweep, trials)
         for name, unknown in runs.items():
             self._add_difference(f"{name}: unknown to the record", unknown)
+
+    @property
+    def _client(self) -> MlflowClient:
+        assert self._opened is not None, "the store is lost: there is nothing to ask"
+        return self._opened
 
     def remove_surplus(self) -> None:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""

@@ -14,7 +14,7 @@ from raysel.mlflow_sync.artifact_root import SERVERS, as_uri, is_moved, move
 from raysel.mlflow_sync.connection import client
 from raysel.mlflow_sync.new_store import ensure_store
 from raysel.mlflow_sync.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
-from raysel.mlflow_sync.store_schema import check_schema
+from raysel.mlflow_sync.store_schema import check_store
 from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
 
@@ -53,10 +53,10 @@ class MlflowStore:
             sweep: only its id and its objective are looked at.
 
         Raises:
-            OtherSchema: a store without a server has the tables of another MLflow.
+            UnusableStore: without a server: there is no database, or another MLflow's.
         """
         ensure_store(uri)
-        check_schema(uri)
+        check_store(uri)
         self._client = client(uri)
         self._experiment = self._find_experiment(experiment, uri, artifact_root)
         self._tag_experiment(sweep)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from urllib3.exceptions import NameResolutionError
 
 from raysel.common.text import first_line
-from raysel.mlflow_sync.store_schema import OtherSchema
+from raysel.mlflow_sync.store_schema import WAY_ON, UnusableStore
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,18 @@ def explain(error: BaseException, uri: str, experiment: str, of_files: bool = Fa
 _SILENCE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, DBAPIError)
 
 
+_DAMAGED = ("malformed", "not a database")  # in SQLite's messages
+
+
 def _lasting(chain: list[BaseException], uri: str, experiment: str) -> str | None:
     """What the user has to fix, as words that follow MLflow's address."""
     for error in chain:
-        if isinstance(error, OtherSchema):
+        if isinstance(error, UnusableStore):
             return str(error)
         if isinstance(error, ModuleNotFoundError | NoSuchModuleError):
             return f"needs a driver that is not installed ({first_line(error)})"
+        if isinstance(error, DBAPIError) and any(one in str(error.orig) for one in _DAMAGED):
+            return f"is damaged ({first_line(error.orig or error)}); {WAY_ON}"
         if isinstance(error, requests.exceptions.SSLError):
             return (
                 "shows a certificate that is not trusted; "

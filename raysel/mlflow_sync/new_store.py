@@ -17,17 +17,20 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from raysel.common.locations import mlflow_uri, sqlite_file
 from raysel.mlflow_sync.connection import readable_uri
+from raysel.mlflow_sync.store_schema import lost_store
 from raysel.record.database import make_private
 
 
 def ensure_store(uri: str) -> None:
-    """Create the SQLite file of a tracking URI if it is missing; leave other stores alone."""
+    """Create the SQLite file of a tracking URI if it is missing or empty; leave other stores
+    alone."""
     file = sqlite_file(uri)
-    if file is None or file.exists():
+    if file is None or not lost_store(uri):
         return
+    file = file.resolve()  # of a link, the file that it leads to
     file.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(file.parent):
-        if file.exists():  # another sweep's process has made it
+        if not lost_store(uri):  # another sweep's process has made it
             return
         partial = file.with_name(f".{file.name}.partial")
         partial.unlink(missing_ok=True)  # of one that did not come to its end

@@ -23,7 +23,7 @@ from raysel.common.user_files import why_not_made
 from raysel.mlflow_sync.connection import readable_uri
 from raysel.mlflow_sync.error_messages import explain
 from raysel.mlflow_sync.process import environment
-from raysel.mlflow_sync.store_schema import check_schema
+from raysel.mlflow_sync.store_schema import check_store, lost_store
 
 EXPERIMENT = "raysel-doctor"
 """Where the run is made; it is deleted again."""
@@ -54,7 +54,7 @@ def examine(uri: str, experiment: str) -> Health:
         return new
     tries = _Tries(uri)
     try:
-        check_schema(uri)
+        check_store(uri)
         tries.write()
     except Exception as error:
         return Health(error=explain(error, uri, experiment, tries.of_files).words)
@@ -106,13 +106,15 @@ def _server_version(uri: str) -> str:
 
 
 def _new_file(uri: str) -> Health | None:
-    """A SQLite file that will be made, if there is none yet."""
-    path = sqlite_file(uri)
-    if path is None or path.is_file():
+    """A SQLite file that will be made, if there is none yet, or an empty one."""
+    path, lost = sqlite_file(uri), lost_store(uri)
+    if path is None or lost is None:
         return None
     if why := why_not_made(path.parent):
         return Health(error=f"{uri} cannot be made: {why}; give another tracking.uri")
-    return Health(words=f"{path} will be made by MLflow {mlflow.__version__}")
+    emptied = path.exists()
+    will = f"{lost}: it will be made anew" if emptied else "will be made"
+    return Health(words=f"{path} {will} by MLflow {mlflow.__version__}")
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
-"""The tables of a store that is opened without a server: MLflow's own version, or another's.
+"""Look at a store that is opened without a server before MLflow opens it.
 
-MLflow itself would bring older tables up to date unasked, where one of today's is missing: a
-server of the older version, beside it on the same database, could then no longer start.
+- What lies at the path may be a folder or no database: MLflow would try it for over a minute.
+- Its tables may be another version's. MLflow itself would bring older ones up to date unasked,
+  where one of today's is missing: a server of the older version, beside it on the same database,
+  could then no longer start.
+- It may be gone or emptied: MLflow would make tables in it, also for who only looks.
 """
 
 from __future__ import annotations
@@ -16,28 +19,52 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 
 from raysel.common.locations import sqlite_file
+from raysel.common.user_files import irregular, reason
 from raysel.mlflow_sync.artifact_root import SERVERS
 
 _CONNECT_SECONDS = 10
+_HEAD = b"SQLite format 3\0"  # of every database of SQLite's
+
+WAY_ON = (
+    "move it away (raysel reconcile SWEEP sends each sweep's runs anew), or give another"
+    " tracking.uri"
+)
+"""What to do about a file that is no store."""
 
 
-class OtherSchema(Exception):
-    """A store has the tables of another version of MLflow; the words follow its address."""
+class UnusableStore(Exception):
+    """No store that this MLflow can use lies at an address; the words follow the address."""
 
 
-def check_schema(uri: str) -> None:
+def lost_store(uri: str) -> str | None:
+    """Why there is no store in the SQLite file of a tracking URI, in words: the file is gone or
+    empty; None where something is there that `check_store` looks at, or the URI names no file."""
+    file = sqlite_file(uri)
+    if file is None:
+        return None
+    try:
+        return None if file.stat().st_size else "is empty (0 bytes)"
+    except (FileNotFoundError, NotADirectoryError):
+        return None if file.is_symlink() else "is not there"
+    except OSError:
+        return None
+
+
+def check_store(uri: str) -> None:
     """Look at a store before MLflow does; nothing is written.
 
     Args:
-        uri: a tracking URI; that of a server is not looked at.
+        uri: a tracking URI; that of a server is not looked at, and neither is a lost store.
 
     Raises:
-        OtherSchema: its tables are those of an older or a newer version.
+        UnusableStore: no database lies there, or one with the tables of an older or newer version.
         sqlalchemy.exc.DBAPIError: it does not answer.
     """
-    file = sqlite_file(uri)
-    if uri.startswith(SERVERS) or (file is not None and not file.is_file()):
+    if uri.startswith(SERVERS) or lost_store(uri):
         return
+    file = sqlite_file(uri)
+    if file is not None and (wrong := _no_database(file)):
+        raise UnusableStore(f"{wrong}; {WAY_ON}")
     found = _revision(uri)
     if found is None:
         return
@@ -50,13 +77,26 @@ def check_schema(uri: str) -> None:
     except CommandError:
         known = False
     if known or not found:
-        raise OtherSchema(
+        raise UnusableStore(
             f"has the tables of an MLflow older than {ours} (schema {found or 'unknown'}); "
             f"take a copy, then: {shlex.join(['mlflow', 'db', 'upgrade', uri])}"
         )
-    raise OtherSchema(
+    raise UnusableStore(
         f"has the tables of an MLflow newer than {ours} (schema {found}); install that one here"
     )
+
+
+def _no_database(file: Path) -> str | None:
+    """Why what lies at a path is no database of SQLite's; None where it is one by its head."""
+    try:
+        if file.is_symlink() and not file.exists():
+            return f"is a link to {file.readlink()}, which is not there"
+        if kind := irregular(file):
+            return f"is {kind} and no database"
+        with file.open("rb") as stream:
+            return None if stream.read(len(_HEAD)) == _HEAD else "is no database of SQLite's"
+    except OSError as error:
+        return f"cannot be read ({reason(error)})"
 
 
 def _revision(uri: str) -> str | None:

@@ -51,6 +51,24 @@ def test_what_was_begun_is_begun_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     assert maker.calls == 2
 
 
+def test_an_emptied_one_is_made_anew_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file, link = tmp_path / "disk" / "mlflow.db", tmp_path / "mlflow.db"
+    file.parent.mkdir()
+    file.touch()
+    link.symlink_to(file)
+    Maker(monkeypatch)
+    ensure_store(sqlite_url(link))
+    assert link.is_symlink()
+    assert tables(file) == ["first", "second"]
+
+
+def test_nothing_is_made_behind_a_link_to_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    link, maker = tmp_path / "mlflow.db", Maker(monkeypatch)
+    link.symlink_to(tmp_path / "unmounted" / "mlflow.db")
+    ensure_store(sqlite_url(link))
+    assert (maker.calls, list(tmp_path.iterdir())) == (0, [link])
+
+
 def test_two_that_begin_at_once_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file, maker = tmp_path / "mlflow.db", Maker(monkeypatch)
     both = [threading.Thread(target=ensure_store, args=[sqlite_url(file)]) for _ in range(2)]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from raysel.common.errors import OperationalError
+from raysel.export.mlflow_registry import register
+from raysel.mlflow_sync import preflight
+from raysel.mlflow_sync.audit import Audit, mlflow_errors
+from raysel.mlflow_sync.client import MlflowStore
 from raysel.mlflow_sync.preflight import examine
+from raysel.record.state import SweepState
 from raysel.service.doctor.sweep_checks import check_tracker
 
 
@@ -51,6 +58,68 @@ def test_a_file_that_is_not_there_yet_will_be_made_and_is_not_made_now(tmp_path)
         f"ok       mlflow: {path} will be made by MLflow {mlflow.__version__}"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def text(path: Path) -> None:
+    path.write_text("experiment,run\n", encoding="utf-8")
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.with_name("unmounted") / "mlflow.db")
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("lay", "words"),
+    [
+        (folder, "is a folder and no database"),
+        (text, "is no database of SQLite's"),
+        (link, "which is not there"),
+        (damaged, "is damaged"),
+    ],
+)
+def test_what_is_no_store_is_reported_at_once_and_left_alone(
+    tmp_path: Path, lay: Callable[[Path], None], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "MlflowClient", pytest.fail)  # it would try for over a minute
+    path = tmp_path / "mlflow.db"
+    lay(path)
+    uri = f"sqlite:///{path}"
+    error = examine(uri, "x").error
+    assert error.startswith(f"{uri} ")
+    assert words in error
+    with pytest.raises(OperationalError, match=words), mlflow_errors(uri, "x"):
+        MlflowStore(uri, "x", str(tmp_path), SweepState())
+    with pytest.raises(OperationalError, match=words), mlflow_errors(uri, "x"):
+        Audit(uri, "x", [])
+    with pytest.raises(OperationalError, match=words):
+        register(tmp_path, "x", uri, "x-1", "0000")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_emptied_store_will_be_made_anew_and_is_not_now(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.touch()
+    assert "is empty (0 bytes): it will be made anew" in line(f"sqlite:///{path}")
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_who_only_looks_makes_no_tables_in_a_lost_store(tmp_path: Path, emptied: bool) -> None:
+    path = tmp_path / "mlflow.db"
+    if emptied:
+        path.touch()
+    why, *runs = Audit(f"sqlite:///{path}", "x", []).differences
+    assert why.startswith(f"{path} is {'empty' if emptied else 'not there'}")
+    assert runs == ["the sweep's run: MLflow does not have it"]
+    assert [file.stat().st_size for file in tmp_path.iterdir()] == ([0] if emptied else [])
 
 
 def test_nobody_at_the_address_is_found(monkeypatch):
