@@ -14,6 +14,7 @@ from raysel.common.paths import name_problem, path_problem, plain, storage_probl
 
 if TYPE_CHECKING:
     from raysel.spec.sweep import Spec
+    from raysel.tasks.opened_task import OpenedTask
 
 
 def _refuse(place: str, value: str, wrong: str | None) -> None:
@@ -73,12 +74,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 def checked(file: Path, overrides: Sequence[str]) -> Spec:
     """Read and check a sweep file; grammar errors are reported before torch is imported."""
+    return checked_opened(file, overrides)[0]
+
+
+def checked_opened(file: Path, overrides: Sequence[str]) -> tuple[Spec, OpenedTask]:
+    """The same, with the data set that was opened for it."""
     from raysel.spec import reader  # noqa: PLC0415
 
     reader.load(file, overrides)
-    from raysel.search.validate import read  # noqa: PLC0415
+    from raysel.search.validate import read_opened  # noqa: PLC0415
 
-    return read(file, overrides)
+    return read_opened(file, overrides)
 
 
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked
+from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_opened
 from raysel.common.errors import BAD_INPUT, Problem, UserError
 from raysel.common.output import print_json, print_table, say, say_error
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from raysel.search.summary import Summary
     from raysel.spec.sweep import Spec
     from raysel.tasks.data_summary import DataSummary
+    from raysel.tasks.opened_task import OpenedTask
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,8 +37,8 @@ def validate(
 ) -> int:
     """Check a sweep file, and print its data, model and search space. Nothing is computed."""
     try:
-        spec = checked(file, set_ or ())
-        data = _data(spec)
+        spec, task = checked_opened(file, set_ or ())
+        data = _data(spec, task)
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
@@ -46,9 +47,9 @@ def validate(
     from raysel.search.summary import summary  # noqa: PLC0415
     from raysel.sweep import absences  # noqa: PLC0415
 
-    absent, warnings = absences.absences(spec), absences.resource_warnings(spec)
+    absent, warnings = absences.absences(spec, task), absences.resource_warnings(spec)
     valid = not absent or without_data
-    found, notes = summary(spec), validation.notes(spec)
+    found, notes = summary(spec, task), validation.notes(spec, task)
     if as_json:
         out: dict[str, Any] = {"valid": valid, "problems": [] if valid else _as_json(absent)}
         warned = {"warnings": _as_json([*warnings, *(absent if valid else ())])}
@@ -62,13 +63,12 @@ def validate(
     return 0 if valid else BAD_INPUT
 
 
-def _data(spec: Spec) -> DataSummary | None:
+def _data(spec: Spec, task: OpenedTask) -> DataSummary | None:
     """Summary of the data; None if they are not there."""
     from raysel.models.data_config import model_input  # noqa: PLC0415
     from raysel.search.validate import reads_source  # noqa: PLC0415
-    from raysel.tasks.datasets import data_summary  # noqa: PLC0415
 
-    return data_summary(spec.task, model_input(spec.model.name), reads_source(spec))
+    return task.summary(model_input(spec.model.name), reads_source(spec))
 
 
 def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

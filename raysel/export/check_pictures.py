@@ -16,11 +16,11 @@ from raysel.common.user_files import any_error_as
 from raysel.spec.sweep import Spec
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
+from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import exif_orientation, opened_image
-from raysel.tasks.image_task import open_pictures
 from raysel.training.image_batches import StoredData
 
 MOST = 50

@@ -8,6 +8,7 @@ from raysel.search.samplers import budget, walks_every_point
 from raysel.search.space import CROSS_VALIDATION, Space
 from raysel.search.validate import partition_for
 from raysel.spec.sweep import Spec
+from raysel.tasks.opened_task import OpenedTask
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Summary:
     sampler: str
 
 
-def summary(spec: Spec) -> Summary:
+def summary(spec: Spec, task: OpenedTask) -> Summary:
     """The figures of a sweep that `raysel.search.validate` accepts."""
-    partition = partition_for(spec)
+    partition = partition_for(spec, task)
     space = Space(spec, partition.names)
     walked = walks_every_point(spec.search, space)
     crossed = spec.search.sampler == CROSS_VALIDATION

@@ -35,15 +35,8 @@ from raysel.spec import reader, user_code
 from raysel.spec.sweep import SEARCH, Spec
 from raysel.spec.unsupported import unknown_value
 from raysel.strategies import registered
-from raysel.tasks.datasets import (
-    TaskShape,
-    check_task,
-    has_source,
-    is_pictures,
-    task_notes,
-    task_shape,
-    training_labels,
-)
+from raysel.tasks.datasets import is_pictures
+from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
 from raysel.tasks.shots import shortage
 
 ensure_importable()
@@ -71,6 +64,11 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
     Raises:
         UserError: all problems, with their line numbers.
     """
+    return read_opened(path, overrides)[0]
+
+
+def read_opened(path: Path, overrides: Iterable[str] = ()) -> tuple[Spec, OpenedTask]:
+    """Like `read`, with the data set that was opened for it."""
     file = reader.read(path, overrides)
     spec = file.spec()
     try:
@@ -79,34 +77,40 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
         raise UserError(*file.locate(error.problems)) from None
     user_code.load(sources)
     spec = user_code.located(spec, sources)
-    problems = check(spec)
+    task = open_task(spec.task)
+    problems = check(spec, task)
     if problems:
         raise UserError(*file.locate(problems))
-    return spec
+    return spec, task
 
 
-def check(spec: Spec) -> list[Problem]:
-    """Everything wrong with a sweep that can be known without compute; nothing is written."""
-    task, model = check_task(spec.task), _model_problems(spec)
-    layers = None if model else partition_for(spec).names
+def check(spec: Spec, task: OpenedTask | None = None) -> list[Problem]:
+    """Everything wrong with a sweep that can be known without compute; nothing is written.
+
+    Args:
+        task: the sweep's, where it was opened before.
+    """
+    task = task or open_task(spec.task)
+    model = _model_problems(spec, task)
+    layers = None if model else partition_for(spec, task).names
     strategies = [
         problem
         for name, chosen in strategies_of(spec).items()
         for problem in strategy_problems(name, chosen, layers)
     ]
     training = list(training_problems("training", spec.training))
-    problems = [*task, *model, *strategies, *training]
-    if not task:
-        problems += _source_problems(spec)
-    if not task and not strategies and not training:
-        problems += _shots_problems(spec)
+    problems = [*task.problems, *model, *strategies, *training]
+    if not task.problems:
+        problems += _source_problems(spec, task)
+    if not task.problems and not strategies and not training:
+        problems += _shots_problems(spec, task)
     if layers is not None and not strategies and not training:
         problems += _grid_problems(spec, Space(spec, layers))
     rest = (
         _budget_problems(spec),
         _cross_validation_problems(spec),
         _allocation_problems(spec),
-        _objective_problems(spec),
+        _objective_problems(spec, task),
         _storage_problems(spec),
         _cache_problems(spec),
         _database_problems(spec),
@@ -114,19 +118,20 @@ def check(spec: Spec) -> list[Problem]:
     return [*problems, *itertools.chain(*rest)]
 
 
-def notes(spec: Spec) -> list[str]:
+def notes(spec: Spec, task: OpenedTask) -> list[str]:
     """Notes about a valid sweep: defaults of omitted keys, what
     will be downloaded, layers that leave little to choose, configurations that may be tried
     twice."""
-    few = may_repeat(spec.search, Space(spec, partition_for(spec).names))
+    partition = partition_for(spec, task)
+    few = may_repeat(spec.search, Space(spec, partition.names))
     counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
     repeats = (
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
         "with a seed of its own"
     )
     mine = list(own.notes(spec.model.name))
-    layers = [f"model.partition: {note}" for note in partition_for(spec).notes]
-    notes = [*_weights_notes(spec), *task_notes(spec.task), *mine, *layers]
+    layers = [f"model.partition: {note}" for note in partition.notes]
+    notes = [*_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
 
 
@@ -148,14 +153,14 @@ def reads_source(spec: Spec) -> bool:
     return spec.model.weights == "source" or any(needed)
 
 
-def partition_for(spec: Spec) -> Partition:
+def partition_for(spec: Spec, task: OpenedTask) -> Partition:
     """The layers of the sweep's model for its task, without allocating its weights.
 
     Raises:
         UserError: there is no such model, it does not run on the task's images, or the
             partition's patterns do not fit it.
     """
-    shape = _shape(spec)
+    shape = _shape(spec, task)
     return partition_of(
         spec.model.name,
         spec.model.partition,
@@ -166,11 +171,11 @@ def partition_for(spec: Spec) -> Partition:
     )
 
 
-def _shape(spec: Spec) -> TaskShape:
+def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
     """The task's shape; the model's own where the task is wrong, as the layers are the same."""
     expected = model_input(spec.model.name)
     try:
-        return task_shape(spec.task, expected)
+        return task.shape(expected)
     except UserError:
         size = (expected.size, expected.size)
         return TaskShape(channels=3, image_size=size, class_count=10)
@@ -179,14 +184,14 @@ def _shape(spec: Spec) -> TaskShape:
 # --- the model ------------------------------------------------------------------------------
 
 
-def _model_problems(spec: Spec) -> list[Problem]:
-    problems = list(_pattern_problems(spec)) or list(_partition_problems(spec))
+def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
+    problems = list(_pattern_problems(spec)) or list(_partition_problems(spec, task))
     unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
-    return problems if unfit else [*problems, *_weights_problems(spec)]
+    return problems if unfit else [*problems, *_weights_problems(spec, task)]
 
 
-def _own_model_problems(spec: Spec) -> Iterator[Problem]:
-    shape = _shape(spec)
+def _own_model_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
+    shape = _shape(spec, task)
     if own.is_own(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
         yield from (Problem("model.name", reason) for reason in own.why_not_built(*facts))
@@ -202,14 +207,14 @@ def _pattern_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"model.partition.{index}", str(error))
 
 
-def _partition_problems(spec: Spec) -> Iterable[Problem]:
+def _partition_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
     try:
-        partition_for(spec)
+        partition_for(spec, task)
     except UserError as error:
         problems = [_of_fixed_size(spec, problem) for problem in error.problems]
         unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
         # of a model of the user's own more can be said
-        return (list(_own_model_problems(spec)) if unfit else []) or problems
+        return (list(_own_model_problems(spec, task)) if unfit else []) or problems
     return []
 
 
@@ -221,7 +226,7 @@ def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
     return Problem("model.name", message)
 
 
-def _weights_problems(spec: Spec) -> Iterator[Problem]:
+def _weights_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     weights = spec.model.weights
     if weights == "source":
         return
@@ -230,19 +235,19 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
             message = f"timm has no weights for {spec.model.name}; give source or a file"
             yield Problem("model.weights", message)
     elif lies_there(Path(weights)):
-        yield from _file_problems(spec)
+        yield from _file_problems(spec, task)
     elif not names_weights(weights):
         hint = unknown_value("weights", weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
 
 
-def _file_problems(spec: Spec) -> Iterable[Problem]:
+def _file_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
     """Whether a file's weights are the model's."""
     if not names_weights(spec.model.weights):
         endings = ", ".join(SUFFIXES)
         message = f'"{spec.model.weights}" is no file of weights ({endings})'
         return [Problem("model.weights", message)]
-    shape = _shape(spec)
+    shape = _shape(spec, task)
     model = shapes_of(
         spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
     )
@@ -253,9 +258,9 @@ def _file_problems(spec: Spec) -> Iterable[Problem]:
     return []
 
 
-def _source_problems(spec: Spec) -> Iterator[Problem]:
+def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     """What asks for source data on a task without."""
-    if has_source(spec.task):
+    if task.has_source():
         return
     if spec.model.weights == "source":
         message = "the task leaves no source part to train on; give pretrained or a file"
@@ -266,10 +271,10 @@ def _source_problems(spec: Spec) -> Iterator[Problem]:
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
 
 
-def _shots_problems(spec: Spec) -> Iterator[Problem]:
+def _shots_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     """Trials that ask for more examples of a class than the training part has."""
     shots = most_shots(spec)
-    there = None if shots is None else training_labels(spec.task)
+    there = None if shots is None else task.training_labels()
     if shots is not None and there is not None and (message := shortage(*there, shots)):
         yield Problem("training.shots", message)
 
@@ -329,11 +334,11 @@ def _allocation_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("search.allocation", f"{message}, or leave it out")
 
 
-def _objective_problems(spec: Spec) -> Iterator[Problem]:
+def _objective_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     metric, mode = spec.objective.metric, spec.objective.mode
     if mode != "min":
         yield Problem("objective.mode", f"{metric} is better the smaller it is; give min")
-    if metric == "val/top5_error" and (count := _shape(spec).class_count) <= 5:
+    if metric == "val/top5_error" and (count := _shape(spec, task).class_count) <= 5:
         message = f"{metric} is 0 for whatever model where there are {count} classes"
         yield Problem("objective.metric", f"{message}; give val/error")
 

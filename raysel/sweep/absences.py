@@ -16,14 +16,14 @@ from raysel.engine.capacity import Node, too_large
 from raysel.models.pretrained_source import why_not_available
 from raysel.models.weights import names_weights
 from raysel.spec.sweep import Spec
-from raysel.tasks.datasets import absent_data
+from raysel.tasks.opened_task import OpenedTask
 
 WITHOUT_DATA = "--without-data"
 
 
-def absences(spec: Spec) -> list[Problem]:
+def absences(spec: Spec, task: OpenedTask) -> list[Problem]:
     """What `raysel run` would not find here: data, a split file, weights."""
-    return [*_data(spec), *_weights(spec)]
+    return [*_data(spec, task), *_weights(spec)]
 
 
 def resource_warnings(spec: Spec) -> list[Problem]:
@@ -38,11 +38,10 @@ def resource_warnings(spec: Spec) -> list[Problem]:
     ]
 
 
-def _data(spec: Spec) -> Iterator[Problem]:
-    problem = absent_data(spec.task)
-    if problem is None:
+def _data(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
+    if task.absent is None:
         return
-    yield Problem("task.data", problem)
+    yield Problem("task.data", task.absent)
     indices = spec.task.split.indices
     if indices is not None and not Path(indices).is_file():
         yield Problem("task.split.indices", f"there is no file {indices}")

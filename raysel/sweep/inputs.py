@@ -22,7 +22,7 @@ from raysel.spec.sweep import Spec
 from raysel.strategies import registered
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 from raysel.tasks.shots import shortage
 from raysel.training.trial import PhaseContext
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Dataset:
         labels: [N] of all examples.
         channels, image_size: c and (h, w) of every image.
         load_images: from indices [n] to images [n, c, h, w].
+        official_splits: None; it has no parts of its own.
 
     Raises:
         UserError: it has fewer than two classes, or its labels are all the same.
@@ -56,6 +57,7 @@ class Dataset:
     channels: int
     image_size: tuple[int, int]
     load_images: Callable[[Indices], Images]
+    official_splits: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         present = [self.classes[label] for label in np.unique(self.labels)]

@@ -22,7 +22,7 @@ from raysel.models.layers import partition
 from raysel.spec.sweep import ShiftSpec, SplitSpec, TaskSpec, TrialConfig
 from raysel.sweep.verdict import interval
 from raysel.tasks.data import Task
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 from raysel.training.batches import to_device
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.source_model import SETTINGS

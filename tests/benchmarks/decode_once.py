@@ -31,9 +31,9 @@ from raysel.models.layers import partition
 from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Task
-from raysel.tasks.datasets import load_task
+from raysel.tasks.datasets import open_pictures
 from raysel.tasks.image_dataset import ImageDataset
-from raysel.tasks.image_task import open_pictures
+from raysel.tasks.load_task import load_task
 from raysel.training.image_batches import StoredData
 from raysel.training.loop import FineTuning, TrialData
 

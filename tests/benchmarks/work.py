@@ -19,7 +19,7 @@ from raysel.search.space import Space
 from raysel.spec import reader
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 from raysel.training.source_model import SourceModel, kept_source_model, source_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -52,6 +52,15 @@ def test_validate_shows_layers_strategies_and_the_size_of_the_space(starter, cap
     )  # full and linear_probe have one each in out
 
 
+def test_validate_opens_the_data_set_once(starter, monkeypatch):
+    from raysel.tasks.readers import embedded_digits
+
+    opened, digits = [], embedded_digits.digits
+    monkeypatch.setattr(embedded_digits, "digits", lambda: opened.append("digits") or digits())
+    assert main.main(["validate", str(starter)]) == 0
+    assert opened == ["digits"]
+
+
 def test_validate_json_is_one_object(starter, capsys):
     constants = "training.learning_rate=0.1", "strategies.bvg_ls.ema_decay=0.9"
     sets = [part for value in constants for part in ("--set", value)]

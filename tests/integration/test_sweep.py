@@ -129,7 +129,7 @@ def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> 
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
     from raysel.export.best_model import best_run
     from raysel.spec.reader import load
-    from raysel.tasks.datasets import load_task
+    from raysel.tasks.load_task import load_task
     from raysel.training.batches import to_device
 
     results = json.loads((finished / "results.json").read_text())

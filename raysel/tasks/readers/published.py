@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from raysel.common.errors import user_error
 from raysel.common.user_files import any_error_as, irregular
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.splits import Pool, halves
+
+Read = Callable[[str, Any, Path, bool, int], ImageDataset]
+"""From the name, torchvision's class, the root, `download` and the split's seed to the pictures."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Published:
         class_count, train, test: what Table 1 counts; without parts of its own all are
             `train` and `test` is 0.
         torchvision: the name of its class there.
-        read: from the class, the root, `download` and the split's seed to its pictures.
+        read: see `Read`.
     """
 
     folder: str
@@ -50,7 +53,7 @@ class Published:
     train: int
     test: int
     torchvision: str
-    read: Callable[[Published, str, Any, Path, bool, int], ImageDataset]
+    read: Read
 
     def expected(self, root: Path) -> Path:
         """The folder or file that must be there."""
@@ -69,7 +72,7 @@ class Published:
         message = f"{name} in {self.expected(root)} cannot be read"
         with any_error_as(lambda why: user_error("task.data", f"{message}: {why}")):
             try:
-                pictures = self.read(self, name, reader, root, download, seed)
+                pictures = self.read(name, reader, root, download, seed)
             except OSError as error:  # of a file within the data set, which is named
                 raise user_error("task.data", f"{message}: {error}") from None
         self._check(pictures)
@@ -85,28 +88,23 @@ class Published:
     @property
     def size(self) -> str:
         """Of the download, in words."""
-        return (
-            f"{self.megabytes / 1000:.1f} GB"
-            if self.megabytes >= 1000
-            else (f"{self.megabytes} MB")
-        )
+        large = self.megabytes >= 1000
+        return f"{self.megabytes / 1000:.1f} GB" if large else f"{self.megabytes} MB"
 
     def _check(self, pictures: ImageDataset) -> None:
-        official_splits = pictures.official_splits
-        found = (
-            len(pictures.classes),
-            len(pictures) if official_splits is None else int((official_splits == "train").sum()),
-            0 if official_splits is None else int((official_splits == "test").sum()),
-        )
-        names = ("classes", "training pictures", "test pictures")
-        for what, there, wanted in zip(
-            names, found, (self.class_count, self.train, self.test), strict=True
-        ):
+        pools = pictures.official_splits
+        in_test = 0 if pools is None else int((pools == "test").sum())
+        counts = {
+            "classes": (len(pictures.classes), self.class_count),
+            "training pictures": (len(pictures) - in_test, self.train),
+            "test pictures": (in_test, self.test),
+        }
+        for what, (there, wanted) in counts.items():
             if there != wanted:
                 raise user_error(
                     "task.data",
-                    f"{pictures.name}: {there:,} {what}; there should be {wanted:,},"
-                    " so the copy is not whole",
+                    f"{pictures.name}: {there:,} {what}, expected {wanted:,};"
+                    " the copy is incomplete",
                 )
 
 
@@ -136,85 +134,75 @@ def _torchvision_datasets() -> Any:
 # --- how each is read ------------------------------------------------------------------------
 
 
-def _joined(
-    name: str, parts: Sequence[tuple[Pool, Any]], sources: Iterable[Any], labels: Iterable[int]
+Listed = list[tuple[Path, int]]
+"""Files and the numbers of their classes."""
+
+
+def _listed(part: Any) -> Listed:
+    """What a data set of torchvision gives when its loader returns the path."""
+    return [(Path(path), int(label)) for path, label in part]
+
+
+def _pictures(
+    name: str, classes: Sequence[str], parts: Mapping[Pool, Listed], seed: int | None = None
 ) -> ImageDataset:
-    official_splits = [pool for pool, part in parts for _ in range(len(part))]
-    classes = tuple(parts[0][1].classes)
-    return ImageDataset(
-        name=name,
-        classes=classes,
-        labels=np.array(list(labels), np.int64),
-        sources=[Path(source) for source in sources],
-        official_splits=np.array(official_splits) if len(set(official_splits)) > 1 else None,
-    )
+    """Files of one or two parts; those of one part are halved where there is a seed."""
+    rows = [(path, label, pool) for pool, part in parts.items() for path, label in part]
+    labels = np.array([label for _, label, _ in rows], np.int64)
+    official_splits = np.array([pool for _, _, pool in rows]) if len(parts) > 1 else None
+    if seed is not None:
+        official_splits = halves(labels, len(classes), seed)
+    sources = [path for path, _, _ in rows]
+    return ImageDataset(name, tuple(classes), labels, sources, official_splits)
 
 
-def _two_parts(
-    files: str, train: dict[str, Any], test: dict[str, Any]
-) -> Callable[..., ImageDataset]:
-    """A reader of data sets that list their files in the attribute `files`."""
+def _two_parts(train: dict[str, Any], test: dict[str, Any]) -> Read:
+    """A reader of data sets that torchvision has in a training and a test part."""
 
-    def read(
-        own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-    ) -> ImageDataset:
-        parts: list[tuple[Pool, Any]] = [
-            ("train", reader(root, download=download, **train)),
-            ("test", reader(root, download=download, **test)),
-        ]
-        sources = [file for _, part in parts for file in getattr(part, files)]
-        labels = [label for _, part in parts for label in part._labels]
-        return _joined(name, parts, sources, labels)
+    def read(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
+        parts = [reader(root, download=download, loader=str, **part) for part in (train, test)]
+        listed: dict[Pool, Listed] = {"train": _listed(parts[0]), "test": _listed(parts[1])}
+        return _pictures(name, parts[0].classes, listed)
 
     return read
 
 
-def _all_flowers(
-    own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> ImageDataset:
-    splits = [reader(root, split=split, download=download) for split in ("train", "val", "test")]
-    pairs = sorted(
-        (str(file), label)
-        for part in splits
-        for file, label in zip(part._image_files, part._labels, strict=True)
-    )
-    sources, labels = zip(*pairs, strict=True)
-    return _joined(name, [("train", part) for part in splits], sources, labels)
+def _pets(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
+    train, test = (reader(root, split=part, download=download) for part in ("trainval", "test"))
+    # torchvision decodes these pictures itself: its lists of files have no public name
+    parts: dict[Pool, Listed] = {
+        "train": list(zip(train._images, train._labels, strict=True)),
+        "test": list(zip(test._images, test._labels, strict=True)),
+    }
+    return _pictures(name, train.classes, parts)
 
 
-def _sun(
-    own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> ImageDataset:
-    whole = reader(root, download=download)
+def _all_flowers(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
+    parts = [
+        reader(root, split=split, download=download, loader=str)
+        for split in ("train", "val", "test")
+    ]
+    together = sorted(row for part in parts for row in _listed(part))
+    return _pictures(name, parts[0].classes, {"train": together})
+
+
+def _sun(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
+    whole = reader(root, download=download, loader=str)
     # torchvision lists the files as the file system gives them
-    pairs = sorted(zip(map(str, whole._image_files), whole._labels, strict=True))
-    sources, listed = zip(*pairs, strict=True)
-    labels = np.array(listed, np.int64)
-    return ImageDataset(
-        name=name,
-        classes=tuple(whole.classes),
-        labels=labels,
-        sources=[Path(source) for source in sources],
-        official_splits=halves(labels, len(whole.classes), seed),
-    )
+    return _pictures(name, whole.classes, {"train": sorted(_listed(whole))}, seed)
 
 
-def _caltech(
-    own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> ImageDataset:
+def _caltech(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
     whole = reader(root, download=download)
     folder = Path(whole.root) / "101_ObjectCategories"
-    sources = [
-        folder / whole.categories[label] / f"image_{number:04d}.jpg"
+    listed = [
+        (folder / whole.categories[label] / f"image_{number:04d}.jpg", label)
         for label, number in zip(whole.y, whole.index, strict=True)
     ]
-    labels = np.array(whole.y, np.int64)
-    return ImageDataset(name, tuple(whole.categories), labels, sources)
+    return _pictures(name, whole.categories, {"train": listed})
 
 
-def _cifar(
-    own: Published, name: str, reader: Any, root: Path, download: bool, seed: int
-) -> ImageDataset:
+def _cifar(name: str, reader: Any, root: Path, download: bool, seed: int) -> ImageDataset:
     train, test = (reader(root, train=part, download=download) for part in (True, False))
     return ImageDataset(
         name=name,
@@ -231,24 +219,24 @@ _MAKER = {"annotation_level": "manufacturer"}
 PUBLISHED: dict[str, Published] = {
     "flowers102": Published(
         *("flowers-102/jpg", 330, 102, 1020, 1020, "Flowers102"),
-        _two_parts("_image_files", {"split": "train"}, {"split": "val"}),
+        _two_parts({"split": "train"}, {"split": "val"}),
     ),
     "flowers102_all": Published("flowers-102/jpg", 330, 102, 8189, 0, "Flowers102", _all_flowers),
     "pets": Published(
         *("oxford-iiit-pet", 790, 37, 3680, 3669, "OxfordIIITPet"),
-        _two_parts("_images", {"split": "trainval"}, {"split": "test"}),
+        _pets,
     ),
     "dtd": Published(
         *("dtd/dtd", 600, 47, 1880, 1880, "DTD"),
-        _two_parts("_image_files", *({**split, "partition": 1} for split in _BY_SPLIT)),
+        _two_parts(*({**split, "partition": 1} for split in _BY_SPLIT)),
     ),
     "aircraft": Published(
         *("fgvc-aircraft-2013b", 2700, 30, 3334, 3333, "FGVCAircraft"),
-        _two_parts("_image_files", *({**split, **_MAKER} for split in _BY_SPLIT)),
+        _two_parts(*({**split, **_MAKER} for split in _BY_SPLIT)),
     ),
     "food101": Published(
         *("food-101", 5000, 101, 75750, 25250, "Food101"),
-        _two_parts("_image_files", *_BY_SPLIT),
+        _two_parts(*_BY_SPLIT),
     ),
     "sun397": Published("SUN397", 37000, 397, 54377, 54377, "SUN397", _sun),
     "cifar10": Published("cifar-10-batches-py", 170, 10, 50000, 10000, "CIFAR10", _cifar),

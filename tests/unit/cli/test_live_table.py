@@ -14,7 +14,7 @@ from raysel.cli.live_table import ConsoleReporter, JsonReporter
 from raysel.common.rich_output import TextConsole
 from raysel.record.events import Event, Kind
 from raysel.spec.task import TaskSpec
-from raysel.tasks.datasets import data_summary
+from raysel.tasks.opened_task import open_task
 
 
 def test_a_metric_that_is_not_finite_is_null_and_every_line_is_json(capsys):
@@ -60,7 +60,7 @@ def shown_in_a_pipe(reported) -> str:
 
 
 def test_what_was_read_is_said_first(capsys):
-    data = data_summary(TaskSpec.model_validate({"data": "digits"}))
+    data = open_task(TaskSpec.model_validate({"data": "digits"})).summary()
     assert shown_in_a_pipe(lambda reporter: reporter.data(data)) == "\n".join(
         [*data.text(), "", ""]
     )

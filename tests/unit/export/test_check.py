@@ -27,9 +27,9 @@ from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.spec.reader import parse
-from raysel.tasks.datasets import load_task
+from raysel.tasks.datasets import open_pictures
 from raysel.tasks.image_io import read_image
-from raysel.tasks.image_task import open_pictures
+from raysel.tasks.load_task import load_task
 from raysel.training.data import on_device
 
 TIMM_ALONE = """

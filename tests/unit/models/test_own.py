@@ -15,7 +15,8 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.own import is_own
 from raysel.search import validate
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
+from raysel.tasks.opened_task import open_task
 
 BODY = """
 import torch
@@ -64,7 +65,9 @@ def test_what_a_model_lacks_is_a_note(tmp_path):
     assert is_own("own_plain")
     assert not is_own("resnet18")
     assert not is_own("cifar_wrn_16_1")
-    (note,) = [note for note in validate.notes(spec) if "pretrained_cfg" in note]
+    (note,) = [
+        note for note in validate.notes(spec, open_task(spec.task)) if "pretrained_cfg" in note
+    ]
     assert "own_plain has no pretrained_cfg" in note
 
 
@@ -73,7 +76,9 @@ def test_a_configuration_on_the_model_itself_is_followed(tmp_path):
         "self.pretrained_cfg = dict(input_size=(3, 48, 48), crop_pct=0.9, mean=(0.5,), std=0.2)"
     )
     spec = sweep(tmp_path, "own_configured", more=config)
-    assert not [note for note in validate.notes(spec) if "pretrained_cfg" in note]
+    assert not [
+        note for note in validate.notes(spec, open_task(spec.task)) if "pretrained_cfg" in note
+    ]
     found = model_input("own_configured")
     assert (found.size, found.crop_share, found.mean) == (48, 0.9, (0.5,) * 3)
     assert found.std == (0.2,) * 3

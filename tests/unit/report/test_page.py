@@ -10,7 +10,7 @@ from raysel.report.render import in_look, to_svg
 from raysel.spec.reader import parse
 from raysel.spec.task import TaskSpec
 from raysel.sweep.verdict import interval, verdict
-from raysel.tasks.datasets import data_summary
+from raysel.tasks.opened_task import open_task
 
 SPEC = parse(
     """
@@ -385,7 +385,7 @@ def test_how_far_off_the_plan_was(taken, words):
 
 
 def test_the_page_begins_with_what_was_read(results, show):
-    data = data_summary(TaskSpec.model_validate({"data": "digits"}))
+    data = open_task(TaskSpec.model_validate({"data": "digits"})).summary()
     results["data"] = json.loads(json.dumps(data.to_dict()))
     text = show().words
     reported = "digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174"

@@ -9,6 +9,7 @@ from raysel.search.summary import summary
 from raysel.search.validate import check
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
+from raysel.tasks.opened_task import open_task
 
 FILE = """
 name: cv
@@ -70,7 +71,7 @@ def test_all_layers_together_are_no_candidate_but_the_baseline_full():
 
 
 def test_its_name_is_shown():
-    found = summary(spec())
+    found = summary(spec(), open_task(spec().task))
     assert (found.sampler, found.trials, found.size) == ("cross_validation", 6, 6)
 
 

@@ -9,6 +9,7 @@ from raysel.search import validate
 from raysel.search.space import Space, strategies_of
 from raysel.spec import reader
 from raysel.sweep import absences
+from raysel.tasks.opened_task import open_task
 
 FOLDER = Path(__file__).parents[3] / "search_spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -32,7 +33,8 @@ def test_a_file_is_sound_without_its_data(file):
 
 @pytest.mark.parametrize("file", PAPERS, ids=named)
 def test_a_papers_file_says_what_is_missing(file):
-    (data, *rest) = absences.absences(reader.read(file, ()).spec())
+    spec = reader.read(file, ()).spec()
+    (data, *rest) = absences.absences(spec, open_task(spec.task))
     assert data.path == "task.data"
     assert "is not in data/" in data.message or "missing" in data.message
     assert {problem.path for problem in rest} <= {"model.weights"}

@@ -16,6 +16,7 @@ from raysel.models import pretrained_source
 from raysel.models.pretrained_source import why_not_available
 from raysel.spec import reader
 from raysel.sweep.absences import absences, resource_warnings
+from raysel.tasks.opened_task import open_task
 
 FILE = """
 name: away
@@ -26,7 +27,8 @@ strategies: {full: }
 
 
 def reported(*overrides: str) -> list[str]:
-    return [str(problem) for problem in absences(reader.parse(FILE, overrides))]
+    spec = reader.parse(FILE, overrides)
+    return [str(problem) for problem in absences(spec, open_task(spec.task))]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec
 from raysel.sweep.results import results, trial_row
 from raysel.tasks.data_summary import DataSummary
-from raysel.tasks.datasets import data_summary
+from raysel.tasks.opened_task import open_task
 
 SPEC = sweep()
 PARTITION = Partition(
@@ -285,7 +285,7 @@ def test_the_origin_is_the_trial_of_the_same_configuration():
 
 
 def test_what_was_read_is_in_it():
-    data = data_summary(SPEC.task)
+    data = open_task(SPEC.task).summary()
     outcome = json.loads(json.dumps(_results([*SEARCH, *CONFIRM], data=data)))
     assert DataSummary.from_dict(outcome["data"]) == data
     assert _results(SEARCH)["data"] is None

@@ -8,7 +8,7 @@ from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import TaskSpec
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.tasks.data import Task
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data_summary import DataSummary
-from raysel.tasks.datasets import data_summary, load_task, task_notes
+from raysel.tasks.load_task import load_task
+from raysel.tasks.opened_task import open_task
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def task(pets: Path, **values: Any) -> TaskSpec:
 
 
 def test_official_parts_and_what_is_left_out(pets):
-    assert data_summary(task(pets)).text() == [
+    assert open_task(task(pets)).summary().text() == [
         "data     pets: 54 pictures, 2 classes (cat, dog), smallest cat 23, largest dog 31",
         "parts    train 32, validation 10, test 12 (official part, whole)",
         "left out 1 file: 1 no image by the ending (.txt) (train/cat/notes.txt)",
@@ -45,13 +46,15 @@ def test_what_was_taken_from_where(pets):
         "train 16 (of the official part's 32); validation 10 (official part, whole);"
         " test 8 (of the official part's 12)"
     )
-    assert data_summary(spec, with_source=False).text()[1] == f"parts    {parts}; 20 in no part"
+    assert (
+        open_task(spec).summary(with_source=False).text()[1] == f"parts    {parts}; 20 in no part"
+    )
     source = "source train 14, source validation 2 (drawn from the official train part's 32)"
-    assert data_summary(spec).text()[1] == f"parts    {parts}; {source}; 4 in no part"
-    (note,) = task_notes(spec)
+    assert open_task(spec).summary().text()[1] == f"parts    {parts}; {source}; 4 in no part"
+    (note,) = open_task(spec).notes()
     assert note.startswith("task.split.validation: 0.2 is not applied: the data set has a ")
     merged = task(pets, split={"train": 0.5, "validation": 0.2, "test": 0.2, "official": False})
-    assert data_summary(merged, with_source=False).text()[1] == (
+    assert open_task(merged).summary(with_source=False).text()[1] == (
         "parts    train 27, validation 11, test 11 (drawn from its official parts as one);"
         " 5 in no part"
     )
@@ -68,7 +71,7 @@ def test_decoding_adds_what_cannot_be_read_and_changes_the_counts(pets):
     assert (lost.count, lost.reason) == (1, "cannot be read")
     assert lost.examples == (f"{pets}/test/dog/03.png is empty (0 bytes)",)
     assert (
-        data_summary(task(pets, max_unreadable_fraction=0.1)) == after
+        open_task(task(pets, max_unreadable_fraction=0.1)).summary() == after
     )  # the store knows it by now
 
 
@@ -81,20 +84,20 @@ def test_it_is_the_same_after_it_was_json(pets):
 
 def test_embedded_data_are_reported_too():
     spec = TaskSpec.model_validate({"data": "digits", "source": 500})
-    assert data_summary(spec).text() == [
+    assert open_task(spec).summary().text() == [
         "data     digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174,"
         " largest 3 183",
         "parts    train 200, validation 200, test 400, source train 450, source validation 50"
         " (drawn from all 1,797); 497 in no part",
     ]
-    assert load_task(spec).summary == data_summary(spec)
+    assert load_task(spec).summary == open_task(spec).summary()
 
 
 def test_names_from_outside_do_not_reach_a_terminal_raw(tmp_path):
     kit.folder(tmp_path / "pets", ("a\x1b[31m", "b"), each=12)
-    lines = data_summary(kit.task({"folder": str(tmp_path / "pets")}, tmp_path)).text()
+    lines = open_task(kit.task({"folder": str(tmp_path / "pets")}, tmp_path)).summary().text()
     assert "\x1b" not in "".join(lines)
 
 
 def test_data_that_are_not_there_have_no_summary(tmp_path):
-    assert data_summary(kit.task("pets", tmp_path, root=str(tmp_path))) is None
+    assert open_task(kit.task("pets", tmp_path, root=str(tmp_path))).summary() is None

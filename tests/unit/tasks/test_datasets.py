@@ -9,7 +9,9 @@ from raysel.common.errors import UserError
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks import datasets
 from raysel.tasks.data import Dataset, Examples, Task, TestSplitSealed
-from raysel.tasks.datasets import TaskShape, check_task, load_task, register, task_shape
+from raysel.tasks.datasets import register
+from raysel.tasks.load_task import load_task
+from raysel.tasks.opened_task import TaskShape, open_task
 from raysel.tasks.readers.embedded_digits import digits
 from raysel.tasks.shifts import SHIFTS
 
@@ -92,7 +94,7 @@ def test_the_task_reports_its_shape_as_the_catalog_does():
     for data, channels in [("digits", 1), ("digits_edges", 3)]:
         task = load_task(_spec(data))
         shape = TaskShape(task.channels, task.image_size, len(task.classes))
-        assert shape == task_shape(_spec(data)) == (channels, (16, 16), 10)
+        assert shape == open_task(_spec(data)).shape() == (channels, (16, 16), 10)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SHIFTS if SHIFTS[kind].of_image])
@@ -175,14 +177,14 @@ def test_only_the_examples_of_a_part_are_decoded_and_each_once(decoded):
 
 
 def test_checking_and_asking_for_the_shape_decode_no_image(decoded):
-    assert check_task(_spec("toy")) == []
-    assert task_shape(_spec("toy")) == (1, (4, 6), 2)
+    assert open_task(_spec("toy")).problems == ()
+    assert open_task(_spec("toy")).shape() == (1, (4, 6), 2)
     assert decoded == []
 
 
 def _reported(spec: TaskSpec) -> list[str]:
-    """What `check_task` says; `load_task` must refuse with the same words."""
-    reported = [str(problem) for problem in check_task(spec)]
+    """What `open_task` says; `load_task` must refuse with the same words."""
+    reported = [str(problem) for problem in open_task(spec).problems]
     with pytest.raises(UserError) as caught:
         load_task(spec)
     assert [str(problem) for problem in caught.value.problems] == reported
@@ -191,7 +193,7 @@ def _reported(spec: TaskSpec) -> list[str]:
 
 def test_a_good_task_has_no_problem():
     for data in ("digits", "digits_edges"):
-        assert check_task(_spec(data)) == []
+        assert open_task(_spec(data)).problems == ()
 
 
 def test_an_unknown_data_set_and_an_unknown_shift_are_reported_with_the_nearest_name():
@@ -209,7 +211,7 @@ def test_an_unknown_shift_of_a_known_data_set_is_reported():
 
 def test_the_shape_of_an_unknown_data_set_is_refused():
     with pytest.raises(UserError, match="did you mean"):
-        task_shape(_spec("digit"))
+        open_task(_spec("digit")).shape()
 
 
 def test_a_channel_permutation_of_grey_images_names_the_data_set_to_take():
@@ -238,8 +240,8 @@ def test_a_split_larger_than_the_data_says_how_many_there_are():
 def test_a_misspelt_name_is_answered_without_importing_scikit_learn():
     code = (
         "import sys; from raysel.spec.sweep import TaskSpec;"
-        "from raysel.tasks.datasets import check_task;"
-        "assert check_task(TaskSpec(data='digit')); assert 'sklearn' not in sys.modules;"
-        "assert not check_task(TaskSpec(data='digits')); assert 'sklearn' in sys.modules"
+        "from raysel.tasks.opened_task import open_task;"
+        "assert open_task(TaskSpec(data='digit')).problems; assert 'sklearn' not in sys.modules;"
+        "assert not open_task(TaskSpec(data='digits')).problems; assert 'sklearn' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

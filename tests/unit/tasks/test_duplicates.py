@@ -14,7 +14,8 @@ from PIL import Image
 from raysel.common.errors import UserError
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Task
-from raysel.tasks.datasets import check_task, data_summary, load_task
+from raysel.tasks.load_task import load_task
+from raysel.tasks.opened_task import open_task
 
 PARTS = ("train", "val", "test")
 
@@ -59,7 +60,7 @@ def another_format(source: Path, target: Path) -> None:
 @pytest.mark.parametrize("copy", [copied, saved_again, another_format])
 def test_a_training_picture_in_the_test_part_is_refused_by_name(pets, copy):
     copy(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
-    assert check_task(task(pets)) == []  # nothing is decoded there
+    assert open_task(task(pets)).problems == ()  # nothing is decoded there
     (line,) = reported(task(pets))
     assert line.startswith("task.data: 1 picture is in more than one part")
     assert f"{pets}/train/cat/02.png (train) = {pets}/test/cat/new." in line
@@ -69,7 +70,7 @@ def test_a_training_picture_in_the_test_part_is_refused_by_name(pets, copy):
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_link_is_refused_before_anything_is_decoded(pets, link):
     link(pets / "train" / "dog" / "00.png", pets / "val" / "dog" / "new.png")
-    (problem,) = check_task(task(pets))
+    (problem,) = open_task(task(pets)).problems
     assert problem.message.startswith("1 picture is in more than one part")
 
 
@@ -130,11 +131,14 @@ def test_a_class_that_loses_all_its_pictures_is_reported(pets):
 def test_the_copies_are_known_again_without_decoding(pets, preprocess):
     copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
     spec = task(pets, preprocess=preprocess)
-    assert data_summary(spec).decoded is False
+    assert open_task(spec).summary().decoded is False
     reported(spec)
     with pytest.raises(UserError, match="1 picture is in more than one part"):
-        data_summary(spec)
-    assert data_summary(task(pets, preprocess=preprocess, duplicates="keep")).duplicates.across == 1
+        open_task(spec).summary()
+    assert (
+        open_task(task(pets, preprocess=preprocess, duplicates="keep")).summary().duplicates.across
+        == 1
+    )
 
 
 def test_a_shift_that_differs_from_picture_to_picture_hides_no_copy(pets):
@@ -150,7 +154,7 @@ def test_two_spellings_of_a_path_in_a_table_are_one_picture(tmp_path):
     rows += ["pets/dog/../cat/05.png,dog,train"]
     (tmp_path / "labels.csv").write_text("\n".join(["file,label,split", *rows]))
     spec = kit.task({"csv": str(tmp_path / "labels.csv")}, tmp_path, split={"validation": 4})
-    across, labels = check_task(spec)
+    across, labels = open_task(spec).problems
     assert across.message.startswith("4 pictures are in more than one part")
     assert labels.message.startswith("1 picture has more than one label")
 

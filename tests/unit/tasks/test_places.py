@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from pictures_kit import folder, task
 
-from raysel.tasks.datasets import check_task
+from raysel.tasks.opened_task import open_task
 from raysel.tasks.places import missing_path
 
 
@@ -80,7 +80,7 @@ def test_a_zero_byte_and_a_long_name_are_reported(tmp_path):
 @pytest.mark.parametrize("key", ["csv", "folder"])
 def test_validate_refuses_what_is_there_and_of_another_kind(tmp_path, key):
     os.mkfifo(tmp_path / "pipe")
-    (problem,) = check_task(task({key: str(tmp_path / "pipe")}, tmp_path))
+    (problem,) = open_task(task({key: str(tmp_path / "pipe")}, tmp_path)).problems
     assert problem.path == "task.data"
     assert "is a named pipe (FIFO), no" in problem.message
-    assert check_task(task({key: str(tmp_path / "absent")}, tmp_path)) == []
+    assert open_task(task({key: str(tmp_path / "absent")}, tmp_path)).problems == ()

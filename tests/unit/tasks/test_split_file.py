@@ -6,7 +6,8 @@ import pytest
 from raysel.common.errors import UserError
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples
-from raysel.tasks.datasets import check_task, load_task
+from raysel.tasks.load_task import load_task
+from raysel.tasks.opened_task import open_task
 from raysel.tasks.split_file import divide, read_split, split_record
 from raysel.tasks.splits import Splits
 
@@ -98,7 +99,7 @@ def test_a_task_is_reproduced_from_its_record(tmp_path):
     path = tmp_path / "split.json"
     path.write_text(json.dumps(task.record))
     other = _spec("digits", indices=str(path))
-    assert check_task(other) == []
+    assert open_task(other).problems == ()
     again = load_task(other)
     assert isinstance(task.train, Examples)
     assert isinstance(again.train, Examples)
@@ -107,7 +108,7 @@ def test_a_task_is_reproduced_from_its_record(tmp_path):
 
 
 def test_a_wrong_file_is_a_problem_of_the_task(tmp_path):
-    (problem,) = check_task(_spec("digits", indices=str(tmp_path / "no.json")))
+    (problem,) = open_task(_spec("digits", indices=str(tmp_path / "no.json"))).problems
     assert problem.path == "task.split.indices"
 
 

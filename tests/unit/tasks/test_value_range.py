@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raysel.tasks.image_io import BadImage, read_image
-from raysel.tasks.image_task import picture_task
+from raysel.tasks.load_task import load_task
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.range_scan import scan_ranges
 from raysel.tasks.readers.folder import image_folder
@@ -76,7 +76,7 @@ def test_twelve_bits_in_a_file_of_sixteen_are_neither_dark_nor_stretched_one_by_
 def test_a_task_of_twelve_bits_says_how_it_is_scaled_and_keeps_its_pixels(tmp_path):
     pixels = [_flat(300 * (n % 13) + n) for n in range(24)]
     root = _folder(tmp_path / "x", *pixels)
-    task = picture_task(kit.task({"folder": str(root)}, tmp_path), ModelInput(size=8))
+    task = load_task(kit.task({"folder": str(root)}, tmp_path), ModelInput(size=8))
     assert any("4095 is white (12 bits)" in note for note in task.notes)
     drawn = task.train.centres(np.arange(len(task.train)))[:, 0, 0, 0]
     numbers = [int(image_folder(root).sources[i].stem) for i in task.train.indices]

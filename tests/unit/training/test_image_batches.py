@@ -22,7 +22,7 @@ from trial_kit import (
 
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples, Task
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 from raysel.training.batches import epoch_batches, to_device
 from raysel.training.data import on_device
 from raysel.training.image_batches import LazyBatches, StoredData

@@ -121,17 +121,17 @@ def test_an_empty_folder_is_reported(imagenet):
 
 def test_a_sweep_file_names_it_and_is_sound_without_the_pictures(tmp_path):
     from raysel.spec.task import TaskSpec
-    from raysel.tasks.datasets import absent_data, check_task, task_shape
+    from raysel.tasks.opened_task import open_task
 
     spec = TaskSpec(data="entity30", root=str(tmp_path))
-    assert check_task(spec) == []
-    assert task_shape(spec).class_count == 30
-    assert "are missing" in absent_data(spec)
+    assert open_task(spec).problems == ()
+    assert open_task(spec).shape().class_count == 30
+    assert "are missing" in open_task(spec).absent
 
 
 def test_the_target_trains_on_its_own_kinds(imagenet):
     from raysel.spec.task import SplitSpec, TaskSpec
-    from raysel.tasks.image_task import open_pictures
+    from raysel.tasks.datasets import open_pictures
     from raysel.tasks.split_file import divide
 
     sizes = SplitSpec(train=17, validation=17, test="all")

@@ -159,7 +159,7 @@ def test_a_copy_that_is_not_whole_is_reported_with_both_counts(tmp_path, monkeyp
     kit.counted(monkeypatch, "pets", 2, 7, 6)
     kit.pets(tmp_path, ("Abyssinian", "Bengal"), each=3)
     assert _reported("pets", tmp_path) == (
-        "pets: 6 training pictures; there should be 7, so the copy is not whole"
+        "pets: 6 training pictures, expected 7; the copy is incomplete"
     )
 
 

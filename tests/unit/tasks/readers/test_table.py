@@ -10,8 +10,8 @@ from table_kit import table as _table
 
 from raysel.common.errors import UserError
 from raysel.spec.task import TaskSpec
-from raysel.tasks.datasets import task_notes
 from raysel.tasks.image_dataset import LeftOut
+from raysel.tasks.opened_task import open_task
 from raysel.tasks.readers.table import picture_table
 
 
@@ -401,7 +401,7 @@ def test_what_a_table_lacks_is_reported_before_a_picture_is_decoded(tmp_path):
     (tmp_path / "t.csv").write_text("file,label\na%20b.png,x\nc.png,y\n")
     split = {"train": 1, "validation": 1, "test": 1}
     spec = TaskSpec.model_validate({"data": {"csv": str(tmp_path / "t.csv")}, "split": split})
-    (note,) = (note for note in task_notes(spec) if "not there" in note)
+    (note,) = (note for note in open_task(spec).notes() if "not there" in note)
     assert note.endswith("a%20b.png")
 
 

@@ -10,16 +10,11 @@ from PIL import Image
 from raysel.common.errors import UserError
 from raysel.tasks.cached_examples import OtherPictures, StoredExamples
 from raysel.tasks.data import Examples, Task, TestSplitSealed
-from raysel.tasks.datasets import (
-    absent_data,
-    check_task,
-    has_source,
-    load_task,
-    task_notes,
-    task_shape,
-)
-from raysel.tasks.image_task import _absolute, cache_folder, open_pictures
+from raysel.tasks.datasets import open_pictures
+from raysel.tasks.decoding import cache_folder
+from raysel.tasks.load_task import load_task
 from raysel.tasks.model_input import ModelInput
+from raysel.tasks.opened_task import absolute, open_task
 
 PARTS = ("source_train", "source_validation", "train", "validation")
 
@@ -245,8 +240,8 @@ def test_the_datas_own_statistics_are_those_of_the_source_training_part(pets, tm
 def test_the_size_is_the_models_or_the_users(pets, tmp_path):
     spec = kit.task({"folder": str(pets)}, tmp_path)
     own = spec.model_copy(update={"image_size": None})
-    assert task_shape(spec, ModelInput(size=20)) == (3, (8, 8), 2)
-    assert task_shape(own, ModelInput(size=20)) == (3, (20, 20), 2)
+    assert open_task(spec).shape(ModelInput(size=20)) == (3, (8, 8), 2)
+    assert open_task(own).shape(ModelInput(size=20)) == (3, (20, 20), 2)
     assert load_task(own, ModelInput(size=20)).image_size == (20, 20)
 
 
@@ -328,7 +323,7 @@ def test_a_tables_files_may_lie_below_another_folder(pets, tmp_path):
     table.write_text("\n".join(["file,label", *rows]))
     spec = kit.task({"csv": str(table), "root": str(pets)}, tmp_path)
     assert open_pictures(spec).sources[0] == pets / "cat" / "00.png"
-    assert _absolute(spec) == spec.model_copy(update={"root": str(Path(spec.root).absolute())})
+    assert absolute(spec) == spec.model_copy(update={"root": str(Path(spec.root).absolute())})
 
 
 # --- what is reported before anything is decoded ------------------------------------------------
@@ -338,25 +333,25 @@ def test_missing_data_are_a_note_for_validation_and_a_refusal_for_a_run(tmp_path
     (tmp_path / "pets").mkdir()
     spec = kit.task({"folder": str(tmp_path / "pest")}, tmp_path)
     line = f'there is no folder {tmp_path / "pest"}; did you mean "{tmp_path / "pets"}"?'
-    assert check_task(spec) == []
-    assert absent_data(spec) == line
-    assert has_source(spec)
-    assert task_shape(spec).class_count == 10
+    assert open_task(spec).problems == ()
+    assert open_task(spec).absent == line
+    assert open_task(spec).has_source()
+    assert open_task(spec).shape().class_count == 10
     assert _reported(spec) == [f"task.data: {line}"]
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_published_data_set_that_is_not_there(tmp_path):
     spec = kit.task("pets", tmp_path, root=str(tmp_path / "data"))
-    assert check_task(spec) == []
-    assert task_shape(spec) == (3, (8, 8), 37)
-    note = absent_data(spec)
+    assert open_task(spec).problems == ()
+    assert open_task(spec).shape() == (3, (8, 8), 37)
+    note = open_task(spec).absent
     assert note.startswith(f"pets is not in {tmp_path / 'data'}/ (expected ")
     assert note.endswith("): --set task.download=true")
     assert _reported(spec) == [f"task.data: {note}"]
     fetch = spec.model_copy(update={"download": True})
-    assert absent_data(fetch) is None
-    assert task_notes(fetch) == [
+    assert open_task(fetch).absent is None
+    assert open_task(fetch).notes() == [
         f"pets will be downloaded into {tmp_path / 'data'}/ (790 MB) when the sweep starts"
     ]
 
@@ -366,7 +361,7 @@ def test_a_split_larger_than_the_data_is_reported_before_anything_is_decoded(pet
         {"folder": str(pets)}, tmp_path, split={"train": 30, "validation": 8, "test": 8}
     )
     wanted = "task.split: train 30 + validation 8 + test 8 = 46 examples; the data set has 40. "
-    (problem,) = check_task(spec)
+    (problem,) = open_task(spec).problems
     assert str(problem).startswith(wanted)
     assert _reported(spec) == [str(problem)]
     assert not (tmp_path / "cache").exists()
@@ -375,7 +370,7 @@ def test_a_split_larger_than_the_data_is_reported_before_anything_is_decoded(pet
 def test_an_empty_class_is_reported_before_anything_is_decoded(pets, tmp_path):
     (pets / "eel").mkdir()
     spec = kit.task({"folder": str(pets)}, tmp_path)
-    (problem,) = check_task(spec)
+    (problem,) = open_task(spec).problems
     assert str(problem) == f"task.data: class folder {pets / 'eel'} is empty"
     assert _reported(spec) == [str(problem)]
 
@@ -391,7 +386,7 @@ def test_an_empty_class_is_reported_before_anything_is_decoded(pets, tmp_path):
 def test_what_is_said_of_pictures_is_refused_for_embedded_data(tmp_path, values, line):
     spec = kit.task("digits", tmp_path, image_size=None, split={})
     spec = spec.model_validate({**spec.model_dump(), **values})
-    (problem,) = check_task(spec)
+    (problem,) = open_task(spec).problems
     assert str(problem).startswith(line)
 
 
@@ -427,7 +422,7 @@ def test_cifar10c_is_shifted_by_its_files_alone(tmp_path, monkeypatch):
         split=sizes,
         shift={"kind": "gaussian_noise", "severity": 3},
     )
-    assert check_task(spec) == []
+    assert open_task(spec).problems == ()
     parts = _parts(load_task(spec))
     assert [len(parts[name]) for name in ("train", "validation", "test")] == [20, 20, 60]
     assert len(parts["source_train"]) + len(parts["source_validation"]) == 100
@@ -439,9 +434,9 @@ def test_cifar10c_is_shifted_by_its_files_alone(tmp_path, monkeypatch):
 
 def test_cifar10c_knows_corruptions_that_raysel_has_not(tmp_path):
     spec = kit.task("cifar10c", tmp_path, root=str(tmp_path), shift={"kind": "fogg"})
-    (problem,) = check_task(spec)
+    (problem,) = open_task(spec).problems
     assert str(problem) == 'task.shift.kind: no shift is called "fogg"; did you mean "fog"?'
-    assert check_task(kit.task("cifar10c", tmp_path, shift={"kind": "fog"})) == []
+    assert open_task(kit.task("cifar10c", tmp_path, shift={"kind": "fog"})).problems == ()
 
 
 def test_cifar10f_flips_the_targets_labels_and_not_the_sources(tmp_path, monkeypatch):
@@ -459,5 +454,5 @@ def test_cifar10f_flips_the_targets_labels_and_not_the_sources(tmp_path, monkeyp
 
 
 def test_cifar10f_takes_no_other_shift(tmp_path):
-    (problem,) = check_task(kit.task("cifar10f", tmp_path, shift={"kind": "inversion"}))
+    (problem,) = open_task(kit.task("cifar10f", tmp_path, shift={"kind": "inversion"})).problems
     assert str(problem).startswith('task.shift.kind: no shift is called "inversion"')
