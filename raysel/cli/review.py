@@ -207,7 +207,7 @@ def report(
         index = write_report(one.results, one.folder.path, hint)
     else:
         from raysel.common.locations import working_folder  # noqa: PLC0415
-        from raysel.common.user_files import lies_below  # noqa: PLC0415
+        from raysel.common.user_files import lies_below, own_folder  # noqa: PLC0415
         from raysel.report.comparison import Compared  # noqa: PLC0415
         from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
 
@@ -218,6 +218,8 @@ def report(
                 "--to", f"{target} lies in a sweep ({inside[0]}); give a folder outside"
             )
         try:
+            if to is None:  # a link that nobody has named is not followed
+                own_folder(target)
             index = write_comparison(compared, target)
         except OSError as error:
             if to is None:

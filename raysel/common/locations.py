@@ -33,6 +33,9 @@ _NETWORK = ("nfs", "cifs", "smb", "sshfs", "ceph", "lustre", "gluster", "beegfs"
 SPEC_FILE = "spec.yaml"
 """The resolved sweep file in the folder of a sweep that has begun."""
 
+BACKUP_FILE = "sweep.backup.db"
+"""The last copy of a SQLite record, beside it."""
+
 BUCKETS = ("s3", "gs")
 """The schemes of object stores."""
 
@@ -92,6 +95,19 @@ def resume_command(name: str, storage: str, *options: str) -> str:
     default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
     where = [] if default else ["--storage", storage]
     return shlex.join(["raysel", "resume", name, *options, *where])
+
+
+def way_back(folder: Path, storage: str) -> str:
+    """How to go on with a sweep whose SQLite record is lost or damaged.
+
+    Args:
+        folder: the sweep's, here.
+        storage: as it is given to `raysel resume`.
+    """
+    if (folder / BACKUP_FILE).is_file():
+        again = resume_command(folder.name, storage, "--from-backup")
+        return f"go on from its last copy ({BACKUP_FILE}): {again}"
+    return f"there is no copy ({BACKUP_FILE}) to go on from; raysel rm {folder.name} removes it"
 
 
 def continue_command(folder: Path, storage: str) -> str:

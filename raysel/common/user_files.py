@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,6 +61,23 @@ def lies_there(path: Path) -> bool:
 def lies_below(path: Path, folder: Path) -> bool:
     """Whether a path is a folder, or would lie in it, be there links on the way."""
     return path.resolve().is_relative_to(folder.resolve())
+
+
+def clear(path: Path) -> None:
+    """Remove what lies at a path: a folder with all in it, or a file, or a link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def own_folder(path: Path) -> Path:
+    """A folder that is made where there is none; a file or a link in its place is removed, so that
+    nothing is written into a folder elsewhere that it leads to."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def nearest_above(path: Path) -> Path:

@@ -19,7 +19,7 @@ import safetensors.torch
 from torch import nn
 
 from raysel.common import torchvision_compat
-from raysel.common.user_files import reason
+from raysel.common.user_files import clear, reason
 from raysel.export.card import card
 from raysel.export.sums import altered, write_sums
 from raysel.export.transform import transform_of
@@ -63,7 +63,7 @@ def write_model(
         origin: where the model comes from; stored under `raysel`.
     """
     partial = target.with_name(f".{target.name}.partial")
-    _clear(partial)
+    clear(partial)
     partial.mkdir(parents=True)
     # tied tensors are written twice, views whole: safetensors takes neither
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
@@ -78,16 +78,8 @@ def write_model(
     for source in COPIED:
         shutil.copyfile(source, partial / source.name)
     write_sums(partial)
-    _clear(target)
+    clear(target)
     partial.replace(target)
-
-
-def _clear(path: Path) -> None:
-    """Remove what lies there: a folder, or a file or link in its place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def damage_of(folder: Path) -> str | None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from raysel.common.errors import OperationalError
-from raysel.common.locations import continue_command, resume_command, secret_keys
+from raysel.common.locations import continue_command, secret_keys, way_back
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
@@ -41,8 +41,12 @@ class CorruptRecord(Exception):
     """The content of the record is damaged."""
 
 
+class NoRecord(Exception):
+    """The database is no record of raysel's."""
+
+
 class SchemaMismatch(Exception):
-    """The database is no record, or one of another version of raysel."""
+    """The database is the record of another version of raysel."""
 
 
 def connect_to(url: str) -> sa.Engine:
@@ -111,7 +115,7 @@ def translate_db_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except CorruptRecord as error:
+    except (CorruptRecord, NoRecord) as error:
         raise OperationalError(_place(url), f"{error}; {_way_out(url)}") from error
     except SchemaMismatch as error:
         raise OperationalError(
@@ -159,8 +163,7 @@ def _way_out(url: str) -> str:
     if parsed.get_backend_name() != "sqlite":
         return "bring it back from a backup of the server's"
     folder = _folder(url)
-    again = resume_command(folder.name, str(folder.parent), "--from-backup")
-    return f"go on from its last copy: {again}"
+    return way_back(folder, str(folder.parent))
 
 
 def _folder(url: str) -> Path:

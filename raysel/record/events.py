@@ -25,6 +25,7 @@ from raysel.common.locations import sqlite_file
 from raysel.common.locations import sqlite_url as sqlite_url  # beside what it opens
 from raysel.record.database import (
     CorruptRecord,
+    NoRecord,
     SchemaMismatch,
     connect_to,
     make_private,
@@ -279,18 +280,19 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     """Every event that a database holds, in order, for a reader that makes no tables.
 
     Raises:
-        Foreign: the database is no record, or one of a newer version.
+        NoRecord: the database is none.
+        SchemaMismatch: it is one of a newer version.
     """
     tables = set(sa.inspect(connection).get_table_names())
     if _EVENTS.name not in tables:
-        raise SchemaMismatch("is no record of raysel's")
+        raise NoRecord("is no record of raysel's")
     revision = (
         connection.scalar(sa.select(_REVISIONS.c.version_num))
         if _REVISIONS.name in tables
         else None
     )
     if revision is None and _FIRST not in tables:
-        raise SchemaMismatch("is no record of raysel's")
+        raise NoRecord("is no record of raysel's")
     if revision is not None and revision > REVISION:
         raise SchemaMismatch("is the record of a newer version of raysel")
     query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from raysel.common.locations import (
+    BACKUP_FILE,
     SPEC_FILE,
     continue_command,
     is_bucket,
     mlflow_uri,
     resume_command,
+    way_back,
     working_folder,
 )
 from raysel.common.object_store import Bucket
+from raysel.common.user_files import irregular
 from raysel.record.events import finite
 from raysel.spec.sweep import Spec
 
@@ -51,14 +54,21 @@ class SweepFolder:
 
     def resume(self, *options: str) -> str:
         """The command that goes on with the sweep."""
-        storage = str(self.path.parent) if self.bucket is None else self.bucket.above.uri
-        return resume_command(self.path.name, storage, *options)
+        return resume_command(self.path.name, self._storage, *options)
 
     @property
     def continue_command(self) -> str:
         """What to type once the storage works again."""
-        storage = str(self.path.parent) if self.bucket is None else self.bucket.above.uri
-        return continue_command(self.path, storage)
+        return continue_command(self.path, self._storage)
+
+    @property
+    def way_back(self) -> str:
+        """How to go on after the SQLite record was lost."""
+        return way_back(self.path, self._storage)
+
+    @property
+    def _storage(self) -> str:
+        return str(self.path.parent) if self.bucket is None else self.bucket.above.uri
 
     @property
     def spec(self) -> Path:
@@ -92,14 +102,20 @@ class SweepFolder:
         An empty file is none: its tables are there before the sweep's own file is written, and
         opened as a record it would be a new one.
         """
-        if not self.record.exists():
-            return "is not there"
-        return None if self.record.stat().st_size else "is empty"
+        try:
+            kind = irregular(self.record)
+            size = self.record.stat().st_size
+        except OSError as error:
+            gone = not isinstance(error, PermissionError)
+            return "is not there" if gone else None  # its reader reports why
+        if kind:
+            return f"is {kind} and no record"
+        return None if size else "is empty"
 
     @property
     def backup(self) -> Path:
         """The last copy of the record."""
-        return self.path / "sweep.backup.db"
+        return self.path / BACKUP_FILE
 
     @property
     def lock(self) -> Path:

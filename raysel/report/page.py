@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from raysel.common.errors import UserError
 from raysel.common.text import lines, one_line, safe_tree
+from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
 from raysel.report import figures, palette, tables
 from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
@@ -50,14 +51,16 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
 
     Returns:
         `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
-        file is there whole or not at all.
+        file is there whole or not at all. A link in the place of either folder is replaced by a
+        folder of the sweep's own.
     """
+    own = own_folder(folder / "report")
     confusion = read_confusions(results, folder / "trials")
     results = safe_tree({**results, "confusion": confusion})
-    pictures = drawn(figures.FIGURES, results, folder / "report" / "figures")
+    pictures = drawn(figures.FIGURES, results, own / "figures")
     spec_file = folder / "spec.yaml"
     spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
-    index = folder / "report" / "index.html"
+    index = own / "index.html"
     write_whole(index, page(results, pictures, spec_text, mlflow_hint))
     return index
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from raysel.common.user_files import own_folder
 from raysel.report.palette import INK
 
 LOOK: Any = {
@@ -60,7 +61,7 @@ def drawn(
     Returns:
         Each one as SVG by its name; as PNG it lies in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     found: dict[str, str] = {}
     for name, draw in figures.items():
         figure, target = in_look(draw, of), folder / f"{name}.png"

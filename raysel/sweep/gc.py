@@ -19,7 +19,15 @@ from raysel.spec.reader import load_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.plan_cache import PLANS
 from raysel.sweep.replica import run_elsewhere, storage_errors
-from raysel.sweep.views import SweepView, folder_of, holder_of, names, read_all, read_sweep
+from raysel.sweep.views import (
+    SweepView,
+    folder_of,
+    holder_of,
+    leads_nowhere,
+    names,
+    read_all,
+    read_sweep,
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,11 @@ def _without_links(storage: str) -> list[str]:
     """The names of the sweeps, but for links to others of the same storage."""
     known, root = names(storage), working_folder(storage)
     own = {(root / name).resolve() for name in known if not (root / name).is_symlink()}
-    return [n for n in known if not (root / n).is_symlink() or (root / n).resolve() not in own]
+    return [n for n in known if leads_nowhere(root / n) or not _is_link_to(root / n, own)]
+
+
+def _is_link_to(path: Path, folders: set[Path]) -> bool:
+    return path.is_symlink() and path.resolve() in folders
 
 
 def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Leftover:
@@ -115,6 +127,10 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
         UserError: there is none of that name, or it is running.
         OperationalError: its database cannot be reached.
     """
+    link = SweepFolder.of(storage, name)
+    if link.bucket is None and (lost := leads_nowhere(link.path)):
+        what = f"{name}: the link {link.path} alone; it leads to {lost}, which is not there"
+        return Leftover(what, (link.path,), 0)
     folder = folder_of(storage, name)
     spec = _spec(folder)
     holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)

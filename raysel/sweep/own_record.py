@@ -53,7 +53,7 @@ def own_events(folder: SweepFolder, spec: Spec) -> list[Event]:
 def refuse_lost(folder: SweepFolder) -> None:
     """Raise `OperationalError`, with a remedy, for a begun sweep without its SQLite record."""
     if lost := folder.lost_record:
-        raise OperationalError(str(folder.record), f"{lost}; {from_backup(folder)}")
+        raise OperationalError(str(folder.record), f"{lost}; {folder.way_back}")
 
 
 def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
@@ -65,10 +65,10 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
     """
     if not any(event.trial == SWEEP for event in events):
         if spec.database_url is None and folder.backup.is_file():
-            raise OperationalError(str(folder.record), f"holds no sweep; {from_backup(folder)}")
+            raise OperationalError(str(folder.record), f"holds no sweep; {folder.way_back}")
         return
     if wrong := others(folder, events, spec.name):
-        way_on = "" if spec.database_url else f"; put its own back, or {from_backup(folder)}"
+        way_on = "" if spec.database_url else f"; put its own back, or {folder.way_back}"
         raise OperationalError(str(folder.record), f"{wrong}{way_on}")
     if (name := fold_sweep(events).name) and name != spec.name:
         words = f"is the file of the sweep {spec.name}, and the record beside it that of "
@@ -100,14 +100,6 @@ def known_id(folder: SweepFolder) -> str | None:
     driver has written one."""
     found = kept(folder.manifest).get(ID) or kept(folder.results).get(ID)
     return str(found) if found else None
-
-
-def from_backup(folder: SweepFolder) -> str:
-    """How to continue after the record was lost."""
-    if folder.backup.is_file():
-        return f"go on from its last copy ({folder.backup.name}): {folder.resume('--from-backup')}"
-    name = folder.path.name
-    return f"there is no copy ({folder.backup.name}) to go on from; raysel rm {name} removes it"
 
 
 # --- the sweep file ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import Session
-from raysel.sweep.views import folder_of, holder_of
+from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere
 
 
 def start(
@@ -32,6 +32,7 @@ def start(
         OperationalError: the sweep's record cannot be kept.
     """
     folder = SweepFolder.of(spec.storage, spec.name)
+    refuse_link_to_nowhere(folder)
     fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:

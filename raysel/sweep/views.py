@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
@@ -31,6 +33,10 @@ LEFT = "the driver process died before the sweep finished"
 
 MARKS = ("spec.yaml", "sweep.db", "sweep.backup.db")
 """A folder with one of these files is a sweep's; each can be lost and written again."""
+
+
+BESIDE = ("mlflow.db", "mlartifacts", "mlruns", "comparison")
+"""What lies beside the sweeps of a storage folder and is none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,21 @@ def names(storage: str) -> list[str]:
     root = working_folder(storage)
     if root.exists() and not root.is_dir():
         raise user_error("--storage", f"{root} is a file, no folder of sweeps")
-    return sorted({path.parent.name for file in MARKS for path in root.glob(f"*/{file}")})
+    marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
+    links = (path for path in root.glob("[!.]*") if path.name not in BESIDE)
+    return sorted(marked | {path.name for path in links if leads_nowhere(path)})
+
+
+def leads_nowhere(path: Path) -> str | None:
+    """Where a link leads whose target is not there; None of anything else."""
+    if not path.is_symlink():
+        return None
+    try:
+        path.stat()
+    except OSError as error:
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return str(path.readlink()) if gone else None
+    return None
 
 
 def folder_of(storage: str, name: str) -> SweepFolder:
@@ -89,11 +109,12 @@ def folder_of(storage: str, name: str) -> SweepFolder:
 
     Raises:
         UserError: there is none of that name; the message has the nearest one.
-        OperationalError: the bucket does not answer.
+        OperationalError: the bucket does not answer, or there is a link to nowhere in its place.
     """
     known = names(storage)
     if name in known:
         folder = SweepFolder.of(storage, name)
+        refuse_link_to_nowhere(folder)
         fetch(folder)
         return folder
     if renamed := [one for one in known if _begun_as(storage, one) == name]:
@@ -101,6 +122,13 @@ def folder_of(storage: str, name: str) -> SweepFolder:
         raise user_error(name, f"{words}; give that name: {renamed[0]}")
     hint = f"; {nearest(name, known)}" if known else ""
     raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
+
+
+def refuse_link_to_nowhere(folder: SweepFolder) -> None:
+    """Raise `OperationalError`, with a remedy, for such a link in the place of a sweep's folder."""
+    if folder.bucket is None and (lost := leads_nowhere(folder.path)):
+        words = f"is a link to {lost}, which is not there; bring that back, or remove the link"
+        raise OperationalError(str(folder.path), f"{words}: raysel rm {folder.path.name}")
 
 
 def _begun_as(storage: str, name: str) -> str | None:

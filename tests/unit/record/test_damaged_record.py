@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from raysel.common.errors import OperationalError
-from raysel.common.locations import check_record_url, sqlite_url, sweep_url
+from raysel.common.locations import BACKUP_FILE, check_record_url, sqlite_url, sweep_url
 from raysel.record import database
 from raysel.record.events import Event, Record
 
@@ -23,6 +24,7 @@ def filled(path: Path) -> Path:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+    shutil.copy(path, path.with_name(BACKUP_FILE))
     return path
 
 

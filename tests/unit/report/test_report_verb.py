@@ -46,6 +46,36 @@ def test_several_are_set_side_by_side(storage, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("sweeps", "link"),
+    [
+        (["one"], "one/report"),
+        (["one"], "one/report/figures"),
+        (["one", "two"], "comparison"),
+        (["one", "two"], "comparison/figures"),
+    ],
+)
+def test_nothing_is_written_behind_a_link(storage, tmp_path, sweeps, link):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("index.html", "explored.png", "weights_by_shift.png"):
+        (elsewhere / name).write_text("mine")
+    before = {path: path.read_text() for path in elsewhere.iterdir()}
+    (storage / link).parent.mkdir(exist_ok=True)
+    (storage / link).symlink_to(elsewhere)
+    assert main(["report", *sweeps]) == 0
+    assert {path: path.read_text() for path in elsewhere.iterdir()} == before
+    assert not (storage / link).is_symlink()
+    assert any((storage / link).iterdir())
+
+
+def test_a_folder_that_was_asked_for_may_be_a_link(storage, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "pages").symlink_to(tmp_path / "disk")
+    assert main(["report", "one", "two", "--to", str(tmp_path / "pages")]) == 0
+    assert (tmp_path / "disk" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
     ("sweeps", "page", "figure"),
     [
         (["one"], "runs/one/report/index.html", "runs/one/report/figures/explored.png"),

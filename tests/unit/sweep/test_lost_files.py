@@ -21,6 +21,7 @@ from raysel.record.layout import SweepFolder, write_json
 from raysel.spec.reader import load
 from raysel.sweep import start
 from raysel.sweep.backup import copy, restore
+from raysel.sweep.views import names
 
 VERBS = {
     "show": ("show", "a"),
@@ -32,6 +33,7 @@ VERBS = {
     "resume": ("resume", "a"),
     "list": ("list",),
 }
+OTHERS = {"stop": ("stop", "a"), "run": ("run", "a.yaml")}
 
 
 def swept(storage: Path, name: str) -> SweepFolder:
@@ -53,7 +55,7 @@ def a(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
 def line_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What a verb says, in one line; it fails but for `list`."""
     capsys.readouterr()
-    code = main(VERBS[verb])
+    code = main((VERBS | OTHERS)[verb])
     out, err = capsys.readouterr()
     if verb == "list":
         assert code == 0
@@ -78,7 +80,7 @@ def test_another_sweeps_record_is_named_with_both(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("action", ["removed", "emptied", "cleared"])
+@pytest.mark.parametrize("action", ["removed", "emptied", "cleared", "a folder", "a stranger's"])
 def test_a_lost_record_is_reported_with_its_copy(
     a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,20 +90,31 @@ def test_a_lost_record_is_reported_with_its_copy(
     if action == "cleared":  # tables without a row
         fresh = make(a.path, "fresh")
         fresh.record.replace(a.record)
-        import sqlite3
-
         with sqlite3.connect(a.record) as connection:
             connection.execute("DELETE FROM events")
+    if action == "a folder":
+        a.record.mkdir()
+    if action == "a stranger's":
+        with sqlite3.connect(a.record) as connection:
+            connection.execute("CREATE TABLE notes (text)")
     line = line_of(verb, capsys)
     assert "sweep.db: " in line
     assert "raysel resume a --from-backup" in line
 
 
-def test_without_a_copy_it_says_so(a: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("action", ["removed", "a stranger's", "damaged"])
+def test_without_a_copy_it_says_so(
+    a: SweepFolder, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     a.record.unlink()
     a.backup.unlink()
+    if action == "a stranger's":
+        with sqlite3.connect(a.record) as connection:
+            connection.execute("CREATE TABLE notes (text)")
+    if action == "damaged":
+        a.record.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     line = line_of("show", capsys)
-    assert "is not there" in line
+    assert "there is no copy (sweep.backup.db)" in line
     assert "--from-backup" not in line
     assert "raysel rm a" in line
 
@@ -243,6 +256,35 @@ def test_the_old_name_of_a_renamed_folder_leads_to_the_new_one(
     (line,) = capsys.readouterr().err.splitlines()
     assert "called other in runs/" in line
     assert main(["show", "other"]) == 0
+
+
+@pytest.mark.parametrize("target", ["../unmounted/a", "a"])  # the second leads to itself
+@pytest.mark.parametrize("verb", [*VERBS, *OTHERS])
+def test_a_link_to_nowhere_is_named_with_where_it_leads(
+    a: SweepFolder, verb: str, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a.yaml").write_text(a.spec.read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.rmtree(a.path)
+    a.path.symlink_to(target)
+    line = line_of(verb, capsys)
+    assert f"is a link to {target}, which is not there" in line
+    assert "raysel rm a" in line
+    assert main(["rm", "a", "--yes"]) == 0
+    assert sorted(path.name for path in a.path.parent.iterdir()) == ["b"]
+
+
+def test_what_lies_beside_the_sweeps_is_none(a: SweepFolder) -> None:
+    for name in ("mlflow.db", "mlartifacts", ".cache"):
+        (a.path.parent / name).symlink_to("nowhere")
+    assert names("runs") == ["a", "b"]
+
+
+def test_gc_leaves_a_link_to_nowhere(a: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    link = a.path.with_name("linked")
+    link.symlink_to("nowhere")
+    assert main(["gc", "--yes"]) == 0
+    assert "linked: stays as it is" in capsys.readouterr().out
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("verb", [("list",), ("show", "a"), ("gc", "--yes")])
