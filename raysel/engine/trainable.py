@@ -19,12 +19,15 @@ from raysel.spec.sweep import TrialConfig
 from raysel.training.gpu_share import keep_to_share
 from raysel.training.trial import PhaseContext, TrialRunner
 
+MESSAGE = "message"
+"""The key of a worker's message in Tune's result."""
+
 
 class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
     The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": number
-    of epochs in the record}`; a row is that of `TrialRunner`.
+    of epochs in the record}`; a result is `{MESSAGE: a worker's message}`.
     """
 
     def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
@@ -44,7 +47,7 @@ class TrialTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
-        return self._steps.epoch()
+        return {MESSAGE: self._steps.epoch()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial keeps its own checkpoint, by its own id."""

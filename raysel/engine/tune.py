@@ -23,9 +23,16 @@ from ray.tune.stopper import Stopper
 
 from raysel.common import credentials
 from raysel.engine.placement import of_trial
-from raysel.engine.trainable import TrialTrainable
+from raysel.engine.trainable import MESSAGE, TrialTrainable
+from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
 from raysel.training.trial import PhaseContext
+from raysel.training.worker_messages import (
+    EnvironmentErrorMessage,
+    EpochMessage,
+    FailureMessage,
+    WorkerMessage,
+)
 
 # Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
@@ -53,12 +60,17 @@ class TrialSource(Protocol):
         ...
 
     def epoch(
-        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+        self,
+        trial: str,
+        epoch: int,
+        metrics: dict[str, float],
+        note: str | None = None,
+        halved_at_epoch: int | None = None,
     ) -> bool:
-        """Record an epoch; return whether the trial is to stop. A note describes an incident."""
+        """Record an epoch, as `EpochMessage` has it; return whether the trial is to stop."""
         ...
 
-    def failed(self, trial: str, cause: str) -> None:
+    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
         """The trial failed for good."""
         ...
 
@@ -162,7 +174,8 @@ class _TrialSourceSearcher(_DriverOnly, Searcher):
             return
         words = self.lost.get(trial_id, "no reason was given")
         try:
-            self._source.failed(self.trials[trial_id], f"worker lost: {words}")
+            cause = f"worker lost: {words}"
+            self._source.failed(self.trials[trial_id], FailureKind.WORKER_LOST, cause)
         except Exception as failure:
             self._stop.fail(failure)
 
@@ -196,8 +209,10 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         ends = True
         try:
             if not self._stop.error:  # what comes after is not written any more
-                self._reset_failures(trial, int(result.get("epoch", 0)))
-                ends = self._report(self._searcher.trials[trial.trial_id], result)
+                message: WorkerMessage = result[MESSAGE]
+                if isinstance(message, EpochMessage):
+                    self._reset_failures(trial, message.epoch)
+                ends = self._report(self._searcher.trials[trial.trial_id], message)
         except Exception as error:  # Tune would hide it in one of its own
             self._stop.fail(error)
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
@@ -209,21 +224,18 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
             self._last_epoch[trial.trial_id] = epoch
             trial.run_metadata.num_failures = 0
 
-    def _report(self, trial: str, result: dict[str, Any]) -> bool:
-        """Report a result; return whether the trial ends. Its files are stored before its epoch."""
-        for name in [name for name in result if name.startswith("files/")]:
-            self._worker_events.receive(trial, name.removeprefix("files/"), result.pop(name))
-        if "environment_error" in result:
-            raise WorkerEnvironmentError(f"{trial}: {result['environment_error']}")
-        if "failure" in result:
-            self._source.failed(trial, result["failure"])
+    def _report(self, trial: str, message: WorkerMessage) -> bool:
+        """Report a message, its files before its epoch; return whether the trial ends."""
+        for name, content in message.files.items():
+            self._worker_events.receive(trial, name, content)
+        if isinstance(message, EnvironmentErrorMessage):
+            raise WorkerEnvironmentError(f"{trial}: {message.cause}")
+        if isinstance(message, FailureMessage):
+            self._source.failed(trial, message.kind, message.cause)
             return True
-        metrics = {
-            name.removeprefix("metrics/"): value
-            for name, value in result.items()
-            if name.startswith("metrics/")
-        }
-        return self._source.epoch(trial, int(result["epoch"]), metrics, result.get("note"))
+        return self._source.epoch(
+            trial, message.epoch, message.metrics, message.note, message.halved_at_epoch
+        )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker was lost; also called when Ray retries the trial on another worker."""

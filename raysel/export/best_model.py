@@ -19,6 +19,7 @@ from raysel.sweep.local_trial import Notify
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.reproduce import Reproduction, compared, run_again
 from raysel.sweep.views import SweepView, read_sweep
+from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 
 def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -90,10 +91,10 @@ def trained_again(
 ) -> tuple[nn.Module | None, Reproduction]:
     """A confirm run once more, for its weights: those of its chosen epoch, as it was tested."""
     trial = view.trial(name)
-    rows: list[dict[str, Any]] = []
+    messages: list[EpochMessage | FailureMessage] = []
     model: nn.Module | None = None
     with tempfile.TemporaryDirectory(prefix="raysel-again-") as scratch:
-        for row, steps in run_again(view, trial, notify, Path(scratch)):
-            rows.append(row)
+        for message, steps in run_again(view, trial, notify, Path(scratch)):
+            messages.append(message)
             model = steps.run.model if steps.run else None
-    return model, compared(view, trial, rows)
+    return model, compared(view, trial, messages)

@@ -34,7 +34,7 @@ class EventLog:
     ) -> None:
         self.record, self.attempt = record, attempt
         self._observer, self._check, self._clock = observer, check, clock
-        self._unsaid: dict[str, str] = {}
+        self._unsaid: dict[str, tuple[str, int | None]] = {}
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
@@ -84,6 +84,7 @@ class EventLog:
         note: str | None,
         attributes: Mapping[str, Any] | None = None,
         end: Mapping[str, Any] | None = None,
+        halved_at_epoch: int | None = None,
     ) -> bool:
         """Commit an epoch, and with it the trial's end where it ends there.
 
@@ -94,20 +95,25 @@ class EventLog:
             note: description of an incident in the epoch.
             attributes: what the pruner noted in the study's trial.
             end: the payload of the trial's end.
+            halved_at_epoch: the epoch from which on the trial has half the batch, where the note
+                is about that.
 
         Returns:
             Whether the epoch is new.
         """
-        notes = "; ".join(words for words in (self._unsaid.pop(trial, None), note) if words)
+        unsaid, halved = self._unsaid.pop(trial, (None, None))
+        notes = "; ".join(words for words in (unsaid, note) if words)
+        halved = halved or halved_at_epoch
         payload: dict[str, Any] = {"metrics": metrics}
         payload |= {"note": notes} if notes else {}
+        payload |= {"halved_at_epoch": halved} if halved else {}
         payload |= {"attributes": dict(attributes)} if attributes else {}
         events = [Event(trial, Kind.EPOCH, epoch, self._clock(), payload)]
         if end is not None:
             events.append(Event(trial, Kind.ENDED, epoch, self._clock(), dict(end)))
         new = self._commit(*events)
         if notes and not new:
-            self._unsaid[trial] = notes
+            self._unsaid[trial] = notes, halved
         return new
 
     def interrupted(self, trial: str, cause: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.record.events import SWEEP, Event, Kind
+from raysel.record.failure_kind import FailureKind, failure_of, halved_at_epoch
 
 RUNNING = "RUNNING"
 COMPLETE = "COMPLETE"
@@ -41,7 +42,8 @@ class TrialState:
         distributions: what each of them was suggested from, in Optuna's JSON.
         attributes: what Optuna's samplers and pruners noted in the study's trial.
         status: RUNNING, COMPLETE, PRUNED, FAILED or INTERRUPTED.
-        cause: why it failed or was interrupted.
+        cause: why it failed or was interrupted, in words.
+        failure: of what kind the failure was; None where it did not fail.
         value: the objective at its end; None where there is none.
         epochs: for each epoch ended, in order, its metrics and `epoch` itself; None stands
             for a number that was not finite.
@@ -50,6 +52,7 @@ class TrialState:
         interrupted_at: unix time at which it was left, while it is INTERRUPTED.
         end_metrics: what was measured once, at the end (`test/error`, …).
         notes: incidents (out of memory, a damaged checkpoint), in sentences.
+        halved_at_epoch: the epoch from which on it has half the batch; None where it has all.
     """
 
     id: str
@@ -64,6 +67,7 @@ class TrialState:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     status: str = RUNNING
     cause: str | None = None
+    failure: FailureKind | None = None
     value: float | None = None
     epochs: tuple[Mapping[str, float | None], ...] = ()
     started_at: float | None = None
@@ -71,6 +75,7 @@ class TrialState:
     interrupted_at: float | None = None
     end_metrics: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    halved_at_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,12 +208,19 @@ def _fold_trial(trial: TrialState, event: Event) -> TrialState:
         new = payload.get("note")
         notes = trial.notes if new is None or new in trial.notes else (*trial.notes, new)
         attributes = {**trial.attributes, **payload.get("attributes", {})}
-        return replace(trial, epochs=tuple(ordered), notes=notes, attributes=attributes)
+        return replace(
+            trial,
+            epochs=tuple(ordered),
+            notes=notes,
+            attributes=attributes,
+            halved_at_epoch=trial.halved_at_epoch or halved_at_epoch(payload),
+        )
     if event.kind == Kind.ENDED:
         return replace(
             trial,
             status=payload["status"],
             cause=payload.get("cause"),
+            failure=failure_of(payload),
             value=payload.get("value"),
             ended_at=event.at,
             interrupted_at=None,

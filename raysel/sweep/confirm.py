@@ -12,6 +12,7 @@ from typing import Any
 from raysel.engine.tune import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
+from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
 
@@ -118,30 +119,35 @@ class ConfirmController:
         return run
 
     def epoch(
-        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+        self,
+        trial: str,
+        epoch: int,
+        metrics: dict[str, float],
+        note: str | None = None,
+        halved_at_epoch: int | None = None,
     ) -> bool:
         """Record an epoch; the last one carries the test metrics and ends the run."""
         if trial not in self._live:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
         final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
         curve = {n: v for n, v in metrics.items() if n not in final}
-        self._event_log.epoch(trial, epoch, curve, note)
+        self._event_log.epoch(trial, epoch, curve, note, halved_at_epoch=halved_at_epoch)
         self._epochs[trial] = epoch
         if epoch < self._live[trial].config.training.epochs:
             return False
         if broken := [name for name, value in final.items() if not math.isfinite(value)]:
-            self.failed(trial, f"{', '.join(broken)}: not finite")
+            self.failed(trial, FailureKind.NOT_FINITE, f"{', '.join(broken)}: not finite")
             return True
         payload = {"status": "COMPLETE", "cause": None, "value": None, "metrics": final}
         self._event_log.write(trial, Kind.ENDED, epoch, payload)
         del self._live[trial]
         return True
 
-    def failed(self, trial: str, cause: str) -> None:
+    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
         """Record a failure."""
         if self._live.pop(trial, None) is not None:
-            payload = {"status": "FAILED", "cause": cause, "value": None}
-            self._event_log.write(trial, Kind.ENDED, self._epochs.get(trial, 0), payload)
+            end = failed_end(kind, cause)
+            self._event_log.write(trial, Kind.ENDED, self._epochs.get(trial, 0), end)
 
     def interrupt(self, cause: str) -> None:
         """Record every running run as interrupted."""

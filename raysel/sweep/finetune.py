@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from raysel.common.errors import OperationalError
 from raysel.common.locations import working_folder
 from raysel.record.layout import write_json
 from raysel.spec import user_code
@@ -19,6 +18,7 @@ from raysel.sweep import local_trial
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training import checkpoint
+from raysel.training.worker_messages import FailureMessage
 
 TRIAL = "0000"
 
@@ -82,14 +82,12 @@ def finetune(
     shared = inputs.shared(folder, keep_best)
     rows: list[dict[str, Any]] = []
     failure, best, model = None, 0, None
-    for row, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
-        if "environment_error" in row:
-            raise OperationalError(str(folder), row["environment_error"])
-        failure = row.get("failure")
-        if failure is not None or steps.run is None:
+    for message, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
+        if isinstance(message, FailureMessage) or steps.run is None:
+            failure = message.cause if isinstance(message, FailureMessage) else None
             model = None
             break
-        rows.append({"epoch": row["epoch"], **row["metrics"]})
+        rows.append({"epoch": message.epoch, **message.metrics})
         show(rows[-1], first.config.training.epochs)
         best, model = steps.run.best_epoch, steps.run.model
     model_epoch = 0

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
-from raysel.common.errors import nearest, user_error
+from raysel.common.errors import OperationalError, nearest, user_error
 from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
@@ -42,6 +42,7 @@ from raysel.training.source_model import (
     source_model,
 )
 from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessage, FailureMessage
 
 Notify = Callable[[str], None]
 """Called with a line for each long step."""
@@ -121,27 +122,32 @@ def run(
     trial: str,
     config: TrialConfig,
     step_limit: int | None = None,
-    halved_from: int | None = None,
-) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
-    """Run a trial to its end and yield each epoch's row with the runner.
+    halved_at_epoch: int | None = None,
+) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRunner]]:
+    """Run a trial to its end and yield each message with the runner.
 
-    A row is that of `TrialRunner`; the trial ends with its last epoch, a failure, or after
-    `step_limit` optimizer steps.
+    The trial ends with its last epoch, a failure, or after `step_limit` optimizer steps.
 
     Args:
-        halved_from: the epoch from which on the trial has half the batch.
+        halved_at_epoch: the epoch from which on the trial has half the batch.
+
+    Raises:
+        OperationalError: the disk is full, say.
     """
     before = torch.get_num_threads()
     steps = TrialRunner(shared, step_limit)
     try:
         steps.begin(trial, config)
         for epoch in itertools.count(1):
-            if epoch == halved_from:
+            if epoch == halved_at_epoch:
                 steps.halve()
-            row = steps.epoch()
-            yield row, steps
+            message = steps.epoch()
+            if isinstance(message, EnvironmentErrorMessage):
+                raise OperationalError(str(shared.folder), message.cause)
+            yield message, steps
             short = steps.run is not None and steps.run.step == step_limit
-            if "failure" in row or short or row["epoch"] >= config.training.epochs:
+            failed = isinstance(message, FailureMessage)
+            if failed or short or message.epoch >= config.training.epochs:
                 return
     finally:
         torch.set_num_threads(before)

@@ -18,6 +18,7 @@ from raysel.common.locations import sweep_url
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record
+from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.layout import SweepFolder, tracking_uri
 from raysel.record.ownership import OwnedElsewhere, Owner
 from raysel.record.read_only import is_behind
@@ -197,7 +198,7 @@ class _Mending:
             if trial.status == RUNNING:
                 self.event_log.interrupted(trial.id, _GONE)
             if close:
-                end = {"status": "FAILED", "cause": CLOSED, "value": None}
+                end = failed_end(FailureKind.CLOSED, CLOSED)
                 self.event_log.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 

@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable
 
 from raysel.record.events import Event, Kind
+from raysel.record.failure_kind import FailureKind, failure_of
 
 IN_A_ROW = 5
 
 _NUMBER = re.compile(r"\b(0x)?[0-9a-f]*\d[0-9a-f]*\b")
 """Free bytes, pids, actor ids: parts of a message that differ between equal failures."""
 
+_NOT_COUNTED = (None, FailureKind.DIVERGED, FailureKind.NOT_FINITE)
+
 
 class Failures:
     """Counts equal failures in a row.
 
-    A trial that diverged depends on its learning rate and not on the
-    machine or the code: it is not counted.
+    A trial that diverged depends on its learning rate and not on the machine or the code: it is
+    not counted, and neither is one that gave a number that is not finite.
 
     Attributes:
         too_many: whether there were `IN_A_ROW` of them.
@@ -34,7 +37,7 @@ class Failures:
         if event.kind != Kind.ENDED:
             return
         cause = str(event.payload.get("cause") or "")
-        if event.payload["status"] != "FAILED" or _says_something(cause):
+        if failure_of(event.payload) in _NOT_COUNTED:
             self._count = 0
             return
         kind = _NUMBER.sub("0", cause)
@@ -43,7 +46,3 @@ class Failures:
         if self._count >= IN_A_ROW:
             self.too_many = True
             self._stop(f"{IN_A_ROW} trials in a row failed alike: {cause}")
-
-
-def _says_something(cause: str) -> bool:
-    return cause.startswith("diverged") or "not finite" in cause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from raysel.common.errors import OperationalError, user_error
+from raysel.common.errors import user_error
 from raysel.record.layout import SweepFolder
-from raysel.record.state import CLOSED, FAILED, TrialState
+from raysel.record.state import TrialState
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
 from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
-from raysel.training import failures
 from raysel.training.trial import MACHINE, TrialRunner
+from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 CUDA_TOLERANCE = 0.02
 """How far a number may be off on CUDA without `training.deterministic`, where sums are formed
@@ -35,6 +35,8 @@ _CLOCK = "cost/seconds"
 
 Row = Mapping[str, Any]
 """Metrics by name; None where one was not finite."""
+
+Messages = Sequence[EpochMessage | FailureMessage]
 
 Show = Callable[[int, int], None]
 """Called with the number of the epoch that was run again, and of how many."""
@@ -130,9 +132,9 @@ def reproduce(
 
 
 def compared(
-    view: SweepView, trial: TrialState, rows: list[dict[str, Any]], tolerance: float | None = None
+    view: SweepView, trial: TrialState, rows: Messages, tolerance: float | None = None
 ) -> Reproduction:
-    """A trial's record and its new rows side by side; `tolerance` as in `reproduce`."""
+    """A trial's record and its new messages side by side; `tolerance` as in `reproduce`."""
     if tolerance is None:
         tolerance = default_tolerance(config_of(trial))
     differs = machine_differences(view, trial)
@@ -146,8 +148,8 @@ def config_of(trial: TrialState) -> TrialConfig:
 
 def run_again(
     view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
-) -> Iterator[tuple[dict[str, Any], TrialRunner]]:
-    """The rows of a recorded trial, once more: as many epochs as it has, and its failure.
+) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRunner]]:
+    """The messages of a recorded trial, once more: as many epochs as it has, and its failure.
 
     Args:
         scratch: a folder for the trial's own files; the sweep's are not touched.
@@ -162,12 +164,10 @@ def run_again(
     shared = inputs.shared(scratch)
     confirm = trial.phase == "confirm"
     with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as shared:
-        halved = failures.halved_from(trial.notes)
-        again = local_trial.run(shared, trial.id, config_of(trial), halved_from=halved)
-        for done, (row, steps) in enumerate(again, 1):
-            if "environment_error" in row:
-                raise OperationalError(trial.id, row["environment_error"])
-            yield row, steps
+        halved = trial.halved_at_epoch
+        again = local_trial.run(shared, trial.id, config_of(trial), halved_at_epoch=halved)
+        for done, (message, steps) in enumerate(again, 1):
+            yield message, steps
             if done >= expected:
                 return
 
@@ -203,22 +203,23 @@ def evaluate(
     )
 
 
-def _pairs(trial: TrialState, rows: list[dict[str, Any]]) -> Iterator[tuple[int, str, Any, Any]]:
+def _pairs(trial: TrialState, rows: Messages) -> Iterator[tuple[int, str, Any, Any]]:
     """Every number then and now, in the order of time; a name that one of them lacks is reported
     as missing."""
     for index, then in enumerate(trial.epochs):
-        now = rows[index] if index < len(rows) else {}
+        now = rows[index] if index < len(rows) else None
         epoch = int(then["epoch"] or 0)
-        if "metrics" not in now:
-            yield epoch, "outcome", "an epoch", now.get("failure", "nothing")
+        if not isinstance(now, EpochMessage):
+            yield epoch, "outcome", "an epoch", now.cause if now else "nothing"
             return
-        measured = {n: v for n, v in now["metrics"].items() if not n.startswith(_END)}
+        measured = {n: v for n, v in now.metrics.items() if not n.startswith(_END)}
         yield from _compared(epoch, {n: v for n, v in then.items() if n != "epoch"}, measured)
     if _fails_itself(trial):
-        now = rows[-1] if len(rows) > len(trial.epochs) else {}
-        yield len(trial.epochs) + 1, "failure", trial.cause, now.get("failure", "an epoch")
-    elif trial.end_metrics:
-        last = rows[-1]["metrics"]
+        now = rows[-1] if len(rows) > len(trial.epochs) else None
+        failed = now.cause if isinstance(now, FailureMessage) else "an epoch"
+        yield len(trial.epochs) + 1, "failure", trial.cause, failed
+    elif trial.end_metrics and isinstance(rows[-1], EpochMessage):
+        last = rows[-1].metrics
         yield from _compared(0, trial.end_metrics, {n: last[n] for n in last if n.startswith(_END)})
 
 
@@ -247,14 +248,8 @@ def _off(then: Any, now: Any) -> float:
 
 
 def _fails_itself(trial: TrialState) -> bool:
-    """Whether the trial's own lines raise, after its last epoch. A lost worker is no such end,
-    nor is a number that the record refuses, nor a trial that was closed by hand."""
-    if trial.status != FAILED or not trial.cause or trial.cause == CLOSED:
-        return False
-    refused = trial.cause.startswith(_END) and trial.cause.endswith("not finite")
-    return not (
-        refused or trial.cause.startswith("worker lost") or "not finite at epoch" in trial.cause
-    )
+    """Whether the trial's own lines raise, after its last epoch."""
+    return trial.failure is not None and trial.failure.is_own
 
 
 def _device() -> torch.device:

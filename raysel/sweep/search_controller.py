@@ -20,7 +20,8 @@ from optuna.trial import TrialState as OptunaState
 from raysel.engine.tune import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
-from raysel.record.state import COMPLETE, ENDED, FAILED, PRUNED, TrialState, fold
+from raysel.record.failure_kind import FailureKind, failed_end
+from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold
 from raysel.search import allocation
 from raysel.search.samplers import budget, sampler, walks_every_point
 from raysel.search.space import STRATEGY, Space
@@ -104,20 +105,25 @@ class SearchController:
         return Assignment(name, live.config, max(live.values, default=0))
 
     def epoch(
-        self, trial: str, epoch: int, metrics: dict[str, float], note: str | None = None
+        self,
+        trial: str,
+        epoch: int,
+        metrics: dict[str, float],
+        note: str | None = None,
+        halved_at_epoch: int | None = None,
     ) -> bool:
         """Report an epoch to the study and record it; return whether the trial ends."""
         live = self._live.get(trial)
         if live is None:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
         if epoch in live.values:  # an older checkpoint was taken; the record keeps what it has
-            self._event_log.epoch(trial, epoch, metrics, note)
+            self._event_log.epoch(trial, epoch, metrics, note, halved_at_epoch=halved_at_epoch)
             return False
         before = attributes_of(self.study, live.trial.number)
         end = self._verdict(live, epoch, metrics.get(self._metric, math.nan))
         after = attributes_of(self.study, live.trial.number)
         noted = {name: value for name, value in after.items() if before.get(name) != value}
-        self._event_log.epoch(trial, epoch, metrics, note, noted, end)
+        self._event_log.epoch(trial, epoch, metrics, note, noted, end, halved_at_epoch)
         if end is not None:
             self._tell(trial, end)
         return end is not None
@@ -134,11 +140,11 @@ class SearchController:
             return self._ended(PRUNED, live.values, f"pruned at epoch {epoch}")
         return None
 
-    def failed(self, trial: str, cause: str) -> None:
+    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
         """Record a failure; the study has it as FAIL."""
         if trial in self._live:  # else a worker's last report of a trial that has ended
             epoch = max(self._live[trial].values, default=0)
-            self._end(trial, self._ended(FAILED, {}, cause), epoch)
+            self._end(trial, failed_end(kind, cause), epoch)
 
     def interrupt(self, cause: str) -> None:
         """Record every running trial as interrupted; it stays RUNNING in the study."""
@@ -165,7 +171,8 @@ class SearchController:
         return {"status": status, "cause": cause, "value": value}
 
     def _not_finite(self, epoch: int) -> dict[str, Any]:
-        return self._ended(FAILED, {}, f"{self._metric} is not finite at epoch {epoch}")
+        cause = f"{self._metric} is not finite at epoch {epoch}"
+        return failed_end(FailureKind.NOT_FINITE, cause)
 
     def _replicate(
         self, trial: Trial, config: TrialConfig, trials: list[FrozenTrial]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -50,9 +48,3 @@ def halving(asked: TrialConfig, smaller: TrialConfig, epoch: int) -> str:
         f"out of memory at batch {asked.training.batch_size} in epoch {epoch}; "
         f"again with {settings.batch_size} × {settings.gradient_accumulation_steps}"
     )
-
-
-def halved_from(notes: Iterable[str]) -> int | None:
-    """The epoch from which on a trial had half the batch, by its notes; None: it never had."""
-    found = (re.match(r"out of memory at batch \d+ in epoch (\d+)", note) for note in notes)
-    return next((int(match[1]) for match in found if match), None)

@@ -26,6 +26,7 @@ from raysel.common.object_store import Bucket
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
+from raysel.record.failure_kind import FailureKind
 from raysel.spec import user_code
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import Part
@@ -37,6 +38,12 @@ from raysel.training.data import on_device
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.nonfinite import Diverged
 from raysel.training.trial_files import TrialFiles, make_folder, sees
+from raysel.training.worker_messages import (
+    EnvironmentErrorMessage,
+    EpochMessage,
+    FailureMessage,
+    WorkerMessage,
+)
 
 TEST_CURVE = "test_curve"
 """Before the metrics of `PhaseContext.test_every_epoch` (`test_curve/error`); nothing is chosen by
@@ -100,11 +107,6 @@ class _Prepared:
 class TrialRunner:
     """Runs the epochs of one trial after another.
 
-    A row is `{"epoch", "metrics"}`, with a `note` after an incident, or `{"epoch", "failure"}`:
-    a trial's own failure is a result and not an exception, because it would fail again in the
-    same way. `{"epoch", "environment_error"}`: the whole sweep cannot continue. With `files`
-    (name: content) where the driver does not see the trial's folder.
-
     Attributes:
         run: the trial under way; None before its first epoch and after a failure.
         step_limit: end a trial after so many optimizer steps, for a quick look; None: at its
@@ -138,6 +140,7 @@ class TrialRunner:
         self._rows: list[dict[str, Any]] = []
         self._reported_epochs, self._unreported = reported_epochs, deque[dict[str, Any]]()
         self._note: str | None = None
+        self._halved_at: int | None = None
         self._halves = False
 
     @property
@@ -145,26 +148,26 @@ class TrialRunner:
         """The trial's own."""
         return self._shared.folder / "trials" / self.trial
 
-    def epoch(self) -> dict[str, Any]:
-        """Run one epoch; the last one of a trial that may be tested has the test metrics."""
-        row = self._tried()
-        if row is None:
+    def epoch(self) -> WorkerMessage:
+        """Run one epoch."""
+        message = self._tried()
+        if message is None:
             self.halve()
-            row = self._tried()
-        assert row is not None and self._files is not None  # it is halved once
-        return row if not (files := self._files.carried()) else row | {"files": files}
+            message = self._tried()
+        assert message is not None and self._files is not None  # it is halved once
+        return replace(message, files=self._files.carried())
 
-    def _tried(self) -> dict[str, Any] | None:
+    def _tried(self) -> WorkerMessage | None:
         """Run one epoch; return None after an out-of-memory error if half the batch may fit."""
         try:
             with as_exceptions():
                 return self._epoch()
         except Diverged as error:
-            return self._failure(f"diverged: {error}")
+            return self._failure(FailureKind.DIVERGED, f"diverged: {error}")
         except Exception as error:
             if cause := self._environment_error(error):
                 self.run = None
-                return {"epoch": 0, "environment_error": cause}
+                return EnvironmentErrorMessage(cause)
             whole = self.config == self._asked
             if whole and failures.is_out_of_memory(error) and failures.halved(self.config):
                 return None  # the error's traceback holds the tensors: it has to go first
@@ -182,31 +185,31 @@ class TrialRunner:
         """Whether the driver's folder was visible here, and no longer is."""
         return not self._away and not sees(self._shared.folder, self._shared.token)
 
-    def _give_up(self, error: Exception) -> dict[str, Any]:
+    def _give_up(self, error: Exception) -> FailureMessage:
         """A deterministic failure: reported, not tried again."""
         with suppress(OSError):
             (self.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
             if self._files is not None:
                 self._files.upload()
-        return self._failure(f"{type(error).__name__}: {error}")
+        return self._failure(FailureKind.ERROR, f"{type(error).__name__}: {error}")
 
     def halve(self) -> None:
         """Continue from the last epoch with half the batch and twice the accumulation."""
         smaller = failures.halved(self._asked)
         assert smaller is not None
         epoch = self.run.epoch if self.run else 1
-        self._note = failures.halving(self._asked, smaller, epoch)
+        self._note, self._halved_at = failures.halving(self._asked, smaller, epoch), epoch
         self.config, self.run, self._halves = smaller, None, True
         gc.collect()  # a trial refers to itself
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _failure(self, cause: str) -> dict[str, Any]:
+    def _failure(self, kind: FailureKind, cause: str) -> FailureMessage:
         epoch = self.run.epoch if self.run else 0
         self.run = None
-        return {"epoch": epoch, "failure": cause[:2000]}
+        return FailureMessage(epoch, kind, cause[:2000])
 
-    def _epoch(self) -> dict[str, Any]:
+    def _epoch(self) -> EpochMessage:
         if self._lost_sight():
             raise FileNotFoundError(self._shared.folder)  # nothing is written beside it
         make_folder(self._shared.folder, self.trial, self._away or self._shared.token is None)
@@ -216,20 +219,20 @@ class TrialRunner:
             if not self._halves:
                 self._unreported.extend(rows)
         if self._unreported:
-            return self._unreported.popleft()
+            return EpochMessage(**self._unreported.popleft())
         self._halves = False
         assert self.run is not None
         result = self.run.run_epoch()
-        row: dict[str, Any] = {"epoch": result.epoch, "metrics": result.metrics | self._curve()}
-        if self._note:
-            row["note"], self._note = self._note, None
+        metrics = result.metrics | self._curve()
         if result.epoch == self.config.training.epochs:
-            row["metrics"] |= self._test()
-        self._rows.append(dict(row))  # Ray adds keys to its own copy
+            metrics |= self._test()
+        message = EpochMessage(result.epoch, metrics, self._note, self._halved_at)
+        self._halved_at = None
+        self._rows.append(message.to_dict())
         state = {**self.run.state_dict(), "rows": self._rows}
         assert self._files is not None
         self._note = self._files.keep(state)  # reported with the next epoch
-        return row
+        return message
 
     def _start(self) -> list[dict[str, Any]]:
         """Build the trial; return the rows of its checkpoint that are to be reported."""
@@ -267,7 +270,8 @@ class TrialRunner:
         *earlier, last = self._rows
         # the notes of earlier epochs were reported then
         unknown = [r for r in earlier if r["epoch"] > self._reported_epochs]
-        return [*({k: v for k, v in r.items() if k != "note"} for r in unknown), dict(last)]
+        plain = [{name: row[name] for name in ("epoch", "metrics")} for row in unknown]
+        return [*plain, dict(last)]
 
     def _data(self, data: TrialData) -> TrialData:
         """The trial's data: of the training part no more than its shots."""

@@ -19,10 +19,12 @@ from raysel.common.locations import sweep_url
 from raysel.export.best_model import origin_of
 from raysel.models import timm
 from raysel.record.events import Record, sqlite_url
+from raysel.record.failure_kind import FailureKind
 from raysel.record.ownership import FileOwner
 from raysel.spec.reader import load, parse
 from raysel.sweep.reproduce import reproduce, run_again
 from raysel.sweep.views import read_sweep
+from raysel.training.worker_messages import FailureMessage
 
 from .conftest import SMALL
 from .helpers import states
@@ -238,13 +240,15 @@ def test_a_diverging_trial_is_reproduced_with_its_failure(reference: Path, tmp_p
     config["training"] = {**config["training"], "learning_rate": 1e30}
     asked = replace(view.trial("0"), config=config)
     rows = [row for row, _ in run_again(view, asked, lambda _: None, tmp_path / "a")]
-    cause = rows[-1]["failure"]
-    assert cause.startswith("diverged")
-    failed = replace(asked, status="FAILED", cause=cause, epochs=(), value=None)
+    end = rows[-1]
+    assert isinstance(end, FailureMessage) and end.kind is FailureKind.DIVERGED
+    failed = replace(
+        asked, status="FAILED", cause=end.cause, failure=end.kind, epochs=(), value=None
+    )
     again = reproduce(view, failed, lambda _: None, lambda *_: None)
     assert again.outcome == "identical"
     other = reproduce(view, replace(failed, cause="diverged: x"), lambda _: None, lambda *_: None)
-    assert (other.outcome, other.first and other.first.now) == ("different", cause)
+    assert (other.outcome, other.first and other.first.now) == ("different", end.cause)
 
 
 # --- handing over --------------------------------------------------------------------------------

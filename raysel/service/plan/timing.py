@@ -21,6 +21,7 @@ from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part
 from raysel.training.gpu_share import keep_to_share
 from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.worker_messages import EpochMessage
 
 SECONDS = 60.0
 """How long the calibration may take, about: shared by all that is measured."""
@@ -233,11 +234,11 @@ def _epochs(
     deadline = time.perf_counter() + seconds / 2
     while len(walls) < 2 or (len(walls) < 5 and time.perf_counter() < deadline):
         before = time.perf_counter()
-        row = steps.epoch()
-        if "metrics" not in row:
-            return str(row.get("failure") or row.get("environment_error"))
+        message = steps.epoch()
+        if not isinstance(message, EpochMessage):
+            return message.cause
         walls.append(time.perf_counter() - before)
-        inner.append(row["metrics"]["cost/seconds"])
+        inner.append(message.metrics["cost/seconds"])
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
     run = steps.run
     assert run is not None

@@ -7,6 +7,7 @@ from typing import Any, cast
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
 
+from raysel.engine.trainable import MESSAGE
 from raysel.engine.tune import (
     MAX_WORKER_FAILURES,
     StopRequest,
@@ -14,12 +15,13 @@ from raysel.engine.tune import (
     _TrialSourceScheduler,
     _TrialSourceSearcher,
 )
+from raysel.training.worker_messages import EpochMessage
 
 
 class WorkerLog:
     """A trial source that ends nothing, and worker events that are dropped."""
 
-    def epoch(self, trial: str, epoch: int, metrics: dict[str, float], note: str | None) -> bool:
+    def epoch(self, *_: object) -> bool:
         return False
 
 
@@ -34,7 +36,7 @@ def drivers(*epochs: int | None) -> bool:
         if epoch is None:
             trial.run_metadata.num_failures += 1  # as Trial.handle_error
         else:
-            scheduler.on_trial_result(None, trial, {"epoch": epoch})
+            scheduler.on_trial_result(None, trial, {MESSAGE: EpochMessage(epoch, {})})
     assert stop.error is None
     return trial.should_recover()
 
@@ -60,7 +62,7 @@ def test_tune_keeps_no_metric_and_no_file_of_a_trial():
     """It holds its trials to the end: a thousand of them would hold all that they sent."""
     trial = Trial("_", stub=True)
     own: dict[str, Any] = {TRAINING_ITERATION: 1, DONE: False, TRIAL_ID: trial.trial_id, PID: 7}
-    sent = {"epoch": 1, "metrics/validation/loss": 0.5, "files/trace.json": b"x", "note": "n"}
+    sent = {MESSAGE: EpochMessage(1, {"val/loss": 0.5}, "n", files={"trace.json": b"x"})}
     result = {**own, **sent, "time_total_s": 3.0}
     assert not _ImmediateStopper(StopRequest())(trial.trial_id, result)
     trial.update_last_result(result)  # as the controller does next

@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 from raysel.engine.tune import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
+from raysel.record.failure_kind import FailureKind
 from raysel.record.state import ENDED, TrialState, fold
 from raysel.search.space import Space
 from raysel.spec.sweep import TrialConfig
@@ -143,8 +144,8 @@ def test_a_run_that_fails_is_reported_once_with_its_cause(tmp_path):
     run = phase.controller.next_trial()
     assert run is not None
     phase.controller.epoch(run.trial, 1, {"val/error": 0.5})
-    phase.controller.failed(run.trial, "diverged")
-    phase.controller.failed(run.trial, "again")
+    phase.controller.failed(run.trial, FailureKind.DIVERGED, "diverged")
+    phase.controller.failed(run.trial, FailureKind.ERROR, "again")
     state = phase.states[run.trial]
     assert (state.status, state.cause, state.value) == ("FAILED", "diverged", None)
     assert sum(e.event.kind == "ended" for e in phase.record.events()) == 1
@@ -176,7 +177,7 @@ def test_a_new_driver_runs_what_has_not_ended_with_the_same_numbers(tmp_path):
     assert runs[0] and runs[1] and runs[2]
     first.work(runs[0])
     first.controller.epoch(runs[1].trial, 1, {"val/error": 0.4})
-    first.controller.failed(runs[2].trial, "broken")
+    first.controller.failed(runs[2].trial, FailureKind.ERROR, "broken")
     first.controller.interrupt("stopped")
     assert first.states[runs[1].trial].status == "INTERRUPTED"
     second = _Confirm(tmp_path, attempt=2)

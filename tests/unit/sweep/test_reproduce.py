@@ -5,6 +5,7 @@ import math
 import pytest
 from view_kit import ended, epoch, make, started
 
+from raysel.record.failure_kind import FailureKind
 from raysel.record.state import TrialState
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.sweep.reproduce import (
@@ -17,6 +18,7 @@ from raysel.sweep.reproduce import (
 from raysel.sweep.views import read_sweep
 from raysel.training import environment
 from raysel.training.trial import MACHINE
+from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 SETTINGS = {
     **{"epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9},
@@ -42,7 +44,13 @@ def view(tmp_path):
     return read_sweep(str(tmp_path), "a")
 
 
-def trial(*errors: float | None, status: str = "COMPLETE", cause: str | None = None, **ends: float):
+def trial(
+    *errors: float | None,
+    status: str = "COMPLETE",
+    cause: str | None = None,
+    failure: FailureKind | None = None,
+    **ends: float,
+):
     epochs = tuple(
         {"epoch": i, "val/error": e, "cost/seconds": 1.0} for i, e in enumerate(errors, 1)
     )
@@ -52,18 +60,22 @@ def trial(*errors: float | None, status: str = "COMPLETE", cause: str | None = N
         epochs=epochs,
         status=status,
         cause=cause,
+        failure=failure,
         end_metrics={name.replace("_", "/"): value for name, value in ends.items()},
     )
 
 
 def rows(*errors: float, **ends: float):
-    """What the loop gives; the last row brings the end metrics."""
+    """What a worker reports; the last message brings the end metrics."""
     listed = [
-        {"epoch": i, "metrics": {"val/error": e, "cost/seconds": 2.0}}
-        for i, e in enumerate(errors, 1)
+        EpochMessage(i, {"val/error": e, "cost/seconds": 2.0}) for i, e in enumerate(errors, 1)
     ]
-    listed[-1]["metrics"] |= {name.replace("_", "/"): value for name, value in ends.items()}
+    listed[-1].metrics.update({name.replace("_", "/"): value for name, value in ends.items()})
     return listed
+
+
+def failure(cause: str):
+    return FailureMessage(1, FailureKind.DIVERGED, cause)
 
 
 def test_the_same_numbers_are_identical_whatever_the_clock_says(view):
@@ -104,35 +116,29 @@ def test_test_metrics_of_a_confirm_run_are_compared_too(view):
 
 def test_a_metric_that_one_of_them_lacks_is_a_difference(view):
     more = rows(0.5)
-    more[0]["metrics"]["val/loss"] = 1.0
+    more[0].metrics["val/loss"] = 1.0
     assert "val/loss: missing in the record" in str(compared(view, trial(0.5), more, 0.0))
 
 
 def test_a_failure_must_be_the_same_failure(view):
-    failed = trial(0.5, status="FAILED", cause="diverged: x")
-    again = [*rows(0.5), {"epoch": 1, "failure": "diverged: x"}]
+    failed = trial(0.5, status="FAILED", cause="diverged: x", failure=FailureKind.DIVERGED)
+    again = [*rows(0.5), failure("diverged: x")]
     assert compared(view, failed, again, 0.0).outcome == IDENTICAL
     assert compared(view, failed, rows(0.5, 0.25), 0.0).outcome == DIFFERENT
-    other = [*rows(0.5), {"epoch": 1, "failure": "diverged: y"}]
+    other = [*rows(0.5), failure("diverged: y")]
     assert compared(view, failed, other, 0.0).outcome == DIFFERENT
 
 
 def test_a_trial_that_now_fails_is_different(view):
-    found = compared(view, trial(0.5, 0.25), [*rows(0.5), {"epoch": 1, "failure": "boom"}], 1.0)
+    found = compared(view, trial(0.5, 0.25), [*rows(0.5), failure("boom")], 1.0)
     assert found.outcome == DIFFERENT and "boom" in str(found)
 
 
 @pytest.mark.parametrize(
-    "cause",
-    [
-        "worker lost: node died",
-        "val/error is not finite at epoch 1",
-        "closed by raysel reconcile",
-        "test/loss, confirm/epoch: not finite",
-    ],
+    "kind", [FailureKind.WORKER_LOST, FailureKind.NOT_FINITE, FailureKind.CLOSED]
 )
-def test_an_end_that_others_gave_it_is_no_failure_of_the_trial(view, cause):
-    given = trial(0.5, status="FAILED", cause=cause)
+def test_an_end_that_others_gave_it_is_no_failure_of_the_trial(view, kind):
+    given = trial(0.5, status="FAILED", cause="x", failure=kind)
     assert compared(view, given, rows(0.5), 0.0).outcome == IDENTICAL
 
 

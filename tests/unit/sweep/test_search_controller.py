@@ -16,6 +16,7 @@ from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.tune import Assignment
 from raysel.record.events import Event, Record
+from raysel.record.failure_kind import FailureKind
 from raysel.record.state import ENDED
 from raysel.spec.sweep import Spec, TrialConfig
 
@@ -144,8 +145,9 @@ def test_a_trial_that_failed_is_reported_with_its_cause_and_counts(tmp_path):
             work(attempt.controller, assignment)
             continue
         attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.5})
-        attempt.controller.failed(assignment.trial, "out of memory")
-        attempt.controller.failed(assignment.trial, "said twice")  # a worker's last word
+        attempt.controller.failed(assignment.trial, FailureKind.ERROR, "out of memory")
+        # a worker's last report
+        attempt.controller.failed(assignment.trial, FailureKind.ERROR, "reported twice")
     _assert_records_agree(attempt)
     assert len(attempt.trials) == 4 and attempt.trials[0].state == FAIL
     assert attempt.states["0000"].cause == "out of memory"
@@ -219,7 +221,7 @@ def test_other_ends_are_replayed_as_what_they_were(tmp_path, monkeypatch, status
     _dies(monkeypatch, attempt.study, "tell")
     with pytest.raises(Died):
         if status == "FAILED":
-            attempt.controller.failed(assignment.trial, "broken")
+            attempt.controller.failed(assignment.trial, FailureKind.ERROR, "broken")
         work(attempt.controller, assignment, worker=lambda config, epoch: 9.0)
     monkeypatch.undo()
     again = begin(tmp_path, attempt.spec, 2)

@@ -4,6 +4,7 @@ from shared_kit import shared
 from trial_kit import config
 
 from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.worker_messages import EpochMessage
 
 
 def seen(given: PhaseContext, shots: int | None) -> tuple[int, set[int], int]:
@@ -11,7 +12,7 @@ def seen(given: PhaseContext, shots: int | None) -> tuple[int, set[int], int]:
     steps = TrialRunner(given)
     steps.begin(f"shots-{shots}", config("full", epochs=1, batch_size=8, shots=shots))
     row = steps.epoch()
-    assert "failure" not in row, row
+    assert isinstance(row, EpochMessage), row
     assert steps.run is not None
     data = steps.run.data
     images = data.train.part(slice(0, 40)).images * 10 + 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,17 +12,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from trial_kit import config, differences
+from trial_kit import config, differences, without_seconds
 from trial_strategies import registered_for_a_test
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
+from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, Strategy
 from raysel.sweep import local_trial
 from raysel.tasks.data import Examples
 from raysel.training import checkpoint, failures
 from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.worker_messages import EpochMessage, FailureMessage, WorkerMessage
 
 EPOCHS = 4
 
@@ -98,25 +101,33 @@ def begun(folder: Path, chosen: TrialConfig, reported: int = 0) -> TrialRunner:
     return steps
 
 
-def rows(steps: TrialRunner, count: int = EPOCHS) -> list[dict[str, Any]]:
+def rows(steps: TrialRunner, count: int = EPOCHS) -> list[EpochMessage]:
     """Epochs without their seconds."""
-    found = [steps.epoch() for _ in range(count)]
-    for row in found:
-        row.get("metrics", {}).pop("cost/seconds", None)
-    return found
+    return [timeless(steps.epoch()) for _ in range(count)]
+
+
+def timeless(message: WorkerMessage) -> EpochMessage:
+    assert isinstance(message, EpochMessage)
+    return replace(message, metrics=without_seconds(message.metrics))
+
+
+def plain(message: EpochMessage) -> EpochMessage:
+    """As one without an incident."""
+    return replace(message, note=None, halved_at_epoch=None)
 
 
 def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_path: Path) -> None:
     steps = begun(tmp_path / "a", asked())
     first, *later = rows(steps)
-    assert first.pop("note") == "out of memory at batch 20 in epoch 1; again with 10 × 2"
-    assert not any("note" in row for row in later)
+    assert first.note == "out of memory at batch 20 in epoch 1; again with 10 × 2"
+    assert first.halved_at_epoch == 1
+    assert [plain(row) for row in later] == later
     settings = steps.config.training
     assert (settings.batch_size, settings.gradient_accumulation_steps) == (10, 2)
     # what a trial does that was asked for just this
     halved = failures.halved(asked())
     assert halved is not None
-    assert [first, *later] == rows(begun(tmp_path / "b", halved))
+    assert [plain(first), *later] == rows(begun(tmp_path / "b", halved))
 
 
 def test_what_the_first_try_held_is_given_back_before_the_second(tmp_path: Path) -> None:
@@ -130,17 +141,16 @@ def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_reported_twice(
     monkeypatch.setattr(Greedy, "since", 3)
     steps = begun(tmp_path / "a", asked())
     found = rows(steps)
-    assert [row["epoch"] for row in found] == [1, 2, 3, 4]
-    assert found[2].pop("note") == "out of memory at batch 20 in epoch 3; again with 10 × 2"
+    assert [row.epoch for row in found] == [1, 2, 3, 4]
+    assert found[2].note == "out of memory at batch 20 in epoch 3; again with 10 × 2"
+    assert found[2].halved_at_epoch == 3
     monkeypatch.setattr(Greedy, "largest", 20)
     assert found[:2] == rows(begun(tmp_path / "b", asked()), 2)
     # run again from its record, as `raysel reproduce` does
-    again = [
-        {**row, "metrics": {k: v for k, v in row["metrics"].items() if k != "cost/seconds"}}
-        for row, _ in local_trial.run(shared(tmp_path / "c"), "0000", asked(), halved_from=3)
-    ]
-    assert again[2].pop("note")
-    assert again == found
+    run = local_trial.run(shared(tmp_path / "c"), "0000", asked(), halved_at_epoch=3)
+    again = [timeless(message) for message, _ in run if isinstance(message, EpochMessage)]
+    assert again[2].note
+    assert [plain(row) for row in again] == [plain(row) for row in found]
 
 
 def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_path: Path) -> None:
@@ -163,30 +173,21 @@ def test_half_the_batch_that_is_too_much_as_well_fails_the_trial(
 ) -> None:
     monkeypatch.setattr(Greedy, "largest", 5)
     row = begun(tmp_path, asked()).epoch()
-    assert row["failure"].startswith("OutOfMemoryError: CUDA out of memory")
+    assert isinstance(row, FailureMessage) and row.kind is FailureKind.ERROR
+    assert row.cause.startswith("OutOfMemoryError: CUDA out of memory")
     assert len(Greedy.held) == 2
 
 
 def test_a_batch_of_one_cannot_be_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Greedy, "largest", 0)
-    assert "OutOfMemoryError" in begun(tmp_path, asked(batch=1)).epoch()["failure"]
+    message = begun(tmp_path, asked(batch=1)).epoch()
+    assert isinstance(message, FailureMessage) and "OutOfMemoryError" in message.cause
 
 
 def test_the_next_trial_of_the_process_has_its_whole_batch_again(tmp_path: Path) -> None:
     steps = begun(tmp_path, asked())
     rows(steps, 1)
     steps.begin("0001", config("full", epochs=1, batch_size=20))
-    assert "note" not in steps.epoch()
+    message = timeless(steps.epoch())
+    assert message == plain(message)
     assert steps.config.training.batch_size == 20
-
-
-@pytest.mark.parametrize(
-    ("notes", "epoch"),
-    [
-        ((), None),
-        (("checkpoint.pt is damaged: x; goes on from epoch 2",), None),
-        (("x", failures.halving(config("full"), config("full"), 7)), 7),
-    ],
-)
-def test_the_note_says_from_which_epoch_on(notes: tuple[str, ...], epoch: int | None) -> None:
-    assert failures.halved_from(notes) == epoch

@@ -14,6 +14,7 @@ from trial_kit import config
 from raysel.training import checkpoint
 from raysel.training.trial import TrialRunner
 from raysel.training.trial_files import TOKEN
+from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessage, FailureMessage
 
 
 def _begun(folder: Path) -> TrialRunner:
@@ -21,7 +22,7 @@ def _begun(folder: Path) -> TrialRunner:
     (folder / TOKEN).write_text("of the driver", encoding="utf-8")
     steps = TrialRunner(shared(folder, token="of the driver"))
     steps.begin("0000", config("full", epochs=3))
-    assert "metrics" in steps.epoch()
+    assert isinstance(steps.epoch(), EpochMessage)
     return steps
 
 
@@ -40,8 +41,8 @@ def test_a_folder_that_is_gone_is_the_sweeps_failure(
     steps = _begun(folder)
     action(folder)
     row = steps.epoch()
-    assert "is not the folder any more" in row["environment_error"]
-    assert "failure" not in row
+    assert isinstance(row, EnvironmentErrorMessage)
+    assert "is not the folder any more" in row.cause
     assert not (folder / "trials").exists()  # nothing is written beside the one that was renamed
 
 
@@ -59,8 +60,7 @@ def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_failure(
 
     monkeypatch.setattr(checkpoint, "save", fails)
     row = steps.epoch()
-    assert "cannot" in row["environment_error"]
-    assert "failure" not in row
+    assert isinstance(row, EnvironmentErrorMessage) and "cannot" in row.cause
 
 
 def test_a_file_of_the_users_own_that_is_lacking_is_the_trials_failure(
@@ -73,4 +73,5 @@ def test_a_file_of_the_users_own_that_is_lacking_is_the_trials_failure(
 
     assert steps.run is not None
     monkeypatch.setattr(steps.run, "run_epoch", fails)
-    assert "no such file" in steps.epoch()["failure"]
+    failure = steps.epoch()
+    assert isinstance(failure, FailureMessage) and "no such file" in failure.cause

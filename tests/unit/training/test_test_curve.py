@@ -12,7 +12,7 @@ EPOCHS = 3
 def rows(folder, **changes):
     steps = TrialRunner(shared(folder, test=examples(24, 7), keep_best=True, **changes))
     steps.begin("confirm-full-s0", config("full", epochs=EPOCHS, batch_size=8))
-    return [steps.epoch()["metrics"] for _ in range(EPOCHS)]
+    return [steps.epoch().metrics for _ in range(EPOCHS)]
 
 
 def test_every_epoch_is_tested_where_it_is_asked_for_and_changes_nothing(tmp_path):
@@ -36,4 +36,4 @@ def test_the_curve_goes_through_the_error_that_is_reported_at_the_end(tmp_path):
 def test_without_the_test_part_there_is_no_curve(tmp_path):
     steps = TrialRunner(shared(tmp_path, test_every_epoch=True))
     steps.begin("0000", config("full", epochs=1, batch_size=8))
-    assert not any("test" in name for name in steps.epoch()["metrics"])
+    assert not any("test" in name for name in steps.epoch().metrics)
