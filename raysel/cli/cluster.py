@@ -21,20 +21,11 @@ from raysel.common.output import (
     say,
     say_error,
 )
-from raysel.common.urls import secret_in
 
 if TYPE_CHECKING:
     from raysel.service.jobs import Cluster, Job
     from raysel.service.status import JobStatus
     from raysel.service.submit import SubmitOptions, SubmitResult
-
-
-def _checked_address(address: str | None) -> str | None:
-    """Refuse an address with a secret before it is shown or sent."""
-    full = address if address is None or "://" in address else f"http://{address}"
-    if full is not None and (secret := secret_in(full)):
-        raise user_error("--address", f"holds {secret}; the token is enough")
-    return address
 
 
 Address = Annotated[
@@ -43,7 +34,6 @@ Address = Annotated[
         "--address",
         metavar="URL",
         help="The cluster's dashboard, http://HOST:8265.",
-        callback=_checked_address,
     ),
 ]
 JobName = Annotated[

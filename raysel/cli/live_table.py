@@ -52,10 +52,15 @@ class _Row:
 
 
 class ConsoleReporter:
-    """Shows a sweep on a terminal, or as lines where there is none."""
+    """Shows a sweep on a terminal, or as lines where there is none.
 
-    def __init__(self, console: TextConsole) -> None:
-        self._console = console
+    Args:
+        quiet: show the outcome only, and what the user may have to act on.
+    """
+
+    def __init__(self, console: TextConsole, quiet: bool = False) -> None:
+        self._always = console
+        self._console = TextConsole(quiet=True, force_terminal=False) if quiet else console
         self._live: Live | None = None
         self._rows: dict[str, _Row] = {}
         self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
@@ -190,19 +195,17 @@ class ConsoleReporter:
         """The sweep is to end in order."""
         running = sum(row.running for row in self._rows.values())
         who = f"{running} trials end their" if running != 1 else "1 trial ends its"
-        self._stopping(cause, f"; {who} epoch" if running else "")
-
-    def _stopping(self, cause: str, first: str) -> None:
+        first = f"; {who} epoch" if running else ""
         what = f"{first}, then the summary (Ctrl-C again to leave at once)"
-        self._console.print(f"stopping: {cause}{what}")
+        self._always.print(f"stopping: {cause}{what}")
 
     def tracker(self, words: str) -> None:
         """MLflow is away, or back."""
-        self._console.print(f"mlflow   {words}")
+        self._always.print(f"mlflow   {words}")
 
     def storage(self, words: str) -> None:
         """The bucket is away, or back."""
-        self._console.print(f"storage  {words}")
+        self._always.print(f"storage  {words}")
 
     def _row(self, trial: str) -> _Row:
         return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
@@ -257,7 +260,7 @@ class ConsoleReporter:
     def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
         """The confirm table, the verdict, and where everything lies."""
         self._close()
-        self._console.print(outcome_lines(self._console, outcome, report, model))
+        self._always.print(outcome_lines(self._always, outcome, report, model))
 
     def finish(self) -> None:
         """Leave the terminal as it was."""
@@ -345,48 +348,12 @@ class JsonReporter:
         """Nothing."""
 
 
-class QuietReporter(ConsoleReporter):
-    """Shows the outcome only."""
-
-    def data(self, summary: DataSummary) -> None:
-        """Nothing."""
-
-    def source_training(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
-        """Nothing."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
-        """Nothing."""
-
-    def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:
-        """Nothing."""
-
-    def event(self, event: Event) -> None:
-        """Nothing."""
-
-    def stopping(self, cause: str) -> None:
-        """The sweep is to end in order; running trials were not counted."""
-        self._stopping(cause, "; the running trials end their epoch")
-
-
 @contextmanager
 def shown(quiet: bool, as_json: bool) -> Iterator[ConsoleReporter | JsonReporter]:
     """The progress reporter that the user asked for; the terminal is restored afterwards."""
-    reporter: ConsoleReporter | JsonReporter
     with guarded_streams():
         console = TextConsole(soft_wrap=True)
-        if as_json:
-            reporter = JsonReporter()
-        else:
-            reporter = QuietReporter(console) if quiet else ConsoleReporter(console)
+        reporter = JsonReporter() if as_json else ConsoleReporter(console, quiet)
         try:
             yield reporter
         finally:

@@ -65,9 +65,9 @@ def one_line(text: object, most: int = LINE) -> str:
     return f"{start} … {count}{end}"
 
 
-def lines(text: str, most: int = LINE) -> list[str]:
+def lines(text: str) -> list[str]:
     """A text of several lines, each of them safe to show; tabs are kept as blanks."""
-    return [one_line(line, most) for line in re.split(r"\r\n|\r|\n", text.expandtabs())]
+    return [one_line(line) for line in re.split(r"\r\n|\r|\n", text.expandtabs())]
 
 
 def quoted(value: object, most: int = NAME) -> str:

@@ -208,7 +208,7 @@ def _join(address: str) -> None:
         ) from error
 
 
-def check_reachable(address: str, seconds: float = CONNECT_SECONDS) -> None:
+def check_reachable(address: str) -> None:
     """Check that something listens at RAY_ADDRESS: Ray itself would retry silently for minutes.
 
     Raises:
@@ -218,7 +218,7 @@ def check_reachable(address: str, seconds: float = CONNECT_SECONDS) -> None:
     if named is None:
         return  # `auto`, or for Ray to refuse
     try:
-        socket.create_connection((named[1], int(named[2])), seconds).close()
+        socket.create_connection((named[1], int(named[2])), CONNECT_SECONDS).close()
     except (OSError, OverflowError, UnicodeError) as error:
         raise OperationalError(
             address, f"RAY_ADDRESS does not answer ({error}); {_WAY_IN}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import raysel
-from raysel.common.errors import UserError, user_error
+from raysel.common.errors import user_error
 from raysel.common.user_files import irregular
 from raysel.record.layout import CODE
 from raysel.spec import user_code
@@ -93,23 +93,22 @@ def package_sizes() -> dict[str, int]:
     }
 
 
-def check_size(sizes: Mapping[str, int], limit: int = LIMIT) -> None:
+def check_size(sizes: Mapping[str, int]) -> None:
     """Refuse a bundle that the cluster would refuse.
 
     Raises:
         UserError: the files are too large together; the ten largest are named.
     """
     total = sum(sizes.values())
-    if total <= limit:
+    if total <= LIMIT:
         return
     largest = sorted(sizes, key=lambda path: sizes[path], reverse=True)[:10]
     listed = ", ".join(f"{path} {_mib(sizes[path])}" for path in largest)
-    error: UserError = user_error(
+    raise user_error(
         "the bundle",
-        f"has {_mib(total)} MiB, more than {_mib(limit)}; the largest: {listed}. "
+        f"has {_mib(total)} MiB, more than {_mib(LIMIT)}; the largest: {listed}. "
         "Put data where every node reads them",
     )
-    raise error
 
 
 def _mib(count: int) -> str:

@@ -5,18 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from raysel.common.errors import INTERRUPTED, OperationalError, UserError
-from raysel.common.locations import sweep_url
-from raysel.record.layout import SweepFolder
-from raysel.record.read_only import read_events
-from raysel.record.state import RUNNING, fold, fold_sweep
-from raysel.report.review import sweep_row
-from raysel.service.jobs import COMMIT, SPEC, Cluster, Job
+from raysel.common.errors import INTERRUPTED
+from raysel.service.jobs import COMMIT, Cluster, Job
 from raysel.service.progress import Progress, last_of
-from raysel.service.storage import seen_here
-from raysel.spec import reader
-from raysel.spec.sweep import Spec
-from raysel.sweep.views import SweepView, read_sweep
 
 FAILED = "FAILED"
 """Ray's message for a job whose command failed, at its first import perhaps."""
@@ -30,7 +21,7 @@ class JobStatus:
     """Status of one submitted sweep.
 
     Attributes:
-        progress: None where neither the record nor the log says anything yet.
+        progress: None where the log says nothing yet.
         log: the last lines of a job that failed.
     """
 
@@ -74,51 +65,18 @@ class JobStatus:
 
 
 def job_status(cluster: Cluster, job: Job) -> JobStatus:
-    """A job with its progress: from the record where that can be reached, else from its log."""
-    progress = _recorded(job) or last_of(cluster.log(job.id))
+    """A job with the progress that its log tells of."""
+    log = cluster.log(job.id)
+    progress = last_of(log)
     if progress is not None and not job.live:  # its last word was of a moment before
         progress = replace(progress, running=0)
     found = JobStatus(job, progress)
-    return replace(found, log=_last_lines(cluster.log(job.id))) if found.state == FAILED else found
-
-
-def _last_lines(log: str) -> tuple[str, ...]:
-    return tuple(line for line in log.splitlines() if line.strip())[-LOG_LINES:]
+    if found.state != FAILED:
+        return found
+    return replace(found, log=tuple(line for line in log.splitlines() if line.strip())[-LOG_LINES:])
 
 
 def all_job_statuses(cluster: Cluster) -> list[JobStatus]:
     """Every job that runs a sweep, the oldest first; progress of those that run."""
     jobs = [job for job in cluster.jobs() if job.sweep]
     return [job_status(cluster, job) if job.live else JobStatus(job, None) for job in jobs]
-
-
-def _recorded(job: Job) -> Progress | None:
-    if SPEC not in job.metadata:
-        return None
-    try:
-        view = _view(job, reader.parse(job.metadata[SPEC]))
-    except (OperationalError, UserError):
-        return None  # out of reach from here
-    if view is None or not view.trials:
-        return None
-    row = sweep_row(view)
-    confirming = bool(row.runs)
-    return Progress(
-        phase="confirm" if confirming else "search",
-        done=row.confirmed if confirming else row.done,
-        total=row.runs if confirming else row.trials,
-        running=sum(trial.status == RUNNING for trial in view.trials),
-        metric=row.metric,
-        best=row.best,
-        label=row.best_label or "",
-    )
-
-
-def _view(job: Job, spec: Spec) -> SweepView | None:
-    if spec.database_url is None:
-        there = seen_here(job, spec.storage) is not None
-        return read_sweep(spec.storage, spec.name) if there else None
-    folder = SweepFolder.of(spec.storage, spec.name)
-    events = read_events(sweep_url(spec.database_url, folder.record, spec.name))
-    trials = tuple(fold(events).values())
-    return SweepView(folder, spec, fold_sweep(events), trials, None)

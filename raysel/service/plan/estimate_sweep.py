@@ -61,7 +61,6 @@ def estimate_sweep(
     code: tuple[user_code.Source, ...],
     gpus: int | None = None,
     price: float | None = None,
-    decoding: Callable[[int, int], None] | None = None,
     opened: Callable[[DataSummary], None] | None = None,
 ) -> Plan:
     """The plan of a sweep.
@@ -70,14 +69,13 @@ def estimate_sweep(
         code: the user's own files.
         gpus: number of GPUs to plan for; None takes those of the cluster.
         price: of a GPU hour.
-        decoding: called with the number of decoded pictures; the sweep reuses them.
-        opened: called with what was read, before that.
+        opened: called with what was read, before pictures are decoded.
 
     Raises:
         UserError: the data are missing.
     """
     user_code.load(code)
-    task = task_of(spec, decoding, opened)
+    task = task_of(spec, opened=opened)
     layers = layers_of(spec, task)
     space = Space(spec, layers.names)
     inputs = TrialInputs(spec, task, layers, space, model_config_of(spec, task), code)

@@ -59,6 +59,26 @@ def shown_in_a_pipe(reported) -> str:
     return text.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_quiet_sweep_shows_what_the_user_may_have_to_act_on(terminal):
+    text = io.StringIO()
+    console = TextConsole(file=text, width=1000, force_terminal=terminal)
+    reporter = ConsoleReporter(console, quiet=True)
+    reporter.note("something")
+    reporter.phase("search", 3, [])
+    reporter.decoding(1, 1)
+    started = {"strategy": "full", "label": "full"}
+    reporter.event(Event("0000", Kind.STARTED, 0, 0.0, started))
+    assert text.getvalue() == ""
+    reporter.tracker("is away")
+    reporter.stopping("Ctrl-C")
+    assert text.getvalue().splitlines() == [
+        "mlflow   is away",
+        "stopping: Ctrl-C; 1 trial ends its epoch, then the summary (Ctrl-C again to leave at "
+        "once)",
+    ]
+
+
 def test_what_was_read_is_said_first(capsys):
     data = open_task(TaskSpec.model_validate({"data": "digits"})).summary()
     assert shown_in_a_pipe(lambda reporter: reporter.data(data)) == "\n".join(
