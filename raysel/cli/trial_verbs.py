@@ -18,7 +18,7 @@ from raysel.cli.arguments import (
     path_parser,
 )
 from raysel.common.errors import FAILED
-from raysel.common.output import print_json, print_table, progress_stream, say
+from raysel.common.output import print_json, print_table, progress_stream, say, say_error
 
 if TYPE_CHECKING:
     from raysel.export.export_verb import Exported
@@ -177,28 +177,29 @@ def export(
     as_json: AsJson = False,
 ) -> int:
     """Write the best model into DIR: timm.create_model("local-dir:DIR", pretrained=True)."""
-    from raysel.export.export_verb import checked as checked_export  # noqa: PLC0415
     from raysel.export.export_verb import export as hand_over  # noqa: PLC0415
     from raysel.sweep.views import read_sweep  # noqa: PLC0415
 
     view = read_sweep(storage, sweep)
-    out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)))
-    summary: dict[str, Any] = {"model": str(to), "strategy": out.strategy, "run": out.run}
+    out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)), check)
+    summary: dict[str, Any] = {"model": str(to) if out.written else None}
+    summary |= {"strategy": out.strategy, "run": out.run}
     lines = [f"model    {to}: {out.strategy}, {out.run}"]
-    passed = True
+    if not out.written:
+        lines = [f"model    none: its check failed, nothing was written into {to}"]
+    if out.note:
+        say_error(f"note     {out.note}")
     if out.again is not None:
         summary["again"] = str(out.again)
         lines.append(f"again    {out.again}")
-    if check:
-        found = checked_export(view, out)
-        passed = found.passed
+    if (found := out.check) is not None:
         summary["check"] = asdict(found) | {"equal": found.equal}
         lines += [f"check    {found}", f"pictures {found.pictures or found.note}"]
-    if register is not None and passed:
+    if register is not None and out.written:
         summary["registered"] = _register(view, out, register)
         lines.append(f"mlflow   {summary['registered']['uri']}")
     print_json(summary) if as_json else say(*lines)
-    return 0 if passed else FAILED
+    return 0 if out.written else FAILED
 
 
 def _register(view: SweepView, out: Exported, name: str) -> dict[str, str]:

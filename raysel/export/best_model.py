@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from raysel.export.check import expected_outputs
-from raysel.export.timm_layout import CONFIG, damage_of, write_model
+from raysel.export.kept_model import examine
+from raysel.export.timm_layout import CONFIG, write_model
 from raysel.models.build import build
 from raysel.spec.sweep import objective_sign
 from raysel.sweep.local_trial import Notify
@@ -55,7 +56,7 @@ def save_best(outcome: Outcome) -> Path | None:
     state = outcome.checkpoint(run["id"])
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
     if state is None or outcome.weights is None:
-        if origin_of(target) == origin and damage_of(target) is None:
+        if origin_of(target) == origin and examine(target).problem is None:
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:

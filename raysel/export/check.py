@@ -33,6 +33,9 @@ _SECONDS = 1800
 FILE = "check.json"
 """Beside a best model: what it answered before it was written."""
 
+_PLACE = "the model"
+"""In messages: it may lie in a folder that is gone when they are read."""
+
 INPUTS = 4
 _SEED = 20
 _TOLERANCE = 1e-4
@@ -196,16 +199,22 @@ def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> 
     with tempfile.TemporaryDirectory(prefix="raysel-check-") as scratch:
         given, outputs = Path(scratch, "inputs"), Path(scratch, "outputs")
         safetensors.torch.save_file({"inputs": inputs}, given)
-        arguments = [sys.executable, "-c", _WITHOUT_RAYSEL, *map(str, (given, outputs, *files))]
+        arguments = [
+            sys.executable,
+            "-B",
+            "-c",
+            _WITHOUT_RAYSEL,
+            *map(str, (given, outputs, *files)),
+        ]
         try:
             done = subprocess.run(
                 arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise OperationalError(str(folder), f"timm did not end within {_SECONDS} s") from None
+            raise OperationalError(_PLACE, f"timm did not end within {_SECONDS} s") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise OperationalError(str(folder), f"timm cannot load it: {last}")
+            raise OperationalError(_PLACE, f"timm cannot load it: {last}")
         return safetensors.torch.load_file(outputs)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from raysel.export.check import (
     load_expected_outputs,
 )
 from raysel.export.check_pictures import ValidationPictures, validation_pictures
+from raysel.export.kept_model import Examined, examine
 from raysel.export.timm_layout import WEIGHTS, damage_of, write_model
 from raysel.models.build import build
 from raysel.spec import user_code
@@ -30,6 +33,9 @@ from raysel.sweep.local_trial import Notify
 from raysel.sweep.own_record import own_results
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.views import SweepView
+
+_STAGE = ".raysel-export"
+"""In the folder of a model: where it lies until it is whole and checked."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Exported:
         expected: what the run's model answered in memory; None for the best model, beside which
             it is kept.
         again: how the run went that was made again for its weights; None for the best model.
+        check: what was compared; None where nothing was asked for.
+        note: why it could not be compared with the model that was written; "" where it was.
     """
 
     folder: Path
@@ -48,10 +56,20 @@ class Exported:
     strategy: str
     expected: ExpectedOutputs | None
     again: Reproduction | None
+    check: Checked | None = None
+    note: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the folder holds the model: not where its check has failed."""
+        return self.check is None or self.check.passed
 
 
-def export(view: SweepView, strategy: str | None, target: Path, notify: Notify) -> Exported:
-    """Write a model in timm's layout into a folder that is empty or not there.
+def export(
+    view: SweepView, strategy: str | None, target: Path, notify: Notify, check: bool = False
+) -> Exported:
+    """Write a model in timm's layout into a folder that is empty or not there: whole, and only once
+    its check has passed, or not at all.
 
     The best model lies in the sweep's folder. Other weights are not kept (those of the other
     strategies; those of a winner that an extension found and that was interrupted since): the
@@ -59,11 +77,12 @@ def export(view: SweepView, strategy: str | None, target: Path, notify: Notify) 
 
     Args:
         strategy: None takes the winner's.
+        check: compare it with the trained model and with the sweep's own validation first.
 
     Raises:
         UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
-        OperationalError: the best model is damaged, or the run did not reproduce its recorded
-            metrics.
+        OperationalError: the best model is damaged, the run did not reproduce its recorded
+            metrics, nothing was kept to compare with, or timm cannot load the model.
     """
     results = _results(view)
     rows: list[dict[str, Any]] = results["confirm"]
@@ -77,18 +96,34 @@ def export(view: SweepView, strategy: str | None, target: Path, notify: Notify) 
     _check_target(target, view.folder.best)
     run = best_of(row["runs"], results["objective"])["id"]
     kept = origin_of(view.folder.best) == {"sweep": results["sweep_id"], "run": run}
-    if name == winner and kept:
-        return _copy_best(view, run, name, target)
-    return _run_again(view, run, target, notify)
+    with _staged(target) as staged:
+        if name == winner and kept:
+            out = _copy_best(view, run, name, staged, compare=not check)
+        else:
+            out = _run_again(view, run, staged, notify)
+        out = replace(out, check=_checked(view, out) if check else None)
+        if out.written:
+            for path in sorted(staged.iterdir()):
+                path.replace(target / path.name)
+    return replace(out, folder=target)
 
 
-def checked(view: SweepView, out: Exported) -> Checked:
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A place for a model inside its folder, on the same file system, that is gone in the end."""
+    there, stage = target.is_dir(), target / _STAGE
+    try:
+        stage.mkdir(parents=True)
+        yield stage / "model"
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if not there and not any(target.iterdir()):
+            target.rmdir()
+
+
+def _checked(view: SweepView, out: Exported) -> Checked:
     """Compare an exported model, loaded without raysel, with the trained one and with the sweep's
-    own validation of picture files.
-
-    Raises:
-        OperationalError: nothing was kept to compare with, or timm cannot load the model.
-    """
+    own validation of picture files."""
     expected = out.expected or load_expected_outputs(view.folder.best)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
@@ -147,28 +182,19 @@ def _check_target(target: Path, best: Path) -> None:
         raise user_error("--to", f"{target} cannot be written ({error.strerror})") from None
 
 
-def _copy_best(view: SweepView, run: str, strategy: str, target: Path) -> Exported:
+def _copy_best(view: SweepView, run: str, strategy: str, target: Path, compare: bool) -> Exported:
     best = view.folder.best
-    if wrong := damage_of(best):
+    found = examine(best) if compare else Examined(damage_of(best))
+    if found.problem is not None:
         raise OperationalError(
-            str(best), f"{wrong}; make the model again with: {view.folder.resume()}"
+            str(best), f"{found.problem}; make the model again with: {view.folder.resume()}"
         )
-    files = [path for path in sorted(best.rglob("*")) if path.is_file()]
-    try:
-        for source in files:
-            if source.name != EXPECTED_OUTPUTS and source.parent.name != "__pycache__":
-                _copy(source, target / source.relative_to(best))
-    except BaseException:  # the disk is full, say: nothing is left of what was empty before
-        shutil.rmtree(target, ignore_errors=True)
-        raise
-    return Exported(target, run, strategy, None, None)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
+    for source in sorted(path for path in best.rglob("*") if path.is_file()):
+        if source.name != EXPECTED_OUTPUTS and source.parent.name != "__pycache__":
+            copy = target / source.relative_to(best)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+    return Exported(target, run, strategy, None, None, note=found.note)
 
 
 def _run_again(view: SweepView, name: str, target: Path, notify: Notify) -> Exported:
@@ -185,6 +211,5 @@ def _run_again(view: SweepView, name: str, target: Path, notify: Notify) -> Expo
     task = task_of(view.spec)
     expected = expected_outputs(model, task)
     origin = {"sweep": view.sweep.id, "run": name}
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_model(model, view.spec.model.name, task, origin, target)
     return Exported(target, name, trial.strategy, expected, again)

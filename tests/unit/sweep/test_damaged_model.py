@@ -15,7 +15,14 @@ import torch
 from view_kit import FINISHED, make
 
 from raysel.cli.main import main
+from raysel.common.errors import OperationalError
+from raysel.export import export_verb
+from raysel.export.check import Checked, _inputs, logits_of
+from raysel.export.export_verb import Exported
+from raysel.export.kept_model import examine
 from raysel.export.sums import FILE, altered, write_sums
+from raysel.export.timm_layout import COPIED
+from raysel.models import timm
 
 RUN = {"id": "confirm-full-s0", "seed": 0, "val/error": 0.1, "val/loss": 0.2}
 RESULTS = {
@@ -127,9 +134,72 @@ def test_so_are_the_other_files(best: Path, name: str, capsys: pytest.CaptureFix
     assert not to.exists()
 
 
-def test_a_model_without_digests_is_exported_while_its_weights_are_whole(best: Path) -> None:
+def test_a_model_without_digests_that_nothing_can_verify_is_exported_with_a_note(
+    best: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (best / FILE).unlink()
     assert exported(best)[0] == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.safetensors cannot be verified" in line
+    assert "check.json" in line
+
+
+def kept_outputs(best: Path, add: float) -> None:
+    """A model of timm's without digests, beside what it is noted to have answered."""
+    (best / FILE).unlink()
+    model = timm.create_model("test_resnet", num_classes=2).eval()
+    safetensors.torch.save_file(model.state_dict(), best / "model.safetensors")
+    outputs = {"seed": 20, "shape": [3, 32, 32]}
+    logits = logits_of(model, _inputs((3, 32, 32))) + add
+    (best / "check.json").write_text(json.dumps(outputs | {"logits": logits.tolist()}))
+    config = json.loads((best / "config.json").read_text())
+    size = {"input_size": [3, 32, 32], "num_classes": 2}
+    config |= {"architecture": "test_resnet", "num_classes": 2, "pretrained_cfg": size}
+    (best / "config.json").write_text(json.dumps(config | {"label_names": ["a", "b"]}))
+    for source in COPIED:
+        shutil.copy(source, best)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_model_without_digests_must_answer_as_the_one_that_was_written(
+    best: Path, swapped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept_outputs(best, add=float(swapped))
+    code, to = exported(best)
+    out, err = capsys.readouterr()
+    assert code == int(swapped), out + err
+    assert to.exists() == (not swapped)
+    assert not (best / "__pycache__").exists()
+    if swapped:
+        (line,) = err.splitlines()
+        assert "model.safetensors is not the one that was written" in line
+        assert "raysel resume a" in line
+    assert (examine(best).problem is not None) == swapped  # a resume makes it again then
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("failure", ["refused", "ended", "interrupted"])
+def test_a_model_whose_check_fails_is_not_left_behind(
+    best: Path, there: bool, failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refused`: it gives other numbers; `ended`: timm cannot load it."""
+
+    def checked(view: object, out: Exported) -> Checked:
+        seen.append(sorted(path.name for path in out.folder.iterdir()))
+        if failure == "refused":
+            return Checked(4, 1.0, passed=False)
+        raise KeyboardInterrupt if failure == "interrupted" else OperationalError("a", "b")
+
+    seen: list[list[str]] = []
+    monkeypatch.setattr(export_verb, "_checked", checked)
+    to = best.parents[1] / "out"
+    if there:
+        to.mkdir()
+    arguments = ["export", "a", "--to", str(to), "--storage", str(best.parents[1]), "--check"]
+    assert main(arguments) == (130 if failure == "interrupted" else 1)
+    assert seen == [["SHA256SUMS", "config.json", "model.safetensors", "predict.py"]]
+    assert to.exists() == there
+    assert not there or not any(to.iterdir())
 
 
 @pytest.mark.parametrize("action", [cut, empty, zero, Path.unlink])
