@@ -59,15 +59,8 @@ class TrialSource(Protocol):
         """The next trial to run, None when there is none left."""
         ...
 
-    def epoch(
-        self,
-        trial: str,
-        epoch: int,
-        metrics: dict[str, float],
-        note: str | None = None,
-        halved_at_epoch: int | None = None,
-    ) -> bool:
-        """Record an epoch, as `EpochMessage` has it; return whether the trial is to stop."""
+    def epoch(self, trial: str, message: EpochMessage) -> bool:
+        """Record an epoch; return whether the trial is to stop."""
         ...
 
     def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
@@ -233,9 +226,7 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         if isinstance(message, FailureMessage):
             self._source.failed(trial, message.kind, message.cause)
             return True
-        return self._source.epoch(
-            trial, message.epoch, message.metrics, message.note, message.halved_at_epoch
-        )
+        return self._source.epoch(trial, message)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker was lost; also called when Ray retries the trial on another worker."""

@@ -34,7 +34,7 @@ class EventLog:
     ) -> None:
         self.record, self.attempt = record, attempt
         self._observer, self._check, self._clock = observer, check, clock
-        self._unsaid: dict[str, tuple[str, int | None]] = {}
+        self._unsaid: dict[str, Mapping[str, Any]] = {}
 
     def write(self, trial: str, kind: Kind, epoch: int, payload: Mapping[str, Any]) -> bool:
         """Commit an event; False where the same one was there before."""
@@ -81,39 +81,35 @@ class EventLog:
         trial: str,
         epoch: int,
         metrics: Mapping[str, float],
-        note: str | None,
+        incident: Mapping[str, Any] | None,
         attributes: Mapping[str, Any] | None = None,
         end: Mapping[str, Any] | None = None,
-        halved_at_epoch: int | None = None,
     ) -> bool:
         """Commit an epoch, and with it the trial's end where it ends there.
 
-        A trial that fell back to an older checkpoint reports epochs again: its note then waits
-        for an epoch that is new.
+        A trial that fell back to an older checkpoint reports epochs again: its incident then
+        waits for an epoch that is new.
 
         Args:
-            note: description of an incident in the epoch.
+            incident: in the epoch: its `note`, and `halved_at_epoch` where it is about that.
             attributes: what the pruner noted in the study's trial.
             end: the payload of the trial's end.
-            halved_at_epoch: the epoch from which on the trial has half the batch, where the note
-                is about that.
 
         Returns:
             Whether the epoch is new.
         """
-        unsaid, halved = self._unsaid.pop(trial, (None, None))
-        notes = "; ".join(words for words in (unsaid, note) if words)
-        halved = halved or halved_at_epoch
-        payload: dict[str, Any] = {"metrics": metrics}
-        payload |= {"note": notes} if notes else {}
-        payload |= {"halved_at_epoch": halved} if halved else {}
+        incidents = [one for one in (self._unsaid.pop(trial, None), incident) if one]
+        both = {name: value for one in reversed(incidents) for name, value in one.items()}
+        if incidents:
+            both["note"] = "; ".join(one["note"] for one in incidents)
+        payload: dict[str, Any] = {"metrics": metrics, **both}
         payload |= {"attributes": dict(attributes)} if attributes else {}
         events = [Event(trial, Kind.EPOCH, epoch, self._clock(), payload)]
         if end is not None:
             events.append(Event(trial, Kind.ENDED, epoch, self._clock(), dict(end)))
         new = self._commit(*events)
-        if notes and not new:
-            self._unsaid[trial] = notes, halved
+        if both and not new:
+            self._unsaid[trial] = both
         return new
 
     def interrupted(self, trial: str, cause: str) -> None:

@@ -15,6 +15,7 @@ from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
+from raysel.training.worker_messages import EpochMessage
 
 _FIRST_SEED = 1  # confirm's seeds follow the search's own, which chose on its data order
 
@@ -118,20 +119,14 @@ class ConfirmController:
         self._event_log.started(run.trial, number, "confirm", run.config, finalist.searched)
         return run
 
-    def epoch(
-        self,
-        trial: str,
-        epoch: int,
-        metrics: dict[str, float],
-        note: str | None = None,
-        halved_at_epoch: int | None = None,
-    ) -> bool:
+    def epoch(self, trial: str, message: EpochMessage) -> bool:
         """Record an epoch; the last one carries the test metrics and ends the run."""
         if trial not in self._live:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
+        epoch, metrics = message.epoch, message.metrics
         final = {n: v for n, v in metrics.items() if n.startswith(("test/", "confirm/"))}
         curve = {n: v for n, v in metrics.items() if n not in final}
-        self._event_log.epoch(trial, epoch, curve, note, halved_at_epoch=halved_at_epoch)
+        self._event_log.epoch(trial, epoch, curve, message.incident)
         self._epochs[trial] = epoch
         if epoch < self._live[trial].config.training.epochs:
             return False

@@ -35,6 +35,7 @@ from raysel.search.study import (
     trial_id,
 )
 from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
+from raysel.training.worker_messages import EpochMessage
 
 FIRST_REPLICATE = 1_000_000
 """What is added to the sweep's seed for the second trial of a configuration, one more for the
@@ -104,26 +105,20 @@ class SearchController:
         self._event_log.started(name, live.trial.number, "search", live.config, searched, facts)
         return Assignment(name, live.config, max(live.values, default=0))
 
-    def epoch(
-        self,
-        trial: str,
-        epoch: int,
-        metrics: dict[str, float],
-        note: str | None = None,
-        halved_at_epoch: int | None = None,
-    ) -> bool:
+    def epoch(self, trial: str, message: EpochMessage) -> bool:
         """Report an epoch to the study and record it; return whether the trial ends."""
         live = self._live.get(trial)
         if live is None:
             return True  # it has ended, and Ray tried it again: its worker was lost at the end
+        epoch, metrics, incident = message.epoch, message.metrics, message.incident
         if epoch in live.values:  # an older checkpoint was taken; the record keeps what it has
-            self._event_log.epoch(trial, epoch, metrics, note, halved_at_epoch=halved_at_epoch)
+            self._event_log.epoch(trial, epoch, metrics, incident)
             return False
         before = attributes_of(self.study, live.trial.number)
         end = self._verdict(live, epoch, metrics.get(self._metric, math.nan))
         after = attributes_of(self.study, live.trial.number)
         noted = {name: value for name, value in after.items() if before.get(name) != value}
-        self._event_log.epoch(trial, epoch, metrics, note, noted, end, halved_at_epoch)
+        self._event_log.epoch(trial, epoch, metrics, incident, noted, end)
         if end is not None:
             self._tell(trial, end)
         return end is not None

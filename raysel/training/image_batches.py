@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from raysel.tasks.cached_examples import StoredExamples
-from raysel.training.batches import Batch, LazyBatches, in_order
+from raysel.tasks.data import Examples, Part
+from raysel.training.batches import Batch, Data, LazyBatches, in_order, to_device
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,12 @@ class StoredData:
     def split(self, size: int) -> LazyBatches:
         """The examples in order, `size` at a time; the last may be smaller."""
         return in_order(self, torch.arange(len(self)), size)
+
+
+def on_device(
+    part: Part, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Data:
+    """A part for training: arrays are put on the device as a whole, pictures batch by batch."""
+    if isinstance(part, Examples):
+        return to_device(part, mean, std, device)
+    return StoredData.on(part, mean, std, device)

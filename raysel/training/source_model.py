@@ -24,7 +24,7 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.layers import whole
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.tasks.data import Examples, Part, Task
-from raysel.training.data import on_device
+from raysel.training.image_batches import on_device
 from raysel.training.loop import FineTuning, TrialData
 
 SETTINGS = TrainingSettings(

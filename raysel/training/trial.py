@@ -34,7 +34,7 @@ from raysel.tasks.shots import first_shots
 from raysel.training import environment, failures
 from raysel.training.batches import Data
 from raysel.training.confusion import write_confusion
-from raysel.training.data import on_device
+from raysel.training.image_batches import on_device
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.nonfinite import Diverged
 from raysel.training.trial_files import TrialFiles, make_folder, sees

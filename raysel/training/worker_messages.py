@@ -27,11 +27,15 @@ class EpochMessage:
     halved_at_epoch: int | None = None
     files: Files = field(default_factory=dict)
 
+    @property
+    def incident(self) -> dict[str, Any]:
+        """The note, and the number that belongs to it; empty where nothing happened."""
+        known = {"note": self.note, "halved_at_epoch": self.halved_at_epoch}
+        return {name: value for name, value in known.items() if value is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """As a checkpoint keeps it."""
-        incidents = {"note": self.note, "halved_at_epoch": self.halved_at_epoch}
-        given = {name: value for name, value in incidents.items() if value is not None}
-        return {"epoch": self.epoch, "metrics": self.metrics} | given
+        return {"epoch": self.epoch, "metrics": self.metrics, **self.incident}
 
 
 @dataclass(frozen=True)

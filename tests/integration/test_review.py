@@ -193,7 +193,7 @@ def test_finetune_is_the_first_trial_of_a_sweep_bit_for_bit(
 def _scores(folder: Path, spec: Any, best: dict[str, float]) -> None:
     """The model that finetune leaves is that of its best epoch."""
     from raysel.sweep.inputs import task_of
-    from raysel.training.data import on_device
+    from raysel.training.image_batches import on_device
 
     task = task_of(spec)
     batch = on_device(task.validation, task.mean, task.std, torch.device("cpu"))
@@ -332,7 +332,7 @@ def test_the_model_of_another_strategy_is_trained_again_from_the_record(
     assert (code, out["run"], out["check"]["equal"]) == (0, best["id"], True)
     assert out["again"].startswith("identical")
     from raysel.sweep.inputs import task_of
-    from raysel.training.data import on_device
+    from raysel.training.image_batches import on_device
 
     task = task_of(read_sweep(str(copy.parent), "reference").spec)
     with task.test.opened() as test:

@@ -30,7 +30,7 @@ from raysel.spec.reader import parse
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.image_io import read_image
 from raysel.tasks.load_task import load_task
-from raysel.training.data import on_device
+from raysel.training.image_batches import on_device
 
 TIMM_ALONE = """
 import sys

@@ -20,6 +20,7 @@ from raysel.search.space import Space
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec, TrialConfig
 from raysel.sweep.search_controller import SearchController
+from raysel.training.worker_messages import EpochMessage
 
 LAYERS = ("stem", "body", "head")
 
@@ -100,7 +101,7 @@ def work(
     for epoch in range(after + 1, assignment.config.training.epochs + 1):
         value = worker(assignment.config, epoch)
         metrics = {"train/loss": 1.0 / epoch, "val/error": value, "val/loss": 2 * value}
-        if controller.epoch(assignment.trial, epoch, metrics):
+        if controller.epoch(assignment.trial, EpochMessage(epoch, metrics)):
             return epoch
     raise AssertionError("a trial must end with its last epoch")
 

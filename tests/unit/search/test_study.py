@@ -15,6 +15,7 @@ from raysel.engine.tune import Assignment
 from raysel.search.space import Space
 from raysel.search.study import study_of
 from raysel.spec.sweep import TrialConfig
+from raysel.training.worker_messages import EpochMessage
 
 METRIC = "val/error"
 
@@ -53,7 +54,7 @@ def together(attempt: Attempt, count: int, until: int) -> None:
         trial = next(iter(running))
         config, epoch = running.pop(trial)
         metrics = {METRIC: nasty(config, epoch + 1)}
-        if not attempt.controller.epoch(trial, epoch + 1, metrics):
+        if not attempt.controller.epoch(trial, EpochMessage(epoch + 1, metrics)):
             running[trial] = (config, epoch + 1)
 
 

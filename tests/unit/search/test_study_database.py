@@ -14,6 +14,7 @@ from raysel.engine.tune import Assignment
 from raysel.record.events import SWEEP, Event, sqlite_url
 from raysel.search import study_database
 from raysel.search.study_database import StudyDatabase
+from raysel.training.worker_messages import EpochMessage
 
 
 def started(folder: Path) -> Attempt:
@@ -55,7 +56,7 @@ def test_it_shows_the_search_while_it_runs_and_when_it_has_ended(tmp_path, monke
     for _ in range(2):
         work(attempt.controller, started_trial(attempt))
     running = started_trial(attempt)
-    attempt.controller.epoch(running.trial, 1, {"val/error": 0.4})
+    attempt.controller.epoch(running.trial, EpochMessage(1, {"val/error": 0.4}))
     export(attempt, file)
     assert shown(stored(file)) == shown(attempt.study)
     assert stored(file).trials[2].state == OptunaState.RUNNING

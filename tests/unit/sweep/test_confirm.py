@@ -18,6 +18,7 @@ from raysel.record.state import ENDED, TrialState, fold
 from raysel.search.space import Space
 from raysel.spec.sweep import TrialConfig
 from raysel.sweep.confirm import ConfirmController, Finalist, finalists, runs_of
+from raysel.training.worker_messages import EpochMessage
 
 SPEC = sweep("confirm.seeds=3", "training.epochs=2", "search.seed=7")
 TEST = {"test/error": 0.3, "test/loss": 0.9, "confirm/epoch": 2.0, "confirm/updated_share": 1.0}
@@ -59,7 +60,12 @@ class _Confirm:
         for epoch in range(after + 1, run.config.training.epochs + 1):
             metrics = {"val/error": 0.4 / epoch, "cost/seconds": 1.0}
             last = epoch == run.config.training.epochs
-            assert self.controller.epoch(run.trial, epoch, metrics | (TEST if last else {})) is last
+            assert (
+                self.controller.epoch(
+                    run.trial, EpochMessage(epoch, metrics | (TEST if last else {}))
+                )
+                is last
+            )
 
 
 # --- which runs ---------------------------------------------------------------------------------
@@ -143,7 +149,7 @@ def test_a_run_that_fails_is_reported_once_with_its_cause(tmp_path):
     phase = _Confirm(tmp_path)
     run = phase.controller.next_trial()
     assert run is not None
-    phase.controller.epoch(run.trial, 1, {"val/error": 0.5})
+    phase.controller.epoch(run.trial, EpochMessage(1, {"val/error": 0.5}))
     phase.controller.failed(run.trial, FailureKind.DIVERGED, "diverged")
     phase.controller.failed(run.trial, FailureKind.ERROR, "again")
     state = phase.states[run.trial]
@@ -156,7 +162,7 @@ def test_a_run_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
     run = attempt.controller.next_trial()
     attempt.work(run)
     before = list(attempt.reported)
-    assert attempt.controller.epoch(run.trial, 1, {"val/error": 0.1})
+    assert attempt.controller.epoch(run.trial, EpochMessage(1, {"val/error": 0.1}))
     assert attempt.reported == before
 
 
@@ -166,8 +172,10 @@ def test_a_run_whose_test_metrics_are_not_finite_has_failed(tmp_path, name):
     phase = _Confirm(tmp_path)
     run = phase.controller.next_trial()
     assert run is not None
-    phase.controller.epoch(run.trial, 1, {"val/error": 0.5})
-    assert phase.controller.epoch(run.trial, 2, {"val/error": 0.5, **TEST, name: math.nan})
+    phase.controller.epoch(run.trial, EpochMessage(1, {"val/error": 0.5}))
+    assert phase.controller.epoch(
+        run.trial, EpochMessage(2, {"val/error": 0.5, **TEST, name: math.nan})
+    )
     assert phase.states[run.trial].status == "FAILED"
 
 
@@ -176,7 +184,7 @@ def test_a_new_driver_runs_what_has_not_ended_with_the_same_numbers(tmp_path):
     runs = [first.controller.next_trial() for _ in range(3)]
     assert runs[0] and runs[1] and runs[2]
     first.work(runs[0])
-    first.controller.epoch(runs[1].trial, 1, {"val/error": 0.4})
+    first.controller.epoch(runs[1].trial, EpochMessage(1, {"val/error": 0.4}))
     first.controller.failed(runs[2].trial, FailureKind.ERROR, "broken")
     first.controller.interrupt("stopped")
     assert first.states[runs[1].trial].status == "INTERRUPTED"

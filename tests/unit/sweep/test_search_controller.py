@@ -19,6 +19,7 @@ from raysel.record.events import Event, Record
 from raysel.record.failure_kind import FailureKind
 from raysel.record.state import ENDED
 from raysel.spec.sweep import Spec, TrialConfig
+from raysel.training.worker_messages import EpochMessage
 
 STARTED_BY_IMPORT = ray.is_initialized()
 COMPLETE, PRUNED, FAIL, RUNNING = (
@@ -133,7 +134,7 @@ def test_an_objective_that_is_not_finite_is_a_failure(tmp_path, epoch, value):
 
 def test_an_objective_that_is_missing_is_a_failure(tmp_path):
     attempt = begin(tmp_path, sweep())
-    assert attempt.controller.epoch(_start_one(attempt).trial, 1, {"train/loss": 0.3})
+    assert attempt.controller.epoch(_start_one(attempt).trial, EpochMessage(1, {"train/loss": 0.3}))
     assert attempt.trials[0].state == FAIL and attempt.states["0000"].status == "FAILED"
 
 
@@ -144,7 +145,7 @@ def test_a_trial_that_failed_is_reported_with_its_cause_and_counts(tmp_path):
         if index:
             work(attempt.controller, assignment)
             continue
-        attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.5})
+        attempt.controller.epoch(assignment.trial, EpochMessage(1, {"val/error": 0.5}))
         attempt.controller.failed(assignment.trial, FailureKind.ERROR, "out of memory")
         # a worker's last report
         attempt.controller.failed(assignment.trial, FailureKind.ERROR, "reported twice")
@@ -160,7 +161,7 @@ def test_a_trial_whose_worker_is_lost_after_its_end_is_ended_once(tmp_path):
     assignment = _start_one(attempt)
     work(attempt.controller, assignment)
     before = attempt.events
-    assert attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.1})
+    assert attempt.controller.epoch(assignment.trial, EpochMessage(1, {"val/error": 0.1}))
     assert attempt.events == before
 
 
@@ -171,7 +172,8 @@ def test_trials_at_the_same_time_keep_the_budget(tmp_path):
     for epoch in (1, 2, 3, 4):
         for assignment in list(live):
             if attempt.controller.epoch(
-                assignment.trial, epoch, {"val/error": error(assignment.config, epoch)}
+                assignment.trial,
+                EpochMessage(epoch, {"val/error": error(assignment.config, epoch)}),
             ):
                 live.remove(assignment)
     assert live == []
@@ -233,11 +235,11 @@ def test_other_ends_are_replayed_as_what_they_were(tmp_path, monkeypatch, status
 def test_an_epoch_that_was_not_recorded_is_unknown_to_the_next_driver(tmp_path, monkeypatch):
     attempt = begin(tmp_path, sweep())
     assignment = _start_one(attempt)
-    attempt.controller.epoch(assignment.trial, 1, {"val/error": 0.5})
-    attempt.controller.epoch(assignment.trial, 2, {"val/error": 0.25})
+    attempt.controller.epoch(assignment.trial, EpochMessage(1, {"val/error": 0.5}))
+    attempt.controller.epoch(assignment.trial, EpochMessage(2, {"val/error": 0.25}))
     _dies(monkeypatch, Record, "append")
     with pytest.raises(Died):
-        attempt.controller.epoch(assignment.trial, 3, {"val/error": 0.1})
+        attempt.controller.epoch(assignment.trial, EpochMessage(3, {"val/error": 0.1}))
     monkeypatch.undo()
     again = begin(tmp_path, attempt.spec, 2)
     assert again.trials[0].intermediate_values == {1: 0.5, 2: 0.25}
@@ -266,7 +268,7 @@ def test_a_last_epoch_of_an_older_record_without_its_end_ends_the_trial(tmp_path
     attempt = begin(tmp_path, sweep("search.num_trials=4"))
     assignment = _start_one(attempt)
     for epoch in (1, 2, 3):
-        attempt.controller.epoch(assignment.trial, epoch, {"val/error": 1 / epoch})
+        attempt.controller.epoch(assignment.trial, EpochMessage(epoch, {"val/error": 1 / epoch}))
     attempt.record.append(Event("0000", "epoch", 4, 1.0, {"metrics": {"val/error": 0.5}}))
     again = begin(tmp_path, attempt.spec, 2)
     assert _start_one(again).trial == "0001"
@@ -301,7 +303,7 @@ def test_b06_what_was_left_is_taken_up_first_and_reported_as_resumed(tmp_path):
     first = begin(tmp_path, sweep())
     left = [_start_one(first) for _ in range(3)]
     work(first.controller, left[1])
-    first.controller.epoch(left[2].trial, 1, {"val/error": 0.1})
+    first.controller.epoch(left[2].trial, EpochMessage(1, {"val/error": 0.1}))
     first.controller.interrupt("stopped by the user")
     assert [s.status for s in first.states.values()] == ["INTERRUPTED", "COMPLETE", "INTERRUPTED"]
     assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
@@ -331,7 +333,7 @@ def test_a_finished_search_has_nothing_left_for_a_new_driver(tmp_path):
 def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_attempt(tmp_path):
     first = begin(tmp_path, sweep())
     assignment = _start_one(first)
-    first.controller.epoch(assignment.trial, 1, {"val/error": 0.01})
+    first.controller.epoch(assignment.trial, EpochMessage(1, {"val/error": 0.01}))
     first.controller.interrupt("stopped")
     second = begin(tmp_path, first.spec, 2)
     work(second.controller, _start_one(second), after=1)
@@ -427,7 +429,7 @@ def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_nex
     second = begin(tmp_path, first.spec, 2)
     reported = len(second.states[bad.trial].epochs)
     assert _start_one(second) == replace(bad, reported_epochs=reported)
-    assert second.controller.epoch(bad.trial, reported + 1, {"val/error": 9.0})
+    assert second.controller.epoch(bad.trial, EpochMessage(reported + 1, {"val/error": 9.0}))
     _assert_records_agree(second)
 
 

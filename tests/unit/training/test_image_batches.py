@@ -24,8 +24,7 @@ from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples, Task
 from raysel.tasks.load_task import load_task
 from raysel.training.batches import epoch_batches, to_device
-from raysel.training.data import on_device
-from raysel.training.image_batches import LazyBatches, StoredData
+from raysel.training.image_batches import LazyBatches, StoredData, on_device
 from raysel.training.loop import TrialData
 from raysel.training.source_model import _bytes
 
