@@ -1,4 +1,4 @@
-"""What the user's code raises beyond `Exception`: `sys.exit()`, subclasses of KeyboardInterrupt.
+"""What the user's code raises beyond `Exception`: `sys.exit()`, `raise KeyboardInterrupt`.
 
 Whoever calls such code (a model, a strategy, a reader) is prepared for every `Exception`; a
 `SystemExit` would pass all of that and end raysel without a word.
@@ -6,10 +6,17 @@ Whoever calls such code (a model, a strategy, a reader) is prepared for every `E
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from raysel.common.text import first_line
+
+MODULE_PREFIX = "raysel_code_"
+"""Before the names of modules that are the user's own files."""
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 _HANDLERS = ("raysel", "ray")
 """Packages whose signal handlers raise SystemExit."""
@@ -36,15 +43,26 @@ def as_exceptions() -> Iterator[None]:
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether it comes from Ctrl-C or from a signal's handler, and not from the code that ran."""
-    if type(error) is KeyboardInterrupt:
-        return True
     if isinstance(error, Exception):
         return False
+    origin = _origin(error)
+    module = str(origin.tb_frame.f_globals.get("__name__", "")) if origin is not None else ""
+    if type(error) is KeyboardInterrupt:
+        return not (origin and module.startswith(MODULE_PREFIX) and _is_raise(origin))
+    return module.partition(".")[0] in _HANDLERS
+
+
+def _origin(error: BaseException) -> TracebackType | None:
+    """Where it was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return str(module).partition(".")[0] in _HANDLERS
+    return trace
+
+
+def _is_raise(trace: TracebackType) -> bool:
+    """Whether a `raise` statement was executed there; Ctrl-C falls between two statements."""
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
 
 
 def described(error: BaseException) -> str:

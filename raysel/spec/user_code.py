@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from raysel.common.code_exits import described, is_interrupt
+from raysel.common.code_exits import MODULE_PREFIX, described, is_interrupt
 from raysel.common.errors import Problem, UserError, user_error
 from raysel.common.user_files import MIB, read_regular
 from raysel.spec.sweep import CodeFile, Spec
@@ -46,7 +46,7 @@ class Source:
     @property
     def module(self) -> str:
         """The name under which it is imported; strategies of a changed file replace the old."""
-        return f"raysel_code_{Path(self.path).stem}"
+        return f"{MODULE_PREFIX}{Path(self.path).stem}"
 
 
 def read(files: Sequence[CodeFile], folder: Path) -> tuple[Source, ...]:

@@ -24,6 +24,7 @@ from raysel.sweep.outcome import Outcome
 from raysel.sweep.start import resume, start
 from raysel.training.checkpoint import load
 
+from .drivers import live
 from .endings import check, statuses
 from .helpers import Silent, events_of, publish_nothing, states, without_clocks
 from .puppet import puppet
@@ -201,6 +202,21 @@ def test_divergence_does_not(tmp_path: Path, storage: Path) -> None:
 
 
 # --- a trial is hit ---------------------------------------------------------------------------
+
+
+def test_a_keyboard_interrupt_of_the_users_code_fails_its_trial(
+    tmp_path: Path, storage: Path
+) -> None:
+    does = "if number > 0.5: raise KeyboardInterrupt"
+    spec = puppet(tmp_path, storage, "pressed", does)
+    code, out, err = live("run", str(tmp_path / "pressed.yaml"), "--quiet")
+    assert code == 0, out + err
+    trials = check(spec, "COMPLETE", None)
+    hit = [t for t in trials.values() if t.config["parameters"]["number"] > 0.5]
+    assert hit and {(t.status, t.cause) for t in hit} == {
+        ("FAILED", "CodeExit: the code raised KeyboardInterrupt")
+    }
+    assert {t.status for t in trials.values() if t not in hit} == {"COMPLETE"}
 
 
 def test_out_of_memory_is_tried_again_with_half_the_batch(tmp_path: Path, storage: Path) -> None:

@@ -1,8 +1,11 @@
 """Files of the user's own: read once, run once in a process, every mistake one line."""
 
 import hashlib
+import os
 import pickle
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -272,6 +275,7 @@ def test_the_example_keeps_the_contract_of_an_nonfinite_step():
 
 LEAVING = ["raise SystemExit(3)", "import sys; sys.exit()", "raise GeneratorExit",
            "raise type('K', (KeyboardInterrupt,), {})('x')", "raise BaseException('b')",
+           "raise KeyboardInterrupt", "try: int('x')\nexcept ValueError: raise KeyboardInterrupt",
            "import argparse; argparse.ArgumentParser().parse_args(['--x'])"]  # fmt: skip
 
 
@@ -279,14 +283,27 @@ LEAVING = ["raise SystemExit(3)", "import sys; sys.exit()", "raise GeneratorExit
 def test_a_file_that_leaves_is_a_mistake_of_the_user(tmp_path, statement):
     (tmp_path / "mine.py").write_text(f"\n{statement}\n")
     source = user_code.Source(str(tmp_path / "mine.py"), f"\n{statement}\n")
-    with pytest.raises(UserError, match=r"mine\.py: .*\(line 2\)"):
+    with pytest.raises(UserError, match=r"mine\.py: .*\(line [2-4]\)"):
         user_code.load([source])
 
 
 @pytest.mark.parametrize("statement", LEAVING)
 def test_code_that_leaves_while_it_is_called_raises_an_exception(statement):
     with pytest.raises(CodeExit, match="the code raised "), as_exceptions():
-        exec(statement, {"__name__": "mine"})
+        exec(statement, {"__name__": "raysel_code_mine"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["while True: pass", "import time; time.sleep(9)", "try:\n while True: pass\nfinally: x = 1",
+     "try:\n while True: pass\nexcept KeyboardInterrupt: raise"],
+)  # fmt: skip
+def test_ctrl_c_while_the_users_code_runs_is_an_interrupt(statement):
+    hurry = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
+    hurry.start()
+    with pytest.raises(KeyboardInterrupt), as_exceptions():
+        exec(statement, {"__name__": "raysel_code_mine"})
+    hurry.join()
 
 
 def test_an_interrupt_and_a_signal_go_through():
