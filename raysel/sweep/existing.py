@@ -103,6 +103,14 @@ class OwnedSweep:
         found = [*([here] if here is not None else []), *brought(self.folder.path, trial)]
         return max(found, key=lambda state: int(state["epoch"]), default=None)
 
+    def log_of_the_end(self) -> EventLog:
+        """Where the sweep's end is written: into the record also where only the trials' files are
+        gone."""
+        gone = self.watch.gone()
+        if gone is None or not gone.record_is_whole:
+            return self.event_log
+        return EventLog(self.event_log.record, self.event_log.attempt)
+
     def deliver(self) -> None:
         """Wait until the bucket, if there is one, has everything; not for ever.
 
@@ -205,6 +213,7 @@ def open_sweep(
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
         write_files()
+        folder.trials.mkdir(exist_ok=True)  # workers make none: it would hide one that was moved
         watch = StorageWatch(folder, spec.database_url is None, write_files, lost)
         backup_thread = _backup_thread(spec, folder, replica, notify, lost)
     except BaseException:

@@ -26,6 +26,7 @@ from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError,
 from raysel.mlflow_sync.process import WriterProcess
 from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
+from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.record.state import ENDED, RUNNING, TrialState, fold
@@ -166,7 +167,7 @@ class Session:
         ready: Weights | None,
     ) -> Outcome:
         if self.stop.asked:  # while Ray was starting
-            self._interrupt_the_rest()
+            self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
             return self._outcome(task, layers, model_config, None)
         spec = self.spec
         concurrent = most_at_a_time(there, spec.resources, grows())
@@ -186,7 +187,7 @@ class Session:
             if not self.stop.asked:
                 self._confirm(task, shared, concurrent)
         if self.stop.asked:
-            self._interrupt_the_rest()
+            self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
         return self._outcome(task, layers, model_config, weights)
 
     def _weights(
@@ -306,20 +307,20 @@ class Session:
             self._run_phase(controller, unsealed, concurrent, "confirm")
         controller.interrupt(self.stop.cause)
 
-    def _interrupt_the_rest(self, cause: str | None = None) -> None:
+    def _interrupt_the_rest(self, event_log: EventLog, cause: str) -> None:
         """Mark as INTERRUPTED the trials that a previous driver left RUNNING and this one did not
         restart."""
         for trial in self._trials():
             if trial.status == RUNNING:
-                self.sweep.event_log.interrupted(trial.id, cause or self.stop.cause)
+                event_log.interrupted(trial.id, cause)
 
     def _record_end(self, cause: str) -> None:
         """Write into the record why this driver ends before the sweep does, as far as it can be
         written: `raysel list` then need not guess. What is ended already stays as it is."""
         payload = {"status": "INTERRUPTED", "cause": cause, "verdict": None, "model": None}
-        event_log = self.sweep.event_log
+        event_log = self.sweep.log_of_the_end()
         with suppress(Exception):  # the record itself may be what fails
-            self._interrupt_the_rest(cause)
+            self._interrupt_the_rest(event_log, cause)
             event_log.write(SWEEP, Kind.FINISHED, event_log.attempt, payload)
 
     def _run_phase(

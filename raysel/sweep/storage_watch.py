@@ -32,7 +32,13 @@ _Identity = tuple[int, int]
 
 
 class StorageGone(OperationalError):
-    """The sweep's files were removed or replaced; nothing more is written to them."""
+    """The sweep's files were removed or replaced; nothing more is written to them.
+
+    Attributes:
+        record_is_whole: only the trials' files are gone; the record can take the sweep's end.
+    """
+
+    record_is_whole = False
 
 
 class StorageWatch:
@@ -59,11 +65,10 @@ class StorageWatch:
         self._closed = False
         self._ended = threading.Event()
         self._opened = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY)
+        self._trials = os.open(folder.trials, os.O_RDONLY | os.O_DIRECTORY)
         # opened now: a connection made later would open whatever lies there then
         self._connection = _connection(folder.record) if has_record else None
         self._known = {path: _identity(path) for path in self._paths()}
-        self._trials: int | None = None  # opened once a worker has made it
-        self._see_trials()
         self._thread = threading.Thread(target=self._watch, name="storage-watch", daemon=True)
         self._thread.start()
 
@@ -101,8 +106,7 @@ class StorageWatch:
         if self._connection is not None:
             self._connection.close()
         os.close(self._opened)
-        if self._trials is not None:
-            os.close(self._trials)
+        os.close(self._trials)
 
     def _watch(self) -> None:
         while not self._ended.wait(EVERY_SECONDS):
@@ -113,17 +117,9 @@ class StorageWatch:
     def _paths(self) -> list[Path]:
         record = self._folder.record
         files = [record, *(record.with_name(record.name + log) for log in _LOGS)]
-        return [self._folder.path, *(files if self._has_record else [])]
-
-    def _see_trials(self) -> None:
-        if self._trials is None:
-            with suppress(OSError):  # not yet
-                self._trials = os.open(self._folder.trials, os.O_RDONLY | os.O_DIRECTORY)
-                found = os.fstat(self._trials)
-                self._known[self._folder.trials] = (found.st_dev, found.st_ino)
+        return [self._folder.path, *(files if self._has_record else []), self._folder.trials]
 
     def _differs(self) -> bool:
-        self._see_trials()
         if any(_identity(path) != known for path, known in self._known.items()):
             return True
         return _is_read_only(self._folder.path)
@@ -160,11 +156,13 @@ class StorageWatch:
     def _without_trials(self) -> StorageGone:
         """Checkpoints and traces lie elsewhere, or nowhere; the record is whole."""
         folder = self._folder
-        if self._trials is not None and (now_at := _path_of(self._trials)) is not None:
+        if (now_at := _path_of(self._trials)) is not None:
             words = f"was moved to {now_at} while the sweep ran; move it back, then go on: "
         else:
             words = "was removed while the sweep ran; checkpoints and traces are lost; go on: "
-        return StorageGone(str(folder.trials), words + folder.resume())
+        gone = StorageGone(str(folder.trials), words + folder.resume())
+        gone.record_is_whole = True
+        return gone
 
     def _written_anew(self, place: Path, what: str, lost: str) -> StorageGone:
         folder = self._folder

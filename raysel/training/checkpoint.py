@@ -66,7 +66,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
     """
     import torch  # noqa: PLC0415 - who only looks at a sweep does not wait for it
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not those above: they would have been moved away
     partial = folder / f".{NAME}.{os.getpid()}"
     try:
         with partial.open("wb") as stream:  # torch's own writer would hide the system's error

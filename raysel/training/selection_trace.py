@@ -105,7 +105,8 @@ class EpochTrace:
                 "score": scores.astype(np.float32).reshape(-1),
             }
         )
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in (folder.parent, folder):  # not those above: they would have been moved away
+            one.mkdir(exist_ok=True)
         partial = folder / f".epoch-{self.epoch:04d}.parquet"
         pq.write_table(table, partial)
         partial.replace(folder / f"epoch-{self.epoch:04d}.parquet")

@@ -38,13 +38,12 @@ def make_folder(sweep: Path, trial: str, whole: bool) -> None:
     """Make a trial's folder.
 
     Args:
-        whole: make that of the sweep too. The driver's own is not made again: it was removed.
+        whole: make those above it too. The driver's own are not made again: they were removed.
 
     Raises:
         OSError: the sweep's folder is not there, say.
     """
-    (sweep / "trials").mkdir(parents=whole, exist_ok=True)
-    (sweep / "trials" / trial).mkdir(exist_ok=True)
+    (sweep / "trials" / trial).mkdir(parents=whole, exist_ok=True)
 
 
 class TrialFiles:

@@ -54,6 +54,7 @@ GONE: dict[str, Callable[[], object]] = {
     "remove log": _remove_log,
     "remove folder": lambda: shutil.rmtree(_sweep()),
     "rename folder": lambda: _sweep().rename(_sweep().with_name("elsewhere")),
+    "move trials": lambda: _sweep("trials").rename(_sweep("trials.old")),
     "make read-only": _make_read_only,
 }
 ACTIONS = {"freeze": freeze, "die": chaos_driver.die, "fill": fill, **GONE}

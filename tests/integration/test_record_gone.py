@@ -12,7 +12,7 @@ from raysel.cli.main import main
 from raysel.spec.sweep import Spec
 
 from .disks import mounted
-from .drivers import check_agreement, live, one_line, same, write
+from .drivers import check_agreement, here, live, one_line, same, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -75,6 +75,18 @@ def test_a_renamed_folder_goes_on_under_its_new_name(
     assert go_on(line) == 0
     assert not (runs / NAME).exists()
     (runs / "elsewhere").rename(runs / NAME)
+    assert same(spec, tiny_reference)
+
+
+def test_moved_trials_are_moved_back(
+    ray_cluster: None, tmp_path: Path, tiny_reference: list[object]
+) -> None:
+    runs = tmp_path / "runs"
+    line, spec = swept(runs, tmp_path, "move trials", "after epoch", 5)
+    assert f"was moved to {runs / NAME}/trials.old while" in line
+    assert "trials.old while" in here("list", "--storage", str(runs))[1]  # the record says why
+    (runs / NAME / "trials.old").rename(runs / NAME / "trials")  # nothing was made in its place
+    assert go_on(line) == 0
     assert same(spec, tiny_reference)
 
 

@@ -27,6 +27,7 @@ class Driver:
         self.record = Record(sqlite_url(self.folder.record))
         self.reported: list[Exception] = []
         self.write_files()
+        self.folder.trials.mkdir()
         self.watch = StorageWatch(self.folder, True, self.write_files, self.reported.append)
         self.event_log = EventLog(self.record, 1, check=self.watch.check)
         self.event_log.epoch("0000", 1, {}, None)
@@ -140,7 +141,6 @@ def test_a_quiet_sweep_is_left_alone(driver: Driver) -> None:
 
 def test_moved_trials_are_named_where_they_lie(driver: Driver) -> None:
     trials = driver.folder.trials
-    trials.mkdir()  # by a worker
     driver.event_log.epoch("0000", 2, {}, None)
     there = trials.rename(driver.folder.path.parents[1] / "elsewhere")
     trials.mkdir()  # by the worker of the next trial
@@ -153,7 +153,6 @@ def test_moved_trials_are_named_where_they_lie(driver: Driver) -> None:
 
 
 def test_removed_trials_are_reported(driver: Driver) -> None:
-    driver.folder.trials.mkdir()
     driver.event_log.epoch("0000", 2, {}, None)
     driver.folder.trials.rmdir()
     with pytest.raises(StorageGone, match="checkpoints and traces are lost"):

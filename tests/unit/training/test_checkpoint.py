@@ -136,8 +136,8 @@ STATE = {
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    checkpoint.save(tmp_path / "new" / "folder", STATE)
-    assert differences(checkpoint.load(tmp_path / "new" / "folder"), STATE) == []
+    checkpoint.save(tmp_path / "new", STATE)
+    assert differences(checkpoint.load(tmp_path / "new"), STATE) == []
 
 
 def test_there_is_none_before_the_first_and_none_after_it_was_removed(tmp_path):

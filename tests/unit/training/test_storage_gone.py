@@ -18,7 +18,7 @@ from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessag
 
 
 def _begun(folder: Path) -> TrialRunner:
-    folder.mkdir()
+    (folder / "trials").mkdir(parents=True)  # by the driver
     (folder / TOKEN).write_text("of the driver", encoding="utf-8")
     steps = TrialRunner(shared(folder, token="of the driver"))
     steps.begin("0000", config("full", epochs=3))
@@ -44,6 +44,26 @@ def test_a_folder_that_is_gone_is_the_sweeps_failure(
     assert isinstance(row, EnvironmentErrorMessage)
     assert "is not the folder any more" in row.cause
     assert not (folder / "trials").exists()  # nothing is written beside the one that was renamed
+
+
+def test_trials_that_were_moved_are_the_sweeps_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sweep"
+    steps = _begun(folder)
+    assert steps.run is not None
+    run_epoch = steps.run.run_epoch
+
+    def moved_meanwhile() -> object:
+        (folder / "trials").rename(folder / "elsewhere")
+        return run_epoch()
+
+    monkeypatch.setattr(steps.run, "run_epoch", moved_meanwhile)
+    for _ in range(2):
+        row = steps.epoch()
+        assert isinstance(row, EnvironmentErrorMessage)
+        assert "cannot be read or written" in row.cause
+    assert not (folder / "trials").exists()  # so that they can be moved back
 
 
 @pytest.mark.parametrize(
