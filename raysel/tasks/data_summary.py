@@ -98,6 +98,8 @@ class DataSummary:
         decoded: whether the pictures were decoded: else what cannot be read and what is there
             several times is not known yet.
         duplicates: pictures in several places; None where nothing was compared.
+        several_pages: files of more than one page or frame, of which the first is read; known
+            once all are decoded.
     """
 
     name: str
@@ -111,6 +113,7 @@ class DataSummary:
     left_out: tuple[LeftOut, ...] = ()
     decoded: bool = True
     duplicates: DuplicateCounts | None = None
+    several_pages: int = 0
 
     def lines(self) -> list[tuple[str, str]]:
         """A heading and its line each, for a person."""
@@ -119,10 +122,11 @@ class DataSummary:
             lines.append(("left out", _left_out(self.left_out)))
         if self.duplicates is not None and (self.duplicates.across or self.duplicates.within):
             lines.append(("copies", str(self.duplicates)))
+        if self.several_pages:
+            lines.append(("pages", pages_in_words(self.several_pages)))
         if not self.decoded:
-            lines.append(
-                ("", "not decoded yet: run, finetune and plan find unreadable pictures and copies")
-            )
+            found = "unreadable pictures, copies and files of several pages"
+            lines.append(("", f"not decoded yet: run, finetune and plan find {found}"))
         return [(head, one_line(line)) for head, line in lines]
 
     def text(self) -> list[str]:
@@ -177,6 +181,7 @@ class DataSummary:
         self,
         parts: Mapping[str, int],
         unreadable: Sequence[str],
+        several_pages: int,
         duplicates: DuplicateCounts,
     ) -> DataSummary:
         """The same with what decoding has shown.
@@ -184,6 +189,7 @@ class DataSummary:
         Args:
             parts: pictures that are left of each part.
             unreadable: each file that cannot be read, and why.
+            several_pages: how many files have more than one page or frame.
         """
         lost = LeftOut(UNREADABLE, len(unreadable), tuple(unreadable[:_EXAMPLES]))
         return replace(
@@ -192,7 +198,14 @@ class DataSummary:
             left_out=(*self.left_out, *([lost] if unreadable else ())),
             decoded=True,
             duplicates=duplicates,
+            several_pages=several_pages,
         )
+
+
+def pages_in_words(files: int) -> str:
+    """How many files have more than one page or frame (TIFF, GIF, WebP, APNG), in a sentence."""
+    have = "file has" if files == 1 else "files have"
+    return f"{files:,} {have} more than one page or frame; the first one is read"
 
 
 def _left_out(files: Sequence[LeftOut]) -> str:

@@ -18,11 +18,12 @@ from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import Indices, Labels
-from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.data_summary import DataSummary, pages_in_words
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
 from raysel.tasks.image_cache import Decode, Decoded, Progress, kept_store, key_of, store
 from raysel.tasks.image_dataset import ImageDataset, content_of
+from raysel.tasks.image_io import SEVERAL_PAGES
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.shifts import SHIFTS, shift_labels, shift_pixels
 from raysel.tasks.splits import Splits
@@ -45,12 +46,14 @@ class DecodedParts:
     Attributes:
         parts: by name; those that are empty from the start are not in it.
         unreadable: part, index, file and reason of every picture that cannot be read.
+        several_pages: files of more than one page or frame, of which the first is read.
         finder: the pictures that are in several places.
         dropped: part, index and file of every copy that was left out.
     """
 
     parts: Mapping[str, StoredExamples]
     unreadable: Sequence[Mapping[str, object]]
+    several_pages: Sequence[str]
     finder: DuplicateFinder
     policy: Duplicates
     dropped: Sequence[Mapping[str, object]]
@@ -60,7 +63,8 @@ class DecodedParts:
         """`before` with what decoding has shown."""
         messages = [f"{bad['file']} {bad['reason']}" for bad in self.unreadable]
         sizes = {name.replace("_", " "): len(part) for name, part in self.parts.items()}
-        return before.after_decoding(sizes, messages, self.finder.counts(self.policy))
+        counts = self.finder.counts(self.policy)
+        return before.after_decoding(sizes, messages, len(self.several_pages), counts)
 
 
 class PartDecoder:
@@ -92,6 +96,7 @@ class PartDecoder:
             if len(indices) and (with_source or name in TARGET)
         }
         self._unreadable: list[dict[str, object]] = []
+        self._several_pages: list[str] = []
 
     def is_decoded(self) -> bool:
         """Whether this node has every part already, so that `decode` reads no picture."""
@@ -108,7 +113,7 @@ class PartDecoder:
             UserError: too many pictures cannot be read, copies are refused, or a part lacks a
                 class once both are left out.
         """
-        self._unreadable = []
+        self._unreadable, self._several_pages = [], []
         contents: dict[str, NDArray[np.uint8]] = {}
         parts: dict[str, StoredExamples] = {}
         for name, indices in self._splits.items():
@@ -133,6 +138,7 @@ class PartDecoder:
         return DecodedParts(
             parts=parts,
             unreadable=self._unreadable,
+            several_pages=self._several_pages,
             finder=finder,
             policy=policy,
             dropped=[
@@ -140,7 +146,7 @@ class PartDecoder:
                 for name, indices in dropped.items()
                 for index in sorted(indices)
             ],
-            notes=(*self._unreadable_note(), *copies),
+            notes=(*self._unreadable_note(), *self._pages_note(), *copies),
         )
 
     def _geometry(self, name: str) -> Geometry:
@@ -166,6 +172,7 @@ class PartDecoder:
             index = int(indices[row])
             where = pictures.where(index)
             self._unreadable.append({"part": name, "index": index, "file": where, "reason": reason})
+        self._several_pages += [pictures.where(int(indices[row])) for row in found.several_pages]
         rows = np.array([row for row in range(len(indices)) if row not in lost], np.int64)
         labels = pictures.labels[indices[rows]]
         examples = StoredExamples(
@@ -224,6 +231,13 @@ class PartDecoder:
         count = f"{bad} of {self._count} pictures cannot be read and are left out"
         return (f"{count}: {self._unreadable_examples()}",)
 
+    def _pages_note(self) -> Sequence[str]:
+        files = self._several_pages
+        if not files:
+            return ()
+        more = ", …" if len(files) > _SHOWN else ""
+        return (f"{pages_in_words(len(files))} ({', '.join(files[:_SHOWN])}{more})",)
+
     def _unreadable_examples(self) -> str:
         bad = self._unreadable
         shown = "; ".join(f"{one['file']} {one['reason']}" for one in bad[:_SHOWN])
@@ -266,13 +280,13 @@ def _decoder(
     def decode(row: int) -> Decoded:
         index = int(indices[row])
         picture = pictures.read(index)
-        content = content_of(picture)
+        content, more = content_of(picture), SEVERAL_PAGES in picture.info
         if shift is None:
-            return Decoded(geometry.stored(picture), content)
+            return Decoded(geometry.stored(picture), content, more)
         # put on the kept pixels and rounded to 8 bits, as CIFAR-10-C was made; a shift is of
         # pixels, so those of all parts have one size
         pixels = shift_pixels(geometry.at_size(picture), index, shift, seed, geometry.input.size)
-        return Decoded(pixels, content)
+        return Decoded(pixels, content, more)
 
     return decode
 

@@ -31,7 +31,7 @@ from raysel.common.errors import UserError, user_error
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.image_io import BadImage, without_warnings
 
-VERSION = 2
+VERSION = 3
 """Part of every key: raised when the same input would give another store."""
 
 CHANNELS = 3
@@ -41,11 +41,12 @@ CONTENT_BYTES = 16
 
 
 class Decoded(NamedTuple):
-    """One picture: the pixels [h, w, 3] that are kept, and `CONTENT_BYTES` of a hash of the whole
-    picture as it was read."""
+    """One picture: the pixels [h, w, 3] that are kept, `CONTENT_BYTES` of a hash of the whole
+    picture as it was read, and whether its file has more pages or frames, which are not read."""
 
     pixels: Pixels
     content: bytes
+    has_more_pages: bool = False
 
 
 Decode = Callable[[int], Decoded]
@@ -66,6 +67,7 @@ class Store:
         contents: [n, CONTENT_BYTES] hash of each picture as it was read.
         sha256: of sizes and pixels.
         bad: row and reason of every picture that cannot be read.
+        several_pages: rows of files that have more pages or frames than the one that was read.
     """
 
     pixels: NDArray[np.uint8]
@@ -74,6 +76,7 @@ class Store:
     contents: NDArray[np.uint8]
     sha256: str
     bad: tuple[tuple[int, str], ...]
+    several_pages: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -104,7 +107,9 @@ def kept_store(cache: Path, key: str) -> Store | None:
         if offsets[-1]:
             pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
         bad = tuple((int(row), str(reason)) for row, reason in facts["bad"])
-        return Store(pixels, offsets.astype(np.int64), shapes, contents, facts["sha256"], bad)
+        several = tuple(int(row) for row in facts["several_pages"])
+        offsets = offsets.astype(np.int64)
+        return Store(pixels, offsets, shapes, contents, facts["sha256"], bad, several)
     except Exception:  # NumPy and JSON raise whatever they stumble over in a damaged file
         return None
 
@@ -155,6 +160,7 @@ def _write(folder: Path, count: int, decode: Decode, progress: Progress | None) 
     shapes = np.zeros((count, 2), np.int64)
     contents = np.zeros((count, CONTENT_BYTES), np.uint8)
     bad: list[tuple[int, str]] = []
+    several: list[int] = []
     digest = hashlib.sha256()
     with (folder / "pixels.bin").open("wb") as file:
         for row, decoded in enumerate(_decoded(count, decode)):
@@ -166,6 +172,7 @@ def _write(folder: Path, count: int, decode: Decode, progress: Progress | None) 
                 kept = np.ascontiguousarray(decoded.pixels).tobytes()
                 digest.update(kept)
                 file.write(kept)
+                several += [row] * decoded.has_more_pages
             if progress is not None:
                 progress(row + 1, count)
         _to_disk(file.fileno(), file.flush)
@@ -175,6 +182,7 @@ def _write(folder: Path, count: int, decode: Decode, progress: Progress | None) 
             _to_disk(file.fileno(), file.flush)
     digest.update(shapes.tobytes())
     facts = {"version": VERSION, "sha256": digest.hexdigest(), "bad": bad}
+    facts["several_pages"] = several
     with (folder / "store.json").open("w", encoding="utf-8") as text:
         json.dump(facts, text)
         _to_disk(text.fileno(), text.flush)

@@ -40,7 +40,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FIRST_IS_ALL = ("MPO", "PSD")  # what follows are previews, or the layers of the first
 _TWELVE_BIT = 15  # the upper byte of 4095
+
+
+SEVERAL_PAGES = "raysel_several_pages"
+"""Key of `Image.info` of a picture whose file has more pages or frames, which are not read."""
 
 
 class BadImage(ValueError):
@@ -95,7 +100,10 @@ def read_image(path: Path, ranges: ValueRanges | None = None) -> Image.Image:
                 "has 16 bits a colour and uses 12 at most, of which Pillow keeps the upper 4;"
                 " save it with 8 bits a colour"
             )
-        return picture if turn is None else picture.transpose(turn)
+        picture = picture if turn is None else picture.transpose(turn)
+        if _has_more_pages(image):  # last: it may move on in the file
+            picture.info[SEVERAL_PAGES] = True
+        return picture
 
 
 @contextmanager
@@ -164,6 +172,17 @@ def _whole(read: Callable[[], Any]) -> int:
         return int(read())
     except Exception:
         return 1
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    """Whether a TIFF, GIF, WebP, PNG, … has more than one page or frame; the next one is looked
+    for at most, and nothing is decoded."""
+    if image.format in _FIRST_IS_ALL:
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # whatever damaged frames behind a sound first one make Pillow raise
+        return False
 
 
 def _keeps_upper_bytes(image: Image.Image) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pictures_kit as kit
 import pytest
+from PIL import Image
 
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data_summary import DataSummary
@@ -36,7 +37,8 @@ def test_official_parts_and_what_is_left_out(pets):
         "data     pets: 54 pictures, 2 classes (cat, dog), smallest cat 23, largest dog 31",
         "parts    train 32, validation 10, test 12 (official part, whole)",
         "left out 1 file: 1 no image by the ending (.txt) (train/cat/notes.txt)",
-        "         not decoded yet: run, finetune and plan find unreadable pictures and copies",
+        "         not decoded yet: run, finetune and plan find unreadable pictures, copies and"
+        " files of several pages",
     ]
 
 
@@ -73,6 +75,25 @@ def test_decoding_adds_what_cannot_be_read_and_changes_the_counts(pets):
     assert (
         open_task(task(pets, max_unreadable_fraction=0.1)).summary() == after
     )  # the store knows it by now
+
+
+def test_files_of_several_pages_are_reported_once_they_are_decoded(pets):
+    folder = pets / "train" / "dog"
+    colours = [Image.new("RGB", (20, 20), (10, 200, level)) for level in (0, 90, 180)]
+    for name in ("scan.tiff", "moving.gif", "moving.webp", "moving.png"):
+        colours[0].putpixel((0, 0), (len(name), ord(name[-1]), 0))  # no copies
+        colours[0].save(folder / name, save_all=True, append_images=colours[1:])
+    colours[1].save(folder / "one.tiff")
+    loaded = load_task(task(pets))
+    words = "4 files have more than one page or frame; the first one is read"
+    assert loaded.summary.several_pages == 4
+    assert f"pages    {words}" in loaded.summary.text()
+    (note,) = (note for note in loaded.notes if "page" in note)
+    assert note.startswith(f"{words} (")
+    assert f"{folder}/scan.tiff" in note
+    assert open_task(task(pets)).summary() == loaded.summary  # from the store
+    old = {key: v for key, v in loaded.summary.to_dict().items() if key != "several_pages"}
+    assert DataSummary.from_dict(old).several_pages == 0  # results.json of an older version
 
 
 def test_it_is_the_same_after_it_was_json(pets):

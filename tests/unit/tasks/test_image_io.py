@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from raysel.tasks.image_io import BadImage, image_endings, read_image, without_warnings
+from raysel.tasks.image_io import (
+    SEVERAL_PAGES,
+    BadImage,
+    image_endings,
+    read_image,
+    without_warnings,
+)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -133,6 +139,22 @@ def test_a_sound_picture_with_an_odd_tag_is_read_and_turned(
     exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + fields + b"\0\0\0\0"
     path = _saved(tmp_path / "a.png", Image.fromarray(COLOURS[:4]), exif=exif)
     np.testing.assert_array_equal(_read(path), np.rot90(COLOURS[:4], -1))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "several"),
+    [(".tiff", True), (".gif", True), (".webp", True), (".png", True), (".mpo", False)],
+)
+def test_further_pages_are_noted_and_the_first_is_read(tmp_path, suffix, several):
+    """What follows in an MPO, as telephones write it, is a preview."""
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    path = tmp_path / f"picture{suffix}"
+    first.save(path, save_all=True, append_images=[second])
+    picture = read_image(path)
+    assert (SEVERAL_PAGES in picture.info) == several
+    assert picture.getpixel((8, 8))[0] > 200
+    first.save(path, **({"format": "JPEG"} if suffix == ".mpo" else {}))
+    assert SEVERAL_PAGES not in read_image(path).info
 
 
 def test_damaged_metadata_do_not_spoil_sound_pixels(tmp_path):
