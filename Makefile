@@ -13,20 +13,30 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 PINS := pyproject.toml constraints.txt
 
+# The tests of a file stay in one of two processes, with the fixtures that they share.
+APART := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: sweep test test-all lint format docs ui clean help
+.PHONY: sweep check test test-apart test-all lint format docs ui clean help
 
 sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minutes)
 	@$(BIN)/raysel run search_spaces/digits.yaml
 
-test: lint  ## lint, types, unit and integration tests (under 10 minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m "not slow" -n 2
-	@$(BIN)/python -m pytest tests/integration -m "not slow"
+check: lint  ## lint, types and the unit tests of what changed (under a minute)
+	@$(APART) -m "not slow" $$($(BIN)/python tests/changed.py)
+
+# Lint and types run beside the tests; what starts Ray runs in one process, after the others.
+test: $(INSTALLED_TEST)  ## lint, types, unit and integration tests (under 5 minutes)
+	@$(MAKE) --no-print-directory -j 2 lint test-apart
+	@$(BIN)/python -m pytest tests/integration -m "ray and not slow"
+
+test-apart: $(INSTALLED_TEST)
+	@$(APART) -m "not ray and not slow" tests
 
 test-all: lint  ## the same and everything that is slow
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2
-	@$(BIN)/python -m pytest tests/integration
+	@RAYSEL_WIDE=1 $(APART) -m "not ray" tests
+	@$(BIN)/python -m pytest tests/integration -m ray
 
 lint: $(INSTALLED_TEST)  ## ruff and mypy; changes nothing
 	@$(BIN)/ruff check .

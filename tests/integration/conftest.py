@@ -20,7 +20,7 @@ from .helpers import publish_model, without_clocks
 from .mlflow_server import MlflowServer
 from .object_store import CREDENTIALS, ObjectStore
 
-os.environ.update(CREDENTIALS)  # before Ray starts: its workers have the environment of its start
+RAY_FIXTURES = {"ray_cluster", "head"}
 
 ONE_AT_A_TIME = ("resources.max_concurrent_trials=1",)
 
@@ -45,9 +45,27 @@ confirm: {seeds: 2}
 """
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs Ray by a fixture is marked; a test whose driver starts its own says so."""
+    for item in items:
+        if RAY_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.ray)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def credentials() -> Iterator[None]:
+    """Those of the object store, for these tests alone: unit tests run in the same process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Two CPUs of Ray on loopback, stopped at the end."""
+    os.environ.update(CREDENTIALS)  # its workers have the environment of its start
     with connected():
         yield
 

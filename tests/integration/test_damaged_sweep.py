@@ -19,7 +19,7 @@ from raysel.training import checkpoint
 from .drivers import check_agreement, events_of, here, live, one_line, same, write
 from .helpers import without_clocks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 NAME = "hurt"
 LEFT = "0001"

@@ -8,6 +8,8 @@ import pytest
 from .disks import mounted
 from .drivers import here, live, one_line, same, write
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
@@ -16,13 +18,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "count"),
     [
         ("after epoch", 3),
-        pytest.param("after started", 1, marks=pytest.mark.slow),
-        pytest.param("before results", 1, marks=pytest.mark.slow),
+        ("after started", 1),
+        ("before results", 1),
     ],
 )
 def test_a_full_disk_is_one_line_and_after_space_is_made_nothing_is_lost(

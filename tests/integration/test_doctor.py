@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from raysel.mlflow_sync.preflight import examine
 from raysel.service.doctor.access_checks import check_token_modes
 from raysel.service.doctor.collect import by_tasks
 from raysel.service.doctor.examine import evaluate, machines_of, question
@@ -17,9 +16,7 @@ from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 
 from .conftest import SMALL
-from .gate import Gate
 from .head import Head
-from .mlflow_server import MlflowServer
 
 ROOM = "warning  disk"
 """The tests' machine may be short of room; that is then reported, and is true."""
@@ -59,56 +56,6 @@ def test_a_trial_that_is_too_large_for_the_node_is_found(ray_cluster, tmp_path):
     _, found = ask(parse(SMALL, [f"storage={tmp_path}/runs", "resources.cpus=512"]))
     (line,) = bad(found)
     assert line.startswith("error    resources: resources.cpus: a trial asks for 512 CPUs;")
-
-
-# --- MLflow, behind a server ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def login(tracker: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
-    """A server that lets us write."""
-    for name, value in tracker.login().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    return tracker
-
-
-def line(uri: str) -> str:
-    """What the doctor says of an MLflow."""
-    health = vars(examine(uri, "x"))
-    (found,) = check_tracker(uri, health, "3.17.2")
-    return found.line()
-
-
-def test_a_server_that_takes_runs_and_files_is_sound(login):
-    assert line(login.uri).startswith(f"ok       mlflow: {login.uri} takes runs (MLflow 3.")
-
-
-def test_a_server_that_is_away_is_found(login):
-    gate = Gate(login.port)
-    assert line(gate.uri) == (
-        f"error    mlflow: {gate.uri} does not answer. Start it, or look at tracking.uri"
-    )
-
-
-def test_a_name_that_the_server_does_not_allow_is_found(login):
-    gate = Gate(login.port, "127.0.0.2")
-    gate.open()
-    try:
-        assert line(gate.uri) == (
-            f"error    mlflow: {gate.uri} is not to be called by this name (403). "
-            f"Start it with --allowed-hosts 127.0.0.2:{gate.port}"
-        )
-    finally:
-        gate.shut()
-
-
-def test_a_wrong_password_is_found(login, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "something else")
-    assert line(login.uri) == (
-        f"error    mlflow: {login.uri} refuses this user or password (401). "
-        "Look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    )
 
 
 # --- a head behind its job API ------------------------------------------------------------------

@@ -180,6 +180,7 @@ def test_the_time_budget_is_counted_over_all_lives(tmp_path: Path, storage: Path
     assert statuses(check(spec, "COMPLETE", None)) == ["COMPLETE"] * 5
 
 
+@pytest.mark.slow  # in passing: unit/sweep/test_repeated_failures
 def test_alike_failures_in_a_row_end_the_sweep(tmp_path: Path, storage: Path) -> None:
     does = "raise ValueError(f'no such thing: {number}')"
     spec = puppet(tmp_path, storage, "alike", does, "search.num_trials=9")
@@ -219,6 +220,7 @@ def test_a_keyboard_interrupt_of_the_users_code_fails_its_trial(
     assert {t.status for t in trials.values() if t not in hit} == {"COMPLETE"}
 
 
+@pytest.mark.slow  # in passing: unit/training/test_memory
 def test_out_of_memory_is_tried_again_with_half_the_batch(tmp_path: Path, storage: Path) -> None:
     does = "if batch > 10 and number > 0.5: raise torch.OutOfMemoryError('Tried to allocate')"
     spec = puppet(tmp_path, storage, "short", does)

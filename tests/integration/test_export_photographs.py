@@ -18,7 +18,7 @@ from raysel.models import timm
 
 from .photographs import CLASSES, write_photographs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 RAYSEL = str(Path(sys.executable).with_name("raysel"))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 import ray
 
@@ -20,6 +21,8 @@ from .arguments import Arguments
 from .drivers import write
 from .namespaces import HERE, Namespaces
 from .object_store import CREDENTIALS
+
+pytestmark = pytest.mark.ray
 
 DATA_PORTS = ("gcs_server", "raylet", "ray::")
 """Processes of Ray that have to be seen listening, or nothing was looked at."""
@@ -34,6 +37,15 @@ def two() -> Iterator[Namespaces]:
         yield found
 
 
+def test_every_port_of_a_sweeps_ray_is_on_loopback(ray_cluster: None) -> None:
+    family = psutil.Process().children(recursive=True)
+    sockets = [(one.name(), c.laddr.ip) for one in family for c in one.net_connections("inet")
+               if c.status == psutil.CONN_LISTEN]  # fmt: skip
+    assert all(any(name in who for who, _ in sockets) for name in DATA_PORTS[:2]), sockets
+    assert {host for _, host in sockets} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.slow
 def test_no_port_of_a_sweep_answers_from_another_machine(two: Namespaces, tmp_path: Path) -> None:
     file, _ = write(tmp_path / "two.yaml", "two", tmp_path / "runs", **{"search.num_trials": "3"})
     seen, answered = listened(two, tmp_path, "run", str(file), "--quiet")

@@ -11,6 +11,8 @@ from raysel.record.state import fold, fold_sweep
 
 from .gate import Gate
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 SWEEP = """
 name: lonely
 task:
@@ -35,7 +37,6 @@ sys.exit(status)
 """
 
 
-@pytest.mark.slow
 def test_b01_a_sweep_without_its_tracker_is_whole_and_says_what_is_not_sent(tmp_path):
     (tmp_path / "lonely.yaml").write_text(SWEEP)
     gate = Gate(9)  # shut for ever

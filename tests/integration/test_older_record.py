@@ -12,6 +12,8 @@ import pytest
 from .helpers import states, study_of
 from .study_oracle import study_differences
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,7 +27,6 @@ def raysel(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_it_is_resumed_to_its_end_and_mlflow_agrees(tmp_path: Path) -> None:
     with tarfile.open(ROOT / "tests" / "records" / "older_record.tar.xz") as packed:
         packed.extractall(tmp_path, filter="data")

@@ -15,7 +15,7 @@ import yaml
 from .drivers import TINY
 from .ssh_machines import HEAD, WORKER, SshMachines, why_not
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 COUNT = """

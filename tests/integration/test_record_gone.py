@@ -14,7 +14,7 @@ from raysel.spec.sweep import Spec
 from .disks import mounted
 from .drivers import check_agreement, here, live, one_line, same, write
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 NAME = "gone"
 

@@ -21,7 +21,7 @@ from raysel.spec.sweep import Spec
 from . import drivers
 from .head import BIN, COMMAND_SECONDS, ROOT, Head
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 SECRETS = {"MLFLOW_TRACKING_PASSWORD": "planted-password-1", "AWS_SECRET_ACCESS_KEY": "planted-2"}
 

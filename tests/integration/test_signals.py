@@ -27,7 +27,7 @@ from .endings import check, statuses
 from .helpers import states
 from .puppet import puppet
 
-pytestmark = pytest.mark.timeout(900)  # Ray's start alone takes minutes on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 RAYSEL = str(Path(sys.executable).with_name("raysel"))
 START_SECONDS, END_SECONDS = 240.0, 240.0
@@ -141,15 +141,6 @@ def stop(sweep: Running) -> None:
     assert line.startswith("long has stopped (stopped by SIGTERM); go on with: raysel resume long")
 
 
-def test_sigterm_ends_in_order_where_an_epoch_takes_longer_than_rays_patience(
-    tmp_path: Path,
-) -> None:
-    with running(tmp_path, 5.0) as sweep:
-        send(signal.SIGTERM)(sweep)
-        sweep.in_order("stopped by SIGTERM")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("turn", [1, 2, 3])
 @pytest.mark.parametrize(
     ("how", "cause"),
@@ -168,7 +159,6 @@ def test_however_it_is_stopped_the_epoch_of_10_seconds_is_ended(
         sweep.in_order(cause)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_does_not_wait_for_the_epoch(tmp_path: Path, first: signal.Signals) -> None:
     with running(tmp_path, 120.0) as sweep:
@@ -181,7 +171,6 @@ def test_a_second_signal_does_not_wait_for_the_epoch(tmp_path: Path, first: sign
         assert time.monotonic() - began < 100
 
 
-@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
     terminal = Terminal()
     with running(tmp_path, 10.0, terminal) as sweep:
@@ -189,7 +178,6 @@ def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
         sweep.in_order("stopped by SIGHUP: the terminal was closed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_ray_that_dies_is_reported_in_one_line_at_once(tmp_path: Path, name: str) -> None:
     with running(tmp_path, 100.0) as sweep:
@@ -206,7 +194,6 @@ def test_a_ray_that_dies_is_reported_in_one_line_at_once(tmp_path: Path, name: s
         assert f"Ray was lost: its {name}" in listed
 
 
-@pytest.mark.slow
 def test_a_whole_group_that_is_terminated_is_stopped_and_not_lost(tmp_path: Path) -> None:
     with running(tmp_path, 100.0) as sweep:
         os.killpg(sweep.process.pid, signal.SIGTERM)  # as systemd does: Ray is hit too

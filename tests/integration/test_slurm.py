@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sbatch"
 

@@ -18,6 +18,8 @@ from optuna.trial import TrialState as OptunaState
 from .conftest import ONE_AT_A_TIME
 from .helpers import states, study_of, without_clocks
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 
 @contextmanager
 def driver(file: Path, name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -65,7 +67,6 @@ def raysel(verb: str, storage: Path, *arguments: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.slow
 def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
     small_file: Path, storage: Path, reference: Path
 ) -> None:
@@ -85,7 +86,6 @@ def test_a_killed_driver_is_taken_up_and_ends_the_budget_exactly(
     )
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_in_order_and_resume_goes_on(small_file: Path, storage: Path) -> None:
     with driver(small_file, "stopped") as process:
         wait_for_epochs(storage / "stopped", 4, process)
@@ -107,7 +107,6 @@ def test_ctrl_c_ends_in_order_and_resume_goes_on(small_file: Path, storage: Path
     assert {t.status for t in after.values()} <= {"COMPLETE", "PRUNED"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 1.5, 3.0])
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
 def test_a_stop_while_ray_starts_ends_in_order_too(

@@ -31,14 +31,33 @@ MLFLOW = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAILED": "FAILED"}
 
 
 @pytest.fixture(scope="module")
-def finished(ray_cluster: None, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phases() -> list[tuple[str, bool]]:
+    """(controller, whether the test split was there) of each phase of `finished`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(
+    ray_cluster: None,
+    storage: Path,
+    phases: list[tuple[str, bool]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder of a sweep that ran through the command line."""
     from .conftest import SMALL
 
     file = tmp_path_factory.mktemp("file") / "small.yaml"
     file.write_text(SMALL, encoding="utf-8")
-    code = main(["run", str(file), "--set", f"storage={storage}", "--set", "name=whole", "--quiet"])
-    assert code == 0
+    real = session.run_phase
+
+    def watched(controller, shared, *rest):  # type: ignore[no-untyped-def]
+        phases.append((type(controller).__name__, shared.test is not None))
+        real(controller, shared, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "run_phase", watched)
+        sets = ("--set", f"storage={storage}", "--set", "name=whole")
+        assert main(["run", str(file), *sets, "--quiet"]) == 0
     return storage / "whole"
 
 
@@ -145,24 +164,12 @@ def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: 
 
 
 def test_the_test_split_is_nowhere_before_the_confirm_phase(
-    small: Spec, monkeypatch: pytest.MonkeyPatch
+    finished: Path, phases: list[tuple[str, bool]]
 ) -> None:
-    seen = []
-    real = session.run_phase
-
-    def watched(controller, shared, *rest):  # type: ignore[no-untyped-def]
-        seen.append((type(controller).__name__, shared.test))
-        real(controller, shared, *rest)
-
-    monkeypatch.setattr(session, "run_phase", watched)
-    spec = small.model_copy(update={"name": "sealed"})
-    start(spec, Silent(), publish_nothing)
-    assert [(name, test is None) for name, test in seen] == [
-        ("SearchController", True),
-        ("ConfirmController", False),
-    ]
+    assert phases == [("SearchController", False), ("ConfirmController", True)]
 
 
+@pytest.mark.slow  # in passing: the sweep of test_chaos is the reference's too
 def test_same_file_and_seed_give_the_same_sweep(small: Spec, reference: Path) -> None:
     resources = small.resources.model_copy(update={"max_concurrent_trials": 1})
     spec = small.model_copy(update={"name": "again", "resources": resources})

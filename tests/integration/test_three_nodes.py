@@ -20,7 +20,7 @@ from .object_store import ObjectStore
 from .puppet import puppet
 from .three_nodes import ThreeNodes, three_nodes, why_not_hidden
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 
 TRIALS, EPOCHS = 6, 6
 

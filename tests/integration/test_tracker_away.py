@@ -12,8 +12,10 @@ import pytest
 import requests
 from mlflow.tracking import MlflowClient
 
+from raysel.mlflow_sync.preflight import examine
 from raysel.mlflow_sync.process import EVENTS_CURSOR
 from raysel.record.events import SWEEP, Kind
+from raysel.service.doctor.sweep_checks import check_tracker
 
 from .gate import Gate
 from .written import WrittenSweep
@@ -87,7 +89,6 @@ def assert_all_there_once(sweep, trials):
         assert sweep.run(trial).info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, writer, reported):
     sweep.whole_trial("0000")
     writer.start()  # away before it began
@@ -313,3 +314,52 @@ def test_the_password_stands_in_no_argument_no_log_and_no_record(sweep, writer, 
     assert not [text for text in reported if tracker.password.encode() in text]
     tags = [run.data.tags for run in sweep.runs()]
     assert tracker.password not in str(tags)
+
+
+# --- what the doctor says of it -----------------------------------------------------------------
+
+
+@pytest.fixture
+def login(tracker, monkeypatch):
+    for name, value in tracker.login().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return tracker
+
+
+def line(uri):
+    """What the doctor says of an MLflow."""
+    health = vars(examine(uri, "x"))
+    (found,) = check_tracker(uri, health, "3.17.2")
+    return found.line()
+
+
+def test_a_server_that_takes_runs_and_files_is_sound(login):
+    assert line(login.uri).startswith(f"ok       mlflow: {login.uri} takes runs (MLflow 3.")
+
+
+def test_a_server_that_is_away_is_found(login):
+    gate = Gate(login.port)
+    assert line(gate.uri) == (
+        f"error    mlflow: {gate.uri} does not answer. Start it, or look at tracking.uri"
+    )
+
+
+def test_a_name_that_the_server_does_not_allow_is_found(login):
+    gate = Gate(login.port, "127.0.0.2")
+    gate.open()
+    try:
+        assert line(gate.uri) == (
+            f"error    mlflow: {gate.uri} is not to be called by this name (403). "
+            f"Start it with --allowed-hosts 127.0.0.2:{gate.port}"
+        )
+    finally:
+        gate.shut()
+
+
+def test_a_wrong_password_is_found(login, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "something else")
+    assert line(login.uri) == (
+        f"error    mlflow: {login.uri} refuses this user or password (401). "
+        "Look at MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )

@@ -36,6 +36,8 @@ from .drivers import (
     writers_of,
 )
 
+pytestmark = pytest.mark.ray
+
 LEASE = 3.0
 
 

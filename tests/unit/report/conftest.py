@@ -1,6 +1,10 @@
 """A made-up sweep in the shape of results.json: five strategies on a six-layer model."""
 
+import copy
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +229,18 @@ def _results() -> dict:
 @pytest.fixture
 def results(_results: dict) -> dict:
     """A fresh copy of a complete sweep, free to be changed."""
-    import copy
-
     return copy.deepcopy(_results)
+
+
+@pytest.fixture(scope="session")
+def _drawn(_results: dict) -> dict:
+    return copy.deepcopy(_results)
+
+
+@pytest.fixture(scope="session")
+def figure_of(_drawn: dict) -> Callable[[str], Any]:
+    """The figure of a name, of the unchanged sweep: drawn at most once."""
+    from raysel.report import figures
+    from raysel.report.render import in_look
+
+    return cache(lambda name: in_look(figures.FIGURES[name], _drawn))

@@ -6,7 +6,6 @@ import pytest
 
 from raysel.report import figures, page
 from raysel.report.page import planned, write_report
-from raysel.report.render import in_look, to_svg
 from raysel.spec.reader import parse
 from raysel.spec.task import TaskSpec
 from raysel.sweep.verdict import interval, verdict
@@ -54,24 +53,35 @@ def read(path):
 
 
 @pytest.fixture(scope="module")
-def drawn(_results):
-    """Every figure of the unchanged sweep, drawn once."""
-    return {
-        name: to_svg(in_look(figures.FIGURES[name], _results), name) for name in figures.FIGURES
-    }
+def written(_results, tmp_path_factory):
+    """The report of a complete sweep, written once with every figure."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    return write_report(_results, folder, "make ui")
+
+
+@pytest.fixture(scope="module")
+def html(written):
+    return written.read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def show(results, drawn):
-    """The page of `results` as it is when called, with figures that may be older."""
+def few_figures(monkeypatch):
+    """So many that a page has some, for pages of other sweeps."""
+    kept = ("confirm_intervals", "error_by_epoch")
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in kept})
+
+
+@pytest.fixture
+def show(results):
+    """The page of `results` as it is when called, with nothing in its figures."""
+    drawn = dict.fromkeys(figures.FIGURES, "<svg></svg>")
     return lambda spec=None, hint=None: Reader(page.page(results, drawn, spec, hint))
 
 
-def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
-    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
-    index = write_report(results, tmp_path, "make ui")
-    assert index == tmp_path / "report" / "index.html"
-    files = sorted(p.relative_to(index.parent).as_posix() for p in index.parent.rglob("*.*"))
+def test_the_report_and_its_pictures_are_written_whole(results, written):
+    assert written.parts[-2:] == ("report", "index.html")
+    files = sorted(p.relative_to(written.parent).as_posix() for p in written.parent.rglob("*.*"))
     assert files == [
         "figures/accuracy_by_block.png",
         "figures/accuracy_by_quarter.png",
@@ -89,7 +99,9 @@ def test_the_report_and_its_pictures_are_written_whole(results, tmp_path):
         "figures/update_share.png",
         "index.html",
     ]
-    seen = read(index)
+    pictures = written.parent.rglob("*.png")
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
+    seen = read(written)
     assert results["verdict"]["sentence"] in seen.words
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
@@ -107,15 +119,14 @@ def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
     assert values == shown
 
 
-def test_the_page_asks_nothing_of_any_network(results, tmp_path):
-    seen = read(write_report(results, tmp_path))
+def test_the_page_asks_nothing_of_any_network(html):
+    seen = Reader(html)
     addresses = [
         value
         for _, name, value in seen.attributes
         if name in ("src", "href", "xlink:href", "action", "data")
     ]
     assert all(value.startswith(("#", "data:image/png")) for value in addresses)
-    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "url(http" not in html
     assert "@import" not in html
     assert ("meta", "content", page_policy()) in seen.attributes
@@ -127,17 +138,16 @@ def page_policy():
     )
 
 
-def test_ids_are_unique_so_that_figures_do_not_borrow_from_each_other(results, tmp_path):
-    seen = read(write_report(results, tmp_path))
+def test_ids_are_unique_so_that_figures_do_not_borrow_from_each_other(html):
+    seen = Reader(html)
     ids = [value for _, name, value in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     used = set(re.findall(r"url\(#([^)]+)\)", html)) | set(re.findall(r'href="#([^"]+)"', html))
     assert used
     assert used <= set(ids)
 
 
-def test_a_hostile_name_stays_text(results, tmp_path):
+def test_a_hostile_name_stays_text(results, tmp_path, few_figures):
     attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     results |= {"name": attack, "description": attack, "versions": {attack: attack}}
     results["verdict"]["sentence"] = attack
@@ -165,7 +175,7 @@ def test_only_a_web_address_becomes_a_link(show):
     assert links("http://127.0.0.1:5000") == ["http://127.0.0.1:5000"]
 
 
-def test_an_interrupted_sweep_without_confirm_is_a_sensible_page(results, tmp_path):
+def test_an_interrupted_sweep_without_confirm_is_a_sensible_page(results, tmp_path, few_figures):
     results |= {"status": "interrupted", "confirm": [], "verdict": verdict([], OBJECTIVE)}
     results["trials"][-1] |= {"status": "INTERRUPTED", "value": None}
     seen = read(write_report(results, tmp_path))
@@ -204,11 +214,14 @@ def test_a_strategy_without_a_complete_trial_keeps_its_row(results, show):
     assert re.search(r"bvg_ls 0 0 8 0 – – –", seen.words)
 
 
-def test_a_figure_of_an_earlier_state_is_removed(results, tmp_path):
+def test_a_figure_of_an_earlier_state_is_removed(results, tmp_path, monkeypatch):
+    name = "confirm_intervals"
+    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name]})
     write_report(results, tmp_path)
+    assert (tmp_path / "report" / "figures" / f"{name}.png").exists()
     results["confirm"] = []
     write_report(results, tmp_path)
-    assert not (tmp_path / "report" / "figures" / "confirm_intervals.png").exists()
+    assert not (tmp_path / "report" / "figures" / f"{name}.png").exists()
 
 
 def test_the_note_on_start_values_is_on_the_page_only_where_it_applies(results, show):

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 from mask_kit import (
-    assert_resumable,
-    assert_same,
-    finished,
     moved_layers,
     net,
     parameters,
@@ -102,15 +99,6 @@ def test_the_trials_seed_changes_the_layers():
 
     assert drawn(1000) == drawn(1000)
     assert drawn(1000) != drawn(1001)
-
-
-def test_with_one_layer_it_is_full():
-    run = finished(trial("random_layer", one_layer=True))
-    assert_same(run, finished(trial("full", one_layer=True)))
-
-
-def test_it_resumes():
-    assert_resumable("random_layer", {"seed": 3})
 
 
 def test_batch_norm_is_declared():

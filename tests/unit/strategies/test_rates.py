@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -229,23 +228,6 @@ def test_measuring_leaves_no_trace_when_it_fails(name, call):
 # --- resume -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILY)
-def test_a_trial_resumed_at_any_epoch_ends_as_one_that_never_stopped(name):
-    whole = trial(name, small())
-    states, rows = [], []
-    for _ in range(3):
-        rows.append({k: v for k, v in whole.run_epoch().metrics.items() if k != "cost/seconds"})
-        states.append(copy.deepcopy(whole.state_dict()))
-    for epoch in (1, 2):
-        torch.manual_seed(epoch)
-        resumed = trial(name, small())
-        resumed.load_state_dict(copy.deepcopy(states[epoch - 1]))
-        for row in rows[epoch:]:
-            metrics = resumed.run_epoch().metrics
-            assert {k: v for k, v in metrics.items() if k != "cost/seconds"} == row
-        assert same(resumed.state_dict(), states[2])
-
-
 def test_a_resumed_strategy_that_measures_once_does_not_measure_again():
     model = small()
     probe = probe_of(model)
@@ -267,6 +249,7 @@ def images(count: int, size: int) -> Batch:
     return Batch(torch.randn(count, 1, size, size, generator=generator), torch.arange(count) % 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 @pytest.mark.parametrize(
     ("model", "size"), [("test_resnet", 16), ("test_vit", 16), ("test_convnext", 32)]

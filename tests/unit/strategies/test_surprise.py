@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 from measuring_kit import (
-    MODELS,
-    assert_resumes_exactly,
     examples,
     fingerprint,
     measured,
@@ -249,14 +247,6 @@ def test_a_broken_activation_is_reported_with_its_layer():
     assert fingerprint(net) == before
 
 
-def test_measuring_leaves_no_trace():
-    net = network().train()
-    given = probe_of(net, examples(50, 1, 6, 6), examples(50, 1, 6, 6, shift=2.0))
-    before = fingerprint(net)
-    measured("surprise", given)
-    assert fingerprint(net) == before
-
-
 def test_a_fresh_head_has_no_score_and_weight_one():
     net = network()
     a, b = examples(100, 1, 6, 6), examples(100, 1, 6, 6, shift=2.0)
@@ -316,23 +306,6 @@ def test_the_layers_of_timms_models_end_where_one_would_say(name, size, expected
 
 
 # --- in a trial --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("model", "size"), MODELS)
-@pytest.mark.parametrize("name", ["surprise", "surprise_diff"])
-def test_a_trial_runs_on_every_kind_of_network(name, model, size):
-    run = trial(name, model, size, samples=32)
-    metrics = run.run_epoch().metrics
-    given = weights(run.strategy)
-    assert given.isfinite().all()
-    assert (given >= 0).all()
-    assert float(given.max()) == 1
-    assert math.isfinite(metrics["train/loss"])
-
-
-@pytest.mark.parametrize("name", ["surprise", "surprise_diff"])
-def test_a_trial_resumes_exactly(name):
-    assert_resumes_exactly(name)
 
 
 def test_a_trial_without_input_shift_ends_with_its_cause():

@@ -1,0 +1,30 @@
+"""Few cases in `make test`, all of them in `make test-all`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+WIDE = os.environ.get("RAYSEL_WIDE") == "1"
+"""Whether `make test-all` runs: what draws its cases at random draws many."""
+
+
+def few(first: Any, *others: Any) -> list[Any]:
+    """Parameters of a test: the first as it is, the others marked slow."""
+    return [first, *slow(others)]
+
+
+def slow(cases: Iterable[Any]) -> list[Any]:
+    """Parameters of a test, marked slow; a tuple is several values."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for case in cases
+    ]
+
+
+def count(quick: int, wide: int) -> int:
+    """How many random cases are drawn."""
+    return wide if WIDE else quick
