@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from few_kit import few
 from view_kit import make
 
 import raysel
@@ -111,7 +112,7 @@ def test_a_dictionary_is_the_sweep_that_its_file_is(folder):
         },
     ],
 )
-@pytest.mark.parametrize("source", [SWEEP, "sweep.yaml"], ids=["dictionary", "file"])
+@pytest.mark.parametrize("source", few(SWEEP, "sweep.yaml"), ids=["dictionary", "file"])
 def test_overrides_are_put_on_top(folder, source, overrides):
     spec = raysel.load_spec(source, overrides)
     assert (spec.name, spec.training.epochs) == ("other", 5)

@@ -123,15 +123,10 @@ def test_the_strategy_of_the_guide_is_found_valid_with_its_sweep_file(tmp_path):
     of_page = {block.language: block.text for block in blocks() if block.page == page}
     (tmp_path / "my_strategy.py").write_text(of_page["python"], encoding="utf-8")
     file = tmp_path / "sweep.yaml"
-
-    def validate(text: str) -> subprocess.CompletedProcess[str]:
-        file.write_text(merged(yaml.safe_load(text)), encoding="utf-8")
-        command = [sys.executable, "-m", "raysel", "validate", str(file)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    done = validate(of_page["yaml"])
+    file.write_text(merged(yaml.safe_load(of_page["yaml"])), encoding="utf-8")
+    command = [sys.executable, "-m", "raysel", "validate", str(file)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert validate(of_page["yaml"].replace("0.9]", "1.9]")).returncode == 2
 
 
 def test_a_mistake_in_a_sweep_file_is_seen():

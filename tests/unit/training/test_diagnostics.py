@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from few_kit import few
 from torch.nn import functional
 from trial_kit import (
     config,
@@ -136,7 +137,7 @@ def test_nothing_is_measured_unless_asked():
 
 
 @pytest.mark.parametrize("strategy", ["full", "bvg_ls", "bvg_ls_threshold"])
-@pytest.mark.parametrize("training", [{}, {"momentum": 0.5}, {"optimizer": "adam"}])
+@pytest.mark.parametrize("training", few({}, {"momentum": 0.5}, {"optimizer": "adam"}))
 def test_a_trial_is_bit_identical_with_and_without(strategy, training):
     plain = trial(config(strategy, **training))
     watched = trial(config(strategy, **training), diagnostics=EVERY)

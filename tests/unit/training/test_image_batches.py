@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from few_kit import few
 from PIL import Image
 from trial_kit import (
     CLASSES,
@@ -182,7 +183,7 @@ def _hash(image: torch.Tensor) -> int:
     return hash(image.numpy().tobytes())
 
 
-@pytest.mark.parametrize("strategy", ["full", "bvg_ls", "auto_rgn"])
+@pytest.mark.parametrize("strategy", few("bvg_ls", "full", "auto_rgn"))
 def test_a_trial_resumed_at_any_epoch_ends_bit_identical(folder, strategy):
     task = _task(folder, augmentation="random_resized_crop")
     chosen = config(strategy, epochs=3)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from few_kit import few
 from optuna.trial import FixedTrial
 from torch import Tensor
 from trial_kit import (
@@ -144,7 +145,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_trial():
 # --- an accelerator -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", few("adamw", "sgd", "adam"))
 @pytest.mark.parametrize(
     ("strategy", "parameters"),
     [
