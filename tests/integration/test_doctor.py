@@ -11,7 +11,6 @@ from raysel.service.doctor.access_checks import check_token_modes
 from raysel.service.doctor.collect import by_tasks
 from raysel.service.doctor.examine import evaluate, machines_of, question
 from raysel.service.doctor.finding import Finding
-from raysel.service.doctor.sweep_checks import check_tracker
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
 

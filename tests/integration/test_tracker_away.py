@@ -20,6 +20,8 @@ from raysel.service.doctor.sweep_checks import check_tracker
 from .gate import Gate
 from .written import WrittenSweep
 
+pytestmark = pytest.mark.slow  # a server and its database: an outage is in test_mlflow_writer
+
 MEANWHILE = "; the sweep goes on, records are kept and sent later"
 
 
@@ -115,7 +117,6 @@ def test_b01_away_before_during_and_after_everything_arrives_once(sweep, gate, w
     assert sweep.run(SWEEP).info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_away_at_the_end_costs_no_more_where_that_was_known_before(sweep, writer, reported):
     sweep.whole_trial("0000")
     writer.start()
@@ -124,7 +125,6 @@ def test_away_at_the_end_costs_no_more_where_that_was_known_before(sweep, writer
     assert seconds_of(writer.stop) < 1
 
 
-@pytest.mark.slow
 def test_a_server_that_takes_calls_and_never_answers_is_not_waited_for(sweep, gate, writer):
     sweep.whole_trial("0000")
     writer.start()
@@ -134,7 +134,6 @@ def test_a_server_that_takes_calls_and_never_answers_is_not_waited_for(sweep, ga
     assert seconds_of(lambda: writer.stop(grace=0.5)) < 2
 
 
-@pytest.mark.slow
 def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, writer, reported):
     trials = [f"{number:04d}" for number in range(20)]
     for trial in trials:
@@ -153,7 +152,6 @@ def test_b02_cut_between_two_batches_none_is_lost_and_none_twice(sweep, gate, wr
     assert_all_there_once(sweep, trials)
 
 
-@pytest.mark.slow
 def test_the_database_behind_it_is_restarted_and_nothing_is_lost(sweep, gate, writer, postgres):
     gate.open()
     sweep.whole_trial("0000")
@@ -185,7 +183,6 @@ def first_word(sweep, reported, uri):
     return line.removesuffix(MEANWHILE)
 
 
-@pytest.mark.slow
 def test_no_password_is_reported_with_the_variables_to_set(sweep, reported, tracker, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
@@ -195,7 +192,6 @@ def test_no_password_is_reported_with_the_variables_to_set(sweep, reported, trac
     )
 
 
-@pytest.mark.slow
 def test_a_wrong_password_is_reported_and_stands_nowhere(sweep, reported, tracker, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-and-more")
     assert first_word(sweep, reported, tracker.uri) == (
@@ -205,7 +201,6 @@ def test_a_wrong_password_is_reported_and_stands_nowhere(sweep, reported, tracke
     assert "hunter2" not in sweep.log.read_text()
 
 
-@pytest.mark.slow
 def test_a_user_who_may_only_read_is_reported_who_and_where(sweep, reported, tracker, monkeypatch):
     MlflowClient(tracker.uri).create_experiment(sweep.id)
     answer = requests.post(
@@ -222,7 +217,6 @@ def test_a_user_who_may_only_read_is_reported_who_and_where(sweep, reported, tra
     )
 
 
-@pytest.mark.slow
 def test_a_name_that_the_server_does_not_want_to_hear_is_reported(sweep, reported, tracker):
     gate = Gate(tracker.port, "127.0.0.2")  # on loopback, but not a name that MLflow knows
     gate.open()
@@ -235,14 +229,12 @@ def test_a_name_that_the_server_does_not_want_to_hear_is_reported(sweep, reporte
         gate.shut()
 
 
-@pytest.mark.slow
 def test_an_unknown_host_is_reported(sweep, reported):
     assert first_word(sweep, reported, "http://mlflow.invalid:5000") == (
         'http://mlflow.invalid:5000 cannot be found: the host "mlflow.invalid" is not known'
     )
 
 
-@pytest.mark.slow
 def test_something_else_that_listens_there_is_reported(sweep, reported, tmp_path):
     code = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler)"
     code += "; print(s.server_port, flush=True); s.serve_forever()"
@@ -274,7 +266,6 @@ def store_of_today(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("revision", "words"),
     [
@@ -301,7 +292,6 @@ def test_the_tables_of_another_mlflow_are_reported_and_left_alone(
 # --- secrets ------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_password_stands_in_no_argument_no_log_and_no_record(sweep, writer, gate, tracker):
     sweep.whole_trial("0000")
     writer.start()
