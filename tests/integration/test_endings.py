@@ -205,6 +205,7 @@ def test_divergence_does_not(tmp_path: Path, storage: Path) -> None:
 # --- a trial is hit ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # in passing: unit/spec/test_user_code
 def test_a_keyboard_interrupt_of_the_users_code_fails_its_trial(
     tmp_path: Path, storage: Path
 ) -> None:
