@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from raysel.common.errors import Problem
 from raysel.spec.sweep import ResourcesSpec
@@ -37,6 +38,16 @@ def bundle(resources: ResourcesSpec) -> dict[str, float]:
     """The resources of a trial, by Ray's names."""
     asked = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
     return {name: value for name, value in asked.items() if value} | dict(resources.custom)
+
+
+def of_task(resources: ResourcesSpec) -> dict[str, Any]:
+    """The same as the options of a task: `ray.remote(**of_task(...))(function)`."""
+    asked = {
+        "num_cpus": resources.cpus,
+        "num_gpus": resources.gpus,
+        "resources": dict(resources.custom),
+    }
+    return asked | ({"label_selector": dict(resources.labels)} if resources.labels else {})
 
 
 ASKED_AHEAD = 8

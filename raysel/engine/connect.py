@@ -1,4 +1,5 @@
-"""Connect to Ray: to a running cluster, or to a new local one."""
+"""Connect to Ray: to a running cluster, or to a new local one, whose sockets and logs lie in a
+folder that fits."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ import re
 import secrets
 import signal
 import socket
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,12 +25,12 @@ import torch
 from ray._private import worker as ray_worker
 
 from raysel.common import credentials
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.text import first_line
+from raysel.common.user_files import why_not_made
 from raysel.engine.capacity import Node
 from raysel.engine.node_probe import listed_nodes, may_grow
-from raysel.engine.orphans import end_family, end_orphans, marked
-from raysel.engine.ray_folder import check_ray_folder
+from raysel.engine.ray_processes import end_family, end_orphans, marked
 from raysel.engine.signals import Handlers
 
 _KIND = "ray.io/node-group"
@@ -234,3 +237,33 @@ def _sealed_for_workers() -> dict[str, Any] | None:
         return None
     token = credentials.cluster_token(os.environ)
     return credentials.runtime_env(values, token) if token else None
+
+
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
+"""The longest path that Ray makes for a socket there."""
+
+MOST_BYTES = 107 if sys.platform.startswith("linux") else 103
+"""Of a socket's path: the operating system's limit."""
+
+
+def check_ray_folder(environment: Mapping[str, str]) -> None:
+    """Refuse a folder for temporary files in which Ray could not start.
+
+    Raises:
+        UserError: it is too long for sockets, relative, or cannot be made or written; with what to
+            set.
+    """
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    folder = environment.get(name, "/tmp")
+    if wrong := _problem(folder):
+        raise user_error(name, f'"{folder}" {wrong}; set RAY_TMPDIR=/tmp, or another short folder')
+
+
+def _problem(folder: str) -> str | None:
+    if not folder.startswith("/"):
+        return "is no absolute path, which Ray needs for its sockets"
+    longest = len(os.fsencode(f"{folder.rstrip('/')}/{_SOCKET.format(pid=os.getpid())}"))
+    if longest > MOST_BYTES:
+        return f"is {longest - MOST_BYTES} bytes too long for Ray's sockets"
+    why = why_not_made(Path(folder) / "ray")
+    return why and f"cannot hold Ray's files: {why}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from raysel.engine.placement import of_task
+from raysel.engine.capacity import of_task
 from raysel.engine.tune import StopRequest
 from raysel.models.build import ModelConfig
 from raysel.spec import user_code

@@ -22,11 +22,11 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from raysel.common import credentials
-from raysel.engine.placement import of_trial
-from raysel.engine.trainable import MESSAGE, TrialTrainable
+from raysel.engine.capacity import bundle
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
-from raysel.training.trial import PhaseContext
+from raysel.training.gpu_share import keep_to_share
+from raysel.training.trial import PhaseContext, TrialRunner
 from raysel.training.worker_messages import (
     EnvironmentErrorMessage,
     EpochMessage,
@@ -260,6 +260,12 @@ class _ImmediateStopper(_DriverOnly, Stopper):
         return self._stop.at_once
 
 
+def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
+    """The resources that Tune reserves for each trial."""
+    labels = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
+    return tune.PlacementGroupFactory([bundle(resources)], **labels)
+
+
 def run_phase(
     source: TrialSource,
     shared: PhaseContext,
@@ -301,3 +307,43 @@ def run_phase(
     ).fit()
     if stop.error:
         raise stop.error
+
+
+MESSAGE = "message"
+"""The key of a worker's message in Tune's result."""
+
+
+class TrialTrainable(tune.Trainable):
+    """Runs trials one after another in one process.
+
+    The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": number
+    of epochs in the record}`; a result is `{MESSAGE: a worker's message}`.
+    """
+
+    def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
+        """Remember what is shared; nothing is built before the first step."""
+        keep_to_share(shared.gpus)
+        self._steps = TrialRunner(shared)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take over another trial in the same process."""
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        asked = TrialConfig.model_validate(config["config"])
+        self._steps.begin(config["trial"], asked, config["reported_epochs"])
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        return {MESSAGE: self._steps.epoch()}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: a trial keeps its own checkpoint, by its own id."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: `TrialRunner` finds the trial's own checkpoint."""
+
+    def log_result(self, result: dict[str, Any]) -> None:
+        """Nothing: the record is the log."""

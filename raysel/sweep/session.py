@@ -20,7 +20,7 @@ from raysel.engine import nodes
 from raysel.engine.capacity import Node, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, expected_nodes, grows
-from raysel.engine.ray_watch import leave, watching, without_ray
+from raysel.engine.ray_processes import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
 from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError, run_phase
 from raysel.mlflow_sync.process import WriterProcess

@@ -2,7 +2,7 @@
 one epoch per call.
 
 A process runs trials one after another: the model is built and the data are put on the
-device once. Ray's actor (`raysel.engine.trainable`) and a process without Ray
+device once. Ray's actor (`raysel.engine.tune`) and a process without Ray
 (`raysel.sweep.local_trial`) run the same lines.
 """
 

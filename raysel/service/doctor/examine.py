@@ -15,7 +15,7 @@ from raysel.common.text import first_line
 from raysel.common.user_files import read_regular
 from raysel.engine import node_probe
 from raysel.engine.capacity import Node
-from raysel.engine.orphans import orphans
+from raysel.engine.ray_processes import orphans
 from raysel.mlflow_sync.process import environment
 from raysel.record.layout import tracking_uri
 from raysel.record.postgres_preflight import preflight

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import ray
 
 from raysel.common.errors import FAILED, OperationalError
-from raysel.engine.capacity import Node, too_large
+from raysel.engine.capacity import Node, of_task, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, grows
-from raysel.engine.placement import of_task
-from raysel.engine.ray_watch import leave, watching
+from raysel.engine.ray_processes import leave, watching
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder

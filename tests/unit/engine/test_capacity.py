@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raysel.common.errors import UserError
-from raysel.engine.capacity import Node, bundle, concurrent, selected, too_large
+from raysel.engine.capacity import Node, bundle, concurrent, of_task, selected, too_large
+from raysel.engine.tune import of_trial
 from raysel.spec.reader import parse
 from raysel.spec.sweep import ResourcesSpec
 
@@ -120,3 +121,34 @@ def test_where_an_autoscaler_reports_no_sizes_more_trials_wait_than_fit(given, f
     resources = wanted(cpus=2, max_concurrent_trials=given)
     assert concurrent([HEAD], resources) == fits
     assert concurrent([HEAD], resources, grows=True) == grows
+
+
+WHOLE = ResourcesSpec.model_validate(
+    {
+        "cpus": 2,
+        "gpus": 0.5,
+        "custom": {"disk": 1},
+        "labels": {"ray.io/accelerator-type": "in(H100, H200)"},
+    }
+)
+
+
+def test_a_trial_reserves_one_bundle_on_a_node_that_is_wanted():
+    asked = of_trial(WHOLE)
+    assert asked.bundles == [{"CPU": 2.0, "GPU": 0.5, "disk": 1.0}]
+    selector = {"ray.io/accelerator-type": "in(H100, H200)"}
+    assert asked._bound.kwargs["bundle_label_selector"] == [selector]
+
+
+def test_a_plain_trial_asks_for_its_processor_only():
+    asked = of_trial(ResourcesSpec())
+    assert (asked.bundles, asked.strategy) == ([{"CPU": 1.0}], "PACK")
+
+
+def test_a_task_asks_for_the_same_as_a_trial():
+    assert of_task(WHOLE) == {
+        "num_cpus": 2,
+        "num_gpus": 0.5,
+        "resources": {"disk": 1.0},
+        "label_selector": {"ray.io/accelerator-type": "in(H100, H200)"},
+    }

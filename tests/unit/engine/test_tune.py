@@ -7,9 +7,9 @@ from typing import Any, cast
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
 
-from raysel.engine.trainable import MESSAGE
 from raysel.engine.tune import (
     MAX_WORKER_FAILURES,
+    MESSAGE,
     StopRequest,
     _ImmediateStopper,
     _TrialSourceScheduler,

@@ -9,8 +9,7 @@ import torch
 from step_kit import config_of, layers_of, measured_peak
 
 from raysel.models.build import ModelConfig
-from raysel.service.plan.live import LiveBytes
-from raysel.service.plan.memory import step_memory
+from raysel.service.plan.memory import LiveBytes, step_memory
 
 CONVOLUTIONS = ModelConfig("test_resnet", 10, 3, (64, 64))
 ATTENTION = ModelConfig("test_vit", 10, 3, (160, 160))
