@@ -137,7 +137,7 @@ class _TrialSourceSearcher(_DriverOnly, Searcher):
     """Takes the next trial from the trial source."""
 
     def __init__(self, source: TrialSource, stop: StopRequest) -> None:
-        super().__init__(metric="epoch", mode="max")
+        super().__init__(metric=TRAINING_ITERATION, mode="max")  # of Tune's own, in every result
         self._source, self._stop = source, stop
         self.trials: dict[str, str] = {}  # Ray's id -> ours
         self.lost: dict[str, str] = {}  # Ray's id -> how its worker was lost

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, PID, TRAINING_ITERATION, TRIAL_ID
+from ray.tune.search import SearchGenerator
 
 from raysel.engine.tune import (
     MAX_WORKER_FAILURES,
@@ -68,3 +71,15 @@ def test_tune_keeps_no_metric_and_no_file_of_a_trial():
     trial.update_last_result(result)  # as the controller does next
     assert result == own
     assert set(trial.metric_n_steps) == {TRAINING_ITERATION, DONE}
+
+
+def test_tune_finds_the_searchers_metric_in_what_a_worker_sends():
+    """Tune refuses a result without it, and with that the whole phase."""
+    reported, stop = cast(Any, WorkerLog()), StopRequest()
+    searcher = _TrialSourceSearcher(reported, stop)
+    scheduler = _TrialSourceScheduler(reported, searcher, reported, stop)
+    controller = SimpleNamespace(
+        _metric=None, _scheduler_alg=scheduler, _search_alg=SearchGenerator(searcher)
+    )
+    sent = {TRAINING_ITERATION: 1, MESSAGE: EpochMessage(1, {}), "pid": 7}
+    TuneController._validate_result_metrics(controller, sent)
