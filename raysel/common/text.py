@@ -13,7 +13,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LINE = 1_000
@@ -73,6 +73,12 @@ def lines(text: str) -> list[str]:
 def quoted(value: object, most: int = NAME) -> str:
     """A value as a message quotes it: `"layer1"`, in one line and cut."""
     return f'"{one_line(value, most)}"'
+
+
+def and_more(names: Sequence[object], most: int = 4) -> str:
+    """The first names and how many more there are: `a, b, c, d and 3 more`."""
+    shown = ", ".join(map(str, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def first_line(error: BaseException, most: int = 200) -> str:

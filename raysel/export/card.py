@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raysel.common.text import and_more
+
 _SHOWN = 20
 
 _TEMPLATE = """---
@@ -68,12 +70,11 @@ def card(config: Mapping[str, Any]) -> str:
         config: the content of `config.json`.
     """
     names = config["label_names"]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     origin = config["raysel"]
     return _TEMPLATE.format(
         architecture=config["architecture"],
         classes=len(names),
-        names=", ".join(f"`{_plain(name)}`" for name in names[:_SHOWN]) + more,
+        names=and_more([f"`{_plain(name)}`" for name in names], _SHOWN),
         sweep=_plain(str(origin.get("sweep", ""))),
         run=_plain(str(origin.get("run", ""))),
         loading=_loading(origin),

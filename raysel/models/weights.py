@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from raysel.common.errors import user_error
+from raysel.common.text import and_more
 from raysel.common.user_files import MIB, any_error_as, not_readable
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.shapes import classifier_paths, under
@@ -86,7 +87,7 @@ def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
         if name in given and given[name].shape != body[name].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    mistakes = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+    mistakes = [f"{kind}: {and_more(names, _SHOWN)}" for kind, names in kinds.items() if names]
     if mistakes:
         raise user_error(_PATH, "does not fit the model; " + "; ".join(mistakes))
     classifier = {name: tensor for name, tensor in own.items() if _under(name, head)}
@@ -151,8 +152,3 @@ def _under(name: str, paths: tuple[str, ...]) -> bool:
 def _is_counter(name: str) -> bool:
     """Batch norm's count of batches, which torch keeps since 1.0 and nothing here reads."""
     return name.endswith(".num_batches_tracked")
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

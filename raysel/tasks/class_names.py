@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from raysel.common.errors import user_error
-from raysel.common.text import quoted
+from raysel.common.text import and_more, quoted
 
 _PATH = "task.data"
 
@@ -67,8 +67,7 @@ def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, in quotes, and how many more there are."""
-    shown = ", ".join(map(quoted, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return and_more([quoted(name) for name in names], most)
 
 
 def by_normalised(names: Mapping[str, object], name: str) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysel.common.errors import UserError, user_error
-from raysel.common.text import quoted
+from raysel.common.text import and_more, quoted
 from raysel.common.user_files import any_error_as, irregular
 from raysel.tasks.file_kinds import kind_by_content
 
@@ -47,8 +47,7 @@ class TableText(NamedTuple):
 
     def shown_head(self) -> str:
         """The names of the columns, for a message."""
-        more = f" and {len(self.head) - _SHOWN} more" if len(self.head) > _SHOWN else ""
-        return (", ".join(self.head[:_SHOWN]) or "empty") + more
+        return and_more(self.head, _SHOWN) or "empty"
 
 
 def read_table(path: Path, fits: Callable[[Sequence[str]], bool]) -> TableText:

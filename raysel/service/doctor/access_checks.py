@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raysel.common.text import and_more
 from raysel.service.doctor.collect import CONNECT_SECONDS, SshReply
 from raysel.service.doctor.finding import GENERATE, Finding, error, ok, warning
-from raysel.service.doctor.machine import Machine, joined
+from raysel.service.doctor.machine import Machine
 from raysel.service.endpoint import EndpointReply
 
 
@@ -68,7 +69,7 @@ _SAID = (
 def check_hosts(asked: Sequence[SshReply]) -> list[Finding]:
     """Whether every machine accepts the login and has a Python that raysel runs on."""
     found = [finding for one in asked for finding in _login(one)]
-    return found or [ok("ssh", f"login accepted by {joined([one.name for one in asked])}")]
+    return found or [ok("ssh", f"login accepted by {and_more([one.name for one in asked])}")]
 
 
 def _login(one: SshReply) -> list[Finding]:

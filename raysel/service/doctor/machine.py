@@ -95,8 +95,3 @@ def machine(name: str, facts: Mapping[str, Any], node: Mapping[str, Any] | None 
         written=node.get("written"),
         read=node.get("read"),
     )
-
-
-def joined(names: list[str]) -> str:
-    """`head 10.0.0.2, worker 10.0.0.3`; of many the first ones."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

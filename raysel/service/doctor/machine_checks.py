@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from raysel.common.text import and_more
 from raysel.service.doctor.finding import Finding, error, ok, warning
-from raysel.service.doctor.machine import PACKAGES, Disk, Machine, Token, joined
+from raysel.service.doctor.machine import PACKAGES, Disk, Machine, Token
 
 
 def check_nodes(nodes: Sequence[Mapping[str, Any]], seconds: float) -> list[Finding]:
@@ -29,7 +30,7 @@ def check_nodes(nodes: Sequence[Mapping[str, Any]], seconds: float) -> list[Find
         for name in silent
     ]
     if dead:
-        words = f"lost: {joined(dead)}"
+        words = f"lost: {and_more(dead)}"
         found.append(warning("nodes", words, "Start Ray there again if the machine is there"))
     if found:
         return found
@@ -56,7 +57,7 @@ def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Fin
     found += _of_client(client, head) if client else []
     names = ("raysel", "ray", "python", "torch", "timm")
     all_alike = ", ".join(f"{n} {head.versions[n]}" for n in names if n in head.versions)
-    return found or [ok("versions", f"{all_alike} on {joined([m.name for m in everyone])}")]
+    return found or [ok("versions", f"{all_alike} on {and_more([m.name for m in everyone])}")]
 
 
 def check_torchvision(versions: Mapping[str, str], loads: bool) -> list[Finding]:
@@ -140,7 +141,7 @@ def check_disks(machines: Sequence[Machine]) -> list[Finding]:
     if found:
         return found
     least = min((d.free for m in machines for d in m.disks.values()), default=0)
-    return [ok("disk", f"{_gib(least)} and more free on {joined([m.name for m in machines])}")]
+    return [ok("disk", f"{_gib(least)} and more free on {and_more([m.name for m in machines])}")]
 
 
 def _room(name: str, place: str, disk: Disk) -> Iterator[Finding]:
@@ -172,7 +173,7 @@ def check_shared_memory(nodes: Sequence[Machine]) -> list[Finding]:
                 "Kubernetes an emptyDir of medium Memory)",
             )
         )
-    return found or [ok("shared memory", f"enough on {joined([n.name for n in nodes])}")]
+    return found or [ok("shared memory", f"enough on {and_more([n.name for n in nodes])}")]
 
 
 def _gib(count: float, ceil: bool = False) -> str:

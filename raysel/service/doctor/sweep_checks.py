@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from raysel.common.text import and_more
 from raysel.engine.capacity import Node, concurrent, too_large
 from raysel.service.doctor.finding import Finding, capital, error, ok, warning
-from raysel.service.doctor.machine import Machine, joined
+from raysel.service.doctor.machine import Machine
 from raysel.spec.sweep import ResourcesSpec
 
 
@@ -43,7 +44,7 @@ def check_storage(storage: str, nodes: Sequence[Machine]) -> list[Finding]:
             "start anew"
         )
         return [warning("storage", f"{words} wrote ({failure})", remedy)]
-    return [ok("storage", f"{storage} is written and read by {joined([n.name for n in nodes])}")]
+    return [ok("storage", f"{storage} is written and read by {and_more([n.name for n in nodes])}")]
 
 
 def check_relative(storage: str, nodes: int) -> list[Finding]:

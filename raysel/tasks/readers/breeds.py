@@ -11,7 +11,6 @@ The pictures are ImageNet's own, in the root's folder `imagenet`: `train/<wnid>/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,6 +20,7 @@ import numpy as np
 import yaml
 
 from raysel.common.errors import user_error
+from raysel.common.text import and_more
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_files import LeftOutFiles, images_in
 from raysel.tasks.splits import Pool
@@ -77,8 +77,8 @@ def missing(name: str, root: Path) -> str | None:
         return None
     return (
         f"{name} is made of ImageNet's folders; of {len(wanted)} that it needs {len(absent)}"
-        f" are missing: {_listed(absent)}. Get ImageNet (ILSVRC2012) from image-net.org and unpack"
-        f" it as {root / FOLDER}/train/<wnid> and {root / FOLDER}/val/<wnid>"
+        f" are missing: {and_more(absent, _SHOWN)}. Get ImageNet (ILSVRC2012) from image-net.org"
+        f" and unpack it as {root / FOLDER}/train/<wnid> and {root / FOLDER}/val/<wnid>"
     )
 
 
@@ -107,7 +107,7 @@ def pictures(name: str, root: Path) -> ImageDataset:
             found += [(file, label, pool) for file in there]
             empty += [] if there else [folder]
     if empty:
-        raise user_error("task.data", f"{_listed(empty)} of {name} holds no picture")
+        raise user_error("task.data", f"{and_more(empty, _SHOWN)} of {name} holds no picture")
     return ImageDataset(
         name=name,
         classes=tuple(kind.name for kind in kinds),
@@ -124,8 +124,3 @@ def _folders(root: Path, kind: Superclass) -> list[tuple[Path, Pool]]:
         *((root / "train" / wnid, "train") for wnid in kind.target),
         *((root / "val" / wnid, "test") for wnid in kind.target),
     ]
-
-
-def _listed(folders: Sequence[Path]) -> str:
-    more = f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
-    return ", ".join(map(str, folders[:_SHOWN])) + more
