@@ -5,6 +5,7 @@ Nothing here imports MLflow: its import takes longer than a trial's epoch.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,11 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from raysel.mlflow_sync import status_message
-from raysel.mlflow_sync.status_message import StatusMessage
 from raysel.record.events import Record
 
 EVENTS_CURSOR = "mlflow"
@@ -52,6 +52,33 @@ _UNLESS_SET = {
     "PGCONNECT_TIMEOUT": "10",  # of a store in PostgreSQL without a server before it
     "GIT_PYTHON_REFRESH": "quiet",
 }
+
+
+@dataclass(frozen=True)
+class StatusMessage:
+    """What the exporter reports to its driver: one JSON object a line on its standard output.
+
+    Attributes:
+        stuck: whether the last try failed.
+        lasting: whether the user has to act before it can work again.
+        text: message for the user; None if it was reported before.
+    """
+
+    stuck: bool
+    lasting: bool = False
+    text: str | None = None
+
+    def line(self) -> bytes:
+        """The encoded line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> StatusMessage | None:
+        """A line's message; None if the line is third-party output."""
+        try:
+            return cls(**json.loads(line))
+        except (ValueError, TypeError):
+            return None
 
 
 class WriterProcess:
@@ -119,7 +146,7 @@ class WriterProcess:
     def _listen(self, lines: IO[bytes]) -> None:
         with lines:
             for line in lines:
-                message = status_message.read(line)
+                message = StatusMessage.parse(line)
                 if message is None:
                     continue
                 self._last = message

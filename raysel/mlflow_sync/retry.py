@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from raysel.mlflow_sync.error_messages import Reason
-from raysel.mlflow_sync.status_message import StatusMessage
+from raysel.mlflow_sync.process import StatusMessage
 
 LONGEST_PAUSE_SECONDS = 30.0
 

@@ -6,7 +6,7 @@
 
 It follows the record until the sweep has finished, or until its standard input ends or its
 parent has died and all is sent. By hand, to send what is missing: `… < /dev/null`. It writes
-status messages to its standard output (`raysel.mlflow_sync.status_message`).
+status messages to its standard output (`StatusMessage`).
 
 Arguments can be read by everyone on the machine: passwords belong into the variables
 PGPASSWORD, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
@@ -30,9 +30,8 @@ from raysel.mlflow_sync.audit import Audit
 from raysel.mlflow_sync.client import MlflowStore
 from raysel.mlflow_sync.error_messages import Reason, explain
 from raysel.mlflow_sync.exporter import MlflowExporter
-from raysel.mlflow_sync.process import OUTDATED_CURSOR
+from raysel.mlflow_sync.process import OUTDATED_CURSOR, StatusMessage
 from raysel.mlflow_sync.retry import RetryState
-from raysel.mlflow_sync.status_message import StatusMessage
 from raysel.record.events import Record
 from raysel.record.ownership import OwnershipLost, fence_off
 from raysel.record.state import SweepState

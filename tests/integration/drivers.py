@@ -19,7 +19,6 @@ import sqlalchemy as sa
 
 from raysel.cli.main import main
 from raysel.common.locations import sweep_url
-from raysel.mlflow_sync.audit import Audit
 from raysel.record.events import Event
 from raysel.record.layout import SweepFolder, tracking_uri
 from raysel.record.read_only import read_events
@@ -29,6 +28,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.export_process import EXPORTER
 
 from .helpers import study_of, without_clocks
+from .mlflow_oracle import mlflow_differences
 from .study_oracle import study_differences
 
 ROOT = Path(__file__).parents[2]
@@ -187,8 +187,8 @@ def check_agreement(spec: Spec, trials: int = 5) -> dict[str, TrialState]:
     study = study_of(folder.path, spec.name)
     assert len(study.trials) == trials
     assert study_differences(study, found, spec.objective.metric) == []
-    audit = Audit(tracking_uri(spec), spec.tracking.experiment or spec.name, events)
-    assert audit.differences == []
+    experiment = spec.tracking.experiment or spec.name
+    assert mlflow_differences(tracking_uri(spec), experiment, events) == []
     return found
 
 

@@ -13,7 +13,6 @@ import optuna
 import pytest
 import ray
 
-from raysel.mlflow_sync.audit import Audit
 from raysel.record.events import Record, sqlite_url
 from raysel.record.state import ENDED, TrialState, fold
 from raysel.spec.reader import parse
@@ -23,6 +22,7 @@ from raysel.sweep.start import start
 from .chaos_driver import LAST_MOMENTS, SEARCH_MOMENTS
 from .conftest import ONE_AT_A_TIME, SMALL
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
+from .mlflow_oracle import mlflow_differences
 from .study_oracle import study_differences
 
 ROOT = Path(__file__).parents[2]
@@ -85,8 +85,8 @@ def check(spec: Spec, untouched: dict[str, TrialState]) -> None:
     events = [stored.event for stored in record.events()]
     record.close()
     assert fold(events) == trials
-    audit = Audit(sqlite_url(Path(spec.storage) / "mlflow.db"), spec.name, events)
-    assert audit.differences == []
+    uri = sqlite_url(Path(spec.storage) / "mlflow.db")
+    assert mlflow_differences(uri, spec.name, events) == []
 
 
 def test_a_few_kills_leave_no_trace(reference: Path, tmp_path: Path, storage: Path) -> None:

@@ -16,14 +16,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from raysel.cli.main import main
-from raysel.record.events import Kind
+from raysel.record.events import Kind, sqlite_url
 from raysel.record.ownership import FileOwner
+from raysel.record.read_only import read_events
 from raysel.spec.reader import load, parse
 from raysel.spec.sweep import TrackingSpec
 from raysel.sweep.start import resume, start
 
 from .conftest import ONE_AT_A_TIME, SMALL
 from .helpers import Silent, publish_nothing, states, study_of
+from .mlflow_oracle import mlflow_differences
 from .test_endings import At, signalled
 
 NAME = "apart"
@@ -84,6 +86,11 @@ class Copy:
         by_trial = {run.data.tags.get(TRIAL_ID, ""): run for run in found}
         assert len(by_trial) == len(found)
         return by_trial
+
+    def differences(self) -> list[str]:
+        """What the tests' own comparison finds in MLflow."""
+        events = read_events(sqlite_url(self.folder / "sweep.db"))
+        return mlflow_differences(f"sqlite:///{self.storage}/mlflow.db", NAME, events)
 
     def everything(self) -> list[str]:
         """All that lies in the sweep's database and in MLflow's, and the folder's files."""
@@ -246,7 +253,9 @@ QUICK = {"run deleted", "missing point"}
 )
 def test_a_planted_difference(copy: Copy, kind: str) -> None:
     plant, place, words = PLANTED[kind]
+    assert copy.differences() == []
     plant(copy)
+    assert bool(copy.differences()) == (kind != "files not sent")
     before = copy.everything()
     code, reported = copy.reconcile("--dry-run")
     assert (code, reported["agree"], reported["mended"]) == (1, False, False)
@@ -257,6 +266,7 @@ def test_a_planted_difference(copy: Copy, kind: str) -> None:
     code, reported = copy.reconcile()
     assert (code, reported["agree"], reported["mended"], reported["left"]) == (0, True, True, [])
     assert len(reported[place]) == len(words)
+    assert copy.differences() == []
     assert copy.reconcile()[1] | {"mended": None} == {
         "sweep": NAME, "record": [], "mlflow": [], "left": [],
         "mended": None, "mlflow_away": None, "agree": True,
