@@ -75,17 +75,13 @@ def trace_of(table: pa.Table, layers: Sequence[str]) -> Trace:
             (Strategy.refine): where the trace has a layer that is not among them, its own
             order stands.
     """
-    names = table["layer"].cast(pa.string())
-    found = names.unique().to_pylist()
-    order = tuple(layers) if set(found) <= set(layers) else tuple(found)
-    row = {name: index for index, name in enumerate(order)}
-    rows = np.array([row[name] for name in names.to_pylist()], dtype=np.int64)
-    steps, first, column = np.unique(
-        table["step"].to_numpy(), return_index=True, return_inverse=True
-    )
-    weights = np.zeros((len(order), len(steps)), dtype=np.float32)
-    weights[rows, column] = table["weight"].to_numpy()
-    return Trace(order, steps, table["epoch"].to_numpy()[first], weights)
+    frame = table.select(["step", "epoch", "layer", "weight"]).to_pandas()
+    frame["layer"] = frame["layer"].astype(str)
+    found = tuple(frame["layer"].unique())
+    order = tuple(layers) if set(found) <= set(layers) else found
+    grid = frame.pivot(index="layer", columns="step", values="weight").reindex(order).fillna(0)
+    epochs = frame.groupby("step")["epoch"].first()
+    return Trace(order, grid.columns.to_numpy(), epochs.to_numpy(), grid.to_numpy(np.float32))
 
 
 def columns_of(trace: Trace, columns: int = COLUMNS) -> np.ndarray:
@@ -117,13 +113,10 @@ def draw(trace_parts: Path, layers: Sequence[str], path: Path, title: str = "") 
 
 
 def _figure(trace: Trace, title: str) -> Figure:
-    cells = columns_of(trace)
-    rows = len(trace.layers)
+    cells, rows = columns_of(trace), len(trace.layers)
     height = 1.3 + 0.24 * min(max(rows, 4), _ROWS_ON_A_PAGE)
-    figure = Figure(figsize=(8, height), dpi=100)
-    left = min(0.03 + 0.0078 * max(len(name) for name in trace.layers), 0.4)
-    bottom, tall = 0.55 / height, 1 - 1.15 / height
-    axes = figure.add_axes((left, bottom, 0.835 - left, tall))
+    figure = Figure(figsize=(8, height), dpi=100, layout="constrained")
+    axes = figure.subplots()
     highest = max(1.0, float(cells.max()))
     image = axes.imshow(
         np.ma.masked_equal(cells, 0),
@@ -136,11 +129,10 @@ def _figure(trace: Trace, title: str) -> Figure:
     )
     _mark_epochs(axes, trace.epochs)
     _name_layers(axes, trace)
-    axes.tick_params(length=0, labelsize=8, colors=_INK)
     axes.spines[:].set_visible(False)
     short = title if len(title) <= _LONGEST_TITLE else title[: _LONGEST_TITLE - 1] + "…"
-    figure.text(0.015, 1 - 0.27 / height, short, fontsize=10, color=_INK)
-    bar = figure.colorbar(image, cax=figure.add_axes((0.93, bottom, 0.014, tall)))
+    figure.suptitle(short, x=0.015, ha="left", fontsize=10, color=_INK)
+    bar = figure.colorbar(image, ax=axes, aspect=30, pad=0.02)
     bar.set_ticks([0, highest], labels=["0", f"{highest:.3g}"])
     bar.set_label("weight (grey: none)", fontsize=8, color=_INK, labelpad=-4)
     bar.ax.tick_params(length=0, labelsize=8, colors=_INK)
@@ -166,28 +158,12 @@ def _name_layers(axes: Axes, trace: Trace) -> None:
     every = -(-rows // _ROWS_ON_A_PAGE)
     middles = np.arange(0, rows, every) + 0.5
     axes.set_yticks(middles, labels=trace.layers[::every])
-    moved = (trace.weights > 0).mean(axis=1)
     for row in range(1, rows) if rows <= _ROWS_ON_A_PAGE else ():
         axes.axhline(row, color="white", linewidth=1.2)
-    for middle, share in zip(middles, moved[::every], strict=True):
-        axes.annotate(
-            f"{share:.0%}",
-            (1.0, middle),
-            xycoords=("axes fraction", "data"),
-            xytext=(36, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=8,
-            color=_INK,
-        )
-    axes.annotate(
-        "steps\nmoved",
-        (1.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(36, 4),
-        ha="right",
-        textcoords="offset points",
-        fontsize=8,
-        color=_INK,
-    )
+    moved = (trace.weights > 0).mean(axis=1)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(middles, labels=[f"{share:.0%}" for share in moved[::every]])
+    right.set_ylabel("steps moved", fontsize=8, color=_INK)
+    right.spines[:].set_visible(False)
+    for side in (axes, right):
+        side.tick_params(length=0, labelsize=8, colors=_INK)
