@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from raysel.engine.capacity import of_task
 from raysel.engine.tune import StopRequest
@@ -43,6 +44,9 @@ def train_on_worker(
 
     Returns:
         None if the sweep was stopped before training ended.
+
+    Raises:
+        UserError: the user's own model failed.
     """
     seed, cpus = spec.task.split.seed, spec.resources.cpus
     # with a trial's resources, on a worker: the driver's machine may have no GPU
@@ -61,7 +65,10 @@ def train_on_worker(
                 progress(done, total)
             time.sleep(0.2)
             asked = steps.get.remote()
-    model: SourceModel = ray.get(training)
+    try:
+        model: SourceModel = ray.get(training)
+    except RayTaskError as error:
+        raise error.cause from error  # Ray's own begins with a line about its process
     ray.kill(steps)
     return model
 

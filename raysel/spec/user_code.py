@@ -135,6 +135,24 @@ def _load_error(source: Source, error: BaseException) -> UserError:
     return UserError(Problem(shown, described(error), lines[-1] if lines else None))
 
 
+def mistake(error: BaseException) -> UserError | None:
+    """An error as the user's own: what was raised, with the file and line; None where no code of
+    the user's was running."""
+    origin: BaseException | None = error
+    while origin is not None:
+        lines = traceback.walk_tb(origin.__traceback__)
+        own = [
+            (frame.f_code.co_filename, line)
+            for frame, line in lines
+            if str(frame.f_globals.get("__name__", "")).startswith(MODULE_PREFIX)
+        ]
+        if own:
+            path, line = own[-1]
+            return UserError(Problem(_shown(Path(path)), described(origin), line))
+        origin = origin.__cause__
+    return None
+
+
 def _shown(path: Path) -> str:
     """The path as a person in this folder would write it."""
     here = Path.cwd()

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 import raysel
+from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import whole
+from raysel.spec import user_code
 from raysel.spec.sweep import TrainingSettings, TrialConfig
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.image_batches import on_device
@@ -183,7 +185,11 @@ def _train(
     if progress is not None:
         total = trial.steps_per_epoch * SETTINGS.epochs
         trial.after_step = lambda done: progress(done, total)
-    result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
+    try:
+        with as_exceptions():
+            result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
+    except Exception as error:
+        raise user_code.mistake(error) or error from error.__cause__
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     return weights, 1.0 - result.metrics["val/error"]
 

@@ -144,3 +144,23 @@ def test_a_model_that_leaves_is_one_line(tmp_path, where):
     leaving = {"more": "raise SystemExit(3)", "given": "x if x.sum() is None else exit(3)"}
     with pytest.raises(UserError, match=r"model\.name: .*the code raised SystemExit: 3"):
         sweep(tmp_path, f"own_leaves_{where}", **{where: leaving[where]})
+
+
+@pytest.mark.parametrize(
+    ("raises", "words"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("pressed()", "KeyboardInterrupt: mine")],
+)
+def test_a_model_that_fails_in_training_is_one_line_with_its_place(tmp_path, raises, words):
+    name = "own_fails_" + raises[:3].strip(" /")
+    sweep(tmp_path, name, given=f"{raises} if self.training else x")
+    with (tmp_path / "my_model.py").open("a") as code:
+        code.write("\ndef pressed():\n    raise KeyboardInterrupt('mine')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "raysel", "finetune", "own.yaml"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    place = "raise" if raises == "pressed()" else raises
+    lines = (tmp_path / "my_model.py").read_text().splitlines()
+    (line,) = [number for number, text in enumerate(lines, 1) if place in text]
+    assert done.returncode == 2
+    assert done.stderr == f"error  my_model.py: {words} (line {line})\n"
