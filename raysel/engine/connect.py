@@ -62,18 +62,18 @@ def expected_nodes() -> list[Node]:
 
 def _nodes() -> list[Node]:
     """The running nodes, then the node types that the autoscaler may start."""
-    file = may_grow()["file"] if os.environ.get("RAY_ADDRESS") else None
-    return with_possible_nodes(listed_nodes(), file)
+    kinds = may_grow()["kinds"] if os.environ.get("RAY_ADDRESS") else []
+    return with_possible_nodes(listed_nodes(), kinds)
 
 
 def with_possible_nodes(
-    listed: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None
+    listed: Sequence[Mapping[str, Any]], kinds: Sequence[Mapping[str, Any]]
 ) -> list[Node]:
     """The nodes that are up, then the node types that may still start.
 
     Args:
         listed: as `listed_nodes` gives them; those of a kind carry its name as a label.
-        file: the cluster file that `ray up` left on the head; None where there is none.
+        kinds: as `may_grow` gives them.
     """
     there = [
         Node("head" if node["head"] else "worker", node["resources"], node["labels"])
@@ -81,21 +81,11 @@ def with_possible_nodes(
         if node["alive"]
     ]
     up = Counter(node.labels.get(_KIND) for node in there)
-    try:
-        return there + list(_may_start(file or {"available_node_types": {}}, up))
-    except Exception:  # it is damaged
-        return there
-
-
-def _may_start(file: Mapping[str, Any], up: Mapping[str | None, int]) -> Iterator[Node]:
-    most = int(file.get("max_workers", 0))
-    for name, kind in file["available_node_types"].items():
-        left = min(int(kind.get("max_workers", most)), most) - up[name]
-        if name == file.get("head_node_type") or left <= 0:
-            continue
-        resources = {key: float(value) for key, value in (kind.get("resources") or {}).items()}
-        labels = {str(key): str(value) for key, value in (kind.get("labels") or {}).items()}
-        yield Node(name, resources, labels, left)
+    return there + [
+        Node(kind["name"], kind["resources"], kind["labels"], left)
+        for kind in kinds
+        if (left := kind["most"] - up[kind["name"]]) > 0
+    ]
 
 
 def grows() -> bool:

@@ -218,17 +218,32 @@ def may_grow() -> dict:
     """What an autoscaler may add, as the head knows it.
 
     Returns:
-        `file`: the cluster file with its kinds of nodes, None where `ray up` left none; `unknown`:
-        whether nodes of unknown size may join (KubeRay's autoscaler reports no sizes).
+        `kinds`: the kinds of workers in the cluster file that `ray up` left on the head, each with
+        `name`, `resources`, `labels` and `most`, how many there may be; `unknown`: whether nodes
+        of unknown size may join (KubeRay's autoscaler reports no sizes).
     """
     try:
-        import yaml  # noqa: PLC0415
+        kinds = _kinds()
+    except Exception:  # there is no such file, or it is damaged
+        kinds = []
+    return {"kinds": kinds, "unknown": os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")}
 
-        file = yaml.safe_load(Path(_BOOTSTRAP).expanduser().read_text(encoding="utf-8"))
-    except Exception:  # none, or damaged
-        file = None
-    unknown = os.environ.get(_KUBERAY_AUTOSCALER, "") in ("1", "true")
-    return {"file": file if isinstance(file, dict) else None, "unknown": unknown}
+
+def _kinds() -> list[dict]:
+    import yaml  # noqa: PLC0415
+
+    file = yaml.safe_load(Path(_BOOTSTRAP).expanduser().read_text(encoding="utf-8"))
+    most = int(file.get("max_workers", 0))
+    return [
+        {
+            "name": str(name),
+            "resources": {str(k): float(v) for k, v in (kind.get("resources") or {}).items()},
+            "labels": {str(k): str(v) for k, v in (kind.get("labels") or {}).items()},
+            "most": min(int(kind.get("max_workers", most)), most),
+        }
+        for name, kind in file["available_node_types"].items()
+        if name != file.get("head_node_type")
+    ]
 
 
 def listed_nodes() -> list[dict]:

@@ -15,13 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_file
 from raysel.mlflow_sync.artifact_root import is_moved
-from raysel.mlflow_sync.connection import client
+from raysel.mlflow_sync.connection import client, runs_of
 from raysel.mlflow_sync.error_messages import explain
 from raysel.mlflow_sync.file_audit import FileAudit
 from raysel.mlflow_sync.runs import (
     PARENT,
-    SWEEP_ID,
-    TRIAL_ID,
     Point,
     RunImage,
     points,
@@ -93,7 +91,8 @@ class Audit:
         for event in events:
             if event.trial != SWEEP:
                 measured[event.trial] += points(event)
-        runs = {} if lost else self._runs(experiment, sweep.id)
+        known = None if lost else self._client.get_experiment_by_name(experiment)
+        runs = runs_of(self._client, known.experiment_id, sweep.id) if known else {}
         self.runs = {name: found[0] for name, found in runs.items()}
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
@@ -174,28 +173,6 @@ class Audit:
     def _add_difference(self, words: str, surplus: Iterable[Run] = ()) -> None:
         self.differences.append(words)
         self.surplus += [run.info.run_id for run in surplus]
-
-    def _runs(self, experiment: str, sweep_id: str) -> dict[str, list[Run]]:
-        found = self._client.get_experiment_by_name(experiment)
-        runs: dict[str, list[Run]] = {}
-        for run in self._all(found.experiment_id, sweep_id) if found else ():
-            runs.setdefault(run.data.tags.get(TRIAL_ID, SWEEP), []).append(run)
-        return runs
-
-    def _all(self, experiment_id: str, sweep_id: str) -> Iterator[Run]:
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [experiment_id],
-                f"tags.`{SWEEP_ID}` = '{sweep_id}'",
-                order_by=["attributes.start_time ASC"],
-                max_results=1000,
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
 
 
 def _different(wanted: Mapping[str, str], has: Mapping[str, str]) -> str | None:

@@ -11,9 +11,9 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from raysel.mlflow_sync.artifact_root import SERVERS, as_uri, is_moved, move
-from raysel.mlflow_sync.connection import client
+from raysel.mlflow_sync.connection import client, runs_of
 from raysel.mlflow_sync.new_store import ensure_store
-from raysel.mlflow_sync.runs import PARENT, SWEEP_ID, TRIAL_ID, Point, RunImage
+from raysel.mlflow_sync.runs import PARENT, Point, RunImage
 from raysel.mlflow_sync.store_schema import check_store
 from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
@@ -60,7 +60,8 @@ class MlflowStore:
         self._client = client(uri)
         self._experiment = self._find_experiment(experiment, uri, artifact_root)
         self._tag_experiment(sweep)
-        self._runs = self._find_runs(sweep.id)
+        found = runs_of(self._client, self._experiment, sweep.id)
+        self._runs = {trial: _known(runs[0]) for trial, runs in found.items()}
 
     def has(self, trial: str) -> bool:
         """Whether there is a run of this trial, or of the sweep itself (`SWEEP`)."""
@@ -120,22 +121,6 @@ class MlflowStore:
         for name, value in wanted.items():
             if has.get(name) != value:
                 self._client.set_experiment_tag(self._experiment, name, value)
-
-    def _find_runs(self, sweep_id: str) -> dict[str, _Known]:
-        runs: dict[str, _Known] = {}
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment],
-                f"tags.`{SWEEP_ID}` = '{sweep_id}'",
-                max_results=1000,
-                page_token=token,
-            )
-            for run in page:
-                runs.setdefault(run.data.tags.get(TRIAL_ID, SWEEP), _known(run))
-            token = page.token
-            if not token:
-                return runs
 
     # --- changing ----------------------------------------------------------------------------
 

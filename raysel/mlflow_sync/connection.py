@@ -1,4 +1,4 @@
-"""MLflow's client for an address.
+"""MLflow's client for an address, and a sweep's runs by it.
 
 A store in a SQLite file has its path read twice: MLflow makes the folder of the path as it stands
 in the address, SQLAlchemy opens the file without the escapes. Where the two differ (`?`, `%20`),
@@ -11,15 +11,38 @@ import os
 from functools import cache
 from pathlib import Path
 
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 
 from raysel.common.locations import is_read_alike, mlflow_uri, sqlite_file
+from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
+from raysel.record.events import SWEEP
 
 
 def client(uri: str) -> MlflowClient:
     """The client of a tracking URI; a SQLite file's folder must be there."""
     return MlflowClient(readable_uri(uri))
+
+
+def runs_of(client: MlflowClient, experiment_id: str, sweep_id: str) -> dict[str, list[Run]]:
+    """A sweep's runs by their trials, `SWEEP` for its own; of each the first one made comes
+    first."""
+    runs: dict[str, list[Run]] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            f"tags.`{SWEEP_ID}` = '{sweep_id}'",
+            order_by=["attributes.start_time ASC"],
+            max_results=1000,
+            page_token=token,
+        )
+        for run in page:
+            runs.setdefault(run.data.tags.get(TRIAL_ID, SWEEP), []).append(run)
+        token = page.token
+        if not token:
+            return runs
 
 
 def readable_uri(uri: str) -> str:

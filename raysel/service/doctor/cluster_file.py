@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,6 +67,7 @@ def _against_schema(config: Mapping[str, Any]) -> Iterator[Finding]:
     from jsonschema import ValidationError  # noqa: PLC0415
     from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: PLC0415
 
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)  # it tells what it fills in
     try:
         validate_config(prepare_config(copy.deepcopy(dict(config))))
     except ValidationError as wrong:

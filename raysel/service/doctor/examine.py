@@ -205,7 +205,7 @@ def _for_sweep(collected: Mapping[str, Any], machines: list[Machine], spec: Spec
     from raysel.engine.connect import with_possible_nodes  # noqa: PLC0415
 
     growth = collected["growth"]
-    nodes = with_possible_nodes(collected["nodes"], growth["file"])
+    nodes = with_possible_nodes(collected["nodes"], growth["kinds"])
     found = check_resources(nodes, spec.resources, growth["unknown"])
     found += check_relative(spec.storage, len(machines))
     found += check_storage(collected["storage"], machines)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import ray
-import yaml
 from ray import JobID
 from ray._private import worker
 
@@ -41,33 +40,46 @@ available_node_types:
 """
 
 
-def up(kind: str | None = None) -> dict[str, Any]:
-    """A worker that runs."""
-    labels = {} if kind is None else {"ray.io/node-group": kind}
-    return {"head": False, "alive": True, "resources": {}, "labels": labels}
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The head's home folder, with the file that `ray up` leaves there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(FILE)
+    return tmp_path
 
 
-def may_start(*there: dict[str, Any]) -> list[Node]:
-    return with_possible_nodes(there, yaml.safe_load(FILE))[len(there) :]
+def may_start(*kinds: str) -> list[Node]:
+    """What may still start where workers of these kinds run."""
+    there = [
+        {"head": False, "alive": True, "resources": {}, "labels": {"ray.io/node-group": kind}}
+        for kind in kinds
+    ]
+    return with_possible_nodes(there, node_probe.may_grow()["kinds"])[len(there) :]
 
 
-def test_kinds_are_counted_without_those_that_are_up():
-    assert may_start(up(), up("cpu"), up("gpu"))[-2:] == [
+def test_kinds_are_counted_without_those_that_are_up(home: Path):
+    assert may_start("", "cpu", "gpu") == [
         Node("cpu", {"CPU": 8.0}, {}, 1),
         Node("gpu", {"CPU": 4.0, "GPU": 1.0}, {"zone": "a"}, 5),
     ]
 
 
-def test_all_of_a_kind_up_leaves_none_of_it():
-    assert [node.name for node in may_start(up("cpu"), up("cpu"))] == ["gpu"]
+def test_all_of_a_kind_up_leaves_none_of_it(home: Path):
+    assert [node.name for node in may_start("cpu", "cpu")] == ["gpu"]
 
 
-@pytest.mark.parametrize("text", [None, "- 1", "available_node_types: 3", "max_workers: x"])
-def test_a_cluster_without_such_a_file_does_not_grow(tmp_path: Path, monkeypatch, text):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    if text is not None:
-        (tmp_path / "ray_bootstrap_config.yaml").write_text(text)
-    assert with_possible_nodes([], node_probe.may_grow()["file"]) == []
+def test_of_the_file_nothing_else_is_reported(home: Path):
+    with (home / "ray_bootstrap_config.yaml").open("a") as file:
+        file.write("auth: {password: planted}\n")
+    assert "planted" not in json.dumps(node_probe.may_grow())
+
+
+@pytest.mark.parametrize("text", ["- 1", "available_node_types: 3", "max_workers: x"])
+def test_a_cluster_without_such_a_file_does_not_grow(home: Path, text: str):
+    (home / "ray_bootstrap_config.yaml").write_text(text)
+    assert may_start() == []
+    (home / "ray_bootstrap_config.yaml").unlink()
+    assert may_start() == []
 
 
 def test_only_kuberays_autoscaler_brings_nodes_of_which_nothing_is_known(monkeypatch):

@@ -74,7 +74,7 @@ def cluster() -> dict[str, Any]:
     return {
         "nodes": [node("worker", 3), node("head", 2), node("worker", 4)],
         "storage": "/mnt/share",
-        "growth": {"file": None, "unknown": False},
+        "growth": {"kinds": [], "unknown": False},
         "record": None,
         "tracker": {"error": "", "words": f"{URI} takes runs (MLflow 1.2)", "version": "1.2"},
     }

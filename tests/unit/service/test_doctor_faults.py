@@ -195,12 +195,11 @@ def test_a_trial_that_fits_nowhere_is_an_error_unless_nodes_may_come():
     words = "resources.cpus: a trial asks for 16 CPUs; the cluster has "
     (line,) = worst(reported, large)
     assert line.startswith(f"error    resources: {words}")
-    reported["growth"] = {"file": None, "unknown": True}
+    reported["growth"] = {"kinds": [], "unknown": True}
     (line,) = worst(reported, large)
     assert line.startswith(f"warning  resources: {words}")
-    kinds = {"large": {"max_workers": 3, "resources": {"CPU": 16}}}
-    file = {"max_workers": 3, "available_node_types": kinds}
-    reported["growth"] = {"file": file, "unknown": False}
+    kind = {"name": "large", "most": 3, "resources": {"CPU": 16.0}, "labels": {}}
+    reported["growth"] = {"kinds": [kind], "unknown": False}
     assert worst(reported, large) == []
 
 
