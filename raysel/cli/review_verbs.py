@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +13,15 @@ import typer
 from raysel.cli import cluster
 from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_parser
 from raysel.cli.cluster import Address
-from raysel.common.errors import FAILED, user_error
+from raysel.common.errors import FAILED, OperationalError, user_error
 from raysel.common.output import PATH, ask, print_json, print_table, say
+from raysel.common.user_files import any_error_as
 
 if TYPE_CHECKING:
     from raysel.record.state import TrialState
     from raysel.report.review import SweepRow, TrialLine
     from raysel.sweep.gc import Leftover
-    from raysel.sweep.views import SweepView
+    from raysel.sweep.views import SweepResults, SweepView
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -204,7 +207,8 @@ def report(
             raise user_error("--to", "the report of one sweep lies in its own folder")
         (one,) = read
         hint = mlflow_hint(tracking_uri(one.spec))
-        index = write_report(one.results, one.folder.path, hint)
+        with _shown(one):
+            index = write_report(one.results, one.folder.path, hint)
     else:
         from raysel.common.locations import working_folder  # noqa: PLC0415
         from raysel.common.user_files import lies_below, own_folder  # noqa: PLC0415
@@ -220,7 +224,8 @@ def report(
         try:
             if to is None:  # a link that nobody has named is not followed
                 own_folder(target)
-            index = write_comparison(compared, target)
+            with _shown(*read):
+                index = write_comparison(compared, target)
         except OSError as error:
             if to is None:
                 raise  # the disk of the storage
@@ -231,6 +236,22 @@ def report(
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
     names = [one.folder.path.name for one in read]
     return print_json({"report": str(index), "sweeps": names, "figures": figures})
+
+
+@contextmanager
+def _shown(*sweeps: SweepResults) -> Iterator[None]:
+    """What a damaged `results.json` makes the report raise, in one line.
+
+    Raises:
+        OperationalError: in its place; what is wrong with the disk is told as it is.
+    """
+    files = ", ".join(str(one.folder.results) for one in sweeps)
+    again = " or ".join(one.folder.resume() for one in sweeps)
+    with any_error_as(
+        lambda why: OperationalError(files, f"cannot be shown: {why}; write it anew with: {again}"),
+        passing=(OSError,),
+    ):
+        yield
 
 
 def remove(

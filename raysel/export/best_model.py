@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from raysel.export.check import expected_outputs
+from raysel.common.errors import OperationalError
+from raysel.export.check import FILE as EXPECTED_OUTPUTS
+from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
 from raysel.export.timm_layout import CONFIG, write_model
 from raysel.models.build import build
@@ -56,7 +58,7 @@ def save_best(outcome: Outcome) -> Path | None:
     state = outcome.checkpoint(run["id"])
     origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
     if state is None or outcome.weights is None:
-        if origin_of(target) == origin and examine(target).problem is None:
+        if origin_of(target) == origin and _is_whole(target):
             return target
         model = _again(outcome, run["id"]) if outcome.complete else None
     else:
@@ -70,6 +72,16 @@ def save_best(outcome: Outcome) -> Path | None:
     write_model(model, outcome.model_config.name, outcome.task, origin, target)
     outputs.save(target)
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a kept model and what it answered, where that was kept, can both be used."""
+    if (folder / EXPECTED_OUTPUTS).exists():
+        try:
+            load_expected_outputs(folder)
+        except OperationalError:
+            return False
+    return examine(folder).problem is None
 
 
 def origin_of(folder: Path) -> Any:

@@ -140,8 +140,11 @@ def expected_outputs(model: nn.Module, task: Task) -> ExpectedOutputs:
     return ExpectedOutputs(shape, logits_of(model.eval().cpu(), _inputs(shape)))
 
 
-def load_expected_outputs(folder: Path) -> ExpectedOutputs:
+def load_expected_outputs(folder: Path, way_on: str = "") -> ExpectedOutputs:
     """What `ExpectedOutputs.save` wrote.
+
+    Args:
+        way_on: for the message about a damaged file.
 
     Raises:
         OperationalError: there are none, or they cannot be read.
@@ -154,7 +157,8 @@ def load_expected_outputs(folder: Path) -> ExpectedOutputs:
         message = "was not kept by the raysel that ran the sweep: there is nothing to compare with"
         raise OperationalError(str(folder / FILE), message) from None
     except Exception as error:  # whatever a damaged file makes its reader raise
-        raise OperationalError(str(folder / FILE), f"cannot be read: {reason(error)}") from None
+        words = f"cannot be read: {reason(error)}{way_on}"
+        raise OperationalError(str(folder / FILE), words) from None
 
 
 def check(

@@ -124,7 +124,8 @@ def _staged(target: Path) -> Iterator[Path]:
 def _checked(view: SweepView, out: Exported) -> Checked:
     """Compare an exported model, loaded without raysel, with the trained one and with the sweep's
     own validation of picture files."""
-    expected = out.expected or load_expected_outputs(view.folder.best)
+    way_on = f"; make the model again with: {view.folder.resume()}"
+    expected = out.expected or load_expected_outputs(view.folder.best, way_on)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
             pictures = _pictures(view, out.folder, Path(scratch))

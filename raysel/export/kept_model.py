@@ -41,5 +41,5 @@ def examine(folder: Path) -> Examined:
     try:
         found = check(folder, load_expected_outputs(folder))
     except OperationalError as error:
-        return Examined(str(error))
+        return Examined(str(error).removeprefix(f"{folder}/"))
     return Examined(None if found.passed else f"{WEIGHTS} is not the one that was written: {found}")

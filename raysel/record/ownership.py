@@ -25,6 +25,7 @@ import psutil
 import sqlalchemy as sa
 
 from raysel.common.errors import OperationalError
+from raysel.common.user_files import irregular
 from raysel.record.database import translate_db_errors, with_tables
 
 RELEASE_SECONDS = 10.0
@@ -155,6 +156,7 @@ class FileOwner:
             OperationalError: the file cannot be written.
         """
         try:
+            _refuse_irregular(path)
             stream = path.open("a+", encoding="utf-8")
         except OSError as error:
             words = f"cannot be written ({error.strerror}); look at the rights and at the disk"
@@ -180,7 +182,12 @@ class FileOwner:
 
 
 def holder_of_file(path: Path) -> Holder | None:
-    """Who holds the lock file, None if nobody does."""
+    """Who holds the lock file, None if nobody does.
+
+    Raises:
+        OperationalError: it is no file.
+    """
+    _refuse_irregular(path)
     try:
         with path.open("r", encoding="utf-8") as stream:
             try:
@@ -190,6 +197,16 @@ def holder_of_file(path: Path) -> Holder | None:
     except FileNotFoundError:
         pass
     return None
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Raise `OperationalError` where something else lies in the lock's place: opening a pipe would
+    wait for ever."""
+    kind = None
+    with suppress(OSError):  # none yet, or its reader reports why
+        kind = irregular(path)
+    if kind:
+        raise OperationalError(str(path), f"is {kind} and no lock; nobody holds it, so remove it")
 
 
 def _read(stream: IO[str]) -> Holder | None:

@@ -18,7 +18,7 @@ from raysel.common.user_files import MIB, read_regular, reason
 from raysel.record.events import SWEEP, Event
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
-from raysel.record.state import SweepState, fold_sweep
+from raysel.record.state import COMPLETE, SweepState, fold_sweep
 from raysel.spec import reader
 from raysel.spec.reader import MOST_BYTES
 from raysel.spec.sweep import Spec
@@ -164,6 +164,8 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
         text = read_regular(file, _MOST_RESULTS).decode("utf-8")
         results = json.loads(text) if text.strip() else None
     except FileNotFoundError:
+        if sweep.status == COMPLETE:
+            raise OperationalError(str(file), f"is not there; {again}") from None
         go_on = f"go on with: {folder.resume()}"
         raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
     except Exception as error:  # whatever a damaged file makes its reader raise

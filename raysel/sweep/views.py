@@ -77,7 +77,7 @@ def names(storage: str) -> list[str]:
     """The names of the sweeps in a storage folder or bucket, in alphabetical order.
 
     Raises:
-        UserError: there is a file in the place of the folder.
+        UserError: there is a file or a link to nowhere in the place of the folder.
         OperationalError: the bucket does not answer.
     """
     if is_bucket(storage):
@@ -85,6 +85,8 @@ def names(storage: str) -> list[str]:
         with storage_errors(bucket):
             return bucket.holding("spec.yaml")
     root = working_folder(storage)
+    if lost := leads_nowhere(root):
+        raise user_error("--storage", f"{root} is a link to {lost}, which is not there")
     if root.exists() and not root.is_dir():
         raise user_error("--storage", f"{root} is a file, no folder of sweeps")
     marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}

@@ -17,7 +17,8 @@ from view_kit import FINISHED, make
 from raysel.cli.main import main
 from raysel.common.errors import OperationalError
 from raysel.export import export_verb
-from raysel.export.check import Checked, _inputs, logits_of
+from raysel.export.best_model import _is_whole
+from raysel.export.check import Checked, ExpectedOutputs, _inputs, logits_of
 from raysel.export.export_verb import Exported
 from raysel.export.kept_model import examine
 from raysel.export.sums import FILE, altered, write_sums
@@ -175,6 +176,23 @@ def test_a_model_without_digests_must_answer_as_the_one_that_was_written(
         assert "model.safetensors is not the one that was written" in line
         assert "raysel resume a" in line
     assert (examine(best).problem is not None) == swapped  # a resume makes it again then
+
+
+def test_what_a_model_answered_is_written_anew_with_it_where_that_is_damaged(
+    best: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = best / "check.json"
+    ExpectedOutputs((3, 32, 32), torch.zeros(4, 2)).save(best)
+    assert _is_whole(best)
+    empty(outputs)
+    assert not _is_whole(best)  # a resume makes the model again
+    to = best.parents[1] / "out"
+    arguments = ["export", "a", "--to", str(to), "--storage", str(best.parents[1])]
+    assert main([*arguments, "--check"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "check.json: cannot be read" in line
+    assert "make the model again with: raysel resume a" in line
+    assert main(arguments) == 0  # its digests are right
 
 
 @pytest.mark.parametrize("there", [False, True])

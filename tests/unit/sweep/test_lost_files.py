@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url
 from raysel.record.database import translate_db_errors
 from raysel.record.layout import SweepFolder, write_json
+from raysel.record.ownership import FileOwner
 from raysel.spec.reader import load
 from raysel.sweep import start
 from raysel.sweep.backup import copy, restore
@@ -33,7 +35,7 @@ VERBS = {
     "resume": ("resume", "a"),
     "list": ("list",),
 }
-OTHERS = {"stop": ("stop", "a"), "run": ("run", "a.yaml")}
+OTHERS = {"stop": ("stop", "a"), "run": ("run", "a.yaml"), "rm": ("rm", "a", "--yes")}
 
 
 def swept(storage: Path, name: str) -> SweepFolder:
@@ -245,6 +247,46 @@ def test_lost_results_are_reported_with_the_way_on(
     assert "raysel resume a" in line
 
 
+@pytest.mark.parametrize("text", ["{}", '{"confirm": 4, "trials": "x", "objective": []}'])
+@pytest.mark.parametrize("sweeps", [("a",), ("a", "b")])
+def test_results_that_cannot_be_shown_are_one_line(
+    a: SweepFolder, text: str, sweeps: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.results.write_text(text, encoding="utf-8")
+    assert main(["report", *sweeps]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a/results.json" in line
+    assert "raysel resume a" in line
+
+
+def test_results_of_a_complete_sweep_are_lost_and_not_yet_to_come(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a.results.unlink()
+    line = line_of("report", capsys)
+    assert "results.json: is not there; write it anew with: raysel resume a" in line
+
+
+# --- the lock ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "rm"])
+@pytest.mark.parametrize(("lay", "what"), [(os.mkfifo, "a named pipe"), (os.mkdir, "a folder")])
+def test_what_is_no_lock_is_never_waited_for(
+    a: SweepFolder,
+    lay: Callable[[Path], None],
+    what: str,
+    verb: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lay(a.lock)
+    line = line_of(verb, capsys)
+    assert f"owner.lock: is {what}" in line
+    assert "remove it" in line
+    with pytest.raises(OperationalError, match="remove it"):
+        FileOwner(a.lock, "a")
+
+
 # --- the folder ----------------------------------------------------------------------------------
 
 
@@ -259,7 +301,7 @@ def test_the_old_name_of_a_renamed_folder_leads_to_the_new_one(
 
 
 @pytest.mark.parametrize("target", ["../unmounted/a", "a"])  # the second leads to itself
-@pytest.mark.parametrize("verb", [*VERBS, *OTHERS])
+@pytest.mark.parametrize("verb", [*VERBS, "stop", "run"])
 def test_a_link_to_nowhere_is_named_with_where_it_leads(
     a: SweepFolder, verb: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,10 +334,12 @@ def test_a_file_is_no_storage(
     a: SweepFolder, verb: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert main([*verb, "--storage", "file"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--storage: " in line
-    assert "is a file" in line
+    Path("link").symlink_to("unmounted")
+    for place, words in (("file", "is a file"), ("link", "is a link to unmounted")):
+        assert main([*verb, "--storage", place]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "--storage: " in line
+        assert words in line
 
 
 @pytest.mark.parametrize("damaged", [False, True])
