@@ -18,15 +18,18 @@ APART := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: sweep check test test-apart test-all lint format docs ui clean help
+.PHONY: sweep check test-changed test test-apart test-all lint format docs ui clean help
 
 sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minutes)
 	@$(BIN)/raysel run search_spaces/digits.yaml
 
-check: lint  ## lint, types and the unit tests of what changed (under a minute)
+# Lint and types run beside the tests; what starts Ray runs in one process, after the others.
+check: $(INSTALLED_TEST)  ## lint, types and the unit tests of what changed (under a minute)
+	@$(MAKE) --no-print-directory -j 2 lint test-changed
+
+test-changed: $(INSTALLED_TEST)
 	@$(APART) -m "not slow" $$($(BIN)/python tests/changed.py)
 
-# Lint and types run beside the tests; what starts Ray runs in one process, after the others.
 test: $(INSTALLED_TEST)  ## lint, types, unit and integration tests (under 5 minutes)
 	@$(MAKE) --no-print-directory -j 2 lint test-apart
 	@$(BIN)/python -m pytest tests/integration -m "ray and not slow"
