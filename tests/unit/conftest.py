@@ -3,6 +3,11 @@
 import sys
 
 import pytest
+from few_kit import count
+from hypothesis import settings
+
+settings.register_profile("raysel", max_examples=count(25, 100), deadline=None)
+settings.load_profile("raysel")
 
 
 @pytest.fixture(autouse=True)

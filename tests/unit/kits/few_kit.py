@@ -17,6 +17,12 @@ def few(first: Any, *others: Any) -> list[Any]:
     return [first, *slow(others)]
 
 
+def several(number: int, cases: Iterable[Any]) -> list[Any]:
+    """Parameters of a test: so many as they are, the others marked slow."""
+    found = list(cases)
+    return [*found[:number], *slow(found[number:])]
+
+
 def slow(cases: Iterable[Any]) -> list[Any]:
     """Parameters of a test, marked slow; a tuple is several values."""
     return [

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from few_kit import several, slow
 from torch import nn
 
 from raysel.common.errors import UserError
@@ -18,14 +19,18 @@ from raysel.spec.reader import parse
     ("model", "count"),
     [
         ("vgg16", 16),
-        ("mobilenetv2_100", 53),
-        ("resnetv2_50", 50),
         ("regnetx_002", 45),
-        ("efficientnet_b0", 82),
-        ("densenet121", 121),
-        ("wide_resnet50_2", 54),
         ("vit_small_patch16_224", 13),
-        ("convnext_tiny", 19),
+        *slow(
+            [
+                ("mobilenetv2_100", 53),
+                ("resnetv2_50", 50),
+                ("efficientnet_b0", 82),
+                ("densenet121", 121),
+                ("wide_resnet50_2", 54),
+                ("convnext_tiny", 19),
+            ]
+        ),
     ],
 )
 def test_the_counts_of_the_papers_kind_of_models(model, count):
@@ -73,7 +78,9 @@ def test_layers_are_named_by_their_largest_tensor():
     assert partition(Branchy(), "delimiter").names == ("stem", "wider", "head")
 
 
-@pytest.mark.parametrize("model", [m for m in timm.list_models("test_*") if "evos" not in m])
+@pytest.mark.parametrize(
+    "model", several(4, [m for m in timm.list_models("test_*") if "evos" not in m])
+)
 def test_every_parameter_is_in_one_layer_with_a_name_of_its_own(model):
     with torch.device("meta"):
         built = timm.create_model(model, num_classes=10)

@@ -7,6 +7,7 @@ import pickle
 import pytest
 import safetensors.torch
 import torch
+from few_kit import few, several
 from torch import nn
 
 from raysel.common.errors import UserError
@@ -219,7 +220,7 @@ def test_a_classifier_with_other_layers_is_left_out_whole():
         assert set(found) == set(model.state_dict()) - {n for n in model.state_dict() if "fc." in n}
 
 
-@pytest.mark.parametrize("paper", sorted(BLOCKWISE))
+@pytest.mark.parametrize("paper", several(3, sorted(BLOCKWISE)))
 def test_pretrained_weights_fit_the_block_wise_papers_models_with_its_head(paper):
     name = BLOCKWISE[paper].name
     model = shapes_of(name, 7, head="mlp")
@@ -228,7 +229,7 @@ def test_pretrained_weights_fit_the_block_wise_papers_models_with_its_head(paper
 
 
 @pytest.mark.parametrize(
-    "name", ["deit_tiny_distilled_patch16_224", "levit_128s", "crossvit_tiny_240"]
+    "name", few("levit_128s", "deit_tiny_distilled_patch16_224", "crossvit_tiny_240")
 )
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_pretrained_weights_fit_a_model_of_two_classifiers(name, head):

@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import optuna
 import pytest
 
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
@@ -118,18 +117,6 @@ def test_threads_may_append_at_once_and_one_wins_each_key(record):
         thread.join()
     assert sorted(won) == list(range(20))
     assert len(record.events()) == 20
-
-
-def test_optunas_study_lives_in_the_same_file(record, tmp_path):
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(sqlite_url(tmp_path / "sweep.db"))
-    study = optuna.create_study(study_name="s", storage=storage)
-    for number in range(5):
-        trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
-        assert record.append(epoch(number + 1))
-        study.tell(trial, number)
-    assert len(optuna.load_study(study_name="s", storage=storage).trials) == 5
-    assert len(record.events()) == 5
 
 
 def test_the_path_may_hold_what_a_url_cannot(tmp_path):

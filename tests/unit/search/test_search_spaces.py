@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from few_kit import slow
 
 from raysel.models.papers import BLOCKWISE, BVG_LS
 from raysel.search import validate
@@ -53,21 +54,23 @@ def test_a_comparison_that_prunes_does_so_within_a_strategy(file):
     assert spec.search.sampler == "grid" or spec.search.allocation == "equal"
 
 
+OTHERS = [
+    *(
+        ("bvg_ls_wrn", f"task.data={data}")
+        for data in ("flowers102", "dtd", "aircraft", "food101", "sun397", "cifar100")
+    ),
+    *(("bvg_ls_transformers", f"model.name={model.name}") for model in BVG_LS.values()),
+    *(("blockwise_flowers", f"model.name={model.name}") for model in BLOCKWISE.values()),
+    *(
+        (paper, f"task.shift.kind={kind}")
+        for paper in ("surgical_cifar10c", "automatic_cifar10c")
+        for kind in ("frost", "jpeg_compression", "speckle_noise")
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("file", "override"),
-    [
-        *(
-            ("bvg_ls_wrn", f"task.data={data}")
-            for data in ("flowers102", "dtd", "aircraft", "food101", "sun397", "cifar100")
-        ),
-        *(("bvg_ls_transformers", f"model.name={model.name}") for model in BVG_LS.values()),
-        *(("blockwise_flowers", f"model.name={model.name}") for model in BLOCKWISE.values()),
-        *(
-            (paper, f"task.shift.kind={kind}")
-            for paper in ("surgical_cifar10c", "automatic_cifar10c")
-            for kind in ("frost", "jpeg_compression", "speckle_noise")
-        ),
-    ],
+    ("file", "override"), [*OTHERS[::6], *slow(o for o in OTHERS if o not in OTHERS[::6])]
 )
 def test_a_file_serves_the_papers_other_data_and_models(file, override):
     validate.read(FOLDER / "papers" / f"{file}.yaml", [override])

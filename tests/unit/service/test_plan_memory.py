@@ -6,6 +6,7 @@ import gc
 
 import pytest
 import torch
+from few_kit import slow
 from step_kit import config_of, layers_of, measured_peak
 
 from raysel.models.build import ModelConfig
@@ -21,11 +22,15 @@ FLOAT = 4
     ("model_config", "strategy", "training"),
     [
         (CONVOLUTIONS, "full", {"batch_size": 32}),
-        (ATTENTION, "full", {"batch_size": 2, "optimizer": "adamw"}),  # the update is the worst
-        (CONVOLUTIONS, "bvg_ls", {"batch_size": 4, "momentum": 0.5}),  # an average of its own
         (ATTENTION, "full", {"batch_size": 8, "precision": "bfloat16"}),
+        *slow(
+            [
+                (ATTENTION, "full", {"batch_size": 2, "optimizer": "adamw"}),  # the update: worst
+                (CONVOLUTIONS, "bvg_ls", {"batch_size": 4, "momentum": 0.5}),  # its own average
+            ]
+        ),
     ],
-    ids=["convolutions", "adamw", "bvg_ls", "bfloat16"],
+    ids=["convolutions", "bfloat16", "adamw", "bvg_ls"],
 )
 def test_the_peak_is_that_of_a_real_step_within_15_percent(model_config, strategy, training):
     layers = layers_of(model_config)

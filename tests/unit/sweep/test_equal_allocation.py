@@ -6,6 +6,7 @@ from itertools import islice
 import optuna
 import pytest
 from controller_kit import LAYERS, begin, error, handed_out, run, sweep, work
+from few_kit import few
 
 from raysel.search.allocation import WithinStrategy, shares
 from raysel.search.samplers import budget, pruner
@@ -20,7 +21,7 @@ def counted(assignments):
     return Counter(assignment.config.strategy for assignment in assignments)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", few("tpe", "random", "qmc"))
 def test_each_strategy_gets_as_many_trials(tmp_path, sampler):
     attempt = begin(tmp_path, sweep(*EQUAL, f"search.sampler={sampler}", "search.num_trials=20"))
     assert counted(run(attempt)) == dict.fromkeys(FOUR, 5)

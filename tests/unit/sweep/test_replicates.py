@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from controller_kit import Attempt, begin, handed_out, run, sweep, work
+from few_kit import few
 
 from raysel.spec.sweep import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
@@ -38,7 +39,7 @@ def folder(parent: Path, name: str) -> Path:
     return parent / name
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", few("tpe", "random", "qmc"))
 def test_b08_no_configuration_is_tried_twice_with_the_same_seed(tmp_path, sampler):
     attempt = begin(tmp_path, sweep(*FEW, f"search.sampler={sampler}"))
     found = seeds([assignment.config for assignment in run(attempt)])

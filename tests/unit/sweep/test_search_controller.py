@@ -12,6 +12,7 @@ import optuna
 import pytest
 import ray
 from controller_kit import Attempt, Died, begin, error, handed_out, run, sweep, work
+from few_kit import few, slow
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.tune import Assignment
@@ -116,8 +117,7 @@ def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(t
     assert state.status == "PRUNED" and state.cause == f"pruned at epoch {last}"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize(("epoch", "value"), [(1, math.nan), (3, math.inf), (4, -math.inf)])
 def test_an_objective_that_is_not_finite_is_a_failure(tmp_path, epoch, value):
     attempt = begin(tmp_path, sweep())
     assignment = _start_one(attempt)
@@ -382,7 +382,9 @@ def uninterrupted(tmp_path_factory) -> tuple[list[tuple[Any, ...]], int]:
 
 
 # spread over the sweep: each kind of moment is met, early or late
-@pytest.mark.parametrize("moment", range(3, 94, 7))
+@pytest.mark.parametrize(
+    "moment", [*range(3, 94, 28), *slow(m for m in range(3, 94, 7) if m % 28 != 3)]
+)
 def test_a_driver_that_dies_at_any_moment_changes_nothing(
     tmp_path, monkeypatch, uninterrupted, moment
 ):
@@ -405,7 +407,7 @@ def test_a_driver_that_dies_at_any_moment_changes_nothing(
     assert max(Counter((e.trial, e.kind, e.epoch) for e in second.events).values()) == 1
 
 
-@pytest.mark.parametrize("kind", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("kind", few("asha", "hyperband", "median"))
 def test_a_driver_that_dies_with_the_pruners_verdict_prunes_the_trial_in_its_next_attempt(
     tmp_path, monkeypatch, kind
 ):

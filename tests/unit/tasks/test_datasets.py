@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from few_kit import several
 
 from raysel.common.errors import UserError
 from raysel.spec.sweep import TaskSpec
@@ -97,9 +98,14 @@ def test_the_task_reports_its_shape_as_the_catalog_does():
         assert shape == open_task(_spec(data)).shape() == (channels, (16, 16), 10)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHIFTS if SHIFTS[kind].of_image])
-def test_an_input_shift_changes_every_target_part_and_not_the_source(kind):
-    plain = _parts(load_task(_spec("digits_edges")))
+@pytest.fixture(scope="module")
+def plain():
+    """The parts of a task without a shift."""
+    return _parts(load_task(_spec("digits_edges")))
+
+
+@pytest.mark.parametrize("kind", several(6, [kind for kind in SHIFTS if SHIFTS[kind].of_image]))
+def test_an_input_shift_changes_every_target_part_and_not_the_source(kind, plain):
     shifted = _parts(load_task(_spec("digits_edges", shift={"kind": kind})))
     for name in SOURCE:
         np.testing.assert_array_equal(shifted[name].images, plain[name].images)
@@ -237,6 +243,7 @@ def test_a_split_larger_than_the_data_says_how_many_there_are():
     )
 
 
+@pytest.mark.slow
 def test_a_misspelt_name_is_answered_without_importing_scikit_learn():
     code = (
         "import sys; from raysel.spec.sweep import TaskSpec;"

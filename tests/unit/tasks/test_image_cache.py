@@ -1,9 +1,6 @@
 import errno
 import multiprocessing
 import os
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -99,21 +96,20 @@ def test_what_fails_halfway_leaves_no_store(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [f"{KEY}.lock"]
 
 
-def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
-    code = f"""
-    import os, sys
-    sys.path.insert(0, {str(Path(__file__).parents[1] / "kits")!r})
-    from pathlib import Path
-    from pictures_kit import pixels
-    from raysel.tasks.image_cache import Decoded, store
-    def draw(row):
+def _build_and_die(cache: Path) -> None:
+    def draw(row: int) -> Decoded:
         if row == 100:
             os.kill(os.getpid(), 9)
-        return Decoded(pixels(row), bytes(16))
-    store(Path({str(tmp_path)!r}), "{KEY}", 200, draw)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
-    assert done.returncode == -9
+        return _draw(row)
+
+    store(cache, KEY, 200, draw)
+
+
+def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
+    builder = multiprocessing.get_context("fork").Process(target=_build_and_die, args=(tmp_path,))
+    builder.start()
+    builder.join(60)
+    assert builder.exitcode == -9
     assert (tmp_path / f"{KEY}.partial").is_dir()
     assert kept_store(tmp_path, KEY) is None
     _check(store(tmp_path, KEY, 10, _draw), 10)
