@@ -137,7 +137,7 @@ def mlflow_uri(path: Path) -> str:
     """MLflow's address of a SQLite file: the path as it stands, where SQLAlchemy reads it so too.
 
     MLflow takes the folder from the address without a look at escapes: it would make `j%C3%BCrgen`
-    beside `jürgen`. See `raysel.mlflow_sync.connection` for paths that cannot be written so.
+    beside `jürgen`. See `raysel.mlflow_sync.store` for paths that cannot be written so.
     """
     return f"sqlite:///{path.absolute()}" if is_read_alike(path) else sqlite_url(path)
 

@@ -25,11 +25,10 @@ from mlflow.types import Schema, TensorSpec
 from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.export.timm_layout import CONFIG
-from raysel.mlflow_sync.audit import mlflow_errors
-from raysel.mlflow_sync.new_store import ensure_store
+from raysel.mlflow_sync.error_messages import mlflow_errors
 from raysel.mlflow_sync.process import environment
 from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
-from raysel.mlflow_sync.store_schema import check_store
+from raysel.mlflow_sync.store import check_store, ensure_store
 
 _CODE, _ARTIFACT = "served_model.py", "timm"
 """Not imported: the file is run where the model is loaded."""

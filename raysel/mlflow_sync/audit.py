@@ -1,23 +1,24 @@
-"""MLflow against the record: every run once, with its state, its tags and every point once."""
+"""MLflow against the record: every run once, with its state, its tags, every point once, and the
+files that lie in the sweep's folder."""
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import DBAPIError
 
-from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_file
-from raysel.mlflow_sync.artifact_root import is_moved
-from raysel.mlflow_sync.connection import client, runs_of
-from raysel.mlflow_sync.error_messages import explain
-from raysel.mlflow_sync.file_audit import FileAudit
+from raysel.common.text import and_more
+from raysel.mlflow_sync import trace_figure
+from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.exporter import upload_sweep_files, upload_trace
 from raysel.mlflow_sync.runs import (
     PARENT,
     Point,
@@ -26,23 +27,15 @@ from raysel.mlflow_sync.runs import (
     sweep_image,
     trial_image,
 )
-from raysel.mlflow_sync.store_schema import UnusableStore, check_store, lost_store
+from raysel.mlflow_sync.store import (
+    check_store,
+    client,
+    is_moved,
+    lost_store,
+    runs_of,
+)
 from raysel.record.events import SWEEP, Event
-from raysel.record.state import SweepState, TrialState, fold, fold_sweep, located
-
-
-@contextmanager
-def mlflow_errors(uri: str, experiment: str) -> Iterator[None]:
-    """Translate failures of MLflow into one-line errors.
-
-    Raises:
-        OperationalError: in the place of what its client raises.
-    """
-    try:
-        yield
-    except (MlflowException, UnusableStore, OSError, DBAPIError, ImportError) as error:
-        reason = explain(error, uri, experiment)
-        raise OperationalError(uri, reason.words.removeprefix(f"{uri} ")) from error
+from raysel.record.state import ENDED, SweepState, TrialState, fold, fold_sweep, located
 
 
 class Audit:
@@ -97,9 +90,12 @@ class Audit:
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
             self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
-        if self.files is not None and not self._are_moved(uri, experiment, artifact_root):
+        if known and is_moved(uri, known.artifact_location, artifact_root):
+            there = known.artifact_location
+            self._add_difference(f"MLflow looks for files in {there}, they are in {artifact_root}")
+        elif self.files is not None:
             for name in (name for name in images if name in self.runs):
-                self._look_at_files(name, sweep, trials)
+                self.file_differences += self.files.of(trials.get(name, sweep), self.runs[name])
         for name, unknown in runs.items():
             self._add_difference(f"{name}: unknown to the record", unknown)
 
@@ -112,26 +108,6 @@ class Audit:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
         for run_id in self.surplus:
             self._client.delete_run(run_id)
-
-    def _are_moved(self, uri: str, experiment: str, root: str) -> bool:
-        found = self._client.get_experiment_by_name(experiment)
-        moved = found is not None and is_moved(uri, found.artifact_location, root)
-        if moved and found is not None:
-            self._add_difference(
-                f"MLflow looks for files in {found.artifact_location}, they are in {root}"
-            )
-        return moved
-
-    def _look_at_files(
-        self, name: str, sweep: SweepState, trials: Mapping[str, TrialState]
-    ) -> None:
-        assert self.files is not None
-        run = self.runs[name]
-        self.file_differences += (
-            self.files.of_sweep(sweep, run)
-            if name == SWEEP
-            else self.files.of_trial(trials[name], run)
-        )
 
     def _look_at(
         self, name: str, image: RunImage, runs: Sequence[Run], wanted: Sequence[Point]
@@ -177,3 +153,150 @@ class Audit:
 
 def _different(wanted: Mapping[str, str], has: Mapping[str, str]) -> str | None:
     return next((name for name, value in wanted.items() if has.get(name, "") != value), None)
+
+
+TRACE, HEATMAP = "selection/trace.parquet", "selection/heatmap.png"
+SPEC, RESULTS, REPORT = "spec.yaml", "results.json", "report"
+
+
+@dataclass
+class FileAudit:
+    """Compares files run by run.
+
+    Attributes:
+        client: MLflow's.
+        folder: the sweep's, as it lies now.
+        to_send: trials (or `SWEEP`) whose files are complete here, and not in MLflow.
+        to_restore: epochs by trial whose part of the trace is in MLflow alone.
+        lost: in sentences, files that neither has.
+    """
+
+    client: MlflowClient
+    folder: Path
+    to_send: list[str] = field(default_factory=list)
+    to_restore: dict[str, list[int]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+    def of(self, owner: SweepState | TrialState, run: Run) -> Iterator[str]:
+        """What differs of the sweep's own files, or of a trial's, in sentences."""
+        if isinstance(owner, SweepState):
+            return self._of_sweep(owner, run)
+        return self._of_trial(owner, run)
+
+    def _of_sweep(self, sweep: SweepState, run: Run) -> Iterator[str]:
+        wanted: dict[str, int | None] = {SPEC: None}
+        if sweep.ended_at is not None:
+            files = [self.folder / RESULTS, *sorted((self.folder / REPORT).rglob("*"))]
+            wanted |= {
+                path.relative_to(self.folder).as_posix(): path.stat().st_size
+                for path in files
+                if path.is_file() and not path.name.startswith(".")
+            }
+        has = self._sizes(run, "", REPORT)
+        missing = [name for name in wanted if name not in has]
+        other = [n for n, size in wanted.items() if n in has and size not in (None, has[n])]
+        if missing:
+            yield f"the sweep's run: MLflow lacks {and_more(missing, 3)}"
+        if other:
+            yield f"the sweep's run: MLflow has another {and_more(other, 3)}"
+        if missing or other:
+            self.to_send.append(SWEEP)
+
+    def _of_trial(self, trial: TrialState, run: Run) -> Iterator[str]:
+        """Of its trace; of a trial that has not ended, nothing."""
+        epochs = [int(row["epoch"] or 0) for row in trial.epochs]
+        if trial.status not in ENDED or not epochs:
+            return
+        parts = self.folder / "trials" / trial.id / "trace"
+        has = self._sizes(run, "selection")
+        missing = [epoch for epoch in epochs if not trace_figure.part(parts, epoch).is_file()]
+        if missing:
+            yield f"{trial.id}: the trace of {_counted(missing)} is not in {parts}"
+            self._look_for(trial.id, missing, run, TRACE in has)
+            return
+        lost = [name for name in (TRACE, HEATMAP) if name not in has]
+        if lost:
+            yield f"{trial.id}: MLflow lacks {and_more(lost, 3)}"
+        elif not self._same(trial.id, parts, run):
+            yield f"{trial.id}: its trace is not the one that MLflow has"
+        else:
+            return
+        self.to_send.append(trial.id)
+
+    def restore(self, trial: str, run: Run) -> None:
+        """Write the parts of a trace that MLflow alone has into the sweep's folder."""
+        with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
+            table = pq.read_table(self.client.download_artifacts(run.info.run_id, TRACE, scratch))
+        parts = self.folder / "trials" / trial / "trace"
+        parts.mkdir(parents=True, exist_ok=True)
+        for epoch in self.to_restore[trial]:
+            rows = table.filter(pc.equal(table["epoch"], epoch))
+            partial = parts / f".epoch-{epoch:04d}.parquet"
+            pq.write_table(rows, partial)
+            partial.replace(trace_figure.part(parts, epoch))
+
+    def _look_for(self, trial: str, epochs: list[int], run: Run, there: bool) -> None:
+        known: set[int] = set()
+        if there:
+            with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
+                file = self.client.download_artifacts(run.info.run_id, TRACE, scratch)
+                known = set(pq.read_table(file, columns=["epoch"])["epoch"].to_pylist())
+        found = [epoch for epoch in epochs if epoch in known]
+        if found:
+            self.to_restore[trial] = found
+        if left := [epoch for epoch in epochs if epoch not in known]:
+            self.lost.append(f"{trial}: the trace of {_counted(left)} is nowhere any more")
+
+    def _same(self, trial: str, parts: Path, run: Run) -> bool:
+        """Whether MLflow's trace equals the parts'; unreadable parts are reported."""
+        try:
+            here = trace_figure.read(parts)
+        except Exception as error:  # pyarrow raises whatever a flipped bit leads to
+            self.lost.append(f"{trial}: its trace in {parts} cannot be read ({error})"[:300])
+            return True
+        with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
+            there = self.client.download_artifacts(run.info.run_id, TRACE, scratch)
+            try:
+                # as data frames: a score that is not a number equals itself there
+                return bool(pq.read_table(there).to_pandas().equals(here.to_pandas()))
+            except Exception:  # it is damaged there
+                return False
+
+    def _sizes(self, run: Run, *folders: str) -> dict[str, int]:
+        """Bytes by name of a run's files in some folders."""
+        listed = [
+            info
+            for folder in folders
+            for info in self.client.list_artifacts(run.info.run_id, folder or None)
+        ]
+        inner = [i.path for i in listed if i.is_dir and i.path not in folders]
+        found = {info.path: int(info.file_size or 0) for info in listed if not info.is_dir}
+        below = [path for path in inner if path.startswith(f"{REPORT}/")]
+        return found | (self._sizes(run, *below) if below else {})
+
+
+def _counted(epochs: list[int]) -> str:
+    return f"epoch {epochs[0]}" if len(epochs) == 1 else f"{len(epochs)} epochs"
+
+
+def mend_files(
+    audit: Audit, uri: str, experiment: str, artifact_root: str, events: Sequence[Event]
+) -> None:
+    """Restore parts of traces that MLflow alone has, and send what MLflow lacks.
+
+    Args:
+        audit: what was found.
+        uri, experiment, artifact_root: as `MlflowStore` takes them.
+        events: the record's.
+    """
+    files = audit.files
+    assert files is not None
+    sweep, trials = located(fold_sweep(events), files.folder), fold(events)
+    for trial in files.to_restore:
+        files.restore(trial, audit.runs[trial])
+    store = MlflowStore(uri, experiment, artifact_root, sweep)
+    for name in [*files.to_send, *(t for t in files.to_restore if t not in files.to_send)]:
+        if name == SWEEP:
+            upload_sweep_files(store, sweep)
+        else:
+            upload_trace(store, sweep, trials[name])

@@ -10,11 +10,17 @@ from pathlib import Path
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from raysel.mlflow_sync.artifact_root import SERVERS, as_uri, is_moved, move
-from raysel.mlflow_sync.connection import client, runs_of
-from raysel.mlflow_sync.new_store import ensure_store
 from raysel.mlflow_sync.runs import PARENT, Point, RunImage
-from raysel.mlflow_sync.store_schema import check_store
+from raysel.mlflow_sync.store import (
+    SERVERS,
+    as_uri,
+    check_store,
+    client,
+    ensure_store,
+    is_moved,
+    move,
+    runs_of,
+)
 from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
 

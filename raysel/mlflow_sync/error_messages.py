@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,8 +14,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from urllib3.exceptions import NameResolutionError
 
+from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
-from raysel.mlflow_sync.store_schema import WAY_ON, UnusableStore
+from raysel.mlflow_sync.store import WAY_ON, UnusableStore
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,20 @@ def explain(error: BaseException, uri: str, experiment: str, of_files: bool = Fa
         if isinstance(cause, DBAPIError):
             return Reason(f"{uri} does not answer ({first_line(cause.orig or cause)})")
     return Reason(f"{uri} does not answer")
+
+
+@contextmanager
+def mlflow_errors(uri: str, experiment: str) -> Iterator[None]:
+    """Translate failures of MLflow into one-line errors.
+
+    Raises:
+        OperationalError: in the place of what its client raises.
+    """
+    try:
+        yield
+    except (MlflowException, UnusableStore, OSError, DBAPIError, ImportError) as error:
+        reason = explain(error, uri, experiment)
+        raise OperationalError(uri, reason.words.removeprefix(f"{uri} ")) from error
 
 
 _SILENCE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout, DBAPIError)

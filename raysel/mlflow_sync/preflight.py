@@ -20,10 +20,9 @@ from mlflow.utils.rest_utils import http_request
 from raysel.common.credentials import open_sealed
 from raysel.common.locations import sqlite_file
 from raysel.common.user_files import why_not_made
-from raysel.mlflow_sync.connection import readable_uri
 from raysel.mlflow_sync.error_messages import explain
 from raysel.mlflow_sync.process import environment
-from raysel.mlflow_sync.store_schema import check_store, lost_store
+from raysel.mlflow_sync.store import check_store, lost_store, readable_uri
 
 EXPERIMENT = "raysel-doctor"
 """Where the run is made; it is deleted again."""

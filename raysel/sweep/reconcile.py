@@ -152,7 +152,7 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
         OperationalError: MLflow does not answer inside.
     """
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
-    from raysel.mlflow_sync.audit import mlflow_errors  # noqa: PLC0415
+    from raysel.mlflow_sync.error_messages import mlflow_errors  # noqa: PLC0415
 
     uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
     with mlflow_errors(uri, experiment):
@@ -220,7 +220,7 @@ class _Mending:
 
     def _files_mended(self, uri: str, experiment: str) -> list[str]:
         """Copy missing files both ways; return what differs after that."""
-        from raysel.mlflow_sync.mending import mend_files  # noqa: PLC0415
+        from raysel.mlflow_sync.audit import mend_files  # noqa: PLC0415
 
         audit = _audit(uri, experiment, self.events, self.folder)
         if audit.files is None or not audit.file_differences:

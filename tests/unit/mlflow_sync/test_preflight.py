@@ -12,8 +12,9 @@ import pytest
 from raysel.common.errors import OperationalError
 from raysel.export.mlflow_registry import register
 from raysel.mlflow_sync import preflight
-from raysel.mlflow_sync.audit import Audit, mlflow_errors
+from raysel.mlflow_sync.audit import Audit
 from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.error_messages import mlflow_errors
 from raysel.mlflow_sync.preflight import examine
 from raysel.record.state import SweepState
 from raysel.service.doctor.sweep_checks import check_tracker

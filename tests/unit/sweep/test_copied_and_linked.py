@@ -13,8 +13,8 @@ from view_kit import make, started
 
 from raysel.cli.main import main
 from raysel.common.locations import mlflow_uri
-from raysel.mlflow_sync.new_store import ensure_store
 from raysel.mlflow_sync.process import EVENTS_CURSOR
+from raysel.mlflow_sync.store import ensure_store
 from raysel.record.events import Record, sqlite_url
 from raysel.record.layout import SweepFolder, write_json
 from raysel.record.state import fold_sweep
