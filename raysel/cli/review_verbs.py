@@ -243,7 +243,7 @@ def _shown(*sweeps: SweepResults) -> Iterator[None]:
     """What a damaged `results.json` makes the report raise, in one line.
 
     Raises:
-        OperationalError: in its place; what is wrong with the disk is told as it is.
+        OperationalError: in its place; what is wrong with the disk is reported as it is.
     """
     files = ", ".join(str(one.folder.results) for one in sweeps)
     again = " or ".join(one.folder.resume() for one in sweeps)
