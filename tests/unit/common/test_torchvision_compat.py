@@ -81,6 +81,7 @@ def test_where_it_does_not_the_two_schemas_are_declared_once(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_several_copies_of_the_file_may_run_in_one_process(tmp_path):
     """Each exported model has one, and raysel its own; torch takes one declaration."""
     copy = tmp_path / "torchvision_compat.py"

@@ -1,7 +1,7 @@
 """Credentials in addresses are found, refused and never repeated."""
 
 import pytest
-from few_kit import slow
+from few_kit import crossed
 
 from raysel.cli import main
 from raysel.common.errors import OperationalError, Problem
@@ -72,11 +72,9 @@ strategies: {full: }
 
 
 PLACES = ["storage", "record", "tracking.uri", "task.root", "name"]
-EACH_ONCE = [(PLACES[number % 5], address) for number, address in enumerate(SECRETS)]
-OTHERS = [(key, a) for key in PLACES for a in SECRETS if (key, a) not in EACH_ONCE]
 
 
-@pytest.mark.parametrize(("key", "address"), [*EACH_ONCE, *slow(OTHERS)])
+@pytest.mark.parametrize(("key", "address"), crossed(PLACES, SECRETS))
 def test_validate_refuses_a_secret_wherever_it_stands(tmp_path, monkeypatch, capsys, key, address):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(FILE)

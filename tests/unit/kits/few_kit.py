@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,6 +22,14 @@ def several(number: int, cases: Iterable[Any]) -> list[Any]:
     """Parameters of a test: so many as they are, the others marked slow."""
     found = list(cases)
     return [*found[:number], *slow(found[number:])]
+
+
+def crossed(one: Iterable[Any], other: Iterable[Any]) -> list[Any]:
+    """Parameters of a test, pairs: each value once, and every other pair marked slow."""
+    ones, others = list(one), list(other)
+    most = max(len(ones), len(others))
+    each = [(ones[place % len(ones)], others[place % len(others)]) for place in range(most)]
+    return [*each, *slow(pair for pair in product(ones, others) if pair not in each)]
 
 
 def slow(cases: Iterable[Any]) -> list[Any]:

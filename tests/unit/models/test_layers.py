@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from few_kit import several
+from few_kit import few, several
 from torch import nn
 
 from raysel.common.errors import UserError
@@ -126,7 +126,7 @@ def test_without_weights_the_layers_are_the_same(name):
         ("pit_ti_224", "norm"),
     ],
 )
-@pytest.mark.parametrize("rule", ["coarse", "fine"])
+@pytest.mark.parametrize("rule", few("coarse", "fine"))
 def test_a_norm_between_the_last_block_and_the_classifier_is_the_heads(name, norm, rule):
     layers = partition_of(name, rule, 10)
     assert norm in _owners(layers, "head")
@@ -209,7 +209,7 @@ def test_children_with_parameters_are_the_layers_in_forward_order():
     assert layers.names[0] == "stem" and layers.names[-1] == "head"
 
 
-@pytest.mark.parametrize("rule", ["coarse", "delimiter"])
+@pytest.mark.parametrize("rule", few("delimiter", "coarse"))
 @pytest.mark.parametrize(
     ("name", "classifiers"),
     [

@@ -119,6 +119,7 @@ print(model(torch.ones(1, 1, 16, 16)).tolist(), classes)
 """
 
 
+@pytest.mark.slow
 def test_it_is_exported_with_its_code(tmp_path):
     spec = sweep(tmp_path, "own_exported", given="x.clone()")
     task = load_task(spec.task, model_input("own_exported"))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from few_kit import crossed, several
 from sqlalchemy import exc
 from view_kit import FINISHED, make, started
 
@@ -70,7 +71,7 @@ def line_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
 # --- the record ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", several(3, VERBS))
 def test_another_sweeps_record_is_named_with_both(
     a: SweepFolder, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,8 +82,10 @@ def test_another_sweeps_record_is_named_with_both(
     assert "raysel resume a --from-backup" in line
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("action", ["removed", "emptied", "cleared", "a folder", "a stranger's"])
+@pytest.mark.parametrize(
+    ("verb", "action"),
+    crossed(VERBS, ["removed", "emptied", "cleared", "a folder", "a stranger's"]),
+)
 def test_a_lost_record_is_reported_with_its_copy(
     a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,8 +153,9 @@ def test_rm_takes_a_sweep_whose_record_is_lost(a: SweepFolder) -> None:
 # --- the sweep file ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "resume"])
-@pytest.mark.parametrize("action", ["removed", "emptied"])
+@pytest.mark.parametrize(
+    ("verb", "action"), crossed([v for v in VERBS if v != "resume"], ["removed", "emptied"])
+)
 def test_a_lost_sweep_file_is_reported_with_who_has_it(
     a: SweepFolder, action: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,8 +240,10 @@ def test_what_a_full_disk_leaves_is_gone_on_with(a: SweepFolder) -> None:
 # --- results.json --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["report", "export"])
-@pytest.mark.parametrize("text", ["", " \n", "{", "[1]", json.dumps({"sweep_id": "b-1"})])
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    crossed(["report", "export"], ["", " \n", "{", "[1]", json.dumps({"sweep_id": "b-1"})]),
+)
 def test_lost_results_are_reported_with_the_way_on(
     a: SweepFolder, text: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,8 +306,10 @@ def test_the_old_name_of_a_renamed_folder_leads_to_the_new_one(
     assert main(["show", "other"]) == 0
 
 
-@pytest.mark.parametrize("target", ["../unmounted/a", "a"])  # the second leads to itself
-@pytest.mark.parametrize("verb", [*VERBS, "stop", "run"])
+@pytest.mark.parametrize(
+    ("verb", "target"),
+    crossed([*VERBS, "stop", "run"], ["../unmounted/a", "a"]),  # a leads to itself
+)
 def test_a_link_to_nowhere_is_named_with_where_it_leads(
     a: SweepFolder, verb: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,7 +362,7 @@ def test_a_copy_that_cannot_be_made_leaves_nothing(tmp_path: Path, damaged: bool
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", several(3, VERBS))
 def test_a_pipe_in_the_place_of_the_sweep_file_is_never_waited_for(a, capsys, verb):
     a.spec.unlink()
     os.mkfifo(a.spec)

@@ -47,7 +47,8 @@ def test_a_higher_severity_is_farther_from_the_clean_image(kind, size):
 
 @pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (33, 20, 4), *slow([((2, 3, 3),), ((16, 16, 1),), ((90, 100, 3),)])]
+    ("height", "width", "channels"),
+    [(1, 1, 1), (33, 20, 4), *slow([(2, 3, 3), (16, 16, 1), (90, 100, 3)])],
 )
 def test_any_size_and_number_of_channels_keeps_its_shape_and_stays_finite(
     kind, height, width, channels
