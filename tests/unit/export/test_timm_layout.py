@@ -8,7 +8,7 @@ import pytest
 from raysel.export.timm_layout import damage_of, write_model
 from raysel.models.build import ModelConfig, build
 from raysel.spec.reader import parse
-from raysel.tasks.datasets import load_task
+from raysel.tasks.load_task import load_task
 
 SPEC = "{name: a, task: {data: digits}, model: {name: test_resnet}, strategies: {full: }}"
 
