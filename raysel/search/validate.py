@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from raysel.common.errors import Problem, UserError
+from raysel.common.errors import Problem, UserError, nearest
 from raysel.common.locations import (
     check_bucket,
     is_bucket,
@@ -33,7 +33,6 @@ from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, stra
 from raysel.search.validate_strategies import strategy_problems, training_problems
 from raysel.spec import reader, user_code
 from raysel.spec.sweep import SEARCH, Spec
-from raysel.spec.unsupported import unknown_value
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
@@ -237,7 +236,7 @@ def _weights_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     elif lies_there(Path(weights)):
         yield from _file_problems(spec, task)
     elif not names_weights(weights):
-        hint = unknown_value("weights", weights, ["source", "pretrained"])
+        hint = nearest(weights, ["source", "pretrained"])
         yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
 
 

@@ -118,5 +118,5 @@ def _setting_message(name: str, values: Sequence[Any]) -> str | None:
         try:
             setting.validate_python(value)
         except ValidationError as error:
-            return reader.explain(error.errors()[0], field=name)
+            return reader.explain(error.errors()[0])
     return None

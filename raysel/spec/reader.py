@@ -242,7 +242,7 @@ def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
         near = nearest(keys[-1], known, show_all_up_to=20)
         words = renamed_keys.answer(keys[-1], known) or unknown_key(keys[-1], known, near)
         return Problem(".".join(keys), words)
-    return Problem(".".join(keys), explain(detail, written, keys[-1] if keys else ""))
+    return Problem(".".join(keys), explain(detail, written))
 
 
 def _model_at(location: list[str]) -> type[BaseModel]:
@@ -256,12 +256,11 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     return model
 
 
-def explain(detail: Mapping[str, Any], written: str | None = None, field: str = "") -> str:
+def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
     """One of a `ValidationError`'s complaints in our words: what was given, what is accepted.
 
     Args:
         written: the value as it stands in the file, `010` for 10.
-        field: the name of the key.
     """
     value = detail.get("input")
     as_text = written is None or isinstance(value, str)
@@ -274,7 +273,7 @@ def explain(detail: Mapping[str, Any], written: str | None = None, field: str = 
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", limits["expected"])
         word = value if isinstance(value, str) else yaml_core.in_a_line(value)
-        return f"{given} is unknown; {unknown_value(field, word, options)}"
+        return f"{given} is unknown; {unknown_value(word, options)}"
     if kind == "union_tag_invalid":
         accepted = re.findall(r"'([^']*)'", limits["expected_tags"])
         return f"{given} is not accepted; give {', '.join(accepted[:-1])} or {accepted[-1]}"

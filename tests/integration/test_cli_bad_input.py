@@ -143,7 +143,7 @@ def test_ctrl_c_ends_with_130(folder, monkeypatch, interruption):
     def interrupted(*arguments):
         raise interruption
 
-    monkeypatch.setattr(validate, "read", interrupted)
+    monkeypatch.setattr(validate, "read_opened", interrupted)
     assert main.main(["validate", "sweep.yaml"]) == 130
 
 
@@ -151,7 +151,7 @@ def test_a_bug_is_not_taken_for_a_users_mistake(folder, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(validate, "read", broken)
+    monkeypatch.setattr(validate, "read_opened", broken)
     with pytest.raises(ZeroDivisionError):
         main.main(["validate", "sweep.yaml"])
 
