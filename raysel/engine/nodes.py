@@ -112,4 +112,4 @@ def _read(file: Path) -> bytes | None:
 
 def _remove(trials: Path) -> None:
     for folder in trials.glob("*"):
-        checkpoint.remove(folder)
+        checkpoint.InFolder(folder).remove()

@@ -339,5 +339,8 @@ def _names(
         is_head = bool(set(head) & set(group))
         is_stem = index == 0 and len(groups) > 1
         largest = max(blocks or paths, key=shares.__getitem__)
-        names.append(_HEAD if is_head else _STEM if is_stem else largest)
+        # blocks in a module that is called head and is no classifier (selecsls's)
+        place = next((path for path in own_paths(group, others) if path in _PLACES), None)
+        block = largest if place is None else f"{place}_blocks"
+        names.append(_HEAD if is_head else _STEM if is_stem else block)
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -82,7 +83,7 @@ class OwnedSweep:
 
     def discard_checkpoints(self, trial: str) -> None:
         """Delete the checkpoints of a trial that will not be resumed."""
-        checkpoint.remove(self.folder.trial(trial))
+        checkpoint.InFolder(self.folder.trial(trial)).remove()
         if self.replica is not None:
             self.replica.discard_checkpoints(trial)
 
@@ -91,10 +92,9 @@ class OwnedSweep:
         the node that ran it."""
         if self.folder.bucket is not None:
             return checkpoints(self.folder.bucket, trial).newest()[0]
-        try:
-            here = checkpoint.load(self.folder.trial(trial))
-        except checkpoint.DamagedCheckpoint:
-            here = None
+        here, path = None, self.folder.trial(trial) / checkpoint.NAME
+        with suppress(checkpoint.DamagedCheckpoint):
+            here = checkpoint.read(path, trial) if path.exists() else None
         events = (stored.event for stored in self.event_log.record.events())
         if here is not None and here["epoch"] == len(fold(events)[trial].epochs):
             return here

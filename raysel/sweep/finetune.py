@@ -95,7 +95,7 @@ def finetune(
         assert steps.run is not None
         steps.run.load_best()
         model_epoch = best if keep_best else steps.run.epoch
-    checkpoint.remove(folder / "trials" / TRIAL)
+    checkpoint.InFolder(folder / "trials" / TRIAL).remove()
     label = first.config.label(first.searched)
     result = {"config": first.config.model_dump(mode="json"), "epochs": rows, "failure": failure}
     write_json(folder / "result.json", result | {"best_epoch": best, "model_epoch": model_epoch})

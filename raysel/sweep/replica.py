@@ -29,7 +29,7 @@ from raysel.record.ownership import holder_of_file
 from raysel.record.read_only import read_events
 from raysel.record.state import RUNNING, fold_sweep
 from raysel.sweep.backup import copy, put_aside, put_back
-from raysel.training.bucket_checkpoint import InBucket, is_checkpoint
+from raysel.training.checkpoint import InBucket, is_checkpoint
 
 HEAD = "head.json"
 """In the bucket: whose folder it is the copy of, and as of when."""

@@ -14,8 +14,7 @@ from typing import Any
 
 from raysel.common.disk_errors import of_the_disk
 from raysel.common.object_store import Bucket, said
-from raysel.training.bucket_checkpoint import InBucket
-from raysel.training.checkpoint import Checkpoints, InFolder
+from raysel.training.checkpoint import Checkpoints, InBucket, InFolder
 
 TOKEN = ".head"
 """In the sweep's folder: written anew by each driver attempt, so that a node can tell

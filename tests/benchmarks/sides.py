@@ -45,7 +45,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
 
     def observe(event: Event) -> None:
         if event.kind == Kind.ENDED:
-            checkpoint.remove(folder.trial(event.trial))
+            checkpoint.InFolder(folder.trial(event.trial)).remove()
 
     event_log = EventLog(Record(url), 1, observe)
     sweep = {"name": spec.name, "sweep_id": "benchmark", "spec": spec.to_yaml()}

@@ -17,7 +17,7 @@ from raysel.search.validate import check
 from raysel.spec.reader import parse
 from raysel.sweep.replica import BucketReplica, fetch
 from raysel.sweep.views import names
-from raysel.training.bucket_checkpoint import InBucket
+from raysel.training.checkpoint import InBucket
 
 from .conftest import SMALL
 from .object_store import ObjectStore

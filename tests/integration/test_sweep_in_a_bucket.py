@@ -16,7 +16,7 @@ from raysel.record.read_only import read_events
 from raysel.spec.sweep import Spec
 from raysel.sweep.backup import EVERY_SECONDS
 from raysel.sweep.replica import fetch
-from raysel.training.bucket_checkpoint import is_checkpoint
+from raysel.training.checkpoint import is_checkpoint
 
 from .drivers import (
     check_agreement,

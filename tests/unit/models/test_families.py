@@ -184,6 +184,7 @@ def test_a_large_layer_and_blocks_in_the_head_are_noted():
         ("densenet121", ("features.denseblock3", "features.denseblock4", "head")),
         ("test_nfnet", ("stages.2", "stages.3", "head")),  # stages.3 with final_conv
         ("test_efficientnet", ("blocks.3", "blocks.4", "head")),  # blocks.4 with conv_head
+        ("selecsls42b", ("features.5", "head_blocks", "head")),  # its module head holds blocks
     ],
 )
 def test_a_layer_is_named_by_its_block(name, ending):

@@ -27,6 +27,7 @@ from trial_kit import (
 from raysel.models.build import ModelConfig, build
 from raysel.spec.sweep import TrialConfig
 from raysel.training import checkpoint
+from raysel.training.checkpoint import InFolder
 from raysel.training.loop import FineTuning, TrialData
 
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -54,11 +55,11 @@ def _assert_resumable(
     rows = []
     for epoch in range(1, chosen.training.epochs + 1):
         rows.append(without_seconds(whole.run_epoch().metrics))
-        checkpoint.save(tmp_path / f"after-{epoch}", whole.state_dict())
+        InFolder(tmp_path / f"after-{epoch}").save(whole.state_dict())
     for epoch in range(1, chosen.training.epochs):
         torch.manual_seed(epoch)  # a new process has another random state
         resumed = _run(tmp_path / f"after-{epoch}", chosen, make(), data)
-        state = checkpoint.load(tmp_path / f"after-{epoch}")
+        state = load(tmp_path / f"after-{epoch}")
         assert state is not None
         resumed.load_state_dict(state)
         assert [without_seconds(row) for row in finished(resumed)] == rows[epoch:]
@@ -108,7 +109,7 @@ def test_skipped_steps_and_the_best_epoch_outlive_a_stop(tmp_path):
     data = TrialData(type(DATA.train)(broken, DATA.train.labels), DATA.validation)
     chosen = config(learning_rate=0.3, batch_norm="eval")
     _assert_resumable(tmp_path, chosen, data=data)
-    state = checkpoint.load(tmp_path / "after-3")
+    state = load(tmp_path / "after-3")
     assert state is not None
     assert int(state["health"]["counts"][0]) == 3  # one an epoch
     assert state["best"][0] >= 1 and state["best"][2] is not None
@@ -125,6 +126,11 @@ def test_a_model_that_another_trial_has_used_gives_the_same(tmp_path):
     assert differences(learnt(runs[0]), learnt(runs[1])) == []
 
 
+def load(folder: Path, name: str = checkpoint.NAME) -> dict[str, Any] | None:
+    path = folder / name
+    return checkpoint.read(path, str(path)) if path.exists() else None
+
+
 # --- the file ---------------------------------------------------------------------------------
 
 STATE = {
@@ -136,39 +142,41 @@ STATE = {
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    checkpoint.save(tmp_path / "new", STATE)
-    assert differences(checkpoint.load(tmp_path / "new"), STATE) == []
+    InFolder(tmp_path / "new").save(STATE)
+    assert differences(load(tmp_path / "new"), STATE) == []
 
 
 def test_there_is_none_before_the_first_and_none_after_it_was_removed(tmp_path):
-    assert checkpoint.load(tmp_path) is None
-    checkpoint.save(tmp_path, STATE)
-    checkpoint.remove(tmp_path)
-    checkpoint.remove(tmp_path)
-    assert checkpoint.load(tmp_path) is None
+    assert load(tmp_path) is None
+    InFolder(tmp_path).save(STATE)
+    InFolder(tmp_path).remove()
+    InFolder(tmp_path).remove()
+    assert load(tmp_path) is None
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path):
-    checkpoint.save(tmp_path, STATE)
+    InFolder(tmp_path).save(STATE)
     with pytest.raises(Exception, match="pickle"):
-        checkpoint.save(tmp_path, {"epoch": 4, "model": lambda: None})
-    assert differences(checkpoint.load(tmp_path), STATE) == []
+        InFolder(tmp_path).save({"epoch": 4, "model": lambda: None})
+    assert differences(load(tmp_path), STATE) == []
 
 
 def test_a_truncated_file_is_reported(tmp_path):
-    path = checkpoint.save(tmp_path, STATE)
+    InFolder(tmp_path).save(STATE)
+    path = tmp_path / checkpoint.NAME
     raw = path.read_bytes()
     for length in (0, 1, 100, len(raw) // 2, len(raw) - 100, len(raw) - 1):
         path.write_bytes(raw[:length])
         with pytest.raises(checkpoint.DamagedCheckpoint):
-            checkpoint.load(tmp_path)
+            load(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
     """Whichever byte (in `make test` every fifth): the file is found damaged, or what is read is
     what was written."""
-    path = checkpoint.save(tmp_path, STATE)
+    InFolder(tmp_path).save(STATE)
+    path = tmp_path / checkpoint.NAME
     raw = path.read_bytes()
     unnoticed = []
     for position in range(0, len(raw), count(5, 1)):
@@ -176,7 +184,7 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
         damaged[position] ^= 0x10
         path.write_bytes(damaged)
         try:
-            read = checkpoint.load(tmp_path)
+            read = load(tmp_path)
         except checkpoint.DamagedCheckpoint:
             continue
         if differences(read, STATE):
@@ -193,52 +201,52 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 
     torch.save({"epoch": Trap()}, tmp_path / checkpoint.NAME)
     with pytest.raises(checkpoint.DamagedCheckpoint):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
     assert not ran.exists()
 
 
 def test_something_else_than_a_checkpoint_is_reported(tmp_path):
     torch.save([1, 2], tmp_path / checkpoint.NAME)
     with pytest.raises(checkpoint.DamagedCheckpoint):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
 
 
 def test_nothing_but_the_checkpoint_and_the_one_before_is_left_in_the_folder(tmp_path):
     for epoch in (1, 2, 3):
-        checkpoint.save(tmp_path, {**STATE, "epoch": epoch})
+        InFolder(tmp_path).save({**STATE, "epoch": epoch})
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {checkpoint.NAME, checkpoint.PREVIOUS}
-    loaded, before = checkpoint.load(tmp_path), checkpoint.load(tmp_path, checkpoint.PREVIOUS)
+    loaded, before = load(tmp_path), load(tmp_path, checkpoint.PREVIOUS)
     assert loaded is not None and loaded["epoch"] == 3
     assert before is not None and before["epoch"] == 2
-    checkpoint.remove(tmp_path)
+    InFolder(tmp_path).remove()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("size", [0, 100, -1])
 def test_a_damaged_checkpoint_gives_way_to_the_intact_one_before(tmp_path, size):
     for epoch in (1, 2):
-        checkpoint.save(tmp_path, {**STATE, "epoch": epoch})
+        InFolder(tmp_path).save({**STATE, "epoch": epoch})
     path = tmp_path / checkpoint.NAME
     path.write_bytes(path.read_bytes()[:size])
-    state, damage = checkpoint.newest(tmp_path)
+    state, damage = InFolder(tmp_path).newest()
     assert state is not None and state["epoch"] == 1
     assert damage is not None and str(path) in damage
     (tmp_path / checkpoint.PREVIOUS).write_bytes(b"nothing")
-    assert checkpoint.newest(tmp_path) == (None, damage)
+    assert InFolder(tmp_path).newest() == (None, damage)
 
 
 def test_without_a_checkpoint_there_is_nothing_and_nothing_is_wrong(tmp_path):
-    assert checkpoint.newest(tmp_path) == (None, None)
+    assert InFolder(tmp_path).newest() == (None, None)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, {**STATE, "epoch": 1})
+    InFolder(tmp_path).save({**STATE, "epoch": 1})
     monkeypatch.setattr(torch, "save", _raise(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, {**STATE, "epoch": 2})
+        InFolder(tmp_path).save({**STATE, "epoch": 2})
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
-    state, damage = checkpoint.newest(tmp_path)
+    state, damage = InFolder(tmp_path).newest()
     assert state is not None and state["epoch"] == 1 and damage is None
 
 

@@ -163,8 +163,8 @@ def test_a_resumed_trial_measures_the_same(tmp_path, momentum):
     rows = finished(whole)
     first = trial(chosen, diagnostics=EVERY)
     first.run_epoch()
-    checkpoint.save(tmp_path, first.state_dict())
+    checkpoint.InFolder(tmp_path).save(first.state_dict())
     second = trial(chosen, diagnostics=EVERY)
-    second.load_state_dict(checkpoint.load(tmp_path))
+    second.load_state_dict(checkpoint.InFolder(tmp_path).newest()[0])
     assert [own(row) for row in finished(second)] == [own(row) for row in rows[1:]]
     assert differences(learnt(whole), learnt(second)) == []

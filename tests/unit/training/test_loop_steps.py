@@ -346,10 +346,10 @@ def test_such_a_strategy_resumes_at_any_epoch_too(tmp_path):
         rows = []
         for epoch in (1, 2, 3):
             rows.append(without_seconds(whole.run_epoch().metrics))
-            checkpoint.save(tmp_path / str(epoch), whole.state_dict())
+            checkpoint.InFolder(tmp_path / str(epoch)).save(whole.state_dict())
         for epoch in (1, 2):
             resumed = trial(config("measured_rates"))
-            state = checkpoint.load(tmp_path / str(epoch))
+            state, _ = checkpoint.InFolder(tmp_path / str(epoch)).newest()
             assert state is not None
             resumed.load_state_dict(state)
             assert [without_seconds(row) for row in finished(resumed)] == rows[epoch:]

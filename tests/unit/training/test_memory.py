@@ -160,7 +160,7 @@ def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_pa
     again = begun(tmp_path / "b", asked(), reported=2)
     assert rows(again, 3) == expected[1:]  # the last one reported once more, in case it was lost
     assert again.config == whole.config
-    states = [checkpoint.load(tmp_path / name / "trials" / "0000") for name in "ab"]
+    states = [checkpoint.InFolder(tmp_path / name / "trials" / "0000").newest()[0] for name in "ab"]
     for state in states:
         assert state is not None
         for row in state["rows"]:

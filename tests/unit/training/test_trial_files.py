@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysel.training import checkpoint
+from raysel.training.checkpoint import InFolder
 from raysel.training.trial_files import TOKEN, TrialFiles, sees
 
 
@@ -43,4 +43,4 @@ def test_a_checkpoint_that_only_this_node_knows_of_goes_with_its_trial(
     files = TrialFiles(tmp_path, None, away)
     files.keep({"epoch": 1})
     files.leave()
-    assert (checkpoint.load(tmp_path) is None) == away
+    assert (InFolder(tmp_path).newest()[0] is None) == away
