@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from raysel.common.errors import OperationalError
 from raysel.common.user_files import any_error_as
 from raysel.spec.sweep import Spec
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import exif_orientation, opened_image
-from raysel.training.image_batches import StoredData
+from raysel.training.image_batches import CachedData
 
 MOST = 50
 """Files that are compared."""
@@ -67,13 +67,13 @@ def validation_pictures(
         UserError: the data set is no longer there.
     """
     part = task.validation
-    if not isinstance(part, StoredExamples):
+    if not isinstance(part, CachedExamples):
         raise OperationalError(task.name, "is embedded and lies in no picture files")
     pictures = replace(open_pictures(spec.task), ranges=task.ranges)
     kinds = {row: _kind(pictures, int(part.indices[row])) for row in _spread(len(part))}
     rows = _chosen(kinds)
     files = [_file(pictures, int(part.indices[row]), scratch) for row in rows]
-    data = StoredData.on(part, task.mean, task.std, torch.device("cpu"))
+    data = CachedData.on(part, task.mean, task.std, torch.device("cpu"))
     shifted = image_shift(spec.task, pictures) is not None
     if shifted:
         plain = [_pixels(part, pictures, row) for row in rows]
@@ -132,12 +132,12 @@ def _file(pictures: ImageDataset, index: int, scratch: Path) -> Path:
     return path
 
 
-def _pixels(part: StoredExamples, pictures: ImageDataset, row: int) -> Pixels:
+def _pixels(part: CachedExamples, pictures: ImageDataset, row: int) -> Pixels:
     """What validation would be kept of a picture if there were no shift."""
     return part.geometry.stored(pictures.read(int(part.indices[row])))
 
 
-def _normalised(pixels: Pixels, data: StoredData) -> Tensor:
+def _normalised(pixels: Pixels, data: CachedData) -> Tensor:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
     return images.div_(255).sub_(data.mean).div_(data.std)
 

@@ -27,7 +27,7 @@ from raysel.models import timm
 from raysel.models.data_config import pretrained_cfg
 from raysel.models.head import MlpHead, has_dense_layers
 from raysel.models.input_size import wants_image_size
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.value_range import ValueRanges
 
@@ -124,7 +124,7 @@ def _config(
     facts["global_pool"] = pool if isinstance(pool, str) else None
     details = {
         "shift": task.shift.model_dump() if task.shift.kind != "none" else None,
-        "pictures": isinstance(task.validation, StoredExamples),
+        "pictures": isinstance(task.validation, CachedExamples),
         "ranges": None if task.ranges == ValueRanges() else asdict(task.ranges),
         "head": _heads(model),
         "code": code,

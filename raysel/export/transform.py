@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 
 
@@ -16,7 +16,7 @@ def transform_of(task: Task) -> dict[str, Any]:
     """
     size = [task.channels, *task.image_size]
     fixed = {"input_size": size, "mean": list(task.mean), "std": list(task.std)}
-    if not isinstance(task.validation, StoredExamples):
+    if not isinstance(task.validation, CachedExamples):
         return {**fixed, "interpolation": "nearest", "crop_pct": 1.0, "crop_mode": "center"}
     model_input = task.validation.geometry.input
     return {

@@ -70,11 +70,11 @@ def traced(model: nn.Module, image: Image | None = None) -> Trace:
 def weight_runs(model: nn.Module, image: Image | None = None) -> list[list[str]]:
     """The names of the parameters of each run, in execution order.
 
-    A tied tensor stands under each of its names, where the module of that name executes.
+    A tied tensor is under each of its names, where the module of that name executes.
 
     A parameter that no module without children owns (a class token, a layer scale) belongs
     to the last run inside its owner; the model's own belong to the first run. What the pass
-    does not reach stands with the parameter that precedes it in the model.
+    does not reach is with the parameter that precedes it in the model.
 
     Arguments and errors as of `traced`.
     """

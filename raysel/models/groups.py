@@ -18,9 +18,9 @@ from raysel.models.delimiter import is_norm
 from raysel.models.shapes import of_classifier, under
 from raysel.models.structure import (
     NEARLY_ALL,
-    apart,
     is_listed,
     listed_block_types,
+    merge_interleaved,
     structural_groups,
 )
 
@@ -43,7 +43,7 @@ def forward_groups(model: nn.Module, fine: bool, uses: Mapping[str, int]) -> Gro
 
 
 def blocks_in_head(model: nn.Module, head: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The paths of the blocks that stand in the head's layer, beside the classifier.
+    """The paths of the blocks that are in the head's layer, beside the classifier.
 
     A block is an element of a list of which others are not in the head, or is of a type of
     which others are not.
@@ -124,7 +124,7 @@ def _heaviest_chain(items: Sequence[tuple[int, int]]) -> list[int]:
     last: list[int | None] = [None] * count  # and its last place
     before: list[int | None] = []
     for place, (group, weight) in enumerate(items):
-        # at equal weight the group itself goes on
+        # at equal weight the group itself continues
         source = max(range(group, -1, -1), key=lambda g: best[g])
         before.append(last[source])
         best[group], last[group] = best[source] + weight, place
@@ -164,7 +164,7 @@ def _blocks_out_of_head(model: nn.Module, groups: Groups, uses: Mapping[str, int
     ]
     body = {name for part in parts for name in part}
     rest = [name for name in head if name not in body]
-    return [*groups[:-1], *apart(parts, uses, fewest=1), rest]
+    return [*groups[:-1], *merge_interleaved(parts, uses, fewest=1), rest]
 
 
 def own_paths(names: Sequence[str], others: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ def put_mlp_head(model: nn.Module, paths: Sequence[str], classes: int) -> None:
 
     That is the head of the block-wise paper (its section IV; docs/algorithms.md), on the
     model's pooled features; the paper flattens them instead (D32), which with
-    224 pixels makes heads of up to 51 million parameters. Dense layers that stand before the
+    224 pixels makes heads of up to 51 million parameters. Dense layers that are before the
     classifier (VGG16's two of 4,096) are a head of the old task and go.
 
     Args:

@@ -18,8 +18,8 @@ from torch import nn
 
 from raysel.common.errors import UserError, user_error
 from raysel.models import current_name
+from raysel.models.compatibility import ModelRequirements, check_logits, incompatible
 from raysel.models.delimiter import Trace, traced
-from raysel.models.fit import Wanted, check_logits, unfit
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
 from raysel.models.groups import blocks_in_head, forward_groups, own_paths
 from raysel.models.head import Head
@@ -109,7 +109,7 @@ def partition(model: nn.Module, rule: Rule = "coarse", image: Image | None = Non
     """Cut a model into named layers.
 
     Tied parameters belong to their first owner in forward order (D2); a warning is logged
-    where their owners lie in different layers.
+    where their owners are in different layers.
 
     Args:
         image: channels, height and width of the images; None is the model's own. A model that
@@ -149,7 +149,7 @@ def partition_of(
         UserError: there is no such model (path `model.name`), it does not run on images of
             that size (`task.image_size`), or see `partition`.
     """
-    wanted = Wanted(name, classes, channels, head, image_size)
+    wanted = ModelRequirements(name, classes, channels, head, image_size)
     try:
         model = shapes_of(name, classes, channels, head, image_size)
         trace = traced(model, (channels, *(image_size or own_image(model)[1:])))
@@ -159,8 +159,8 @@ def partition_of(
         raise
     except NeedsData as error:
         return _partition(model, rule, error)
-    except Exception as error:  # timm's builders and layers raise whatever they stumble over
-        raise unfit(wanted, error) from None
+    except Exception as error:  # timm's builders and layers raise exceptions of many types
+        raise incompatible(wanted, error) from None
     found = _partition(model, rule, trace)
     today = current_name(name)
     renamed = () if today is None else (f"timm calls {name} {today} today",)
@@ -209,7 +209,7 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
 
 
 def _groups(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> list[list[str]]:
-    """The names of each layer's parameters, in forward order; a tied tensor stands once."""
+    """The names of each layer's parameters, in forward order; a tied tensor occurs once."""
     if rule in ("coarse", "fine"):
         groups = forward_groups(model, rule == "fine", _uses(model, trace))
         keys = _keys_by_place(model, groups)

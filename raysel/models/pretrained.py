@@ -28,7 +28,7 @@ def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
     try:
         with _quiet_hub():
             return dict(build(own, seed=0, pretrained=True).state_dict())
-    except Exception as error:  # timm raises whatever its hub stumbles over
+    except Exception as error:  # timm raises exceptions of many types
         words = " ".join(str(_root(error)).split())
         raise OperationalError(
             "model.weights",

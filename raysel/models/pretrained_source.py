@@ -61,7 +61,7 @@ def _is_cached(repository: str, file: str, revision: str | None) -> bool:
 
 
 def _why_silent(address: str) -> str | None:
-    """Why nobody answers; whoever refuses answers too."""
+    """Why the server does not answer; a refusal is an answer too."""
     try:
         urlopen(Request(address, method="HEAD"), timeout=SECONDS).close()
     except OSError as error:

@@ -1,7 +1,7 @@
 """The layers of a model that timm does not group: its modules, cut where the blocks are.
 
 One descends from the model into the module that holds nearly all parameters, until several
-modules share them. Modules with children are blocks; what stands between them (a norm, a
+modules share them. Modules with children are blocks; what is between them (a norm, a
 downsampling convolution, a class token) joins a block beside it.
 """
 
@@ -52,10 +52,10 @@ def structural_groups(model: nn.Module, fine: bool, uses: Mapping[str, int]) -> 
     if fine:
         units = [part for unit in units for part in _blocks_of(unit)]
     units = sorted(units, key=lambda unit: _begin(unit.names, uses))
-    return apart(_joined(model, units), uses)
+    return merge_interleaved(_joined(model, units), uses)
 
 
-def apart(
+def merge_interleaved(
     groups: Sequence[Sequence[str]], uses: Mapping[str, int], fewest: int = _FEW
 ) -> list[list[str]]:
     """Groups in the order of their use. Those that are used in turns become one, unless fewer
@@ -133,7 +133,7 @@ def _parts(unit: _Unit) -> Iterator[_Unit]:
     for name, child in unit.module.named_children():
         path = prefix + name
         own = tuple(n for n in left if n.startswith(path + "."))
-        left = [n for n in left if n not in own]  # a module under two names stands once
+        left = [n for n in left if n not in own]  # a module under two names occurs once
         if own:
             yield _Unit(path, child, own)
     for name in left:
@@ -141,7 +141,7 @@ def _parts(unit: _Unit) -> Iterator[_Unit]:
 
 
 def _blocks_of(unit: _Unit) -> Iterator[_Unit]:
-    """The blocks of a stage: the elements of its lists, and what stands beside them."""
+    """The blocks of a stage: the elements of its lists, and what is beside them."""
     if unit.module is None or not _has_listed_blocks(unit.module):
         yield unit
         return
@@ -156,7 +156,7 @@ def _has_listed_blocks(module: nn.Module) -> bool:
 
 
 def _joined(model: nn.Module, units: Sequence[_Unit]) -> list[list[str]]:
-    """Blocks with what stands between them; the head with what follows the last block."""
+    """Blocks with what is between them; the head with what follows the last block."""
     head = [unit for unit in units if any(of_classifier(name, model) for name in unit.names)]
     body = [unit for unit in units if unit not in head]
     flat = sum(unit.is_block for unit in body) < _FEW  # then a convolution is a layer too

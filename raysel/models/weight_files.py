@@ -40,7 +40,7 @@ def read_tensor_file(path: Path) -> Any:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickle protocols and of TorchScript
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its reader stumbles over
+    except Exception as error:  # torch raises exceptions of many types
         raise NotTensors(why_not_read(path, error)) from error
 
 

@@ -61,7 +61,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _unwrapped(tensors)
 
 
-def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The weights that a model takes, in its own names and types.
 
     A classifier of another task, one of another shape or other names, is left out whole, and so
@@ -70,7 +70,7 @@ def fitted(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]
 
     Args:
         weights: as `read_weights` gives them.
-        model: only shapes are read; it may lie on the meta device.
+        model: only shapes are read; it may be on the meta device.
 
     Raises:
         UserError: names or shapes do not fit, with the first five of each kind.
@@ -105,13 +105,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Fill a model; a classifier that does not fit stays as it was initialised.
 
     Raises:
-        UserError: see `fitted`; the model is as before.
+        UserError: see `matching_weights`; the model is as before.
     """
-    model.load_state_dict(fitted(weights, model), strict=False)
+    model.load_state_dict(matching_weights(weights, model), strict=False)
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, which may lie under a key beside an optimizer's."""
+    """The tensors of a checkpoint, which may be under a key beside an optimizer's."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)

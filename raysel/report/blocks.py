@@ -1,7 +1,7 @@
 """Which part of a model is the one to tune: accuracy against the place of the block that moved.
 
 A block is what `surgical` or `blockwise` tuned in a trial. Its quarter is that of the
-block-wise paper: block i of N lies in quarter k = ceil(4 i / N); the head is none of
+block-wise paper: block i of N is in quarter k = ceil(4 i / N); the head is none of
 `blockwise`'s blocks, for it moves beside each of them.
 """
 
@@ -80,22 +80,24 @@ def accuracy_by_block(results: Results) -> Figure | None:
     found = _found(results)
     if not found:
         return None
-    look, levels = styles(strategies(results)), baseline_accuracies(results)
+    style_of, levels = styles(strategies(results)), baseline_accuracies(results)
     figure, placed = panels(list(found), height=2.9)
     for name, axes in placed.items():
         scores = found[name]
         places = range(1, len(scores) + 1)
         values = [score.accuracy for score in scores]
-        axes.plot(places, values, marker=look[name].marker, ms=5, lw=1.2, color=look[name].light)
+        axes.plot(
+            places, values, marker=style_of[name].marker, ms=5, lw=1.2, color=style_of[name].light
+        )
         best = max(values)
         tops = [place for place, value in zip(places, values, strict=True) if value == best]
         axes.plot(tops, [best] * len(tops), "o", ms=11, mfc="none", color=INK)
-        _baselines(axes, levels, look)
+        _baselines(axes, levels, style_of)
         named = scores[tops[0] - 1].block if len(tops) == 1 else f"{len(tops)} blocks alike"
         axes.set_title(f"{name} · best: {named}")
         _block_ticks(axes, [score.block for score in scores])
         axes.set_ylabel("validation accuracy")
-    legend(figure, baseline_keys(levels, look), "outside lower right")
+    legend(figure, baseline_keys(levels, style_of), "outside lower right")
     return figure
 
 
@@ -105,16 +107,16 @@ def accuracy_by_quarter(results: Results) -> Figure | None:
     boxes = {name: box for name, box in boxes.items() if sum(map(len, box.values())) >= 4}
     if not boxes:
         return None
-    look, levels = styles(strategies(results)), baseline_accuracies(results)
+    style_of, levels = styles(strategies(results)), baseline_accuracies(results)
     figure, placed = panels(list(boxes), height=2.7)
     for name, axes in placed.items():
-        draw_boxes(axes, [boxes[name][q] for q in QUARTERS], look[name].light)
+        draw_boxes(axes, [boxes[name][q] for q in QUARTERS], style_of[name].light)
         axes.set_xticks(QUARTERS, [f"Q{q} ({len(boxes[name][q])})" for q in QUARTERS])
-        _baselines(axes, levels, look)
+        _baselines(axes, levels, style_of)
         axes.set_title(name)
         axes.set_xlabel("quarter of the model, from the input (blocks)")
         axes.set_ylabel("validation accuracy")
-    legend(figure, baseline_keys(levels, look), "outside lower right")
+    legend(figure, baseline_keys(levels, style_of), "outside lower right")
     return figure
 
 
@@ -145,10 +147,10 @@ def draw_boxes(axes: Axes, boxes: Sequence[Sequence[float]], colour: str) -> Non
     axes.set_xlim(0.4, len(boxes) + 0.6)
 
 
-def baseline_keys(levels: Mapping[str, float], look: Mapping[str, Style]) -> list[Line2D]:
+def baseline_keys(levels: Mapping[str, float], style_of: Mapping[str, Style]) -> list[Line2D]:
     """What the lines of the baselines mean."""
     return [
-        Line2D([], [], color=look[name].light, ls=_DASHES[name], label=f"{words} ({name})")
+        Line2D([], [], color=style_of[name].light, ls=_DASHES[name], label=f"{words} ({name})")
         for name, words in BASELINES.items()
         if name in levels
     ]
@@ -157,9 +159,9 @@ def baseline_keys(levels: Mapping[str, float], look: Mapping[str, Style]) -> lis
 _DASHES: Mapping[str, Any] = {"linear_probe": (0, (1, 1.5)), "full": (0, (4, 2))}
 
 
-def _baselines(axes: Axes, levels: Mapping[str, float], look: Mapping[str, Style]) -> None:
+def _baselines(axes: Axes, levels: Mapping[str, float], style_of: Mapping[str, Style]) -> None:
     for name, value in levels.items():
-        axes.axhline(value, color=look[name].light, ls=_DASHES[name], lw=1.3)
+        axes.axhline(value, color=style_of[name].light, ls=_DASHES[name], lw=1.3)
 
 
 def _found(results: Results) -> dict[str, list[BlockScore]]:

@@ -65,7 +65,7 @@ class Compared:
 
     @cached_property
     def blocks(self) -> tuple[str, list[BlockScore]] | None:
-        """The strategy that tuned single blocks, and those that lie in a quarter."""
+        """The strategy that tuned single blocks, and those that are in a quarter."""
         for name in TUNERS:
             placed = [s for s in block_scores(self.results, name) if s.quarter is not None]
             if len(placed) > 1:
@@ -107,7 +107,7 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
     counts = [sweep.shots for sweep in sweeps if sweep.shots is not None]
     if len(set(counts)) < 2 or len(counts) < len(sweeps):
         return None
-    look = _styles(sweeps)
+    style_of = _styles(sweeps)
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
     for name in every_strategy(sweeps):
@@ -117,13 +117,13 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
             continue
         x = [n for n, _ in points]
         y = [1 - row[0] for _, row in points]
-        axes.plot(x, y, marker=look[name].marker, ms=5, lw=1.4, color=look[name].light)
+        axes.plot(x, y, marker=style_of[name].marker, ms=5, lw=1.4, color=style_of[name].light)
         for n, (_, low, high) in points:
-            axes.plot([n, n], [1 - high, 1 - low], color=look[name].light, lw=1, alpha=0.6)
+            axes.plot([n, n], [1 - high, 1 - low], color=style_of[name].light, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
     several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
     axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")
-    legend(figure, strategy_keys(every_strategy(sweeps), look), "outside lower right")
+    legend(figure, strategy_keys(every_strategy(sweeps), style_of), "outside lower right")
     return figure
 
 
@@ -154,7 +154,7 @@ def weights_by_shift(sweeps: Sweeps) -> Figure | None:
 
 
 def best_quarters(sweeps: Sweeps) -> Figure | None:
-    """In which quarter the best block of each model lies: how many models, and which."""
+    """In which quarter the best block of each model is: how many models, and which."""
     found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
     if len(found) < 2:
         return None
@@ -174,7 +174,7 @@ def best_quarters(sweeps: Sweeps) -> Figure | None:
     axes.set_ylim(0, max(heights.values()) + 0.1)
     axes.set_yticks([])
     axes.grid(False)
-    axes.set_xlabel("quarter of the model in which its best block lies, from the input")
+    axes.set_xlabel("quarter of the model in which its best block is, from the input")
     return figure
 
 
@@ -203,13 +203,13 @@ def blocks_by_model(sweeps: Sweeps) -> Figure | None:
     found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
     if len(found) < 2:
         return None
-    look = _styles(sweeps)
+    style_of = _styles(sweeps)
     figure, placed = panels(["blocks"], height=0.8 + 0.32 * len(found))
     axes = placed["blocks"]
     for place, (sweep, scores) in enumerate(found):
         levels = baseline_accuracies(sweep.results)
         for name, value in levels.items():
-            axes.plot(value, place, "|", ms=16, mew=2, color=look[name].light)
+            axes.plot(value, place, "|", ms=16, mew=2, color=style_of[name].light)
         best = max(score.accuracy for score in scores)
         values = {"<": scores[0].accuracy, ">": scores[-1].accuracy, "o": best}
         for marker, value in values.items():
@@ -228,9 +228,9 @@ def blocks_by_model(sweeps: Sweeps) -> Figure | None:
         )
     ]
     bars = [
-        Line2D([], [], ls="", marker="|", ms=12, mew=2, color=look[name].light, label=words)
+        Line2D([], [], ls="", marker="|", ms=12, mew=2, color=style_of[name].light, label=words)
         for name, words in BASELINES.items()
-        if name in look
+        if name in style_of
     ]
     legend(figure, [*keys, *bars], "outside lower right")
     return figure

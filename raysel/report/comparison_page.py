@@ -37,7 +37,7 @@ def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
     """Write the page of two or more sweeps.
 
     Returns:
-        `<folder>/index.html`. The figures lie beside it as PNG in `figures/`; each file is
+        `<folder>/index.html`. The figures are beside it as PNG in `figures/`; each file is
         there whole or not at all.
     """
     sweeps = [Compared(one_line(s.name), safe_tree(s.results), s.spec) for s in sweeps]

@@ -17,13 +17,13 @@ def cost_against_error(results: Results) -> Figure | None:
     rows = [row for row in confirm_rows(results) if row.mean is not None and row.seconds]
     if len(rows) < 2:
         return None
-    look = styles(strategies(results))
+    style_of = styles(strategies(results))
     figure = Figure((WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     points = [(row.seconds or 0.0, row.mean or 0.0) for row in rows]
     axes.plot(*zip(*pareto_front(points), strict=True), color=INK, lw=0.9, alpha=0.5)
     for (seconds, error), row in zip(points, rows, strict=True):
-        style = look[row.strategy]
+        style = style_of[row.strategy]
         if row.low is not None and row.high is not None:
             ends = [row.low, row.high]
             axes.plot([seconds, seconds], ends, color=style.light, lw=1.1, alpha=0.5)
@@ -32,7 +32,7 @@ def cost_against_error(results: Results) -> Figure | None:
     axes.set_xlabel("seconds a run")
     several = any(row.low is not None for row in rows)
     axes.set_ylabel("test error, 95 % interval" if several else "test error, one seed")
-    legend(figure, strategy_keys([row.strategy for row in rows], look), "outside lower right")
+    legend(figure, strategy_keys([row.strategy for row in rows], style_of), "outside lower right")
     return figure
 
 

@@ -30,11 +30,11 @@ def loss_by_epoch(results: Results) -> Figure | None:
     drawn = {title: lines for title, lines in drawn.items() if any(lines.values())}
     if not drawn:
         return None
-    look, order = styles(strategies(results)), ranked(results)
+    style_of, order = styles(strategies(results)), ranked(results)
     figure, placed = panels(list(drawn), height=2.6)
     for title, axes in placed.items():
         for name in order:
-            _line(axes, drawn[title].get(name, ()), look[name])
+            _line(axes, drawn[title].get(name, ()), style_of[name])
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.set_ylim(bottom=0.0)
@@ -42,7 +42,7 @@ def loss_by_epoch(results: Results) -> Figure | None:
     shown = {name for lines in drawn.values() for name, points in lines.items() if points}
     legend(
         figure,
-        strategy_keys([name for name in order if name in shown], look),
+        strategy_keys([name for name in order if name in shown], style_of),
         "outside lower right",
     )
     return figure
@@ -55,15 +55,15 @@ def accuracy_by_shots(results: Results) -> Figure | None:
     counts = sorted({shots for points in lines.values() for shots, _ in points})
     if len(counts) < 2:
         return None
-    look = styles(strategies(results))
+    style_of = styles(strategies(results))
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
     order = [name for name in ranked(results) if lines.get(name)]
     for name in order:
-        _line(axes, lines[name], look[name])
+        _line(axes, lines[name], style_of[name])
     shots_axis(axes, counts)
     axes.set_ylabel("validation accuracy")
-    legend(figure, strategy_keys(order, look), "outside lower right")
+    legend(figure, strategy_keys(order, style_of), "outside lower right")
     return figure
 
 

@@ -34,7 +34,7 @@ from raysel.report.maps import (
     shade,
 )
 from raysel.report.palette import INK, Style, styles
-from raysel.report.panels import LABEL, WIDTH, headed, label_outer, legend, panels
+from raysel.report.panels import LABEL, WIDTH, label_outer, legend, panel_title, panels
 from raysel.report.tables import (
     ConfirmRow,
     Results,
@@ -61,11 +61,11 @@ def confirm_intervals(results: Results) -> Figure | None:
     rows = [row for row in confirm_rows(results) if row.mean is not None]
     if not rows:
         return None
-    look = styles(strategies(results))
+    style_of = styles(strategies(results))
     figure = Figure((WIDTH, 0.75 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
-        _draw_interval(axes, place, row, look[row.strategy])
+        _draw_interval(axes, place, row, style_of[row.strategy])
     axes.set_yticks(range(len(rows)), [f"{row.strategy}{' ◂' * row.winner}" for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -82,19 +82,19 @@ def error_by_epoch(results: Results) -> Figure | None:
     curves = _curves(results)
     if not curves:
         return None
-    look, best = styles(strategies(results)), best_trials(results)
+    style_of, best = styles(strategies(results)), best_trials(results)
     figure, placed = panels(list(curves), height=1.9, share_y=True)
     for strategy, axes in placed.items():
-        thin = LineCollection(curves[strategy], colors=look[strategy].light, lw=0.8, alpha=0.4)
+        thin = LineCollection(curves[strategy], colors=style_of[strategy].light, lw=0.8, alpha=0.4)
         axes.add_collection(thin)
         if strategy != "full" and "full" in best:
-            axes.plot(*_curve(best["full"]).T, color=look["full"].light, lw=1.1, ls=_DASHED)
+            axes.plot(*_curve(best["full"]).T, color=style_of["full"].light, lw=1.1, ls=_DASHED)
         if strategy in best:
-            axes.plot(*_curve(best[strategy]).T, color=look[strategy].light, lw=2.2)
-        axes.set_title(headed(strategy, best.get(strategy)))
+            axes.plot(*_curve(best[strategy]).T, color=style_of[strategy].light, lw=2.2)
+        axes.set_title(panel_title(strategy, best.get(strategy)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     label_outer(placed, "epoch", "validation error")
-    _curve_legend(figure, "full" in best and len(curves) > 1, look.get("full"))
+    _curve_legend(figure, "full" in best and len(curves) > 1, style_of.get("full"))
     every = np.concatenate([curve for group in curves.values() for curve in group])
     axes.set_ylim(max(0.0, every[:, 1].min() - 0.03), every[:, 1].max() + 0.03)
     axes.set_xlim(0.5, every[:, 0].max() + 0.5)
@@ -107,11 +107,11 @@ def explored(results: Results) -> Figure | None:
     shown = [trial for trial in results.get("trials") or [] if _point(trial, results)]
     if not shown:
         return None
-    look = styles(strategies(results))
+    style_of = styles(strategies(results))
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for trial in shown:
-        style, full = look[trial["strategy"]], trial["status"] == "COMPLETE"
+        style, full = style_of[trial["strategy"]], trial["status"] == "COMPLETE"
         axes.plot(
             *_point(trial, results),  # type: ignore[misc]  # only trials with a point are here
             style.marker,
@@ -126,7 +126,7 @@ def explored(results: Results) -> Figure | None:
     axes.set_xlabel("learning rate")
     axes.set_ylabel(_objective_in_words(results))
     tried = {trial["strategy"] for trial in shown}
-    handles = [_key(name, look[name], ls="", ms=6) for name in ranked(results) if name in tried]
+    handles = [_key(name, style_of[name], ls="", ms=6) for name in ranked(results) if name in tried]
     if any(trial["status"] == "PRUNED" for trial in shown):
         key = Line2D(
             [], [], color=INK, marker="o", mfc="none", ls="", ms=4.5, label="pruned, last value"
@@ -261,15 +261,15 @@ def _objective_in_words(results: Results) -> str:
     return objective_in_words(results["objective"]["metric"])
 
 
-def _key(label: str, style: Style, **look: Any) -> Line2D:
-    return Line2D([], [], **{"color": style.light, "marker": style.marker, **look}, label=label)
+def _key(label: str, style: Style, **options: Any) -> Line2D:
+    return Line2D([], [], **{"color": style.light, "marker": style.marker, **options}, label=label)
 
 
-def _curve_legend(figure: Figure, has_full: bool, look: Style | None) -> None:
+def _curve_legend(figure: Figure, has_full: bool, style: Style | None) -> None:
     lines = [("each trial", 0.8, "-"), ("the best one", 2.2, "-")]
     handles = [
         Line2D([], [], color=INK, lw=width, ls=line, label=label) for label, width, line in lines
     ]
-    if has_full and look:
-        handles.append(_key("the best of full", look, lw=1.1, ls=_DASHED, marker=""))
+    if has_full and style:
+        handles.append(_key("the best of full", style, lw=1.1, ls=_DASHED, marker=""))
     legend(figure, handles, "outside lower right")

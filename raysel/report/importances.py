@@ -16,13 +16,13 @@ def importances(results: Results) -> Figure | None:
     groups = {row["strategy"]: row for row in results.get("importance") or []}
     if not groups:
         return None
-    look = styles(strategies(results))
+    style_of = styles(strategies(results))
     most = max(len(row["of"]) for row in groups.values())
     titles = {name: f"{name or 'all'} · {row['trials']} trials" for name, row in groups.items()}
     figure, placed = panels(list(titles.values()), height=0.6 + 0.27 * most)
     for name, row in groups.items():
         axes, shares = placed[titles[name]], list(row["of"].values())
-        colour = look[name].light if name in look else INK
+        colour = style_of[name].light if name in style_of else INK
         axes.barh(range(len(shares)), shares, height=0.62, color=colour)
         for place, share in enumerate(shares):
             axes.text(share + 0.02, place, percent(share), va="center", size=8)

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from raysel.common.text import one_line
 from raysel.report.palette import ACCENT, INK
-from raysel.report.panels import LABEL, headed, is_left, label_outer, legend, panels
+from raysel.report.panels import LABEL, is_left, label_outer, legend, panel_title, panels
 from raysel.report.tables import Results, best_trials, finite, percent, ranked
 
 OPACITY = ListedColormap([(*to_rgb(ACCENT), a) for a in np.linspace(0, 0.92, 64)], "opacity")
@@ -96,7 +96,7 @@ def _measured(results: Results, prefix: str) -> Figure | None:
     low = low if low < high else high / 10
     steps = {float(step): f"{step:.2g}" for step in np.geomspace(low, high, 5)}
     lowest = min(steps)
-    # what lies below the scale is drawn as its lowest value, not as nothing
+    # what is below the scale is drawn as its lowest value, not as nothing
     raised = {
         name: (names, np.where((grid > 0) & (grid < lowest), lowest, grid))
         for name, (names, grid) in maps.items()
@@ -115,7 +115,7 @@ def _drawn(results: Results, maps: Maps, norm: Normalize, steps: Mapping[float, 
     best = best_trials(results)
     for index, (strategy, axes) in enumerate(placed.items()):
         _draw_map(axes, *maps[strategy], norm)
-        axes.set_title(headed(strategy, best[strategy]))
+        axes.set_title(panel_title(strategy, best[strategy]))
         axes.tick_params(axis="y", length=0, labelleft=not alike or is_left(axes, index))
     label_outer(placed, "epoch", None)
     opacity_legend(figure, norm, steps)

@@ -1,6 +1,7 @@
-"""`report/index.html`: one file that opens from a mail, without a network, by day and night.
+"""`report/index.html`: one file that opens from a mail and without a network, in a light and a
+dark theme.
 
-Everything on it comes from `results.json`, and from what lies beside it: `spec.yaml`, and the
+Everything on it comes from `results.json`, and from what is beside it: `spec.yaml`, and the
 confusion matrices of the confirm runs.
 """
 
@@ -50,7 +51,7 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
         mlflow_hint: how to see the sweep in MLflow: a command, or an address.
 
     Returns:
-        `<folder>/report/index.html`. The figures lie beside it as PNG in `figures/`; each
+        `<folder>/report/index.html`. The figures are beside it as PNG in `figures/`; each
         file is there whole or not at all. A link in the place of either folder is replaced by a
         folder of the sweep's own.
     """
@@ -106,7 +107,7 @@ def page(
             planned=planned(results.get("spent") or {}),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
-            published=beside_the_papers(results, spec_text),
+            published=published_comparisons(results, spec_text),
             asked=asked(spec_text),
             spec=spec_text,
             versions=results.get("versions") or {},
@@ -221,7 +222,7 @@ def readable(spec_text: str | None) -> Spec | None:
         return None
 
 
-def beside_the_papers(results: Results, spec_text: str | None) -> list[Comparison]:
+def published_comparisons(results: Results, spec_text: str | None) -> list[Comparison]:
     """The published tables of the sweep's data and model; none without a readable file."""
     spec = readable(spec_text)
     return compare(results, spec) if spec else []

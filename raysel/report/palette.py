@@ -1,4 +1,4 @@
-"""One colour a strategy, the same in every figure and on the page, by day and by night.
+"""One colour a strategy, the same in every figure and on the page, in the light and the dark theme.
 
 People with any colour vision can distinguish the hues. Their contrast to the background is about
 3 : 1 or more. Figures give each strategy a marker of its own besides. Full
@@ -19,7 +19,7 @@ ACCENT = "#3186cf"
 
 @dataclass(frozen=True)
 class Style:
-    """How a strategy is drawn. `light` and `dark`: its colour on a white and a dark ground."""
+    """How a strategy is drawn. `light` and `dark`: its colour on a white and a dark background."""
 
     light: str
     dark: str
@@ -53,5 +53,5 @@ def _style(index: int) -> Style:
 
 
 def css() -> list[tuple[str, str, str]]:
-    """CSS variable, its value by day, its value by night: the figures' colours on the page."""
+    """CSS variable, and its value in the light and in the dark theme."""
     return [(f"--c{style.light[1:]}", style.light, style.dark) for style in (_BASELINE, *_OTHERS)]

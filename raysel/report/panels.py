@@ -1,4 +1,4 @@
-"""Figures of several panels, and what stands around them."""
+"""Figures of several panels, and what is around them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def panels(
 
 
 def is_left(axes: Axes, index: int) -> bool:
-    """Whether a panel, the `index`-th, stands in the first column."""
+    """Whether a panel, the `index`-th, is in the first column."""
     spec = axes.get_subplotspec()
     return spec is None or spec.is_first_col() or index == 0
 
@@ -54,7 +54,7 @@ def label_outer(panels: Mapping[str, Axes], x: str, y: str | None) -> None:
             axes.tick_params(labelbottom=True)
 
 
-def headed(strategy: str, trial: Mapping[str, Any] | None) -> str:
+def panel_title(strategy: str, trial: Mapping[str, Any] | None) -> str:
     """A panel's title: whose best trial it shows, and where that is a pruned one."""
     if not trial:
         return strategy
@@ -68,9 +68,9 @@ def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
     figure.legend(handles=handles, loc=place, ncols=min(count, 6), handletextpad=0.4)
 
 
-def strategy_keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:
+def strategy_keys(names: Sequence[str], style_of: Mapping[str, Style]) -> list[Line2D]:
     """What the lines of strategies look like."""
     return [
-        Line2D([], [], color=look[name].light, marker=look[name].marker, ms=5, label=name)
+        Line2D([], [], color=style_of[name].light, marker=style_of[name].marker, ms=5, label=name)
         for name in names
     ]

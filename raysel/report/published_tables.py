@@ -1,6 +1,6 @@
 """The papers' published numbers beside a sweep's own.
 
-The numbers lie in `published/*.yaml` as printed. A sweep is a paper's where its data set and
+The numbers are in `published/*.yaml` as printed. A sweep is a paper's where its data set and
 model are a table's; a row belongs to a confirmed strategy with the row's parameters.
 """
 
@@ -67,7 +67,7 @@ class ComparedRow:
         published: the paper's name.
         low, high: of our 95 % interval; None with one seed.
         difference: ours - theirs.
-        inside: whether theirs lies in our interval; None where there is none (one seed, or
+        inside: whether theirs is in our interval; None where there is none (one seed, or
             seeds that are all alike).
         differs: settings of the data, the model, the strategy and the training that are not
             the paper's.

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from raysel.common.user_files import own_folder
 from raysel.report.palette import INK
 
-LOOK: Any = {
+RC_PARAMS: Any = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -47,24 +47,24 @@ LOOK: Any = {
 _T = TypeVar("_T")
 
 
-def in_look(draw: Callable[[_T], Figure | None], of: _T) -> Figure | None:
-    """One figure in the report's look; None where there is nothing to draw."""
-    with mpl.rc_context(LOOK):
+def draw_styled(draw: Callable[[_T], Figure | None], of: _T) -> Figure | None:
+    """One figure with the settings of the report; None where there is nothing to draw."""
+    with mpl.rc_context(RC_PARAMS):
         return draw(of)
 
 
 def drawn(
     figures: Mapping[str, Callable[[_T], Figure | None]], of: _T, folder: Path
 ) -> dict[str, str]:
-    """Draw every figure for which there is something to draw, in the report's look.
+    """Draw every figure for which there is something to draw, with the settings of the report.
 
     Returns:
-        Each one as SVG by its name; as PNG it lies in the folder.
+        Each one as SVG by its name; as PNG it is in the folder.
     """
     own_folder(folder)
     found: dict[str, str] = {}
     for name, draw in figures.items():
-        figure, target = in_look(draw, of), folder / f"{name}.png"
+        figure, target = draw_styled(draw, of), folder / f"{name}.png"
         if figure is None:
             target.unlink(missing_ok=True)  # of an earlier state
             continue
@@ -74,7 +74,7 @@ def drawn(
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element without a ground of its own.
+    """The figure as an `<svg>` element without a background.
 
     Its text is the page's; its colours are CSS variables, `--ink` and `--c` with the six
     digits of a palette colour, so that the page can change them with its theme.
@@ -83,12 +83,12 @@ def to_svg(figure: Figure, name: str) -> str:
         name: the figure's name; makes its ids different from those of other figures.
     """
     stream = io.StringIO()
-    with mpl.rc_context({**LOOK, "svg.hashsalt": name}):
+    with mpl.rc_context({**RC_PARAMS, "svg.hashsalt": name}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]  # no XML prologue inside HTML
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # "axes_1" would stand in every figure
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # "axes_1" would be in every figure
     # an image's id is a hash of its pixels: two panels may show the same
     svg = re.sub(r'(<image [^>]*?)id="image[0-9a-f]*"', r"\1", svg)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
@@ -100,7 +100,7 @@ def to_svg(figure: Figure, name: str) -> str:
 def save_png(figure: Figure, path: Path) -> Path:
     """The figure on white; the file is there whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    with mpl.rc_context(LOOK):
+    with mpl.rc_context(RC_PARAMS):
         figure.savefig(partial, format="png", dpi=130, facecolor="white")
     return partial.replace(path)
 

@@ -1,4 +1,4 @@
-"""What `raysel list` and `raysel show` say, as values: JSON as they stand, rows for a table."""
+"""What `raysel list` and `raysel show` say, as values: JSON as they are, rows for a table."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ from raysel.common.locations import (
 )
 from raysel.common.torchvision_compat import ensure_importable
 from raysel.common.user_files import lies_there, nearest_above, why_not_made, why_not_writable
-from raysel.models import own
+from raysel.models import custom_models
+from raysel.models.compatibility import SIZE
 from raysel.models.data_config import model_input
-from raysel.models.fit import SIZE
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.patterns import PatternError, compiled
-from raysel.models.weights import SUFFIXES, fitted, names_weights, read_weights
+from raysel.models.weights import SUFFIXES, matching_weights, names_weights, read_weights
 from raysel.search.samplers import may_repeat
 from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
 from raysel.search.validate_strategies import strategy_problems, training_problems
@@ -128,7 +128,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
         "with a seed of its own"
     )
-    mine = list(own.notes(spec.model.name))
+    mine = list(custom_models.notes(spec.model.name))
     layers = [f"model.partition: {note}" for note in partition.notes]
     notes = [*_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
@@ -185,15 +185,15 @@ def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
 
 def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
     problems = list(_pattern_problems(spec)) or list(_partition_problems(spec, task))
-    unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
-    return problems if unfit else [*problems, *_weights_problems(spec, task)]
+    incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
+    return problems if incompatible else [*problems, *_weights_problems(spec, task)]
 
 
 def _own_model_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     shape = _shape(spec, task)
-    if own.is_own(spec.model.name):
+    if custom_models.is_custom(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        yield from (Problem("model.name", reason) for reason in own.why_not_built(*facts))
+        yield from (Problem("model.name", reason) for reason in custom_models.why_not_built(*facts))
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:
@@ -211,9 +211,9 @@ def _partition_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
         partition_for(spec, task)
     except UserError as error:
         problems = [_of_fixed_size(spec, problem) for problem in error.problems]
-        unfit = any(problem.path in ("model.name", SIZE) for problem in problems)
+        incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
         # of a model of the user's own more can be said
-        return (list(_own_model_problems(spec, task)) if unfit else []) or problems
+        return (list(_own_model_problems(spec, task)) if incompatible else []) or problems
     return []
 
 
@@ -251,7 +251,7 @@ def _file_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
         spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
     )
     try:
-        fitted(read_weights(Path(spec.model.weights)), model)
+        matching_weights(read_weights(Path(spec.model.weights)), model)
     except UserError as error:
         return error.problems
     return []

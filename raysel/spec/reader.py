@@ -115,9 +115,9 @@ class SweepFile:
             raise UserError(*self.locate(problems)) from None
 
     def locate(self, problems: Iterable[Problem]) -> list[Problem]:
-        """The problems with the lines on which their fields stand, in the file's order.
+        """The problems with the lines on which their fields are, in the file's order.
 
-        A field that the command line sets has no line: what stands there is not the mistake.
+        A field that the command line sets has no line: what is there is not the mistake.
         """
         root = yaml_core.compose(self.text)
         located = [replace(problem, line=self._line(root, problem)) for problem in problems]
@@ -129,7 +129,7 @@ class SweepFile:
         return None if overridden else _line(root, problem.path.split("."))
 
     def _written(self, root: yaml.Node | None, keys: list[str]) -> str | None:
-        """A value as it stands on the command line or in one line of the file."""
+        """A value as it is on the command line or in one line of the file."""
         for override in reversed(self.overrides):
             path, _, text = override.partition("=")
             if path.strip().split(".") == keys:
@@ -181,7 +181,7 @@ def _apply(override: str, data: dict[str, Any]) -> None:
 
 
 def _line(node: yaml.Node | None, keys: list[str]) -> int | None:
-    """The line (from 1) of the deepest key on the path that stands in the file."""
+    """The line (from 1) of the deepest key on the path that is in the file."""
     line = None
     while isinstance(node, yaml.MappingNode):
         below = {".".join(keys[: i + 1]): keys[i + 1 :] for i in range(len(keys))}
@@ -195,7 +195,7 @@ def _line(node: yaml.Node | None, keys: list[str]) -> int | None:
 
 
 def _node(node: yaml.Node | None, keys: list[str]) -> yaml.Node | None:
-    """The value at a path of keys and indices, as it stands in the file."""
+    """The value at a path of keys and indices, as it is in the file."""
     for depth, key in enumerate(keys):
         if isinstance(node, yaml.SequenceNode):
             node = node.value[int(key)] if key.isdigit() and int(key) < len(node.value) else None
@@ -225,7 +225,7 @@ _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 
 
 def _keys(detail: Mapping[str, Any]) -> list[str]:
-    """The path of a pydantic complaint as the file has it."""
+    """The path of a pydantic error as the file has it."""
     location = [str(part) for part in detail["loc"]]
     keys = [key for key in location if key not in _ARMS and key != "[key]"]
     if keys[:1] == ["strategies"] and keys[2:3] == ["parameters"]:
@@ -234,7 +234,7 @@ def _keys(detail: Mapping[str, Any]) -> list[str]:
 
 
 def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
-    """A pydantic complaint in our words."""
+    """A pydantic error as a `Problem`."""
     keys = _keys(detail)
     if detail["type"] == "extra_forbidden":
         location = [str(part) for part in detail["loc"]]
@@ -257,10 +257,10 @@ def _model_at(location: list[str]) -> type[BaseModel]:
 
 
 def explain(detail: Mapping[str, Any], written: str | None = None) -> str:
-    """One of a `ValidationError`'s complaints in our words: what was given, what is accepted.
+    """The message for one error of a `ValidationError`: what was given, what is accepted.
 
     Args:
-        written: the value as it stands in the file, `010` for 10.
+        written: the value as it is in the file, `010` for 10.
     """
     value = detail.get("input")
     as_text = written is None or isinstance(value, str)

@@ -16,7 +16,7 @@ RENAMED = {
     "record": "database_url",
     "code": "code_files",
 }
-"""Old key -> new key; they stand in the same place."""
+"""Old key -> new key; they are in the same place."""
 
 REMOVED = {"placement": "it had no effect: a trial is placed as a whole either way"}
 """Old key -> why there is no such key."""
@@ -26,7 +26,7 @@ def answer(key: str, known: list[str]) -> str | None:
     """What to say of an unknown key; None unless it is an old one of this place.
 
     Args:
-        known: the keys that may stand in its place.
+        known: the keys that may be in its place.
     """
     if key in RENAMED and RENAMED[key] in known:
         return f"it is called {RENAMED[key]} now"

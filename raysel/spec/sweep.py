@@ -82,7 +82,7 @@ class StrategySpec(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _from_file(cls, value: Any) -> Any:
-        """In the file the parameters stand beside `training`, not under a key of their own."""
+        """In the file the parameters are beside `training`, not under a key of their own."""
         if value is None:
             return {}
         if not isinstance(value, Mapping):

@@ -162,12 +162,12 @@ class TableData(FrozenModel):
     classes: Annotated[tuple[OneLine, ...], AfterValidator(not_empty)] | None = Field(
         default=None,
         description="names of the classes, in the order of their numbers; labels that look like"
-        " several are taken as they are where they stand here",
+        " several are names where they are listed here",
     )
 
 
 def _kind_of_data(value: Any) -> str:
-    """Which arm is meant, so that a mistake in it is reported once and not once an arm."""
+    """Which member of the union is meant, so that a mistake in it is reported once."""
     if isinstance(value, FolderData) or (isinstance(value, Mapping) and "folder" in value):
         return A_FOLDER
     if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
@@ -204,7 +204,7 @@ class TaskSpec(FrozenModel):
     )
     augmentation: Augmentation = Field(
         default="none",
-        description="of the training images, anew in every epoch: flip, random_crop (padded by an"
+        description="of the training images, again in every epoch: flip, random_crop (padded by an"
         " eighth, and flip), random_resized_crop (and flip)",
     )
     preprocess: Preprocess | None = Field(
@@ -249,7 +249,7 @@ class TaskSpec(FrozenModel):
 
     @property
     def name(self) -> str:
-        """The data set in a word: its name, or that of its folder or table."""
+        """The data set as one word: its name, or that of its folder or table."""
         if isinstance(self.data, FolderData):
             return Path(self.data.folder).name
         return self.data if isinstance(self.data, str) else Path(self.data.csv).name

@@ -75,7 +75,7 @@ class TrainingSpec(FrozenModel):
 
 
 class TrainingOverride(FrozenModel):
-    """`strategies.<name>.training`: what stands here replaces the common `training`."""
+    """`strategies.<name>.training`: what is here replaces the common `training`."""
 
     epochs: SearchableWhole[Epochs] | None = None
     batch_size: SearchableWhole[Batch] | None = None

@@ -105,7 +105,7 @@ def unknown_key(key: str, known: Iterable[str], near: str) -> str:
     """What to say of a key that there is not.
 
     Args:
-        key: as it was given, without what it stands below.
+        key: as it was given, without what it is below.
         known: the keys that there are in its place.
         near: what `nearest` says of them.
     """
@@ -116,7 +116,7 @@ def unknown_key(key: str, known: Iterable[str], near: str) -> str:
     for path, words in _KEYS.items():
         last = path.rpartition(".")[2]
         if plain == _plain(last):
-            return f"unknown key here; it stands at {path}"
+            return f"unknown key here; it belongs at {path}"
         if plain in words.split():
             return f"unknown key; it is called {last if last in known else path} here"
     for words, (what, instead) in _NEAREST.items():

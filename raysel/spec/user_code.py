@@ -1,6 +1,6 @@
 """Python files of the user's own: strategies and models that a sweep file names under `code`.
 
-A file is read once, on the driver, and travels as text from there: a worker on another node
+A file is read once, on the driver, and is sent as text from there: a worker on another node
 needs no file. In each process a file runs once, and again only if its text is another.
 """
 
@@ -108,7 +108,7 @@ def _run(source: Source) -> None:
     module = ModuleType(source.module)
     module.__file__ = source.path
     setattr(module, _SHA, source.sha256)
-    # tracebacks show the lines of a file that lies on another machine
+    # tracebacks show the lines of a file that is on another machine
     linecache.cache[source.path] = (
         len(source.text),
         None,
@@ -169,7 +169,7 @@ def located(spec: Spec, sources: Sequence[Source], folder: str = "") -> Spec:
 
     Args:
         sources: the files of `spec.code_files`, in order.
-        folder: where the files lie from now on, under their names; "" leaves them.
+        folder: where the files are from now on, under their names; "" leaves them.
     """
     files = tuple(
         CodeFile(path=f"{folder}/{s.name}" if folder else s.path, sha256=s.sha256) for s in sources

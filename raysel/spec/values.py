@@ -1,7 +1,7 @@
 """The values of a sweep file: plain ones, distributions to search, and either.
 
-A union complains once for every arm that does not fit, so for each union here a
-function says which arm is meant, and a mistake is reported once.
+A union reports an error once for every member that does not match, so for each union here a
+function says which member is meant, and a mistake is reported once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ NonNegativeReal = Annotated[StrictFloat, Field(ge=0)]
 Fraction = Annotated[StrictFloat, Field(ge=0, lt=1)]
 StrictInt = Annotated[int, Strict(), Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 PositiveWhole = Annotated[StrictInt, Field(gt=0)]
-NonNegativeWhole = Annotated[StrictInt, Field(ge=0)]
 Seed = Annotated[int, Strict(), Field(ge=0, le=LARGEST_SEED)]
 Epochs = Annotated[StrictInt, Field(gt=0, le=100_000)]
 Batch = Annotated[StrictInt, Field(gt=0, le=1_000_000)]
@@ -75,7 +74,7 @@ LocalPath = Annotated[str, AfterValidator(_local_path)]
 
 
 OneLine = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
-"""A name, or whatever stands on one line."""
+"""A name, or whatever is on one line."""
 
 
 def _plain(value: Any) -> Any:
@@ -102,7 +101,7 @@ def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
 def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
     for index, option in enumerate(not_empty(options)):
         if option in options[:index]:  # the search distinguishes options by ==, where 1 is true
-            raise ValueError("an option stands twice")
+            raise ValueError("an option is listed twice")
     return options
 
 
@@ -167,7 +166,7 @@ def _check_bounds(bounds: tuple[float, float], log: bool, first: float | None) -
 Distribution = FloatRange | IntRange | Choice
 """What a searched value is drawn from."""
 
-# The tags name the arms of every union below in words, for the messages of `spec_file`.
+# The tags name the members of every union below, for the messages of `reader`.
 A_VALUE = "a value"
 A_FLOAT_RANGE = "{float: [low, high]}"
 AN_INT_RANGE = "{int: [low, high]}"
@@ -187,7 +186,7 @@ _TAG_OF_TYPE: dict[type, str] = {
 
 
 def _arm(value: Any) -> str:
-    """Which arm of a union is meant, so that a mistake in it is reported once, not once an arm."""
+    """Which member of a union is meant, so that a mistake in it is reported once."""
     if isinstance(value, Mapping):
         named = (tag for key, tag in _TAG_OF_KEY.items() if key in value)
         return next(named, "an unknown distribution")

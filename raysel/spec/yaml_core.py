@@ -71,7 +71,7 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what either version of YAML would read as something else than text."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """No anchors: what stands twice is written twice."""
+        """No anchors: what occurs twice is written twice."""
         return True
 
 
@@ -225,10 +225,10 @@ def _check_keys(node: yaml.MappingNode) -> None:
             raise YamlError("a key must be a word, not a list or keys", line)
         _check_scalar(key)
         if key.tag not in (_STR, _MERGE):
-            message = f'is no word; as a key it stands in quotes: "{key.value}"'
+            message = f'is no word; put it in quotes as a key: "{key.value}"'
             raise YamlError(message, line, key.value)
         if key.value in seen:
-            raise YamlError("stands twice in one place", line, key.value)
+            raise YamlError("is given twice in one place", line, key.value)
         seen.add(key.value)
 
 

@@ -1,6 +1,6 @@
 """Which layers move, and how much: one file a family of strategies.
 
-Importing the package fills the registry with every module that lies in it.
+Importing the package fills the registry with every module that is in it.
 """
 
 from __future__ import annotations

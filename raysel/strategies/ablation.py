@@ -24,7 +24,7 @@ _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def weighted_modules(model: nn.Module, partition: Partition) -> list[list[nn.Module]]:
-    """The convolutions and linear modules of each of the L layers; a tied one stands once."""
+    """The convolutions and linear modules of each of the L layers; a tied one occurs once."""
     found: list[list[nn.Module]] = [[] for _ in range(len(partition))]
     seen: set[int] = set()
     for module, layer in modules_of_layers(model, partition):
@@ -35,7 +35,7 @@ def weighted_modules(model: nn.Module, partition: Partition) -> list[list[nn.Mod
 
 
 def modules_of_layers(model: nn.Module, partition: Partition) -> Iterator[tuple[nn.Module, int]]:
-    """Every module that lies wholly in one layer, and the layer's index."""
+    """Every module that is wholly in one layer, and the layer's index."""
     owner = module_layers(model, partition)
     for name, module in model.named_modules():
         layer = owner.get(name)
@@ -110,7 +110,7 @@ def make_identity(module: nn.Module) -> None:
 
 @torch.no_grad()
 def make_random(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw a module's own parameters anew from a CPU generator, other random state untouched.
+    """Re-initialise a module's own parameters from a CPU generator, other random state untouched.
 
     Convolutions: Kaiming normal by fan-out, no bias. Linear modules: as PyTorch creates them.
     Norms: scale 1, shift 0; their running statistics stay.

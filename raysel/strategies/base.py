@@ -64,7 +64,7 @@ class Step:
         momentum_buffers: T sums of past gradients with decay `momentum`, if the optimizer
             keeps exactly those (SGD, no L2 decay, no clipping), else None.
         momentum: that decay.
-        finite: None where the step is known to be sound; on an accelerator a 0-dim bool
+        finite: None where the step is known to be finite; on an accelerator a 0-dim bool
             tensor: where it is false, a strategy must leave its statistics as they are.
         seed: the trial's, for strategies that draw.
     """
@@ -138,15 +138,15 @@ class Probe(Protocol):
     """Measured access to the model and to data, before training and between epochs.
 
     Whatever is done through it leaves the trained model's weights, buffers, flags and the
-    random state as they were: the model is handed out as a copy.
+    random state as they were: the model is given as a copy.
     """
 
     partition: Partition
     fresh_head: bool
-    """Whether the head was initialised anew, so that it says nothing about the source."""
+    """Whether the head was newly initialised, so that it says nothing about the source."""
 
     def model(self) -> AbstractContextManager[nn.Module]:
-        """A copy of the model as it is now, in eval mode, to measure or to wreck; every
+        """A copy of the model as it is now, in eval mode, to measure or to modify; every
         parameter that belongs to the partition requires a gradient."""
         ...
 
@@ -206,7 +206,7 @@ class Strategy(ABC):
     def active(self, epoch: int, epochs: int) -> list[int]:
         """Indices of the layers that may move in this epoch of `epochs`.
 
-        The others rest: they get no gradient, their optimizer state stays as it is, and the
+        The others are inactive: they get no gradient, their optimizer state stays as it is, and the
         backward pass ends above the lowest active layer. Asked after `epoch_start`.
         """
         return self.trainable()

@@ -108,7 +108,7 @@ def default_threshold(ema_decay: float) -> float:
     """The paper's 0.056 at alpha = 0.9; elsewhere 0.8 % above the noise floor (1-a)/(2a).
 
     For gradients that are noise alone, r is (1-a)/(2a) in the mean, 0.0556 at 0.9: the
-    published value lies just above it (D33).
+    published value is just above it (D33).
     """
     return 0.056 if ema_decay == 0.9 else 1.008 * (1 - ema_decay) / (2 * ema_decay)
 
@@ -124,9 +124,9 @@ class GradientMoments:
         self.debiased = debiased
         self._mean: list[Tensor] | None = None  # T tensors b; None while momentum serves
         self._second: Tensor | None = None  # [T] float64, sum of v
-        self._steps: Tensor | None = None  # 0-dim float64, sound steps so far
+        self._steps: Tensor | None = None  # 0-dim float64, finite steps so far
         self._sizes: Tensor | None = None  # [T] float64, numbers in each tensor
-        self._seen: Tensor | None = None  # [L] float64, sound steps with a gradient
+        self._seen: Tensor | None = None  # [L] float64, finite steps with a gradient
 
     def advance(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """Take in a step's gradients.
@@ -166,7 +166,7 @@ class GradientMoments:
             sizes = [float(p.numel()) for p in step.parameters]
             self._sizes = torch.tensor(sizes, dtype=torch.float64, device=step.device)
         if self._second is not None:
-            self._follow(step.device)
+            self._to_device(step.device)
             return
         self._second = torch.zeros_like(self._sizes) if self.debiased else self._sizes
         self._steps = torch.zeros((), dtype=torch.float64, device=step.device)
@@ -174,7 +174,7 @@ class GradientMoments:
         if not self._served_by_momentum(step):
             self._mean = [torch.zeros_like(p) for p in step.parameters]
 
-    def _follow(self, device: torch.device) -> None:
+    def _to_device(self, device: torch.device) -> None:
         """Go to where the gradients are: a checkpoint is read on the CPU."""
         assert self._second is not None and self._steps is not None and self._seen is not None
         if self._second.device == device:
@@ -281,7 +281,7 @@ class BiasVarianceGuided(_Guided):
     """The layer with the largest bias-variance ratio moves, one a step."""
 
     name = "bvg_ls"
-    summary = "the layer with the largest bias-variance ratio of its gradient moves, each step anew"
+    summary = "at each step the layer with the largest bias-variance ratio of its gradient moves"
     paper = _PAPER
     parameters = (
         _EMA_DECAY,

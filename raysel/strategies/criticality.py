@@ -1,7 +1,7 @@
 """Module criticality: a layer learns as fast as the model's loss depends on it.
 
 "Automatic fine-tuning strategies", section 4.4, Algorithms 3 and 4. One layer after the other
-loses what it has learnt (its kernels become the identity delta, or are drawn anew), all
+loses what it has learnt (its kernels become the identity delta, or are re-initialised), all
 others keep theirs:
 
     I_V(f_l -> f) = L(f(theta_1, .., delta_l, .., theta_n), D) - L(f(theta_1, .., theta_n), D)
@@ -13,9 +13,9 @@ moves both there, the listing of Algorithm 4 still prints D_src (D23; `criticali
 The listings weigh by the loss itself; its increase, the equation, ranks alike (D22).
 
 A stage as a whole cannot be the identity where channels or strides change, so identity takes
-one convolution or linear module at a time and averages over the layer's (D24); random draws
-the whole layer anew. A layer without such a module scores 0 (D25). D numbers are sections of
-docs/algorithms.md.
+one convolution or linear module at a time and averages over the layer's (D24); random
+re-initialises the whole layer. A layer without such a module scores 0 (D25). D numbers are
+sections of docs/algorithms.md.
 """
 
 from __future__ import annotations
@@ -296,10 +296,10 @@ class CriticalityIdentitySource(_ByIdentity):
 
 @register
 class CriticalityRandomSource(_ByRandom):
-    """Layers learn as the pretrained model's source loss rises when they are drawn anew."""
+    """Layers learn as the pretrained model's source loss rises when they are re-initialised."""
 
     name = "criticality_random_source"
-    summary = "learning rates by how much the source loss rises with each layer drawn anew"
+    summary = "learning rates by how much the source loss rises with each layer re-initialised"
     paper = f"{_PAPER}, Algorithm 3"
     needs = frozenset({"source_inputs", "source_labels"})
     cost = Cost(before=_BY_RANDOM, memory=_MEMORY)
@@ -323,7 +323,9 @@ class CriticalityRandomTarget(_OnTarget, _ByRandom):
     """As `criticality_random_source`, of a copy tuned on the target, by the target's loss."""
 
     name = "criticality_random_target"
-    summary = "learning rates by how much a tuned copy's target loss rises, each layer drawn anew"
+    summary = (
+        "learning rates by how much a tuned copy's target loss rises, each layer re-initialised"
+    )
     parameters = (*_ByRandom.parameters, *_TARGET_PARAMETERS)
     cost = Cost(
         before=f"`tune_epochs` epochs of full fine-tuning, then {_BY_RANDOM}",

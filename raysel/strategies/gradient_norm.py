@@ -68,7 +68,7 @@ _HEAD = Parameter(
     "head_in_normalisation",
     "bool",
     True,
-    "whether a head that was initialised anew is weighted like every layer; if not, it gets "
+    "whether a head that was newly initialised is weighted like every layer; if not, it gets "
     "weight 1 and the others are normalised among themselves",
 )
 

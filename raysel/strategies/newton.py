@@ -85,7 +85,7 @@ def curvature_pairs(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Up to `history` pairs (s, y) from as many L-BFGS iterations, the oldest first.
 
-    At most 2 `history` + 3 evaluations of the objective. The parameters move: hand in a
+    At most 2 `history` + 3 evaluations of the objective. The parameters move: give a
     copy. None come back where the loss or the gradient is not finite at the
     start, or the gradient is 0.
 

@@ -37,14 +37,14 @@ def sample(probe: Probe, domain: Domain, count: int) -> list[tuple[Tensor, Tenso
 
 
 @dataclass(frozen=True)
-class Site:
+class HookPoint:
     """Where a layer's output appears: a module, and which of its calls in one forward pass."""
 
     module: str
     call: int
 
 
-def layer_sites(model: nn.Module, partition: Partition, images: Tensor) -> list[Site | None]:
+def hook_points(model: nn.Module, partition: Partition, images: Tensor) -> list[HookPoint | None]:
     """Where the output of each of the L layers appears; None for a layer without a module of
     its own (one that is nothing but a position embedding).
 
@@ -52,27 +52,27 @@ def layer_sites(model: nn.Module, partition: Partition, images: Tensor) -> list[
         images: [n, c, h, w], to run the model once.
     """
     owner = module_layers(model, partition)
-    log: list[tuple[Site, torch.Size]] = []
+    log: list[tuple[HookPoint, torch.Size]] = []
     calls: Counter[str] = Counter()
 
     def note(name: str, output: Any) -> None:
         tensor = first_tensor(output)
         if tensor is not None:
-            log.append((Site(name, calls[name]), tensor.shape))
+            log.append((HookPoint(name, calls[name]), tensor.shape))
         calls[name] += 1
 
     with _watching(model, owner, note), torch.no_grad():
         model(images)
-    sites = [_last_site(log, owner, index) for index in range(len(partition))]
+    points = [_last_hook_point(log, owner, index) for index in range(len(partition))]
     if partition.head:
-        sites[partition.head_layer] = Site("", 0)
-    return sites
+        points[partition.head_layer] = HookPoint("", 0)
+    return points
 
 
 def module_layers(model: nn.Module, partition: Partition) -> dict[str, int | None]:
-    """The layer that each module lies in as a whole, by the module's name.
+    """The layer that each module is in as a whole, by the module's name.
 
-    None for a module without parameters that lies in no layer's module (an activation between
+    None for a module without parameters that is in no layer's module (an activation between
     two layers). Modules that span several layers are left out.
     """
     layer_of = partition.layer_of
@@ -91,9 +91,9 @@ def module_layers(model: nn.Module, partition: Partition) -> dict[str, int | Non
     return layers
 
 
-def _last_site(
-    log: list[tuple[Site, torch.Size]], owner: dict[str, int | None], layer: int
-) -> Site | None:
+def _last_hook_point(
+    log: list[tuple[HookPoint, torch.Size]], owner: dict[str, int | None], layer: int
+) -> HookPoint | None:
     """The layer's last call, moved on over what follows without parameters or a new shape."""
     own = [index for index, (site, _) in enumerate(log) if owner[site.module] == layer]
     if not own:
@@ -109,22 +109,22 @@ def _last_site(
 
 def stream_outputs(
     model: nn.Module,
-    sites: list[Site | None],
+    points: list[HookPoint | None],
     batches: Iterable[Tensor],
     consume: Callable[[int, Tensor, int], None],
 ) -> None:
-    """Run the model over batches of images and hand on each layer's output as it appears.
+    """Run the model over batches of images and pass on each layer's output as it appears.
 
     Args:
         consume: gets the layer's index, its output, [n, ...], and how many examples came in
             earlier batches; nothing is kept for it.
     """
-    layer_at = {site: index for index, site in enumerate(sites) if site is not None}
+    layer_at = {site: index for index, site in enumerate(points) if site is not None}
     calls: Counter[str] = Counter()
     earlier = 0
 
     def note(name: str, output: Any) -> None:
-        layer = layer_at.get(Site(name, calls[name]))
+        layer = layer_at.get(HookPoint(name, calls[name]))
         calls[name] += 1
         tensor = first_tensor(output)
         if layer is not None and tensor is not None:

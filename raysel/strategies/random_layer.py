@@ -26,10 +26,10 @@ def random_layer(layers: int, number: int, *seeds: int) -> int:
 
 @register
 class RandomLayer(Strategy):
-    """One uniformly random layer moves, each step anew."""
+    """At each step one uniformly random layer moves."""
 
     name = "random_layer"
-    summary = "one layer at random moves, each step anew: the control for guided choices"
+    summary = "at each step one layer at random moves: the control for guided choices"
     paper = "a control, of no paper: one layer a step as in Tomita et al., Algorithm 1, but blind"
     parameters = (Parameter("seed", "int", 0, "draws other layers in the same trial", low=0),)
     published = TrainingOverride(

@@ -1,4 +1,4 @@
-"""Masks that follow a timetable: which layers move depends on the epoch alone.
+"""Masks that follow a schedule: which layers move depends on the epoch alone.
 
 Gradual unfreezing (Howard and Ruder, ULMFiT, section 3.3; Lee et al. compare both
 directions) unfreezes one more layer a stage, from the last to the first or the other way:
@@ -8,7 +8,7 @@ directions) unfreezes one more layer a stage, from the last to the first or the 
 
 LP-FT (Kumar et al.) trains the classifier for E1 epochs, then everything.
 
-A layer at rest keeps its parameters bit for bit, and its optimizer state stays empty until
+A frozen layer keeps its parameters bit for bit, and its optimizer state stays empty until
 it is unfrozen; the state of layers that move already is kept from stage to stage.
 """
 
@@ -41,7 +41,7 @@ _SURGICAL = "Lee et al., Surgical Fine-Tuning Improves Adaptation to Distributio
 _ULMFIT = "Howard and Ruder, Universal Language Model Fine-tuning, section 3"
 _LP_FT = "Kumar et al., Fine-Tuning can Distort Pretrained Features, section 4"
 
-# --- the timetables ------------------------------------------------------------------------------
+# --- the schedules -------------------------------------------------------------------------------
 
 
 def unfrozen_count(epoch: int, epochs: int, layers: int, epochs_per_stage: int = 0) -> int:
@@ -80,8 +80,8 @@ class _Scheduled(Strategy):
         """Look up the epoch's weights."""
         self._fresh_head = probe.fresh_head
         rates = self.rates(epoch, epochs)
-        resting = [i for i in range(len(rates)) if i not in self.active(epoch, epochs)]
-        rates[resting] = 0.0
+        inactive = [i for i in range(len(rates)) if i not in self.active(epoch, epochs)]
+        rates[inactive] = 0.0
         self._decision = Decision(rates)
 
     @abstractmethod
@@ -97,7 +97,7 @@ class _Scheduled(Strategy):
 class GradualUnfreeze(_Scheduled):
     """One more layer moves at every stage.
 
-    A head that was initialised anew moves from the first stage on in both directions: below
+    A head that was newly initialised moves from the first stage on in both directions: below
     a frozen random head there is nothing to learn (docs/algorithms.md, D30).
     """
 

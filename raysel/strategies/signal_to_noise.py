@@ -11,7 +11,7 @@ for the epoch, all others move at the full rate. The authors' release computes s
 layer; it is not imitated.
 
 The score shown is B SNR: for gradients that are noise alone it is (B - 1) / (B - 3) whatever
-the batch size (infinite in the mean for B <= 3), so what lies near 1 is noise.
+the batch size (infinite in the mean for B <= 3), so what is near 1 is noise.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from raysel.spec.sweep import Choice
 from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
-from raysel.strategies.outputs import layer_sites, sample, stream_outputs
+from raysel.strategies.outputs import hook_points, sample, stream_outputs
 from raysel.strategies.rates import NORMALISE, LayerRates
 from raysel.strategies.registry import register
 
@@ -295,14 +295,14 @@ class _Surprise(LayerRates):
 
         with probe.model() as model:
             channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"  # timm's name for it
-            sites = layer_sites(model, self.partition, images["source"][0][:1])
+            points = hook_points(model, self.partition, images["source"][0][:1])
             if probe.fresh_head:
-                sites[self.partition.head_layer] = None
+                points[self.partition.head_layer] = None
             for domain in _DOMAINS:
-                stream_outputs(model, sites, images[domain], widen)
+                stream_outputs(model, points, images[domain], widen)
             self._check_finite(layers)
-            stream_outputs(model, sites, images["source"], count_source)
-            stream_outputs(model, sites, images["target"], count_target)
+            stream_outputs(model, points, images["source"], count_source)
+            stream_outputs(model, points, images["target"], count_target)
         even = -(-total["source"] // 2)
         return layers, {"even": even, "odd": total["source"] - even, "target": total["target"]}
 

@@ -15,8 +15,8 @@ from raysel.tasks.data import Task
 from raysel.training.source_model import (
     SourceModel,
     StepProgress,
-    keep_source_model,
-    kept_source_model,
+    cache_source_model,
+    cached_source_model,
 )
 
 
@@ -71,13 +71,13 @@ def _source_model(
     progress: StepProgress,
 ) -> SourceModel | None:
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(task, model_config, seed, cpus, cache)
+    kept = cached_source_model(task, model_config, seed, cpus, cache)
     if kept is not None:
         return kept
     task = replace(task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
     model = train_on_worker(spec, task, model_config, code, cache, stop, progress)
     if model is None:
         return None
-    if kept_source_model(task, model_config, seed, cpus, cache) is None:
-        keep_source_model(model, task, model_config, seed, cpus, cache)  # the worker's disk has it
+    if cached_source_model(task, model_config, seed, cpus, cache) is None:
+        cache_source_model(model, task, model_config, seed, cpus, cache)  # the worker's disk has it
     return model

@@ -14,7 +14,7 @@ from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
-from raysel.models.weights import fitted, names_weights, read_weights
+from raysel.models.weights import matching_weights, names_weights, read_weights
 from raysel.search.space import most_shots
 from raysel.search.validate import reads_source
 from raysel.spec import user_code
@@ -102,7 +102,7 @@ def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
         model_config.head,
         model_config.image_size,
     )
-    found = fitted(given, model)
+    found = matching_weights(given, model)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

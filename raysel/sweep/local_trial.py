@@ -38,7 +38,7 @@ from raysel.training.source_model import (
     SourceModel,
     StepProgress,
     TrainingClock,
-    kept_source_model,
+    cached_source_model,
     source_model,
 )
 from raysel.training.trial import PhaseContext, TrialRunner
@@ -98,7 +98,7 @@ def _source_model(spec: Spec, task: Task, model_config: ModelConfig, notify: Not
     """The sweeps' own source model, from their cache or into it."""
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
     arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
-    model = kept_source_model(*arguments)
+    model = cached_source_model(*arguments)
     if model is None:
         notify(f"source   training {spec.model.name} on the source part …")
         model = source_model(*arguments, progress=_throttled(notify))

@@ -1,4 +1,4 @@
-"""What training does to pictures, anew in every epoch.
+"""What training does to pictures, again in every epoch.
 
 Each augmentation is a function of the pixels kept and of a generator that is drawn from
 (the trial's seed, the epoch, the picture's place in its data set): a resumed trial sees the

@@ -1,4 +1,4 @@
-"""Examples whose pictures lie in a store of the node: what a trial gets in place of arrays."""
+"""Examples whose pictures are in the node's image cache: what a trial gets in place of arrays."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from numpy.typing import NDArray
 
 from raysel.tasks.augmentation import AUGMENTATIONS
 from raysel.tasks.geometry import Geometry, Pixels
-from raysel.tasks.image_cache import CHANNELS, Decode, Store, kept_store, store
+from raysel.tasks.image_cache import CHANNELS, Decode, ImageCache, find_cache, open_cache
 
 MakeDecoder = Callable[[], Decode]
-"""Opens the data set on this node, for a store that is not there yet."""
+"""Opens the data set on this node, for a cache that is not there yet."""
 
 
-class OtherPictures(RuntimeError):
+class CacheMismatch(RuntimeError):
     """The data set of this node gives other pixels than the driver's."""
 
 
 @dataclass(frozen=True)
-class StoredExamples:
-    """Pictures by their place in a store, with their labels.
+class CachedExamples:
+    """Pictures by their place in a cache, with their labels.
 
-    A copy that is sent to a worker carries no pixels: it opens the store of its node, and
+    A copy that is sent to a worker carries no pixels: it opens the cache of its node, and
     builds it first where there is none.
 
     Attributes:
-        cache, key: where the store lies.
-        sha256: of the store's pixels, the same on every node.
-        make_decoder: opens the data set where the store must be built; it travels by pickle.
-        rows: int64 [n] rows of the store.
+        cache, key: where the cache is.
+        sha256: of the cache's pixels, the same on every node.
+        make_decoder: opens the data set where the cache must be built; it is pickled.
+        rows: int64 [n] rows of the cache.
         indices: int64 [n] places in the data set; augmentation is drawn from them.
         labels: int64 [n].
         geometry: how the pictures were kept.
@@ -61,22 +61,22 @@ class StoredExamples:
         return CHANNELS, self.geometry.input.size, self.geometry.input.size
 
     @cached_property
-    def opened(self) -> Store:
-        """The store of this node.
+    def opened(self) -> ImageCache:
+        """The cache of this node.
 
         Raises:
-            OtherPictures: the data set of this node is another than the driver's.
+            CacheMismatch: the data set of this node is another than the driver's.
             UserError: it is not there.
         """
-        found = kept_store(self.cache, self.key)
+        found = find_cache(self.cache, self.key)
         if found is None:
-            found = store(self.cache, self.key, self.count, self.make_decoder())
+            found = open_cache(self.cache, self.key, self.count, self.make_decoder())
         if found.sha256 != self.sha256:
-            raise OtherPictures(f"the pictures in {self.cache / self.key} are not the driver's")
+            raise CacheMismatch(f"the pictures in {self.cache / self.key} are not the driver's")
         return found
 
-    def only(self, which: NDArray[np.int64]) -> StoredExamples:
-        """The same store with no other examples than these."""
+    def only(self, which: NDArray[np.int64]) -> CachedExamples:
+        """The same cache with no other examples than these."""
         return replace(
             self,
             rows=self.rows[which],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from raysel.common.errors import user_error
 from raysel.common.text import and_more, quoted
@@ -17,8 +17,8 @@ def normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def look(name: str) -> str:
-    """What a name looks like: names of one look are one class, or a trap for the reader."""
+def visual_key(name: str) -> str:
+    """A name as it looks: two names with one key are one class, or confuse the reader."""
     plain = unicodedata.normalize("NFKC", name)
     shown = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
     return " ".join(shown.split()).casefold()
@@ -38,7 +38,7 @@ def check_names(classes: Sequence[str]) -> None:
         if any(unicodedata.category(sign) == "Cs" for sign in name):
             message = f"class {quoted(name)} holds bytes or half characters that are no UTF-8 text"
             raise user_error(_PATH, f"{message}; rename it")
-        other = seen.setdefault(look(name), name)
+        other = seen.setdefault(visual_key(name), name)
         if other is not name:
             is_case = other.lower() == name.lower()
             how = "in upper and lower case alone" if is_case else "in blanks or hidden characters"
@@ -68,9 +68,3 @@ def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:
 def listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, in quotes, and how many more there are."""
     return and_more([quoted(name) for name in names], most)
-
-
-def by_normalised(names: Mapping[str, object], name: str) -> str | None:
-    """The key that is the same name in another form of Unicode; None if there is none."""
-    wanted = normalised(name)
-    return next((key for key in names if normalised(key) == wanted), None)

@@ -1,8 +1,8 @@
 """A task as values: a data set before it is split, its parts, and the sealed test part.
 
 Shapes: n examples, c channels, h x w pixels. Images are float32 in [0, 1], labels int64.
-Small data sets are held as arrays (`Examples`), pictures in a store of the node
-(`StoredExamples`).
+Small data sets are held as arrays (`Examples`), pictures in the node's image cache
+(`CachedExamples`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.spec.task import ShiftSpec
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.class_names import check_count
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.value_range import ValueRanges
@@ -104,7 +104,7 @@ class Examples:
         return int(channels), int(height), int(width)
 
 
-Part = Examples | StoredExamples
+Part = Examples | CachedExamples
 """The examples of one part of a task."""
 
 
@@ -114,7 +114,7 @@ class SealedTest:
         with task.test.opened() as examples:
             ...
 
-    It guards against a mistake, not against malice. A copy that was pickled (that is how
+    It guards against a mistake, not against intent. A copy that was pickled (that is how
     a worker gets it) arrives sealed, even when it was sent from within an open block.
     """
 
@@ -141,7 +141,7 @@ class SealedTest:
 
     @contextmanager
     def opened(self) -> Iterator[Part]:
-        """Break the seal for one block: for the confirm phase, and for nothing else."""
+        """Open for one block: for the confirm phase, and for nothing else."""
         self._open = True
         try:
             yield self._examples

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from raysel.common.errors import Problem, nearest, user_error
 from raysel.spec.task import FolderData, TableData, TaskSpec
 from raysel.tasks.data import Dataset
+from raysel.tasks.data_paths import missing_path
 from raysel.tasks.decoding import CIFAR_F
 from raysel.tasks.image_dataset import ImageDataset
-from raysel.tasks.places import missing_path
 from raysel.tasks.readers import breeds, cifar_c
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
 from raysel.tasks.readers.folder import image_folder

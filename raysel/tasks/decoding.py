@@ -1,4 +1,4 @@
-"""The parts of a data set of pictures, decoded into the node's store."""
+"""The parts of a data set of pictures, decoded into the node's image cache."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from raysel.common.errors import UserError, user_error
 from raysel.common.locations import user_cache
 from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Indices, Labels
 from raysel.tasks.data_summary import DataSummary, pages_in_words
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
-from raysel.tasks.image_cache import Decode, Decoded, Progress, kept_store, key_of, store
+from raysel.tasks.image_cache import Decode, Decoded, Progress, find_cache, key_of, open_cache
 from raysel.tasks.image_dataset import ImageDataset, content_of
 from raysel.tasks.image_io import SEVERAL_PAGES
 from raysel.tasks.model_input import ModelInput
@@ -51,7 +51,7 @@ class DecodedParts:
         dropped: part, index and file of every copy that was left out.
     """
 
-    parts: Mapping[str, StoredExamples]
+    parts: Mapping[str, CachedExamples]
     unreadable: Sequence[Mapping[str, object]]
     several_pages: Sequence[str]
     finder: DuplicateFinder
@@ -74,7 +74,7 @@ class PartDecoder:
         model: what the model expects of a picture, at the task's size.
         splits: the parts.
         with_source: whether the source's parts are needed.
-        reopen: opens the data set again on another node; it travels by pickle.
+        reopen: opens the data set again on another node; it is pickled.
         progress: called with the number of decoded pictures of a part.
     """
 
@@ -102,7 +102,7 @@ class PartDecoder:
         """Whether this node has every part already, so that `decode` reads no picture."""
         cache = cache_folder(self._spec)
         return all(
-            kept_store(cache, self._key(name, indices)) is not None
+            find_cache(cache, self._key(name, indices)) is not None
             for name, indices in self._splits.items()
         )
 
@@ -115,7 +115,7 @@ class PartDecoder:
         """
         self._unreadable, self._several_pages = [], []
         contents: dict[str, NDArray[np.uint8]] = {}
-        parts: dict[str, StoredExamples] = {}
+        parts: dict[str, CachedExamples] = {}
         for name, indices in self._splits.items():
             parts[name], contents[name] = self._part(name, indices)
         self._refuse_too_many()
@@ -160,13 +160,13 @@ class PartDecoder:
         seed = self._spec.split.seed
         return _key(self._pictures, indices, self._geometry(name), self._shift(name), seed)
 
-    def _part(self, name: str, indices: Indices) -> tuple[StoredExamples, NDArray[np.uint8]]:
+    def _part(self, name: str, indices: Indices) -> tuple[CachedExamples, NDArray[np.uint8]]:
         """The examples of a part without those that cannot be read, and each one's content."""
         spec, pictures, seed = self._spec, self._pictures, self._spec.split.seed
         geometry, shift, cache = self._geometry(name), self._shift(name), cache_folder(spec)
         key = self._key(name, indices)
         decode = _decoder(pictures, indices, geometry, shift, seed)
-        found = store(cache, key, len(indices), decode, self._progress)
+        found = open_cache(cache, key, len(indices), decode, self._progress)
         lost = dict(found.bad)
         for row, reason in lost.items():
             index = int(indices[row])
@@ -175,7 +175,7 @@ class PartDecoder:
         self._several_pages += [pictures.where(int(indices[row])) for row in found.several_pages]
         rows = np.array([row for row in range(len(indices)) if row not in lost], np.int64)
         labels = pictures.labels[indices[rows]]
-        examples = StoredExamples(
+        examples = CachedExamples(
             cache=cache,
             key=key,
             sha256=found.sha256,
@@ -207,7 +207,7 @@ class PartDecoder:
         )
 
     def _refuse_lost_classes(
-        self, parts: Mapping[str, StoredExamples], dropped: Mapping[str, set[int]]
+        self, parts: Mapping[str, CachedExamples], dropped: Mapping[str, set[int]]
     ) -> None:
         """Stop where a part lacks a class, or every picture, once some are left out."""
         for name, part in parts.items():
@@ -249,7 +249,7 @@ def _is_trained_on(part: str) -> bool:
     return part in ("train", "source_train")
 
 
-def _without(part: StoredExamples, indices: set[int]) -> StoredExamples:
+def _without(part: CachedExamples, indices: set[int]) -> CachedExamples:
     """The examples of a part without those of some indices."""
     if not indices:
         return part
@@ -323,7 +323,7 @@ def _key(
 
 
 def cache_folder(spec: TaskSpec) -> Path:
-    """Where the stores of a node lie: `task.cache`, or below the user's cache folder."""
+    """Where the image caches of a node are: `task.cache`, or below the user's cache folder."""
     if spec.cache is not None:
         return Path(spec.cache).absolute()
     return user_cache() / "images"

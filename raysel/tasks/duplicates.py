@@ -23,7 +23,7 @@ _PART = {"source_train": "source", "source_validation": "source validation"}
 
 
 @dataclass(frozen=True)
-class Place:
+class Occurrence:
     """Where an example is: its part, and its index in the data set."""
 
     part: str
@@ -41,7 +41,7 @@ class DuplicateFinder:
         where: from an index to the place of the picture, for a person.
     """
 
-    groups: tuple[tuple[Place, ...], ...]
+    groups: tuple[tuple[Occurrence, ...], ...]
     labels: Labels
     classes: Sequence[str]
     where: Callable[[int], str]
@@ -68,7 +68,7 @@ class DuplicateFinder:
 
     def dropped(self) -> dict[str, set[int]]:
         """Indices to leave out, by part: all copies but the one in the first part of
-        `KEEP_ORDER`; all copies where nobody knows which label is right."""
+        `KEEP_ORDER`; all copies where the right label is not known."""
         dropped: dict[str, set[int]] = {}
         for group in self.groups:
             kept = min(group, key=lambda place: (KEEP_ORDER.index(place.part), place.index))
@@ -90,19 +90,19 @@ class DuplicateFinder:
             examples=tuple(self._describe(group) for group in self.groups[:_SHOWN]),
         )
 
-    def _has_two_labels(self, group: Sequence[Place]) -> bool:
+    def _has_two_labels(self, group: Sequence[Occurrence]) -> bool:
         return len({int(self.labels[place.index]) for place in group}) > 1
 
-    def _listed(self, groups: Sequence[Sequence[Place]]) -> str:
+    def _listed(self, groups: Sequence[Sequence[Occurrence]]) -> str:
         more = len(groups) - _SHOWN
         shown = "; ".join(map(self._describe, groups[:_SHOWN]))
         return shown if more <= 0 else f"{shown}; and {more} more"
 
-    def _describe(self, group: Sequence[Place]) -> str:
+    def _describe(self, group: Sequence[Occurrence]) -> str:
         labelled = self._has_two_labels(group)
         return " = ".join(self._place(place, labelled) for place in group[:_SHOWN])
 
-    def _place(self, place: Place, labelled: bool) -> str:
+    def _place(self, place: Occurrence, labelled: bool) -> str:
         label = f', "{self.classes[self.labels[place.index]]}"' if labelled else ""
         return f"{self.where(place.index)} ({_PART.get(place.part, place.part)}{label})"
 
@@ -121,15 +121,15 @@ def find(
         key: from a part and a row of it to what copies have in common; None is no copy of
             anything.
     """
-    places: dict[Hashable, list[Place]] = {}
+    places: dict[Hashable, list[Occurrence]] = {}
     for part, indices in parts.items():
         for row, index in enumerate(indices.tolist()):
             found = key(part, row)
             if found is not None:
-                places.setdefault(found, []).append(Place(part, index))
+                places.setdefault(found, []).append(Occurrence(part, index))
     groups = tuple(tuple(group) for group in places.values() if len(group) > 1)
     return DuplicateFinder(groups, labels, classes, where)
 
 
-def _is_across(group: Sequence[Place]) -> bool:
+def _is_across(group: Sequence[Occurrence]) -> bool:
     return len({place.part for place in group}) > 1

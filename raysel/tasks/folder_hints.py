@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 def no_picture(there: LeftOutFiles) -> str:
-    """What lies in a class folder that holds no picture."""
+    """What is in a class folder that holds no picture."""
     endings = there.endings()
     if not endings:
         return "is empty"
@@ -31,7 +31,7 @@ def no_picture(there: LeftOutFiles) -> str:
 
 
 def what_lies_in(folder: Path) -> str:
-    """What lies in a folder that should hold classes, and how it is read; else nothing."""
+    """What is in a folder that should hold classes, and how it is read; else nothing."""
     if tables := _tables(folder):
         return f"; a table is given as task.data: {{csv: {tables[0]}}}"
     there = LeftOutFiles(folder)
@@ -40,7 +40,7 @@ def what_lies_in(folder: Path) -> str:
     if not endings:
         return ""
     todo = remedy(endings)
-    return f". There lie {_counted(endings)}{f' ({todo})' if todo else ''}"
+    return f". It contains {_counted(endings)}{f' ({todo})' if todo else ''}"
 
 
 def one_class_hint(root: Path, part: Path, only: Path) -> str:
@@ -73,10 +73,8 @@ def refuse_nested(part: Path, folder: Path, pictures: Sequence[Path]) -> list[st
     parts = [name for name in inner if name.lower() in POOL_OF_FOLDER]
     if len(parts) > 1:
         wanted = f"{part}/{parts[0]}/{folder.name}"
-        message = (
-            f"class folder {folder} holds the parts {listed(parts)}; parts lie above the classes"
-        )
-        raise user_error("task.data", f"{message}: {wanted}")
+        message = f"class folder {folder} holds the parts {listed(parts)}"
+        raise user_error("task.data", f"{message}; parts must be above the classes: {wanted}")
     if len(inner) > 1:
         example = f"{folder.name}/{inner[0]}"
         message = f"class folder {folder} holds {len(inner)} folders of pictures: {listed(inner)}"

@@ -1,10 +1,10 @@
 """Decoded pictures on disk, once a node: written whole or not at all, mapped into memory by
 every trial there.
 
-A store is a folder named by a hash of everything that determines its pixels. It holds
+A cache is a folder named by a hash of everything that determines its pixels. It holds
 `pixels.bin` (uint8, one picture after the other), `index.npy` (height, width of each row;
 0, 0 for a picture that cannot be read), `contents.npy` (a hash of each picture before it was
-resized or shifted, by which copies are found) and `store.json`. Processes that want the same store
+resized or shifted, by which copies are found) and `store.json`. Processes that want the same cache
 at once wait for the one that builds it.
 """
 
@@ -32,7 +32,7 @@ from raysel.tasks.geometry import Pixels
 from raysel.tasks.image_io import BadImage, without_warnings
 
 VERSION = 3
-"""Part of every key: raised when the same input would give another store."""
+"""Part of every key: raised when the same input would give other pixels."""
 
 CHANNELS = 3
 _WINDOW = 64  # pictures decoded ahead of the one that is written
@@ -57,8 +57,8 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
-    """An opened store of n pictures.
+class ImageCache:
+    """An opened cache of n pictures.
 
     Attributes:
         pixels: all bytes, mapped: what is not read takes no memory.
@@ -91,8 +91,8 @@ class Store:
         return np.stack([self[row] for row in chosen])
 
 
-def kept_store(cache: Path, key: str) -> Store | None:
-    """The store of that key; None if there is none, or it is damaged."""
+def find_cache(cache: Path, key: str) -> ImageCache | None:
+    """The cache of that key; None if there is none, or it is damaged."""
     folder = cache / key
     try:
         facts = json.loads((folder / "store.json").read_text(encoding="utf-8"))
@@ -109,34 +109,34 @@ def kept_store(cache: Path, key: str) -> Store | None:
         bad = tuple((int(row), str(reason)) for row, reason in facts["bad"])
         several = tuple(int(row) for row in facts["several_pages"])
         offsets = offsets.astype(np.int64)
-        return Store(pixels, offsets, shapes, contents, facts["sha256"], bad, several)
-    except Exception:  # NumPy and JSON raise whatever they stumble over in a damaged file
+        return ImageCache(pixels, offsets, shapes, contents, facts["sha256"], bad, several)
+    except Exception:  # NumPy and JSON raise exceptions of many types for a damaged file
         return None
 
 
-def store(
+def open_cache(
     cache: Path, key: str, count: int, decode: Decode, progress: Progress | None = None
-) -> Store:
-    """The store of that key, built if it is not there.
+) -> ImageCache:
+    """The cache of that key, built if it is not there.
 
     Args:
-        cache: the folder of all stores.
+        cache: the folder of all caches.
         count: pictures.
         decode: gives the pixels of a row; called from several threads.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full (path `task.cache`).
     """
-    kept = kept_store(cache, key)
+    kept = find_cache(cache, key)
     if kept is not None:
         return kept
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{key}.lock"):
-            kept = kept_store(cache, key)  # another process may have built it meanwhile
+            kept = find_cache(cache, key)  # another process may have built it meanwhile
             if kept is None:
                 _build(cache, key, count, decode, progress)
-                kept = kept_store(cache, key)
+                kept = find_cache(cache, key)
     except OSError as error:
         raise _refused(cache, error) from None
     assert kept is not None
@@ -221,7 +221,7 @@ def _refused(cache: Path, error: OSError) -> UserError:
 
 
 def key_of(facts: object, fingerprints: Iterable[Sequence[object]]) -> str:
-    """The key of a store: a hash of what is done to the pictures, and of each of them."""
+    """The key of a cache: a hash of what is done to the pictures, and of each of them."""
     digest = hashlib.sha256(json.dumps([VERSION, facts], sort_keys=True).encode())
     for fingerprint in fingerprints:
         for part in fingerprint:

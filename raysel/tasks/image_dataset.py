@@ -29,11 +29,11 @@ class ImageDataset:
     """Pictures with labels; every one is RGB and may have a size of its own.
 
     Attributes:
-        name: of the data set, in a word.
+        name: of the data set, as one word.
         classes: name of each class.
         labels: [N] of all pictures.
         sources: N files, or all pixels [N, h, w, 3] where the data set is an array.
-        pools: [N] train, validation, test or source; None where it has no parts of its own.
+        official_splits: [N] train, validation, test or source; None where it has no parts.
         shifted: the target's pictures carry their shift already.
         notes: what a person should know of the reading, a line each.
         left_out: files that were not taken, by reason; those that are taken and cannot be
@@ -72,7 +72,7 @@ class ImageDataset:
         )
 
     def where(self, index: int) -> str:
-        """Where a picture lies, for a person."""
+        """Where a picture is, for a person."""
         source = self.sources[index]
         return str(source) if isinstance(source, Path) else f"{self.name}[{index}]"
 

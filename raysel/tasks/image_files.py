@@ -130,7 +130,7 @@ def images_below(folder: Path, left_out: LeftOutFiles) -> list[Path]:
 
 
 def images_in(folders: Iterable[Path], left_out: LeftOutFiles) -> list[Path]:
-    """The images that lie in the folders themselves, not below them."""
+    """The images that are in the folders themselves, not below them."""
     found: list[Path] = []
     for folder in folders:
         for entry in os.scandir(folder):

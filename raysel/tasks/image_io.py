@@ -1,4 +1,4 @@
-"""One image file to RGB pixels: every kind of file is read right, or refused with the reason.
+"""One image file to RGB pixels: every kind of file is read correctly, or refused with the reason.
 
 - grey, palette and 1-bit images become RGB; what is transparent is laid on white;
 - CMYK is converted; grey of more than 8 bits, or of real numbers, is scaled by the range of the
@@ -66,7 +66,7 @@ def image_formats() -> tuple[str, ...]:
 
 def _silence_libtiff() -> None:
     """libtiff writes what is wrong with a damaged file to standard error itself; Pillow's exception
-    says it too. Where the library is not found by its symbols (Windows), it goes on writing."""
+    says it too. Where the library is not found by its symbols (Windows), it keeps writing."""
     with suppress(OSError, AttributeError):
         handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
         handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
@@ -89,7 +89,7 @@ def read_image(path: Path, ranges: ValueRanges | None = None) -> Image.Image:
 
     Raises:
         BadImage: the file is missing, empty, no image, truncated, damaged, or too large to be
-            an honest picture: whatever Pillow raises.
+            a real picture: whatever Pillow raises.
     """
     with _refused_as_bad(path), opened_image(path) as image:
         is_wide = _keeps_upper_bytes(image)
@@ -125,7 +125,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Pillow's warnings are no news: a large photograph is no attack (one of twice the limit is an
+    """Pillow warnings are ignored: a large photograph is no attack (one of twice the limit is an
     error), and odd metadata are not used. The filter is the process's: set it once around threads.
     """
     with warnings.catch_warnings():
@@ -167,7 +167,7 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def _whole(read: Callable[[], Any]) -> int:
-    """The orientation; 1 where metadata beside sound pixels are damaged."""
+    """The orientation; 1 where metadata of intact pixels are damaged."""
     try:
         return int(read())
     except Exception:

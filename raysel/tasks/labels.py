@@ -1,8 +1,8 @@
-"""From what stands in a table's label column to classes and their numbers.
+"""From what is in a table's label column to classes and their numbers.
 
 Labels are names; where all are whole numbers, they are the classes' numbers. What is no single
 label of a picture (lists, joint labels, real numbers, empty values) is refused with what to write;
-a name that stands in `task.data.classes` is taken as it is.
+a name that is in `task.data.classes` is taken as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MEANT = "; if that is one class's name, list all names in task.data.classes"
 
 
 class Label(NamedTuple):
-    """What stands in a row: the row's line in the file, and its label."""
+    """What is in a row: the row's line in the file, and its label."""
 
     line: int
     text: str

@@ -1,5 +1,5 @@
 """From the `task` of a sweep file to the task itself: found, split, shifted; pictures are decoded
-once into the node's store."""
+once into the node's image cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.spec.task import TaskSpec
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import (
     Dataset,
     Examples,
@@ -135,7 +135,7 @@ def _pictures(
     }
 
 
-def _statistics(spec: TaskSpec, model: ModelInput, examples: StoredExamples) -> Statistics:
+def _statistics(spec: TaskSpec, model: ModelInput, examples: CachedExamples) -> Statistics:
     if spec.preprocess == "unit":
         return (0.0,) * 3, (1.0,) * 3
     if spec.preprocess == "data":
@@ -143,7 +143,7 @@ def _statistics(spec: TaskSpec, model: ModelInput, examples: StoredExamples) -> 
     return model.mean, model.std
 
 
-def _channel_statistics(examples: StoredExamples) -> Statistics:
+def _channel_statistics(examples: CachedExamples) -> Statistics:
     """Mean and deviation of each channel in [0, 1], a few pictures at a time."""
     total, squares, count = np.zeros(3), np.zeros(3), 0
     for some in np.array_split(np.arange(len(examples)), max(1, len(examples) // 64)):

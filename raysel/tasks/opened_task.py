@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raysel.common.errors import Problem, UserError, user_error
 from raysel.spec.task import FolderData, TableData, TaskSpec
 from raysel.tasks.data import Dataset, Labels
+from raysel.tasks.data_paths import is_there
 from raysel.tasks.data_summary import ClassCount, DataSummary, PartCount
 from raysel.tasks.datasets import (
     class_count,
@@ -26,8 +27,7 @@ from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
-from raysel.tasks.places import is_there
-from raysel.tasks.range_scan import kept_ranges
+from raysel.tasks.range_scan import cached_ranges
 from raysel.tasks.shifts import SHIFTS
 from raysel.tasks.split_file import divide
 from raysel.tasks.splits import Splits, own_parts, pool_of, pools_of, shares_not_applied
@@ -147,7 +147,7 @@ class OpenedTask:
         summary = summarise(self.spec, data, parts, with_source)
         if isinstance(data, Dataset):
             return summary
-        ranges = kept_ranges(data, cache_folder(self.spec))
+        ranges = cached_ranges(data, cache_folder(self.spec))
         if ranges is None:
             return summary
         decoder = PartDecoder(
@@ -195,7 +195,7 @@ def _divided(spec: TaskSpec, data: Dataset | ImageDataset, problems: list[Proble
 
 
 def _is_of_another_kind(spec: TaskSpec) -> bool:
-    """Whether something lies where the data should, such as a named pipe or an archive."""
+    """Whether something is where the data should, such as a named pipe or an archive."""
     data = spec.data
     if isinstance(data, FolderData):
         return is_there(Path(data.folder))
@@ -203,7 +203,7 @@ def _is_of_another_kind(spec: TaskSpec) -> bool:
 
 
 def _embedded_problems(spec: TaskSpec) -> list[Problem]:
-    """What is said of pictures, where the data are none."""
+    """Settings of pictures, where the data are arrays."""
     message = f"{spec.name} is embedded and stays as it is"
     wrong = {
         "image_size": spec.image_size is not None,
@@ -310,14 +310,14 @@ def summarise(
 
 
 def share_notes(spec: TaskSpec, official_splits: NDArray[np.str_] | None) -> tuple[str, ...]:
-    """What is said of shares that are not applied, a line each."""
+    """Notes on shares that are not applied, a line each."""
     if spec.split.indices is not None or official_splits is None:
         return ()
     own = pools_of(spec.split, official_splits)
     return tuple(
         f"task.split.{part}: {getattr(spec.split, part):g} is not applied: the data set has a"
         f" {part} part of {int((official_splits == part).sum()):,} pictures, which is taken whole."
-        " Give a number of pictures for fewer, or official: false to divide all anew"
+        " Give a number of pictures for fewer, or official: false to divide the whole data set"
         for part in shares_not_applied(spec.split, own)
     )
 

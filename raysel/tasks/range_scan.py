@@ -28,7 +28,7 @@ def scan_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges:
     """The ranges of a data set: the heads of its files are read, and the pixels of those with more
     than 8 bits. What was found is kept in `cache`, by the files' names, sizes and times.
     """
-    known = kept_ranges(pictures, cache)
+    known = cached_ranges(pictures, cache)
     if known is not None:
         return known
     places = _places(pictures)
@@ -42,7 +42,7 @@ def scan_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges:
     return ranges
 
 
-def kept_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges | None:
+def cached_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges | None:
     """What `scan_ranges` found before of the same files; None where it must look."""
     places = _places(pictures)
     if not places:

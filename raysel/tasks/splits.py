@@ -71,7 +71,7 @@ def split(
         sizes: examples of the target's parts, and the seed.
         source: examples of the source part; None takes all that the target leaves, and
             does without a source where that does not hold every class.
-        pools: [N] the pool of each example; None is one pool for all. Without
+        official_splits: [N] the pool of each example; None is one pool for all. Without
             `sizes.official` all but the source's are one.
 
     Raises:
@@ -124,7 +124,7 @@ def own_parts(official_splits: NDArray[np.str_] | None) -> frozenset[str]:
     """The target's parts that a data set has of its own; none where all are drawn from one pool.
 
     Args:
-        pools: as `pools_of` gives them.
+        official_splits: as `pools_of` gives them.
     """
     there = (
         frozenset() if official_splits is None else frozenset(map(str, np.unique(official_splits)))
@@ -165,7 +165,7 @@ def pool_of(part: str, official_splits: NDArray[np.str_] | None) -> Pool | None:
     """The pool that a part (`source` for both of the source's) is drawn from; None is all.
 
     Args:
-        pools: as `pools_of` gives them.
+        official_splits: as `pools_of` gives them.
     """
     if official_splits is None:
         return None

@@ -29,14 +29,14 @@ _LABELS = (
     ),
     ("labelid", "classid", "categoryid", "targetid", "labelindex", "classindex", "labelidx"),
 )
-"""Names of columns as they are compared, the surest first."""
+"""Names of columns as they are compared, the most certain first."""
 
 _SPLIT = "split"
 _SPLITS = ("subset", "partition", "set", "dataset", "datasplit", "part", "phase")
 _ONES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
-class Wanted(NamedTuple):
+class ColumnNames(NamedTuple):
     """Columns as `task.data` names them; None where the table is to say."""
 
     file_column: str | None = None
@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
     classes: Sequence[str] | None = None
 
 
-class Cells(NamedTuple):
+class Columns(NamedTuple):
     """The columns that count: a file, a label and perhaps a part for each row; notes."""
 
     files: list[str]
@@ -53,14 +53,14 @@ class Cells(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def fits(head: Sequence[str], wanted: Wanted) -> bool:
+def fits(head: Sequence[str], wanted: ColumnNames) -> bool:
     """Whether a head has a column of files, and a label's or several others."""
     file = _named(head, wanted.file_column) if wanted.file_column else _usual(head, _FILES)
     label = _named(head, wanted.label_column) if wanted.label_column else _usual(head, _LABELS)
     return bool(file) and (bool(label) or len(head) > 2)
 
 
-def cells(table: TableText, wanted: Wanted) -> Cells:
+def cells(table: TableText, wanted: ColumnNames) -> Columns:
     """The columns of files, labels and parts.
 
     Raises:
@@ -82,7 +82,7 @@ def cells(table: TableText, wanted: Wanted) -> Cells:
     for row, name, text in zip(table.rows, files, labels, strict=True):
         if not name or not text:
             raise wrong_row(table.path, row.line, "the file or the label is empty")
-    return Cells(files, labels, None if split is None else table.column(split), notes)
+    return Columns(files, labels, None if split is None else table.column(split), notes)
 
 
 def _key(name: str) -> str:
@@ -114,7 +114,7 @@ def _given(table: TableText, key: str, name: str) -> int:
     raise user_error(f"task.data.{key}", message + hint)
 
 
-def _file_column(table: TableText, wanted: Wanted) -> int:
+def _file_column(table: TableText, wanted: ColumnNames) -> int:
     if wanted.file_column is not None:
         return _given(table, "file_column", wanted.file_column)
     found = _usual(table.head, _FILES)
@@ -131,7 +131,7 @@ def _file_column(table: TableText, wanted: Wanted) -> int:
     )
 
 
-def _label_column(table: TableText, wanted: Wanted, taken: set[int]) -> int | None:
+def _label_column(table: TableText, wanted: ColumnNames, taken: set[int]) -> int | None:
     """The label's column; None where the table is one-hot."""
     if wanted.label_column is not None:
         return _given(table, "label_column", wanted.label_column)
@@ -191,7 +191,7 @@ def _split_column(table: TableText, file: int) -> int | None:
 # --- one-hot ---------------------------------------------------------------------------------
 
 
-def _indicators(table: TableText, places: Iterable[int], wanted: Wanted) -> list[int]:
+def _indicators(table: TableText, places: Iterable[int], wanted: ColumnNames) -> list[int]:
     """The columns that hold 0 and 1 alone: those of the classes, where these are given."""
     given = None if wanted.classes is None else {normalised(name) for name in wanted.classes}
     found = [
@@ -203,7 +203,7 @@ def _indicators(table: TableText, places: Iterable[int], wanted: Wanted) -> list
     return found if len(found) > 1 else []
 
 
-def _one_hot(table: TableText, places: Sequence[int], wanted: Wanted) -> list[str]:
+def _one_hot(table: TableText, places: Sequence[int], wanted: ColumnNames) -> list[str]:
     """The name of the column that has the 1, for each row."""
     indicators = _indicators(table, places, wanted)
     labels = []

@@ -87,7 +87,7 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
     """The file of each row.
 
     Raises:
-        UserError: none is there, one stands twice, or a name fits several files.
+        UserError: none is there, one occurs twice, or a name fits several files.
     """
     for row, name in zip(table.rows, names, strict=True):
         if name.lower().startswith("file:/"):
@@ -139,13 +139,13 @@ def _in_one_folder(
                 if all(files.find(name) for name in names):
                     holding.append(files)
     if len(holding) == 1:
-        return holding[0], (f"the files of {table.path.name} lie in {holding[0].root}",)
+        return holding[0], (f"the files of {table.path.name} are in {holding[0].root}",)
     first = Files(root, ending).absent(names[0])
     message = f"{table.path}: none of its {len(names)} files is there, such as {first}"
     if holding:
         places = listed([str(files.root) for files in holding])
         message += f"; they are in {places}: write task.data.root: {holding[0].root}"
     else:
-        message += "; say where they lie (task.data.root), their ending (task.data.ending), or the"
+        message += "; give their folder (task.data.root), their ending (task.data.ending), or the"
         message += " column that names them (task.data.file_column)"
     raise user_error("task.data", message)

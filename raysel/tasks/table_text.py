@@ -159,7 +159,7 @@ def _fitted(path: Path, head: Sequence[str], row: Row) -> Row:
             f"{len(row.cells)} cells in a table of {len(head)} columns, {quoted(extra[0])} too many"
         )
         raise wrong_row(
-            path, row.line, f"{message}; a cell that holds the delimiter stands in quotes"
+            path, row.line, f"{message}; a cell that holds the delimiter must be in quotes"
         )
     return Row(row.line, (row.cells + ("",) * len(head))[: len(head)])
 

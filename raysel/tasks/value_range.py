@@ -49,7 +49,7 @@ class ValueRange:
         return cls(0.0, next((white for white in depths if highest <= white), highest))
 
     def eight_bit(self, pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Pixels [h, w] as 0 .. 255; what lies outside the range is clipped."""
+        """Pixels [h, w] as 0 .. 255; what is outside the range is clipped."""
         span = self.white - self.black or 1.0
         scaled = (pixels.astype(np.float64) - self.black) * (255.0 / span)
         return np.clip(np.round(scaled), 0, 255).astype(np.uint8)

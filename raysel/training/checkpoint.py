@@ -63,7 +63,7 @@ class Checkpoints(ABC):
 
     def newest(self) -> tuple[dict[str, Any] | None, str | None]:
         """The newest that is intact, and what is wrong with those after it, an error of the
-        storage too: a trial that begins anew gives the same numbers."""
+        storage too: a trial that starts again gives the same numbers."""
         damage = None
         try:
             for name in self._names():

@@ -42,7 +42,7 @@ def halved(config: TrialConfig) -> TrialConfig | None:
 
 
 def halving(asked: TrialConfig, smaller: TrialConfig, epoch: int) -> str:
-    """The note of a trial that goes on with half the batch from an epoch on."""
+    """The note of a trial that continues with half the batch size from an epoch on."""
     settings = smaller.training
     return (
         f"out of memory at batch {asked.training.batch_size} in epoch {epoch}; "

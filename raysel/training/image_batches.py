@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Examples, Part
 from raysel.training.batches import Batch, Data, LazyBatches, in_order, to_device
 
 
 @dataclass(frozen=True)
-class StoredData:
+class CachedData:
     """The examples of one part, read a batch at a time.
 
     Attributes:
-        examples: where they lie.
+        examples: where they are.
         labels: [n] on the device.
         mean, std: [c, 1, 1] on the device, for pixels in [0, 1].
         epoch: (a trial's seed, its epoch) where the part is augmented; None is evaluation.
     """
 
-    examples: StoredExamples
+    examples: CachedExamples
     labels: Tensor
     mean: Tensor
     std: Tensor
@@ -37,11 +37,11 @@ class StoredData:
     @classmethod
     def on(
         cls,
-        examples: StoredExamples,
+        examples: CachedExamples,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
-    ) -> StoredData:
+    ) -> CachedData:
         """The examples for a device; labels are put there at once, pictures when asked for."""
 
         def by_channel(values: tuple[float, ...]) -> Tensor:
@@ -53,7 +53,7 @@ class StoredData:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def augmented(self, seed: int, epoch: int) -> StoredData:
+    def augmented(self, seed: int, epoch: int) -> CachedData:
         """The examples as this epoch of a trial sees them: a function of seed, epoch and
         each picture's place in its data set."""
         return replace(self, epoch=(seed, epoch))
@@ -73,7 +73,7 @@ class StoredData:
         images = images.div_(255).sub_(self.mean).div_(self.std)
         return Batch(images, self.labels[index.to(device)])
 
-    def only(self, index: Tensor) -> StoredData:
+    def only(self, index: Tensor) -> CachedData:
         """The same with no other examples than these; no picture is read."""
         return replace(
             self,
@@ -92,4 +92,4 @@ def on_device(
     """A part for training: arrays are put on the device as a whole, pictures batch by batch."""
     if isinstance(part, Examples):
         return to_device(part, mean, std, device)
-    return StoredData.on(part, mean, std, device)
+    return CachedData.on(part, mean, std, device)

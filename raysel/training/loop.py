@@ -29,9 +29,9 @@ from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
-from raysel.training.metrics import Measured, Tally
+from raysel.training.metrics import Measured, MetricAccumulator
 from raysel.training.modes import deterministic_algorithms, set_training_mode
-from raysel.training.nonfinite import Diverged, Health
+from raysel.training.nonfinite import Diverged, NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 from raysel.training.schedule import learning_rate
@@ -70,7 +70,7 @@ class FineTuning:
         trace: folder of the selection trace; None writes none.
         trace_every: record every n-th step.
         diagnostics: what to measure of every layer.
-        fresh_head: whether the model's head was initialised anew.
+        fresh_head: whether the model's head was newly initialised.
         step_limit: take no more optimizer steps than this, for a quick look.
     """
 
@@ -115,7 +115,7 @@ class FineTuning:
         )
         batches = batches_per_epoch(len(data.train), self.settings.batch_size)
         self.steps_per_epoch = -(-batches // self.settings.gradient_accumulation_steps)
-        self.health = Health(self.device)
+        self.nonfinite = NonfiniteCounter(self.device)
         self.diagnostics = Diagnostics(
             diagnostics, self.partition.names, self.parameters, self.layer_of
         )
@@ -160,7 +160,7 @@ class FineTuning:
                 losses.append(self._backward(batches))
                 self._update(losses[-1], trace)
                 self.after_step(self.step)
-        self.health.check()
+        self.nonfinite.check()
         trace.drop_nonfinite()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
@@ -205,7 +205,7 @@ class FineTuning:
         """One optimizer step, unless the host knows that it is not finite."""
         gradients = [parameter.grad for parameter in self.parameters]
         norms = squared_norms(gradients, self.device)
-        finite = self.health.is_finite(loss, norms)
+        finite = self.nonfinite.is_finite(loss, norms)
         self.step += 1
         if finite is False:
             return
@@ -251,7 +251,7 @@ class FineTuning:
         """Error, loss, confusion matrix over all examples, in eval mode."""
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        tally = Tally(self.device)
+        tally = MetricAccumulator(self.device)
         for batch in data.split(256):
             with self._autocast():
                 logits = self.model(batch.images).float()
@@ -269,7 +269,7 @@ class FineTuning:
         if metrics and self.partition != self.layers:
             metrics = by_layer(metrics, self.partition, self.layers)
         metrics["cost/updated_params"] = trace.mean_moved(self.layer_sizes)
-        metrics["train/skipped_steps"] = float(self.health.skipped)
+        metrics["train/skipped_steps"] = float(self.nonfinite.skipped)
         return metrics | self.diagnostics.end_epoch()
 
     @property
@@ -305,7 +305,7 @@ class FineTuning:
             "model": self._moving_state(),
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
-            "health": self.health.state_dict(),
+            "health": self.nonfinite.state_dict(),
             "diagnostics": self.diagnostics.state_dict(),
             "moved": self.moved,
             "best": (self.best_epoch, self.best_value, self.best_state),
@@ -317,7 +317,7 @@ class FineTuning:
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
-        self.health.load_state_dict(state["health"])
+        self.nonfinite.load_state_dict(state["health"])
         self.diagnostics.load_state_dict(state["diagnostics"])
         self.moved = list(state["moved"])
         self.best_epoch, self.best_value, self.best_state = state["best"]

@@ -55,7 +55,7 @@ class Measured:
         return metrics
 
 
-class Tally:
+class MetricAccumulator:
     """Counts batches on a device; nothing is read before `measured`."""
 
     def __init__(self, device: torch.device) -> None:

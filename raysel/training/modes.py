@@ -28,14 +28,14 @@ def set_training_mode(model: nn.Module, mode: BatchNorm, batch_size: int) -> Non
     """
     model.train(mode != "eval")
     if mode == "frozen_eval":
-        _rest_frozen_parts(model)
+        _eval_frozen_modules(model)
     if batch_size == 1:
         for module in model.modules():
             if isinstance(module, _BATCH_NORMS):
                 module.eval()
 
 
-def _rest_frozen_parts(model: nn.Module) -> None:
+def _eval_frozen_modules(model: nn.Module) -> None:
     """Eval for every module under which nothing may move.
 
     A module without parameters (dropout) goes with the parent that holds it.

@@ -23,7 +23,7 @@ class Diverged(Exception):
     """The loss stayed non-finite."""
 
 
-class Health:
+class NonfiniteCounter:
     """Counts the steps that were skipped."""
 
     def __init__(self, device: torch.device) -> None:

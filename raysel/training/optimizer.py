@@ -107,7 +107,7 @@ class LayerwiseOptimizer(ABC):
         self.parameters[i].copy_(self._updated(i, rate))
 
     def _move_on_device(self, i: int, rate: Tensor) -> None:
-        # never a multiplication by zero: 0 * inf would leak a NaN into a layer at rest
+        # never a multiplication by zero: 0 * inf would leak a NaN into a layer that is not selected
         parameter = self.parameters[i]
         updated = self._updated(i, rate.to(parameter.dtype))
         parameter.copy_(torch.where(rate > 0, updated, parameter))
@@ -221,9 +221,11 @@ class Adam(LayerwiseOptimizer):
         else:
             correction1, correction2 = 1 - beta1**steps, (1 - beta2**steps).sqrt()
         denominator = (self.state["square"][i].sqrt() / correction2).add_(self.eps)
-        return self._at_rest(i, rate) - self.state["mean"][i] / denominator * (rate / correction1)
+        return self._decayed_parameter(i, rate) - self.state["mean"][i] / denominator * (
+            rate / correction1
+        )
 
-    def _at_rest(self, i: int, rate: float | Tensor) -> Tensor:
+    def _decayed_parameter(self, i: int, rate: float | Tensor) -> Tensor:
         """The parameter before its step."""
         return self.parameters[i]
 
@@ -234,7 +236,7 @@ class AdamW(Adam):
     def _decayed_gradient(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
         return gradient
 
-    def _at_rest(self, i: int, rate: float | Tensor) -> Tensor:
+    def _decayed_parameter(self, i: int, rate: float | Tensor) -> Tensor:
         return self.parameters[i] * (1 - rate * self.weight_decay)
 
 

@@ -1,7 +1,7 @@
 """Access to the model and to data without side effects, for strategies between
 epochs.
 
-The model is handed out as a copy in eval mode, so weights, buffers, flags and batch-norm
+The model is given as a copy in eval mode, so weights, buffers, flags and batch-norm
 statistics of the trained one cannot change; the caller restores the random state.
 """
 
@@ -28,8 +28,8 @@ class TrialProbe:
         partition: its layers.
         target: the target's training examples; None where there are none at hand.
         source: source examples, where the task has them.
-        batch_size: of the batches that are handed out.
-        fresh_head: whether the head was initialised anew.
+        batch_size: of the batches that it gives.
+        fresh_head: whether the head was newly initialised.
         fine_tune: trains a model in place for some epochs as this trial does.
     """
 

@@ -97,7 +97,7 @@ class TrainingClock:
         return f"{message}, about {int(left // 60)}:{int(left % 60):02d} left"
 
 
-def kept_source_model(
+def cached_source_model(
     task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
 ) -> SourceModel | None:
     """The cached source model for these inputs; None if there is none, or it is damaged."""
@@ -136,14 +136,14 @@ def source_model(
     torch.set_num_threads(threads)
     weights, accuracy = _train(task, model_config, seed, progress)
     model = SourceModel(weights, accuracy, time.perf_counter() - started)
-    keep_source_model(model, task, model_config, seed, threads, cache)
+    cache_source_model(model, task, model_config, seed, threads, cache)
     return model
 
 
-def keep_source_model(
+def cache_source_model(
     model: SourceModel, task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
 ) -> None:
-    """Write a source model where `kept_source_model` of the same inputs finds it.
+    """Write a source model where `cached_source_model` of the same inputs finds it.
 
     A full or read-only disk keeps none: it is trained again the next time.
     """

@@ -27,7 +27,7 @@ from raysel.strategies.base import Decision, Domain, Step, Strategy
 from raysel.strategies.registry import checked_values, strategy_named
 from raysel.training.batches import Batch, seed_of, seeded
 from raysel.training.loop import _PROBE
-from raysel.training.nonfinite import Health
+from raysel.training.nonfinite import NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 
@@ -69,7 +69,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         self.steps = 0
         self._model, self._seed, self._fresh_head = model, seed, fresh_head
         self._momentum = settings.momentum
-        names = self._let_move(self.strategy.trainable_parameters())
+        names = self._require_grad_only(self.strategy.trainable_parameters())
         owned = dict(model.named_parameters())
         self._parameters = [owned[name] for name in names]
         layer_of = self.partition.layer_of
@@ -78,7 +78,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         )
         self._device = self._parameters[0].device
         self._layer_of = torch.tensor(self._layers.layer_of, device=self._device)
-        self._health = Health(self._device)
+        self._nonfinite = NonfiniteCounter(self._device)
         self._prepared = False
         # a strategy that decides step by step alone is not asked before an epoch
         self._epoch_begun = not _is_asked_before_an_epoch(kind)
@@ -107,7 +107,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
     @property
     def skipped_steps(self) -> int:
         """Steps that moved nothing, for a gradient was not finite."""
-        return self._health.skipped
+        return self._nonfinite.skipped
 
     def start_epoch(
         self,
@@ -121,7 +121,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
     ) -> None:
         """Let the strategy decide what it decides before an epoch.
 
-        Needed by strategies that follow a timetable (`gradual_unfreeze`, `lp_ft`) or measure the
+        Needed by strategies that follow a schedule (`gradual_unfreeze`, `lp_ft`) or measure the
         model between epochs (`auto_rgn`, `surprise`); others do without it.
 
         Args:
@@ -143,7 +143,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
                 self.strategy.prepare(probe)
                 self._prepared = True
             self.strategy.epoch_start(epoch, epochs, probe)
-        self._let_move(self.strategy.active_parameters(epoch, epochs))
+        self._require_grad_only(self.strategy.active_parameters(epoch, epochs))
         self._epoch_begun = True
 
     def _random_numbers(self, epoch: int) -> AbstractContextManager[None]:
@@ -174,7 +174,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
     def _update(self) -> None:
         gradients = [parameter.grad for parameter in self._parameters]
         norms = squared_norms(gradients, self._device)
-        finite = self._health.is_finite(norms.new_zeros(()), norms)
+        finite = self._nonfinite.is_finite(norms.new_zeros(()), norms)
         self.steps += 1
         if finite is False:
             return
@@ -195,7 +195,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         self.decision = self.strategy.decide(step)
         self._layers.apply(self.decision.weights, float(self.param_groups[0]["lr"]), flag)
 
-    def _let_move(self, names: frozenset[str]) -> list[str]:
+    def _require_grad_only(self, names: frozenset[str]) -> list[str]:
         """Only the named parameters get a gradient; their names in forward order."""
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(name in names)
@@ -216,7 +216,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
                 "prepared": self._prepared,
                 "optimizer": self._layers.state_dict(),
                 "learnt": self.strategy.state_dict(),
-                "health": self._health.state_dict(),
+                "health": self._nonfinite.state_dict(),
             }
         }
 
@@ -238,7 +238,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         self.steps, self._prepared = state["steps"], state["prepared"]
         self._layers.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(copy.deepcopy(state["learnt"]))
-        self._health.load_state_dict(state["health"])
+        self._nonfinite.load_state_dict(state["health"])
         self._epoch_begun = not _is_asked_before_an_epoch(type(self.strategy))
 
 

@@ -64,9 +64,9 @@ class PhaseContext:
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
         gpus: what a trial has of them: 0, 1, or a share of one.
-        folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
+        folder: the sweep's; a trial's own files are in `trials/<id>` below it.
         bucket: the sweep's, which has the checkpoints then, in `trials/<id>` as well.
-        token: what lies in the driver's folder (see `trial_files`); None where no other node
+        token: what is in the driver's folder (see `trial_files`); None where no other node
             runs trials.
         classes: their names, for the confusion matrix.
         code: the user's own files; their strategies are made known before a trial begins.
@@ -150,14 +150,14 @@ class TrialRunner:
 
     def epoch(self) -> WorkerMessage:
         """Run one epoch."""
-        message = self._tried()
+        message = self._try_epoch()
         if message is None:
             self.halve()
-            message = self._tried()
+            message = self._try_epoch()
         assert message is not None and self._files is not None  # it is halved once
-        return replace(message, files=self._files.carried())
+        return replace(message, files=self._files.unsent_files())
 
-    def _tried(self) -> WorkerMessage | None:
+    def _try_epoch(self) -> WorkerMessage | None:
         """Run one epoch; return None after an out-of-memory error if half the batch may fit."""
         try:
             with as_exceptions():
@@ -177,11 +177,11 @@ class TrialRunner:
         """The storage failure behind the error: no fault of the trial's, which can continue
         from its checkpoint; None where it is the trial's own."""
         folder = self._shared.folder
-        if self._lost_sight():
+        if self._folder_is_gone():
             return f"{folder} is not the folder any more in which the sweep began"
         return of_the_disk(error) or failures.of_the_folder(error, folder)
 
-    def _lost_sight(self) -> bool:
+    def _folder_is_gone(self) -> bool:
         """Whether the driver's folder was visible here, and no longer is."""
         return not self._away and not sees(self._shared.folder, self._shared.token)
 
@@ -210,7 +210,7 @@ class TrialRunner:
         return FailureMessage(epoch, kind, cause[:2000])
 
     def _epoch(self) -> EpochMessage:
-        if self._lost_sight():
+        if self._folder_is_gone():
             raise FileNotFoundError(self._shared.folder)  # nothing is written beside it
         make_folder(self._shared.folder, self.trial, self._away or self._shared.token is None)
         if self.run is None:
@@ -239,13 +239,13 @@ class TrialRunner:
         shared = self._shared
         prepared = self._prepared or self._prepare()
         self._prepared = prepared
-        self._fill(prepared.model)
+        self._load_initial_weights(prepared.model)
         assert self._files is not None
         state, damage = self._files.checkpoints.newest()
         state = self._own(state)
         if damage:
             epoch = state["epoch"] if state else 0
-            continues = f"{damage}; goes on from epoch {epoch}"
+            continues = f"{damage}; continues from epoch {epoch}"
             self._note = f"{self._note}; {continues}" if self._note else continues
         data = self._data(prepared.data)
         environment.note(self.folder / MACHINE, data.train.labels.device)
@@ -305,7 +305,7 @@ class TrialRunner:
         model = build(shared.model_config, self.config.seed)
         return _Prepared(model.to(device), TrialData(train, validation, source), test)
 
-    def _fill(self, model: nn.Module) -> None:
+    def _load_initial_weights(self, model: nn.Module) -> None:
         """The initial weights; a head that they lack is drawn from the trial's seed."""
         shared = self._shared
         state = {name: torch.tensor(array) for name, array in shared.weights.items()}

@@ -17,7 +17,7 @@ from raysel.common.object_store import Bucket, said
 from raysel.training.checkpoint import Checkpoints, InBucket, InFolder
 
 TOKEN = ".head"
-"""In the sweep's folder: written anew by each driver attempt, so that a node can tell
+"""In the sweep's folder: rewritten by each driver attempt, so that a node can tell
 whether it sees the driver's folder or one of its own with the same name."""
 
 _Stamp = tuple[int, int]  # when it was written, in ns, and its bytes
@@ -54,7 +54,7 @@ class TrialFiles:
         away: the driver does not see the folder.
 
     Attributes:
-        checkpoints: where the trial's lie.
+        checkpoints: where the trial's are.
     """
 
     def __init__(self, folder: Path, bucket: Bucket | None, away: bool) -> None:
@@ -96,7 +96,7 @@ class TrialFiles:
             self._bucket.put(self.folder / name, name)
             self._in_bucket[name] = stamp
 
-    def carried(self) -> dict[str, bytes]:
+    def unsent_files(self) -> dict[str, bytes]:
         """Content by name of the files that the driver does not have yet; nothing where it sees
         them itself."""
         if not self._away:

@@ -29,12 +29,12 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import partition
 from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.load_task import load_task
-from raysel.training.image_batches import StoredData
+from raysel.training.image_batches import CachedData
 from raysel.training.loop import FineTuning, TrialData
 
 MODEL = "test_resnet"
@@ -42,10 +42,10 @@ MODEL = "test_resnet"
 
 @dataclass(frozen=True)
 class Anew:
-    """Has the face of a `Store`, and decodes a picture every time that it is asked for."""
+    """Has the face of a `ImageCache`, and decodes a picture every time that it is asked for."""
 
     pictures: ImageDataset
-    examples: StoredExamples
+    examples: CachedExamples
     index_of: dict[int, int] = field(default_factory=dict)
 
     def __getitem__(self, row: int) -> np.ndarray:
@@ -55,7 +55,7 @@ class Anew:
         return np.stack([self[row] for row in chosen])
 
 
-def anew(examples: StoredExamples, pictures: ImageDataset) -> StoredExamples:
+def anew(examples: CachedExamples, pictures: ImageDataset) -> CachedExamples:
     """The same examples without the store."""
     index_of = {
         int(row): int(index) for row, index in zip(examples.rows, examples.indices, strict=True)
@@ -84,9 +84,9 @@ def data_of(task: Task, pictures: ImageDataset | None) -> TrialData:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parts = []
     for part in (task.train, task.validation):
-        assert isinstance(part, StoredExamples)
+        assert isinstance(part, CachedExamples)
         own = part if pictures is None else anew(part, pictures)
-        parts.append(StoredData.on(own, task.mean, task.std, device))
+        parts.append(CachedData.on(own, task.mean, task.std, device))
     return TrialData(*parts)
 
 

@@ -20,7 +20,7 @@ from raysel.spec import reader
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
-from raysel.training.source_model import SourceModel, kept_source_model, source_model
+from raysel.training.source_model import SourceModel, cached_source_model, source_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 24
@@ -108,7 +108,7 @@ def _source(task: Task, model_config: ModelConfig, spec: Spec, cache: Path) -> S
     arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
     threads = torch.get_num_threads()
     try:
-        return kept_source_model(*arguments) or source_model(*arguments)
+        return cached_source_model(*arguments) or source_model(*arguments)
     finally:
         torch.set_num_threads(threads)
 

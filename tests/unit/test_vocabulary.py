@@ -25,6 +25,9 @@ _NAMES = """
     judged keeper kept_share lacking lives may_end mirror patiently present_tensors stacks
     standing take_over troubles undelivered voice watcher _Bench _Dealer _Deaf _born _cut_off
     _forgive _play
+    OtherPictures Site StoredData StoredExamples Tally Wanted beside_the_papers in_look
+    keep_source_model kept_ranges kept_source_model kept_store layer_sites resting unfit
+    _at_rest _let_move _lost_sight _rest_frozen_parts
 """
 NAMES = frozenset(_NAMES.split())
 """Whole identifiers."""
@@ -37,7 +40,9 @@ PARTS = frozenset(_PARTS.split())
 
 WORDS = re.compile(
     r"\b(told|befell|befalls?|courier|ledger|overseer|lifeline|parcel|deed|knock(?:s|ed)?"
-    r"|foreseen?|foresaw|how manieth|in vain|unsound)\b",
+    r"|foreseen?|foresaw|how manieth|in vain|unsound"
+    r"|stumbl(?:e|es|ed)|wreck(?:s|ed)?|malice|layers? at rest|sound steps?|drawn anew"
+    r"|initialised anew|travels by pickle|by day and (?:by )?night)\b",
     re.IGNORECASE,
 )
 """Words of docstrings, comments and messages."""

@@ -32,7 +32,7 @@ from raysel.sweep.inputs import layers_of, model_config_of, shared_by_trials, ta
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import SETTINGS, kept_source_model
+from raysel.training.source_model import SETTINGS, cached_source_model
 from raysel.training.trial import PhaseContext
 
 SOURCE = "source"
@@ -282,7 +282,7 @@ def _wants_source(inputs: TrialInputs, folder: SweepFolder) -> bool:
     if spec.model.weights != "source" or task.source_train is None:
         return False
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(task, inputs.model_config, seed, cpus, folder.source_cache)
+    kept = cached_source_model(task, inputs.model_config, seed, cpus, folder.source_cache)
     return kept is None
 
 

@@ -20,7 +20,7 @@ def glass_blur(
 ) -> NDArray[Any]:
     """Seen through frosted glass: between two slight blurs, pixels change places.
 
-    In each round every pixel that lies `reach` or more from the border takes the value of
+    In each round every pixel that is `reach` or more from the border takes the value of
     one up to `reach` pixels above, `reach` - 1 below, and likewise to the sides.
     """
     height, width, _ = image.shape

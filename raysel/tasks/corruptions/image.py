@@ -14,7 +14,7 @@ Image = NDArray[np.float32]
 """[h, w, c], values in [0, 1]."""
 
 Layer = NDArray[np.float32]
-"""[h, w]: what lies over every channel of an image alike."""
+"""[h, w]: what is over every channel of an image alike."""
 
 Corruption = Callable[..., NDArray[Any]]
 """(image, *parameters, generator) -> image."""

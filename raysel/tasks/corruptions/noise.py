@@ -1,4 +1,4 @@
-"""Noise: every number of an image is drawn anew around what it was."""
+"""Noise: every number of an image is resampled around its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weather: something lies before the camera."""
+"""Weather: something is before the camera."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 CIFAR-10-C (Hendrycks and Dietterich 2019; Zenodo 2535967) is a folder `CIFAR-10-C` with one
 `<corruption>.npy`, uint8 [50000, 32, 32, 3], for each corruption and one `labels.npy` [50000];
 severity s is the rows (s-1)·10,000 to s·10,000. They are CIFAR-10's **test** pictures, so all
-parts of the target are drawn from these 10,000. Where CIFAR-10 itself lies in the same root,
+parts of the target are drawn from these 10,000. Where CIFAR-10 itself is in the same root,
 its training part is the source.
 
 CIFAR-10F is CIFAR-10 with the labels y -> 9 - y; the source keeps its own.

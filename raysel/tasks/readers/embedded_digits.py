@@ -28,7 +28,7 @@ def digits() -> Dataset:
 def digits_edges() -> Dataset:
     """Images [3, 16, 16]: grey, horizontal difference, vertical difference.
 
-    A difference d of neighbouring 8x8 pixels (0 beyond the border) lies in [-1, 1] and is
+    A difference d of neighbouring 8x8 pixels (0 beyond the border) is in [-1, 1] and is
     stored as (1 + d) / 2: values stay in [0, 1], and inverting or flattening an image does
     to its edges what it would do if they were taken afterwards.
     """

@@ -131,7 +131,7 @@ def _check_classes(files: Mapping[Path, Mapping[str, object]], classes: Sequence
 
 
 def _leave_out_beside(folders: Iterable[Path], left_out: LeftOutFiles) -> None:
-    """Leave out what lies in the root and in the part folders, and in no class."""
+    """Leave out what is in the root and in the part folders, and in no class."""
     for folder in sorted(folders):
         for path in sorted(folder.iterdir()):
             skipped = path.is_dir() and reason_to_skip_folder(path.name)

@@ -17,7 +17,7 @@ from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, class_labels
 from raysel.tasks.parts import POOL_OF_FOLDER
-from raysel.tasks.table_columns import Wanted, cells, fits
+from raysel.tasks.table_columns import ColumnNames, cells, fits
 from raysel.tasks.table_files import locate
 from raysel.tasks.table_text import TableText, read_table, wrong_row
 
@@ -49,9 +49,9 @@ def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()
 
     Raises:
         UserError: a column is missing, a cell is empty, a label is none of the classes or not a
-            single one, a file stands twice, a split is unknown, or no file is there.
+            single one, a file occurs twice, a split is unknown, or no file is there.
     """
-    wanted = Wanted(options.file_column, options.label_column, options.classes)
+    wanted = ColumnNames(options.file_column, options.label_column, options.classes)
     table = read_table(path, lambda head: fits(head, wanted))
     found = cells(table, wanted)
     rows = [Label(row.line, text) for row, text in zip(table.rows, found.labels, strict=True)]
@@ -76,7 +76,7 @@ def _refuse_twice(table: TableText, files: Sequence[str], labels: Sequence[str])
         line, other = seen.setdefault(file, (row.line, label))
         if line == row.line:
             continue
-        message = f"{quoted(file)} stands in line {line} too"
+        message = f"{quoted(file)} is in line {line} too"
         if other != label:
             message += f", as {quoted(other)}; raysel does single-label classification"
         raise wrong_row(table.path, row.line, message)
@@ -94,7 +94,7 @@ def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
 
 
 def _unlisted(table: Path, root: Path, sources: Sequence[Path]) -> tuple[LeftOut, ...]:
-    """The files that lie beside the table's pictures and stand in no row."""
+    """The files that are beside the table's pictures and are in no row."""
     left_out, known = LeftOutFiles(root), set(sources)
     for folder in sorted({source.parent for source in sources}):
         with contextlib.suppress(

@@ -9,7 +9,7 @@ from raysel.models import pretrained
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import shapes_of
 from raysel.models.pretrained import pretrained_weights
-from raysel.models.weights import fitted
+from raysel.models.weights import matching_weights
 
 
 def test_without_a_network_and_a_cache_one_line_reports(monkeypatch, tmp_path, caplog):
@@ -34,7 +34,7 @@ def test_timms_classifier_stays_where_it_is_the_tasks(monkeypatch, classes, kept
 
     monkeypatch.setattr(pretrained, "build", fetched)
     model_config = ModelConfig("test_resnet", classes, 3, (64, 64))
-    found = fitted(pretrained_weights(model_config), shapes_of("test_resnet", classes, 3))
+    found = matching_weights(pretrained_weights(model_config), shapes_of("test_resnet", classes, 3))
     assert ("fc.weight" in found) == kept
     body = hub[0].state_dict()
     assert all(torch.equal(found[k], v) for k, v in body.items() if not k.startswith("fc."))

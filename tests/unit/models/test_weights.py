@@ -14,7 +14,7 @@ from raysel.common.errors import UserError
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition, shapes_of
 from raysel.models.papers import BLOCKWISE
-from raysel.models.weights import fitted, load_weights, read_weights
+from raysel.models.weights import load_weights, matching_weights, read_weights
 
 RESNET = ModelConfig("test_resnet", classes=4, channels=1, image_size=(16, 16))
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_moco_gives_its_query_encoder_without_the_projector(tmp_
     torch.save({"arch": "resnet50", "state_dict": content}, tmp_path / "moco.pth.tar")
     read = read_weights(tmp_path / "moco.pth.tar")
     assert set(read) == set(encoder)
-    found = fitted(read, shapes_of("resnet50", 17))
+    found = matching_weights(read, shapes_of("resnet50", 17))
     assert set(found) == set(encoder)
     assert all(bool((t == 0.5).all()) for n, t in found.items() if t.is_floating_point())
 
@@ -173,7 +173,7 @@ def test_the_public_checkpoint_of_a_wide_resnet_fits_as_it_is():
     weights = {f"module.{name}": torch.empty(own[name].shape, device="meta") for name in names}
     stripped = {name.removeprefix("module."): t for name, t in weights.items()}
     # written before torch counted batches: the counters start at 0
-    assert set(fitted(stripped, model)) == set(own)
+    assert set(matching_weights(stripped, model)) == set(own)
 
 
 class _Code:
@@ -208,7 +208,7 @@ def test_weights_of_half_precision_take_the_models_own():
     half = {
         n: t.to(torch.bfloat16) if t.is_floating_point() else t for n, t in _state(model).items()
     }
-    assert {t.dtype for t in fitted(half, model).values()} == {torch.float32, torch.int64}
+    assert {t.dtype for t in matching_weights(half, model).values()} == {torch.float32, torch.int64}
 
 
 def test_a_classifier_with_other_layers_is_left_out_whole():
@@ -216,7 +216,7 @@ def test_a_classifier_with_other_layers_is_left_out_whole():
     linear = build(RESNET, seed=0)
     deep = build(ModelConfig("test_resnet", 4, 1, (16, 16), head="mlp"), seed=0)
     for source, model in ((linear, deep), (deep, linear)):
-        found = fitted(_state(source), model)
+        found = matching_weights(_state(source), model)
         assert set(found) == set(model.state_dict()) - {n for n in model.state_dict() if "fc." in n}
 
 
@@ -224,7 +224,7 @@ def test_a_classifier_with_other_layers_is_left_out_whole():
 def test_pretrained_weights_fit_the_block_wise_papers_models_with_its_head(paper):
     name = BLOCKWISE[paper].name
     model = shapes_of(name, 7, head="mlp")
-    found = fitted(shapes_of(name, 1000).state_dict(), model)
+    found = matching_weights(shapes_of(name, 1000).state_dict(), model)
     assert set(found) == set(model.state_dict()) - set(partition(model).head)
 
 
@@ -234,5 +234,5 @@ def test_pretrained_weights_fit_the_block_wise_papers_models_with_its_head(paper
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_pretrained_weights_fit_a_model_of_two_classifiers(name, head):
     model = shapes_of(name, 7, head=head)
-    found = fitted(shapes_of(name, 1000).state_dict(), model)
+    found = matching_weights(shapes_of(name, 1000).state_dict(), model)
     assert set(found) == set(model.state_dict()) - set(partition(model).head)

@@ -36,7 +36,7 @@ def test_an_end_without_failure_has_none():
     ("payload", "epoch"),
     [
         ({}, None),
-        ({"note": "checkpoint.pt is damaged: x; goes on from epoch 2"}, None),
+        ({"note": "checkpoint.pt is damaged: x; continues from epoch 2"}, None),
         ({"note": "out of memory at batch 20 in epoch 7; again with 10 × 2"}, 7),
         ({"note": "anything", "halved_at_epoch": 3}, 3),
     ],

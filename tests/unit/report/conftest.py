@@ -241,6 +241,6 @@ def _drawn(_results: dict) -> dict:
 def figure_of(_drawn: dict) -> Callable[[str], Any]:
     """The figure of a name, of the unchanged sweep: drawn at most once."""
     from raysel.report import figures
-    from raysel.report.render import in_look
+    from raysel.report.render import draw_styled
 
-    return cache(lambda name: in_look(figures.FIGURES[name], _drawn))
+    return cache(lambda name: draw_styled(figures.FIGURES[name], _drawn))

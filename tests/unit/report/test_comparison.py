@@ -9,7 +9,7 @@ from comparison_kit import compared
 from raysel.report import comparison
 from raysel.report.comparison import Compared, mean_ranks
 from raysel.report.comparison_page import cell, line, write_comparison
-from raysel.report.render import in_look
+from raysel.report.render import draw_styled
 from raysel.report.tables import confirm_rows
 
 
@@ -40,13 +40,13 @@ def texts(axes) -> list[str]:
 
 def test_each_model_stands_in_the_quarter_of_its_best_block(models):
     """Six layers: stem is i = 1, layer4 i = 5, head i = 6."""
-    (axes,) = in_look(comparison.FIGURES["best_quarters"], models).axes
+    (axes,) = draw_styled(comparison.FIGURES["best_quarters"], models).axes
     assert texts(axes) == ["a18 (layer4)", "b50 (stem)", "c121 (head)"]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["Q1: 1", "Q2: 0", "Q3: 0", "Q4: 2"]
 
 
 def test_the_first_the_last_and_the_best_block_of_a_model_stand_in_its_row(models):
-    (axes,) = in_look(comparison.FIGURES["blocks_by_model"], models).axes
+    (axes,) = draw_styled(comparison.FIGURES["blocks_by_model"], models).axes
     rows = [label.get_text() for label in axes.get_yticklabels()]
     assert rows == ["a18", "b50.x", "c121"]
     marks = {(line.get_marker(), int(line.get_ydata()[0])): line for line in axes.lines}
@@ -57,7 +57,7 @@ def test_the_first_the_last_and_the_best_block_of_a_model_stand_in_its_row(model
 
 
 def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
-    (axes,) = in_look(comparison.FIGURES["quarters"], models).axes
+    (axes,) = draw_styled(comparison.FIGURES["quarters"], models).axes
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert [re.sub(r" \(.*", "", label) for label in labels] == [
         "Q1",
@@ -71,7 +71,7 @@ def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
 
 
 def test_test_accuracy_is_drawn_against_the_shots_in_their_order(shots):
-    (axes,) = in_look(comparison.FIGURES["accuracy_by_shots"], shots).axes
+    (axes,) = draw_styled(comparison.FIGURES["accuracy_by_shots"], shots).axes
     full = next(e for e in shots[0].results["confirm"] if e["strategy"] == "full")["test_error"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert {tuple(line.get_xdata()) for line in lines} == {(1, 5, 20)}
@@ -84,7 +84,7 @@ def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
     kinds = ("gaussian_noise", "label_flip", "none")
     sweeps = [compared(results, f"to_{kind}", f"task.shift.kind={kind}") for kind in kinds]
     sweeps[1].results["confirm"] = sweeps[1].results["confirm"][:2]
-    figure = in_look(comparison.FIGURES["weights_by_shift"], sweeps)
+    figure = draw_styled(comparison.FIGURES["weights_by_shift"], sweeps)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["gaussian_noise", "label_flip", "digits"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -97,16 +97,16 @@ def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
 
 
 def test_what_the_sweeps_do_not_hold_is_not_drawn(results, models, shots):
-    assert in_look(comparison.FIGURES["accuracy_by_shots"], models) is None
+    assert draw_styled(comparison.FIGURES["accuracy_by_shots"], models) is None
     one = [compared(results, "one"), compared(results, "two", "task.split.shots=3")]
-    assert in_look(comparison.FIGURES["accuracy_by_shots"], one) is None
+    assert draw_styled(comparison.FIGURES["accuracy_by_shots"], one) is None
     one[1].results["layers"] = ["stem", "head"]
-    assert in_look(comparison.FIGURES["weights_by_shift"], one) is None
+    assert draw_styled(comparison.FIGURES["weights_by_shift"], one) is None
     for sweep in models:
         sweep.results["trials"] = []
-    assert in_look(comparison.FIGURES["best_quarters"], models) is None
-    assert in_look(comparison.FIGURES["blocks_by_model"], models) is None
-    assert in_look(comparison.FIGURES["quarters"], models) is None
+    assert draw_styled(comparison.FIGURES["best_quarters"], models) is None
+    assert draw_styled(comparison.FIGURES["blocks_by_model"], models) is None
+    assert draw_styled(comparison.FIGURES["quarters"], models) is None
 
 
 def test_a_searched_number_of_shots_is_none_of_the_sweeps(results):

@@ -162,7 +162,7 @@ def test_a_problem_found_later_gets_the_line_of_its_deepest_key():
             "name: x\n\x00",
             "sweep file: holds a character that YAML does not allow (#x0000) (line 2)",
         ),
-        ("name: x\nname: y", "name: stands twice in one place (line 2)"),
+        ("name: x\nname: y", "name: is given twice in one place (line 2)"),
         ("name: " + 3000 * "[" + 3000 * "]", "sweep file: is nested too deep to be read"),
     ],
 )

@@ -21,7 +21,7 @@ from measuring_kit import (
 from torch import nn
 
 from raysel.models.layers import partition
-from raysel.strategies.outputs import Site, layer_sites
+from raysel.strategies.outputs import HookPoint, hook_points
 from raysel.strategies.surprise import (
     NoInputShift,
     layerwise_surprise,
@@ -285,8 +285,8 @@ class Loose(nn.Module):
 
 def test_a_shared_activation_ends_the_layer_that_calls_it():
     net = Loose()
-    sites = layer_sites(net, partition(net), torch.zeros(2, 3, 4))
-    assert sites == [Site("relu", 0), Site("b", 0), Site("relu", 1)]
+    sites = hook_points(net, partition(net), torch.zeros(2, 3, 4))
+    assert sites == [HookPoint("relu", 0), HookPoint("b", 0), HookPoint("relu", 1)]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_shared_activation_ends_the_layer_that_calls_it():
 )
 def test_the_layers_of_timms_models_end_where_one_would_say(name, size, expected):
     given = trial("surprise", name, size)
-    sites = layer_sites(given.model.eval(), given.partition, torch.zeros(1, 3, size, size))
+    sites = hook_points(given.model.eval(), given.partition, torch.zeros(1, 3, size, size))
     named = [site.module for site in sites]
     for found, wanted in zip(named, expected, strict=True):
         assert found == wanted or found.startswith(f"{wanted}.")

@@ -16,7 +16,7 @@ import torch
 
 from raysel.common.errors import UserError
 from raysel.models.weights import read_weights
-from raysel.tasks.image_cache import kept_store
+from raysel.tasks.image_cache import find_cache
 from raysel.tasks.readers import cifar_c
 from raysel.tasks.readers.cifar_c import cifar10c
 from raysel.tasks.readers.published import PUBLISHED
@@ -133,7 +133,7 @@ def test_what_raysel_keeps_for_itself_is_made_anew_where_it_is_damaged(tmp_path,
     (tmp_path / "key").mkdir()
     for name in ("store.json", "index.npy", "contents.npy", "pixels.bin", "confusion.csv"):
         (tmp_path / "key" / name).write_bytes(content)
-    assert kept_store(tmp_path, "key") is None
+    assert find_cache(tmp_path, "key") is None
     assert (read_confusion(tmp_path / "key") or ([], []))[1] == []
     (tmp_path / "machines.json").write_bytes(content)
     assert read_machines(tmp_path / "machines.json") == []

@@ -10,7 +10,7 @@ from pictures_kit import pixels
 
 from raysel.common.errors import UserError
 from raysel.tasks import image_cache as module
-from raysel.tasks.image_cache import Decoded, Store, kept_store, key_of, store
+from raysel.tasks.image_cache import Decoded, ImageCache, find_cache, key_of, open_cache
 from raysel.tasks.image_io import BadImage
 
 KEY = "k"
@@ -31,7 +31,7 @@ def _no_draw(row: int) -> Decoded:
     raise AssertionError("decoded again")
 
 
-def _check(kept: Store, count: int) -> None:
+def _check(kept: ImageCache, count: int) -> None:
     assert len(kept) == count
     for row in range(count):
         if row != 3:
@@ -42,31 +42,31 @@ def _check(kept: Store, count: int) -> None:
 
 
 def test_pictures_come_back_as_they_were_drawn(tmp_path):
-    _check(store(tmp_path, KEY, 200, _draw), 200)
+    _check(open_cache(tmp_path, KEY, 200, _draw), 200)
 
 
 def test_a_store_that_is_there_is_not_drawn_again(tmp_path):
-    first = store(tmp_path, KEY, 10, _draw)
-    again = store(tmp_path, KEY, 10, _no_draw)
+    first = open_cache(tmp_path, KEY, 10, _draw)
+    again = open_cache(tmp_path, KEY, 10, _no_draw)
     _check(again, 10)
     assert again.sha256 == first.sha256
 
 
 def test_another_picture_gives_another_hash(tmp_path):
-    one = store(tmp_path, "a", 5, _draw)
-    two = store(tmp_path, "b", 5, lambda row: _draw(row if row != 4 else 7))
+    one = open_cache(tmp_path, "a", 5, _draw)
+    two = open_cache(tmp_path, "b", 5, lambda row: _draw(row if row != 4 else 7))
     assert one.sha256 != two.sha256
 
 
 def test_pixels_are_mapped_from_the_file_and_cannot_be_written(tmp_path):
-    kept = store(tmp_path, KEY, 5, _draw)
+    kept = open_cache(tmp_path, KEY, 5, _draw)
     assert isinstance(kept.pixels, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         kept[0][0, 0, 0] = 1
 
 
 def test_rows_of_one_size_are_stacked(tmp_path):
-    kept = store(tmp_path, KEY, 6, lambda row: Decoded(pixels(row), _content(row)))
+    kept = open_cache(tmp_path, KEY, 6, lambda row: Decoded(pixels(row), _content(row)))
     wanted = np.stack([pixels(4), pixels(1)])
     np.testing.assert_array_equal(kept.rows(np.array([4, 1])), wanted)
 
@@ -74,14 +74,14 @@ def test_rows_of_one_size_are_stacked(tmp_path):
 @pytest.mark.parametrize("broken", ["pixels.bin", "index.npy", "contents.npy", "store.json"])
 @pytest.mark.parametrize("how", ["cut", "empty", "gone"])
 def test_a_damaged_store_is_none_and_is_built_again(tmp_path, broken, how):
-    store(tmp_path, KEY, 10, _draw)
+    open_cache(tmp_path, KEY, 10, _draw)
     file = tmp_path / KEY / broken
     if how == "gone":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-9] if how == "cut" else b"")
-    assert kept_store(tmp_path, KEY) is None
-    _check(store(tmp_path, KEY, 10, _draw), 10)
+    assert find_cache(tmp_path, KEY) is None
+    _check(open_cache(tmp_path, KEY, 10, _draw), 10)
 
 
 def test_what_fails_halfway_leaves_no_store(tmp_path):
@@ -91,8 +91,8 @@ def test_what_fails_halfway_leaves_no_store(tmp_path):
         return _draw(row)
 
     with pytest.raises(MemoryError):
-        store(tmp_path, KEY, 200, draw)
-    assert kept_store(tmp_path, KEY) is None
+        open_cache(tmp_path, KEY, 200, draw)
+    assert find_cache(tmp_path, KEY) is None
     assert [path.name for path in tmp_path.iterdir()] == [f"{KEY}.lock"]
 
 
@@ -102,7 +102,7 @@ def _build_and_die(cache: Path) -> None:
             os.kill(os.getpid(), 9)
         return _draw(row)
 
-    store(cache, KEY, 200, draw)
+    open_cache(cache, KEY, 200, draw)
 
 
 def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
@@ -111,8 +111,8 @@ def test_a_builder_that_was_killed_leaves_no_store_and_no_lock(tmp_path):
     builder.join(60)
     assert builder.exitcode == -9
     assert (tmp_path / f"{KEY}.partial").is_dir()
-    assert kept_store(tmp_path, KEY) is None
-    _check(store(tmp_path, KEY, 10, _draw), 10)
+    assert find_cache(tmp_path, KEY) is None
+    _check(open_cache(tmp_path, KEY, 10, _draw), 10)
     assert not (tmp_path / f"{KEY}.partial").exists()
 
 
@@ -122,7 +122,7 @@ def _build_slowly(cache: Path, drawn: Path) -> None:
         time.sleep(0.01)
         return _draw(row)
 
-    _check(store(cache, KEY, 20, draw), 20)
+    _check(open_cache(cache, KEY, 20, draw), 20)
 
 
 def test_of_two_processes_at_once_one_builds_and_the_other_waits(tmp_path):
@@ -153,7 +153,7 @@ def test_pictures_are_not_held_in_memory_while_they_are_written(tmp_path):
         most = max(most, alive)
         return Decoded(np.zeros((4, 4, 3), np.uint8).view(Counted), _content(row))
 
-    store(tmp_path, KEY, 1000, draw)
+    open_cache(tmp_path, KEY, 1000, draw)
     assert most < 200
 
 
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_to_disk", full)
     with pytest.raises(UserError) as caught:
-        store(tmp_path, KEY, 5, _draw)
+        open_cache(tmp_path, KEY, 5, _draw)
     (problem,) = caught.value.problems
     assert problem.path == "task.cache"
     assert problem.message.startswith(f"no room for the decoded images in {tmp_path} (")
@@ -172,12 +172,12 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"^task.cache: .* cannot hold the decoded images: "):
-        store(tmp_path / "file" / "below", KEY, 5, _draw)
+        open_cache(tmp_path / "file" / "below", KEY, 5, _draw)
 
 
 def test_progress_ends_with_all_of_them(tmp_path):
     reported = []
-    store(tmp_path, KEY, 70, _draw, lambda done, total: reported.append((done, total)))
+    open_cache(tmp_path, KEY, 70, _draw, lambda done, total: reported.append((done, total)))
     assert reported == [(n, 70) for n in range(1, 71)]
 
 
@@ -185,7 +185,7 @@ def test_pictures_that_can_none_be_read_make_a_store_without_pixels(tmp_path):
     def draw(row: int) -> Decoded:
         raise BadImage("is empty")
 
-    assert len(store(tmp_path, KEY, 3, draw).bad) == 3
+    assert len(open_cache(tmp_path, KEY, 3, draw).bad) == 3
 
 
 def test_a_key_follows_what_is_done_and_every_picture():

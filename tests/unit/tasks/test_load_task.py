@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raysel.common.errors import UserError
-from raysel.tasks.cached_examples import OtherPictures, StoredExamples
+from raysel.tasks.cached_examples import CachedExamples, CacheMismatch
 from raysel.tasks.data import Examples, Task, TestSplitSealed
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import cache_folder
@@ -19,15 +19,15 @@ from raysel.tasks.opened_task import absolute, open_task
 PARTS = ("source_train", "source_validation", "train", "validation")
 
 
-def _parts(task: Task) -> dict[str, StoredExamples]:
+def _parts(task: Task) -> dict[str, CachedExamples]:
     parts = {name: getattr(task, name) for name in PARTS}
     with task.test.opened() as test:
         parts["test"] = test
-    assert all(isinstance(part, StoredExamples) for part in parts.values())
+    assert all(isinstance(part, CachedExamples) for part in parts.values())
     return parts
 
 
-def _all(part: StoredExamples) -> np.ndarray:
+def _all(part: CachedExamples) -> np.ndarray:
     return part.centres(np.arange(len(part)))
 
 
@@ -85,11 +85,11 @@ def test_nothing_is_decoded_a_second_time(pets, tmp_path):
 def test_a_changed_file_is_decoded_again(pets, tmp_path):
     spec = kit.task({"folder": str(pets)}, tmp_path)
     before = load_task(spec).train
-    assert isinstance(before, StoredExamples)
+    assert isinstance(before, CachedExamples)
     changed = sorted(pets.rglob("*.png"))[before.indices[0]]
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(changed)
     after = load_task(spec).train
-    assert isinstance(after, StoredExamples)
+    assert isinstance(after, CachedExamples)
     assert _all(before)[0].any()
     assert not _all(after)[0].any()
     np.testing.assert_array_equal(_all(after)[1:], _all(before)[1:])
@@ -97,7 +97,7 @@ def test_a_changed_file_is_decoded_again(pets, tmp_path):
 
 def test_pixels_do_not_travel_with_the_examples(pets, tmp_path):
     train = load_task(kit.task({"folder": str(pets)}, tmp_path)).train
-    assert isinstance(train, StoredExamples)
+    assert isinstance(train, CachedExamples)
     _all(train)  # opened
     copy = pickle.loads(pickle.dumps(train))
     assert "opened" not in copy.__dict__
@@ -107,7 +107,7 @@ def test_pixels_do_not_travel_with_the_examples(pets, tmp_path):
 def test_a_node_without_the_store_builds_its_own(pets, tmp_path):
     spec = kit.task({"folder": str(pets)}, tmp_path, shift={"kind": "gaussian_noise"})
     train = load_task(spec).train
-    assert isinstance(train, StoredExamples)
+    assert isinstance(train, CachedExamples)
     wanted = _all(train)
     copy = pickle.loads(pickle.dumps(train))
     shutil.rmtree(tmp_path / "cache")
@@ -120,7 +120,7 @@ def test_a_node_with_other_pictures_is_found_out(pets, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     for file in pets.rglob("*.png"):
         kit.picture(file, 999, 8, 8)
-    with pytest.raises(OtherPictures):
+    with pytest.raises(CacheMismatch):
         _ = copy.opened
 
 
@@ -175,7 +175,7 @@ def test_all_parts_are_shifted_alike_though_training_keeps_whole_pictures(
         duplicates="keep",
     )
     task = load_task(spec)
-    assert isinstance(task.train, StoredExamples)
+    assert isinstance(task.train, CachedExamples)
     noise = {name: float(_all(part).std()) for name, part in _parts(task).items()}
     assert noise["train"] == pytest.approx(noise["validation"], rel=0.05)
     assert noise["test"] == pytest.approx(noise["validation"], rel=0.05)

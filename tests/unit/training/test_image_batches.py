@@ -25,7 +25,7 @@ from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples, Task
 from raysel.tasks.load_task import load_task
 from raysel.training.batches import epoch_batches, to_device
-from raysel.training.image_batches import LazyBatches, StoredData, on_device
+from raysel.training.image_batches import CachedData, LazyBatches, on_device
 from raysel.training.loop import TrialData
 from raysel.training.source_model import _bytes
 
@@ -74,9 +74,9 @@ def _task(folder: Path, **values) -> Task:
     )
 
 
-def _stored(task: Task, name: str = "train") -> StoredData:
+def _stored(task: Task, name: str = "train") -> CachedData:
     data = on_device(getattr(task, name), task.mean, task.std, CPU)
-    assert isinstance(data, StoredData)
+    assert isinstance(data, CachedData)
     return data
 
 
@@ -107,7 +107,7 @@ def test_batches_are_those_of_the_same_pictures_as_arrays(folder):
 def test_a_few_of_the_examples_are_seen_as_they_were_among_all(folder, monkeypatch):
     whole, index = _stored(_task(folder, augmentation="flip")), torch.tensor([3, 8, 15])
     read = []
-    monkeypatch.setattr(StoredData, "part", lambda *_: read.append(1))
+    monkeypatch.setattr(CachedData, "part", lambda *_: read.append(1))
     few = whole.only(index)
     monkeypatch.undo()
     assert read == []
@@ -129,9 +129,9 @@ def test_evaluation_reads_every_example_once_and_in_order(folder):
 def test_batches_are_read_when_asked_for_and_not_kept(folder, monkeypatch):
     stored = _stored(_task(folder), "validation")
     asked = []
-    real = StoredData.part
+    real = CachedData.part
     monkeypatch.setattr(
-        StoredData, "part", lambda self, i: asked.append(i.tolist()) or real(self, i)
+        CachedData, "part", lambda self, i: asked.append(i.tolist()) or real(self, i)
     )
     batches = stored.split(10)
     assert len(batches[:2]) == 2

@@ -36,7 +36,7 @@ OPTIMIZERS = ["sgd", "adam", "adamw"]
 
 def _on_device(run: FineTuning) -> FineTuning:
     """Let the trial go the way it goes on an accelerator: no step waits for the host."""
-    run.health._on_host = False
+    run.nonfinite._on_host = False
     return run
 
 
@@ -121,7 +121,7 @@ def test_a_device_decides_as_the_host_does(strategy, optimizer, tmp_path):
     assert [row["weight"] for row in rows[0]] == [row["weight"] for row in rows[1]]
 
 
-# --- layers at rest -----------------------------------------------------------------------------
+# --- frozen layers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_norm", ["train", "eval", "frozen_eval"])

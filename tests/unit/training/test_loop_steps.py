@@ -73,7 +73,7 @@ def _updates(run: FineTuning) -> list[tuple[float, Tensor]]:
     return updates
 
 
-# --- steps that are not sound -------------------------------------------------------------------
+# --- non-finite steps -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["host", "device"])
@@ -81,7 +81,7 @@ def _updates(run: FineTuning) -> list[tuple[float, Tensor]]:
 def test_a_loss_that_is_not_finite_leaves_optimizer_and_statistics_as_they_were(optimizer, place):
     settings = {"optimizer": optimizer, "weight_decay": 0.01, "batch_norm": "eval"}
     run = trial(config("bvg_ls", GUIDED, **settings))
-    run.health._on_host = place == "host"
+    run.nonfinite._on_host = place == "host"
     run.run_epoch()
     before = learnt(run)
     before = {key: before[key] for key in ("whole model", "optimizer", "strategy", "moved")}
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_leaves_optimizer_and_statistics_as_they_were(
 def test_a_skipped_step_moved_nothing_in_the_trace_either(place, tmp_path):
     """A trace is evidence: from it a person can say which layers moved at which step."""
     run = trial(config("full", batch_norm="eval"), trace=tmp_path)
-    run.health._on_host = place == "host"
+    run.nonfinite._on_host = place == "host"
     run.data = replace(DATA, train=_broken(DATA.train))
     metrics = run.run_epoch().metrics
     assert [row for row in trace_rows(tmp_path) if row["weight"] > 0] == []
@@ -112,7 +112,7 @@ def test_a_skipped_step_moved_nothing_in_the_trace_either(place, tmp_path):
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_a_gradient_that_is_not_finite_skips_the_step_though_the_loss_is(place):
     run = trial(config("full", batch_norm="eval"))
-    run.health._on_host = place == "host"
+    run.nonfinite._on_host = place == "host"
     before = tensors(run)
     hook = run.parameters[0].register_hook(lambda gradient: gradient * math.inf)
     metrics = run.run_epoch().metrics
@@ -128,7 +128,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step_though_the_loss_is(place):
 def test_nine_skipped_steps_in_a_row_are_borne_and_ten_are_not(examples, diverges, place):
     data = TrialData(_broken(batch(examples, 1)), DATA.validation)
     run = trial(config("full", batch_size=4, batch_norm="eval"), data=data)
-    run.health._on_host = place == "host"
+    run.nonfinite._on_host = place == "host"
     if diverges:
         with pytest.raises(Diverged):
             run.run_epoch()
@@ -172,7 +172,7 @@ def test_no_step_waits_for_the_host(strategy, parameters, optimizer):
         run._update(run._backward([part, part]), trace)
     assert run.step == 3
     with pytest.raises((NotImplementedError, RuntimeError)):  # here it would have to read
-        run.health.check()
+        run.nonfinite.check()
 
 
 # --- clipping and rates -------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_acc
 from torch.nn import functional
 from trial_kit import DATA, config, tiny, trial
 
-from raysel.training.metrics import Measured, Tally
+from raysel.training.metrics import Measured, MetricAccumulator
 
 CPU = torch.device("cpu")
 
 
 def _measured(logits: torch.Tensor, labels: torch.Tensor, size: int = 7) -> Measured:
-    tally = Tally(CPU)
+    tally = MetricAccumulator(CPU)
     for start in range(0, len(labels), size):
         tally.add(logits[start : start + size], labels[start : start + size])
     return tally.measured()
@@ -62,7 +62,7 @@ def test_the_five_likeliest_are_reported_of_more_than_five_classes_alone():
 
 
 def test_nothing_is_read_from_the_device_between_batches(monkeypatch):
-    tally = Tally(CPU)
+    tally = MetricAccumulator(CPU)
     logits, labels = torch.randn(6, 7), torch.arange(6)
 
     def read(self, *_):

@@ -1,7 +1,7 @@
 """The optimizers: torch's own arithmetic, state that advances for every layer, and layers at
 rest that stay as they are, bit for bit.
 
-Two paths lead to the same numbers: on the host a layer at rest is skipped, on a device the
+Two paths lead to the same numbers: on the host a frozen layer is skipped, on a device the
 choice is made by `torch.where`. The device path runs on the CPU as well where a `finite`
 flag is given, so both are compared here.
 """
@@ -179,7 +179,7 @@ def test_a_learning_rate_of_half_for_a_layer_is_the_same_as_its_weight(name):
     torch.testing.assert_close(_values(by_weight), _values(by_rate), rtol=1e-6, atol=1e-7)
 
 
-# --- layers at rest -----------------------------------------------------------------------------
+# --- frozen layers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [None, float("nan"), float("inf"), -float("inf")])
@@ -205,13 +205,13 @@ def test_a_layer_at_rest_stays_bit_for_bit_whatever_its_gradient(name, decay, fi
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_of_a_layer_at_rest_advances_as_if_it_had_moved(name):
     """D7; without decay, so that the state depends on the gradients alone."""
-    resting, moving = _parameters(), _parameters()
-    optimizers = [_optimizer(name, resting), _optimizer(name, moving)]
+    frozen, moving = _parameters(), _parameters()
+    optimizers = [_optimizer(name, frozen), _optimizer(name, moving)]
     for step in range(5):
         for optimizer, weights in zip(optimizers, ([0.0] * 3, [1.0] * 3), strict=True):
             _step(optimizer, _gradients(step), weights)
     assert all(_equal(_state(optimizers[0]), _state(optimizers[1])))
-    assert all(_equal(_values(resting), _values(_parameters())))
+    assert all(_equal(_values(frozen), _values(_parameters())))
 
 
 def test_adamw_decays_a_layer_only_when_it_moves():
@@ -247,7 +247,7 @@ def test_hand_case_b_buffers_of_unselected_layers_advance():
     assert b.item() == pytest.approx(-0.475, abs=1e-7)
 
 
-# --- steps that are not sound ---------------------------------------------------------------------
+# --- non-finite steps ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["at the first step", "later"])

@@ -16,7 +16,7 @@ import raysel
 from raysel.models.build import ModelConfig, build
 from raysel.tasks.data import Examples, SealedTest, Task
 from raysel.training import source_model as source
-from raysel.training.source_model import SourceModel, kept_source_model, source_model
+from raysel.training.source_model import SourceModel, cached_source_model, source_model
 
 BLUEPRINT = ModelConfig("test_resnet", classes=3, channels=1, image_size=(8, 8))
 THREADS = 1
@@ -52,7 +52,7 @@ def trained(tmp_path_factory) -> tuple[SourceModel, Path]:
 
 
 def _kept(cache: Path, task: Task = TASK, model_config: ModelConfig = BLUEPRINT, seed: int = 0):
-    return kept_source_model(task, model_config, seed, THREADS, cache)
+    return cached_source_model(task, model_config, seed, THREADS, cache)
 
 
 def test_it_learns_the_source_task(trained):
@@ -96,7 +96,7 @@ def test_a_full_disk_keeps_none_and_the_model_is_there(trained, tmp_path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    source.keep_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, tmp_path / "cache")
+    source.cache_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, tmp_path / "cache")
     assert not [*(tmp_path / "cache").iterdir()]
 
 
@@ -122,7 +122,7 @@ def test_whatever_determines_it_leads_to_another(trained, monkeypatch):
     assert _kept(cache, model_config=replace(BLUEPRINT, name="test_convnext")) is None
     assert _kept(cache, model_config=replace(BLUEPRINT, classes=4)) is None
     assert _kept(cache, seed=1) is None
-    assert kept_source_model(TASK, BLUEPRINT, 0, THREADS + 1, cache) is None
+    assert cached_source_model(TASK, BLUEPRINT, 0, THREADS + 1, cache) is None
     with monkeypatch.context() as patch:
         patch.setattr(raysel, "__version__", "999")
         assert _kept(cache) is None

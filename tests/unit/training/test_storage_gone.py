@@ -11,7 +11,7 @@ import pytest
 from shared_kit import shared
 from trial_kit import config
 
-from raysel.training import checkpoint
+from raysel.training.checkpoint import InFolder
 from raysel.training.trial import TrialRunner
 from raysel.training.trial_files import TOKEN
 from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessage, FailureMessage
@@ -75,10 +75,10 @@ def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_failure(
     folder = tmp_path / "sweep"
     steps = _begun(folder)
 
-    def fails(at: Path, _: object) -> None:
-        raise OSError(number, "cannot", str(at))
+    def fails(*_: object) -> None:
+        raise OSError(number, "cannot", str(folder))
 
-    monkeypatch.setattr(checkpoint, "save", fails)
+    monkeypatch.setattr(InFolder, "save", fails)
     row = steps.epoch()
     assert isinstance(row, EnvironmentErrorMessage) and "cannot" in row.cause
 

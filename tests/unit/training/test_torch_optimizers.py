@@ -114,12 +114,12 @@ def test_a_strategy_that_decides_step_by_step_needs_no_start_of_an_epoch(name, k
 @pytest.mark.parametrize("name", NAMED)
 def test_so_it_is_where_no_step_waits_for_the_device(name):
     run = reference(name, "adamw")
-    run.health._on_host = False
+    run.nonfinite._on_host = False
     for _ in range(EPOCHS):
         run.run_epoch()
     model = seeded_model(Tiny)
     optimizer = optimizer_of(name, model, "adamw")
-    optimizer._health._on_host = False
+    optimizer._nonfinite._on_host = False
     for epoch in range(1, EPOCHS + 1):
         epoch_of(optimizer, model, epoch)
     assert_same(tensors(model), tensors(run.model), "model")

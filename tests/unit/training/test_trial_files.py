@@ -25,15 +25,15 @@ def test_what_is_new_is_carried_once(tmp_path: Path) -> None:
     (tmp_path / "machine.json").write_bytes(b"[]")
     (tmp_path / ".half").write_bytes(b"no")
     assert files.keep({"epoch": 1}) is None
-    assert files.carried() == {"trace/epoch-0001.parquet": b"1", "machine.json": b"[]"}
-    assert files.carried() == {}
+    assert files.unsent_files() == {"trace/epoch-0001.parquet": b"1", "machine.json": b"[]"}
+    assert files.unsent_files() == {}
     (tmp_path / "machine.json").write_bytes(b"[1]")
-    assert files.carried() == {"machine.json": b"[1]"}
+    assert files.unsent_files() == {"machine.json": b"[1]"}
 
 
 def test_nothing_is_carried_where_the_driver_sees_the_folder(tmp_path: Path) -> None:
     (tmp_path / "machine.json").write_bytes(b"[]")
-    assert TrialFiles(tmp_path, None, away=False).carried() == {}
+    assert TrialFiles(tmp_path, None, away=False).unsent_files() == {}
 
 
 @pytest.mark.parametrize("away", [True, False])

@@ -93,7 +93,7 @@ class Wrecker(Strategy):
     """Moves everything, and if asked to looks at the model in the rudest way."""
 
     name = "wrecker"
-    summary = "wrecks what it measures"
+    summary = "overwrites what it measures"
     paper = "a test"
     parameters = (
         Parameter("measures", "bool", True, "whether it looks at all"),

@@ -76,7 +76,7 @@ def test_a_stage_of_a_given_length():
 
 
 def test_rates_that_fall_from_layer_to_layer():
-    """ULMFiT: the rate of a layer is that of the next one over 2.6; layers at rest have none."""
+    """ULMFiT: the rate of a layer is that of the next one over 2.6; frozen layers have none."""
     rows = timetable("gradual_unfreeze", 3, 3, decay=2.6)
     np.testing.assert_allclose(rows[0], [0, 0, 1], rtol=1e-6)
     np.testing.assert_allclose(rows[1], [0, 1 / 2.6, 1], rtol=1e-6)

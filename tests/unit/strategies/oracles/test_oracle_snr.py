@@ -114,7 +114,7 @@ def test_the_noise_floor_of_a_mean_of_ratios():
 
 
 def test_equal_examples_have_no_variance_and_the_largest_ratio():
-    """Infinite is capped at the largest finite ratio: never NaN, never at rest."""
+    """Infinite is capped at the largest finite ratio: never NaN, never frozen."""
     _, probe = by_hand([[2, 3], [2, 3], [2, 3]], [[1, 1], [3, 7], [2, -5]])
     found = measure("auto_snr", probe, threshold=0.9)
     assert found.weights[0] == 1.0

@@ -266,7 +266,7 @@ def test_parts_below_the_classes_are_refused(tmp_path):
     for name in ("cat", "dog"):
         folder(tmp_path / name, ("train", "test"), 2)
     reported = _reported(tmp_path)
-    assert f"parts lie above the classes: {tmp_path}/test/cat" in reported
+    assert f"parts must be above the classes: {tmp_path}/test/cat" in reported
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):
 
 def test_a_root_of_archives_or_parquet_says_so(tmp_path):
     (tmp_path / "train-00000-of-00002.parquet").write_bytes(b"PAR1")
-    assert 'There lie 1 file ".parquet" (Parquet' in _reported(tmp_path)
+    assert 'It contains 1 file ".parquet" (Parquet' in _reported(tmp_path)
 
 
 def test_only_regular_files_are_taken(tmp_path):

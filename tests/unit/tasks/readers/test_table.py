@@ -103,10 +103,9 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
         (
             "file,label\na,x\na,y\n",
             None,
-            'FILE line 3: "a" stands in line 2 too, as "x"; raysel does single-label'
-            " classification",
+            'FILE line 3: "a" is in line 2 too, as "x"; raysel does single-label classification',
         ),
-        ("file,label\na,x\na,x\n", None, 'FILE line 3: "a" stands in line 2 too'),
+        ("file,label\na,x\na,x\n", None, 'FILE line 3: "a" is in line 2 too'),
         ("file,label\na,\n", None, "FILE line 2: the file or the label is empty"),
         ("file,label\n", None, "FILE has no row below its head"),
         (
@@ -136,7 +135,7 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
             "file,label\na,tench, Tinca tinca\n",
             None,
             'FILE line 2: 3 cells in a table of 2 columns, "Tinca tinca" too many; a cell'
-            " that holds the delimiter stands in quotes",
+            " that holds the delimiter must be in quotes",
         ),
         (
             'file,label\na,x\nb,"y\nc,z\n',
@@ -370,7 +369,7 @@ def test_the_one_folder_that_holds_all_files_is_the_root(tmp_path):
     files = ["train/a.jpg", "train/b.jpg", "other/a.jpg"]
     pictures = _table(tmp_path, "id,label\na,x\nb,y\n", files=files)
     assert pictures.sources[0] == tmp_path / "train" / "a.jpg"
-    assert pictures.notes == (f"the files of labels.csv lie in {tmp_path / 'train'}",)
+    assert pictures.notes == (f"the files of labels.csv are in {tmp_path / 'train'}",)
 
 
 def test_files_that_are_in_two_folders_are_asked_about(tmp_path):

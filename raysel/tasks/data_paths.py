@@ -53,7 +53,7 @@ def _no_folder(path: Path, other: str | None) -> str:
 def _meant(path: Path, what: What) -> str:
     """What may be meant: a name beside it that is nearly the same, of the right kind."""
     if str(path)[0] in "~$":
-        return "; ~ and $ stand for nothing here, write the whole path"
+        return "; ~ and $ are not expanded here; write the whole path"
     try:
         beside = list(path.parent.iterdir())
     except OSError:

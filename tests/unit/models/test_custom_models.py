@@ -12,8 +12,8 @@ import torch
 from raysel.common.errors import UserError
 from raysel.export.timm_layout import write_model
 from raysel.models.build import ModelConfig, build
+from raysel.models.custom_models import is_custom
 from raysel.models.data_config import model_input
-from raysel.models.own import is_own
 from raysel.search import validate
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import open_task
@@ -62,9 +62,9 @@ def sweep(tmp_path, name, more="", given="x", arguments="pretrained=False, **kw"
 
 def test_what_a_model_lacks_is_a_note(tmp_path):
     spec = sweep(tmp_path, "own_plain")
-    assert is_own("own_plain")
-    assert not is_own("resnet18")
-    assert not is_own("cifar_wrn_16_1")
+    assert is_custom("own_plain")
+    assert not is_custom("resnet18")
+    assert not is_custom("cifar_wrn_16_1")
     (note,) = [
         note for note in validate.notes(spec, open_task(spec.task)) if "pretrained_cfg" in note
     ]

@@ -14,7 +14,7 @@ from raysel.models.data_config import pretrained_cfg
 from raysel.models.input_size import size_arguments
 
 
-def is_own(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Whether a model is neither timm's nor raysel's."""
     if not timm.is_model(name):
         return False
@@ -44,7 +44,7 @@ def why_not_built(
 
 def notes(name: str) -> Iterator[str]:
     """What a model of the user's own lacks, and what is done in its place."""
-    if is_own(name) and pretrained_cfg(name) is None:
+    if is_custom(name) and pretrained_cfg(name) is None:
         yield (
             f"model.name: {name} has no pretrained_cfg: pictures are prepared as ImageNet's usual"
             " (task.image_size, or 224 pixels) and the last layer counts as the classifier; the"

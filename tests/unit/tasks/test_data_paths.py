@@ -6,8 +6,8 @@ import zipfile
 import pytest
 from pictures_kit import folder, task
 
+from raysel.tasks.data_paths import missing_path
 from raysel.tasks.opened_task import open_task
-from raysel.tasks.places import missing_path
 
 
 @pytest.mark.parametrize("there", ["photos.zip", "photos.tar.gz"])
@@ -60,7 +60,7 @@ def test_signs_of_a_shell_are_reported(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
-    reported = f"there is no folder {path}; ~ and $ stand for nothing here, write the whole path"
+    reported = f"there is no folder {path}; ~ and $ are not expanded here, write the whole path"
     assert missing_path(Path(path), "folder") == reported
 
 

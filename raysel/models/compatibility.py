@@ -9,6 +9,7 @@ from torch import Tensor
 
 from raysel.common.errors import UserError, user_error
 from raysel.common.text import first_line
+from raysel.models.custom_models import is_custom
 from raysel.models.forward import (
     LONGEST,
     ForwardError,
@@ -18,7 +19,6 @@ from raysel.models.forward import (
     run_without_data,
 )
 from raysel.models.head import Head
-from raysel.models.own import is_own
 from raysel.models.shapes import shapes_of
 
 SIZE = "task.image_size"
@@ -28,7 +28,7 @@ _STEP, _TRIES = 8, 16  # pixels between the sizes that are tried, and how many
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelRequirements:
     """What a task asks of a model; `image_size` None is the model's own."""
 
     name: str
@@ -38,7 +38,7 @@ class Wanted:
     image_size: tuple[int, int] | None
 
 
-def check_logits(output: object, wanted: Wanted) -> None:
+def check_logits(output: object, wanted: ModelRequirements) -> None:
     """A classifier gives a number a class.
 
     Raises:
@@ -46,7 +46,7 @@ def check_logits(output: object, wanted: Wanted) -> None:
     """
     if isinstance(output, Tensor) and tuple(output.shape) == (1, wanted.classes):
         return
-    if is_own(wanted.name):
+    if is_custom(wanted.name):
         raise user_error("model.name", _of_own_model(output, wanted))
     given = list(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise user_error(
@@ -56,7 +56,7 @@ def check_logits(output: object, wanted: Wanted) -> None:
     )
 
 
-def _of_own_model(output: object, wanted: Wanted) -> str:
+def _of_own_model(output: object, wanted: ModelRequirements) -> str:
     given = type(output).__name__
     if isinstance(output, Tensor):
         given = f"[{', '.join(['n', *map(str, output.shape[1:])])}]"
@@ -66,7 +66,7 @@ def _of_own_model(output: object, wanted: Wanted) -> str:
     )
 
 
-def unfit(wanted: Wanted, error: BaseException) -> UserError:
+def incompatible(wanted: ModelRequirements, error: BaseException) -> UserError:
     """The refusal of a model that cannot be built, or does not run, for a task."""
     name, reason = wanted.name, first_line(error, LONGEST)
     if wanted.image_size is None:
@@ -83,12 +83,12 @@ def unfit(wanted: Wanted, error: BaseException) -> UserError:
     return user_error("model.name", message)
 
 
-def _nearest_size(wanted: Wanted) -> int | None:
+def _nearest_size(wanted: ModelRequirements) -> int | None:
     """The square size nearest to the wanted one on which the model runs; None if none is."""
     return next((size for size in _sizes(wanted) if _runs(wanted, size)), None)
 
 
-def _sizes(wanted: Wanted) -> Iterator[int]:
+def _sizes(wanted: ModelRequirements) -> Iterator[int]:
     """Sizes to try, from the wanted one outwards, then the model's own."""
     assert wanted.image_size is not None
     middle = round(max(wanted.image_size) / _STEP) * _STEP
@@ -105,7 +105,7 @@ def _sizes(wanted: Wanted) -> Iterator[int]:
     yield 2 * own
 
 
-def _runs(wanted: Wanted, size: int) -> bool:
+def _runs(wanted: ModelRequirements, size: int) -> bool:
     image: Image = (wanted.channels, size, size)
     try:
         model = shapes_of(wanted.name, wanted.classes, wanted.channels, wanted.head, (size, size))
