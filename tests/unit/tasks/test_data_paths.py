@@ -60,7 +60,7 @@ def test_signs_of_a_shell_are_reported(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
-    reported = f"there is no folder {path}; ~ and $ are not expanded here, write the whole path"
+    reported = f"there is no folder {path}; ~ and $ are not expanded here; write the whole path"
     assert missing_path(Path(path), "folder") == reported
 
 

@@ -382,7 +382,7 @@ def test_files_that_are_in_two_folders_are_asked_about(tmp_path):
 def test_a_table_whose_files_are_nowhere_is_refused(tmp_path):
     reported = _reported(tmp_path, "file,label\na.jpg,x\nb.jpg,y\n", files=[])
     assert reported.startswith(
-        f"FILE: none of its 2 files is there, such as {tmp_path / 'a.jpg'}; say"
+        f"FILE: none of its 2 files is there, such as {tmp_path / 'a.jpg'}; give their folder"
     )
 
 
