@@ -22,7 +22,7 @@ from raysel.spec.sweep import Spec
 from raysel.strategies import registry
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.start import resume, start
-from raysel.training.checkpoint import load
+from raysel.training.checkpoint import InFolder
 
 from .drivers import live
 from .endings import check, statuses
@@ -296,8 +296,8 @@ def test_a_worker_lost_more_often_than_allowed_fails_its_trial(
 def test_no_checkpoint_of_an_ended_trial_is_left(tmp_path: Path, storage: Path) -> None:
     spec = puppet(tmp_path, storage, "tidy", "", "search.num_trials=2")
     outcome = ran(spec, At(Kind.EPOCH, 5, signalled(signal.SIGTERM)))
-    assert load(outcome.folder.trial("0000")) is None
-    left = load(outcome.folder.trial("0001"))
+    assert InFolder(outcome.folder.trial("0000")).newest() == (None, None)
+    left, _ = InFolder(outcome.folder.trial("0001")).newest()
     assert left is not None and left["epoch"] == 2
     assert torch.is_tensor(next(iter(left["model"].values())))
     assert [e.kind for e in events_of(outcome.folder.path) if e.trial == "0001"][-1] == (
