@@ -17,8 +17,6 @@ from mlflow.tracking import MlflowClient
 from raysel.common.locations import sqlite_file
 from raysel.common.text import and_more
 from raysel.mlflow_sync import trace_figure
-from raysel.mlflow_sync.client import MlflowStore
-from raysel.mlflow_sync.exporter import upload_sweep_files, upload_trace
 from raysel.mlflow_sync.runs import (
     PARENT,
     Point,
@@ -104,6 +102,12 @@ class Audit:
         assert self._opened is not None, "the store is lost: there is nothing to ask"
         return self._opened
 
+    def restore_traces(self) -> None:
+        """Write the parts of traces that MLflow alone has into the sweep's folder."""
+        if self.files is not None:
+            for trial in self.files.to_restore:
+                self.files.restore(trial, self.runs[trial])
+
     def remove_surplus(self) -> None:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
         for run_id in self.surplus:
@@ -176,6 +180,11 @@ class FileAudit:
     to_send: list[str] = field(default_factory=list)
     to_restore: dict[str, list[int]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+
+    @property
+    def to_mend(self) -> list[str]:
+        """Trials (or `SWEEP`) whose files are to be sent, once what is to be restored is."""
+        return [*self.to_send, *self.to_restore]
 
     def of(self, owner: SweepState | TrialState, run: Run) -> Iterator[str]:
         """What differs of the sweep's own files, or of a trial's, in sentences."""
@@ -277,26 +286,3 @@ class FileAudit:
 
 def _counted(epochs: list[int]) -> str:
     return f"epoch {epochs[0]}" if len(epochs) == 1 else f"{len(epochs)} epochs"
-
-
-def mend_files(
-    audit: Audit, uri: str, experiment: str, artifact_root: str, events: Sequence[Event]
-) -> None:
-    """Restore parts of traces that MLflow alone has, and send what MLflow lacks.
-
-    Args:
-        audit: what was found.
-        uri, experiment, artifact_root: as `MlflowStore` takes them.
-        events: the record's.
-    """
-    files = audit.files
-    assert files is not None
-    sweep, trials = located(fold_sweep(events), files.folder), fold(events)
-    for trial in files.to_restore:
-        files.restore(trial, audit.runs[trial])
-    store = MlflowStore(uri, experiment, artifact_root, sweep)
-    for name in [*files.to_send, *(t for t in files.to_restore if t not in files.to_send)]:
-        if name == SWEEP:
-            upload_sweep_files(store, sweep)
-        else:
-            upload_trace(store, sweep, trials[name])

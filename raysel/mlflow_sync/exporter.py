@@ -144,17 +144,10 @@ class MlflowExporter:
         elif event.kind == Kind.FINISHED:
             _upload_results(store, Path(self._sweep.folder))
         else:
-            upload_trace(store, self._sweep, self._trials[event.trial])
+            _upload_trace(store, self._sweep, self._trials[event.trial])
 
 
-def upload_sweep_files(store: MlflowStore, sweep: SweepState) -> None:
-    """Upload the sweep's own files: the sweep file, and the results if it has ended."""
-    store.upload_text(SWEEP, sweep.spec, "spec.yaml")
-    if sweep.ended_at is not None:
-        _upload_results(store, Path(sweep.folder))
-
-
-def upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> None:
+def _upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> None:
     """Upload a trial's trace and its figure."""
     parts = Path(sweep.folder) / "trials" / trial.id / "trace"
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:

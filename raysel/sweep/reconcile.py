@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -203,33 +203,32 @@ class _Mending:
         return [words for _, words in found]
 
     def mlflow(self, found: Reconciled) -> None:
-        """Send the differences in MLflow again."""
+        """Send again what differs in MLflow: what it has it keeps once."""
         record = self.event_log.record
         with _mlflow(self.spec) as (uri, experiment):
             audit = _audit(uri, experiment, self.events, self.folder)
             found.mlflow = [*audit.differences, *audit.file_differences]
-            if audit.differences:
-                audit.remove_surplus()
-                for cursor in (EVENTS_CURSOR, FILES_CURSOR):  # what MLflow has it keeps once
-                    record.move_cursor(cursor, 0)
-            elif is_behind(record.url, FILES_CURSOR):
+            if not found.mlflow and is_behind(record.url, FILES_CURSOR):
                 found.mlflow.append(_FILES)
-            if found.mlflow:
-                self._send(uri, experiment)
-                found.left += self._files_mended(uri, experiment)
+            if not found.mlflow:
+                return
+            audit.restore_traces()
+            audit.remove_surplus()
+            if audit.differences:
+                for cursor in (EVENTS_CURSOR, FILES_CURSOR):
+                    record.move_cursor(cursor, 0)
+            elif audit.files is not None and (again := audit.files.to_mend):
+                record.move_cursor(FILES_CURSOR, self._before(again))
+            self._send(uri, experiment)
+            after = _audit(uri, experiment, self.events, self.folder)
+            lost = [] if after.files is None else after.files.lost
+            left = [words for words in after.file_differences if not _is_reported(words, lost)]
+            found.left += [*after.differences, *lost, *left]
 
-    def _files_mended(self, uri: str, experiment: str) -> list[str]:
-        """Copy missing files both ways; return what differs after that."""
-        from raysel.mlflow_sync.audit import mend_files  # noqa: PLC0415
-
-        audit = _audit(uri, experiment, self.events, self.folder)
-        if audit.files is None or not audit.file_differences:
-            return audit.differences
-        mend_files(audit, uri, experiment, str(self.folder.mlflow_files), self.events)
-        again = _audit(uri, experiment, self.events, self.folder)
-        lost = [] if again.files is None else again.files.lost
-        left = [words for words in again.file_differences if not _is_reported(words, lost)]
-        return [*again.differences, *lost, *left]
+    def _before(self, names: Collection[str]) -> int:
+        """The place in the record before the first event of these trials, or of the sweep."""
+        stored = self.event_log.record.events()
+        return min(one.sequence for one in stored if one.event.trial in names) - 1
 
     def _send(self, uri: str, experiment: str) -> None:
         words: list[str] = []  # the writer's own, where MLflow refuses
