@@ -218,7 +218,8 @@ class _Mending:
                 for cursor in (EVENTS_CURSOR, FILES_CURSOR):
                     record.move_cursor(cursor, 0)
             elif audit.files is not None and (again := audit.files.to_mend):
-                record.move_cursor(FILES_CURSOR, self._before(again))
+                at = min(record.cursor(FILES_CURSOR), self._before(again))
+                record.move_cursor(FILES_CURSOR, at)
             self._send(uri, experiment)
             after = _audit(uri, experiment, self.events, self.folder)
             lost = [] if after.files is None else after.files.lost
