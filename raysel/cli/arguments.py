@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,14 +46,14 @@ def checked_names(names: list[str]) -> list[str]:
     return [_checked_name(name) for name in names]
 
 
-def path_parser(option: str) -> Callable[[str], Path]:
-    """A parser for options that are local paths (an empty one would be `.`)."""
+def path_option(option: str, metavar: str, help: str) -> Any:
+    """An option that is a path on this machine; an empty one is refused, as it would be `.`."""
 
     def read(text: str) -> Path:
         _refuse(option, text, path_problem(text))
         return Path(plain(text))
 
-    return read
+    return typer.Option(option, metavar=metavar, help=help, parser=read)
 
 
 SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).")]

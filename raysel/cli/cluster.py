@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_for_there, day, path_parser
+from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_for_there, day, path_option
 from raysel.common.errors import INTERRUPTED, user_error
 from raysel.common.output import (
     LogPrinter,
@@ -59,12 +59,7 @@ def submit(
     no_wait: NoWait = False,
     include: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--include",
-            metavar="PATH",
-            help="A file or folder to send along.",
-            parser=path_parser("--include"),
-        ),
+        path_option("--include", "PATH", "A file or folder to send along."),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -197,12 +192,7 @@ def fetch(
     address: Address = None,
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to",
-            metavar="DIR",
-            help="An empty folder; by default fetched/<name>.",
-            parser=path_parser("--to"),
-        ),
+        path_option("--to", "DIR", "An empty folder; by default fetched/<name>."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -26,7 +26,7 @@ from raysel.cli.arguments import (
     SweepFile,
     SweepName,
     checked,
-    path_parser,
+    path_option,
 )
 from raysel.cli.cluster import Address, NoWait
 from raysel.common import credentials
@@ -203,12 +203,7 @@ def strategies(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one.")] = None,
     code: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--code",
-            metavar="FILE",
-            help="A Python file with strategies of your own.",
-            parser=path_parser("--code"),
-        ),
+        path_option("--code", "FILE", "A Python file with strategies of your own."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

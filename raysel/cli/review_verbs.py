@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.cli import cluster
-from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_parser
+from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_option
 from raysel.cli.cluster import Address
 from raysel.common.errors import FAILED, OperationalError, user_error
 from raysel.common.output import PATH, ask, print_json, print_table, say
@@ -184,12 +184,7 @@ def report(
     ],
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to",
-            metavar="DIR",
-            help="Folder for the comparison of several sweeps.",
-            parser=path_parser("--to"),
-        ),
+        path_option("--to", "DIR", "Folder for the comparison of several sweeps."),
     ] = None,
     storage: Storage = "runs",
     as_json: AsJson = False,

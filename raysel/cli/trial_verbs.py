@@ -15,7 +15,7 @@ from raysel.cli.arguments import (
     SweepFile,
     SweepName,
     checked,
-    path_parser,
+    path_option,
 )
 from raysel.common.errors import FAILED
 from raysel.common.output import print_json, print_table, progress_stream, say, say_error
@@ -157,7 +157,7 @@ def export(
     sweep: SweepName,
     to: Annotated[
         Path,
-        typer.Option("--to", metavar="DIR", help="An empty folder.", parser=path_parser("--to")),
+        path_option("--to", "DIR", "An empty folder."),
     ],
     strategy: Annotated[
         str | None,
