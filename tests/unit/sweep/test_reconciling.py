@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from view_kit import make, started
+from view_kit import ended, make, started
 
 from raysel.common.errors import OperationalError
+from raysel.mlflow_sync.process import FILES_CURSOR
 from raysel.record.events import Record, sqlite_url
 from raysel.record.ownership import FileOwner
 from raysel.spec.reader import parse
 from raysel.strategies import registry
 from raysel.sweep import reconcile
-from raysel.sweep.reconcile import reconcile_sweep
+from raysel.sweep.reconcile import Reconciled, reconcile_sweep
 
 MINE = """\
 import torch
@@ -101,5 +103,27 @@ def test_what_mlflow_refuses_with_is_reported_and_no_time_that_did_not_pass(
     mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
     with pytest.raises(OperationalError, match=reported):
         mending._send("http://mlflow", "a")
+    owner.release()
+    record.close()
+
+
+@pytest.mark.parametrize(("sent", "again"), [(5, 3), (1, 1)])
+def test_files_are_sent_again_from_the_first_trial_that_lacks_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: int, again: int
+) -> None:
+    events = [started("0000", 0), ended("0000", "COMPLETE", 0.5), started("0001", 1)]
+    folder = make(tmp_path, "a", *events, ended("0001", "COMPLETE", 0.5))
+    record = Record(sqlite_url(folder.record))
+    record.move_cursor(FILES_CURSOR, sent)
+    files = SimpleNamespace(to_mend=["0001"], lost=[])
+    audit = SimpleNamespace(differences=[], file_differences=["0001: MLflow lacks x"], files=files)
+    audit.restore_traces = audit.remove_surplus = lambda: None
+    monkeypatch.setattr(reconcile, "_mlflow", lambda _: nullcontext(("http://mlflow", "a")))
+    monkeypatch.setattr(reconcile, "_audit", lambda *_: audit)
+    monkeypatch.setattr(reconcile._Mending, "_send", lambda *_: None)
+    owner = FileOwner(folder.lock, "a")
+    mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
+    mending.mlflow(Reconciled("a", [], [], mended=True))
+    assert record.cursor(FILES_CURSOR) == again
     owner.release()
     record.close()
