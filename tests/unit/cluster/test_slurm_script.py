@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[3] / "cluster" / "slurm.sbatch"
 
 # each logs its arguments; srun and Ray then run what follows their own options
 STANDINS = {
-    "scontrol": "printf 'node1\\nnode2\\n'",
+    "scontrol": "echo node1; sleep 0.2; echo node2",  # whoever reads one line breaks the pipe
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; "$@"; exit $?',
     "ray": 'while [ "$1" != -- ]; do shift; done; shift; "$@"; exit $?',
     "raysel": (
