@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 from bias_variance_oracle import Driver, Oracle, chosen, random_gradients
-from mask_kit import assert_resumable, assert_same, finished, moved, net, parameters, trial
+from mask_kit import assert_same, finished, moved, net, parameters, trial
 
 from raysel.models.layers import partition
 from raysel.strategies import registered
@@ -55,11 +55,6 @@ def test_every_tensor_is_a_layer_and_the_head_is_still_known():
 def test_with_a_share_of_one_it_is_full(optimizer):
     run = finished(trial("bvg_ts", {"update_share": 1.0}, optimizer=optimizer))
     assert_same(run, finished(trial("full", optimizer=optimizer)))
-
-
-@pytest.mark.parametrize("ema_decay", [0.9, 0.8])  # with momentum's buffers, with its own mean
-def test_it_resumes(ema_decay):
-    assert_resumable("bvg_ts", {"ema_decay": ema_decay}, weight_decay=0.0)
 
 
 def test_what_is_declared():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from rates_kit import DATA, SmallNet, batch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from raysel.models.layers import partition
@@ -205,63 +203,6 @@ def test_a_loss_that_ends_in_nan_does_not_break_the_line_search(seed):
 
 
 # --- a small network --------------------------------------------------------------------------
-
-
-def ridge_loss(net: nn.Module, named: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    logits = torch.func.functional_call(net, named, (x,))
-    return functional.cross_entropy(logits, y) + 0.01 * sum(
-        p.square().sum() for p in named.values()
-    )
-
-
-def network_near_its_minimum(seed: int) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """A loss of 26 parameters and a point .01 away from its minimum in each of them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
-        x = torch.randn(120, 3, dtype=torch.float64)
-        y = (x[:, 0] * x[:, 1] + 0.5 * torch.randn(120) > 0).long()
-        fit = torch.optim.LBFGS(net.parameters(), max_iter=500, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            fit.zero_grad()
-            loss = ridge_loss(net, dict(net.named_parameters()), x, y)
-            loss.backward()
-            return loss
-
-        fit.step(closure)
-        minimum = torch.cat([p.detach().flatten() for p in net.parameters()])
-        point = minimum + 0.01 * torch.randn(minimum.shape, dtype=torch.float64)
-    named = {name: p.detach() for name, p in net.named_parameters()}
-    sizes = [p.numel() for p in named.values()]
-
-    def loss_at(theta: Tensor) -> Tensor:
-        parts = zip(named.items(), theta.split(sizes), strict=True)
-        return ridge_loss(net, {name: part.view_as(p) for (name, p), part in parts}, x, y)
-
-    return loss_at, point
-
-
-@pytest.mark.parametrize("seed", range(1, 6))
-def test_near_the_dense_newton_step_of_a_small_network(seed):
-    """Near a strict minimum and with K = 20. Over these seeds the cosine is .92 to 1 and the
-    length .95 to 1.36 of the true one, where the gradient has cosines of .5 to .63 and .2 to .7
-    of the length. (Far from a minimum the Hessian has negative and tiny eigenvalues, and the
-    product resembles the dense solution no more than the gradient does.)
-    """
-    loss_at, start = network_near_its_minimum(seed)
-    hessian = torch.func.hessian(loss_at)(start)
-    assert torch.linalg.eigvalsh(hessian).min() > 0.01
-    gradient = torch.func.grad(loss_at)(start)
-    exact = torch.linalg.solve(hessian, gradient)
-    point = start.clone().requires_grad_(True)
-
-    def objective() -> tuple[Tensor, Tensor]:
-        return loss_at(point.detach()), torch.func.grad(loss_at)(point.detach())
-
-    found = inverse_hessian_product(gradient, *curvature_pairs([point], objective, 20))
-    assert cosine(gradient, exact) < 0.7 and cosine(found, exact) > 0.85
-    assert 0.6 < found.norm() / exact.norm() < 1.7
 
 
 def test_slices_of_several_parameters_are_those_of_one_vector():

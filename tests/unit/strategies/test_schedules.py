@@ -34,29 +34,6 @@ def _table(epochs: int, layers: int, epochs_per_stage: int = 0) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("epochs", "layers", "expected"),
-    [
-        (12, 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]),  # D30
-        (15, 6, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6, 6, 6]),  # the rest in the last stage
-        (7, 6, [1, 2, 3, 4, 5, 6, 6]),
-        (6, 6, [1, 2, 3, 4, 5, 6]),
-        (4, 6, [2, 4, 6, 6]),  # E < L: ceil(6/4) more an epoch
-        (10, 14, [2, 4, 6, 8, 10, 12, 14, 14, 14, 14]),
-        (1, 6, [6]),
-        (3, 1, [1, 1, 1]),
-    ],
-)
-def test_the_derived_timetable(epochs, layers, expected):
-    assert _table(epochs, layers) == expected
-
-
-def test_a_given_stage_length():
-    assert _table(8, 3, 1) == [1, 2, 3, 3, 3, 3, 3, 3]
-    assert _table(8, 3, 2) == [1, 1, 2, 2, 3, 3, 3, 3]
-    assert _table(5, 3, 3) == [1, 1, 1, 2, 2]  # too short: layers stay frozen
-
-
 @given(some.integers(1, 60), some.integers(1, 40))
 def test_the_last_epoch_trains_every_layer(epochs, layers):
     table = _table(epochs, layers)

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 from rates_kit import DATA, Linear, batch, begun, decided, measured, probe_of, same, small, strategy
-from torch.nn import functional
 
 from raysel.common.errors import UserError
-from raysel.models.layers import Layer, Partition, partition
+from raysel.models.layers import Layer, Partition
 from raysel.strategies import registered
-from raysel.strategies.gradients import ordered_parameters
 from raysel.strategies.signal_to_noise import (
     GradientSpread,
-    above_threshold,
-    per_example_spread,
     signal_to_noise,
 )
 from raysel.training.batches import Batch
@@ -33,31 +29,6 @@ def ratio(means: list[float], variances: list[float], *sizes: int) -> list[float
 
 
 # --- the ratio --------------------------------------------------------------------------------
-
-
-def test_two_examples_by_hand():
-    """g = 1 and 3: mean 2, unbiased variance 2, ratio 2; the score is B SNR = 4."""
-    _, scores = measured("auto_snr", Linear([1.0], [1.0]).probe([[1.0, 3.0], [3.0, 5.0]]))
-    np.testing.assert_allclose(scores, [4.0, 2 * 16 / 2], rtol=1e-12)
-
-
-def test_a_layer_is_the_mean_of_its_parameters():
-    assert ratio([2.0, 4.0, 3.0], [2.0, 1.0, 9.0], 2, 1) == [9.0, 1.0]
-
-
-def test_the_mean_and_variance_of_each_examples_gradient():
-    model = small().double().eval()
-    cut = partition(model)
-    data = Batch(batch(7, 1).images.double(), batch(7, 1).labels)
-    rows = []
-    for i in range(7):
-        model.zero_grad()
-        functional.cross_entropy(model(data.images[i : i + 1]), data.labels[i : i + 1]).backward()
-        gradients = [p.grad.flatten() for p in ordered_parameters(model, cut) if p.grad is not None]
-        rows.append(torch.cat(gradients).numpy())
-    spread = per_example_spread(model, cut, data)
-    np.testing.assert_allclose(spread.mean, np.mean(rows, axis=0), rtol=1e-9, atol=1e-15)
-    np.testing.assert_allclose(spread.variance, np.var(rows, axis=0, ddof=1), rtol=1e-9, atol=1e-18)
 
 
 def test_no_gradient_at_all_is_no_signal():
@@ -104,21 +75,6 @@ def test_signal_raises_it():
 # --- the threshold ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("weights", "threshold", "kept"),
-    [
-        ([1.0, 0.5, 0.2], 0.3, [1, 1, 0]),
-        ([1.0, 0.5, 0.2], 0.5, [1, 1, 0]),  # at the threshold is not below it
-        ([1.0, 0.5, 0.2], 0.0, [1, 1, 1]),
-        ([0.1, 0.4, 0.2], 0.9, [0, 1, 0]),  # all below: the largest
-        ([1.0], 0.95, [1]),
-    ],
-)
-def test_layers_below_are_frozen(weights, threshold, kept):
-    found = above_threshold(torch.tensor(weights), threshold)
-    assert found.tolist() == kept and found.dtype == torch.float32
-
-
 def test_the_threshold_is_a_share_of_the_largest():
     probe = probe_of(small())
     scores = measured("auto_snr", probe)[1]
@@ -138,14 +94,6 @@ def test_ratios_are_averaged_over_batches_and_not_pooled():
     one = measured("auto_snr", net.probe([[0.5], [1.5]]))[1]
     torch.testing.assert_close(both, one)
     assert one.tolist() == pytest.approx([2 * 1 / 0.5])
-
-
-def test_as_many_batches_as_asked_for():
-    probe = Linear([1.0]).probe([[1.0], [3.0]], [[1.0], [5.0]], [[1.0], [2.0]])
-    single = [2 * 4 / 2, 2 * 9 / 8, 2 * 2.25 / 0.5]
-    for count in (1, 2, 3, 7):
-        found = measured("auto_snr", probe, batches=count)[1]
-        assert found.tolist() == pytest.approx([np.mean(single[:count])])
 
 
 def test_a_last_batch_of_one_example_is_left_out():
@@ -185,14 +133,6 @@ def test_where_no_batch_is_finite_the_last_weights_stay():
 def test_where_none_ever_was_all_layers_move():
     broken = Batch(torch.full_like(DATA.train.images, math.inf), DATA.train.labels)
     assert measured("auto_snr", probe_of(small(), broken))[0].tolist() == [1.0, 1.0, 1.0]
-
-
-def test_the_order_of_examples_does_not_matter():
-    model = small().double()
-    data = Batch(batch(8, 1).images.double(), batch(8, 1).labels)
-    turned = Batch(data.images.flip(0), data.labels.flip(0))
-    one, other = (measured("auto_snr", probe_of(model, d))[1] for d in (data, turned))
-    torch.testing.assert_close(one, other, rtol=1e-9, atol=0)
 
 
 def test_what_is_declared():

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mask_kit import (
     LAYERS,
-    assert_resumable,
     assert_same,
     finished,
     moved,
@@ -118,13 +117,6 @@ def test_batch_norm_of_frozen_blocks_rests_in_frozen_eval():
         before = run.model.get_buffer("a.1.running_mean").clone()
         finished(run)
         assert (not torch.equal(before, run.model.get_buffer("a.1.running_mean"))) == drifts
-
-
-@pytest.mark.parametrize(
-    ("strategy", "values"), [("suffix", {"layers": 3}), ("blockwise", {"block": "b"})]
-)
-def test_masks_resume(strategy, values):
-    assert_resumable(strategy, values, optimizer="adam")
 
 
 def test_what_the_papers_say_is_declared():

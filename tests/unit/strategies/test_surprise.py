@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -123,27 +122,6 @@ def oracle(source, target, bins=8):
     return total
 
 
-def test_scores_are_the_equation_on_each_layers_activations():
-    given = probe()
-    net = network()
-    found = scores(measured("surprise", given))
-    with torch.no_grad():
-        for index, layer in enumerate((net[:1], net[:2], net)):
-            a, b = (
-                layer(x.images).flatten(1).double().numpy()
-                for x in (given._examples["source"], given._examples["target"])
-            )
-            assert float(found[index]) == pytest.approx(oracle(a, b), rel=1e-4)
-    assert torch.equal(weights(measured("surprise", given)), (found / found.max()).float())
-    loose = measured("surprise", given, normalise="none")
-    assert torch.equal(weights(loose), found.float())
-
-
-def test_surprise_diff_takes_differences_of_the_same_scores():
-    s, d = scores(measured("surprise", probe())), scores(measured("surprise_diff", probe()))
-    assert torch.equal(d, surprise_difference(s))
-
-
 def test_identical_samples_are_exactly_zero_and_weigh_alike():
     same = examples(101, 1, 6, 6)  # an odd number: the halves differ in size
     given = probe_of(network(), same, Batch(same.images.clone(), same.labels), batch_size=33)
@@ -163,27 +141,6 @@ def test_other_samples_of_the_same_distribution_are_refused(name, seed):
     )
     with pytest.raises(ValueError, match="fallback: uniform"):
         measured(name, given)
-
-
-def test_surprise_grows_with_the_shift():
-    found = [scores(measured("surprise", probe(shift))) for shift in (1.0, 2.0, 4.0)]
-    for near, far in pairwise(found):
-        assert (far > near)[:1].all()
-        assert far.sum() > near.sum()
-
-
-def test_surprise_ignores_the_scale_and_offset_of_each_dimension():
-    """The bins span both samples' common range, whatever the units; all exact in binary."""
-    a, b = examples(200, 6, 1, 1), examples(150, 6, 1, 1, shift=1.0, seed=4)
-    scale = torch.tensor([0.25, 1, 2, 64, -4, 1024]).view(6, 1, 1)
-    scaled = [Batch(x.images * scale, x.labels) for x in (a, b)]
-    plain, other = (
-        scores(measured("surprise", probe_of(Passing(6), *pair))) for pair in ((a, b), scaled)
-    )
-    assert float(plain) == pytest.approx(float(other), rel=2e-3)
-    moved = [Batch((x.images * 1.7 + 3).double(), x.labels) for x in (a, b)]
-    third = scores(measured("surprise", probe_of(Passing(6).double(), *moved)))
-    assert float(plain) == pytest.approx(float(third), rel=2e-3)
 
 
 def test_a_constant_dimension_adds_nothing():

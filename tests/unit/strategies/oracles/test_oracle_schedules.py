@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import collections
-
 import numpy as np
 import pytest
-from fake_probe import FakeProbe, Stack, decided, made, quiet_step
+from fake_probe import FakeProbe, Stack, decided, made
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,46 +147,4 @@ def test_blockwise_of_a_network_of_one_block_is_full():
     assert timetable("blockwise", 2, 2, block="layer0") == timetable("full", 2, 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("gradual_unfreeze", {}),
-        ("lp_ft", {}),
-        ("suffix", {"layers": 1}),
-        ("surgical", {"block": "head"}),
-        ("blockwise", {"block": "head"}),
-        ("random_layer", {}),
-    ],
-)
-def test_a_single_layer_moves_fully(name, values):
-    assert timetable(name, 1, 4, **values) == [[1.0]] * 4
-
-
 # --- one layer at random --------------------------------------------------------------------
-
-
-def drawn(steps: int, layers: int = 6, **values: object) -> list[int]:
-    net = Stack(layers)
-    strategy = made("random_layer", net.partition(), **values)
-    picks = []
-    for number in range(1, steps + 1):
-        weights = strategy.decide(quiet_step(strategy, net, number)).weights
-        assert sorted(weights.tolist()) == [0.0] * (layers - 1) + [1.0]
-        picks.append(int(weights.argmax()))
-    return picks
-
-
-def test_random_layers_are_uniform_and_independent():
-    """Chi-squared over layers (5 degrees of freedom) and over pairs of neighbours (35)."""
-    picks = drawn(3000)
-    counts = collections.Counter(picks)
-    assert sum((counts[i] - 500) ** 2 / 500 for i in range(6)) < 20.5  # p = .001
-    pairs = collections.Counter(zip(picks[::2], picks[1::2], strict=True))
-    expected = 1500 / 36
-    chi = sum((pairs[a, b] - expected) ** 2 / expected for a in range(6) for b in range(6))
-    assert chi < 66.6  # p = .001
-
-
-def test_random_layers_are_a_function_of_the_step_and_the_seed():
-    assert drawn(30) == drawn(30)
-    assert drawn(30) != drawn(30, seed=1)

@@ -155,15 +155,3 @@ def test_the_order_of_examples_in_a_batch_does_not_matter():
     other = measure("auto_snr", FakeProbe(net, net.partition(), turned))
     assert one.scores is not None and other.scores is not None
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)
-
-
-def test_a_single_layer_moves_fully():
-    _, probe = by_hand([[1, 2], [3, -2], [1, 1]])
-    assert measure("auto_snr", probe).weights.tolist() == [1.0]
-
-
-def test_single_examples_have_no_variance_and_are_refused():
-    """B = 1: the variance is undefined, so there is nothing to decide by."""
-    _, probe = by_hand([[1, 2]], [[3]])
-    with pytest.raises(Exception, match=r"(?i)batch|example|varian"):
-        measure("auto_snr", probe)

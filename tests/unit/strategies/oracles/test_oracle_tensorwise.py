@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from fake_probe import Stack, layers_of, made
+from fake_probe import Stack, made
 from torch import Tensor
 
 from raysel.strategies.base import Step, Strategy
@@ -146,20 +146,3 @@ def test_the_scale_of_the_loss_does_not_matter():
         a = one.decide(step_of(one, net, number, gradients))
         b = other.decide(step_of(other, net, number, scaled))
         assert torch.equal(a.weights, b.weights)
-
-
-def test_a_single_tensor_moves_at_every_step():
-    net = torch.nn.Linear(3, 1, bias=False).double()
-    strategy = made("bvg_ts", layers_of(net, {"head": ["weight"]}, ["weight"]))
-    for number, gradients in enumerate(stream(3, 20, [(1, 3)]), start=1):
-        step = Step(
-            number=number,
-            parameters=list(net.parameters()),
-            gradients=[torch.tensor(gradients[0])],
-            squared_norms=torch.tensor([(gradients[0] ** 2).sum()]),
-            layer_of=torch.tensor([0]),
-            layer_count=1,
-            momentum_buffers=None,
-            momentum=0.0,
-        )
-        assert strategy.decide(step).weights.tolist() == [1.0]
