@@ -24,9 +24,8 @@ from raysel.export.card import card
 from raysel.export.sums import altered, write_sums
 from raysel.export.transform import transform_of
 from raysel.models import timm
-from raysel.models.data_config import pretrained_cfg
+from raysel.models.data_config import pretrained_cfg, wants_image_size
 from raysel.models.head import MlpHead, has_dense_layers
-from raysel.models.input_size import wants_image_size
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.value_range import ValueRanges

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from raysel.models import create_model
+from raysel.models.data_config import size_arguments
 from raysel.models.head import Head, put_mlp_head
-from raysel.models.input_size import size_arguments
 from raysel.models.shapes import classifier_paths
 
 

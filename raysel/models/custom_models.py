@@ -10,8 +10,7 @@ from torch import nn
 
 from raysel.common.text import first_line
 from raysel.models import create_model, timm
-from raysel.models.data_config import pretrained_cfg
-from raysel.models.input_size import size_arguments
+from raysel.models.data_config import pretrained_cfg, size_arguments
 
 
 def is_custom(name: str) -> bool:

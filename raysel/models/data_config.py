@@ -1,7 +1,9 @@
-"""timm's data config of a model: size, mean, deviation, interpolation, crop."""
+"""What timm knows of a model's input: size, mean, deviation, interpolation, crop; and whether the
+model is built for one size of image (vision transformers are)."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast, get_args
 
 import torch
@@ -48,6 +50,25 @@ def model_input(name: str) -> ModelInput:
         # whatever timm does not know, it takes for the centre
         crop_mode=cast(CropMode, crop_mode if crop_mode in get_args(CropMode) else "center"),
     )
+
+
+def wants_image_size(name: str) -> bool:
+    """Whether the model is built for one image size."""
+    config = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is not None and getattr(config, "fixed_input_size", False):
+        return True
+    return "img_size" in inspect.signature(timm.model_entrypoint(name)).parameters
+
+
+def size_arguments(name: str, image_size: tuple[int, int] | None) -> dict[str, object]:
+    """Arguments about the images for `timm.create_model`; empty if the model takes none.
+
+    Args:
+        image_size: height and width; None is the model's own.
+    """
+    if image_size is None or not wants_image_size(name):
+        return {}
+    return {"img_size": image_size}
 
 
 def _by_channel(values: Any, usual: tuple[float, ...]) -> tuple[float, ...]:

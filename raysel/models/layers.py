@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -89,6 +89,10 @@ class Partition:
     def layer_of(self) -> dict[str, int]:
         """The index of the layer of each parameter."""
         return {name: i for i, layer in enumerate(self.layers) for name in layer.parameters}
+
+    def parameters_of(self, layers: Iterable[int]) -> frozenset[str]:
+        """Names of the parameters of the layers with these indices."""
+        return frozenset(name for index in layers for name in self.layers[index].parameters)
 
     @property
     def head_layer(self) -> int:

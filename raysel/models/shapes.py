@@ -7,8 +7,8 @@ from torch import nn
 
 from raysel.common.errors import nearest, user_error
 from raysel.models import create_model, timm
+from raysel.models.data_config import size_arguments
 from raysel.models.head import Head, put_mlp_head
-from raysel.models.input_size import size_arguments
 from raysel.models.papers import hint
 from raysel.spec.unsupported import other_model
 

@@ -200,8 +200,7 @@ class Strategy(ABC):
 
     def trainable_parameters(self) -> frozenset[str]:
         """Names of the parameters that may ever move: those of the trainable layers."""
-        layers = (self.partition.layers[index] for index in self.trainable())
-        return frozenset(name for layer in layers for name in layer.parameters)
+        return self.partition.parameters_of(self.trainable())
 
     def active(self, epoch: int, epochs: int) -> list[int]:
         """Indices of the layers that may move in this epoch of `epochs`.
@@ -213,9 +212,8 @@ class Strategy(ABC):
 
     def active_parameters(self, epoch: int, epochs: int) -> frozenset[str]:
         """Names of the parameters that may move in this epoch: those of the active layers."""
-        layers = (self.partition.layers[index] for index in self.active(epoch, epochs))
-        named = frozenset(name for layer in layers for name in layer.parameters)
-        return named & self.trainable_parameters()
+        active = self.partition.parameters_of(self.active(epoch, epochs))
+        return active & self.trainable_parameters()
 
     def prepare(self, probe: Probe) -> None:
         """Called once before training."""

@@ -144,8 +144,7 @@ class GradualUnfreeze(_Scheduled):
 
     def active_parameters(self, epoch: int, epochs: int) -> frozenset[str]:
         """The parameters of the layers unfrozen so far, and a fresh classifier's."""
-        layers = (self.partition.layers[index] for index in self._unfrozen(epoch, epochs))
-        unfrozen = frozenset(name for layer in layers for name in layer.parameters)
+        unfrozen = self.partition.parameters_of(self._unfrozen(epoch, epochs))
         return unfrozen | classifier_parameters(self.partition) if self._fresh_head else unfrozen
 
     def _unfrozen(self, epoch: int, epochs: int) -> list[int]:

@@ -176,8 +176,7 @@ class Blockwise(StaticMask):
 
     def trainable_parameters(self) -> frozenset[str]:
         """The block's parameters and the classifier's."""
-        layers = (self.partition.layers[index] for index in self._block())
-        block = frozenset(name for layer in layers for name in layer.parameters)
+        block = self.partition.parameters_of(self._block())
         return block | classifier_parameters(self.partition)
 
     def _block(self) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 
 from raysel.common.errors import Problem
 from raysel.engine.capacity import Node, too_large
-from raysel.models.pretrained_source import why_not_available
+from raysel.models.pretrained import why_not_available
 from raysel.models.weights import names_weights
 from raysel.spec.sweep import Spec
 from raysel.tasks.opened_task import OpenedTask

@@ -72,7 +72,7 @@ class CachedExamples:
         if found is None:
             found = open_cache(self.cache, self.key, self.count, self.make_decoder())
         if found.sha256 != self.sha256:
-            raise CacheMismatch(f"the pictures in {self.cache / self.key} are not the driver's")
+            raise CacheMismatch(f"the pictures in {self.cache / self.key} differ from the driver's")
         return found
 
     def only(self, which: NDArray[np.int64]) -> CachedExamples:

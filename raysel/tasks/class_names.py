@@ -45,7 +45,7 @@ def check_names(classes: Sequence[str]) -> None:
             message = f"classes {quoted(other)} and {quoted(name)} differ {how}"
             if other == name:
                 message = f"two classes are called {quoted(name)}"
-            raise user_error(_PATH, f"{message}; write them the same way, or name one otherwise")
+            raise user_error(_PATH, f"{message}; rename one of them")
 
 
 def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from raysel.common.text import NAME, one_line
 from raysel.spec.task import Duplicates
 
@@ -159,23 +161,12 @@ class DataSummary:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DataSummary:
-        """What `to_dict` gave, also after it was JSON."""
-        copies = data["duplicates"]
-        return cls(
-            **{
-                **data,
-                "class_names": tuple(data["class_names"]),
-                "smallest": ClassCount(**data["smallest"]),
-                "largest": ClassCount(**data["largest"]),
-                "parts": tuple(PartCount(**part) for part in data["parts"]),
-                "left_out": tuple(
-                    LeftOut(**{**files, "examples": tuple(files["examples"])})
-                    for files in data["left_out"]
-                ),
-                "duplicates": copies
-                and DuplicateCounts(**{**copies, "examples": tuple(copies["examples"])}),
-            }
-        )
+        """What `to_dict` gave, also after it was JSON.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return TypeAdapter(cls).validate_python(data)
 
     def after_decoding(
         self,

@@ -11,7 +11,7 @@ from raysel.common.text import quoted
 from raysel.tasks.class_names import listed
 from raysel.tasks.file_kinds import is_table_name, remedy
 from raysel.tasks.image_files import LeftOutFiles, images_in, reason_to_skip_folder
-from raysel.tasks.parts import POOL_OF_FOLDER
+from raysel.tasks.splits import POOL_OF_FOLDER
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
 _IMAGES = frozenset({"image", "images", "img", "imgs", "jpegimages", "photos"})

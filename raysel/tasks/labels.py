@@ -98,7 +98,7 @@ def _outside(label: str, by_number: bool, classes: Sequence[str]) -> str:
 def _by_number(where: str, rows: Sequence[Label], values: Sequence[float]) -> Labels:
     fraction = next((r for r, v in zip(rows, values, strict=True) if v != int(v)), None)
     if fraction is not None:
-        message = f"label {fraction.text} is a real number, and to learn one is regression"
+        message = f"label {fraction.text} is a real number, which is a regression task"
         raise _wrong(where, fraction, f"{message}; {_ONE_LABEL}{_MEANT}")
     whole = [int(value) for value in values]
     present = sorted(set(whole))
@@ -135,7 +135,7 @@ def _number_notes(rows: Sequence[Label], whole: Sequence[int]) -> tuple[str, ...
         other = spelt.setdefault(number, row.text)
         if other != row.text:
             message = f"labels {quoted(other)} and {quoted(row.text)} are one number, and one class"
-            return (f"{message}; so are others that are spelt in two ways",)
+            return (f"{message}; so are others that are written in two ways",)
     odd = next((row.text for row in rows if not row.text.isdigit()), None)
     return () if odd is None else (f"labels such as {quoted(odd)} are read as whole numbers",)
 
@@ -161,12 +161,12 @@ def _refuse_odd(where: str, row: Label) -> None:
         raise _wrong(where, row, f"label {quoted(label)} is a list; {hint}{_MEANT}")
     if _THOUSANDS.fullmatch(label):
         plain = re.sub(r"[,' ]", "", label)
-        raise _wrong(where, row, f"label {quoted(label)} is a number for people; write {plain}")
+        raise _wrong(where, row, f"label {quoted(label)} is formatted for reading; write {plain}")
     if _COMMA.fullmatch(label):
-        message = f"label {quoted(label)} is several, or a number with a decimal comma"
+        message = f"label {quoted(label)} is several labels, or a number with a decimal comma"
         raise _wrong(where, row, f"{message}; {_ONE_LABEL}{_MEANT}")
     if any(sign in label for sign in "|;"):
-        raise _wrong(where, row, f"label {quoted(label)} is several; {_ONE_LABEL}{_MEANT}")
+        raise _wrong(where, row, f"label {quoted(label)} is several labels; {_ONE_LABEL}{_MEANT}")
 
 
 def _refuse_joint(where: str, rows: Sequence[Label]) -> None:

@@ -47,6 +47,19 @@ Pool = Literal["train", "validation", "test", "source"]
 
 POOLS: tuple[Pool, ...] = ("train", "validation", "test", "source")
 
+POOL_OF_FOLDER: dict[str, Pool] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and tables call the parts of a data set, in lower case."""
+
 _FROM: dict[str, tuple[Pool, ...]] = {
     "test": ("test", "train"),
     "validation": ("validation", "train"),

@@ -10,7 +10,7 @@ from raysel.common.errors import UserError, nearest, user_error
 from raysel.common.text import quoted
 from raysel.tasks.class_names import listed, normalised
 from raysel.tasks.image_files import is_image_name
-from raysel.tasks.parts import POOL_OF_FOLDER
+from raysel.tasks.splits import POOL_OF_FOLDER
 from raysel.tasks.table_text import TableText, wrong_row
 
 _FILES = (

@@ -93,7 +93,7 @@ def locate(table: TableText, names: Sequence[str], root: Path, ending: str | Non
         if name.lower().startswith("file:/"):
             raise wrong_row(table.path, row.line, f"{quoted(name)} {path_problem(name)}")
         if _URL.match(name):
-            message = f"{quoted(name)} is an address of the web; only files are read"
+            message = f"{quoted(name)} is a URL; only local files are read"
             raise wrong_row(table.path, row.line, message)
     files = Files(root, ending)
     notes: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ def _text(path: Path, content: bytes) -> str:
         raise user_error("task.data", f"{path} {kind}, and no table; save it as CSV")
     if encoding == "utf-8" and b"\0" in content:
         message = (
-            "holds zero bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
+            "holds NUL bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
         )
         raise user_error("task.data", f"{path} {message}")
     try:
@@ -98,7 +98,7 @@ def _is_json(path: Path, text: str) -> bool:
         return True
     if text.lstrip()[:1] in ("{", "[") or path.suffix.lower() == ".json":
         message = "is JSON, and no table; write one with the columns file and label, or JSON lines"
-        hint = "(.jsonl, an object a line). Annotations of objects (COCO) are none of single labels"
+        hint = "(.jsonl, an object a line). Object annotations (COCO) are not single labels"
         raise user_error("task.data", f"{path} {message} {hint}")
     return False
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter
 
 _DEPTHS = (8, 10, 12, 14, 16)
 
@@ -106,14 +107,9 @@ class ValueRanges:
         """What `to_json` wrote.
 
         Raises:
-            Exception: it was not.
+            ValueError: it is something else.
         """
-        content = json.loads(text)
-        whole, real = (
-            None if content[kind] is None else ValueRange(**content[kind])
-            for kind in ("whole", "real")
-        )
-        return cls(whole, real, tuple(content["counts"]))
+        return TypeAdapter(cls).validate_json(text)
 
     def notes(self) -> tuple[str, ...]:
         """How such pictures are scaled, a line for each kind."""

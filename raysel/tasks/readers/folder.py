@@ -29,7 +29,7 @@ from raysel.tasks.image_files import (
     reason_to_leave_out,
     reason_to_skip_folder,
 )
-from raysel.tasks.parts import POOL_OF_FOLDER, Pool
+from raysel.tasks.splits import POOL_OF_FOLDER, Pool
 
 
 def image_folder(root: Path, name: str | None = None, nested: Nested | None = None) -> ImageDataset:
@@ -102,9 +102,7 @@ def _by_class(
         name = normalised(folder.name)
         other = came_from.setdefault(name, folder)
         if other is not folder:
-            message = (
-                f"{part} holds two folders of the name {quoted(name)}, spelt in other characters"
-            )
+            message = f"{part} holds two folders of the name {quoted(name)}, in two Unicode forms"
             raise user_error("task.data", f"{message}; merge them")
         here = LeftOutFiles(folder)
         pictures = images_below(folder, here)

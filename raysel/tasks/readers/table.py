@@ -16,7 +16,7 @@ from raysel.common.text import quoted
 from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, class_labels
-from raysel.tasks.parts import POOL_OF_FOLDER
+from raysel.tasks.splits import POOL_OF_FOLDER
 from raysel.tasks.table_columns import ColumnNames, cells, fits
 from raysel.tasks.table_files import locate
 from raysel.tasks.table_text import TableText, read_table, wrong_row

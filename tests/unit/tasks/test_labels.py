@@ -10,9 +10,7 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
 def test_two_names_of_one_look_are_refused(tmp_path):
-    reported = (
-        'classes "Cat" and "cat" differ in upper and lower case alone; write them the same way'
-    )
+    reported = 'classes "Cat" and "cat" differ in upper and lower case alone; rename one of them'
     assert _reported(tmp_path, "file,label\na,Cat\nb,cat\n").startswith(reported)
     reported = 'classes "True" and "true" differ in upper and lower case alone'
     assert _reported(tmp_path, "file,label\na,true\nb,True\n").startswith(reported)
@@ -69,11 +67,11 @@ def test_a_joint_name_that_is_listed_is_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "reported"),
     [
-        (("0.5", "1.25"), "label 0.5 is a real number, and to learn one is regression"),
+        (("0.5", "1.25"), "label 0.5 is a real number, which is a regression task"),
         (("-0.2", "3"), "label -0.2 is a real number"),
         (("nan", "0"), 'label "nan" stands for no value; remove the row'),
         (("NULL", "cat"), 'label "NULL" stands for no value'),
-        (('"1,000"', "2"), 'label "1,000" is a number for people; write 1000'),
+        (('"1,000"', "2"), 'label "1,000" is formatted for reading; write 1000'),
         (("1e3", "0"), "label 1e3 makes 1001 classes of 2 rows"),
         (("2", "2.0", "cat"), 'labels "2" and "2.0" are one number; write one of them'),
     ],

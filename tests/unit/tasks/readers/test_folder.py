@@ -143,7 +143,7 @@ def test_two_classes_that_differ_in_case_alone_are_refused(tmp_path):
     folder(tmp_path, ("Cat", "cat", "dog"))
     reported = _reported(tmp_path)
     assert reported.startswith(
-        'classes "Cat" and "cat" differ in upper and lower case alone; write'
+        'classes "Cat" and "cat" differ in upper and lower case alone; rename'
     )
 
 
@@ -285,7 +285,7 @@ def test_a_class_of_two_spellings_is_one_class(tmp_path):
 
 def test_two_folders_of_one_look_are_refused(tmp_path):
     folder(tmp_path, (DECOMPOSED, COMPOSED, "dog"), 2)
-    assert f'two folders of the name "{COMPOSED}", spelt in other characters' in _reported(tmp_path)
+    assert f'two folders of the name "{COMPOSED}", in two Unicode forms' in _reported(tmp_path)
 
 
 @pytest.mark.parametrize(
