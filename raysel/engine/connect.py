@@ -47,6 +47,12 @@ _START_TRIES = 2
 
 _WAY_IN = "does Ray run there, of this version, with this machine's token?"
 
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
+"""The longest path that Ray makes for a socket there."""
+
+MOST_BYTES = 107 if sys.platform.startswith("linux") else 103
+"""Of a socket's path: the operating system's limit."""
+
 
 def expected_nodes() -> list[Node]:
     """The nodes that `connected` will give, without starting a local cluster."""
@@ -227,13 +233,6 @@ def _sealed_for_workers() -> dict[str, Any] | None:
         return None
     token = credentials.cluster_token(os.environ)
     return credentials.runtime_env(values, token) if token else None
-
-
-_SOCKET = "ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
-"""The longest path that Ray makes for a socket there."""
-
-MOST_BYTES = 107 if sys.platform.startswith("linux") else 103
-"""Of a socket's path: the operating system's limit."""
 
 
 def check_ray_folder(environment: Mapping[str, str]) -> None:

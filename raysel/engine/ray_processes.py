@@ -28,6 +28,11 @@ when and where it began, so that a later process of the same pid is not taken fo
 
 _END_SECONDS = 3.0
 
+VITAL = frozenset({"raylet", "gcs_server"})
+"""Processes without which a local Ray does not work."""
+
+_LOOK_SECONDS = 0.2
+
 
 @contextmanager
 def marked() -> Iterator[None]:
@@ -80,12 +85,6 @@ def _is_dead(driver: Holder) -> bool:
     with suppress(psutil.Error):
         return driver.is_here and psutil.Process(driver.pid).status() == psutil.STATUS_ZOMBIE
     return False
-
-
-VITAL = frozenset({"raylet", "gcs_server"})
-"""Processes without which a local Ray does not work."""
-
-_LOOK_SECONDS = 0.2
 
 
 @contextmanager

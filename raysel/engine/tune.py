@@ -37,6 +37,8 @@ from raysel.training.worker_messages import (
 # Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
+MESSAGE = "message"
+"""The key of a worker's message in Tune's result."""
 
 MAX_WORKER_FAILURES = 3
 """How many workers a trial may lose without a new epoch in between; the next one fails it."""
@@ -307,10 +309,6 @@ def run_phase(
     ).fit()
     if stop.error:
         raise stop.error
-
-
-MESSAGE = "message"
-"""The key of a worker's message in Tune's result."""
 
 
 class TrialTrainable(tune.Trainable):

@@ -10,6 +10,21 @@ from raysel.service.doctor.finding import GENERATE, Finding, error, ok, warning
 from raysel.service.doctor.machine import Machine
 from raysel.service.endpoint import EndpointReply
 
+OLDEST_PYTHON, FIRST_TOO_NEW = (3, 10), (3, 14)
+
+_SAID = (
+    # what ssh says -> what it means, what to do
+    ("Permission denied", "refuses the key", "Put its public half into ~{user}/.ssh/authorized_"
+     "keys there, or look at auth.ssh_user and auth.ssh_private_key"),
+    ("Could not resolve", "has a name that is not known", "Look at provider.*_ip(s)"),
+    ("timed out", f"does not answer within {CONNECT_SECONDS} s", "Look at the address and at the "
+     "firewall; is it switched on?"),
+    ("No route", "cannot be reached", "Look at the address and at the network"),
+    ("refused", "has no sshd listening", "Start sshd there, or look at the port"),
+    ("forwarding failed", "cannot be reached from the head", "Look at provider.worker_ips"),
+    ("python3", "has no python3", "Install Python 3.10 to 3.13 there, with venv"),
+)  # fmt: skip
+
 
 def check_entrance(reply: EndpointReply, mode: str) -> list[Finding]:
     """Whether the job API is there, asks for a token, and takes ours.
@@ -48,22 +63,6 @@ def check_token_modes(nodes: Sequence[Machine]) -> list[Finding]:
         return [ok("token", "on all nodes")]
     words = f"{off[0].name} runs without: who reaches its ports runs code there"
     return [error("token", words, f"{GENERATE}, and start every node with RAY_AUTH_MODE=token")]
-
-
-OLDEST_PYTHON, FIRST_TOO_NEW = (3, 10), (3, 14)
-
-_SAID = (
-    # what ssh says -> what it means, what to do
-    ("Permission denied", "refuses the key", "Put its public half into ~{user}/.ssh/authorized_"
-     "keys there, or look at auth.ssh_user and auth.ssh_private_key"),
-    ("Could not resolve", "has a name that is not known", "Look at provider.*_ip(s)"),
-    ("timed out", f"does not answer within {CONNECT_SECONDS} s", "Look at the address and at the "
-     "firewall; is it switched on?"),
-    ("No route", "cannot be reached", "Look at the address and at the network"),
-    ("refused", "has no sshd listening", "Start sshd there, or look at the port"),
-    ("forwarding failed", "cannot be reached from the head", "Look at provider.worker_ips"),
-    ("python3", "has no python3", "Install Python 3.10 to 3.13 there, with venv"),
-)  # fmt: skip
 
 
 def check_hosts(asked: Sequence[SshReply]) -> list[Finding]:

@@ -80,7 +80,7 @@ class Machine:
 
 
 def machine(name: str, facts: Mapping[str, Any], node: Mapping[str, Any] | None = None) -> Machine:
-    """The facts of `probe.facts`, and what the cluster knows of the node."""
+    """The facts of `node_probe.facts`, and what the cluster knows of the node."""
     node = node or {}
     memory, cuda, ahead = facts["shared_memory"], facts["cuda"], node.get("clock")
     return Machine(

@@ -7,14 +7,28 @@ from typing import Any
 
 from raysel.common.text import and_more
 from raysel.service.doctor.finding import Finding, error, ok, warning
-from raysel.service.doctor.machine import PACKAGES, Disk, Machine, Token
+from raysel.service.doctor.machine import PACKAGES, Cuda, Disk, Machine, Token
+
+GIB = 2**30
+
+RAY_FULL = 0.95
+"""Above this share Ray writes no object to the disk any more (local_fs_capacity_threshold)."""
+
+LEAST_BYTES, FEW_BYTES = 1 * GIB, 5 * GIB
+"""Below the first nothing can be kept; below the second hardly the checkpoints of a sweep."""
+
+NOTED_SECONDS, MUCH_SECONDS = 2.0, 30.0
+"""How far a clock may be off before it is noted, and before it is an error."""
+
+_MUST_AGREE = ("ray", "raysel")
+"""Nodes with another one cannot work together, nor a client, which only submits."""
 
 
 def check_nodes(nodes: Sequence[Mapping[str, Any]], seconds: float) -> list[Finding]:
     """The nodes that Ray lists, of which some are dead or silent.
 
     Args:
-        nodes: as `probe.cluster` reports them.
+        nodes: as `node_probe.cluster` reports them.
         seconds: how long they had.
     """
     alive = [node for node in nodes if node["alive"]]
@@ -36,10 +50,6 @@ def check_nodes(nodes: Sequence[Mapping[str, Any]], seconds: float) -> list[Find
         return found
     cpus, gpus = (sum(n["resources"].get(kind, 0) for n in alive) for kind in ("CPU", "GPU"))
     return [ok("nodes", f"{len(alive)}, with {cpus:g} CPUs and {gpus:g} GPUs")]
-
-
-_MUST_AGREE = ("ray", "raysel")
-"""Nodes with another one cannot work together, nor a client, which only submits."""
 
 
 def check_versions(nodes: Sequence[Machine], client: Machine | None) -> list[Finding]:
@@ -122,15 +132,6 @@ def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
 
 
-GIB = 2**30
-
-RAY_FULL = 0.95
-"""Above this share Ray writes no object to the disk any more (local_fs_capacity_threshold)."""
-
-LEAST_BYTES, FEW_BYTES = 1 * GIB, 5 * GIB
-"""Below the first nothing can be kept; below the second hardly the checkpoints of a sweep."""
-
-
 def check_disks(machines: Sequence[Machine]) -> list[Finding]:
     """Whether every disk that was looked at has room; of two folders on one disk the first."""
     found: list[Finding] = []
@@ -194,22 +195,21 @@ def _gpus_of(node: Machine) -> Iterator[Finding]:
     believed, cuda = node.resources.get("GPU", 0), node.cuda
     seen = cuda.devices if cuda else 0
     if seen < believed:
-        remedy = (
-            "torch does not run there: python -c 'import torch' shows why"
-            if cuda is None or cuda.error
-            else "Install a torch that is built for CUDA there"
-            if cuda.build is None
-            else f"Look at the driver: torch is built for CUDA {cuda.build}, nvidia-smi shows the"
-            " driver's"
-        )
         words = f"{node.name}: Ray hands out {believed:g}, torch sees {seen}"
-        yield error("gpus", words, remedy)
+        yield error("gpus", words, _why_unseen(cuda))
     elif seen and not believed:
         remedy = f"Start Ray there with --num-gpus={seen}"
         yield warning("gpus", f"{node.name}: torch sees {seen}, Ray none", remedy)
 
 
-NOTED_SECONDS, MUCH_SECONDS = 2.0, 30.0
+def _why_unseen(cuda: Cuda | None) -> str:
+    """What to do where torch sees fewer GPUs than Ray hands out."""
+    if cuda is None or cuda.error:
+        return "torch does not run there: python -c 'import torch' shows why"
+    if cuda.build is None:
+        return "Install a torch that is built for CUDA there"
+    built = f"torch is built for CUDA {cuda.build}"
+    return f"Look at the driver: {built}, nvidia-smi shows the driver's"
 
 
 def check_clocks(machines: Sequence[Machine]) -> list[Finding]:

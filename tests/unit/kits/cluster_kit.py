@@ -1,4 +1,4 @@
-"""A sound cluster of a head and two workers, as `probe.cluster` tells of it: tests plant faults.
+"""A sound cluster of a head and two workers, as `node_probe.cluster` reports it, for faults.
 
 What cannot be had on one machine (another clock, another version of Ray, a full disk) is planted
 in what a node tells; that a node tells the truth is tested in `test_probe.py` and on a real Ray.
