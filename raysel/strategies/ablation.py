@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from raysel.models.delimiter import NORMS
 from raysel.models.layers import Partition
 from raysel.strategies.outputs import module_layers
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -115,7 +115,7 @@ def make_random(module: nn.Module, generator: torch.Generator) -> None:
     Convolutions: Kaiming normal by fan-out, no bias. Linear modules: as PyTorch creates them.
     Norms: scale 1, shift 0; their running statistics stay.
     """
-    if isinstance(module, _NORMS):
+    if isinstance(module, NORMS):
         own = dict(module.named_parameters(recurse=False))
         if "weight" in own:
             own["weight"].fill_(1.0)

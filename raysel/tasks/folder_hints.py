@@ -10,7 +10,7 @@ from raysel.common.errors import user_error
 from raysel.common.text import quoted
 from raysel.tasks.class_names import listed
 from raysel.tasks.file_kinds import is_table_name, remedy
-from raysel.tasks.image_files import LeftOutFiles, images_in, reason_to_skip_folder
+from raysel.tasks.image_files import LeftOutFiles, images_in, subfolders
 from raysel.tasks.splits import POOL_OF_FOLDER
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
@@ -45,7 +45,7 @@ def what_lies_in(folder: Path) -> str:
 
 def one_class_hint(root: Path, part: Path, only: Path) -> str:
     """What may have been meant by a folder with a single class."""
-    below = [path for path in _folders(only) if _holds_pictures(path)]
+    below = [path for path in subfolders(only) if _holds_pictures(path)]
     if len(below) > 1 or any(path.name.lower() in POOL_OF_FOLDER for path in below):
         return f"Did you mean task.data: {{folder: {only}}}?"
     if tables := [*_tables(root), *_tables(part), *_tables(only)]:
@@ -113,11 +113,6 @@ def _tables(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_table_name(path))
 
 
-def _folders(folder: Path) -> list[Path]:
-    below = (path for path in folder.iterdir() if reason_to_skip_folder(path.name) is None)
-    return sorted(path for path in below if path.is_dir())
-
-
 def _holds_pictures(folder: Path) -> bool:
     """Whether there is a picture in it or one folder below, which may be a class's."""
-    return bool(images_in([folder, *_folders(folder)], LeftOutFiles(folder)))
+    return bool(images_in([folder, *subfolders(folder)], LeftOutFiles(folder)))

@@ -100,6 +100,16 @@ def reason_to_skip_folder(name: str) -> str | None:
     return HIDDEN if name.startswith(".") else None
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are looked through, by their names.
+
+    Raises:
+        OSError: it may not be read.
+    """
+    below = (Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    return sorted(path for path in below if reason_to_skip_folder(path.name) is None)
+
+
 def images_below(folder: Path, left_out: LeftOutFiles) -> list[Path]:
     """The images in and below a folder, by their names and in the order of their paths.
 

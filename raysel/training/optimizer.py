@@ -95,6 +95,11 @@ class LayerwiseOptimizer(ABC):
         assert gradient is not None
         return gradient
 
+    def _with_l2(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
+        """A gradient with L2 decay; 0 where the step is not finite."""
+        decayed = gradient.add(self.parameters[i], alpha=self.weight_decay)
+        return decayed if finite is None else torch.where(finite, decayed, 0.0)
+
     @abstractmethod
     def _advance(self, index: list[int], gradients: list[Tensor], finite: Tensor | None) -> None:
         """Take the gradients of the tensors `index` into their state."""
@@ -145,10 +150,6 @@ class NesterovSGD(LayerwiseOptimizer):
         else:
             torch._foreach_mul_(buffers, torch.where(finite, self.momentum, 1.0))
         torch._foreach_add_(buffers, gradients)
-
-    def _with_l2(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
-        decayed = gradient.add(self.parameters[i], alpha=self.weight_decay)
-        return decayed if finite is None else torch.where(finite, decayed, 0.0)
 
     def _direction(self, i: int) -> Tensor:
         return self._gradient(i).add(self.state["momentum"][i], alpha=self.momentum)
@@ -205,10 +206,7 @@ class Adam(LayerwiseOptimizer):
         torch._foreach_add_(steps, [kept] * len(steps))
 
     def _decayed_gradient(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
-        if not self.weight_decay:
-            return gradient
-        decayed = gradient.add(self.parameters[i], alpha=self.weight_decay)
-        return decayed if finite is None else torch.where(finite, decayed, 0.0)
+        return self._with_l2(i, gradient, finite) if self.weight_decay else gradient
 
     def _updated(self, i: int, rate: float | Tensor) -> Tensor:
         beta1, beta2 = self._betas

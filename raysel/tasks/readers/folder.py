@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from raysel.tasks.image_files import (
     images_in,
     reason_to_leave_out,
     reason_to_skip_folder,
+    subfolders,
 )
 from raysel.tasks.splits import POOL_OF_FOLDER, Pool
 
@@ -70,7 +70,7 @@ def _read(root: Path, name: str, nested: Nested | None) -> ImageDataset:
         raise user_error("task.data", f"{train} holds no class; {hint}{what_lies_in(train)}")
     check_names(classes)
     if len(classes) == 1:
-        check_count(str(train), classes, one_class_hint(root, train, _folders(train)[0]))
+        check_count(str(train), classes, one_class_hint(root, train, subfolders(train)[0]))
     refuse_masks(train, classes)
     _check_classes(files, classes)
     _leave_out_beside({root, *files}, left_out)
@@ -97,7 +97,7 @@ def _by_class(
     """The pictures of each class of a part, by its name in Unicode's composed form."""
     found: dict[str, list[Path]] = {}
     came_from: dict[str, Path] = {}
-    folders = _folders(part)
+    folders = subfolders(part)
     for folder in folders:
         name = normalised(folder.name)
         other = came_from.setdefault(name, folder)
@@ -141,7 +141,7 @@ def _leave_out_beside(folders: Iterable[Path], left_out: LeftOutFiles) -> None:
 
 def _parts(root: Path) -> list[tuple[Pool, Path]]:
     """The split folders, `train` first; the root itself where it has none."""
-    folders = _folders(root)
+    folders = subfolders(root)
     named = [(POOL_OF_FOLDER.get(folder.name.lower()), folder) for folder in folders]
     parts = [(pool, folder) for pool, folder in named if pool is not None]
     official_splits = [pool for pool, _ in parts]
@@ -158,7 +158,7 @@ def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequenc
     """Classes may be called as parts are; but a folder of folders that is called so is a part,
     and would be a class of all its classes' pictures."""
     folders = [folder for _, folder in parts]
-    if not any(_folders(path) and not images_in([path], LeftOutFiles(path)) for path in folders):
+    if not any(subfolders(path) and not images_in([path], LeftOutFiles(path)) for path in folders):
         return
     named = listed([folder.name for _, folder in parts])
     message = f"{root} holds the parts {named} and no train"
@@ -168,8 +168,3 @@ def _refuse_half(root: Path, parts: Sequence[tuple[Pool, Path]], others: Sequenc
             " or name it train, val or test"
         )
     raise user_error("task.data", message)
-
-
-def _folders(folder: Path) -> list[Path]:
-    below = (Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    return sorted(path for path in below if reason_to_skip_folder(path.name) is None)
