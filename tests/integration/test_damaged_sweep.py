@@ -128,7 +128,7 @@ def test_a_record_that_another_program_locks_is_reported(
 @pytest.fixture
 def served(tmp_path: Path, record: str) -> Iterator[Spec]:
     """The sweep whose driver was killed, with its record in PostgreSQL."""
-    file, spec = write(tmp_path / "f.yaml", NAME, tmp_path / "runs", record=record)
+    file, spec = write(tmp_path / "f.yaml", NAME, tmp_path / "runs", database_url=record)
     code, out, err = live("run", str(file), "--quiet", moment="after epoch", count=5, action="die")
     assert code == -9, out + err
     yield spec

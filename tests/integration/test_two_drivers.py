@@ -95,7 +95,7 @@ def record_url(spec: Spec) -> str:
 def test_a_whole_sweep_with_its_record_in_postgresql(
     tmp_path: Path, storage: Path, record: str, tiny_reference: list[object]
 ) -> None:
-    file, spec = write(tmp_path / "f.yaml", "served", storage, record=record)
+    file, spec = write(tmp_path / "f.yaml", "served", storage, database_url=record)
     code, out, err = here("run", str(file), "--quiet")
     assert code == 0, out + err
     assert same(spec, tiny_reference)
@@ -114,7 +114,7 @@ def test_b25_of_two_drivers_started_at_once_exactly_one_goes_on(
     for number, place in enumerate(places):
         tracking = f"sqlite:///{storage}/mlflow.db"
         at = tmp_path / f"{number}.yaml"
-        files.append(write(at, name, place, record=record, **{"tracking.uri": tracking}))
+        files.append(write(at, name, place, database_url=record, **{"tracking.uri": tracking}))
     arguments = [("run", str(file), "--resume-if-exists", "--quiet") for file, _ in files]
     with driver(*arguments[0], lease=LEASE) as one, driver(*arguments[1], lease=LEASE) as two:
         wait_until(lambda: one.poll() is not None or two.poll() is not None)
@@ -144,7 +144,7 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
     tiny_reference: list[object],
 ) -> None:
     name = f"frozen-{moment.replace(' ', '-')}"
-    own = {"record": record, "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    own = {"database_url": record, "tracking.uri": f"sqlite:///{tmp_path}/mlflow.db"}
     file, spec = write(tmp_path / "f.yaml", name, storage, **own)
     run = ("run", str(file), "--resume-if-exists", "--quiet")
     with driver(*run, moment=moment, count=count, lease=LEASE) as frozen:
@@ -173,7 +173,7 @@ def test_a_driver_that_wakes_after_its_lease_writes_nothing_more(
 @pytest.mark.slow
 def test_a_lease_that_is_kept_is_not_taken(tmp_path: Path, storage: Path, record: str) -> None:
     """The holder lives and beats: nobody gets in, however long he waits."""
-    file, spec = write(tmp_path / "f.yaml", "kept", storage, record=record)
+    file, spec = write(tmp_path / "f.yaml", "kept", storage, database_url=record)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:
         wait_until(lambda: epochs(spec) >= 1)
         code, _, err = here("resume", "kept", "--storage", str(storage))
@@ -188,7 +188,7 @@ def test_stop_from_another_process_ends_it_in_order(
     tmp_path: Path, storage: Path, place: str, request: pytest.FixtureRequest
 ) -> None:
     record = request.getfixturevalue("record") if place == "postgresql" else None
-    more = {"record": record} if record else {}
+    more = {"database_url": record} if record else {}
     file, spec = write(tmp_path / "f.yaml", f"stopped-{place}", storage, **more)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:
         wait_until(lambda: epochs(spec) >= 2)
@@ -211,7 +211,7 @@ def test_stop_reaches_another_machine_through_the_lease(
 
     from raysel.record.ownership import ask_to_stop
 
-    file, spec = write(tmp_path / "f.yaml", "far", storage, record=record)
+    file, spec = write(tmp_path / "f.yaml", "far", storage, database_url=record)
     with driver("run", str(file), "--quiet", lease=LEASE) as first:
         wait_until(lambda: epochs(spec) >= 1)
         engine = sa.create_engine(record_url(spec))
@@ -227,7 +227,7 @@ def test_b25_a_lost_head_is_replaced_with_nothing_lost_or_twice(
     tmp_path: Path, storage: Path, record: str, tiny_reference: list[object]
 ) -> None:
     """Folder, checkpoints and driver are gone; the record in PostgreSQL is all that is left."""
-    more = {"record": record, "tracking.uri": f"sqlite:///{storage}/mlflow.db"}
+    more = {"database_url": record, "tracking.uri": f"sqlite:///{storage}/mlflow.db"}
     file, spec = write(tmp_path / "f.yaml", "lost-head", tmp_path / "head-1", **more)
     code, _, _ = live("run", str(file), "--quiet", action="die", moment="after epoch", count=5)
     assert code == -signal.SIGKILL
@@ -264,7 +264,7 @@ def test_a_restart_of_postgresql_in_mid_sweep_costs_nothing(
     at_once: bool,
     tiny_reference: list[object],
 ) -> None:
-    file, spec = write(tmp_path / "f.yaml", f"restarted-{at_once}", storage, record=record)
+    file, spec = write(tmp_path / "f.yaml", f"restarted-{at_once}", storage, database_url=record)
     with driver("run", str(file), "--quiet") as process:
         for count in (2, 8):
             wait_until(lambda count=count: epochs(spec) >= count)
