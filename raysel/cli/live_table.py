@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from raysel.cli.render_outcome import outcome_lines
 from raysel.common.output import guarded_streams, print_json
 from raysel.common.rich_output import TextConsole, plain
 from raysel.record.events import Event, Kind
-from raysel.record.state import TrialState
+from raysel.record.state import COMPLETE, FAILED, PRUNED, RUNNING, TrialState, fold
 from raysel.service.progress import Progress
-from raysel.spec.sweep import Spec, objective_in_words, objective_sign
+from raysel.spec.sweep import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.ranking import best_epoch, best_trial, leaders
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import LINE_SECONDS, SourceModel, TrainingClock
 
@@ -34,21 +35,6 @@ _TESTED_EACH = "test set measured after every epoch"
 
 HEARTBEAT_SECONDS = 10.0
 """Seconds between two progress lines without a terminal."""
-
-
-@dataclass
-class _Row:
-    """One strategy of the live table."""
-
-    running: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
-    best: float | None = None
-    best_label: str = ""
-
-    def improve(self, value: float | None, label: str, sign: float) -> None:
-        """Update the best value; `sign` is 1 if lower is better, -1 if higher is."""
-        if value is not None and (self.best is None or sign * value < sign * self.best):
-            self.best, self.best_label = value, label
 
 
 class ConsoleReporter:
@@ -62,18 +48,16 @@ class ConsoleReporter:
         self._always = console
         self._console = TextConsole(quiet=True, force_terminal=False) if quiet else console
         self._live: Live | None = None
-        self._rows: dict[str, _Row] = {}
-        self._trials: dict[str, tuple[str, str]] = {}  # id -> strategy, label
+        self._trials: dict[str, TrialState] = {}  # of the phase
         self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
         self._began = self._beat = 0.0
-        self._objective, self._sign, self._tested = "val/error", 1.0, _TESTED_ONCE
+        self._objective, self._tested = "val/error", _TESTED_ONCE
         self._source_clock: TrainingClock | None = None
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
         self._close()
         self._objective = spec.objective.metric
-        self._sign = objective_sign(spec.objective.mode)
         self._tested = _TESTED_EACH if spec.confirm.test_every_epoch else _TESTED_ONCE
         counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
         self._console.print(plain(spec.name, "bold") + plain(counts))
@@ -119,11 +103,7 @@ class ConsoleReporter:
         self._close()
         self._phase, self._total = name, total
         self._done = self._done_before = len(ended)
-        self._rows, self._began = {}, time.monotonic()
-        for trial in ended:
-            row = self._rows.setdefault(trial.strategy, _Row())
-            row.counts[trial.status] = row.counts.get(trial.status, 0) + 1
-            row.improve(trial.value, trial.label, self._sign)
+        self._trials, self._began = {trial.id: trial for trial in ended}, time.monotonic()
         if name == "confirm":
             self._console.print(
                 "",
@@ -138,14 +118,14 @@ class ConsoleReporter:
         """Update the table with an event."""
         if not event.trial:
             return
-        if event.kind in (Kind.STARTED, Kind.RESUMED):
-            strategy, label = event.payload["strategy"], event.payload["label"]
-            self._trials[event.trial] = (strategy, label)
-            self._row(event.trial).running += 1
-        elif event.kind == Kind.EPOCH:
-            self._epoch(event)
+        if event.kind == Kind.RESUMED and event.trial not in self._trials:
+            event = replace(event, kind=Kind.STARTED)  # by an earlier attempt
+        known = {name: self._trials[name] for name in (event.trial,) if name in self._trials}
+        self._trials |= fold([event], known)
+        if event.kind == Kind.EPOCH and (note := event.payload.get("note")):
+            self._console.print(f"{event.trial}  {note}")
         elif event.kind == Kind.ENDED:
-            self._ended(event)
+            self._ended(self._trials[event.trial])
         self._refresh()
         late = time.monotonic() - self._beat > HEARTBEAT_SECONDS
         if late or (event.kind == Kind.ENDED and self._done == self._total):
@@ -156,44 +136,46 @@ class ConsoleReporter:
         if self._console.is_terminal:
             return
         self._beat = time.monotonic()
-        rows = [row for row in self._rows.values() if row.best is not None]
-        best = min(rows, key=lambda row: self._sign * (row.best or 0.0), default=_Row())
+        best = best_trial(self._so_far(), self._objective)
         progress = Progress(
             phase=self._phase,
             done=self._done,
             total=self._total,
-            running=sum(row.running for row in self._rows.values()),
+            running=self._running(),
             elapsed=clock(time.monotonic() - self._began),
             metric=self._objective,
-            best=best.best,
-            label=best.best_label,
+            best=None if best is None else best.value,
+            label="" if best is None else best.label,
         )
         self._console.print(progress.line())
 
-    def _epoch(self, event: Event) -> None:
-        if note := event.payload.get("note"):
-            self._console.print(f"{event.trial}  {note}")
-        value = event.payload["metrics"].get(self._objective)
-        self._row(event.trial).improve(value, self._trials[event.trial][1], self._sign)
+    def _so_far(self) -> list[TrialState]:
+        """The trials of the phase, those without a value of their own with their best so far."""
+        return [self._with_value(trial) for trial in self._trials.values()]
 
-    def _ended(self, event: Event) -> None:
-        row, status = self._row(event.trial), event.payload["status"]
-        row.running -= 1
-        row.counts[status] = row.counts.get(status, 0) + 1
+    def _with_value(self, trial: TrialState) -> TrialState:
+        values = {i: row.get(self._objective) for i, row in enumerate(trial.epochs)}
+        known = {index: value for index, value in values.items() if value is not None}
+        if trial.value is not None or not known:
+            return trial
+        return replace(trial, value=known[best_epoch(known)])
+
+    def _running(self) -> int:
+        return sum(trial.status == RUNNING for trial in self._trials.values())
+
+    def _ended(self, trial: TrialState) -> None:
         self._done += 1
-        if not self._console.is_terminal or status == "FAILED":
-            label = self._trials[event.trial][1]
-            value = event.payload.get("value")
-            message = f" {self._objective} {value:.3f}" if value is not None else ""
-            cause = f": {event.payload['cause']}" if status == "FAILED" else ""
-            line = f"{event.trial} {label} {status.lower()}{message}{cause}"
+        if not self._console.is_terminal or trial.status == FAILED:
+            value = "" if trial.value is None else f" {self._objective} {trial.value:.3f}"
+            cause = f": {trial.cause}" if trial.status == FAILED else ""
+            line = f"{trial.id} {trial.label} {trial.status.lower()}{value}{cause}"
             self._console.print(
                 f"{self._done:>3}/{self._total} {line}", markup=False, highlight=False
             )
 
     def stopping(self, cause: str) -> None:
         """The sweep is to end in order."""
-        running = sum(row.running for row in self._rows.values())
+        running = self._running()
         who = f"{running} trials end their" if running != 1 else "1 trial ends its"
         first = f"; {who} epoch" if running else ""
         what = f"{first}, then the summary (Ctrl-C again to leave at once)"
@@ -206,9 +188,6 @@ class ConsoleReporter:
     def storage(self, words: str) -> None:
         """The bucket is away, or back."""
         self._always.print(f"storage  {words}")
-
-    def _row(self, trial: str) -> _Row:
-        return self._rows.setdefault(self._trials.get(trial, (trial, ""))[0], _Row())
 
     def _show(self, content: RenderableType) -> None:
         if not self._console.is_terminal:
@@ -233,13 +212,16 @@ class ConsoleReporter:
         for name in ("done", "pruned", "failed", "running", "best " + self._objective):
             table.add_column(name, justify="right")
         table.add_column("with")
-        for strategy, row in self._rows.items():
+        best = leaders(self._so_far(), self._objective)
+        for strategy in dict.fromkeys(trial.strategy for trial in self._trials.values()):
+            states = [t.status for t in self._trials.values() if t.strategy == strategy]
+            leader = best.get(strategy)
+            label = "" if leader is None else leader.label.removeprefix(strategy).strip()
             table.add_row(
                 strategy,
-                *(str(row.counts.get(s, 0)) for s in ("COMPLETE", "PRUNED", "FAILED")),
-                str(row.running),
-                "" if row.best is None else f"{row.best:.3f}",
-                plain(row.best_label.removeprefix(strategy).strip(), overflow="ellipsis"),
+                *(str(states.count(state)) for state in (COMPLETE, PRUNED, FAILED, RUNNING)),
+                "" if leader is None or leader.value is None else f"{leader.value:.3f}",
+                plain(label, overflow="ellipsis"),
             )
         return Group(table, self._bar())
 
@@ -338,7 +320,7 @@ class JsonReporter:
         self._line(
             kind="outcome",
             complete=outcome.complete,
-            verdict=outcome.results["verdict"],
+            verdict=outcome.results.verdict.model_dump(),
             results=str(outcome.folder.results),
             report=str(report),
             model=str(model) if model else None,

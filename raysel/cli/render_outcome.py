@@ -30,7 +30,7 @@ def outcome_lines(
             for row in rows
         ]
         parts += [fitting_table(console, head, cells, numbers=(4,)), ""]
-    parts.append(plain(f"verdict  {results['verdict']['sentence']}"))
+    parts.append(plain(f"verdict  {results.verdict.sentence}"))
     if not outcome.complete:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
         parts.append(plain(f"go on    {outcome.resume}"))

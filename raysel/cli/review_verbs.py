@@ -200,19 +200,20 @@ def report(
 
         if to is not None:
             raise user_error("--to", "the report of one sweep lies in its own folder")
-        (one,) = read
-        hint = mlflow_hint(tracking_uri(one.spec))
-        with _shown(one):
-            index = write_report(one.results, one.folder.path, hint)
+        ((view, results),) = read
+        hint = mlflow_hint(tracking_uri(view.spec))
+        with _shown(view):
+            index = write_report(results, view.folder.path, hint)
     else:
         from raysel.common.locations import working_folder  # noqa: PLC0415
         from raysel.common.user_files import lies_below, own_folder  # noqa: PLC0415
         from raysel.report.comparison import Compared  # noqa: PLC0415
         from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
 
-        compared = [Compared(one.folder.path.name, one.results, one.spec) for one in read]
+        compared = [Compared(view.folder.path.name, found, view.spec) for view, found in read]
         target = to or working_folder(storage) / "comparison"
-        if inside := [one.folder.path for one in read if lies_below(target, one.folder.path)]:
+        folders = [view.folder.path for view, _ in read]
+        if inside := [folder for folder in folders if lies_below(target, folder)]:
             raise user_error(
                 "--to", f"{target} lies in a sweep ({inside[0]}); give a folder outside"
             )
@@ -229,7 +230,7 @@ def report(
     if not as_json:
         return say(index, most=PATH)
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
-    names = [one.folder.path.name for one in read]
+    names = [view.folder.path.name for view, _ in read]
     return print_json({"report": str(index), "sweeps": names, "figures": figures})
 
 

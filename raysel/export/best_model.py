@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,12 @@ from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
 from raysel.export.timm_layout import CONFIG, write_model
 from raysel.models.build import build
-from raysel.spec.sweep import objective_sign
 from raysel.sweep.local_trial import Notify
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.ranking import best_run
 from raysel.sweep.reproduce import Reproduction, compared, run_again
 from raysel.sweep.views import SweepView, read_sweep
 from raysel.training.worker_messages import EpochMessage, FailureMessage
-
-
-def best_run(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The winner's `best_of` its confirm runs; None without a winner."""
-    winner = results["verdict"]["winner"]
-    entry = next((e for e in results["confirm"] if e["strategy"] == winner), None)
-    return None if entry is None else best_of(entry["runs"], results["objective"])
-
-
-def best_of(runs: Sequence[Mapping[str, Any]], objective: Mapping[str, str]) -> Mapping[str, Any]:
-    """The confirm run with the best objective on validation data.
-
-    Ties go to the lower validation loss, then to the earlier seed.
-    """
-    metric, sign = objective["metric"], objective_sign(objective["mode"])
-    return min(runs, key=lambda run: (sign * run[metric], run["val/loss"]))
 
 
 def save_best(outcome: Outcome) -> Path | None:
@@ -51,18 +34,19 @@ def save_best(outcome: Outcome) -> Path | None:
     Returns:
         `<sweep>/best`; None if the sweep has no confirmed winner, or its weights are gone.
     """
-    run = best_run(outcome.results)
-    if run is None:
+    winner = outcome.results.winner
+    if winner is None:
         return None
+    run = best_run(winner.runs, outcome.results.objective.metric)
     target = outcome.folder.best
-    state = outcome.checkpoint(run["id"])
-    origin = {"sweep": outcome.results["sweep_id"], "run": run["id"]}
+    state = outcome.checkpoint(run.id)
+    origin = {"sweep": outcome.results.sweep_id, "run": run.id}
     if state is None or outcome.weights is None:
         if origin_of(target) == origin and _is_whole(target):
             return target
-        model = _again(outcome, run["id"]) if outcome.complete else None
+        model = _again(outcome, run.id) if outcome.complete else None
     else:
-        model = build(outcome.model_config, run["seed"])
+        model = build(outcome.model_config, run.seed)
         initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
         model.load_state_dict(initial, strict=False)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
-from raysel.common.user_files import any_error_as, lies_below, reason
-from raysel.export.best_model import best_of, origin_of, trained_again
+from raysel.common.user_files import any_error_as, lies_below
+from raysel.export.best_model import origin_of, trained_again
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import (
     Checked,
@@ -31,6 +30,7 @@ from raysel.spec import user_code
 from raysel.sweep.inputs import model_config_of, task_of
 from raysel.sweep.local_trial import Notify
 from raysel.sweep.own_record import own_results
+from raysel.sweep.ranking import best_run
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.views import SweepView
 
@@ -84,18 +84,19 @@ def export(
         OperationalError: the best model is damaged, the run did not reproduce its recorded
             metrics, nothing was kept to compare with, or timm cannot load the model.
     """
-    results = _results(view)
-    rows: list[dict[str, Any]] = results["confirm"]
-    winner = results["verdict"]["winner"]
+    results = own_results(view.folder, view.sweep)
+    if results.verdict.winner is None:
+        raise OperationalError(view.sweep.name, "has no confirmed winner, and so no model")
+    winner = results.verdict.winner
     name = winner if strategy is None else strategy
-    row = next((row for row in rows if row["strategy"] == name), None)
+    row = next((row for row in results.confirm if row.strategy == name), None)
     if row is None:
-        known = [row["strategy"] for row in rows]
+        known = [row.strategy for row in results.confirm]
         hint = nearest(str(name), known) if known else "none was"
         raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
     _check_target(target, view.folder.best)
-    run = best_of(row["runs"], results["objective"])["id"]
-    kept = origin_of(view.folder.best) == {"sweep": results["sweep_id"], "run": run}
+    run = best_run(row.runs, results.objective.metric).id
+    kept = origin_of(view.folder.best) == {"sweep": results.sweep_id, "run": run}
     with _staged(target) as staged:
         if name == winner and kept:
             out = _copy_best(view, run, name, staged, compare=not check)
@@ -143,24 +144,6 @@ def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPicture
     with any_error_as(lambda why: OperationalError(str(folder / WEIGHTS), f"does not fit: {why}")):
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return validation_pictures(spec, task, model, scratch)
-
-
-def _results(view: SweepView) -> dict[str, Any]:
-    """The content of `results.json`.
-
-    Raises:
-        OperationalError: the sweep has none yet, or no confirmed winner.
-    """
-    results = own_results(view.folder, view.sweep)
-    try:
-        winner = results["verdict"]["winner"]
-    except (KeyError, TypeError) as error:
-        again = f"write it anew with: {view.folder.resume()}"
-        words = f"cannot be read: {reason(error)}; {again}"
-        raise OperationalError(str(view.folder.results), words) from None
-    if winner is None:
-        raise OperationalError(view.sweep.name, "has no confirmed winner, and so no model")
-    return results
 
 
 def _check_target(target: Path, best: Path) -> None:

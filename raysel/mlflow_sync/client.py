@@ -121,7 +121,7 @@ class MlflowStore:
         wanted = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": sweep.metric,
-            "mlflow.experiment.primaryMetric.greaterIsBetter": str(sweep.mode == "max"),
+            "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
         }
         has = self._client.get_experiment(self._experiment).tags
         for name, value in wanted.items():

@@ -88,7 +88,7 @@ class SweepState:
         layers: names of the model's layers, in forward order.
         manifest: versions, git sha, command.
         folder: where the sweep's files lie.
-        metric, mode: the objective; the mode is `min` or `max`.
+        metric: the objective; the smaller the better.
         status: RUNNING, COMPLETE or INTERRUPTED.
         cause, verdict: sentences, once it has ended.
         model: where the best model lies; None while there is none.
@@ -103,7 +103,6 @@ class SweepState:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: str = ""
     metric: str = ""
-    mode: str = "min"
     status: str = RUNNING
     cause: str | None = None
     verdict: str | None = None
@@ -159,7 +158,6 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             manifest=payload.get("manifest") or {},
             folder=payload.get("folder", ""),
             metric=objective.get("metric", ""),
-            mode=objective.get("mode", "min"),
             started_at=event.at,
         )
     if event.kind == Kind.FINISHED:

@@ -19,9 +19,10 @@ from matplotlib.lines import Line2D
 
 from raysel.common.text import one_line
 from raysel.report.curves import accuracy_of
-from raysel.report.palette import INK, Style, styles
-from raysel.report.panels import LABEL, legend, panels
-from raysel.report.tables import Results, best_trials, completed, strategies
+from raysel.report.drawing import INK, LABEL, Style, legend, panels, styles
+from raysel.report.tables import completed, strategies
+from raysel.sweep.ranking import best_trial, leaders
+from raysel.sweep.results import SweepResults, TrialResult
 
 TUNERS = ("blockwise", "surgical")
 """The strategies that tune one named block."""
@@ -49,33 +50,32 @@ class BlockScore:
     accuracy: float
 
 
-def block_scores(results: Results, strategy: str) -> list[BlockScore]:
+def block_scores(results: SweepResults, strategy: str) -> list[BlockScore]:
     """Every block that a strategy tuned to the end, in forward order; each one's best trial."""
-    layers = list(results["layers"])
-    tried: dict[str, list[Mapping[str, Any]]] = {}
-    for trial in completed(results)["trials"]:
-        block = ((trial.get("config") or {}).get("parameters") or {}).get("block")
-        if trial["strategy"] == strategy and isinstance(block, str):
+    tried: dict[str, list[TrialResult]] = {}
+    for trial in completed(results):
+        block = trial.parameters.get("block")
+        if trial.strategy == strategy and isinstance(block, str):
             tried.setdefault(block, []).append(trial)
     scores = []
     for block, trials in tried.items():
-        best = best_trials({**results, "trials": trials}).get(strategy)
+        best = best_trial(trials, results.objective.metric)
         accuracy = accuracy_of(best) if best else None
-        place = _place(block, layers)
+        place = _place(block, results.layers)
         if accuracy is not None and place is not None:
-            quarter = _quarter(block, layers, strategy)
+            quarter = _quarter(block, results.layers, strategy)
             scores.append(BlockScore(block, place, quarter, accuracy))
     return sorted(scores, key=lambda score: (score.place, score.block))
 
 
-def baseline_accuracies(results: Results) -> dict[str, float]:
+def baseline_accuracies(results: SweepResults) -> dict[str, float]:
     """Baseline -> validation accuracy of its best complete trial."""
-    best = best_trials(completed(results))
+    best = leaders(completed(results), results.objective.metric)
     found = {name: accuracy_of(best[name]) for name in BASELINES if name in best}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def accuracy_by_block(results: Results) -> Figure | None:
+def accuracy_by_block(results: SweepResults) -> Figure | None:
     """Accuracy of each block against its place, with both baselines; nothing below two."""
     found = _found(results)
     if not found:
@@ -101,7 +101,7 @@ def accuracy_by_block(results: Results) -> Figure | None:
     return figure
 
 
-def accuracy_by_quarter(results: Results) -> Figure | None:
+def accuracy_by_quarter(results: SweepResults) -> Figure | None:
     """A box of all blocks of each quarter, with both baselines; nothing below four blocks."""
     boxes = {name: by_quarter(scores) for name, scores in _found(results).items()}
     boxes = {name: box for name, box in boxes.items() if sum(map(len, box.values())) >= 4}
@@ -164,7 +164,7 @@ def _baselines(axes: Axes, levels: Mapping[str, float], style_of: Mapping[str, S
         axes.axhline(value, color=style_of[name].light, ls=_DASHES[name], lw=1.3)
 
 
-def _found(results: Results) -> dict[str, list[BlockScore]]:
+def _found(results: SweepResults) -> dict[str, list[BlockScore]]:
     found = {name: block_scores(results, name) for name in TUNERS}
     return {name: scores for name, scores in found.items() if len(scores) > 1}
 

@@ -25,11 +25,11 @@ from raysel.report.blocks import (
     draw_boxes,
 )
 from raysel.report.curves import shots_axis
+from raysel.report.drawing import ACCENT, Style, is_left, legend, panels, strategy_keys, styles
 from raysel.report.maps import OPACITY, opacity_legend, shade
-from raysel.report.palette import ACCENT, Style, styles
-from raysel.report.panels import is_left, legend, panels, strategy_keys
-from raysel.report.tables import ConfirmRow, Results, confirm_rows, percent, strategies
+from raysel.report.tables import ConfirmRow, confirm_rows, percent, strategies
 from raysel.spec.sweep import Spec
+from raysel.sweep.results import SweepResults
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Compared:
     """One sweep of a comparison."""
 
     name: str
-    results: Results
+    results: SweepResults
     spec: Spec
 
     @property
@@ -130,7 +130,7 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
 def weights_by_shift(sweeps: Sweeps) -> Figure | None:
     """How often each layer moved (or its mean weight), strategy by layer, a panel a sweep, headed
     by its shift where each has another; only of models with the same layers."""
-    layers = [list(sweep.results["layers"]) for sweep in sweeps]
+    layers = [list(sweep.results.layers) for sweep in sweeps]
     shown = [sweep for sweep in sweeps if sweep.confirmed]
     if len(shown) < 2 or any(own != layers[0] for own in layers):
         return None
@@ -248,7 +248,7 @@ FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {
 
 def _moved(sweep: Compared, rows: Sequence[str], layers: Sequence[str]) -> np.ndarray:
     """[strategies, layers]; NaN where a strategy was not confirmed."""
-    moved = {e["strategy"]: e["moved"] for e in sweep.results["confirm"]}
+    moved = {entry.strategy: entry.moved for entry in sweep.results.confirm}
     return np.array(
         [[moved.get(name, {}).get(layer, np.nan) for layer in layers] for name in rows], dtype=float
     )

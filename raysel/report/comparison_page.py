@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
-from raysel.common.text import one_line, safe_tree
+from raysel.common.text import one_line
 from raysel.record.layout import write_whole
-from raysel.report import comparison, palette
+from raysel.report import comparison, drawing
 from raysel.report.comparison import Compared, every_strategy, mean_ranks
-from raysel.report.page import badge, templates
-from raysel.report.render import drawn
-from raysel.report.tables import finite, strategies
+from raysel.report.drawing import drawn
+from raysel.report.page import badge, safe, templates
+from raysel.report.tables import strategies
+from raysel.sweep.results import Verdict
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
         `<folder>/index.html`. The figures are beside it as PNG in `figures/`; each file is
         there whole or not at all.
     """
-    sweeps = [Compared(one_line(s.name), safe_tree(s.results), s.spec) for s in sweeps]
+    sweeps = [Compared(one_line(s.name), safe(s.results), s.spec) for s in sweeps]
     pictures = drawn(comparison.FIGURES, sweeps, folder / "figures")
     index = folder / "index.html"
     write_whole(index, page(sweeps, pictures))
@@ -61,16 +61,16 @@ def page(sweeps: Sequence[Compared], drawn: dict[str, str]) -> str:
             errors={name: [cell(sweep, name) for sweep in sweeps] for name in order},
             ranks=ranks,
             figures={name: Markup(svg) for name, svg in drawn.items()},
-            styles=palette.styles(sorted(names)),
-            colours=palette.css(),
+            styles=drawing.styles(sorted(names)),
+            colours=drawing.css(),
         )
     )
 
 
 def line(sweep: Compared) -> SweepLine:
     """A sweep's verdict in a row."""
-    verdict = sweep.results.get("verdict") or {}
-    winner, task = verdict.get("winner"), sweep.spec.task
+    verdict, task = sweep.results.verdict, sweep.spec.task
+    winner = verdict.winner
     shift = "" if task.shift.kind == "none" else f", {task.shift.kind} {task.shift.severity}"
     own, full = sweep.confirmed.get(winner or ""), sweep.confirmed.get("full")
     return SweepLine(
@@ -92,12 +92,12 @@ def cell(sweep: Compared, strategy: str) -> str:
     return "–" if row is None else f"{row.test_error}{' ◂' * row.winner}"
 
 
-def _difference(verdict: Mapping[str, Any]) -> str:
+def _difference(verdict: Verdict) -> str:
     """Points of test error: `−2.3 [−4.9, +0.3]`; of another measure that is named."""
-    known = [finite(verdict.get(name)) for name in ("difference", "low", "high")]
-    if known[0] is None:
+    if verdict.difference is None:
         return "–"
+    known = (verdict.difference, verdict.low, verdict.high)
     shown = [f"{100 * value:+.1f}".replace("-", "−") for value in known if value is not None]
     words = shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
-    measure = str(verdict.get("measure") or "test/error").removeprefix("test/")
+    measure = verdict.measure.removeprefix("test/")
     return words if measure == "error" else f"{words} ({measure.replace('_', ' ')})"

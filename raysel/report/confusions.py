@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, Field
 
 from raysel.common.text import one_line
+from raysel.report.drawing import LABEL, is_left, panels
 from raysel.report.maps import OPACITY, opacity_legend, shade
-from raysel.report.panels import LABEL, is_left, panels
-from raysel.report.tables import Results, finite, percent, plus_minus, ranked
+from raysel.report.tables import percent, plus_minus, ranked
+from raysel.sweep.results import ConfirmedStrategy, SweepResults
 from raysel.sweep.verdict import interval
 from raysel.training.confusion import read_confusion
 
@@ -21,6 +22,22 @@ _MEASURES = ("test/error", "test/balanced_error", "test/top5_error")
 
 NAMED = 12
 """Up to so many classes, cells and axes hold words."""
+
+
+class Confusion(BaseModel):
+    """Of one strategy: its classes, and the matrix [true][taken] of counts, added up over its
+    runs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    classes: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+
+
+class WithConfusions(SweepResults):
+    """A sweep's results, and by strategy the confusion matrices that lie beside its runs."""
+
+    confusion: dict[str, Confusion] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,33 +61,33 @@ class MeasureRow:
     top5: str
 
 
-def read_confusions(results: Results, trials: Path) -> dict[str, dict[str, Any]]:
-    """Strategy -> its classes and the confusion matrix [C][C], added up over its runs.
+def read_confusions(results: SweepResults, trials: Path) -> dict[str, Confusion]:
+    """The confusion matrices by strategy.
 
     Args:
         trials: the sweep's folder of trials; a strategy whose runs have no matrix is left out.
     """
     found = {}
-    for entry in results.get("confirm") or []:
-        read = [read_confusion(trials / str(run["id"])) for run in entry.get("runs") or []]
+    for entry in results.confirm:
+        read = [read_confusion(trials / run.id) for run in entry.runs]
         known = [one for one in read if one is not None]
         if known:
             matrix = np.sum([np.array(counts, dtype=np.int64) for _, counts in known], axis=0)
-            found[str(entry["strategy"])] = {"classes": known[0][0], "matrix": matrix.tolist()}
+            found[entry.strategy] = Confusion(classes=tuple(known[0][0]), matrix=matrix.tolist())
     return found
 
 
-def confusions(results: Results) -> Figure | None:
+def confusions(results: WithConfusions) -> Figure | None:
     """The matrix of each confirmed strategy: the share of a class taken for each class."""
-    known: Mapping[str, Any] = results.get("confusion") or {}
+    known = results.confusion
     order = [name for name in ranked(results) if name in known]
     if not order:
         return None
-    classes = [one_line(name, LABEL) for name in known[order[0]]["classes"]]
+    classes = [one_line(name, LABEL) for name in known[order[0]].classes]
     figure, placed = panels(order, height=2.5 if len(classes) > NAMED else 3.0)
     norm = shade(1.0)
     for index, (name, axes) in enumerate(placed.items()):
-        shares = _shares(np.array(known[name]["matrix"], dtype=float))
+        shares = _shares(np.array(known[name].matrix, dtype=float))
         axes.imshow(shares, OPACITY, norm=norm, aspect="equal")
         axes.grid(False)
         axes.set_title(name)
@@ -90,9 +107,9 @@ def confusions(results: Results) -> Figure | None:
     return figure
 
 
-def measure_rows(results: Results) -> list[MeasureRow]:
+def measure_rows(results: SweepResults) -> list[MeasureRow]:
     """Every confirmed strategy, the winner first; none where no run was measured so."""
-    entries = {str(entry["strategy"]): entry for entry in results.get("confirm") or []}
+    entries = {entry.strategy: entry for entry in results.confirm}
     rows = [
         MeasureRow(name, *(_over_seeds(entries[name], metric) for metric in _MEASURES))
         for name in ranked(results)
@@ -101,13 +118,12 @@ def measure_rows(results: Results) -> list[MeasureRow]:
     return rows if any(row.balanced != "–" for row in rows) else []
 
 
-def commonest_mistakes(results: Results, most: int = 8) -> list[Mistake]:
+def commonest_mistakes(results: WithConfusions, most: int = 8) -> list[Mistake]:
     """What the winner mistakes most often, the commonest first; ties in the classes' order."""
-    winner = (results.get("verdict") or {}).get("winner")
-    known = (results.get("confusion") or {}).get(winner)
-    if not known:
+    known = results.confusion.get(results.verdict.winner or "")
+    if known is None:
         return []
-    classes, matrix = known["classes"], np.array(known["matrix"])
+    classes, matrix = known.classes, np.array(known.matrix)
     totals = matrix.sum(axis=1)
     wrong = [
         Mistake(classes[i], classes[j], int(matrix[i, j]), float(matrix[i, j] / totals[i]))
@@ -117,12 +133,11 @@ def commonest_mistakes(results: Results, most: int = 8) -> list[Mistake]:
     return sorted(wrong, key=lambda mistake: -mistake.count)[:most]
 
 
-def _over_seeds(entry: Mapping[str, Any], metric: str) -> str:
-    values = [finite(run.get(metric)) for run in entry.get("runs") or []]
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+def _over_seeds(entry: ConfirmedStrategy, metric: str) -> str:
+    values = list(entry.by_seed(metric).values())
+    if not values or len(values) < len(entry.runs):
         return plus_minus(None, None)
-    mean, _, high = interval(known)
+    mean, _, high = interval(values)
     return plus_minus(mean, high)
 
 

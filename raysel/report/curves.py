@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from raysel.report.palette import Style, styles
-from raysel.report.panels import label_outer, legend, panels, strategy_keys
-from raysel.report.tables import Results, best_trials, completed, finite, ranked, strategies
+from raysel.report.drawing import Style, label_outer, legend, panels, strategy_keys, styles
+from raysel.report.tables import best_trials, completed, ranked, strategies
+from raysel.sweep.ranking import leaders
+from raysel.sweep.results import ConfirmedStrategy, SweepResults, TrialResult
 
 Points = Sequence[tuple[float, float]]
 """(x, y) by x."""
 
 
-def loss_by_epoch(results: Results) -> Figure | None:
+def loss_by_epoch(results: SweepResults) -> Figure | None:
     """Training and validation loss of the best trial of each strategy side by side; beside
     them the test loss of the confirm runs, their mean, where every epoch was tested."""
     best = best_trials(results)
-    drawn = {
-        "training loss": {name: _losses(best[name], "train/loss") for name in best},
-        "validation loss": {name: _losses(best[name], "val/loss") for name in best},
-        "test loss": {e["strategy"]: _test_losses(e) for e in results.get("confirm") or []},
+    drawn: dict[str, dict[str, Points]] = {
+        "training loss": {name: trial.curve("train/loss") for name, trial in best.items()},
+        "validation loss": {name: trial.curve("val/loss") for name, trial in best.items()},
+        "test loss": {entry.strategy: _test_losses(entry) for entry in results.confirm},
     }
     drawn = {title: lines for title, lines in drawn.items() if any(lines.values())}
     if not drawn:
@@ -48,7 +48,7 @@ def loss_by_epoch(results: Results) -> Figure | None:
     return figure
 
 
-def accuracy_by_shots(results: Results) -> Figure | None:
+def accuracy_by_shots(results: SweepResults) -> Figure | None:
     """Validation accuracy of the best trial of each strategy at each number of examples a
     class; nothing where the search had but one number."""
     lines = shots_searched(results)
@@ -67,26 +67,23 @@ def accuracy_by_shots(results: Results) -> Figure | None:
     return figure
 
 
-def shots_searched(results: Results) -> dict[str, Points]:
+def shots_searched(results: SweepResults) -> dict[str, Points]:
     """Strategy -> (shots, validation accuracy of its best complete trial with so many)."""
-    by_shots: dict[int, list[Any]] = {}
-    for trial in completed(results)["trials"]:
-        shots = ((trial.get("config") or {}).get("training") or {}).get("shots")
-        if shots is not None:
+    by_shots: dict[int, list[TrialResult]] = {}
+    for trial in completed(results):
+        if (shots := trial.training.get("shots")) is not None:
             by_shots.setdefault(int(shots), []).append(trial)
     lines: dict[str, list[tuple[float, float]]] = {}
     for shots, trials in sorted(by_shots.items()):
-        for name, trial in best_trials({**results, "trials": trials}).items():
+        for name, trial in leaders(trials, results.objective.metric).items():
             if (accuracy := accuracy_of(trial)) is not None:
                 lines.setdefault(name, []).append((shots, accuracy))
     return dict(lines)
 
 
-def accuracy_of(trial: Mapping[str, Any]) -> float | None:
+def accuracy_of(trial: TrialResult) -> float | None:
     """1 - validation error at the trial's best epoch, 0..1."""
-    chosen = trial.get("best_epoch")
-    errors = (row.get("val/error") for row in trial.get("epochs") or [] if row["epoch"] == chosen)
-    error = finite(next(errors, None))
+    error = trial.at_best("val/error")
     return None if error is None else 1.0 - error
 
 
@@ -100,18 +97,10 @@ def shots_axis(axes: Axes, counts: Iterable[float]) -> None:
     axes.set_xlabel("target examples a class")
 
 
-def _losses(trial: Mapping[str, Any], metric: str) -> Points:
-    points = ((row["epoch"], finite(row.get(metric))) for row in trial.get("epochs") or [])
-    return [(epoch, value) for epoch, value in points if value is not None]
-
-
-def _test_losses(entry: Mapping[str, Any]) -> Points:
+def _test_losses(entry: ConfirmedStrategy) -> Points:
     """The mean over the runs of a strategy, at the epochs that all of them have."""
-    curves = [
-        {row["epoch"]: finite(row.get("loss")) for row in run["test_curve"]}
-        for run in entry.get("runs") or []
-        if run.get("test_curve")
-    ]
+    curves = [{row.epoch: row.loss for row in run.test_curve} for run in entry.runs]
+    curves = [curve for curve in curves if curve]
     epochs = sorted(set.intersection(*map(set, curves))) if curves else []
     values = {epoch: [curve[epoch] for curve in curves] for epoch in epochs}
     return [

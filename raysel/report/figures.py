@@ -1,14 +1,13 @@
-"""The figures of a sweep, drawn from `results.json`; each shows the same strategy in the
-same colour (`raysel.report.palette`), the best strategy first.
+"""The figures of a sweep, drawn from its results; each shows the same strategy in the same
+colour (`raysel.report.drawing`), the best strategy first.
 
-A figure is a function from the results to a `Figure`, or None where there is nothing to
-draw; `raysel.report.render` makes it an element of the page or a file.
+A figure is a function from the results to a `Figure`, or None where there is nothing to draw.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,31 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 from raysel.common.text import one_line
+from raysel.record.state import COMPLETE, PRUNED
 from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
-from raysel.report.confusions import confusions
-from raysel.report.cost import cost_against_error
+from raysel.report.confusions import WithConfusions, confusions
 from raysel.report.curves import accuracy_by_shots, loss_by_epoch
-from raysel.report.importances import importances
+from raysel.report.drawing import (
+    INK,
+    LABEL,
+    WIDTH,
+    Style,
+    headed,
+    label_outer,
+    legend,
+    panels,
+    strategy_keys,
+    styles,
+)
 from raysel.report.maps import (
     OPACITY,
     bias_variance_ratios,
@@ -33,30 +49,27 @@ from raysel.report.maps import (
     selection,
     shade,
 )
-from raysel.report.palette import INK, Style, styles
-from raysel.report.panels import LABEL, WIDTH, label_outer, legend, panel_title, panels
 from raysel.report.tables import (
     ConfirmRow,
-    Results,
     best_trials,
     confirm_rows,
     finite,
     percent,
     ranked,
     strategies,
-    weighs_rates,
 )
 from raysel.spec.sweep import objective_in_words
+from raysel.sweep.results import SweepResults, TrialResult
 
 _DASHED = (0, (3, 2))
 
-Drawing = Callable[[Results], Figure | None]
+Drawing = Callable[[WithConfusions], Figure | None]
 
 
 # --- the figures ------------------------------------------------------------------------------
 
 
-def confirm_intervals(results: Results) -> Figure | None:
+def confirm_intervals(results: SweepResults) -> Figure | None:
     """Test error of each confirmed strategy: every seed, the mean, the 95 % interval."""
     rows = [row for row in confirm_rows(results) if row.mean is not None]
     if not rows:
@@ -76,7 +89,7 @@ def confirm_intervals(results: Results) -> Figure | None:
     return figure
 
 
-def error_by_epoch(results: Results) -> Figure | None:
+def error_by_epoch(results: SweepResults) -> Figure | None:
     """Validation error against epoch, a panel a strategy: all trials thin, its best thick, and
     the best of full fine-tuning dashed for comparison."""
     curves = _curves(results)
@@ -101,19 +114,21 @@ def error_by_epoch(results: Results) -> Figure | None:
     return figure
 
 
-def explored(results: Results) -> Figure | None:
+def explored(results: SweepResults) -> Figure | None:
     """What the sampler tried: learning rate and objective of every complete trial, and of every
     pruned one (hollow) with its last value."""
-    shown = [trial for trial in results.get("trials") or [] if _point(trial, results)]
+    metric = results.objective.metric
+    points = [(trial, _point(trial, metric)) for trial in results.trials]
+    shown = [(trial, point) for trial, point in points if point is not None]
     if not shown:
         return None
     style_of = styles(strategies(results))
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
-    for trial in shown:
-        style, full = style_of[trial["strategy"]], trial["status"] == "COMPLETE"
+    for trial, point in shown:
+        style, full = look[trial.strategy], trial.status == COMPLETE
         axes.plot(
-            *_point(trial, results),  # type: ignore[misc]  # only trials with a point are here
+            *point,
             style.marker,
             color=style.light,
             mfc=style.light if full else "none",
@@ -124,10 +139,10 @@ def explored(results: Results) -> Figure | None:
     axes.set_xscale("log")
     _plain_log(axes)
     axes.set_xlabel("learning rate")
-    axes.set_ylabel(_objective_in_words(results))
-    tried = {trial["strategy"] for trial in shown}
-    handles = [_key(name, style_of[name], ls="", ms=6) for name in ranked(results) if name in tried]
-    if any(trial["status"] == "PRUNED" for trial in shown):
+    axes.set_ylabel(objective_in_words(metric))
+    tried = {trial.strategy for trial, _ in shown}
+    handles = [_key(name, look[name], ls="", ms=6) for name in ranked(results) if name in tried]
+    if any(trial.status == PRUNED for trial, _ in shown):
         key = Line2D(
             [], [], color=INK, marker="o", mfc="none", ls="", ms=4.5, label="pruned, last value"
         )
@@ -136,10 +151,10 @@ def explored(results: Results) -> Figure | None:
     return figure
 
 
-def update_share(results: Results) -> Figure | None:
+def update_share(results: SweepResults) -> Figure | None:
     """How often each layer moved, strategy by layer: mean over the confirm runs, or over the
     epochs of the best trial where a strategy was not confirmed."""
-    layers = list(results["layers"])
+    layers = results.layers
     shares = _shares(results, layers)
     if not shares or not layers:
         return None
@@ -155,11 +170,64 @@ def update_share(results: Results) -> Figure | None:
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    weighed = {entry["strategy"] for entry in results.get("confirm") or [] if weighs_rates(entry)}
+    weighed = {entry.strategy for entry in results.confirm if entry.weighs_rates}
     for (row, column), share in np.ndenumerate(grid):
         if len(layers) <= 16 and not math.isnan(share):
             words = f"{share:.2g}" if list(shares)[row] in weighed else percent(float(share))
             axes.text(column, row, words, ha="center", va="center", size=8)
+    return figure
+
+
+def cost_against_error(results: SweepResults) -> Figure | None:
+    """Time of a confirm run and its test error, a point a strategy with its 95 % interval; a line
+    joins those that no other beats in both."""
+    rows = [row for row in confirm_rows(results) if row.mean is not None and row.seconds]
+    if len(rows) < 2:
+        return None
+    look = styles(strategies(results))
+    figure = Figure((WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots()
+    points = [(row.seconds or 0.0, row.mean or 0.0) for row in rows]
+    axes.plot(*zip(*pareto_front(points), strict=True), color=INK, lw=0.9, alpha=0.5)
+    for (seconds, error), row in zip(points, rows, strict=True):
+        style = look[row.strategy]
+        if row.low is not None and row.high is not None:
+            ends = [row.low, row.high]
+            axes.plot([seconds, seconds], ends, color=style.light, lw=1.1, alpha=0.5)
+        axes.plot(seconds, error, style.marker, color=style.light, ms=7)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds a run")
+    several = any(row.low is not None for row in rows)
+    axes.set_ylabel("test error, 95 % interval" if several else "test error, one seed")
+    legend(figure, strategy_keys([row.strategy for row in rows], look), "outside lower right")
+    return figure
+
+
+def importances(results: SweepResults) -> Figure | None:
+    """How much each searched value decides whether a trial is among the best quarter: over all
+    complete trials, then for each strategy with enough of its own (`raysel.sweep.importance`)."""
+    groups = {row.strategy: row for row in results.importance}
+    if not groups:
+        return None
+    look = styles(strategies(results))
+    most = max(len(row.of) for row in groups.values())
+    titles = {name: f"{name or 'all'} · {row.trials} trials" for name, row in groups.items()}
+    figure, placed = panels(list(titles.values()), height=0.6 + 0.27 * most)
+    for name, row in groups.items():
+        axes, shares = placed[titles[name]], list(row.of.values())
+        colour = look[name].light if name in look else INK
+        axes.barh(range(len(shares)), shares, height=0.62, color=colour)
+        for place, share in enumerate(shares):
+            axes.text(share + 0.02, place, percent(share), va="center", size=8)
+        axes.set_yticks(range(len(shares)), [value.replace("_", " ") for value in row.of])
+        axes.set_ylim(most - 0.5, -0.5)
+        axes.set_xlim(0, 1.18)
+        axes.set_xticks([0, 0.5, 1])
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_title(titles[name])
+    label_outer(placed, "importance", None)
     return figure
 
 
@@ -186,54 +254,58 @@ FIGURES: Mapping[str, Drawing] = {
 # --- what is drawn --------------------------------------------------------------------------------
 
 
-def _curve(trial: Mapping[str, Any]) -> np.ndarray:
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats in both numbers (smaller is better), by the first one."""
+    front: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not front or point[1] < front[-1][1]:
+            front.append(point)
+    return front
+
+
+def _curve(trial: TrialResult) -> np.ndarray:
     """Epoch and validation error of a trial, [epochs with a finite error, 2]."""
-    points = [(e["epoch"], finite(e.get("val/error"))) for e in trial.get("epochs") or []]
-    known = [point for point in points if point[1] is not None]
-    return np.array(known, dtype=float).reshape(-1, 2)
+    return np.array(trial.curve("val/error"), dtype=float).reshape(-1, 2)
 
 
-def _curves(results: Results) -> dict[str, list[np.ndarray]]:
+def _curves(results: SweepResults) -> dict[str, list[np.ndarray]]:
     """Strategy -> a curve a trial; only what has at least a point."""
     curves: dict[str, list[np.ndarray]] = {}
-    for trial in results.get("trials") or []:
+    for trial in results.trials:
         curve = _curve(trial)
         if len(curve):
-            curves.setdefault(trial["strategy"], []).append(curve)
+            curves.setdefault(trial.strategy, []).append(curve)
     return {name: curves[name] for name in ranked(results) if name in curves}
 
 
-def _point(trial: Mapping[str, Any], results: Results) -> tuple[float, float] | None:
+def _point(trial: TrialResult, metric: str) -> tuple[float, float] | None:
     """Learning rate and objective of a complete or pruned trial, where it has both."""
-    training = (trial.get("config") or {}).get("training") or {}
-    rate, value = finite(training.get("learning_rate")), finite(trial.get("value"))
-    if trial["status"] == "PRUNED":
-        metric = results["objective"]["metric"]
-        known = [finite(epoch.get(metric)) for epoch in trial.get("epochs") or []]
-        value = next((v for v in reversed(known) if v is not None), None)
-    elif trial["status"] != "COMPLETE":
+    rate, value = finite(trial.training.get("learning_rate")), trial.value
+    if trial.status == PRUNED:
+        value = next((value for _, value in reversed(trial.curve(metric))), None)
+    elif trial.status != COMPLETE:
         return None
     return (rate, value) if rate and rate > 0 and value is not None else None
 
 
-def _shares(results: Results, layers: Sequence[str]) -> dict[str, Mapping[str, float]]:
-    confirmed = {e["strategy"]: e["moved"] for e in results.get("confirm") or [] if e.get("moved")}
+def _shares(results: SweepResults, layers: Sequence[str]) -> dict[str, Mapping[str, float]]:
+    confirmed = {entry.strategy: entry.moved for entry in results.confirm if entry.moved}
+    best = best_trials(results)
     shares: dict[str, Mapping[str, float]] = {}
     for strategy in ranked(results):
         if strategy in confirmed:
             shares[strategy] = confirmed[strategy]
-        elif strategy in best_trials(results):
-            names, grid = selection(best_trials(results)[strategy], layers)
+        elif strategy in best:
+            names, grid = selection(best[strategy], layers)
             if names:
                 shares[strategy] = dict(zip(names, np.nanmean(grid, axis=1), strict=True))
     return shares
 
 
-def _layer_head(results: Results, index: int) -> str:
+def _layer_head(results: SweepResults, index: int) -> str:
     """A layer's name above its share of the model's parameters."""
-    sizes = results.get("layer_sizes") or []
-    name = one_line(results["layers"][index], LABEL)
-    if len(sizes) != len(results["layers"]) or not sum(sizes):
+    sizes, name = results.layer_sizes, one_line(results.layers[index], LABEL)
+    if len(sizes) != len(results.layers) or not sum(sizes):
         return name
     return f"{name}\n{percent(sizes[index] / sum(sizes))}"
 
@@ -257,12 +329,8 @@ def _plain_log(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _objective_in_words(results: Results) -> str:
-    return objective_in_words(results["objective"]["metric"])
-
-
-def _key(label: str, style: Style, **options: Any) -> Line2D:
-    return Line2D([], [], **{"color": style.light, "marker": style.marker, **options}, label=label)
+def _key(label: str, style: Style, **look: Any) -> Line2D:
+    return Line2D([], [], **{"color": style.light, "marker": style.marker, **look}, label=label)
 
 
 def _curve_legend(figure: Figure, has_full: bool, style: Style | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,9 +18,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raysel.common.text import one_line
-from raysel.report.palette import ACCENT, INK
-from raysel.report.panels import LABEL, is_left, label_outer, legend, panel_title, panels
-from raysel.report.tables import Results, best_trials, finite, percent, ranked
+from raysel.report.drawing import ACCENT, INK, LABEL, headed, is_left, label_outer, legend, panels
+from raysel.report.tables import best_trials, finite, percent, ranked
+from raysel.sweep.results import SweepResults, TrialResult
 
 OPACITY = ListedColormap([(*to_rgb(ACCENT), a) for a in np.linspace(0, 0.92, 64)], "opacity")
 """From nothing to the accent's hue."""
@@ -32,7 +31,7 @@ Maps = Mapping[str, tuple[list[str], np.ndarray]]
 """Strategy -> layer names, and values [layers, epochs]."""
 
 
-def heat_maps(results: Results) -> Figure | None:
+def heat_maps(results: SweepResults) -> Figure | None:
     """Share of the steps in which each layer moved, or its mean weight where the strategy
     weighs learning rates."""
     maps = _maps(results, "select/")
@@ -44,17 +43,17 @@ def heat_maps(results: Results) -> Figure | None:
     return _drawn(results, maps, shade(top), {step: words(step) for step in steps})
 
 
-def bias_variance_ratios(results: Results) -> Figure | None:
+def bias_variance_ratios(results: SweepResults) -> Figure | None:
     """The bias-variance ratio of each layer, epoch mean."""
     return _measured(results, "ratio/")
 
 
-def gradient_norms(results: Results) -> Figure | None:
+def gradient_norms(results: SweepResults) -> Figure | None:
     """The relative gradient norm of each layer, epoch mean."""
     return _measured(results, "rgn/")
 
 
-def parameter_changes(results: Results) -> Figure | None:
+def parameter_changes(results: SweepResults) -> Figure | None:
     """How far the parameters of each layer are from where they began."""
     return _measured(results, "change/")
 
@@ -65,10 +64,10 @@ def shade(top: float) -> PowerNorm:
 
 
 def selection(
-    trial: Mapping[str, Any], layers: Sequence[str], prefix: str = "select/"
+    trial: TrialResult, layers: Sequence[str], prefix: str = "select/"
 ) -> tuple[list[str], np.ndarray]:
     """Layer names and what an epoch's metrics say of them, [layers, epochs]; NaN is a gap."""
-    epochs = trial.get("epochs") or []
+    epochs = trial.epochs
     keys = dict.fromkeys(key for epoch in epochs for key in epoch if key.startswith(prefix))
     names = [name for name in layers if f"{prefix}{name}" in keys]
     if not names:  # a strategy with a finer partition of its own
@@ -78,13 +77,13 @@ def selection(
     return list(rows), np.array(list(rows.values()), dtype=float)
 
 
-def _maps(results: Results, prefix: str) -> Maps:
+def _maps(results: SweepResults, prefix: str) -> Maps:
     best = best_trials(results)
-    found = {name: selection(trial, results["layers"], prefix) for name, trial in best.items()}
+    found = {name: selection(trial, results.layers, prefix) for name, trial in best.items()}
     return {name: found[name] for name in ranked(results) if name in found and found[name][0]}
 
 
-def _measured(results: Results, prefix: str) -> Figure | None:
+def _measured(results: SweepResults, prefix: str) -> Figure | None:
     """A map on a logarithmic scale; nothing where a value is 0 or missing."""
     maps = _maps(results, prefix)
     values = np.concatenate([grid.ravel() for _, grid in maps.values()]) if maps else np.zeros(0)
@@ -107,7 +106,9 @@ def _measured(results: Results, prefix: str) -> Figure | None:
     return _drawn(results, raised, LogNorm(floor, high), steps)
 
 
-def _drawn(results: Results, maps: Maps, norm: Normalize, steps: Mapping[float, str]) -> Figure:
+def _drawn(
+    results: SweepResults, maps: Maps, norm: Normalize, steps: Mapping[float, str]
+) -> Figure:
     """The maps side by side, with `steps` of the scale in words below them."""
     rows = max(len(names) for names, _ in maps.values())
     figure, placed = panels(list(maps), height=0.75 + 0.17 * min(rows, 30))

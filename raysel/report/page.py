@@ -1,16 +1,15 @@
 """`report/index.html`: one file that opens from a mail and without a network, in a light and a
 dark theme.
 
-Everything on it comes from `results.json`, and from what is beside it: `spec.yaml`, and the
-confusion matrices of the confirm runs.
+Everything on it comes from the sweep's results, and from what lies beside them: `spec.yaml`, and
+the confusion matrices of the confirm runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,15 +18,23 @@ from raysel.common.errors import UserError
 from raysel.common.text import lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
-from raysel.report import figures, palette, tables
-from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
+from raysel.record.state import PRUNED
+from raysel.report import drawing, figures, tables
+from raysel.report.confusions import (
+    WithConfusions,
+    commonest_mistakes,
+    measure_rows,
+    read_confusions,
+)
+from raysel.report.drawing import drawn
 from raysel.report.published_tables import Comparison, compare
-from raysel.report.render import drawn
-from raysel.report.tables import ConfirmRow, Results
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
+from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
 from raysel.tasks.data_summary import DataSummary
+
+_R = TypeVar("_R", bound=SweepResults)
 
 BADGES = {
     "better": ("good", "better than full fine-tuning"),
@@ -41,11 +48,10 @@ BADGES = {
 """Outcome of the verdict -> its tone and its two or three words on the page."""
 
 
-def write_report(results: Results, folder: Path, mlflow_hint: str | None = None) -> Path:
+def write_report(results: SweepResults, folder: Path, mlflow_hint: str | None = None) -> Path:
     """Write the report of a sweep, complete or not.
 
     Args:
-        results: the content of `results.json`.
         folder: the sweep's folder; a `spec.yaml` in it becomes part of the page, and so do the
             confusion matrices of its runs.
         mlflow_hint: how to see the sweep in MLflow: a command, or an address.
@@ -57,17 +63,22 @@ def write_report(results: Results, folder: Path, mlflow_hint: str | None = None)
     """
     own = own_folder(folder / "report")
     confusion = read_confusions(results, folder / "trials")
-    results = safe_tree({**results, "confusion": confusion})
-    pictures = drawn(figures.FIGURES, results, own / "figures")
+    shown = safe(WithConfusions(**{**dict(results), "confusion": confusion}))
+    pictures = drawn(figures.FIGURES, shown, own / "figures")
     spec_file = folder / "spec.yaml"
     spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
     index = own / "index.html"
-    write_whole(index, page(results, pictures, spec_text, mlflow_hint))
+    write_whole(index, page(shown, pictures, spec_text, mlflow_hint))
     return index
 
 
+def safe(results: _R) -> _R:
+    """The results with every text as one safe line, however long or hostile it came."""
+    return type(results).model_validate(safe_tree(results.to_dict()))
+
+
 def page(
-    results: Results,
+    results: WithConfusions,
     drawn: Mapping[str, str],
     spec_text: str | None = None,
     mlflow_hint: str | None = None,
@@ -78,49 +89,47 @@ def page(
         drawn: figures as SVG by their name in `figures.FIGURES`; what misses is left out.
     """
     confirm = tables.confirm_rows(results)
-    verdict = results.get("verdict") or {}
     return (
         templates()
         .get_template("index.html.j2")
         .render(
-            name=results["name"],
-            description=results.get("description") or "",
-            sweep_id=results.get("sweep_id") or "",
-            complete=results.get("status") == "complete",
-            sentence=verdict.get("sentence") or "There is no verdict yet: nothing was confirmed.",
+            name=results.name,
+            description=results.description,
+            sweep_id=results.sweep_id,
+            complete=results.complete,
+            sentence=results.verdict.sentence or "There is no verdict yet: nothing was confirmed.",
             badge=badge(results),
             data=data_lines(results),
-            metric=objective_in_words(results["objective"]["metric"]),
+            metric=objective_in_words(results.objective.metric),
             confirm=confirm,
-            bars=bars(confirm),
             search=tables.search_rows(results),
-            trials=tables.trial_rows(results),
+            trials=sorted(results.trials, key=lambda trial: trial.number),
             notes=tables.transient_notes(results),
-            styles=palette.styles(tables.strategies(results)),
-            colours=palette.css(),
+            styles=drawing.styles(tables.strategies(results)),
+            colours=drawing.css(),
             figures={name: Markup(svg) for name, svg in drawn.items()},
-            source=results.get("source"),
+            source=results.source,
             one_seed=all(row.n <= 1 for row in confirm),
             some_pruned=_confirmed_pruned(results),
             tested_each_epoch=tested_each_epoch(results),
-            spent=spent(results),
-            planned=planned(results.get("spent") or {}),
+            spent=spent(results.spent),
+            planned=planned(results.spent),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
             published=published_comparisons(results, spec_text),
             asked=asked(spec_text),
             spec=spec_text,
-            versions=results.get("versions") or {},
+            versions=results.versions,
             mlflow=mlflow_hint,
             mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
         )
     )
 
 
-def badge(results: Results) -> tuple[str, str]:
+def badge(results: SweepResults) -> tuple[str, str]:
     """The verdict's tone and its few words. A choice by validation alone claims nothing: where
     full fine-tuning was chosen with one seed, or in a tie, that is what is said."""
-    outcome = (results.get("verdict") or {}).get("outcome") or "no_result"
+    outcome = results.verdict.outcome
     rows = tables.confirm_rows(results)
     if outcome in ("winner_is_full", "one_seed") and len(rows) > 1:
         other = next((row for row in rows[1:] if row.strategy == BASELINE), rows[1])
@@ -136,9 +145,9 @@ def _alike(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and abs(one - other) < NO_SPREAD
 
 
-def data_lines(results: Results) -> list[tuple[str, str]]:
+def data_lines(results: SweepResults) -> list[tuple[str, str]]:
     """What was read, a heading and a line each; nothing of a sweep that an older raysel ran."""
-    data = results.get("data")
+    data = results.data
     return DataSummary.from_dict(data).lines() if data else []
 
 
@@ -153,7 +162,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
-    environment.filters |= {"lines": several_lines}
+    environment.filters |= {"lines": several_lines, "values": tables.values_in_words}
     return environment
 
 
@@ -170,50 +179,6 @@ def several_lines(text: str) -> Markup:
 # --- what the template shows ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One strategy's interval on the table's common scale, in percent of its width."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    tests: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Bars:
-    """The intervals of the confirm table: strategy -> bar, and what the scale's ends mean."""
-
-    left: float
-    right: float
-    of: Mapping[str, Bar]
-
-
-def bars(rows: list[ConfirmRow]) -> Bars | None:
-    """Place the intervals on one scale with a margin of a twentieth; None without any."""
-    known = [row for row in rows if row.mean is not None]
-    ends = [v for row in known for v in (row.mean, row.low, row.high, *row.tests) if v is not None]
-    if not ends:
-        return None
-    margin = (max(ends) - min(ends)) / 20 or 0.01
-    left, right = min(ends) - margin, max(ends) + margin
-
-    def place(value: float) -> float:
-        return round(100 * (value - left) / (right - left), 2)
-
-    placed = {
-        row.strategy: Bar(
-            place(row.mean),
-            None if row.low is None else place(row.low),
-            None if row.high is None else place(row.high),
-            tuple(map(place, row.tests)),
-        )
-        for row in known
-        if row.mean is not None
-    }
-    return Bars(left, right, placed)
-
-
 def readable(spec_text: str | None) -> Spec | None:
     """The sweep file; None where there is none, or one of another version of raysel."""
     try:
@@ -222,7 +187,7 @@ def readable(spec_text: str | None) -> Spec | None:
         return None
 
 
-def published_comparisons(results: Results, spec_text: str | None) -> list[Comparison]:
+def beside_the_papers(results: SweepResults, spec_text: str | None) -> list[Comparison]:
     """The published tables of the sweep's data and model; none without a readable file."""
     spec = readable(spec_text)
     return compare(results, spec) if spec else []
@@ -247,43 +212,39 @@ def asked(spec_text: str | None) -> dict[str, str]:
     }
 
 
-def _confirmed_pruned(results: Results) -> list[str]:
+def _confirmed_pruned(results: SweepResults) -> list[str]:
     """Confirmed strategies whose every trial was pruned."""
-    pruned = {t["id"] for t in results.get("trials") or [] if t["status"] == "PRUNED"}
-    return [str(e["strategy"]) for e in results.get("confirm") or [] if e.get("trial") in pruned]
+    pruned = {trial.id for trial in results.trials if trial.status == PRUNED}
+    return [entry.strategy for entry in results.confirm if entry.trial in pruned]
 
 
-def tested_each_epoch(results: Results) -> bool:
+def tested_each_epoch(results: SweepResults) -> bool:
     """Whether the confirm runs measured the test set after every epoch too."""
-    runs = (run for entry in results.get("confirm") or [] for run in entry.get("runs") or [])
-    return any(run.get("test_curve") for run in runs)
+    return any(run.test_curve for entry in results.confirm for run in entry.runs)
 
 
-def spent(results: Results) -> str:
+def spent(known: Spent) -> str:
     """`8 trials and 2 confirm runs, 30 epochs in all, 1 min 20 s`."""
-    known = results.get("spent") or {}
-    if not known:
+    if known.seconds is None:
         return "–"
-    trials = _count(known.get("trials", len(results.get("trials") or [])), "trial")
-    runs = f" and {_count(known['runs'], 'confirm run')}" if known.get("runs") else ""
-    epochs = known.get("epochs", "–")
-    return f"{trials}{runs}, {epochs} epochs in all, {seconds(known.get('seconds'))}"
+    runs = f" and {_count(known.runs, 'confirm run')}" if known.runs else ""
+    trials = _count(known.trials, "trial")
+    return f"{trials}{runs}, {known.epochs} epochs in all, {seconds(known.seconds)}"
 
 
-def planned(spent: Mapping[str, Any]) -> str | None:
+def planned(spent: Spent) -> str | None:
     """The estimate of `raysel plan`, and its error; None if no plan was made."""
-    plan = spent.get("planned")
-    if not plan:
+    plan = spent.planned
+    if plan is None:
         return None
-    text = f"{number(plan.get('trials'), 0)} trials, {number(plan.get('epochs'), 0)} epochs"
-    estimated, taken = tables.finite(plan.get("seconds")), tables.finite(spent.get("seconds"))
-    if estimated is None:
+    text = f"{number(plan.trials, 0)} trials, {number(plan.epochs, 0)} epochs"
+    if plan.seconds is None:
         return text
-    around = f"({seconds(plan.get('low'))} to {seconds(plan.get('high'))})"
-    text = f"{text}, {seconds(estimated)} {around}"
-    if not taken or not estimated:
+    around = f"({seconds(plan.low)} to {seconds(plan.high)})"
+    text = f"{text}, {seconds(plan.seconds)} {around}"
+    if not spent.seconds or not plan.seconds:
         return text
-    off = round(taken / estimated - 1, 2)
+    off = round(spent.seconds / plan.seconds - 1, 2)
     if not off:
         return f"{text}; it took as long"
     return f"{text}; it took {abs(off):.0%} {'longer' if off > 0 else 'less'}"

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from raysel.report.tables import Results, finite
 from raysel.spec.sweep import Distribution, ShiftSpec, Spec
+from raysel.sweep.results import SweepResults, TrialResult
 from raysel.sweep.verdict import NO_SPREAD
 
 
@@ -108,11 +108,10 @@ def published_tables() -> tuple[PublishedTable, ...]:
     )
 
 
-def compare(results: Results, spec: Spec) -> list[Comparison]:
+def compare(results: SweepResults, spec: Spec) -> list[Comparison]:
     """The published tables of the sweep's data and model that hold one of its strategies.
 
     Args:
-        results: the content of `results.json`.
         spec: the sweep's file.
     """
     model = spec.model.name.split(".")[0]
@@ -157,32 +156,30 @@ def _table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> PublishedTable
 
 
 def _rows(
-    results: Results, table: PublishedTable, theirs: PublishedRow, apart: tuple[str, ...]
+    results: SweepResults, table: PublishedTable, theirs: PublishedRow, apart: tuple[str, ...]
 ) -> list[ComparedRow]:
     stated = {**table.settings.get(theirs.strategy, {}), **theirs.parameters}
-    configs = {trial["id"]: trial["config"] for trial in results.get("trials") or []}
+    trials = {trial.id: trial for trial in results.trials}
     rows = []
-    for entry in results.get("confirm") or []:
-        config = configs.get(entry["trial"], {})
-        parameters = config.get("parameters") or {}
-        error = entry["test_error"]
-        ours, low, high = (finite(error.get(key)) for key in ("mean", "low", "high"))
-        if ours is None or not _is_of(theirs, entry["strategy"], parameters):
+    for entry in results.confirm:
+        trial = trials.get(entry.trial or "", TrialResult())
+        error, parameters = entry.test_error, trial.parameters
+        if error.mean is None or not _is_of(theirs, entry.strategy, parameters):
             continue
         rows.append(
             ComparedRow(
-                strategy=entry["strategy"],
+                strategy=entry.strategy,
                 published=theirs.name,
-                ours=ours,
-                low=low,
-                high=high,
+                ours=error.mean,
+                low=error.low,
+                high=error.high,
                 theirs=theirs.error_rate,
-                difference=ours - theirs.error_rate,
-                inside=_inside(theirs.error_rate, low, high),
+                difference=error.mean - theirs.error_rate,
+                inside=_inside(theirs.error_rate, error.low, error.high),
                 differs=(
                     *apart,
                     *_differs(stated, parameters),
-                    *_differs(table.protocol, config.get("training") or {}),
+                    *_differs(table.protocol, trial.training),
                 ),
             )
         )

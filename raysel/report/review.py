@@ -10,7 +10,7 @@ from typing import Any
 from raysel.mlflow_sync.runs import note
 from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState
 from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
-from raysel.spec.sweep import objective_sign
+from raysel.sweep import ranking
 from raysel.sweep.views import SweepView
 
 _SECONDS = "cost/seconds"
@@ -101,10 +101,9 @@ def sweep_row(view: SweepView) -> SweepRow:
 
 
 def best_trial(view: SweepView) -> TrialState | None:
-    """The search's completed trial with the best objective, the first of equals."""
-    sign = objective_sign(view.spec.objective.mode)
-    ended = [t for t in view.phase("search") if t.status == COMPLETE and t.value is not None]
-    return min(ended, key=lambda t: sign * (t.value or 0.0), default=None)
+    """The search's best completed trial."""
+    complete = [trial for trial in view.phase("search") if trial.status == COMPLETE]
+    return ranking.best_trial(complete, view.spec.objective.metric)
 
 
 def trial_line(trial: TrialState) -> TrialLine:

@@ -1,7 +1,7 @@
 """The tables of a sweep, as rows of plain strings and numbers for the terminal and the page.
 
-Every function takes the dictionary of `results.json`, complete or not, and asks nothing
-else. Rates are 0..1 here; where a string shows one in percent it says so.
+Every function takes the results, complete or not, and asks nothing else. Rates are 0..1 here; where
+a string shows one in percent it says so.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.spec.sweep import objective_sign
+from raysel.record.state import COMPLETE
+from raysel.sweep.ranking import confirmed_rank, leaders, rank
+from raysel.sweep.results import ConfirmedStrategy, SweepResults, TrialResult
 from raysel.sweep.verdict import NO_SPREAD
-
-Results = Mapping[str, Any]
-"""The dictionary of `results.json`."""
 
 TRANSIENT = "select/transient_share"
 TRANSIENT_LIMIT = 0.20
@@ -58,113 +57,52 @@ class ConfirmRow:
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial of the search."""
-
-    id: str
-    number: int
-    strategy: str
-    with_values: str
-    learning_rate: float | None
-    status: str
-    cause: str
-    value: float | None
-    best_epoch: int | None
-    epochs: int
-    seconds: float | None
-
-
 def finite(value: Any) -> float | None:
     """The number, or None where there is none or it is not finite."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
-def strategies(results: Results) -> list[str]:
+def strategies(results: SweepResults) -> list[str]:
     """Every strategy that appears, in alphabetical order."""
-    entries = [*(results.get("trials") or []), *(results.get("confirm") or [])]
-    return sorted({str(entry["strategy"]) for entry in entries})
+    names = {trial.strategy for trial in results.trials}
+    return sorted(names | {entry.strategy for entry in results.confirm})
 
 
-def ranked(results: Results) -> list[str]:
+def ranked(results: SweepResults) -> list[str]:
     """Every strategy in the order of the tables: as confirmed, then as the search found."""
     confirmed = [row.strategy for row in confirm_rows(results)]
     return list(dict.fromkeys([*confirmed, *(row.strategy for row in search_rows(results))]))
 
 
-def search_rows(results: Results) -> list[SearchRow]:
+def search_rows(results: SweepResults) -> list[SearchRow]:
     """The search by strategy, the best first; strategies without a complete trial last."""
-    rows = [_search_row(results, strategy) for strategy in strategies(results)]
-    sign = objective_sign(results["objective"]["mode"])
-
-    def rank(row: SearchRow) -> tuple[bool, float]:
-        return row.done == 0, math.inf if row.best is None else sign * row.best
-
-    return sorted(rows, key=rank)
-
-
-def best_trials(results: Results) -> dict[str, Mapping[str, Any]]:
-    """Strategy -> its best trial, as the confirm phase chose it; no key where none is.
-
-    A pruned trial stands for a strategy that has no complete one.
-    """
-    sign = objective_sign(results["objective"]["mode"])
-    best: dict[str, tuple[tuple[float, ...], Mapping[str, Any]]] = {}
-    for trial in results.get("trials") or []:
-        if trial["status"] not in ("COMPLETE", "PRUNED") or finite(trial.get("value")) is None:
-            continue
-        rank = _rank(trial, sign)
-        if trial["strategy"] not in best or rank < best[trial["strategy"]][0]:
-            best[trial["strategy"]] = rank, trial
-    return {strategy: trial for strategy, (_, trial) in best.items()}
+    metric = results.objective.metric
+    best = leaders(completed(results), metric)
+    names = strategies(results)
+    found = sorted((n for n in names if n in best), key=lambda name: rank(best[name], metric))
+    order = [*found, *(name for name in names if name not in best)]
+    return [_search_row(results, name, best.get(name)) for name in order]
 
 
-def completed(results: Results) -> Results:
-    """The same with the search's complete trials alone."""
-    trials = [trial for trial in results.get("trials") or [] if trial["status"] == "COMPLETE"]
-    return {**results, "trials": trials}
+def best_trials(results: SweepResults) -> dict[str, TrialResult]:
+    """Strategy -> its best trial, as the confirm phase chooses it; no key where none is."""
+    return leaders(results.trials, results.objective.metric)
 
 
-def _rank(trial: Mapping[str, Any], sign: float) -> tuple[float, ...]:
-    """Whether pruned, objective, then for equals loss, epoch, learning rate, number (D10):
-    smaller is better."""
-    epoch = trial.get("best_epoch")
-    rows = (row for row in trial.get("epochs") or [] if row["epoch"] == epoch)
-    chosen: Mapping[str, Any] = next(rows, {})
-    loss = finite(chosen.get("val/loss"))
-    training = (trial.get("config") or {}).get("training") or {}
-    rate = finite(training.get("learning_rate"))
-    return (
-        trial["status"] == "PRUNED",
-        sign * trial["value"],
-        math.inf if loss is None else loss,
-        epoch or 0,
-        rate or 0.0,
-        trial["number"],
-    )
+def completed(results: SweepResults) -> list[TrialResult]:
+    """The search's complete trials."""
+    return [trial for trial in results.trials if trial.status == COMPLETE]
 
 
-def confirm_rows(results: Results) -> list[ConfirmRow]:
+def confirm_rows(results: SweepResults) -> list[ConfirmRow]:
     """The confirmed strategies by the objective, as the winner was chosen."""
-    winner = (results.get("verdict") or {}).get("winner")
-    layers = list(results["layers"])
-    rows = [_confirm_row(entry, winner, layers) for entry in results.get("confirm") or []]
-    sign = objective_sign(results["objective"]["mode"])
-
-    def rank(row: ConfirmRow) -> tuple[bool, float]:
-        return not row.winner, math.inf if row.validation is None else sign * row.validation
-
-    return sorted(rows, key=rank)
+    metric = results.objective.metric
+    entries = sorted(results.confirm, key=lambda entry: confirmed_rank(entry, metric))
+    return [_confirm_row(entry, results) for entry in entries]
 
 
-def trial_rows(results: Results) -> list[TrialRow]:
-    """Every trial of the search by number."""
-    trials = sorted(results.get("trials") or [], key=lambda trial: trial["number"])
-    return [_trial_row(trial) for trial in trials]
-
-
-def transient_notes(results: Results) -> list[str]:
+def transient_notes(results: SweepResults) -> list[str]:
     """A sentence for each strategy whose best trial followed its start value too often.
 
     Bias-variance guidance (BVG-LS) starts its variance estimate from a constant; as long as
@@ -172,13 +110,12 @@ def transient_notes(results: Results) -> list[str]:
     """
     notes = []
     for strategy, trial in sorted(best_trials(results).items()):
-        shares = [finite(epoch.get(TRANSIENT)) for epoch in trial.get("epochs") or []]
-        known = [share for share in shares if share is not None]
+        known = [share for _, share in trial.curve(TRANSIENT)]
         share = math.fsum(known) / len(known) if known else 0.0
         if share > TRANSIENT_LIMIT:
             notes.append(
                 f"{strategy}: in {percent(share)} of the steps of its best trial "
-                f"({trial['id']}) the start value of the variance estimate outweighed what was "
+                f"({trial.id}) the start value of the variance estimate outweighed what was "
                 "measured, so the layers it moved say little about the data. In runs this short, "
                 f"set strategies.{strategy}.ema_init: debiased, or train longer."
             )
@@ -262,69 +199,36 @@ def weights_in_words(weights: Mapping[str, float], layers: Iterable[str]) -> str
 # --- rows -------------------------------------------------------------------------------------
 
 
-def _search_row(results: Results, strategy: str) -> SearchRow:
-    trials = [trial for trial in results.get("trials") or [] if trial["strategy"] == strategy]
-    states = [trial["status"] for trial in trials]
-    best = best_trials(completed(results)).get(strategy)
+def _search_row(results: SweepResults, strategy: str, best: TrialResult | None) -> SearchRow:
+    states = [trial.status for trial in results.trials if trial.strategy == strategy]
     return SearchRow(
         strategy=strategy,
         done=states.count("COMPLETE"),
         pruned=states.count("PRUNED"),
         failed=states.count("FAILED"),
         interrupted=states.count("INTERRUPTED"),
-        best=best["value"] if best else None,
-        best_trial=best["id"] if best else None,
-        with_values=values_in_words(best.get("searched") or {}) if best else "",
+        best=best.value if best else None,
+        best_trial=best.id if best else None,
+        with_values=values_in_words(best.searched) if best else "",
     )
 
 
-def _confirm_row(entry: Mapping[str, Any], winner: str | None, layers: list[str]) -> ConfirmRow:
-    test = entry.get("test_error") or {}
-    mean, high = finite(test.get("mean")), finite(test.get("high"))
-    share = finite(entry.get("updated_share"))
-    tests = (finite(run.get("test/error")) for run in entry.get("runs") or [])
+def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
+    test, share = entry.test_error, entry.updated_share
+    in_words = weights_in_words if entry.weighs_rates else layers_in_words
     return ConfirmRow(
-        strategy=str(entry["strategy"]),
-        winner=entry["strategy"] == winner,
-        label=str(entry.get("label") or entry["strategy"]),
-        trial=str(entry.get("trial") or ""),
-        validation=finite(entry.get("validation")),
-        mean=mean,
-        low=finite(test.get("low")),
-        high=high,
-        n=int(test.get("n") or 0),
-        tests=tuple(value for value in tests if value is not None),
-        test_error=plus_minus(mean, high),
-        layers=_moved_in_words(entry, layers),
+        strategy=entry.strategy,
+        winner=entry.strategy == results.verdict.winner,
+        label=entry.label or entry.strategy,
+        trial=entry.trial or "",
+        validation=entry.validation,
+        mean=test.mean,
+        low=test.low,
+        high=test.high,
+        n=test.n,
+        tests=tuple(entry.by_seed("test/error").values()),
+        test_error=plus_minus(test.mean, test.high),
+        layers=in_words(entry.moved, results.layers),
         parameters="–" if share is None else percent(share),
-        seconds=finite(entry.get("seconds")),
-    )
-
-
-def weighs_rates(entry: Mapping[str, Any]) -> bool:
-    """Whether `moved` of a confirmed strategy is a mean weight and not a share of steps."""
-    return entry.get("moved_is") == "weight"
-
-
-def _moved_in_words(entry: Mapping[str, Any], layers: list[str]) -> str:
-    moved = entry.get("moved") or {}
-    return (
-        weights_in_words(moved, layers) if weighs_rates(entry) else layers_in_words(moved, layers)
-    )
-
-
-def _trial_row(trial: Mapping[str, Any]) -> TrialRow:
-    training = (trial.get("config") or {}).get("training") or {}
-    return TrialRow(
-        id=str(trial["id"]),
-        number=int(trial["number"]),
-        strategy=str(trial["strategy"]),
-        with_values=values_in_words(trial.get("searched") or {}),
-        learning_rate=finite(training.get("learning_rate")),
-        status=str(trial["status"]),
-        cause=str(trial.get("cause") or ""),
-        value=finite(trial.get("value")),
-        best_epoch=trial.get("best_epoch"),
-        epochs=len(trial.get("epochs") or []),
-        seconds=finite(trial.get("seconds")),
+        seconds=entry.seconds,
     )

@@ -15,7 +15,6 @@ import optuna
 
 from raysel.search.samplers import pruner
 from raysel.search.space import STRATEGY
-from raysel.search.study import direction
 from raysel.spec.sweep import Spec
 
 MOST_TRIALS = 60
@@ -53,7 +52,6 @@ def _simulate_pruning(
         study_name=f"game {seed}",  # hyperband draws its brackets from it
         pruner=pruner(spec.pruner, epochs),
         sampler=optuna.samplers.RandomSampler(seed=seed),
-        direction=direction(spec.objective.mode),
     )
     qualities = np.random.default_rng(seed).random(trials)
     waiting = list(range(trials))

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -39,11 +39,6 @@ def trial_id(number: int) -> str:
     return f"{number:04d}"
 
 
-def direction(mode: str) -> StudyDirection:
-    """Whether less (`min`) or more (`max`) is better, in Optuna's words."""
-    return StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
-
-
 def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
     """The study of a sweep as the record has it.
 
@@ -56,7 +51,6 @@ def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=spec.name,  # Hyperband's brackets depend on it
-        direction=direction(spec.objective.mode),
         pruner=pruner(spec.pruner, space.max_epochs),
     )
     name_metric(study, spec.objective.metric)

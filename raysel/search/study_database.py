@@ -21,7 +21,6 @@ from raysel.record.database import make_private
 from raysel.record.events import Record, sqlite_url
 from raysel.record.state import ENDED, TrialState, fold, fold_sweep
 from raysel.search.study import (
-    direction,
     frozen_trial,
     live_trial,
     name_metric,
@@ -105,7 +104,6 @@ class StudyDatabase:
         study = optuna.create_study(
             storage=storage,
             study_name=self._sweep.name,
-            direction=direction(self._sweep.mode),
             load_if_exists=True,
         )
         name_metric(study, self._sweep.metric)

@@ -334,9 +334,7 @@ def _allocation_problems(spec: Spec) -> Iterator[Problem]:
 
 
 def _objective_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
-    metric, mode = spec.objective.metric, spec.objective.mode
-    if mode != "min":
-        yield Problem("objective.mode", f"{metric} is better the smaller it is; give min")
+    metric = spec.objective.metric
     if metric == "val/top5_error" and (count := _shape(spec, task).class_count) <= 5:
         message = f"{metric} is 0 for whatever model where there are {count} classes"
         yield Problem("objective.metric", f"{message}; give val/error")

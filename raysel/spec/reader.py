@@ -240,7 +240,7 @@ def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
         location = [str(part) for part in detail["loc"]]
         known = [field.alias or name for name, field in _model_at(location).model_fields.items()]
         near = nearest(keys[-1], known, show_all_up_to=20)
-        words = renamed_keys.answer(keys[-1], known) or unknown_key(keys[-1], known, near)
+        words = renamed_keys.answer(".".join(keys), known) or unknown_key(keys[-1], known, near)
         return Problem(".".join(keys), words)
     return Problem(".".join(keys), explain(detail, written))
 

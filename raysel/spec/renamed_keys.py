@@ -18,19 +18,24 @@ RENAMED = {
 }
 """Old key -> new key; they are in the same place."""
 
-REMOVED = {"placement": "it had no effect: a trial is placed as a whole either way"}
-"""Old key -> why there is no such key."""
+REMOVED = {
+    "resources.placement": "it had no effect: a trial is placed as a whole either way",
+    "objective.mode": "every objective is better the smaller it is",
+}
+"""Old key, with its place -> why there is no such key."""
 
 
-def answer(key: str, known: list[str]) -> str | None:
+def answer(path: str, known: list[str]) -> str | None:
     """What to say of an unknown key; None unless it is an old one of this place.
 
     Args:
-        known: the keys that may be in its place.
+        path: the key with its place, `trace.every`.
+        known: the keys that may stand in its place.
     """
+    key = path.rpartition(".")[2]
     if key in RENAMED and RENAMED[key] in known:
         return f"it is called {RENAMED[key]} now"
-    return f"there is no such key any more: {REMOVED[key]}" if key in REMOVED else None
+    return f"there is no such key any more: {REMOVED[path]}" if path in REMOVED else None
 
 
 def with_new_keys(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,8 +44,9 @@ def with_new_keys(data: Mapping[str, Any]) -> dict[str, Any]:
     for part, key in (("task", "bad_images"), ("training", "accumulate"), ("trace", "every")):
         if isinstance(new.get(part), dict):
             new[part] = _renamed(new[part], key)
-    if isinstance(new.get("resources"), dict):
-        new["resources"] = {k: v for k, v in new["resources"].items() if k not in REMOVED}
+    for part, key in (path.split(".") for path in REMOVED):
+        if isinstance(new.get(part), dict):
+            new[part] = {name: value for name, value in new[part].items() if name != key}
     if isinstance(new.get("strategies"), dict):
         new["strategies"] = {name: _strategy(own) for name, own in new["strategies"].items()}
     return new

@@ -162,10 +162,9 @@ class PrunerSpec(FrozenModel):
 
 
 class ObjectiveSpec(FrozenModel):
-    """What the search makes small or large; always measured on the validation split."""
+    """What the search makes small; always measured on the validation split."""
 
     metric: Literal["val/error", "val/loss", "val/balanced_error", "val/top5_error"] = "val/error"
-    mode: Literal["min", "max"] = "min"
 
 
 _OBJECTIVES = {
@@ -174,11 +173,6 @@ _OBJECTIVES = {
     "val/balanced_error": "balanced validation error",
     "val/top5_error": "top-5 validation error",
 }
-
-
-def objective_sign(mode: str) -> float:
-    """1 where less is better, -1 where more is: of values times it the least is the best."""
-    return -1.0 if mode == "max" else 1.0
 
 
 def objective_in_words(metric: str) -> str:

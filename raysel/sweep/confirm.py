@@ -14,7 +14,8 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
-from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
+from raysel.spec.sweep import Spec, TrialConfig
+from raysel.sweep.ranking import leaders
 from raysel.training.worker_messages import EpochMessage
 
 _FIRST_SEED = 1  # confirm's seeds follow the search's own, which chose on its data order
@@ -29,48 +30,13 @@ class Finalist:
     searched: Mapping[str, Any]
 
 
-def finalists(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[Finalist]:
-    """The configurations of the `leaders`."""
+def finalists(trials: Iterable[TrialState], metric: str) -> list[Finalist]:
+    """The configuration of the search's best trial of each strategy, on validation data."""
+    search = (trial for trial in trials if trial.phase == "search")
     return [
         Finalist(t.id, TrialConfig.model_validate(t.config), t.searched)
-        for t in leaders(trials, objective)
+        for t in leaders(search, metric).values()
     ]
-
-
-def leaders(trials: Iterable[TrialState], objective: ObjectiveSpec) -> list[TrialState]:
-    """The best trial of each strategy by its objective, on validation data.
-
-    A completed trial comes before a pruned one: pruned trials stand in only for a strategy
-    whose trials were all pruned, so that it is confirmed too.
-
-    Among equals (a small validation split makes them common) the lower validation loss at
-    the trial's chosen epoch wins, then the earlier epoch, the smaller learning rate (D10),
-    the earlier trial. A strategy of failures alone has none.
-    """
-    best: dict[str, TrialState] = {}
-    for trial in sorted(trials, key=lambda t: t.number):
-        usable = trial.status in ("COMPLETE", "PRUNED") and trial.value is not None
-        if trial.phase != "search" or not usable:
-            continue
-        leader = best.setdefault(trial.strategy, trial)
-        if _rank(trial, objective) < _rank(leader, objective):
-            best[trial.strategy] = trial
-    return list(best.values())
-
-
-def _rank(trial: TrialState, objective: ObjectiveSpec) -> tuple[bool, float, float, int, float]:
-    """Pruned, objective, loss, epoch, learning rate: the smaller the better."""
-    value = math.inf if trial.value is None else trial.value
-    # the first epoch with the trial's value is the one whose weights were kept
-    chosen = next((row for row in trial.epochs if row.get(objective.metric) == value), {})
-    loss = chosen.get("val/loss")
-    return (
-        trial.status == "PRUNED",
-        objective_sign(objective.mode) * value,
-        math.inf if loss is None else loss,
-        int(chosen.get("epoch") or 0),
-        float(trial.config["training"]["learning_rate"]),
-    )
 
 
 def runs_of(

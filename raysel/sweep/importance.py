@@ -16,8 +16,8 @@ from optuna.trial import FixedTrial, create_trial
 
 from raysel.record.state import COMPLETE, TrialState
 from raysel.search.space import Space
-from raysel.search.study import direction
 from raysel.spec.sweep import Spec
+from raysel.sweep.results import Importance
 
 FEWEST = 20
 """Fewest complete trials for an importance."""
@@ -29,7 +29,7 @@ Sampled = Mapping[str, tuple[Any, BaseDistribution]]
 """Value name -> the sampled value and its distribution."""
 
 
-def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[dict[str, Any]]:
+def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[Importance]:
     """Of all trials together, then of each strategy's own.
 
     Args:
@@ -37,9 +37,8 @@ def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[d
             value is not what it would have come to.
 
     Returns:
-        A row a group with two or more values that all its trials searched alike, and `FEWEST`
-        trials: `strategy` (None: all), `trials`, and `of`, value name -> share, the largest
-        first; the shares of a group add up to 1.
+        One for each group with two or more values that all its trials searched alike, and `FEWEST`
+        trials.
     """
     complete = [t for t in search if t.status == COMPLETE and t.value is not None]
     groups: dict[str | None, list[TrialState]] = {None: complete}
@@ -50,7 +49,7 @@ def importance(spec: Spec, space: Space, search: Sequence[TrialState]) -> list[d
         differ = len({trial.value for trial in trials}) > 1
         shares = _shares(spec, space, trials) if len(trials) >= FEWEST and differ else {}
         if shares:
-            rows.append({"strategy": strategy, "trials": len(trials), "of": shares})
+            rows.append(Importance(strategy=strategy, trials=len(trials), of=shares))
     return rows
 
 
@@ -60,7 +59,7 @@ def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str,
     names = [name for name in sampled[0] if _is_shared(name, sampled)]
     if len(names) < 2:
         return {}
-    study = optuna.create_study(direction=direction(spec.objective.mode))
+    study = optuna.create_study()
     for values, trial in zip(sampled, trials, strict=True):
         study.add_trial(
             create_trial(

@@ -11,6 +11,7 @@ from raysel.engine.tune import StopRequest
 from raysel.models.build import ModelConfig
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
+from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
 from raysel.training.source_model import (
     SourceModel,
@@ -28,11 +29,12 @@ class FirstWeights:
     source: SourceModel | None
 
     @property
-    def source_facts(self) -> dict[str, float] | None:
+    def source_facts(self) -> SourceFacts | None:
         """What is reported about the source model."""
         if self.source is None:
             return None
-        return {"validation_accuracy": self.source.accuracy, "seconds": self.source.seconds}
+        facts = self.source
+        return SourceFacts(validation_accuracy=facts.accuracy, seconds=facts.seconds)
 
 
 def of_the_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,11 @@ import pandas as pd
 
 from raysel.common.errors import OperationalError, nearest, user_error
 from raysel.mlflow_sync.trace_figure import read as read_trace
+from raysel.sweep.results import SweepResults, Verdict
 from raysel.sweep.views import read_results
 
 COLUMNS = ("number", "id", "strategy", "label", "status", "cause", "value", "best_epoch", "seconds")
 """Of a trial of `results.json`, those that `Results.trials` has as they are."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the confirm runs say.
-
-    Attributes:
-        winner: the strategy that is best by validation; None where nothing was confirmed.
-        against: what it is compared with, `full`; None where there is no comparison.
-        measure: the test metric that is compared, `test/error`.
-        difference, low, high: winner minus `full` (0..1), and the 95 % interval.
-        n: the training seeds that both have.
-        outcome: `better`, `worse`, `not_proven`, `winner_is_full`, `no_baseline`, `one_seed` or
-            `no_result`.
-        sentence: all of it in words.
-    """
-
-    winner: str | None
-    against: str | None
-    measure: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    n: int
-    outcome: str
-    sentence: str
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 @dataclass(frozen=True)
@@ -65,8 +37,8 @@ class Best:
     label: str
     trial: str | None
     config: Mapping[str, Any]
-    validation: float
-    test_error: float
+    validation: float | None
+    test_error: float | None
     low: float | None
     high: float | None
     seeds: int
@@ -79,11 +51,11 @@ class Results:
 
     Attributes:
         path: the sweep's folder.
-        data: the content of its `results.json`.
+        data: its `results.json`.
     """
 
     path: Path
-    data: Mapping[str, Any] = field(repr=False)
+    data: SweepResults = field(repr=False)
 
     @classmethod
     def load(cls, sweep: str | Path, storage: str | Path = "runs") -> Results:
@@ -101,50 +73,47 @@ class Results:
         if isinstance(sweep, Path) or Path(name).name != name:
             folder = Path(sweep).resolve()
             storage, name = folder.parent, folder.name
-        found = read_results(str(storage), name)
-        return cls(found.folder.path, found.results)
+        view, results = read_results(str(storage), name)
+        return cls(view.folder.path, results)
 
     @property
     def name(self) -> str:
         """The sweep's name."""
-        return str(self.data["name"])
+        return self.data.name
 
     @property
     def complete(self) -> bool:
         """Whether all trials and confirm runs have ended; `raysel.resume` goes on with the rest."""
-        return bool(self.data["status"] == "complete")
+        return self.data.complete
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The model's layers in forward order."""
-        return tuple(self.data["layers"])
+        return self.data.layers
 
     @property
     def verdict(self) -> Verdict:
         """Which strategy won, and whether it beats full fine-tuning."""
-        found = self.data["verdict"]
-        return Verdict(**{entry.name: found[entry.name] for entry in fields(Verdict)})
+        return self.data.verdict
 
     @property
     def best(self) -> Best | None:
         """The winner's confirmed configuration; None where nothing was confirmed."""
-        winner = self.data["verdict"]["winner"]
-        row = next((r for r in self.data["confirm"] if r["strategy"] == winner), None)
+        row = self.data.winner
         if row is None:
             return None
-        trial = next((t for t in self.data["trials"] if t["id"] == row["trial"]), None)
+        trial = next((t for t in self.data.trials if t.id == row.trial), None)
         model = self.path / "best"
-        tested = row["test_error"]
         return Best(
-            strategy=row["strategy"],
-            label=row["label"],
-            trial=row["trial"],
-            config={} if trial is None else trial["config"],
-            validation=row["validation"],
-            test_error=tested["mean"],
-            low=tested["low"],
-            high=tested["high"],
-            seeds=tested["n"],
+            strategy=row.strategy,
+            label=row.label,
+            trial=row.trial,
+            config={} if trial is None else trial.config,
+            validation=row.validation,
+            test_error=row.test_error.mean,
+            low=row.test_error.low,
+            high=row.test_error.high,
+            seeds=row.test_error.n,
             model=model if model.is_dir() else None,
         )
 
@@ -155,10 +124,10 @@ class Results:
         Optuna's data frames.
         """
         rows = [
-            {column: trial[column] for column in COLUMNS}
-            | {"epochs": len(trial["epochs"])}
-            | {f"params_{name}": value for name, value in trial["searched"].items()}
-            for trial in self.data["trials"]
+            {column: getattr(trial, column) for column in COLUMNS}
+            | {"epochs": len(trial.epochs)}
+            | {f"params_{name}": value for name, value in trial.searched.items()}
+            for trial in self.data.trials
         ]
         return pd.DataFrame(rows, columns=None if rows else [*COLUMNS, "epochs"])
 
@@ -168,16 +137,15 @@ class Results:
         Raises:
             UserError: the search has no such trial.
         """
-        rows = {row["id"]: row["epochs"] for row in self.data["trials"]}
-        return pd.DataFrame(rows[self._known(trial, rows)])
+        rows = {trial.id: trial.epochs for trial in self.data.trials}
+        return pd.DataFrame(list(rows[self._known(trial, rows)]))
 
     def confirm(self) -> pd.DataFrame:
         """The confirm runs, a row each: strategy, seed, validation and test metrics."""
         rows = [
-            {"strategy": row["strategy"]}
-            | {key: value for key, value in run.items() if not isinstance(value, dict | list)}
-            for row in self.data["confirm"]
-            for run in row["runs"]
+            {"strategy": row.strategy, **run.model_dump(exclude={"moved", "test_curve"})}
+            for row in self.data.confirm
+            for run in row.runs
         ]
         return pd.DataFrame(rows)
 
@@ -200,8 +168,8 @@ class Results:
         return frame
 
     def _ids(self) -> Iterator[str]:
-        yield from (trial["id"] for trial in self.data["trials"])
-        yield from (run["id"] for row in self.data["confirm"] for run in row["runs"])
+        yield from (trial.id for trial in self.data.trials)
+        yield from (run.id for row in self.data.confirm for run in row.runs)
 
     def _known(self, trial: str | int, known: Any) -> str:
         given = str(trial)

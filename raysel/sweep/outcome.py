@@ -9,6 +9,7 @@ from typing import Any
 
 from raysel.models.build import ModelConfig
 from raysel.record.layout import SweepFolder
+from raysel.sweep.results import SweepResults
 from raysel.tasks.data import Task
 
 
@@ -17,7 +18,6 @@ class Outcome:
     """The outcome of a session, for reports and for publishing.
 
     Attributes:
-        results: the content of `results.json`.
         weights: the initial weights of every trial; None where it ended before they were there.
         cause: why it ended before it was complete.
         resume: the command that resumes it.
@@ -26,7 +26,7 @@ class Outcome:
     """
 
     folder: SweepFolder
-    results: dict[str, Any]
+    results: SweepResults
     task: Task
     model_config: ModelConfig
     weights: dict[str, Any] | None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url, sweep_url
@@ -23,6 +24,7 @@ from raysel.spec import reader
 from raysel.spec.reader import MOST_BYTES
 from raysel.spec.sweep import Spec
 from raysel.sweep.manifest import kept
+from raysel.sweep.results import SweepResults
 
 _MOST_RESULTS = 1024 * MIB
 """Of a results.json."""
@@ -153,16 +155,16 @@ def _found(folder: SweepFolder) -> tuple[str, Path] | None:
 # --- results.json --------------------------------------------------------------------------------
 
 
-def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
-    """The content of `results.json`.
+def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
+    """The results of a sweep, complete or not.
 
     Raises:
-        OperationalError: there is none yet, it cannot be read, or it is another sweep's.
+        OperationalError: there are none yet, they cannot be read, or they are another sweep's.
     """
     file, again = folder.results, f"write it anew with: {folder.resume()}"
     try:
         text = read_regular(file, _MOST_RESULTS).decode("utf-8")
-        results = json.loads(text) if text.strip() else None
+        content = json.loads(text) if text.strip() else None
     except FileNotFoundError:
         if sweep.status == COMPLETE:
             raise OperationalError(str(file), f"is not there; {again}") from None
@@ -170,12 +172,18 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> dict[str, Any]:
         raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
     except Exception as error:  # whatever a damaged file makes its reader raise
         raise OperationalError(str(file), f"cannot be read: {reason(error)}; {again}") from None
-    if not isinstance(results, dict):
-        raise OperationalError(
-            str(file), f"{'is empty' if results is None else 'holds no keys'}; {again}"
-        )
-    if (whose := results.get(ID)) and sweep.id and whose != sweep.id:
-        there, own = (one_line(str(name), NAME) for name in (whose, sweep.id))
+    if not isinstance(content, dict):
+        words = "is empty" if content is None else "holds no keys"
+        raise OperationalError(str(file), f"{words}; {again}")
+    try:
+        results = SweepResults.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = one_line(".".join(map(str, first["loc"])), NAME)
+        why = f"it lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
+        raise OperationalError(str(file), f"cannot be read: {why}; {again}") from None
+    if (whose := results.sweep_id) and sweep.id and whose != sweep.id:
+        there, own = (one_line(name, NAME) for name in (whose, sweep.id))
         words = f"is of the sweep {there}, and this is the folder of {own}; {again}"
         raise OperationalError(str(file), words)
     return results

@@ -12,6 +12,7 @@ from typing import Any
 from raysel.common.locations import working_folder
 from raysel.record.layout import CACHE, write_json
 from raysel.spec.sweep import Spec
+from raysel.sweep.results import Planned
 
 PLANS = "plan"
 """In the cache, because a sweep will be compared with it and the user waited for it."""
@@ -37,20 +38,19 @@ def read_plan(spec: Spec) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def brief(plan: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What stands in `results.json` of a plan: `seconds`, `low`, `high`, `epochs`, `trials`,
-    `made_on`; seconds are None where nothing had been measured."""
+def brief(plan: Mapping[str, Any] | None) -> Planned | None:
+    """What stands in `results.json` of a plan."""
     if plan is None:
         return None
     times = plan.get("seconds") or {}
-    return {
-        "seconds": times.get("total"),
-        "low": times.get("low"),
-        "high": times.get("high"),
-        "epochs": plan.get("epochs"),
-        "trials": plan.get("trials"),
-        "made_on": plan.get("measured_on"),
-    }
+    return Planned(
+        seconds=times.get("total"),
+        low=times.get("low"),
+        high=times.get("high"),
+        epochs=plan.get("epochs"),
+        trials=plan.get("trials"),
+        made_on=plan.get("measured_on"),
+    )
 
 
 def _path(spec: Spec) -> Path:

@@ -1,219 +1,297 @@
-"""Fold the record's events into `results.json`, the machine-readable results.
+"""`results.json` as frozen types, which its writer and all its readers share.
 
-Tables, figures and the report are drawn from it alone.
+Keys that a file lacks have defaults (but for those that every version wrote) and keys that are not
+known are skipped, so that the file of another version can be read. The tables, the figures and the
+report are drawn from it alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from raysel.models.layers import Layer, Partition
-from raysel.record.state import TrialState
-from raysel.search.space import Space
-from raysel.spec.sweep import ObjectiveSpec, Spec, objective_sign
-from raysel.strategies import registered
-from raysel.strategies.rates import LayerRates
-from raysel.sweep.confirm import leaders
-from raysel.sweep.importance import importance
-from raysel.sweep.search_controller import best
-from raysel.sweep.verdict import interval, verdict
-from raysel.tasks.data_summary import DataSummary
-from raysel.training.trial import TEST_CURVE
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def results(
-    spec: Spec,
-    sweep_id: str,
-    partition: Partition,
-    trials: Sequence[TrialState],
-    source: Mapping[str, Any] | None,
-    spent: Mapping[str, Any],
-    versions: Mapping[str, str],
-    complete: bool,
-    data: DataSummary | None = None,
-) -> dict[str, Any]:
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+Number = Annotated[float | None, AfterValidator(_finite)]
+"""A number that may be missing; one that is not finite is missing too."""
+
+Epoch = Mapping[str, int | float | None]
+"""The metrics of an epoch by name, and `epoch` itself, from 1."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, serialize_by_alias=True
+    )
+
+
+class Objective(_Part):
+    """What the sweep made small."""
+
+    metric: str = "val/error"
+    mode: str = Field(default="min", description="always min: the smaller the better")
+
+
+class SourceFacts(_Part):
+    """The source model: its validation accuracy (0..1), and what its training took."""
+
+    validation_accuracy: Number = None
+    seconds: Number = None
+
+
+class TrialResult(_Part):
+    """One trial of the search.
+
+    Attributes:
+        status: COMPLETE, PRUNED, FAILED or INTERRUPTED.
+        cause: why it ended early.
+        config: a `TrialConfig` as a dictionary.
+        searched: the values that the search chose, by name.
+        value: its objective; None where it has none.
+        best_epoch: the first one with the lowest objective.
+        epochs: the metrics of each epoch.
+    """
+
+    id: str = ""
+    number: int = -1
+    strategy: str = ""
+    label: str = ""
+    status: str = ""
+    cause: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    searched: dict[str, Any] = Field(default_factory=dict)
+    value: Number = None
+    best_epoch: int | None = None
+    seconds: Number = None
+    epochs: tuple[dict[str, int | float | None], ...] = ()
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The training values of its configuration."""
+        return self.config.get("training") or {}
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The strategy's parameters in its configuration."""
+        return self.config.get("parameters") or {}
+
+    def curve(self, metric: str) -> list[tuple[int, float]]:
+        """(epoch, value) of a metric, where it is a finite number."""
+        values = ((int(row["epoch"] or 0), _finite(row.get(metric))) for row in self.epochs)
+        return [(epoch, value) for epoch, value in values if value is not None]
+
+    def at_best(self, metric: str) -> float | None:
+        """A metric at the best epoch."""
+        return dict(self.curve(metric)).get(self.best_epoch or 0)
+
+
+class TestedEpoch(_Part):
+    """The test metrics of one epoch of a confirm run (`confirm.test_every_epoch`)."""
+
+    epoch: int = 0
+    error: Number = None
+    loss: Number = None
+
+
+def _metric(name: str, **changes: Any) -> Any:
+    return Field(default=None, alias=name, **changes)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ConfirmRun(_Part):
+    """One confirm run: a strategy's best configuration with another seed.
+
+    Attributes:
+        epoch: the one whose weights were tested.
+        val_balanced_error, val_top5_error: only where the sweep optimised that.
+        moved: layer -> how much it moved, as `ConfirmedStrategy.moved_is` says.
+        updated_share: of the parameters that moved at least once.
+        test_curve: only where every epoch was tested.
+    """
+
+    id: str = ""
+    seed: int = 0
+    epoch: int = 0
+    val_balanced_error: Number = _metric("val/balanced_error", exclude_if=_is_none)
+    val_top5_error: Number = _metric("val/top5_error", exclude_if=_is_none)
+    val_error: Number = _metric("val/error")
+    val_loss: Number = _metric("val/loss")
+    test_error: Number = _metric("test/error")
+    test_loss: Number = _metric("test/loss")
+    test_balanced_error: Number = _metric("test/balanced_error")
+    test_top5_error: Number = _metric("test/top5_error")
+    seconds: Number = None
+    moved: dict[str, float] = Field(default_factory=dict)
+    updated_share: Number = None
+    test_curve: tuple[TestedEpoch, ...] = Field(default=(), exclude_if=lambda curve: not curve)
+
+    def metric(self, name: str) -> float | None:
+        """A metric by its name in the file, `val/error`."""
+        value: float | None = getattr(self, name.replace("/", "_"), None)
+        return value
+
+
+class Interval(_Part):
+    """A mean over seeds with its 95 % interval, which one seed does not have."""
+
+    mean: Number = None
+    low: Number = None
+    high: Number = None
+    n: int = 0
+
+
+class ConfirmedStrategy(_Part):
+    """A strategy's confirm runs.
+
+    Attributes:
+        trial: id of the trial of the search whose configuration they repeat.
+        validation: the objective, mean over the runs.
+        moved: layer -> mean over the runs.
+        moved_is: `share of steps`, or `weight` of a layer's learning rate.
+    """
+
+    strategy: str = ""
+    trial: str | None = None
+    label: str = ""
+    runs: tuple[ConfirmRun, ...] = ()
+    validation: Number = None
+    validation_error: Number = None
+    test_error: Interval = Interval()
+    moved: dict[str, float] = Field(default_factory=dict)
+    moved_is: str = "share of steps"
+    updated_share: Number = None
+    seconds: Number = None
+
+    @property
+    def weighs_rates(self) -> bool:
+        """Whether `moved` is a mean weight and not a share of steps."""
+        return self.moved_is == "weight"
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> a metric of its run, where it has one."""
+        values = {run.seed: run.metric(metric) for run in self.runs}
+        return {seed: value for seed, value in values.items() if value is not None}
+
+
+class Verdict(_Part):
+    """What the confirm runs say.
+
+    Attributes:
+        winner: the strategy that is best by validation; None where nothing was confirmed.
+        against: what it is compared with, `full`; None where there is no comparison.
+        measure: the test metric that is compared, `test/error`.
+        difference, low, high: winner minus `full` (0..1), and the 95 % interval.
+        n: the training seeds that both have.
+        outcome: `better`, `worse` (`full` is better), `not_proven`, `winner_is_full`,
+            `no_baseline` (`full` was tested on none of the winner's seeds), `one_seed` (no
+            interval) or `no_result`.
+        sentence: all of it in words.
+    """
+
+    winner: str | None = None
+    against: str | None = None
+    measure: str = "test/error"
+    difference: Number = None
+    low: Number = None
+    high: Number = None
+    n: int = 0
+    outcome: str = "no_result"
+    sentence: str = ""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Importance(_Part):
+    """How much each searched value decides whether a trial is among the best.
+
+    Attributes:
+        strategy: whose trials were looked at; None: those of all strategies.
+        trials: how many.
+        of: value name -> share, the largest first; they add up to 1.
+    """
+
+    strategy: str | None = None
+    trials: int = 0
+    of: dict[str, float] = Field(default_factory=dict)
+
+
+class Planned(_Part):
+    """What `raysel plan` had estimated; no seconds where nothing had been measured."""
+
+    seconds: Number = None
+    low: Number = None
+    high: Number = None
+    epochs: int | float | None = None
+    trials: int | float | None = None
+    made_on: Any = None
+
+
+class Spent(_Part):
+    """What the sweep took: seconds of the wall clock over all attempts, trials of the search, runs
+    of the confirm phase, epochs of both."""
+
+    seconds: Number = None
+    planned: Planned | None = None
+    trials: int = 0
+    runs: int = 0
+    epochs: int = 0
+
+
+class SweepResults(_Part):
     """The outcome of a sweep.
 
-    Args:
-        trials: every trial of both phases.
-        source: the source model's `validation_accuracy` and `seconds`, if there is one.
-        spent: `seconds` of the wall clock; `planned`, the estimate of `raysel plan`, or None.
-        complete: whether both phases ran to their end.
-        data: what was read.
+    Attributes:
+        status: `complete`, or `interrupted` where there is more to do.
+        data: what was read: a `DataSummary` as a dictionary.
+        layers: names of the model's layers, in forward order.
+        layer_sizes: parameters of each of them.
+        source: the source model, where the weights come from one.
+        trials: of the search, by number.
+        confirm: the confirmed strategies, the best by validation first.
     """
-    search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
-    runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
-    runs = _of_one_configuration(runs, leaders(search, spec.objective))
-    rows = confirm_rows(spec, search, runs, partition)
-    objective = spec.objective.model_dump()
-    return {
-        "name": spec.name,
-        "description": spec.description,
-        "sweep_id": sweep_id,
-        "status": "complete" if complete else "interrupted",
-        "data": data and data.to_dict(),
-        "objective": objective,
-        "layers": list(partition.names),
-        "layer_sizes": [layer.size for layer in partition.layers],
-        "source": source,
-        "trials": [trial_row(t, spec.objective) for t in search],
-        "confirm": rows,
-        "verdict": verdict(rows, objective),
-        "importance": importance(spec, Space(spec, partition.names), search),
-        "spent": {
-            **spent,
-            "trials": len(search),
-            "runs": sum(t.phase == "confirm" for t in trials),
-            "epochs": sum(len(t.epochs) for t in trials),
-        },
-        "versions": dict(versions),
-    }
+
+    name: str
+    description: str = ""
+    sweep_id: str = ""
+    status: str = "interrupted"
+    data: dict[str, Any] | None = None
+    objective: Objective = Objective()
+    layers: tuple[str, ...] = ()
+    layer_sizes: tuple[int, ...] = ()
+    source: SourceFacts | None = None
+    trials: tuple[TrialResult, ...]
+    confirm: tuple[ConfirmedStrategy, ...]
+    verdict: Verdict
+    importance: tuple[Importance, ...] = ()
+    spent: Spent = Spent()
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both phases ran to their end."""
+        return self.status == "complete"
+
+    @property
+    def winner(self) -> ConfirmedStrategy | None:
+        """The confirmed strategy that the verdict names."""
+        return next((row for row in self.confirm if row.strategy == self.verdict.winner), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return self.model_dump(mode="json")
 
 
-def _of_one_configuration(
-    runs: Sequence[TrialState], chosen: Sequence[TrialState]
-) -> list[TrialState]:
-    """Of each strategy the runs of its finalist; a search that was extended may have found
-    another one than was confirmed before. Where that has no run yet, the earlier one's."""
-    wanted = {run.strategy: _unseeded(run) for run in runs}
-    confirmed = [_unseeded(run) for run in runs]
-    wanted |= {t.strategy: _unseeded(t) for t in chosen if _unseeded(t) in confirmed}
-    return [run for run in runs if _unseeded(run) == wanted[run.strategy]]
-
-
-def _unseeded(trial: TrialState) -> dict[str, Any]:
-    return {**trial.config, "seed": None}
-
-
-def trial_row(trial: TrialState, objective: ObjectiveSpec) -> dict[str, Any]:
-    """One trial of the search."""
-    measured = ((row["epoch"], row.get(objective.metric)) for row in trial.epochs)
-    values = {int(e): v for e, v in measured if e is not None and v is not None}
-    return {
-        "id": trial.id,
-        "number": trial.number,
-        "strategy": trial.strategy,
-        "label": trial.label,
-        "status": trial.status,
-        "cause": trial.cause,
-        "config": dict(trial.config),
-        "searched": dict(trial.searched),
-        "value": trial.value,
-        "best_epoch": best(values, objective)[0] if values else None,
-        "seconds": _seconds(trial),
-        "epochs": [dict(row) for row in trial.epochs],
-    }
-
-
-def confirm_rows(
-    spec: Spec, search: Sequence[TrialState], runs: Iterable[TrialState], partition: Partition
-) -> list[dict[str, Any]]:
-    """One row a confirmed strategy, in the order of the objective."""
-    by_strategy: dict[str, list[TrialState]] = {}
-    for run in sorted(runs, key=lambda t: t.number):
-        by_strategy.setdefault(run.strategy, []).append(run)
-    candidates = [*leaders(search, spec.objective), *search]  # a leader may be a replicate
-    rows = [
-        _confirm_row(strategy, _origin(candidates, own[0]), own, partition, spec.objective)
-        for strategy, own in by_strategy.items()
-    ]
-    sign = objective_sign(spec.objective.mode)
-    return sorted(rows, key=lambda row: sign * row["validation"])
-
-
-def _confirm_row(
-    strategy: str,
-    origin: TrialState | None,
-    runs: Sequence[TrialState],
-    partition: Partition,
-    objective: ObjectiveSpec,
-) -> dict[str, Any]:
-    rows = [_run_row(run, partition, objective) for run in runs]
-    mean, low, high = interval([row["test/error"] for row in rows])
-    return {
-        "strategy": strategy,
-        "trial": origin.id if origin else None,
-        "label": runs[0].label,
-        "runs": rows,
-        "validation": _mean(row[objective.metric] for row in rows),
-        "validation_error": _mean(row["val/error"] for row in rows),
-        "test_error": {"mean": mean, "low": low, "high": high, "n": len(rows)},
-        "moved": {name: _mean(row["moved"][name] for row in rows) for name in partition.names},
-        "moved_is": "weight" if _weighs_rates(strategy) else "share of steps",
-        "updated_share": _mean(row["updated_share"] for row in rows),
-        "seconds": _mean(row["seconds"] for row in rows),
-    }
-
-
-def _weighs_rates(strategy: str) -> bool:
-    """Whether `moved` is the mean weight of a layer's learning rate, not a share of steps."""
-    kind = registered().get(strategy)
-    return kind is not None and issubclass(kind, LayerRates)
-
-
-def _run_row(run: TrialState, partition: Partition, objective: ObjectiveSpec) -> dict[str, Any]:
-    chosen = int(_known(run.end_metrics, "confirm/epoch"))
-    at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
-    curve = [_test_row(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
-    summary = {
-        "id": run.id,
-        "seed": run.config["seed"],
-        "epoch": chosen,
-        objective.metric: _known(at_chosen, objective.metric),
-        "val/error": _known(at_chosen, "val/error"),
-        "val/loss": _known(at_chosen, "val/loss"),
-        "test/error": _known(run.end_metrics, "test/error"),
-        "test/loss": _known(run.end_metrics, "test/loss"),
-        "test/balanced_error": run.end_metrics.get("test/balanced_error"),
-        "test/top5_error": run.end_metrics.get("test/top5_error"),
-        "seconds": _seconds(run),
-        "moved": {
-            layer.name: _mean(_moved(row, layer) for row in run.epochs)
-            for layer in partition.layers
-        },
-        "updated_share": _known(run.end_metrics, "confirm/updated_share"),
-    }
-    return summary | ({"test_curve": curve} if curve else {})
-
-
-def _test_row(row: Mapping[str, float | None]) -> dict[str, Any]:
-    """An epoch of a test curve."""
-    summary = {name: row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss")}
-    return {"epoch": row["epoch"], **summary}
-
-
-def _moved(row: Mapping[str, float | None], layer: Layer) -> float:
-    """How much a layer moved in an epoch; of a strategy that works tensor by tensor the mean
-    over the layer's tensors, by size."""
-    whole = row.get(f"select/{layer.name}")
-    if whole is not None:
-        return whole
-    tensors = zip(layer.parameters, layer.sizes, strict=True)
-    return sum((row.get(f"select/{name}") or 0.0) * size for name, size in tensors) / layer.size
-
-
-def _origin(search: Sequence[TrialState], run: TrialState) -> TrialState | None:
-    """The trial of the search whose configuration the run repeats with another seed."""
-    return next((t for t in search if _unseeded(t) == _unseeded(run)), None)
-
-
-def _seconds(trial: TrialState) -> float:
-    return float(sum(row.get("cost/seconds") or 0.0 for row in trial.epochs))
-
-
-def _known(metrics: Mapping[str, float | None], name: str) -> float:
-    """A metric that a completed run must have.
-
-    Raises:
-        ValueError: it is missing or was not finite.
-    """
-    value = metrics.get(name)
-    if value is None:
-        raise ValueError(f"the run has no {name}")
-    return value
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+def results_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `results.json`."""
+    schema = SweepResults.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

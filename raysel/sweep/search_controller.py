@@ -34,7 +34,8 @@ from raysel.search.study import (
     tell_end,
     trial_id,
 )
-from raysel.spec.sweep import ObjectiveSpec, Spec, TrialConfig, objective_sign
+from raysel.spec.sweep import Spec, TrialConfig
+from raysel.sweep.ranking import best_epoch
 from raysel.training.worker_messages import EpochMessage
 
 FIRST_REPLICATE = 1_000_000
@@ -162,7 +163,7 @@ class SearchController:
         value = None
         if values:
             last = self._spec.confirm.epoch == "last"
-            value = values[max(values)] if last else best(values, self._spec.objective)[1]
+            value = values[max(values) if last else best_epoch(values)]
         return {"status": status, "cause": cause, "value": value}
 
     def _not_finite(self, epoch: int) -> dict[str, Any]:
@@ -204,10 +205,3 @@ class SearchController:
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
-
-
-def best(values: Mapping[int, float], objective: ObjectiveSpec) -> tuple[int, float]:
-    """The epoch with the best value, the first of equals, and the value."""
-    sign = objective_sign(objective.mode)
-    epoch = min(values, key=lambda e: (sign * values[e], e))
-    return epoch, values[epoch]

@@ -37,6 +37,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.confirm import ConfirmController, finalists, runs_of
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
+from raysel.sweep.fold_results import fold_results
 from raysel.sweep.initial_weights import FirstWeights, of_the_source
 from raysel.sweep.inputs import (
     Weights,
@@ -52,7 +53,7 @@ from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
-from raysel.sweep.results import results
+from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
 from raysel.tasks.data import Task
 from raysel.training.trial import PhaseContext
@@ -228,16 +229,13 @@ class Session:
         complete = not self.stop.asked
         return Outcome(
             folder=self.folder,
-            results=results(
+            results=fold_results(
                 self.spec,
                 self.sweep.id,
                 layers,
                 self._trials(),
                 weights.source_facts if weights is not None else None,
-                {
-                    "seconds": self._spent(),
-                    "planned": brief(read_plan(self.spec)),
-                },
+                Spent(seconds=self._spent(), planned=brief(read_plan(self.spec))),
                 versions(),
                 complete,
                 task.summary,
@@ -257,7 +255,7 @@ class Session:
         if self.stop.error is not None:
             raise self.stop.error  # nothing more is written
         self.sweep.watch.check()
-        write_json(self.folder.results, outcome.results)
+        write_json(self.folder.results, outcome.results.to_dict())
         model = publish(outcome)
         if outcome.complete:
             self._drop_checkpoints(outcome)
@@ -296,7 +294,7 @@ class Session:
 
     def _confirm(self, task: Task, shared: PhaseContext, concurrent: int) -> None:
         trials = self._trials()
-        runs = runs_of(self.spec, finalists(trials, self.spec.objective), trials)
+        runs = runs_of(self.spec, finalists(trials, self.spec.objective.metric), trials)
         names = {run.trial for _, run in runs}
         ended = [t for t in trials if t.id in names and t.status in ENDED]
         self.reporter.phase("confirm", len(runs), ended)
@@ -347,9 +345,9 @@ class Session:
 
     def _drop_checkpoints(self, outcome: Outcome) -> None:
         """The confirm runs' checkpoints, once the best model was made from one of them."""
-        for row in outcome.results["confirm"]:
-            for run in row["runs"]:
-                self.sweep.discard_checkpoints(run["id"])
+        for row in outcome.results.confirm:
+            for run in row.runs:
+                self.sweep.discard_checkpoints(run.id)
         if self.folder.bucket is None:
             nodes.tidied(self.folder.path)
 
@@ -360,7 +358,7 @@ class Session:
         payload = {
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
-            "verdict": outcome.results["verdict"]["sentence"],
+            "verdict": outcome.results.verdict.sentence,
             "model": None if model is None else str(model),
         }
         event_log = self.sweep.event_log

@@ -10,14 +10,14 @@ the result varies with the seed, and nothing about another split or another data
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from scipy import stats
 
-from raysel.spec.sweep import objective_in_words, objective_sign
+from raysel.spec.sweep import objective_in_words
+from raysel.sweep.ranking import confirmed_rank
+from raysel.sweep.results import ConfirmedStrategy, Verdict
 
 BASELINE = "full"
 CONFIDENCE = 0.95
@@ -30,9 +30,6 @@ _IN_WORDS = {
     "balanced_error": "balanced test error",
     "top5_error": "top-5 test error",
 }
-
-Entry = Mapping[str, Any]
-"""One strategy of `results.json`'s `confirm`."""
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -59,46 +56,45 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     return mean, mean - half, mean + half
 
 
-def verdict(confirm: Sequence[Entry], objective: Mapping[str, str]) -> dict[str, Any]:
+def verdict(confirm: Sequence[ConfirmedStrategy], metric: str) -> Verdict:
     """Name the winner by the sweep's objective and compare it with full fine-tuning.
 
     Args:
-        confirm: `results.json`'s `confirm`: a strategy and its runs each.
-        objective: what the search optimised: `metric` and `mode`.
-
-    Returns:
-        `results.json`'s `verdict`: winner, against, measure (the test metric compared),
-        difference (winner minus `full`, mean of the measure 0..1 over the seeds that both
-        have), its 95 % interval low and high, n (number of those seeds), outcome, sentence.
-        What does not exist is None. Outcomes: better, worse (`full` is better), not_proven,
-        winner_is_full, no_baseline (`full` has no test error on one of the winner's seeds),
-        one_seed (no interval), no_result.
+        metric: the objective.
     """
-    metric, measure = objective["metric"], tested_by(objective)
-    describe = partial(_verdict, measure)
-    sign = objective_sign(objective["mode"])
-    known = [entry for entry in confirm if _finite(entry, metric)]
-    ranked = sorted(known, key=lambda entry: _rank(entry, metric, sign))
+    measure = tested_by(metric)
+    known = [entry for entry in confirm if entry.by_seed(metric)]
+    ranked = sorted(known, key=lambda entry: confirmed_rank(entry, metric))
     if not ranked:
-        return describe(None, None, None, "no_result", "No strategy has a confirmed result.")
+        return Verdict(measure=measure, sentence="No strategy has a confirmed result.")
     winner = ranked[0]
-    name = str(winner["strategy"])
-    chosen = f"{name}, chosen by {objective_in_words(metric)}{_tie(ranked, metric, sign)}"
+    name = winner.strategy
+    chosen = f"{name}, chosen by {objective_in_words(metric)}{_tie(ranked, metric)}"
     if name == BASELINE:
         words = _full_chosen(winner, chosen, ranked[1:], metric, measure)
-        return describe(name, None, None, "winner_is_full", words)
-    full = next((entry for entry in confirm if entry["strategy"] == BASELINE), None)
+        return Verdict(winner=name, measure=measure, outcome="winner_is_full", sentence=words)
+    full = next((entry for entry in confirm if entry.strategy == BASELINE), None)
     paired = _pair(winner, full, measure) if full else None
     if paired is None:
-        return describe(name, None, None, "no_baseline", _alone(winner, full, chosen, measure))
+        words = _alone(winner, full, chosen, measure)
+        return Verdict(winner=name, measure=measure, outcome="no_baseline", sentence=words)
     outcome = _outcome(paired)
-    sentence = f"{chosen}. Against full fine-tuning: {_compared(paired, outcome, measure)}."
-    return describe(name, BASELINE, paired, outcome, sentence)
+    return Verdict(
+        winner=name,
+        against=BASELINE,
+        measure=measure,
+        difference=paired.difference,
+        low=paired.low,
+        high=paired.high,
+        n=paired.n,
+        outcome=outcome,
+        sentence=f"{chosen}. Against full fine-tuning: {_compared(paired, outcome, measure)}.",
+    )
 
 
-def tested_by(objective: Mapping[str, str]) -> str:
+def tested_by(metric: str) -> str:
     """The test metric that answers an objective: `test/error` for error and loss."""
-    return f"test/{_TESTED_BY.get(objective['metric'], 'error')}"
+    return f"test/{_TESTED_BY.get(metric, 'error')}"
 
 
 # --- numbers --------------------------------------------------------------------------------
@@ -116,26 +112,9 @@ class _Paired:
     partial: bool
 
 
-def _finite(entry: Entry, metric: str) -> dict[int, float]:
-    """Seed -> value of a metric, where it is a finite number."""
-    values = {run["seed"]: run.get(metric) for run in entry["runs"]}
-    return {
-        seed: value for seed, value in values.items() if value is not None and math.isfinite(value)
-    }
-
-
-def _rank(entry: Entry, metric: str, sign: float) -> tuple[float, float, str]:
-    """Mean objective, then mean validation loss, then name; the lowest wins."""
-    values, loss = (list(_finite(entry, name).values()) for name in (metric, "val/loss"))
-    # rounded: as many mistakes in all are a tie, whatever the last bit of the mean says
-    mean = round(sign * math.fsum(values) / len(values), 12)
-    mean_loss = math.fsum(loss) / len(loss) if loss else math.inf
-    return mean, mean_loss, str(entry["strategy"])
-
-
-def _pair(winner: Entry, full: Entry, measure: str) -> _Paired | None:
+def _pair(winner: ConfirmedStrategy, full: ConfirmedStrategy, measure: str) -> _Paired | None:
     """Test errors of the two, subtracted seed by seed; None if they share no seed."""
-    ours, theirs = _finite(winner, measure), _finite(full, measure)
+    ours, theirs = winner.by_seed(measure), full.by_seed(measure)
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None
@@ -153,27 +132,6 @@ def _outcome(paired: _Paired) -> str:
     if paired.low is None or paired.high is None or paired.low <= 0 <= paired.high:
         return "not_proven"
     return "better" if paired.high < 0 else "worse"
-
-
-def _verdict(
-    measure: str,
-    winner: str | None,
-    against: str | None,
-    paired: _Paired | None,
-    outcome: str,
-    sentence: str,
-) -> dict[str, Any]:
-    return {
-        "winner": winner,
-        "against": against,
-        "measure": measure,
-        "difference": paired.difference if paired else None,
-        "low": paired.low if paired else None,
-        "high": paired.high if paired else None,
-        "n": paired.n if paired else 0,
-        "outcome": outcome,
-        "sentence": sentence,
-    }
 
 
 # --- words ----------------------------------------------------------------------------------
@@ -206,33 +164,38 @@ no interval: not proven better; more seeds would tell"
 {proof}"
 
 
-def _tie(ranked: Sequence[Entry], metric: str, sign: float) -> str:
+def _tie(ranked: Sequence[ConfirmedStrategy], metric: str) -> str:
     """Which strategies have what the chosen one has, and what decided; empty where none has."""
-    best, loss, _ = _rank(ranked[0], metric, sign)
-    ties = [entry for entry in ranked[1:] if _rank(entry, metric, sign)[0] == best]
+    best, loss, _ = confirmed_rank(ranked[0], metric)
+    ties = [entry for entry in ranked[1:] if confirmed_rank(entry, metric)[0] == best]
     if not ties:
         return ""
-    names = " and ".join(str(entry["strategy"]) for entry in ties)
-    losses = [_rank(entry, metric, sign)[1] for entry in ties]
-    by_loss = metric != "val/loss" and loss < min(losses)
+    names = " and ".join(entry.strategy for entry in ties)
+    by_loss = metric != "val/loss" and loss < min(confirmed_rank(t, metric)[1] for t in ties)
     decided = "the lower validation loss decided" if by_loss else "nothing measured decided"
     return f" (a tie with {names}; {decided})"
 
 
 def _full_chosen(
-    full: Entry, chosen: str, others: Sequence[Entry], metric: str, measure: str
+    full: ConfirmedStrategy,
+    chosen: str,
+    others: Sequence[ConfirmedStrategy],
+    metric: str,
+    measure: str,
 ) -> str:
     rest = "no other strategy did better there" if others else "there was no other strategy"
-    if not others or len(_finite(full, metric)) > 1:
+    if not others or len(full.by_seed(metric)) > 1:
         return f"{chosen}: {rest}. {_test_error(full, measure)}"
     paired = _pair(full, others[0], measure)
     tie = paired is not None and abs(paired.difference) < NO_SPREAD
-    alike = f" {others[0]['strategy']} has the same: a tie." if tie else ""
+    alike = f" {others[0].strategy} has the same: a tie." if tie else ""
     proof = " One training seed proves no difference."
     return f"{chosen}: {rest}. {_test_error(full, measure)}{alike}{proof}"
 
 
-def _alone(winner: Entry, full: Entry | None, chosen: str, measure: str) -> str:
+def _alone(
+    winner: ConfirmedStrategy, full: ConfirmedStrategy | None, chosen: str, measure: str
+) -> str:
     why = (
         "Full fine-tuning was tested on none of its seeds"
         if full
@@ -241,8 +204,8 @@ def _alone(winner: Entry, full: Entry | None, chosen: str, measure: str) -> str:
     return f"{chosen}. {_test_error(winner, measure)} {why}: there is nothing to compare with."
 
 
-def _test_error(entry: Entry, measure: str) -> str:
-    values = list(_finite(entry, measure).values())
+def _test_error(entry: ConfirmedStrategy, measure: str) -> str:
+    values = list(entry.by_seed(measure).values())
     what = _in_words(measure)
     if not values:
         return f"It has no {what}."

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.locations import is_bucket, sweep_url, working_folder
@@ -26,6 +25,7 @@ from raysel.record.state import (
 from raysel.spec.sweep import Spec
 from raysel.sweep.own_record import own_events, own_results, own_spec
 from raysel.sweep.replica import fetch, storage_errors
+from raysel.sweep.results import SweepResults
 
 LEFT = "the driver process died before the sweep finished"
 """The cause of a sweep that is RUNNING in its record although nobody runs it."""
@@ -175,24 +175,15 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
             yield name, " · ".join(str(error).splitlines())
 
 
-@dataclass(frozen=True)
-class SweepResults:
-    """A sweep's results so far: its folder, its file and the content of `results.json`."""
-
-    folder: SweepFolder
-    spec: Spec
-    results: dict[str, Any]
-
-
-def read_results(storage: str, name: str) -> SweepResults:
-    """The results of a sweep by its name, complete or not.
+def read_results(storage: str, name: str) -> tuple[SweepView, SweepResults]:
+    """A sweep by its name, and its results, complete or not.
 
     Raises:
         UserError: there is none of that name, or its sweep file is not valid.
         OperationalError: it has no results yet, or they or its record cannot be read.
     """
     view = read_sweep(storage, name)
-    return SweepResults(view.folder, view.spec, own_results(view.folder, view.sweep))
+    return view, own_results(view.folder, view.sweep)
 
 
 def _spec(folder: SweepFolder, storage: str) -> Spec:

@@ -279,9 +279,8 @@ class FineTuning:
         return moved / self.partition.size
 
     def _remember_best(self, value: float) -> None:
-        signed = value if self.objective.mode == "min" else -value
-        if signed < self.best_value:
-            self.best_value, self.best_epoch = signed, self.epoch
+        if value < self.best_value:
+            self.best_value, self.best_epoch = value, self.epoch
             if self.keep_best:
                 self.best_state = copy.deepcopy(self._moving_state())
 

@@ -226,5 +226,5 @@ def test_a_deterministic_error_is_reported_once_and_the_sweep_goes_on(small: Spe
     assert {t.number for t in study.trials if t.state == OptunaState.FAIL} == {
         t.number for t in failed
     }
-    assert "full" not in {row["strategy"] for row in outcome.results["confirm"]}
-    assert outcome.results["verdict"]["outcome"] == "no_baseline"
+    assert "full" not in {row.strategy for row in outcome.results.confirm}
+    assert outcome.results.verdict.outcome == "no_baseline"

@@ -27,6 +27,7 @@ from raysel.common.torchvision_compat import ensure_importable
 from raysel.models.build import ModelConfig, build
 from raysel.record.layout import SweepFolder
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.results import SweepResults
 
 DOCS = Path(raysel.__file__).parents[1] / "docs" / "python.md"
 
@@ -258,9 +259,8 @@ def test_they_are_typed_and_frozen(results):
 
 
 def test_without_a_confirmed_strategy_there_is_no_best(results):
-    verdict = dict(results.data["verdict"], winner=None)
-    data = dict(results.data, confirm=[], verdict=verdict, trials=[], status="interrupted")
-    nothing = raysel.Results(results.path, data)
+    data = {"name": "look", "trials": [], "confirm": [], "verdict": {}}
+    nothing = raysel.Results(results.path, SweepResults.model_validate(data))
     assert nothing.best is None and not nothing.complete
     assert nothing.trials().empty and "strategy" in nothing.trials()
     assert nothing.confirm().empty
@@ -352,7 +352,7 @@ def test_resuming_a_sweep_that_is_not_there_is_refused(folder):
 def _outcome(results: raysel.Results, failed: bool = False) -> Outcome:
     return Outcome(
         folder=SweepFolder(results.path),
-        results=dict(results.data),
+        results=results.data,
         task=None,  # type: ignore[arg-type]
         model_config=None,  # type: ignore[arg-type]
         weights=None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
+
+from results_kit import typed
 
 from raysel.report.comparison import Compared
 from raysel.spec.reader import parse
@@ -18,4 +19,4 @@ strategies: {full: }
 
 def compared(results: dict[str, Any], name: str, *changes: str) -> Compared:
     """A sweep under a name of its own, with what its file says otherwise."""
-    return Compared(name, copy.deepcopy(results), parse(FILE, [f"name={name}", *changes]))
+    return Compared(name, typed(results), parse(FILE, [f"name={name}", *changes]))

@@ -95,7 +95,7 @@ SWEEP_EVENTS = [
             "layers": ["stem", "head"],
             "manifest": {"git_sha": "abc"},
             "folder": "/runs/digits",
-            "objective": {"metric": "val/error", "mode": "min"},
+            "objective": {"metric": "val/error"},
         },
     ),
     started(),
@@ -108,7 +108,7 @@ SWEEP_EVENTS = [
 def test_the_sweep_from_its_events():
     sweep = fold_sweep(SWEEP_EVENTS[:2])
     assert (sweep.id, sweep.name, sweep.description) == ("digits-1", "digits", "")
-    assert (sweep.layers, sweep.metric, sweep.mode) == (("stem", "head"), "val/error", "min")
+    assert (sweep.layers, sweep.metric) == (("stem", "head"), "val/error")
     assert (sweep.started_at, sweep.ended_at, sweep.status) == (5.0, None, "RUNNING")
 
 

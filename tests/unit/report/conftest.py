@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from results_kit import typed, verdict_of
 
-from raysel.sweep.verdict import interval, verdict
+from raysel.sweep.verdict import interval
 
 LAYERS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 SIZES = [29_000, 18_500, 230_000, 919_000, 3_673_000, 5_130]
@@ -210,7 +211,7 @@ def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 
         "source": {"validation_accuracy": 0.982, "seconds": 9.1},
         "trials": found,
         "confirm": confirm,
-        "verdict": verdict(confirm, OBJECTIVE),
+        "verdict": verdict_of(confirm),
         "confusion": {entry["strategy"]: confusion(entry, rng) for entry in confirm},
         "spent": {
             "seconds": 171.3,
@@ -233,14 +234,9 @@ def results(_results: dict) -> dict:
 
 
 @pytest.fixture(scope="session")
-def _drawn(_results: dict) -> dict:
-    return copy.deepcopy(_results)
-
-
-@pytest.fixture(scope="session")
-def figure_of(_drawn: dict) -> Callable[[str], Any]:
+def figure_of(_results: dict) -> Callable[[str], Any]:
     """The figure of a name, of the unchanged sweep: drawn at most once."""
     from raysel.report import figures
-    from raysel.report.render import draw_styled
+    from raysel.report.drawing import in_look
 
-    return cache(lambda name: draw_styled(figures.FIGURES[name], _drawn))
+    return cache(lambda name: in_look(figures.FIGURES[name], typed(_results)))

@@ -1,6 +1,7 @@
 """Blocks by their place: quarters as the paper counts them, each block's best trial."""
 
 import pytest
+from results_kit import typed
 
 from raysel.report import figures
 from raysel.report.blocks import (
@@ -9,7 +10,7 @@ from raysel.report.blocks import (
     block_scores,
     by_quarter,
 )
-from raysel.report.render import draw_styled
+from raysel.report.drawing import in_look
 
 LAYERS = ["stem", *(f"blocks.{n}" for n in range(8)), "head"]
 
@@ -44,14 +45,14 @@ def every_block(strategy="blockwise"):
 
 def test_block_i_of_n_lies_in_quarter_ceil_of_four_i_over_n():
     """Nine blocks beside the head: i = 1, 2 | 3, 4 | 5, 6 | 7, 8, 9."""
-    scores = block_scores(every_block(), "blockwise")
+    scores = block_scores(typed(every_block()), "blockwise")
     assert [s.block for s in scores] == LAYERS
     assert [s.quarter for s in scores] == [1, 1, 2, 2, 3, 3, 4, 4, 4, None]
 
 
 def test_the_head_is_one_of_the_layers_that_surgical_tunes():
     """Ten of them: i = 1, 2 | 3 to 5 | 6, 7 | 8 to 10."""
-    scores = block_scores(every_block("surgical"), "surgical")
+    scores = block_scores(typed(every_block("surgical")), "surgical")
     assert [s.quarter for s in scores] == [1, 1, 2, 2, 2, 3, 3, 4, 4, 4]
     assert list(map(len, by_quarter(scores).values())) == [2, 3, 2, 3]
 
@@ -63,7 +64,7 @@ def test_a_block_has_the_accuracy_of_its_best_complete_trial():
         trial(2, "surgical", 0.1, "stem", status="PRUNED"),
         trial(3, "blockwise", 0.2, "stem"),
     )
-    assert block_scores(found, "surgical") == [BlockScore("stem", 0, 1, pytest.approx(0.7))]
+    assert block_scores(typed(found), "surgical") == [BlockScore("stem", 0, 1, pytest.approx(0.7))]
 
 
 def test_joined_layers_have_a_place_and_no_quarter_and_a_strange_one_neither():
@@ -72,7 +73,7 @@ def test_joined_layers_have_a_place_and_no_quarter_and_a_strange_one_neither():
         trial(1, "surgical", 0.3, "stem"),
         trial(2, "surgical", 0.3, "elsewhere"),
     )
-    scores = block_scores(found, "surgical")
+    scores = block_scores(typed(found), "surgical")
     assert [(s.block, s.place, s.quarter) for s in scores] == [
         ("stem", 0, 1),
         ("blocks.1+blocks.2", 2, None),
@@ -81,11 +82,11 @@ def test_joined_layers_have_a_place_and_no_quarter_and_a_strange_one_neither():
 
 def test_the_baselines():
     expected = {"linear_probe": pytest.approx(0.65), "full": pytest.approx(0.7)}
-    assert baseline_accuracies(every_block()) == expected
+    assert baseline_accuracies(typed(every_block())) == expected
 
 
 def test_the_curve_goes_through_the_blocks_in_order_between_the_baselines():
-    axes = draw_styled(figures.FIGURES["accuracy_by_block"], every_block()).axes[0]
+    axes = in_look(figures.FIGURES["accuracy_by_block"], typed(every_block())).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == LAYERS
     curve = axes.lines[0]
     assert list(curve.get_ydata()) == pytest.approx([0.1 + 0.05 * n for n in range(10)])
@@ -95,7 +96,7 @@ def test_the_curve_goes_through_the_blocks_in_order_between_the_baselines():
 
 
 def test_the_boxes_are_of_the_blocks_of_each_quarter():
-    axes = draw_styled(figures.FIGURES["accuracy_by_quarter"], every_block()).axes[0]
+    axes = in_look(figures.FIGURES["accuracy_by_quarter"], typed(every_block())).axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["Q1 (2)", "Q2 (2)", "Q3 (2)", "Q4 (3)"]
     medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2]
@@ -104,7 +105,7 @@ def test_the_boxes_are_of_the_blocks_of_each_quarter():
 
 def test_one_block_is_no_curve_and_three_are_no_boxes():
     one = sweep(trial(0, "surgical", 0.4, "stem"))
-    assert draw_styled(figures.FIGURES["accuracy_by_block"], one) is None
+    assert in_look(figures.FIGURES["accuracy_by_block"], typed(one)) is None
     three = sweep(*(trial(n, "surgical", 0.4, LAYERS[n]) for n in range(3)))
-    assert draw_styled(figures.FIGURES["accuracy_by_block"], three) is not None
-    assert draw_styled(figures.FIGURES["accuracy_by_quarter"], three) is None
+    assert in_look(figures.FIGURES["accuracy_by_block"], typed(three)) is not None
+    assert in_look(figures.FIGURES["accuracy_by_quarter"], typed(three)) is None

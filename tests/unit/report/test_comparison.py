@@ -5,26 +5,27 @@ import re
 import numpy as np
 import pytest
 from comparison_kit import compared
+from results_kit import typed
 
 from raysel.report import comparison
 from raysel.report.comparison import Compared, mean_ranks
 from raysel.report.comparison_page import cell, line, write_comparison
-from raysel.report.render import draw_styled
+from raysel.report.drawing import in_look
 from raysel.report.tables import confirm_rows
 
 
 @pytest.fixture
 def models(results) -> list[Compared]:
     """The same sweep over three models, of which the second likes its first layer best."""
-    sweeps = [compared(results, name, f"model.name={name}") for name in ("a18", "b50.x", "c121")]
-    for sweep in sweeps:
-        for number, trial in enumerate(t for t in sweep.results["trials"]):
+    sweeps = []
+    for name, wanted in {"a18": "layer4", "b50.x": "stem", "c121": "head"}.items():
+        for number, trial in enumerate(results["trials"]):
             if trial["strategy"] == "surgical":
                 trial |= {"status": "COMPLETE", "value": 0.4, "best_epoch": 1}
-                error = 0.4 if sweep.name != "b50.x" else 0.6
-                wanted = {"a18": "layer4", "b50.x": "stem", "c121": "head"}[sweep.name]
+                error = 0.4 if name != "b50.x" else 0.6
                 best = trial["config"]["parameters"]["block"] == wanted
                 trial["epochs"][0]["val/error"] = 0.2 if best else error + number / 1000
+        sweeps.append(compared(results, name, f"model.name={name}"))
     return sweeps
 
 
@@ -71,20 +72,24 @@ def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
 
 
 def test_test_accuracy_is_drawn_against_the_shots_in_their_order(shots):
-    (axes,) = draw_styled(comparison.FIGURES["accuracy_by_shots"], shots).axes
-    full = next(e for e in shots[0].results["confirm"] if e["strategy"] == "full")["test_error"]
+    (axes,) = in_look(comparison.FIGURES["accuracy_by_shots"], shots).axes
+    full = shots[0].confirmed["full"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert {tuple(line.get_xdata()) for line in lines} == {(1, 5, 20)}
-    assert any(np.allclose(line.get_ydata(), 1 - full["mean"]) for line in lines)
+    assert any(np.allclose(line.get_ydata(), 1 - full.mean) for line in lines)
     whiskers = [tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2]
-    assert (1 - full["high"], 1 - full["low"]) in whiskers
+    assert (1 - full.high, 1 - full.low) in whiskers
 
 
 def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
     kinds = ("gaussian_noise", "label_flip", "none")
-    sweeps = [compared(results, f"to_{kind}", f"task.shift.kind={kind}") for kind in kinds]
-    sweeps[1].results["confirm"] = sweeps[1].results["confirm"][:2]
-    figure = draw_styled(comparison.FIGURES["weights_by_shift"], sweeps)
+    fewer = results | {"confirm": results["confirm"][:2]}
+    contents = (results, fewer, results)
+    sweeps = [
+        compared(content, f"to_{kind}", f"task.shift.kind={kind}")
+        for kind, content in zip(kinds, contents, strict=True)
+    ]
+    figure = in_look(comparison.FIGURES["weights_by_shift"], sweeps)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["gaussian_noise", "label_flip", "digits"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -99,14 +104,13 @@ def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
 def test_what_the_sweeps_do_not_hold_is_not_drawn(results, models, shots):
     assert draw_styled(comparison.FIGURES["accuracy_by_shots"], models) is None
     one = [compared(results, "one"), compared(results, "two", "task.split.shots=3")]
-    assert draw_styled(comparison.FIGURES["accuracy_by_shots"], one) is None
-    one[1].results["layers"] = ["stem", "head"]
-    assert draw_styled(comparison.FIGURES["weights_by_shift"], one) is None
-    for sweep in models:
-        sweep.results["trials"] = []
-    assert draw_styled(comparison.FIGURES["best_quarters"], models) is None
-    assert draw_styled(comparison.FIGURES["blocks_by_model"], models) is None
-    assert draw_styled(comparison.FIGURES["quarters"], models) is None
+    assert in_look(comparison.FIGURES["accuracy_by_shots"], one) is None
+    one[1] = compared(results | {"layers": ["stem", "head"]}, "two")
+    assert in_look(comparison.FIGURES["weights_by_shift"], one) is None
+    models = [compared(results | {"trials": []}, sweep.name) for sweep in models]
+    assert in_look(comparison.FIGURES["best_quarters"], models) is None
+    assert in_look(comparison.FIGURES["blocks_by_model"], models) is None
+    assert in_look(comparison.FIGURES["quarters"], models) is None
 
 
 def test_a_searched_number_of_shots_is_none_of_the_sweeps(results):
@@ -117,17 +121,17 @@ def test_a_searched_number_of_shots_is_none_of_the_sweeps(results):
 
 
 def test_ranks_are_means_over_the_sweeps_of_what_all_confirmed(results):
-    first, second = compared(results, "a"), compared(results, "b")
-    for sweep, errors in ((first, (0.1, 0.2, 0.3)), (second, (0.3, 0.3, 0.1))):
-        del sweep.results["confirm"][3:]
-        for entry, error in zip(sweep.results["confirm"], errors, strict=True):
+    del results["confirm"][3:]
+    sweeps = []
+    for name, errors in {"a": (0.1, 0.2, 0.3), "b": (0.3, 0.3, 0.1)}.items():
+        for entry, error in zip(results["confirm"], errors, strict=True):
             entry["test_error"] = {"mean": error, "low": None, "high": None, "n": 1}
-    names = [entry["strategy"] for entry in first.results["confirm"]]
+        sweeps.append(compared(results, name))
+    names = [entry["strategy"] for entry in results["confirm"]]
     expected = dict(zip(names, ((1 + 2.5) / 2, (2 + 2.5) / 2, (3 + 1) / 2), strict=True))
-    assert mean_ranks([first, second]) == expected
-    fewer = compared(second.results, "b")
-    del fewer.results["confirm"][1]
-    assert set(mean_ranks([first, fewer])) == {names[0], names[2]}
+    assert mean_ranks(sweeps) == expected
+    del results["confirm"][1]
+    assert set(mean_ranks([sweeps[0], compared(results, "b")])) == {names[0], names[2]}
 
 
 def test_the_tables_tell_each_sweep_and_each_strategy(results):
@@ -141,7 +145,7 @@ def test_the_tables_tell_each_sweep_and_each_strategy(results):
     )
     assert reported.winner == verdict["winner"]
     assert reported.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
-    row = next(row for row in confirm_rows(results) if row.strategy == "full")
+    row = next(row for row in confirm_rows(typed(results)) if row.strategy == "full")
     assert cell(sweep, "full") == row.test_error
     assert cell(sweep, verdict["winner"]).endswith(" ◂")
     assert cell(sweep, "auto_rgn") == "–"
@@ -154,8 +158,10 @@ def test_a_sweep_without_a_verdict_is_reported_so(results):
 
 
 def test_the_page_and_its_pictures_are_written_whole(models, tmp_path):
-    hostile = models[0].results["confirm"][0]
-    hostile["strategy"] = "<script>x</script>"
+    first = models[0].results
+    hostile = first.confirm[0].model_copy(update={"strategy": "<script>x</script>"})
+    first = first.model_copy(update={"confirm": (hostile, *first.confirm[1:])})
+    models[0] = Compared(models[0].name, first, models[0].spec)
     index = write_comparison(models, tmp_path / "out")
     html = index.read_text(encoding="utf-8")
     assert "3 sweeps side by side" in html

@@ -3,9 +3,10 @@ import re
 
 import numpy as np
 import pytest
+from results_kit import typed
 
-from raysel.report import figures, palette
-from raysel.report.render import draw_styled, save_png, to_svg
+from raysel.report import drawing, figures
+from raysel.report.drawing import in_look, save_png, to_svg
 
 PANELS = {
     "error_by_epoch": 5,
@@ -28,12 +29,11 @@ def test_a_figure_has_a_panel_for_each_of_what_it_shows(figure_of, name):
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
     results |= {"trials": [], "confirm": [], "confusion": {}, "importance": []}
-    assert draw_styled(figures.FIGURES[name], results) is None
+    assert in_look(figures.FIGURES[name], typed(results)) is None
 
 
-def test_drawing_leaves_the_results_alone(_results, _drawn, figure_of):
+def test_every_figure_is_drawn_from_a_complete_sweep(figure_of):
     assert all(figure_of(name) is not None for name in figures.FIGURES)
-    assert _drawn == _results
 
 
 def test_a_picture_is_written_whole(figure_of, tmp_path):
@@ -63,7 +63,7 @@ def test_the_line_joins_what_no_other_strategy_beats_in_time_and_error(results):
     for entry in results["confirm"]:
         entry["seconds"] = seconds.get(entry["strategy"], 2.5)
         entry["test_error"] = {"mean": errors.get(entry["strategy"], 0.45), "n": 1}
-    axes = draw_styled(figures.FIGURES["cost_against_error"], results).axes[0]
+    axes = in_look(figures.FIGURES["cost_against_error"], typed(results)).axes[0]
     (front,) = [line for line in axes.lines if len(line.get_xdata()) > 1]
     assert list(front.get_xdata()) == [1.0, 2.0, 4.0]
     assert list(front.get_ydata()) == [0.6, 0.4, 0.3]
@@ -81,7 +81,7 @@ def test_one_seed_is_drawn_without_an_interval(results):
     for entry in results["confirm"]:
         entry["runs"] = entry["runs"][:1]
         entry["test_error"] |= {"low": None, "high": None, "n": 1}
-    axes = draw_styled(figures.FIGURES["confirm_intervals"], results).axes[0]
+    axes = in_look(figures.FIGURES["confirm_intervals"], typed(results)).axes[0]
     assert all(len(line.get_xdata()) == 1 for line in axes.lines)
 
 
@@ -111,7 +111,7 @@ def test_transient_share_is_not_a_layer_even_with_a_finer_partition(results):
         for epoch in trial["epochs"]:
             for layer in results["layers"]:
                 epoch[f"select/{layer}.weight"] = epoch.pop(f"select/{layer}")
-    figure = draw_styled(figures.FIGURES["heat_maps"], results)
+    figure = in_look(figures.FIGURES["heat_maps"], typed(results))
     panel = next(a for a in figure.axes if a.get_title("left").startswith("bvg_ls ·"))
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert names == [f"{layer}.weight" for layer in results["layers"]]
@@ -123,7 +123,7 @@ def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
         trial["epochs"][0]["select/stem"] = None
     with np.errstate(all="raise"):
         for name in figures.FIGURES:
-            assert draw_styled(figures.FIGURES[name], results) is not None
+            assert in_look(figures.FIGURES[name], typed(results)) is not None
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_diagnostic_is_drawn_as_it_was_measured(results, figure_of, figure, pr
 def test_a_measured_value_below_the_scale_is_drawn_as_its_lowest_and_zero_as_nothing(results):
     for trial in results["trials"]:
         trial["epochs"][0] |= {"rgn/stem": 1e-9, "rgn/head": 0.0}
-    axes = draw_styled(figures.FIGURES["gradient_norms"], results).axes[0]
+    axes = in_look(figures.FIGURES["gradient_norms"], typed(results)).axes[0]
     grid, norm = np.asarray(axes.images[0].get_array()), axes.images[0].norm
     assert grid[0, 0] == pytest.approx(grid.max() / 1000)
     assert norm(grid[0, 0]) > 0
@@ -158,21 +158,21 @@ def test_what_was_not_measured_is_not_drawn(results):
         for epoch in trial["epochs"]:
             for name in results["layers"]:
                 del epoch[f"ratio/{name}"]
-    assert draw_styled(figures.FIGURES["bias_variance_ratios"], results) is None
-    assert draw_styled(figures.FIGURES["gradient_norms"], results) is not None
+    assert in_look(figures.FIGURES["bias_variance_ratios"], typed(results)) is None
+    assert in_look(figures.FIGURES["gradient_norms"], typed(results)) is not None
 
 
 def test_a_diagnostic_without_a_positive_value_is_not_drawn(results):
     for trial in results["trials"]:
         for epoch in trial["epochs"]:
             epoch |= {f"change/{name}": 0.0 for name in results["layers"]}
-    assert draw_styled(figures.FIGURES["parameter_changes"], results) is None
+    assert in_look(figures.FIGURES["parameter_changes"], typed(results)) is None
 
 
 def test_weights_are_numbers_and_shares_are_percent(results):
     results["confirm"][0] |= {"moved_is": "weight", "moved": dict.fromkeys(results["layers"], 1.5)}
     strategy = results["confirm"][0]["strategy"]
-    axes = draw_styled(figures.FIGURES["update_share"], results).axes[0]
+    axes = in_look(figures.FIGURES["update_share"], typed(results)).axes[0]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axes.texts}
     assert texts[rows.index(strategy), 0] == "1.5"
@@ -181,16 +181,16 @@ def test_weights_are_numbers_and_shares_are_percent(results):
 
 def test_update_share_falls_back_on_the_best_trial(results):
     results["confirm"] = []
-    axes = draw_styled(figures.FIGURES["update_share"], results).axes[0]
+    axes = in_look(figures.FIGURES["update_share"], typed(results)).axes[0]
     grid = np.asarray(axes.images[0].get_array())
     row = [label.get_text() for label in axes.get_yticklabels()].index("full")
     assert grid[row].tolist() == [1.0] * 6
 
 
 def test_a_strategy_has_one_colour_in_every_figure_and_full_its_own():
-    few, many = palette.styles(["full", "bvg_ls"]), palette.styles([f"s{i}" for i in range(16)])
+    few, many = drawing.styles(["full", "bvg_ls"]), drawing.styles([f"s{i}" for i in range(16)])
     assert few["full"].light != few["bvg_ls"].light
-    assert palette.styles(["bvg_ls", "full"]) == few
+    assert drawing.styles(["bvg_ls", "full"]) == few
     assert len({(style.light, style.marker) for style in many.values()}) == 16
 
 
@@ -198,7 +198,7 @@ def test_svg_takes_its_colours_from_the_page(results, figure_of):
     svg = to_svg(figure_of("error_by_epoch"), "error_by_epoch")
     variables = set(re.findall(r"var\((--c[0-9a-f]{6})", svg))
     assert variables
-    assert variables <= {variable for variable, _, _ in palette.css()}
+    assert variables <= {variable for variable, _, _ in drawing.css()}
     assert "var(--ink" in svg
     assert "<style" not in svg
 
@@ -208,7 +208,7 @@ def test_a_dollar_or_a_tag_in_a_name_is_text(results):
     for entry in [*results["trials"], *results["confirm"]]:
         entry["strategy"] = hostile if entry["strategy"] == "bvg_ls" else entry["strategy"]
     for name in ("confirm_intervals", "heat_maps", "explored"):
-        svg = to_svg(draw_styled(figures.FIGURES[name], results), name)
+        svg = to_svg(in_look(figures.FIGURES[name], typed(results)), name)
         assert "<script" not in svg
         assert "&lt;script&gt;" in svg
 
@@ -220,7 +220,7 @@ def test_a_pruned_trial_is_drawn_with_its_last_value(results):
     pruned["value"] = 0.3
     pruned["epochs"] = pruned["epochs"][:3]
     rate = pruned["config"]["training"]["learning_rate"]
-    (axes,) = figures.explored(results).axes
+    (axes,) = figures.explored(typed(results)).axes
     drawn = [line.get_ydata()[0] for line in axes.lines if line.get_xdata()[0] == rate]
     assert drawn == [0.7]
 
@@ -228,7 +228,7 @@ def test_a_pruned_trial_is_drawn_with_its_last_value(results):
 def test_a_trial_that_failed_or_was_stopped_is_not_drawn_as_pruned(results):
     results["trials"] = [t for t in results["trials"] if t["status"] == "COMPLETE"]
     results["trials"][0] |= {"status": "INTERRUPTED"}
-    figure = figures.explored(results)
+    figure = figures.explored(typed(results))
     assert len(figure.axes[0].lines) == len(results["trials"]) - 1
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert not any("pruned" in label for label in labels)
@@ -238,6 +238,6 @@ def test_a_panel_says_that_its_best_trial_was_pruned(results):
     for trial in results["trials"]:
         if trial["strategy"] == "bvg_ls" and trial["status"] == "COMPLETE":
             trial["status"] = "PRUNED"
-    titles = [axes.get_title() for axes in figures.heat_maps(results).axes]
+    titles = [axes.get_title() for axes in figures.heat_maps(typed(results)).axes]
     assert any(t.startswith("bvg_ls · trial") and t.endswith(", pruned") for t in titles)
     assert not any(t.startswith("full") and t.endswith(", pruned") for t in titles)

@@ -3,12 +3,14 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from results_kit import typed, verdict_of
 
 from raysel.report import figures, page
 from raysel.report.page import planned, write_report
 from raysel.spec.reader import parse
 from raysel.spec.task import TaskSpec
-from raysel.sweep.verdict import interval, verdict
+from raysel.sweep.results import Spent
+from raysel.sweep.verdict import interval
 from raysel.tasks.opened_task import open_task
 
 SPEC = parse(
@@ -57,7 +59,7 @@ def written(_results, tmp_path_factory):
     """The report of a complete sweep, written once with every figure."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "spec.yaml").write_text(SPEC, encoding="utf-8")
-    return write_report(_results, folder, "make ui")
+    return write_report(typed(_results), folder, "make ui")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def few_figures(monkeypatch):
 def show(results):
     """The page of `results` as it is when called, with nothing in its figures."""
     drawn = dict.fromkeys(figures.FIGURES, "<svg></svg>")
-    return lambda spec=None, hint=None: Reader(page.page(results, drawn, spec, hint))
+    return lambda spec=None, hint=None: Reader(page.page(typed(results), drawn, spec, hint))
 
 
 def test_the_report_and_its_pictures_are_written_whole(results, written):
@@ -106,7 +108,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 13 + 5  # the figures, and an interval a confirmed strategy
+    assert seen.tags.count("svg") == 14
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
@@ -159,7 +161,7 @@ def test_a_hostile_name_stays_text(results, tmp_path, few_figures):
         entry["label"] = entry["cause"] = attack
         entry["searched"] = {attack: attack}
     (tmp_path / "spec.yaml").write_text(f"</pre>{attack}", encoding="utf-8")
-    seen = read(write_report(results, tmp_path, f'">{attack}'))
+    seen = read(write_report(typed(results), tmp_path, f'">{attack}'))
     assert seen.tags.count("script") == 2  # the page's own: sorted tables, hints to scroll
     assert "img" not in seen.tags
     assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
@@ -176,9 +178,9 @@ def test_only_a_web_address_becomes_a_link(show):
 
 
 def test_an_interrupted_sweep_without_confirm_is_a_sensible_page(results, tmp_path, few_figures):
-    results |= {"status": "interrupted", "confirm": [], "verdict": verdict([], OBJECTIVE)}
+    results |= {"status": "interrupted", "confirm": [], "verdict": verdict_of([])}
     results["trials"][-1] |= {"status": "INTERRUPTED", "value": None}
-    seen = read(write_report(results, tmp_path))
+    seen = read(write_report(typed(results), tmp_path))
     assert "raysel resume digits" in seen.words
     assert "No strategy has a confirmed result." in seen.words
     assert "Confirmed" not in seen.words
@@ -186,20 +188,17 @@ def test_an_interrupted_sweep_without_confirm_is_a_sensible_page(results, tmp_pa
     assert not (tmp_path / "report" / "figures" / "confirm_intervals.png").exists()
 
 
-OBJECTIVE = {"metric": "val/error", "mode": "min"}
-
-
 def test_a_sweep_that_was_interrupted_before_anything_is_a_page_too(results, tmp_path):
     results |= {
         "status": "interrupted",
         "trials": [],
         "confirm": [],
-        "verdict": None,
+        "verdict": {},
         "source": None,
         "spent": {},
         "versions": {},
     }
-    seen = read(write_report(results, tmp_path))
+    seen = read(write_report(typed(results), tmp_path))
     assert "There is no verdict yet" in seen.words
     assert "table" not in seen.tags
 
@@ -209,7 +208,7 @@ def test_a_strategy_without_a_complete_trial_keeps_its_row(results, show):
         if trial["strategy"] == "bvg_ls":
             trial |= {"status": "FAILED", "value": None, "best_epoch": None, "epochs": []}
     results["confirm"] = [e for e in results["confirm"] if e["strategy"] != "bvg_ls"]
-    results["verdict"] = verdict(results["confirm"], OBJECTIVE)
+    results["verdict"] = verdict_of(results["confirm"])
     seen = show()
     assert re.search(r"bvg_ls 0 0 8 0 – – –", seen.words)
 
@@ -217,10 +216,10 @@ def test_a_strategy_without_a_complete_trial_keeps_its_row(results, show):
 def test_a_figure_of_an_earlier_state_is_removed(results, tmp_path, monkeypatch):
     name = "confirm_intervals"
     monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name]})
-    write_report(results, tmp_path)
+    write_report(typed(results), tmp_path)
     assert (tmp_path / "report" / "figures" / f"{name}.png").exists()
     results["confirm"] = []
-    write_report(results, tmp_path)
+    write_report(typed(results), tmp_path)
     assert not (tmp_path / "report" / "figures" / f"{name}.png").exists()
 
 
@@ -231,25 +230,6 @@ def test_the_note_on_start_values_is_on_the_page_only_where_it_applies(results, 
         for epoch in trial["epochs"]:
             epoch["select/transient_share"] = 0.1
     assert note not in show().words
-
-
-def test_bars_share_one_scale(results):
-    rows = page.tables.confirm_rows(results)
-    bars = page.bars(rows)
-    for row in rows:
-        bar = bars.of[row.strategy]
-        for place, value in ((bar.mean, row.mean), (bar.low, row.low), (bar.high, row.high)):
-            assert bars.left + place / 100 * (bars.right - bars.left) == pytest.approx(
-                value, abs=1e-4
-            )
-        assert all(0 < place < 100 for place in (bar.mean, bar.low, bar.high, *bar.tests))
-
-
-def test_one_value_alone_has_a_scale():
-    row = page.tables.ConfirmRow(
-        "full", True, "", "", 0.2, 0.25, None, None, 1, (0.25,), "0.250", "all 6", "100 %", 1.0
-    )
-    assert page.bars([row]).of["full"].mean == pytest.approx(50)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +254,7 @@ def test_a_spec_of_another_version_is_shown_and_not_read():
 @pytest.mark.parametrize("outcome", page.BADGES)
 def test_every_outcome_has_a_badge(results, outcome):
     results["verdict"]["outcome"] = outcome
-    assert page.BADGES[outcome][1] in page.page(results, {})
+    assert page.BADGES[outcome][1] in page.page(typed(results), {})
 
 
 # --- what was planned -----------------------------------------------------------------------
@@ -285,18 +265,18 @@ PLANNED = {"seconds": 150.0, "low": 100.0, "high": 240.0, "epochs": 567.4, "tria
 def test_what_was_planned_stands_beside_what_was_spent(results):
     results["spent"] |= {"seconds": 165.0, "planned": PLANNED}
     words = "30 trials, 567 epochs, 2 min 30 s (1 min 40 s to 4 min 00 s); it took 10% longer"
-    assert planned(results["spent"]) == words
-    assert words in page.page(results, {})
+    assert planned(typed(results).spent) == words
+    assert words in page.page(typed(results), {})
 
 
 def test_a_plan_without_a_measurement_reports_no_time(results):
     results["spent"]["planned"] = PLANNED | {"seconds": None, "low": None, "high": None}
-    assert planned(results["spent"]) == "30 trials, 567 epochs"
+    assert planned(typed(results).spent) == "30 trials, 567 epochs"
 
 
 def test_a_sweep_that_nobody_planned_has_no_such_line(results):
     results["spent"]["planned"] = None
-    assert "<dt>planned</dt>" not in page.page(results, {})
+    assert "<dt>planned</dt>" not in page.page(typed(results), {})
 
 
 # --- the page's words are true ------------------------------------------------------------------
@@ -323,7 +303,7 @@ def chosen_full(results, count, validation, test):
             run["val/loss"] = 0.1 if entry["strategy"] == "full" else 0.2
     results["confirm"] = entries
     with_seeds(results, count)
-    results["verdict"] = verdict(entries, OBJECTIVE)
+    results["verdict"] = verdict_of(entries)
     return results
 
 
@@ -339,19 +319,19 @@ def chosen_full(results, count, validation, test):
 def test_full_fine_tuning_never_wins_without_a_test(results, count, validation, test, words):
     results = chosen_full(results, count, validation, test)
     assert results["verdict"]["outcome"] == "winner_is_full"
-    assert page.badge(results) == ("open", words)
+    assert page.badge(typed(results)) == ("open", words)
 
 
 def test_no_page_says_that_something_won(results, show):
     for count in (5, 1):
-        results["verdict"] = verdict(with_seeds(results, count)["confirm"], OBJECTIVE)
+        results["verdict"] = verdict_of(with_seeds(results, count)["confirm"])
         assert not re.search(r"\b(won|wins|winner)\b", show().words)
 
 
 def test_one_seed_is_not_said_to_have_an_interval(results):
     results = with_seeds(results, 1)
-    results["verdict"] = verdict(results["confirm"], OBJECTIVE)
-    words = Reader(page.page(results, {"cost_against_error": "<svg></svg>"})).words
+    results["verdict"] = verdict_of(results["confirm"])
+    words = Reader(page.page(typed(results), {"cost_against_error": "<svg></svg>"})).words
     assert "One seed has no interval and proves nothing." in words
     assert "95 % interval" not in words
     assert "trained again with a new seed;" in words
@@ -386,7 +366,7 @@ def test_a_pruned_finalist_is_named(results, show):
     ],
 )
 def test_what_was_spent_counts_the_confirm_runs(known, words):
-    assert page.spent({"spent": known}) == words
+    assert page.spent(Spent(**known)) == words
 
 
 @pytest.mark.parametrize(
@@ -394,7 +374,7 @@ def test_what_was_spent_counts_the_confirm_runs(known, words):
 )
 def test_how_far_off_the_plan_was(taken, words):
     plan = {"trials": 8, "epochs": 30, "seconds": 100.0, "low": 90.0, "high": 110.0}
-    assert page.planned({"planned": plan, "seconds": taken}).endswith(words)
+    assert page.planned(Spent(planned=plan, seconds=taken)).endswith(words)
 
 
 def test_the_page_begins_with_what_was_read(results, show):

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from results_kit import typed
 
 from raysel.report.page import write_report
 
@@ -27,7 +28,7 @@ def open_page(browser, results, tmp_path):
         page.problems = []
         page.on("console", lambda message: page.problems.append(message.text))
         page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(write_report(results, tmp_path).as_uri())
+        page.goto(write_report(typed(results), tmp_path).as_uri())
         return page
 
     return opened

@@ -1,6 +1,7 @@
 """The papers' printed numbers, and what is said of ours beside them."""
 
 import pytest
+from results_kit import typed
 
 from raysel.report.page import page
 from raysel.report.published_tables import compare, published_tables
@@ -104,7 +105,7 @@ def test_ours_stands_beside_theirs():
         confirmed("full", 0.12, 0.11, 0.13),
         confirmed("suffix", 0.08, parameters={"layers": 2}),
     )
-    (table,) = compare(found, parse(FILE, ()))
+    (table,) = compare(typed(found), parse(FILE, ()))
     rows = {row.published: row for row in table.rows}
     assert list(rows) == ["Full", "L5-6", "BVG-LS"]
     assert rows["BVG-LS"].difference == pytest.approx(0.07 - 0.0626)
@@ -116,7 +117,7 @@ def test_ours_stands_beside_theirs():
 
 def test_what_of_the_training_differs_is_reported():
     found = outcome(confirmed("bvg_ls", 0.07, epochs=5, learning_rate=0.00213))
-    (table,) = compare(found, parse(FILE, ("confirm.epoch=best", "task.split.test=100")))
+    (table,) = compare(typed(found), parse(FILE, ("confirm.epoch=best", "task.split.test=100")))
     assert table.rows[0].differs == (
         "learning_rate 0.00213 (theirs 0.01)",
         "epochs 5 (theirs 50)",
@@ -126,7 +127,7 @@ def test_what_of_the_training_differs_is_reported():
     assert "ours is tested on 100 examples of the test part" in table.remarks
     assert any("20.35 %" in remark for remark in table.remarks)
     axis = parse(FILE, ("training.shots={categorical: [1, 5]}",))
-    assert any("found best" in remark for remark in compare(found, axis)[0].remarks)
+    assert any("found best" in remark for remark in compare(typed(found), axis)[0].remarks)
 
 
 @pytest.mark.parametrize(
@@ -138,20 +139,20 @@ def test_what_of_the_training_differs_is_reported():
     ],
 )
 def test_what_of_data_or_model_differs_is_reported_beside_the_number(override, reported):
-    (table,) = compare(outcome(confirmed("bvg_ls", 0.07)), parse(FILE, (override,)))
+    (table,) = compare(typed(outcome(confirmed("bvg_ls", 0.07))), parse(FILE, (override,)))
     assert table.rows[0].differs == (reported,)
 
 
 def test_what_of_the_strategys_parameters_differs_is_reported_beside_the_number():
     ours = {"ema_decay": 0.5, "ema_init": "debiased", "update_layers": 1}
-    (table,) = compare(outcome(confirmed("bvg_ls", 0.07, parameters=ours)), parse(FILE, ()))
+    (table,) = compare(typed(outcome(confirmed("bvg_ls", 0.07, parameters=ours))), parse(FILE, ()))
     assert table.rows[0].differs == (
         "ema_decay 0.5 (theirs 0.9)",
         "ema_init debiased (theirs paper)",
     )
     ours = {"ema_decay": 0.9, "ema_init": "debiased", "threshold": None}  # None is the paper's
     found = outcome(confirmed("bvg_ls_threshold", 0.07, parameters=ours))
-    (table,) = compare(found, parse(FILE, ()))
+    (table,) = compare(typed(found), parse(FILE, ()))
     assert table.rows[0].differs == ()
 
 
@@ -172,20 +173,20 @@ def test_one_corruption_beside_the_mean_of_14_is_reported(data, kind, severity, 
     shift = (f"task.data={data}", f"task.shift.kind={kind}", f"task.shift.severity={severity}")
     found = outcome(confirmed("full", 0.2))
     found["trials"][0]["config"]["training"] = {}
-    (table,) = compare(found, parse(text, shift))
+    (table,) = compare(typed(found), parse(text, shift))
     assert list(table.rows[0].differs) == reported
 
 
 @pytest.mark.parametrize("override", ["task.data=digits", "model.name=resnet50.tv_in1k"])
 def test_other_data_or_another_model_has_nothing_to_stand_beside(override):
-    assert compare(outcome(confirmed("bvg_ls", 0.07)), parse(FILE, (override,))) == []
+    assert compare(typed(outcome(confirmed("bvg_ls", 0.07))), parse(FILE, (override,))) == []
 
 
 def test_the_page_shows_the_comparison(results):
     text = FILE.replace("name: pets", "name: digits")
     results["confirm"][0]["strategy"] = "bvg_ls"
-    shown = page(results, {}, text)
+    shown = page(typed(results), {}, text)
     assert "Beside the paper" in shown
     assert "Bias-Variance Guided Layer Selection, Table 3" in shown
     assert "6.26" in shown
-    assert "Beside the paper" not in page(results, {}, None)
+    assert "Beside the paper" not in page(typed(results), {}, None)

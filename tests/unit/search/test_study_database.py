@@ -19,7 +19,7 @@ from raysel.training.worker_messages import EpochMessage
 
 def started(folder: Path) -> Attempt:
     attempt = begin(folder, sweep("pruner.compare=all"))
-    payload = {"name": "toy", "objective": {"metric": "val/error", "mode": "min"}}
+    payload = {"name": "toy", "objective": {"metric": "val/error"}}
     attempt.record.append(Event(SWEEP, "sweep", 0, 1.0, payload))
     return attempt
 

@@ -132,7 +132,6 @@ def test_a_sound_sweep_has_no_problem():
         # search and objective
         ("search.num_trials=3", "search.num_trials: 3 trials are fewer than the 4 strategies"),
         ("search.sampler=grid", "search.sampler: grid cannot walk full.learning_rate, a real"),
-        ("objective.mode=max", "objective.mode: val/error is better the smaller it is; give min"),
     ],
 )
 def test_a_mistake_is_one_problem(override, line):

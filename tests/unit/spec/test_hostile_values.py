@@ -35,7 +35,7 @@ training: {epochs: {int: [1, 3], step: 1, log: false, first: 1}, batch_size: 4,
   deterministic: false, shots: 2}
 search: {sampler: tpe, num_trials: 10, allocation: adaptive, seed: 0, baselines: true}
 pruner: {kind: asha, grace_epochs: 1, reduction_factor: 2, compare: all}
-objective: {metric: val/error, mode: min}
+objective: {metric: val/error}
 confirm: {seeds: 1, epoch: best, test_every_epoch: false}
 resources: {cpus: 1, gpus: 0, custom: {a: 1.0}, labels: {a: b}}
 budget: {seconds: 10.0, hours: 1.0}

@@ -27,10 +27,10 @@ from raysel.models import timm
 
 RUN = {"id": "confirm-full-s0", "seed": 0, "val/error": 0.1, "val/loss": 0.2}
 RESULTS = {
-    "sweep_id": "",
+    "name": "a",
+    "trials": [],
     "verdict": {"winner": "full"},
     "confirm": [{"strategy": "full", "runs": [RUN]}],
-    "objective": {"metric": "val/error", "mode": "min"},
 }
 
 

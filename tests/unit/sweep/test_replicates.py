@@ -81,8 +81,6 @@ def test_a_replicates_seed_is_none_of_the_confirm_phases(tmp_path):
     spec = sweep(*FEW, "confirm.seeds=50")
     attempt = begin(tmp_path, spec)
     searched = {assignment.config.seed for assignment in run(attempt)}
-    runs = runs_of(
-        spec, finalists(attempt.states.values(), spec.objective), attempt.states.values()
-    )
+    runs = runs_of(spec, finalists(attempt.states.values(), "val/error"), attempt.states.values())
     assert not searched & {assignment.config.seed for _, assignment in runs}
     assert set(Counter(r.config.strategy for _, r in runs).values()) == {50}

@@ -98,14 +98,6 @@ def test_a_trials_value_is_that_of_the_epoch_that_would_be_tested(tmp_path, epoc
     assert attempt.states["0000"].value == error(assignment.config, expected)
 
 
-def test_the_largest_value_is_the_best_where_the_sweep_says_max(tmp_path):
-    attempt = begin(tmp_path, sweep("objective.mode=max"))
-    assignment = _start_one(attempt)
-    work(attempt.controller, assignment)
-    assert attempt.study.direction == optuna.study.StudyDirection.MAXIMIZE
-    assert attempt.trials[0].value == error(assignment.config, 1)
-
-
 def test_b05_a_pruned_trial_is_pruned_in_both_with_its_last_value_in_the_study(tmp_path):
     attempt = begin(tmp_path, sweep("pruner.compare=all"))
     work(attempt.controller, _start_one(attempt))

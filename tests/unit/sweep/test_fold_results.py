@@ -13,7 +13,8 @@ from controller_kit import sweep
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec
-from raysel.sweep.results import results, trial_row
+from raysel.sweep.fold_results import fold_results, trial_result
+from raysel.sweep.results import SourceFacts, Spent, SweepResults
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.opened_task import open_task
 
@@ -102,12 +103,12 @@ CONFIRM = [
 
 def _results(trials: list[TrialState], spec: Spec = SPEC, **changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "source": {"validation_accuracy": 0.98, "seconds": 9.0},
-        "spent": {"seconds": 12.5},
+        "source": SourceFacts(validation_accuracy=0.98, seconds=9.0),
+        "spent": Spent(seconds=12.5),
         "versions": {"raysel": "0"},
         "complete": True,
     }
-    return results(spec, "toy-1", PARTITION, trials, **{**facts, **changes})
+    return fold_results(spec, "toy-1", PARTITION, trials, **{**facts, **changes}).to_dict()
 
 
 def test_the_head_of_the_file_says_what_the_sweep_was():
@@ -121,6 +122,7 @@ def test_the_head_of_the_file_says_what_the_sweep_was():
     assert outcome["versions"] == {"raysel": "0"}
     assert outcome["spent"] == {
         "seconds": 12.5,
+        "planned": None,
         "trials": 5,
         "runs": 6,
         "epochs": 2 + 2 + 1 + 1 + 6 * 2,
@@ -128,9 +130,11 @@ def test_the_head_of_the_file_says_what_the_sweep_was():
     assert _results(SEARCH, complete=False)["status"] == "interrupted"
 
 
-def test_it_is_plain_json():
+def test_it_is_plain_json_and_read_again_as_it_was():
     outcome = _results([*SEARCH, *CONFIRM])
     assert json.loads(json.dumps(outcome, allow_nan=False)) == outcome
+    again = SweepResults.model_validate(outcome).to_dict()
+    assert json.dumps(again) == json.dumps(outcome)  # 1 is no 1.0
 
 
 def test_every_trial_of_the_search_is_reported_as_it_ended():
@@ -150,11 +154,9 @@ def test_every_trial_of_the_search_is_reported_as_it_ended():
 
 def test_the_best_epoch_is_the_first_of_equals_and_skips_what_was_not_finite():
     trial = _trial(0, "full", 0.1, 0.5, 0.4, 0.4)
-    assert trial_row(trial, SPEC.objective)["best_epoch"] == 2
+    assert trial_result(trial, "val/error").best_epoch == 2
     unknown = replace(trial, epochs=({**trial.epochs[0], "val/error": None}, *trial.epochs[1:]))
-    assert trial_row(unknown, SPEC.objective)["best_epoch"] == 2
-    largest = SPEC.objective.model_copy(update={"mode": "max"})
-    assert trial_row(trial, largest)["best_epoch"] == 1
+    assert trial_result(unknown, "val/error").best_epoch == 2
 
 
 def test_a_confirmed_strategy_is_the_mean_over_its_seeds():

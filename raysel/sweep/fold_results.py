@@ -1,0 +1,217 @@
+"""Fold the record's trials into the results of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raysel.models.layers import Layer, Partition
+from raysel.record.state import TrialState
+from raysel.search.space import Space
+from raysel.spec.sweep import Spec
+from raysel.strategies import registered
+from raysel.strategies.rates import LayerRates
+from raysel.sweep.importance import importance
+from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders
+from raysel.sweep.results import (
+    ConfirmedStrategy,
+    ConfirmRun,
+    Interval,
+    Objective,
+    SourceFacts,
+    Spent,
+    SweepResults,
+    TestedEpoch,
+    TrialResult,
+)
+from raysel.sweep.verdict import interval, verdict
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.trial import TEST_CURVE
+
+
+def fold_results(
+    spec: Spec,
+    sweep_id: str,
+    partition: Partition,
+    trials: Sequence[TrialState],
+    source: SourceFacts | None,
+    spent: Spent,
+    versions: Mapping[str, str],
+    complete: bool,
+    data: DataSummary | None = None,
+) -> SweepResults:
+    """The outcome of a sweep.
+
+    Args:
+        trials: every trial of both phases.
+        source: the source model, if there is one.
+        spent: the time; the counts are added here.
+        complete: whether both phases ran to their end.
+        data: what was read.
+    """
+    metric = spec.objective.metric
+    search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
+    best = list(leaders(search, metric).values())
+    runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
+    # a leader may be a replicate: it comes before an earlier trial of the same configuration
+    rows = confirm_rows([*best, *search], _of_one_configuration(runs, best), partition, metric)
+    counts = {
+        "trials": len(search),
+        "runs": sum(t.phase == "confirm" for t in trials),
+        "epochs": sum(len(t.epochs) for t in trials),
+    }
+    return SweepResults(
+        name=spec.name,
+        description=spec.description,
+        sweep_id=sweep_id,
+        status="complete" if complete else "interrupted",
+        data=None if data is None else data.to_dict(),
+        objective=Objective(metric=metric),
+        layers=partition.names,
+        layer_sizes=tuple(layer.size for layer in partition.layers),
+        source=source,
+        trials=tuple(trial_result(trial, metric) for trial in search),
+        confirm=tuple(rows),
+        verdict=verdict(rows, metric),
+        importance=tuple(importance(spec, Space(spec, partition.names), search)),
+        spent=spent.model_copy(update=counts),
+        versions=dict(versions),
+    )
+
+
+def _of_one_configuration(
+    runs: Sequence[TrialState], chosen: Sequence[TrialState]
+) -> list[TrialState]:
+    """Of each strategy the runs of its finalist; a search that was extended may have found
+    another one than was confirmed before. Where that has no run yet, the earlier one's."""
+    wanted = {run.strategy: _unseeded(run) for run in runs}
+    confirmed = [_unseeded(run) for run in runs]
+    wanted |= {t.strategy: _unseeded(t) for t in chosen if _unseeded(t) in confirmed}
+    return [run for run in runs if _unseeded(run) == wanted[run.strategy]]
+
+
+def _unseeded(trial: TrialState) -> dict[str, Any]:
+    return {**trial.config, "seed": None}
+
+
+def trial_result(trial: TrialState, metric: str) -> TrialResult:
+    """One trial of the search."""
+    measured = ((row["epoch"], row.get(metric)) for row in trial.epochs)
+    values = {int(e): v for e, v in measured if e is not None and v is not None}
+    return TrialResult(
+        id=trial.id,
+        number=trial.number,
+        strategy=trial.strategy,
+        label=trial.label,
+        status=trial.status,
+        cause=trial.cause,
+        config=dict(trial.config),
+        searched=dict(trial.searched),
+        value=trial.value,
+        best_epoch=best_epoch(values) if values else None,
+        seconds=_seconds(trial),
+        epochs=tuple(dict(row) for row in trial.epochs),
+    )
+
+
+def confirm_rows(
+    search: Sequence[TrialState], runs: Iterable[TrialState], partition: Partition, metric: str
+) -> list[ConfirmedStrategy]:
+    """The confirmed strategies, the best first.
+
+    Args:
+        search: its trials; of those with a run's configuration the first is its origin.
+    """
+    by_strategy: dict[str, list[TrialState]] = {}
+    for run in sorted(runs, key=lambda t: t.number):
+        by_strategy.setdefault(run.strategy, []).append(run)
+    rows = [_confirmed(search, own, partition, metric) for own in by_strategy.values()]
+    return sorted(rows, key=lambda row: confirmed_rank(row, metric))
+
+
+def _confirmed(
+    search: Sequence[TrialState], runs: Sequence[TrialState], partition: Partition, metric: str
+) -> ConfirmedStrategy:
+    rows = [_run(run, partition, metric) for run in runs]
+    first = runs[0]
+    origin = next((t for t in search if _unseeded(t) == _unseeded(first)), None)
+    mean, low, high = interval([_known(run.end_metrics, "test/error") for run in runs])
+    return ConfirmedStrategy(
+        strategy=first.strategy,
+        trial=origin.id if origin else None,
+        label=first.label,
+        runs=tuple(rows),
+        validation=_mean(row.metric(metric) for row in rows),
+        validation_error=_mean(row.val_error for row in rows),
+        test_error=Interval(mean=mean, low=low, high=high, n=len(rows)),
+        moved={name: _mean(row.moved[name] for row in rows) for name in partition.names},
+        moved_is="weight" if _weighs_rates(first.strategy) else "share of steps",
+        updated_share=_mean(row.updated_share for row in rows),
+        seconds=_mean(row.seconds for row in rows),
+    )
+
+
+def _weighs_rates(strategy: str) -> bool:
+    """Whether `moved` is the mean weight of a layer's learning rate, not a share of steps."""
+    kind = registered().get(strategy)
+    return kind is not None and issubclass(kind, LayerRates)
+
+
+def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
+    chosen = int(_known(run.end_metrics, "confirm/epoch"))
+    at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
+    curve = [_tested_epoch(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
+    facts = {
+        "id": run.id,
+        "seed": run.config["seed"],
+        "epoch": chosen,
+        **{name: _known(at_chosen, name) for name in (metric, "val/error", "val/loss")},
+        "test/error": _known(run.end_metrics, "test/error"),
+        "test/loss": _known(run.end_metrics, "test/loss"),
+        "test/balanced_error": run.end_metrics.get("test/balanced_error"),
+        "test/top5_error": run.end_metrics.get("test/top5_error"),
+        "seconds": _seconds(run),
+        "moved": {
+            layer.name: _mean(_moved(row, layer) for row in run.epochs)
+            for layer in partition.layers
+        },
+        "updated_share": _known(run.end_metrics, "confirm/updated_share"),
+        "test_curve": curve,
+    }
+    return ConfirmRun.model_validate(facts)
+
+
+def _tested_epoch(row: Mapping[str, float | None]) -> TestedEpoch:
+    error, loss = (row.get(f"{TEST_CURVE}/{name}") for name in ("error", "loss"))
+    return TestedEpoch(epoch=int(row["epoch"] or 0), error=error, loss=loss)
+
+
+def _moved(row: Mapping[str, float | None], layer: Layer) -> float:
+    """How much a layer moved in an epoch; of a strategy that works tensor by tensor the mean
+    over the layer's tensors, by size."""
+    whole = row.get(f"select/{layer.name}")
+    if whole is not None:
+        return whole
+    tensors = zip(layer.parameters, layer.sizes, strict=True)
+    return sum((row.get(f"select/{name}") or 0.0) * size for name, size in tensors) / layer.size
+
+
+def _seconds(trial: TrialState) -> float:
+    return float(sum(row.get("cost/seconds") or 0.0 for row in trial.epochs))
+
+
+def _known(metrics: Mapping[str, float | None], name: str) -> float:
+    """A metric that a completed run must have.
+
+    Raises:
+        ValueError: it is missing or was not finite.
+    """
+    value = metrics.get(name)
+    if value is None:
+        raise ValueError(f"the run has no {name}")
+    return value
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    listed = [value for value in values if value is not None]
+    return sum(listed) / len(listed)

@@ -1,0 +1,84 @@
+"""The order of trials, of confirm runs and of confirmed strategies: the best is the first.
+
+Whatever names a best one uses these functions: the confirm phase, `list` and `show`, the live
+table, the report, the verdict, the best model. Every objective is better the smaller it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from raysel.record.state import COMPLETE, PRUNED, RUNNING, TrialState
+from raysel.sweep.results import ConfirmedStrategy, ConfirmRun, TrialResult
+
+Trial = TypeVar("Trial", TrialState, TrialResult)
+"""A trial of the search, in the record or in its results."""
+
+Rank = tuple[bool, float, float, int, float, int]
+
+
+def rank(trial: TrialState | TrialResult, metric: str) -> Rank:
+    """The place of a trial with a value among others: the smaller the better.
+
+    A completed trial comes before a pruned one (or one that runs, with its value so far). Among
+    equals (a small validation split makes them common) the lower validation loss at the trial's
+    chosen epoch wins, then the earlier epoch, the smaller learning rate (D10), the earlier trial.
+    """
+    value = math.inf if trial.value is None else trial.value
+    # the first epoch with the trial's value is the one whose weights were kept
+    chosen = next((row for row in trial.epochs if row.get(metric) == value), {})
+    loss = chosen.get("val/loss")
+    training = trial.config.get("training") or {}
+    return (
+        trial.status != COMPLETE,
+        value,
+        math.inf if loss is None else loss,
+        int(chosen.get("epoch") or 0),
+        float(training.get("learning_rate") or 0.0),
+        trial.number,
+    )
+
+
+def best_trial(trials: Iterable[Trial], metric: str) -> Trial | None:
+    """The best of the trials that have a value and did not fail; None where none has."""
+    usable = [t for t in trials if t.status in (COMPLETE, PRUNED, RUNNING) and t.value is not None]
+    return min(usable, key=lambda trial: rank(trial, metric), default=None)
+
+
+def leaders(trials: Iterable[Trial], metric: str) -> dict[str, Trial]:
+    """Strategy -> its best trial, in the order of their first trials.
+
+    Pruned trials stand in only for a strategy whose trials were all pruned, so that it is
+    confirmed too. A strategy of failures alone has none.
+    """
+    by_strategy: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        by_strategy.setdefault(trial.strategy, []).append(trial)
+    found = {name: best_trial(own, metric) for name, own in by_strategy.items()}
+    return {name: trial for name, trial in found.items() if trial is not None}
+
+
+def best_epoch(values: Mapping[int, float]) -> int:
+    """The epoch with the lowest value, the first of equals."""
+    return min(values, key=lambda epoch: (values[epoch], epoch))
+
+
+def confirmed_rank(entry: ConfirmedStrategy, metric: str) -> tuple[float, float, str]:
+    """The place of a confirmed strategy: mean objective, then mean validation loss, then name."""
+    values, losses = (list(entry.by_seed(name).values()) for name in (metric, "val/loss"))
+    # rounded: as many mistakes in all are a tie, whatever the last bit of the mean says
+    mean = round(math.fsum(values) / len(values), 12) if values else math.inf
+    loss = math.fsum(losses) / len(losses) if losses else math.inf
+    return mean, loss, entry.strategy
+
+
+def best_run(runs: Iterable[ConfirmRun], metric: str) -> ConfirmRun:
+    """The confirm run with the best objective; then by validation loss, then the earlier seed."""
+
+    def place(run: ConfirmRun) -> tuple[float, ...]:
+        values = (run.metric(metric), run.val_loss)
+        return tuple(math.inf if value is None else value for value in values)
+
+    return min(runs, key=place)
