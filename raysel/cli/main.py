@@ -154,11 +154,19 @@ def init(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    results: Annotated[
+        bool, typer.Option("--results", help="That of results.json, for scripts.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of sweep files, for editors."""
+    if results:
+        from raysel.sweep.results import results_schema  # noqa: PLC0415
+
+        return print_json(results_schema(), ascii_only=True)
     from raysel.search.json_schema import sweep_schema  # noqa: PLC0415
 
-    print_json(sweep_schema(), ascii_only=True)
+    return print_json(sweep_schema(), ascii_only=True)
 
 
 @app.command("version")

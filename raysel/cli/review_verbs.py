@@ -220,7 +220,7 @@ def report(
         try:
             if to is None:  # a link that nobody has named is not followed
                 own_folder(target)
-            with _shown(*read):
+            with _shown(*(view for view, _ in read)):
                 index = write_comparison(compared, target)
         except OSError as error:
             if to is None:
@@ -235,7 +235,7 @@ def report(
 
 
 @contextmanager
-def _shown(*sweeps: SweepResults) -> Iterator[None]:
+def _shown(*sweeps: SweepView) -> Iterator[None]:
     """What a damaged `results.json` makes the report raise, in one line.
 
     Raises:

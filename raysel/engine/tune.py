@@ -26,7 +26,8 @@ from raysel.engine.capacity import bundle
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
 from raysel.training.gpu_share import keep_to_share
-from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.trial import TrialRun
+from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import (
     EnvironmentErrorMessage,
     EpochMessage,
@@ -321,27 +322,27 @@ class TrialTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
         """Remember what is shared; nothing is built before the first step."""
         keep_to_share(shared.gpus)
-        self._steps = TrialRunner(shared)
-        self._begin(config)
+        self._worker = TrialWorker(shared)
+        self._run = self._begun(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another trial in the same process."""
-        self._begin(new_config)
+        self._run = self._begun(new_config)
         return True
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _begun(self, config: dict[str, Any]) -> TrialRun:
         asked = TrialConfig.model_validate(config["config"])
-        self._steps.begin(config["trial"], asked, config["reported_epochs"])
+        return TrialRun(self._worker, config["trial"], asked, config["reported_epochs"])
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
-        return {MESSAGE: self._steps.epoch()}
+        return {MESSAGE: self._run.epoch()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial keeps its own checkpoint, by its own id."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: `TrialRunner` finds the trial's own checkpoint."""
+        """Nothing: `TrialRun` finds the trial's own checkpoint."""
 
     def log_result(self, result: dict[str, Any]) -> None:
         """Nothing: the record is the log."""

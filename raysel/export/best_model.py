@@ -41,19 +41,19 @@ def save_best(outcome: Outcome) -> Path | None:
     target = outcome.folder.best
     state = outcome.checkpoint(run.id)
     origin = {"sweep": outcome.results.sweep_id, "run": run.id}
-    if state is None or outcome.weights is None:
+    if state is None or outcome.inputs.weights is None:
         if origin_of(target) == origin and _is_whole(target):
             return target
         model = _again(outcome, run.id) if outcome.complete else None
     else:
-        model = build(outcome.model_config, run.seed)
-        initial = {name: torch.tensor(array) for name, array in outcome.weights.items()}
+        model = build(outcome.inputs.model_config, run.seed)
+        initial = {name: torch.tensor(array) for name, array in outcome.inputs.weights.items()}
         model.load_state_dict(initial, strict=False)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)
     if model is None:
         return None
-    outputs = expected_outputs(model, outcome.task)
-    write_model(model, outcome.model_config.name, outcome.task, origin, target)
+    outputs = expected_outputs(model, outcome.inputs.task)
+    write_model(model, outcome.inputs.model_config.name, outcome.inputs.task, origin, target)
     outputs.save(target)
     return target
 
@@ -93,5 +93,5 @@ def trained_again(
     with tempfile.TemporaryDirectory(prefix="raysel-again-") as scratch:
         for message, steps in run_again(view, trial, notify, Path(scratch)):
             messages.append(message)
-            model = steps.run.model if steps.run else None
+            model = steps.tuning.model if steps.tuning else None
     return model, compared(view, trial, messages)

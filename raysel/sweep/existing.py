@@ -33,11 +33,10 @@ from raysel.sweep.own_record import (
 from raysel.sweep.replica import BucketReplica, checkpoints, replica_of
 from raysel.sweep.split import keep_split, refuse_other_split
 from raysel.sweep.storage_watch import StorageWatch
-from raysel.tasks.data import Task
 from raysel.training import checkpoint
 
 if TYPE_CHECKING:
-    from raysel.models.layers import Partition
+    from raysel.sweep.inputs import SweepInputs
 
 MAY_CHANGE = (
     *("search.num_trials", "confirm.seeds", "budget"),
@@ -83,9 +82,7 @@ class OwnedSweep:
 
     def discard_checkpoints(self, trial: str) -> None:
         """Delete the checkpoints of a trial that will not be resumed."""
-        checkpoint.InFolder(self.folder.trial(trial)).remove()
-        if self.replica is not None:
-            self.replica.discard_checkpoints(trial)
+        _discard_checkpoints(self.folder, self.replica, trial)
 
     def checkpoint(self, trial: str) -> dict[str, Any] | None:
         """A trial's newest checkpoint, wherever it lies: here, in the bucket, or on the disk of
@@ -177,11 +174,8 @@ def continued(stored: Spec, wanted: Spec) -> Spec:
 
 
 def open_sweep(
-    spec: Spec,
+    inputs: SweepInputs,
     folder: SweepFolder,
-    layers: Partition,
-    task: Task,
-    code: tuple[user_code.Source, ...],
     observe: Callable[[Event], None],
     stop: Callable[[str], None],
     lost: Callable[[Exception], None],
@@ -200,7 +194,8 @@ def open_sweep(
         UserError: the data are not those that the sweep began with.
         OperationalError: another driver owns it, or its record is damaged or out of reach.
     """
-    refuse_other_split(folder, task)
+    spec = inputs.spec
+    refuse_other_split(folder, inputs.task)
     if spec.database_url is None and folder.spec.exists():
         refuse_lost(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -208,10 +203,10 @@ def open_sweep(
     try:
         events = _own_events(spec, folder, record, notify)
         replica = replica_of(folder, spec.database_url is None)
-        facts = manifest() | {"code": user_code.hashes(code)}
+        facts = manifest() | {"code": user_code.hashes(inputs.code)}
         sweep = fold_sweep(stored.event for stored in events)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
-        write_files = partial(_write_files, spec, folder, task, code, facts | {ID: own_id})
+        write_files = partial(_write_files, inputs, folder, facts | {ID: own_id})
         write_files()
         folder.trials.mkdir(exist_ok=True)  # workers make none: it would hide one that was moved
         watch = StorageWatch(folder, spec.database_url is None, write_files, lost)
@@ -220,8 +215,10 @@ def open_sweep(
         owner.release()
         raise
     attempt = 1 + sum(_begins(stored.event) for stored in events)
-    event_log = EventLog(record, attempt, _kept(observe, backup_thread), watch.check)
-    _record_attempt(event_log, spec, folder, layers, facts, own_id)
+    event_log = EventLog(
+        record, attempt, _observer(folder, replica, backup_thread, observe), watch.check
+    )
+    _record_attempt(event_log, inputs, folder, facts, own_id)
     spent = _spent(events)
     return OwnedSweep(
         own_id, folder, record.url, event_log, owner, backup_thread, watch, spent, replica
@@ -279,36 +276,30 @@ def owned(
 _STOPPED = "stopped by raysel stop"
 
 
-def _write_files(
-    spec: Spec,
-    folder: SweepFolder,
-    task: Task,
-    code: tuple[user_code.Source, ...],
-    facts: Mapping[str, Any],
-) -> None:
+def _write_files(inputs: SweepInputs, folder: SweepFolder, facts: Mapping[str, Any]) -> None:
     """Write the sweep file last: it marks the folder as a sweep."""
     written = kept(folder.manifest)
     if not written:
-        for source in code:
+        for source in inputs.code:
             write_whole(folder.code / source.name, source.text)
     # a job's sweep that was extended was sent under a new id
     new = {key: facts[key] for key in ("sent_as", ID) if key in facts}
     if (whole := {**(written or facts), **new}) != written:
         write_json(folder.manifest, whole)
-    keep_split(folder, task)
-    text = spec.to_yaml()
+    keep_split(folder, inputs.task)
+    text = inputs.spec.to_yaml()
     if not folder.spec.exists() or folder.spec.read_text(encoding="utf-8") != text:
         write_whole(folder.spec, text)
 
 
 def _record_attempt(
     event_log: EventLog,
-    spec: Spec,
+    inputs: SweepInputs,
     folder: SweepFolder,
-    layers: Partition,
     facts: Mapping[str, Any],
     own_id: str,
 ) -> None:
+    spec, layers = inputs.spec, inputs.layers
     payload = {
         "name": spec.name,
         ID: own_id,
@@ -325,17 +316,29 @@ def _record_attempt(
         event_log.write(SWEEP, Kind.RESUMED, event_log.attempt, again)
 
 
-def _kept(
-    observe: Callable[[Event], None], backup_thread: BackupThread | None
+def _observer(
+    folder: SweepFolder,
+    replica: BucketReplica | None,
+    backup_thread: BackupThread | None,
+    observe: Callable[[Event], None],
 ) -> Callable[[Event], None]:
-    """Notify the backup thread too."""
+    """What follows a committed event: it is copied and shown, and a trial of the search that has
+    ended needs no checkpoint any more."""
 
     def observer(event: Event) -> None:
         if backup_thread is not None:
             backup_thread.written(important=event.kind == Kind.ENDED)
         observe(event)
+        if event.kind == Kind.ENDED and event.trial.isdigit():
+            _discard_checkpoints(folder, replica, event.trial)
 
     return observer
+
+
+def _discard_checkpoints(folder: SweepFolder, replica: BucketReplica | None, trial: str) -> None:
+    checkpoint.remove(folder.trial(trial))
+    if replica is not None:
+        replica.discard_checkpoints(trial)
 
 
 def _begins(event: Event) -> bool:

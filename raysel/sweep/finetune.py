@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,23 +79,23 @@ def finetune(
     folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
-    shared = inputs.shared(folder, keep_best)
+    shared = replace(inputs.shared(folder), keep_best=keep_best)
     rows: list[dict[str, Any]] = []
     failure, best, model = None, 0, None
     for message, steps in local_trial.run(shared, TRIAL, first.config, step_limit):
-        if isinstance(message, FailureMessage) or steps.run is None:
+        if isinstance(message, FailureMessage) or steps.tuning is None:
             failure = message.cause if isinstance(message, FailureMessage) else None
             model = None
             break
         rows.append({"epoch": message.epoch, **message.metrics})
         show(rows[-1], first.config.training.epochs)
-        best, model = steps.run.best_epoch, steps.run.model
+        best, model = steps.tuning.best_epoch, steps.tuning.model
     model_epoch = 0
     if model is not None:
-        assert steps.run is not None
-        steps.run.load_best()
-        model_epoch = best if keep_best else steps.run.epoch
-    checkpoint.InFolder(folder / "trials" / TRIAL).remove()
+        assert steps.tuning is not None
+        steps.tuning.load_best()
+        model_epoch = best if keep_best else steps.tuning.epoch
+    checkpoint.remove(folder / "trials" / TRIAL)
     label = first.config.label(first.searched)
     result = {"config": first.config.model_dump(mode="json"), "epochs": rows, "failure": failure}
     write_json(folder / "result.json", result | {"best_epoch": best, "model_epoch": model_epoch})

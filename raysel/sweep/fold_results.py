@@ -7,48 +7,41 @@ from typing import Any
 
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
-from raysel.search.space import Space
-from raysel.spec.sweep import Spec
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.importance import importance
+from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders
 from raysel.sweep.results import (
     ConfirmedStrategy,
     ConfirmRun,
     Interval,
     Objective,
-    SourceFacts,
     Spent,
     SweepResults,
     TestedEpoch,
     TrialResult,
 )
 from raysel.sweep.verdict import interval, verdict
-from raysel.tasks.data_summary import DataSummary
 from raysel.training.trial import TEST_CURVE
 
 
 def fold_results(
-    spec: Spec,
+    inputs: SweepInputs,
     sweep_id: str,
-    partition: Partition,
     trials: Sequence[TrialState],
-    source: SourceFacts | None,
     spent: Spent,
     versions: Mapping[str, str],
     complete: bool,
-    data: DataSummary | None = None,
 ) -> SweepResults:
     """The outcome of a sweep.
 
     Args:
         trials: every trial of both phases.
-        source: the source model, if there is one.
         spent: the time; the counts are added here.
         complete: whether both phases ran to their end.
-        data: what was read.
     """
+    spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
     metric = spec.objective.metric
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     best = list(leaders(search, metric).values())
@@ -69,11 +62,11 @@ def fold_results(
         objective=Objective(metric=metric),
         layers=partition.names,
         layer_sizes=tuple(layer.size for layer in partition.layers),
-        source=source,
+        source=inputs.source,
         trials=tuple(trial_result(trial, metric) for trial in search),
         confirm=tuple(rows),
         verdict=verdict(rows, metric),
-        importance=tuple(importance(spec, Space(spec, partition.names), search)),
+        importance=tuple(importance(spec, inputs.space, search)),
         spent=spent.model_copy(update=counts),
         versions=dict(versions),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,90 @@ from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
-from raysel.models.weights import matching_weights, names_weights, read_weights
-from raysel.search.space import most_shots
+from raysel.models.weights import fitted, names_weights, read_weights
+from raysel.search.space import Space, most_shots
 from raysel.search.validate import reads_source
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.strategies import registered
+from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.load_task import load_task
 from raysel.tasks.shots import shortage
-from raysel.training.trial import PhaseContext
+from raysel.training.source_model import SourceModel
+from raysel.training.trial_worker import PhaseContext
 
 Weights = dict[str, np.ndarray]
 """Initial weights by name; without the classifier where none fits."""
+
+
+@dataclass(frozen=True)
+class SweepInputs:
+    """What the trials of a sweep work on.
+
+    Attributes:
+        code: the user's own files, which are loaded.
+        weights: the initial ones; None until they are made.
+        source: of the source model that they come from, if any.
+    """
+
+    spec: Spec
+    code: tuple[user_code.Source, ...]
+    task: Task
+    layers: Partition
+    model_config: ModelConfig
+    weights: Weights | None = None
+    source: SourceFacts | None = None
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space over the model's layers."""
+        return Space(self.spec, self.layers.names)
+
+    def with_source(self, model: SourceModel) -> SweepInputs:
+        """The same with the weights of a source model."""
+        weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
+        facts = SourceFacts(validation_accuracy=model.accuracy, seconds=model.seconds)
+        return replace(self, weights=weights, source=facts)
+
+    def shared(self, folder: Path) -> PhaseContext:
+        """The context of the search's trials, without the test part; their files go into the
+        sweep's `folder`."""
+        assert self.weights is not None
+        spec, task = self.spec, self.task
+        return PhaseContext(
+            model_config=self.model_config,
+            partition=self.layers,
+            weights=self.weights,
+            train=task.train,
+            validation=task.validation,
+            source=task.source_train if needs_source(spec) else None,
+            test=None,
+            mean=task.mean,
+            std=task.std,
+            objective=spec.objective,
+            keep_best=False,
+            trace_every=spec.trace.every_n_steps,
+            threads=spec.resources.cpus,
+            folder=folder,
+            gpus=spec.resources.gpus,
+            classes=task.classes,
+            code=self.code,
+            diagnostics=spec.trace.diagnostics,
+        )
+
+
+def read_inputs(
+    spec: Spec,
+    code: tuple[user_code.Source, ...],
+    decoding: Callable[[int, int], None] | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> SweepInputs:
+    """The inputs without weights; see `task_of`."""
+    user_code.load(code)
+    task = task_of(spec, decoding, opened)
+    return SweepInputs(spec, code, task, layers_of(spec, task), model_config_of(spec, task))
 
 
 def task_of(
@@ -116,35 +187,3 @@ def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContex
             keep_best=spec.confirm.epoch == "best",
             test_every_epoch=spec.confirm.test_every_epoch,
         )
-
-
-def shared_by_trials(
-    spec: Spec,
-    task: Task,
-    layers: Partition,
-    model_config: ModelConfig,
-    weights: Weights,
-    folder: Path,
-    code: tuple[user_code.Source, ...],
-) -> PhaseContext:
-    """The context of the search's trials, without the test part."""
-    return PhaseContext(
-        model_config=model_config,
-        partition=layers,
-        weights=weights,
-        train=task.train,
-        validation=task.validation,
-        source=task.source_train if needs_source(spec) else None,
-        test=None,
-        mean=task.mean,
-        std=task.std,
-        objective=spec.objective,
-        keep_best=False,
-        trace_every=spec.trace.every_n_steps,
-        threads=spec.resources.cpus,
-        folder=folder,
-        gpus=spec.resources.gpus,
-        classes=task.classes,
-        code=code,
-        diagnostics=spec.trace.diagnostics,
-    )

@@ -10,28 +10,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from optuna.trial import FixedTrial
 
 from raysel.common.errors import OperationalError, nearest, user_error
-from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
 from raysel.search.space import STRATEGY, Space
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
-from raysel.sweep.inputs import (
-    Weights,
-    layers_of,
-    model_config_of,
-    ready_weights,
-    shared_by_trials,
-    task_of,
-)
-from raysel.tasks.data import Task
+from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import (
     LINE_SECONDS,
@@ -41,34 +31,12 @@ from raysel.training.source_model import (
     cached_source_model,
     source_model,
 )
-from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.trial import TrialRun
+from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessage, FailureMessage
 
 Notify = Callable[[str], None]
 """Called with a line for each long step."""
-
-
-@dataclass(frozen=True)
-class TrialInputs:
-    """The inputs of a sweep's trials, made or loaded in this process."""
-
-    spec: Spec
-    task: Task
-    layers: Partition
-    model_config: ModelConfig
-    weights: Weights
-    code: tuple[user_code.Source, ...]
-
-    def shared(self, folder: Path, keep_best: bool = False) -> PhaseContext:
-        """The context of a trial of the search; its files go into `folder`.
-
-        Args:
-            keep_best: remember the weights of the best epoch; no number depends on it.
-        """
-        shared = shared_by_trials(
-            self.spec, self.task, self.layers, self.model_config, self.weights, folder, self.code
-        )
-        return replace(shared, keep_best=keep_best)
 
 
 def prepare_inputs(
@@ -76,29 +44,28 @@ def prepare_inputs(
     code: tuple[user_code.Source, ...],
     notify: Notify,
     opened: Callable[[DataSummary], None] | None = None,
-) -> TrialInputs:
+) -> SweepInputs:
     """Load the task; read, find or train the initial weights.
 
     Args:
         opened: called with what was read, before pictures are decoded.
     """
-    user_code.load(code)
-    task = task_of(spec, opened=opened)
-    for note in task.notes:
+    inputs = read_inputs(spec, code, opened=opened)
+    for note in inputs.task.notes:
         notify(f"note     {note}")
-    model_config = model_config_of(spec, task)
-    weights = ready_weights(spec, model_config)
-    if weights is None:
-        model = _source_model(spec, task, model_config, notify)
-        weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
-    return TrialInputs(spec, task, layers_of(spec, task), model_config, weights, code)
+    ready = ready_weights(spec, inputs.model_config)
+    if ready is not None:
+        return replace(inputs, weights=ready)
+    return inputs.with_source(_source_model(inputs, notify))
 
 
-def _source_model(spec: Spec, task: Task, model_config: ModelConfig, notify: Notify) -> SourceModel:
+def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:
     """The sweeps' own source model, from their cache or into it."""
+    spec = inputs.spec
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
-    arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
-    model = cached_source_model(*arguments)
+    seed, cpus = spec.task.split.seed, spec.resources.cpus
+    arguments = (inputs.task, inputs.model_config, seed, cpus, cache)
+    model = kept_source_model(*arguments)
     if model is None:
         notify(f"source   training {spec.model.name} on the source part …")
         model = source_model(*arguments, progress=_throttled(notify))
@@ -123,8 +90,8 @@ def run(
     config: TrialConfig,
     step_limit: int | None = None,
     halved_at_epoch: int | None = None,
-) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRunner]]:
-    """Run a trial to its end and yield each message with the runner.
+) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRun]]:
+    """Run a trial to its end and yield each message with the run.
 
     The trial ends with its last epoch, a failure, or after `step_limit` optimizer steps.
 
@@ -135,9 +102,8 @@ def run(
         OperationalError: the disk is full, say.
     """
     before = torch.get_num_threads()
-    steps = TrialRunner(shared, step_limit)
     try:
-        steps.begin(trial, config)
+        steps = TrialRun(TrialWorker(shared, step_limit), trial, config)
         for epoch in itertools.count(1):
             if epoch == halved_at_epoch:
                 steps.halve()
@@ -145,7 +111,7 @@ def run(
             if isinstance(message, EnvironmentErrorMessage):
                 raise OperationalError(str(shared.folder), message.cause)
             yield message, steps
-            short = steps.run is not None and steps.run.step == step_limit
+            short = steps.tuning is not None and steps.tuning.step == step_limit
             failed = isinstance(message, FailureMessage)
             if failed or short or message.epoch >= config.training.epochs:
                 return

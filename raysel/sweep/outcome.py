@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raysel.models.build import ModelConfig
 from raysel.record.layout import SweepFolder
+from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.results import SweepResults
-from raysel.tasks.data import Task
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Outcome:
     """The outcome of a session, for reports and for publishing.
 
     Attributes:
-        weights: the initial weights of every trial; None where it ended before they were there.
+        inputs: what the trials worked on; without weights where it ended before they were there.
         cause: why it ended before it was complete.
         resume: the command that resumes it.
         failed: it ended because its trials failed alike.
@@ -27,9 +26,7 @@ class Outcome:
 
     folder: SweepFolder
     results: SweepResults
-    task: Task
-    model_config: ModelConfig
-    weights: dict[str, Any] | None
+    inputs: SweepInputs
     complete: bool
     cause: str | None
     resume: str

@@ -21,7 +21,7 @@ from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
-from raysel.training.trial import MACHINE, TrialRunner
+from raysel.training.trial import MACHINE, TrialRun
 from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 CUDA_TOLERANCE = 0.02
@@ -148,7 +148,7 @@ def config_of(trial: TrialState) -> TrialConfig:
 
 def run_again(
     view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
-) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRunner]]:
+) -> Iterator[tuple[EpochMessage | FailureMessage, TrialRun]]:
     """The messages of a recorded trial, once more: as many epochs as it has, and its failure.
 
     Args:

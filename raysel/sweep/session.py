@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from raysel.common.disk_errors import of_the_disk
@@ -24,30 +25,19 @@ from raysel.engine.ray_processes import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
 from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError, run_phase
 from raysel.mlflow_sync.process import WriterProcess
-from raysel.models.build import ModelConfig
-from raysel.models.layers import Partition
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.record.state import ENDED, RUNNING, TrialState, fold
 from raysel.search.samplers import budget
-from raysel.search.space import Space
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.confirm import ConfirmController, finalists, runs_of
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results
-from raysel.sweep.initial_weights import FirstWeights, of_the_source
-from raysel.sweep.inputs import (
-    Weights,
-    layers_of,
-    model_config_of,
-    ready_weights,
-    shared_by_trials,
-    task_of,
-    tested,
-)
+from raysel.sweep.initial_weights import of_the_source
+from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
@@ -55,8 +45,7 @@ from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
-from raysel.tasks.data import Task
-from raysel.training.trial import PhaseContext
+from raysel.training.trial_worker import PhaseContext
 
 DRAIN_SECONDS = 60.0
 """How long the end of a sweep waits for MLflow."""
@@ -68,144 +57,160 @@ LEAVE_SECONDS = 20.0
 """Time for a sweep to record its end after Ray is gone."""
 
 
+class Stopper:
+    """Asks the sweep to stop, and says so once.
+
+    Attributes:
+        request: what the engine looks at.
+    """
+
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.request, self._reporter = StopRequest(), reporter
+
+    def ask(self, cause: str) -> None:
+        """The sweep is to end in order."""
+        if not self.request.asked:
+            self.ask_again(cause)
+
+    def ask_again(self, cause: str) -> None:
+        """The same; asked for the second time, it ends at once."""
+        again = self.request.asked
+        self.request.ask(cause)
+        if not again:
+            self._reporter.stopping(self.request.cause)
+
+
+def run_session(
+    spec: Spec,
+    folder: SweepFolder,
+    reporter: ProgressReporter,
+    code: tuple[user_code.Source, ...],
+    publish: Publish,
+) -> Outcome:
+    """Run the rest of a sweep.
+
+    Args:
+        publish: writes report and model from the outcome, before the sweep is marked
+            finished.
+
+    Raises:
+        UserError: the cluster is too small, or the data are not those it began with.
+        OperationalError: another driver owns it, or its record cannot be kept.
+    """
+    started = time.perf_counter()
+    sweep: OwnedSweep | None = None
+    try:
+        inputs = _inputs(spec, reporter, code)
+        stopper = Stopper(reporter)
+        failures = Failures(stopper.ask)
+
+        def observe(event: Event) -> None:
+            reporter.event(event)
+            failures.see(event)
+
+        opened = partial(open_sweep, inputs, folder, observe, stopper.ask, stopper.request.fail)
+        with on_signals(stopper.ask_again), closing(opened(reporter.storage)) as sweep:
+            session = Session(inputs, folder, reporter, sweep, stopper, failures, started)
+            return session.run(publish)
+    except Exception as error:
+        # whatever it led to, be it a database that cannot be written, has this cause
+        if sweep is not None and (gone := sweep.watch.gone()):
+            raise gone from error
+        if isinstance(error, UserError | OperationalError):
+            raise
+        hindered = isinstance(error, WorkerEnvironmentError)
+        if words := str(error) if hindered else of_the_disk(error):
+            way_on = f"then go on: {folder.continue_command}"
+            raise OperationalError(str(folder.path), f"{words}; {way_on}") from error
+        raise
+
+
+def _inputs(
+    spec: Spec, reporter: ProgressReporter, code: tuple[user_code.Source, ...]
+) -> SweepInputs:
+    """What the trials work on, with the weights that need no training."""
+    inputs = read_inputs(spec, code, reporter.decoding, reporter.data)
+    problems = too_large(expected_nodes(), spec.resources)
+    if problems and not grows():
+        raise UserError(*problems)
+    for problem in problems:
+        reporter.note(f"{problem}; waiting for the autoscaler")
+    if spec.model.weights == "pretrained":
+        reporter.note(f"taking timm's weights of {spec.model.name} …")
+    # fetched before anything is left behind
+    return replace(inputs, weights=ready_weights(spec, inputs.model_config))
+
+
 class Session:
-    """Owns the sweep while `run` runs."""
+    """One attempt over a sweep that this process owns."""
 
     def __init__(
         self,
-        spec: Spec,
+        inputs: SweepInputs,
         folder: SweepFolder,
         reporter: ProgressReporter,
-        code: tuple[user_code.Source, ...],
+        sweep: OwnedSweep,
+        stopper: Stopper,
+        failures: Failures,
+        started: float,
     ) -> None:
-        user_code.load(code)
-        self.spec, self.folder, self.reporter, self.code = spec, folder, reporter, code
-        self.started = time.perf_counter()
-        self.stop = StopRequest()
-        self.failures = Failures(self._ask_to_stop)
-        self._sweep: OwnedSweep | None = None
-
-    @property
-    def sweep(self) -> OwnedSweep:
-        """What the driver holds, once it owns the sweep."""
-        assert self._sweep is not None
-        return self._sweep
+        self.inputs, self.spec, self.folder = inputs, inputs.spec, folder
+        self.reporter, self.sweep = reporter, sweep
+        self.stopper, self.stop, self.failures = stopper, stopper.request, failures
+        self.started = started
 
     def run(self, publish: Publish) -> Outcome:
-        """Run the rest of the sweep.
-
-        Args:
-            publish: writes report and model from the outcome, before the sweep is marked
-                finished.
-
-        Raises:
-            UserError: the cluster is too small, or the data are not those it began with.
-            OperationalError: another driver owns it, or its record cannot be kept.
-        """
+        """Search, confirm, sum up; see `run_session`."""
+        writer = self._start_writer()  # before Ray: MLflow takes seconds to import
         try:
-            return self._own_and_run(publish)
+            with connected() as there, watching(self._leave), self._in_time():
+                outcome = self._outcome(self._run(there))
+                self._end(outcome, publish)
+                self._drain(writer)
+                self.sweep.deliver()
+                self.sweep.watch.check()
+                return outcome
         except Exception as error:
-            # whatever it led to, be it a database that cannot be written, has this cause
-            if self._sweep is not None and (gone := self._sweep.watch.gone()):
-                raise gone from error
-            if isinstance(error, UserError | OperationalError):
-                raise
-            hindered = isinstance(error, WorkerEnvironmentError)
-            if words := str(error) if hindered else of_the_disk(error):
-                way_on = f"then go on: {self.folder.continue_command}"
-                raise OperationalError(str(self.folder.path), f"{words}; {way_on}") from error
+            self._record_end(first_line(error, LINE))
             raise
+        finally:
+            writer.stop()
 
-    def _own_and_run(self, publish: Publish) -> Outcome:
-        task = task_of(self.spec, self.reporter.decoding, self.reporter.data)
-        layers = layers_of(self.spec, task)
-        space = Space(self.spec, layers.names)
-        problems = too_large(expected_nodes(), self.spec.resources)
-        if problems and not grows():
-            raise UserError(*problems)
-        for problem in problems:
-            self.reporter.note(f"{problem}; waiting for the autoscaler")
-        model_config = model_config_of(self.spec, task)
-        if self.spec.model.weights == "pretrained":
-            self.reporter.note(f"taking timm's weights of {self.spec.model.name} …")
-        ready = ready_weights(self.spec, model_config)  # fetched before anything is left behind
-        with on_signals(self._ask_again), closing(self._open(layers, task)) as self._sweep:
-            writer = self._start_writer()  # before Ray: MLflow takes seconds to import
-            try:
-                with connected() as there, watching(self._leave), self._in_time():
-                    outcome = self._run(task, layers, space, there, model_config, ready)
-                    self._end(outcome, publish)
-                    self._drain(writer)
-                    self.sweep.deliver()
-                    self.sweep.watch.check()
-                    return outcome
-            except Exception as error:
-                self._record_end(first_line(error, LINE))
-                raise
-            finally:
-                writer.stop()
-
-    def _open(self, layers: Partition, task: Task) -> OwnedSweep:
-        return open_sweep(
-            self.spec,
-            self.folder,
-            layers,
-            task,
-            self.code,
-            self._observe,
-            self._ask_to_stop,
-            self.stop.fail,
-            self.reporter.storage,
-        )
-
-    def _run(
-        self,
-        task: Task,
-        layers: Partition,
-        space: Space,
-        there: Sequence[Node],
-        model_config: ModelConfig,
-        ready: Weights | None,
-    ) -> Outcome:
-        if self.stop.asked:  # while Ray was starting
-            self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
-            return self._outcome(task, layers, model_config, None)
-        spec = self.spec
-        concurrent = most_at_a_time(there, spec.resources, grows())
-        total = budget(spec.search, space)
-        self.reporter.began(spec, total, len(space.strategies), concurrent)
-        token = nodes.new_token(self.folder)
-        for note in (*task.notes, nodes.check_storage(self.folder)):
-            if note is not None:
-                self.reporter.note(note)
-        weights = self._weights(task, model_config, ready)
-        if weights is not None:
-            shared = shared_by_trials(
-                spec, task, layers, model_config, weights.arrays, self.folder.path, self.code
-            )
-            shared = replace(shared, bucket=self.folder.bucket, token=token)
-            self._search(space, shared, concurrent, total)
-            if not self.stop.asked:
-                self._confirm(task, shared, concurrent)
+    def _run(self, there: Sequence[Node]) -> SweepInputs:
+        """Run the trials, and return their inputs with the weights, where they were made."""
+        inputs, spec = self.inputs, self.spec
+        if not self.stop.asked:  # while Ray was starting
+            concurrent = most_at_a_time(there, spec.resources, grows())
+            space = inputs.space
+            total = budget(spec.search, space)
+            self.reporter.began(spec, total, len(space.strategies), concurrent)
+            token = nodes.new_token(self.folder)
+            for note in (*inputs.task.notes, nodes.check_storage(self.folder)):
+                if note is not None:
+                    self.reporter.note(note)
+            inputs = self._with_weights(inputs)
+            if inputs.weights is not None:
+                shared = inputs.shared(self.folder.path)
+                shared = replace(shared, bucket=self.folder.bucket, token=token)
+                self._search(shared, concurrent, total)
+                if not self.stop.asked:
+                    self._confirm(shared, concurrent)
         if self.stop.asked:
             self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
-        return self._outcome(task, layers, model_config, weights)
+        return inputs
 
-    def _weights(
-        self, task: Task, model_config: ModelConfig, ready: Weights | None
-    ) -> FirstWeights | None:
-        """The initial weights; None if the sweep was stopped before they were made."""
-        if ready is not None:
-            return FirstWeights(ready, None)
-        cache = self.folder.source_cache
-        progress = self.reporter.source_training
-        weights = of_the_source(
-            self.spec, task, model_config, self.code, cache, self.stop, progress
-        )
-        if weights is not None and weights.source is not None:
-            examples = len(task.source_train or ()) + len(task.source_validation or ())
-            self.reporter.source(weights.source, self.spec, examples)
-        return weights
+    def _with_weights(self, inputs: SweepInputs) -> SweepInputs:
+        """With the initial weights; without, if the sweep was stopped before they were made."""
+        if inputs.weights is not None:
+            return inputs
+        cache, progress = self.folder.source_cache, self.reporter.source_training
+        model = of_the_source(inputs, cache, self.stop, progress)
+        if model is None:
+            return inputs
+        task = inputs.task
+        examples = len(task.source_train or ()) + len(task.source_validation or ())
+        self.reporter.source(model, self.spec, examples)
+        return inputs.with_source(model)
 
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
@@ -223,26 +228,14 @@ class Session:
         hurry.cancel()
         leave(error, code)
 
-    def _outcome(
-        self, task: Task, layers: Partition, model_config: ModelConfig, weights: FirstWeights | None
-    ) -> Outcome:
+    def _outcome(self, inputs: SweepInputs) -> Outcome:
         complete = not self.stop.asked
+        spent = Spent(seconds=self._spent(), planned=brief(read_plan(self.spec)))
+        trials = self._trials()
         return Outcome(
             folder=self.folder,
-            results=fold_results(
-                self.spec,
-                self.sweep.id,
-                layers,
-                self._trials(),
-                weights.source_facts if weights is not None else None,
-                Spent(seconds=self._spent(), planned=brief(read_plan(self.spec))),
-                versions(),
-                complete,
-                task.summary,
-            ),
-            task=task,
-            model_config=model_config,
-            weights=weights.arrays if weights is not None else None,
+            results=fold_results(inputs, self.sweep.id, trials, spent, versions(), complete),
+            inputs=inputs,
             complete=complete,
             cause=None if complete else self.stop.cause,
             resume=self._resume(),
@@ -284,15 +277,15 @@ class Session:
         writer.start()
         return writer
 
-    def _search(self, space: Space, shared: PhaseContext, concurrent: int, total: int) -> None:
-        controller = SearchController(self.spec, space, self.sweep.event_log)
+    def _search(self, shared: PhaseContext, concurrent: int, total: int) -> None:
+        controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         self.reporter.phase("search", max(total, len(done)), done)  # num_trials may be lowered
         if len(done) < total:
             self._run_phase(controller, shared, concurrent, "search")
         controller.interrupt(self.stop.cause)
 
-    def _confirm(self, task: Task, shared: PhaseContext, concurrent: int) -> None:
+    def _confirm(self, shared: PhaseContext, concurrent: int) -> None:
         trials = self._trials()
         runs = runs_of(self.spec, finalists(trials, self.spec.objective.metric), trials)
         names = {run.trial for _, run in runs}
@@ -301,7 +294,7 @@ class Session:
         if len(ended) >= len(runs):
             return
         controller = ConfirmController(runs, [t.id for t in ended], self.sweep.event_log)
-        with tested(shared, task, self.spec) as unsealed:
+        with tested(shared, self.inputs.task, self.spec) as unsealed:
             self._run_phase(controller, unsealed, concurrent, "confirm")
         controller.interrupt(self.stop.cause)
 
@@ -336,13 +329,6 @@ class Session:
         if any(t.id == trial and t.status == RUNNING for t in self._trials()):
             self.reporter.note(f"trial {trial} lost its worker; it goes on with another")
 
-    def _observe(self, event: Event) -> None:
-        """Show the event; a trial of the search that has ended needs no checkpoint any more."""
-        self.reporter.event(event)
-        self.failures.see(event)
-        if event.kind == Kind.ENDED and event.trial.isdigit():
-            self.sweep.discard_checkpoints(event.trial)
-
     def _drop_checkpoints(self, outcome: Outcome) -> None:
         """The confirm runs' checkpoints, once the best model was made from one of them."""
         for row in outcome.results.confirm:
@@ -366,7 +352,7 @@ class Session:
 
     def _in_time(self) -> AbstractContextManager[None]:
         total = self.spec.budget.total
-        return after_seconds(total, (total or 0.0) - self._spent(), self._ask_to_stop)
+        return after_seconds(total, (total or 0.0) - self._spent(), self.stopper.ask)
 
     def _spent(self) -> float:
         """Seconds of all attempts until now."""
@@ -378,13 +364,3 @@ class Session:
         if budget.total is None or self._spent() < budget.total:
             return self.folder.resume()
         return self.folder.resume("--set", f"budget.{budget.unit}=MORE")
-
-    def _ask_to_stop(self, cause: str) -> None:
-        if not self.stop.asked:
-            self._ask_again(cause)
-
-    def _ask_again(self, cause: str) -> None:
-        again = self.stop.asked
-        self.stop.ask(cause)
-        if not again:
-            self.reporter.stopping(self.stop.cause)

@@ -17,7 +17,7 @@ from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
-from raysel.sweep.session import Session
+from raysel.sweep.session import run_session
 from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere
 
 
@@ -43,7 +43,7 @@ def start(
     spec = user_code.located(spec, sources, CODE)
     if stored is not None:
         spec = continued(stored, spec)
-    return Session(spec, folder, reporter, sources).run(publish)
+    return run_session(spec, folder, reporter, sources, publish)
 
 
 def resume(
@@ -77,7 +77,7 @@ def resume(
     if spec.database_url is None:
         own_events(folder, spec)  # before data are read
     sources = user_code.read(spec.listed_code, folder.path)
-    return Session(spec, folder, reporter, sources).run(publish)
+    return run_session(spec, folder, reporter, sources, publish)
 
 
 def _exists(folder: SweepFolder, stored: Spec) -> Problem:

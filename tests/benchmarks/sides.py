@@ -36,7 +36,7 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     from raysel.record.state import fold
     from raysel.sweep.search_controller import SearchController
     from raysel.training import checkpoint
-    from raysel.training.trial import PhaseContext
+    from raysel.training.trial_worker import PhaseContext
 
     assert connect
     spec, folder = work.spec, SweepFolder.of(work.spec.storage, work.spec.name)

@@ -353,9 +353,7 @@ def _outcome(results: raysel.Results, failed: bool = False) -> Outcome:
     return Outcome(
         folder=SweepFolder(results.path),
         results=results.data,
-        task=None,  # type: ignore[arg-type]
-        model_config=None,  # type: ignore[arg-type]
-        weights=None,
+        inputs=None,  # type: ignore[arg-type]
         complete=not failed,
         cause="5 trials in a row failed: no" if failed else None,
         resume="raysel resume look",

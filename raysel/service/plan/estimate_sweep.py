@@ -16,8 +16,7 @@ from raysel.engine.capacity import Node, of_task, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, grows
 from raysel.engine.ray_processes import leave, watching
-from raysel.models.build import ModelConfig, build
-from raysel.models.layers import Partition
+from raysel.models.build import build
 from raysel.record.layout import SweepFolder
 from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import STRATEGY, Space, largest, settings_of
@@ -28,12 +27,12 @@ from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
 from raysel.spec.sweep import Choice, Spec, TrialConfig
 from raysel.strategies import registered
-from raysel.sweep.inputs import layers_of, model_config_of, shared_by_trials, task_of
+from raysel.sweep.inputs import SweepInputs, read_inputs
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import SETTINGS, cached_source_model
-from raysel.training.trial import PhaseContext
+from raysel.training.source_model import SETTINGS, kept_source_model
+from raysel.training.trial_worker import PhaseContext
 
 SOURCE = "source"
 _TOGETHER = 4
@@ -41,18 +40,6 @@ _TOGETHER = 4
 
 _PATIENCE = 600.0
 """Seconds until the calibration is given up: nodes may have to start first."""
-
-
-@dataclass(frozen=True)
-class TrialInputs:
-    """The inputs of a sweep's trials, without weights."""
-
-    spec: Spec
-    task: Task
-    layers: Partition
-    space: Space
-    model_config: ModelConfig
-    code: tuple[user_code.Source, ...]
 
 
 def estimate_sweep(
@@ -73,11 +60,8 @@ def estimate_sweep(
     Raises:
         UserError: the data are missing.
     """
-    user_code.load(code)
-    task = task_of(spec, opened=opened)
-    layers = layers_of(spec, task)
-    space = Space(spec, layers.names)
-    inputs = TrialInputs(spec, task, layers, space, model_config_of(spec, task), code)
+    inputs = read_inputs(spec, code, opened=opened)
+    space, task = inputs.space, inputs.task
     memories = {name: _memory(inputs, name) for name in space.strategies}
     work = workloads(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
@@ -104,7 +88,7 @@ def _leave(what: str) -> None:
 
 
 def _plan(
-    inputs: TrialInputs,
+    inputs: SweepInputs,
     work: Sequence[StrategyWorkload],
     costs: Costs,
     calibrator: _Calibrator,
@@ -138,7 +122,7 @@ def _concurrent(spec: Spec, nodes: Sequence[Node], gpus: int | None) -> int:
     return min(fits, spec.resources.max_concurrent_trials or fits)
 
 
-def _kept(inputs: TrialInputs, work: Sequence[StrategyWorkload], concurrent: int) -> float:
+def _kept(inputs: SweepInputs, work: Sequence[StrategyWorkload], concurrent: int) -> float:
     trials = round(sum(workload.trials for workload in work))
     epochs = round(sum(a.search_epochs for a in work) / max(trials, 1))
     return pruning_keep_fraction(
@@ -149,7 +133,7 @@ def _kept(inputs: TrialInputs, work: Sequence[StrategyWorkload], concurrent: int
 # --- memory ---------------------------------------------------------------------------------
 
 
-def _memory(inputs: TrialInputs, strategy: str) -> StepMemory | None:
+def _memory(inputs: SweepInputs, strategy: str) -> StepMemory | None:
     """Of the largest trial of a strategy; None where its model cannot be run without data."""
     config = configurations(inputs.spec, inputs.space, strategy)[0]
     size = largest(settings_of(inputs.spec, strategy)["batch_size"])
@@ -166,7 +150,7 @@ def _model_bytes(memories: dict[str, StepMemory | None]) -> int:
     return max((m.parameters for m in memories.values() if m is not None), default=0)
 
 
-def _largest(plans: Sequence[StrategyPlan], inputs: TrialInputs) -> int | None:
+def _largest(plans: Sequence[StrategyPlan], inputs: SweepInputs) -> int | None:
     """What the largest trial holds: measured on a GPU where there was one."""
     found = [
         plan.timing.memory
@@ -207,7 +191,7 @@ class _Calibrator:
     failures: dict[str, str]
 
 
-def _measured(inputs: TrialInputs, nodes: Sequence[Node]) -> _Calibrator:
+def _measured(inputs: SweepInputs, nodes: Sequence[Node]) -> _Calibrator:
     spec = inputs.spec
     if problems := too_large(nodes, spec.resources):
         why = "; ".join(map(str, problems))
@@ -252,14 +236,12 @@ def _average(timings: Sequence[Timing]) -> Timing:
     )
 
 
-def _samples(inputs: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
+def _samples(inputs: SweepInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
     """The samples to measure, the slowest first, and the context of their trials."""
     spec, task = inputs.spec, inputs.task
     arrays = {n: t.numpy() for n, t in build(inputs.model_config, 0).state_dict().items()}
     folder = SweepFolder.of(spec.storage, spec.name)
-    shared = shared_by_trials(
-        spec, task, inputs.layers, inputs.model_config, arrays, folder.path, inputs.code
-    )
+    shared = replace(inputs, weights=arrays).shared(folder.path)
     train, classes = len(task.train), len(task.classes)
     ordered = sorted(inputs.space.strategies, key=lambda name: name != "full")
     samples = [
@@ -276,7 +258,7 @@ def _samples(inputs: TrialInputs) -> tuple[list[Sample], PhaseContext, PhaseCont
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
 
 
-def _wants_source(inputs: TrialInputs, folder: SweepFolder) -> bool:
+def _wants_source(inputs: SweepInputs, folder: SweepFolder) -> bool:
     """Whether a source model is still to be trained."""
     spec, task = inputs.spec, inputs.task
     if spec.model.weights != "source" or task.source_train is None:

@@ -1,6 +1,6 @@
 """Seconds of an epoch: a few steps of each strategy, run as the sweep runs them.
 
-The trials of the calibration are real ones (`TrialRunner`, with checkpoint and trace) on the first
+The trials of the calibration are real ones (`TrialRun`, with checkpoint and trace) on the first
 examples of each part, on Ray workers with a trial's resources, as many at a time as the sweep
 would run here: two trials on two cores are slower than one.
 """
@@ -20,7 +20,8 @@ from raysel.spec import user_code
 from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part
 from raysel.training.gpu_share import keep_to_share
-from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.trial import TrialRun
+from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EpochMessage
 
 SECONDS = 60.0
@@ -124,7 +125,7 @@ class _Calibrator:
     def __init__(self, folder: Path, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
         self._count = 0
-        self._steps: dict[tuple[int, int], TrialRunner] = {}  # by context and examples
+        self._workers: dict[tuple[int, int], TrialWorker] = {}  # by context and examples
         self._step: dict[int, float] = {}  # seconds of one example in a step, by context
 
     def timing(self, context: PhaseContext, sample: Sample) -> Timing | str:
@@ -171,14 +172,14 @@ class _Calibrator:
         }
         training = sample.config.training.model_copy(update=changed)
         config = sample.config.model_copy(update={"training": training})
-        steps_of = self._steps.get((id(context), examples))
-        if steps_of is None:
+        worker = self._workers.get((id(context), examples))
+        if worker is None:
             shared = replace(
                 context, train=train, validation=validation, test=None, folder=self._folder
             )
-            steps_of = self._steps[id(context), examples] = _warm(shared, config)
+            worker = self._workers[id(context), examples] = _warm(shared, config)
         counts = len(train), len(validation)
-        return _epochs(steps_of, f"{self._count}", config, self._seconds, counts)
+        return _epochs(worker, f"{self._count}", config, self._seconds, counts)
 
 
 @dataclass(frozen=True)
@@ -209,24 +210,23 @@ class _Run:
         )
 
 
-def _warm(shared: PhaseContext, config: TrialConfig) -> TrialRunner:
+def _warm(shared: PhaseContext, config: TrialConfig) -> TrialWorker:
     """A worker that has run a step: the model is built, the data are on the device."""
-    steps = TrialRunner(shared, step_limit=1)
-    steps.begin("warm", config)
-    steps.epoch()
-    steps.step_limit = None
-    return steps
+    worker = TrialWorker(shared, step_limit=1)
+    TrialRun(worker, "warm", config).epoch()
+    worker.step_limit = None
+    return worker
 
 
 def _epochs(
-    steps: TrialRunner, trial: str, config: TrialConfig, seconds: float, counts: tuple[int, int]
+    worker: TrialWorker, trial: str, config: TrialConfig, seconds: float, counts: tuple[int, int]
 ) -> _Run | str:
     """Run two to five epochs, the first of which holds whatever comes before training.
 
     Args:
         counts: examples that are trained on and validated.
     """
-    steps.begin(trial, config)
+    steps = TrialRun(worker, trial, config)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     walls: list[float] = []
@@ -240,7 +240,7 @@ def _epochs(
         walls.append(time.perf_counter() - before)
         inner.append(message.metrics["cost/seconds"])
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    run = steps.run
+    run = steps.tuning
     assert run is not None
     before = time.perf_counter()
     run.evaluate(run.data.validation, "val")

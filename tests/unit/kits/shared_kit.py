@@ -12,7 +12,7 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
 from raysel.spec.sweep import ObjectiveSpec
 from raysel.tasks.data import Examples
-from raysel.training.trial import PhaseContext
+from raysel.training.trial_worker import PhaseContext
 
 
 def examples(count: int, first: int = 0) -> Examples:

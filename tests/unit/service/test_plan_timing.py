@@ -13,8 +13,8 @@ from raysel.service.plan.estimate_sweep import configurations
 from raysel.service.plan.timing import Sample, measure
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
-from raysel.sweep.inputs import layers_of, model_config_of, shared_by_trials, task_of
-from raysel.training.trial import PhaseContext
+from raysel.sweep.inputs import read_inputs
+from raysel.training.trial_worker import PhaseContext
 
 FILE = """
 name: x
@@ -28,13 +28,10 @@ training: {epochs: 3, batch_size: 20}
 @pytest.fixture(scope="module")
 def context(tmp_path_factory) -> tuple[Spec, Space, PhaseContext]:
     spec = parse(FILE)
-    task = task_of(spec)
-    layers = layers_of(spec, task)
-    model_config = model_config_of(spec, task)
-    arrays = {n: t.numpy() for n, t in build(model_config, 0).state_dict().items()}
-    folder = tmp_path_factory.mktemp("sweep")
-    shared = shared_by_trials(spec, task, layers, model_config, arrays, folder, ())
-    return spec, Space(spec, layers.names), shared
+    inputs = read_inputs(spec, ())
+    arrays = {n: t.numpy() for n, t in build(inputs.model_config, 0).state_dict().items()}
+    shared = replace(inputs, weights=arrays).shared(tmp_path_factory.mktemp("sweep"))
+    return spec, inputs.space, shared
 
 
 @pytest.fixture(autouse=True)
@@ -88,13 +85,13 @@ def test_a_batch_that_would_take_too_long_is_measured_with_fewer_examples(contex
     monkeypatch.setattr(timing, "SECONDS", 1e-3)
     (config,) = configurations(spec, space, "full")
     seen: list[int] = []
-    begin = timing.TrialRunner.begin
+    run = timing.TrialRun
 
-    def watch(self, trial, config):
+    def watch(worker, trial, config):
         seen.append(config.training.batch_size)
-        begin(self, trial, config)
+        return run(worker, trial, config)
 
-    monkeypatch.setattr(timing.TrialRunner, "begin", watch)
+    monkeypatch.setattr(timing, "TrialRun", watch)
     (found,) = measure(shared, [Sample("full", config, 60, 40)], None).timings
     assert found is not None and found.epoch > 0
     assert seen[-1] == 2 < config.training.batch_size

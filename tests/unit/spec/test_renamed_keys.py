@@ -21,6 +21,7 @@ model: {name: resnet10t}
 strategies: {full: {training: {accumulate: 4}}}
 training: {accumulate: 2}
 resources: {placement: spread}
+objective: {metric: val/loss, mode: min}
 trace: {every: 3}
 record: postgresql://me@host/base
 code: [mine.py]
@@ -48,15 +49,19 @@ def test_an_old_key_is_answered_with_the_new_one(setting, path, new):
     assert str(refused.value) == f"{path}: it is called {new} now"
 
 
-def test_a_key_that_is_gone_says_why():
-    with pytest.raises(UserError, match=r"resources\.placement: there is no such key any more"):
-        parse(SWEEP, ["resources.placement=pack"])
+@pytest.mark.parametrize("setting", ["resources.placement=pack", "objective.mode=min"])
+def test_a_key_that_is_gone_says_why(setting):
+    with pytest.raises(UserError) as refused:
+        parse(SWEEP, [setting])
+    path = setting.partition("=")[0]
+    assert str(refused.value).startswith(f"{path}: there is no such key any more: ")
 
 
 def test_a_key_of_the_same_name_elsewhere_is_an_unknown_one():
     with pytest.raises(UserError) as refused:
-        parse(SWEEP, ["search.every=2"])
-    assert "it is called" not in str(refused.value)
+        parse(SWEEP, ["search.every=2", "training.mode=min"])
+    for words in ("it is called", "any more"):
+        assert words not in str(refused.value)
 
 
 def test_a_resolved_file_of_an_older_version_keeps_its_meaning():
@@ -66,6 +71,7 @@ def test_a_resolved_file_of_an_older_version_keeps_its_meaning():
     own = spec.strategies["full"].training
     assert not isinstance(own, str) and own is not None and own.gradient_accumulation_steps == 4
     assert spec.trace.every_n_steps == 3
+    assert spec.objective.metric == "val/loss"
     assert spec.database_url == "postgresql://me@host/base"
     assert [code.path for code in spec.listed_code] == ["mine.py"]
     assert parse_resolved(spec.to_yaml()) == parse(spec.to_yaml()) == spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec
 from raysel.sweep.fold_results import fold_results, trial_result
+from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.results import SourceFacts, Spent, SweepResults
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.opened_task import open_task
@@ -101,14 +103,18 @@ CONFIRM = [
 ]
 
 
-def _results(trials: list[TrialState], spec: Spec = SPEC, **changes: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "source": SourceFacts(validation_accuracy=0.98, seconds=9.0),
-        "spent": Spent(seconds=12.5),
-        "versions": {"raysel": "0"},
-        "complete": True,
-    }
-    return fold_results(spec, "toy-1", PARTITION, trials, **{**facts, **changes}).to_dict()
+def _results(
+    trials: list[TrialState],
+    spec: Spec = SPEC,
+    complete: bool = True,
+    data: DataSummary | None = None,
+) -> dict[str, Any]:
+    task: Any = SimpleNamespace(summary=data)
+    config: Any = None
+    source = SourceFacts(validation_accuracy=0.98, seconds=9.0)
+    inputs = SweepInputs(spec, (), task, PARTITION, config, None, source)
+    spent = Spent(seconds=12.5)
+    return fold_results(inputs, "toy-1", trials, spent, {"raysel": "0"}, complete).to_dict()
 
 
 def test_the_head_of_the_file_says_what_the_sweep_was():

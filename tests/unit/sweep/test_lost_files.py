@@ -189,7 +189,7 @@ def test_resume_writes_it_anew(a: SweepFolder, monkeypatch: pytest.MonkeyPatch) 
     def session(*_: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(start, "Session", session)
+    monkeypatch.setattr(start, "run_session", session)
     with pytest.raises(Reached):
         main(["resume", "a"])
     assert load(a.spec) == before

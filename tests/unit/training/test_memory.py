@@ -23,7 +23,8 @@ from raysel.strategies.base import Decision, Step, Strategy
 from raysel.sweep import local_trial
 from raysel.tasks.data import Examples
 from raysel.training import checkpoint, failures
-from raysel.training.trial import PhaseContext, TrialRunner
+from raysel.training.trial import TrialRun
+from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EpochMessage, FailureMessage, WorkerMessage
 
 EPOCHS = 4
@@ -95,13 +96,11 @@ def asked(batch: int = 20) -> TrialConfig:
     return config("greedy", epochs=EPOCHS, batch_size=batch)
 
 
-def begun(folder: Path, chosen: TrialConfig, reported: int = 0) -> TrialRunner:
-    steps = TrialRunner(shared(folder))
-    steps.begin("0000", chosen, reported)
-    return steps
+def begun(folder: Path, chosen: TrialConfig, reported: int = 0) -> TrialRun:
+    return TrialRun(TrialWorker(shared(folder)), "0000", chosen, reported)
 
 
-def rows(steps: TrialRunner, count: int = EPOCHS) -> list[EpochMessage]:
+def rows(steps: TrialRun, count: int = EPOCHS) -> list[EpochMessage]:
     """Epochs without their seconds."""
     return [timeless(steps.epoch()) for _ in range(count)]
 
@@ -185,9 +184,9 @@ def test_a_batch_of_one_cannot_be_halved(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_next_trial_of_the_process_has_its_whole_batch_again(tmp_path: Path) -> None:
-    steps = begun(tmp_path, asked())
-    rows(steps, 1)
-    steps.begin("0001", config("full", epochs=1, batch_size=20))
+    worker = TrialWorker(shared(tmp_path))
+    rows(TrialRun(worker, "0000", asked()), 1)
+    steps = TrialRun(worker, "0001", config("full", epochs=1, batch_size=20))
     message = timeless(steps.epoch())
     assert message == plain(message)
     assert steps.config.training.batch_size == 20

@@ -11,17 +11,18 @@ import pytest
 from shared_kit import shared
 from trial_kit import config
 
-from raysel.training.checkpoint import InFolder
-from raysel.training.trial import TrialRunner
+from raysel.training import checkpoint
+from raysel.training.trial import TrialRun
 from raysel.training.trial_files import TOKEN
+from raysel.training.trial_worker import TrialWorker
 from raysel.training.worker_messages import EnvironmentErrorMessage, EpochMessage, FailureMessage
 
 
-def _begun(folder: Path) -> TrialRunner:
+def _begun(folder: Path) -> TrialRun:
     (folder / "trials").mkdir(parents=True)  # by the driver
     (folder / TOKEN).write_text("of the driver", encoding="utf-8")
-    steps = TrialRunner(shared(folder, token="of the driver"))
-    steps.begin("0000", config("full", epochs=3))
+    worker = TrialWorker(shared(folder, token="of the driver"))
+    steps = TrialRun(worker, "0000", config("full", epochs=3))
     assert isinstance(steps.epoch(), EpochMessage)
     return steps
 
@@ -91,7 +92,7 @@ def test_a_file_of_the_users_own_that_is_lacking_is_the_trials_failure(
     def fails() -> None:
         raise FileNotFoundError(errno.ENOENT, "no such file", "/elsewhere/weights.txt")
 
-    assert steps.run is not None
-    monkeypatch.setattr(steps.run, "run_epoch", fails)
+    assert steps.tuning is not None
+    monkeypatch.setattr(steps.tuning, "run_epoch", fails)
     failure = steps.epoch()
     assert isinstance(failure, FailureMessage) and "no such file" in failure.cause

@@ -4,14 +4,15 @@ import pytest
 from shared_kit import examples, shared
 from trial_kit import config, without_seconds
 
-from raysel.training.trial import TrialRunner
+from raysel.training.trial import TrialRun
+from raysel.training.trial_worker import TrialWorker
 
 EPOCHS = 3
 
 
 def rows(folder, **changes):
-    steps = TrialRunner(shared(folder, test=examples(24, 7), keep_best=True, **changes))
-    steps.begin("confirm-full-s0", config("full", epochs=EPOCHS, batch_size=8))
+    worker = TrialWorker(shared(folder, test=examples(24, 7), keep_best=True, **changes))
+    steps = TrialRun(worker, "confirm-full-s0", config("full", epochs=EPOCHS, batch_size=8))
     return [steps.epoch().metrics for _ in range(EPOCHS)]
 
 
@@ -34,6 +35,6 @@ def test_the_curve_goes_through_the_error_that_is_reported_at_the_end(tmp_path):
 
 
 def test_without_the_test_part_there_is_no_curve(tmp_path):
-    steps = TrialRunner(shared(tmp_path, test_every_epoch=True))
-    steps.begin("0000", config("full", epochs=1, batch_size=8))
+    worker = TrialWorker(shared(tmp_path, test_every_epoch=True))
+    steps = TrialRun(worker, "0000", config("full", epochs=1, batch_size=8))
     assert not any("test" in name for name in steps.epoch().metrics)

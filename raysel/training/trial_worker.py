@@ -1,0 +1,148 @@
+"""What a process keeps from trial to trial: inputs of the phase, the model, data on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from raysel.common.object_store import Bucket
+from raysel.models.build import ModelConfig, build
+from raysel.models.layers import Partition
+from raysel.models.weights import load_weights
+from raysel.spec import user_code
+from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.tasks.data import Part
+from raysel.tasks.shots import first_shots
+from raysel.training.batches import Data
+from raysel.training.image_batches import on_device
+from raysel.training.loop import TrialData
+from raysel.training.trial_files import TrialFiles, sees
+
+
+@dataclass(frozen=True)
+class PhaseContext:
+    """Inputs that all trials of a phase share; sent to a node once, through the object store.
+
+    Attributes:
+        weights: the initial weights; without the classifier where each trial draws its own.
+        test: the test examples, in the confirm phase only.
+        keep_best: test the best epoch by validation instead of the last.
+        test_every_epoch: measure the test examples after every epoch too.
+        threads: of torch; a trial's result depends on it.
+        gpus: what a trial has of them: 0, 1, or a share of one.
+        folder: the sweep's; a trial's own files lie in `trials/<id>` below it.
+        bucket: the sweep's, which has the checkpoints then, in `trials/<id>` as well.
+        token: what lies in the driver's folder (see `trial_files`); None where no other node
+            runs trials.
+        classes: their names, for the confusion matrix.
+        code: the user's own files; their strategies are made known before a trial begins.
+    """
+
+    model_config: ModelConfig
+    partition: Partition
+    weights: dict[str, np.ndarray]
+    train: Part
+    validation: Part
+    source: Part | None
+    test: Part | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    objective: ObjectiveSpec
+    keep_best: bool
+    trace_every: int
+    threads: int
+    folder: Path
+    gpus: float = 0
+    classes: tuple[str, ...] = ()
+    code: tuple[user_code.Source, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    bucket: Bucket | None = None
+    token: str | None = None
+    test_every_epoch: bool = False
+
+
+class TrialWorker:
+    """Runs one trial after another (`raysel.training.trial`).
+
+    The model is built and the data are put on the device before the first epoch of the first
+    trial, where a failure is that trial's own.
+
+    Args:
+        step_limit: end each trial after so many optimizer steps, for a quick look; None: at its
+            last epoch.
+
+    Attributes:
+        away: the driver does not see the sweep's folder from here.
+    """
+
+    def __init__(self, shared: PhaseContext, step_limit: int | None = None) -> None:
+        self.shared, self.step_limit = shared, step_limit
+        self.away = not sees(shared.folder, shared.token)
+        self._last: TrialFiles | None = None
+        torch.set_num_threads(shared.threads)
+        user_code.load(shared.code)
+
+    def files_of(self, trial: str) -> TrialFiles:
+        """The files of the next trial; those of the last one are left behind."""
+        if self._last is not None and self.shared.test is None:
+            self._last.leave()  # of confirm runs one makes the best model
+        bucket = self.shared.bucket and self.shared.bucket.below(f"trials/{trial}")
+        self._last = TrialFiles(self.shared.folder / "trials" / trial, bucket, self.away)
+        return self._last
+
+    @property
+    def lost_sight(self) -> bool:
+        """Whether the driver's folder was visible here, and no longer is."""
+        return not self.away and not sees(self.shared.folder, self.shared.token)
+
+    @property
+    def has_fresh_head(self) -> bool:
+        """Whether each trial draws its own head."""
+        return not set(self.shared.partition.head) <= set(self.shared.weights)
+
+    def model(self, config: TrialConfig) -> nn.Module:
+        """The one model, with a trial's initial weights; a head that they lack is drawn from the
+        trial's seed."""
+        shared = self.shared
+        state = {name: torch.tensor(array) for name, array in shared.weights.items()}
+        if self.has_fresh_head:
+            fresh = build(shared.model_config, config.seed)
+            load_weights(fresh, state)
+            state = fresh.state_dict()
+        self._model.load_state_dict(state)
+        return self._model
+
+    def data(self, config: TrialConfig) -> TrialData:
+        """A trial's data: of the training part no more than its shots."""
+        data, shots = self._data, config.training.shots
+        if shots is None:
+            return data
+        chosen = first_shots(data.train.labels.cpu().numpy(), shots)
+        return replace(data, train=data.train.only(torch.from_numpy(chosen)))
+
+    @cached_property
+    def test(self) -> Data | None:
+        """The test examples, where this phase may read them."""
+        return None if self.shared.test is None else self._on_device(self.shared.test)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return build(self.shared.model_config, 0).to(self._device)  # its weights are replaced
+
+    @cached_property
+    def _data(self) -> TrialData:
+        shared = self.shared
+        source = None if shared.source is None else self._on_device(shared.source)
+        return TrialData(self._on_device(shared.train), self._on_device(shared.validation), source)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _on_device(self, part: Part) -> Data:
+        return on_device(part, self.shared.mean, self.shared.std, self._device)
