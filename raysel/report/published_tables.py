@@ -104,7 +104,10 @@ def published_tables() -> tuple[PublishedTable, ...]:
         if file.name.endswith(".yaml")
     ]
     return tuple(
-        _table(paper, table) for paper in map(yaml.safe_load, texts) for table in paper["tables"]
+        _table(paper, {**table, **column}, index)
+        for paper in map(yaml.safe_load, texts)
+        for table in paper["tables"]
+        for index, column in enumerate(table["columns"])
     )
 
 
@@ -127,16 +130,19 @@ def compare(results: SweepResults, spec: Spec) -> list[Comparison]:
     return compared
 
 
-def _table(paper: Mapping[str, Any], table: Mapping[str, Any]) -> PublishedTable:
+def _table(paper: Mapping[str, Any], table: Mapping[str, Any], column: int) -> PublishedTable:
+    """One column of a printed table."""
     is_accuracy = paper["measure"] == "test accuracy"
+    values = {name: row[column] for name, row in table["rows"].items()}
     rows = (
         PublishedRow(
-            name=str(row["name"]),
-            strategy=row["strategy"],
-            parameters=row.get("parameters") or {},
-            error_rate=round((100 - row["value"] if is_accuracy else row["value"]) / 100, 6),
+            name=name,
+            strategy=paper["methods"][name]["strategy"],
+            parameters=paper["methods"][name].get("parameters") or {},
+            error_rate=round((100 - value if is_accuracy else value) / 100, 6),
         )
-        for row in table["rows"]
+        for name, value in values.items()
+        if value is not None
     )
     shift = table.get("shift") or {}
     return PublishedTable(
