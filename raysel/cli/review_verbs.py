@@ -207,8 +207,7 @@ def report(
     else:
         from raysel.common.locations import working_folder  # noqa: PLC0415
         from raysel.common.user_files import lies_below, own_folder  # noqa: PLC0415
-        from raysel.report.comparison import Compared  # noqa: PLC0415
-        from raysel.report.comparison_page import write_comparison  # noqa: PLC0415
+        from raysel.report.comparison import Compared, write_comparison  # noqa: PLC0415
 
         compared = [Compared(view.folder.path.name, found, view.spec) for view, found in read]
         target = to or working_folder(storage) / "comparison"

@@ -1,7 +1,7 @@
-"""Several sweeps side by side: over models, over shifts, over numbers of target examples.
+"""`raysel report A B C`: one page that sets several sweeps side by side, over models, over shifts,
+over numbers of target examples.
 
-Each sweep brings its `results.json` and its file; a figure is drawn where the sweeps hold what
-it compares.
+Each sweep brings its results and its file; a figure is drawn where they hold what it compares.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from raysel.common.text import one_line
+from raysel.record.layout import write_whole
 from raysel.report.blocks import (
     BASELINES,
     QUARTERS,
@@ -25,11 +29,22 @@ from raysel.report.blocks import (
     draw_boxes,
 )
 from raysel.report.curves import shots_axis
-from raysel.report.drawing import ACCENT, Style, is_left, legend, panels, strategy_keys, styles
+from raysel.report.drawing import (
+    ACCENT,
+    Style,
+    css,
+    drawn,
+    is_left,
+    legend,
+    panels,
+    strategy_keys,
+    styles,
+)
 from raysel.report.maps import OPACITY, opacity_legend, shade
+from raysel.report.page import badge, safe, templates
 from raysel.report.tables import ConfirmRow, confirm_rows, percent, strategies
 from raysel.spec.sweep import Spec
-from raysel.sweep.results import SweepResults
+from raysel.sweep.results import SweepResults, Verdict
 
 
 @dataclass(frozen=True)
@@ -48,8 +63,8 @@ class Compared:
     @property
     def shift(self) -> str:
         """The kind of shift; the data set where nothing was put on it."""
-        shift, task = self.spec.task.shift.kind, self.spec.task
-        return task.name if shift == "none" else shift
+        task = self.spec.task
+        return task.name if task.shift.kind == "none" else task.shift.kind
 
     @property
     def shots(self) -> int | None:
@@ -57,6 +72,23 @@ class Compared:
         given otherwise."""
         asked = self.spec.training.shots
         return asked if isinstance(asked, int) else None if asked else self.spec.task.split.shots
+
+    @property
+    def data(self) -> str:
+        """The data set, and what was put on it: `digits, gaussian_noise 5`."""
+        task = self.spec.task
+        shift = "" if task.shift.kind == "none" else f", {task.shift.kind} {task.shift.severity}"
+        return f"{task.name}{shift}"
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        """The verdict's tone and its few words."""
+        return badge(self.results)
+
+    @property
+    def difference(self) -> str:
+        """Winner minus full fine-tuning in points, in words."""
+        return difference(self.results.verdict)
 
     @cached_property
     def confirmed(self) -> dict[str, ConfirmRow]:
@@ -244,6 +276,58 @@ FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {
     "weights_by_shift": weights_by_shift,
 }
 """Every figure by the name of its file."""
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def write_comparison(sweeps: Sequence[Compared], folder: Path) -> Path:
+    """Write the page of two or more sweeps.
+
+    Returns:
+        `<folder>/index.html`. The figures lie beside it as PNG in `figures/`; each file is
+        there whole or not at all.
+    """
+    sweeps = [Compared(one_line(s.name), safe(s.results), s.spec) for s in sweeps]
+    pictures = drawn(FIGURES, sweeps, folder / "figures")
+    index = folder / "index.html"
+    write_whole(index, page(sweeps, pictures))
+    return index
+
+
+def page(sweeps: Sequence[Compared], drawn: dict[str, str]) -> str:
+    """The page as text; `drawn`: figures as SVG by their name in `FIGURES`."""
+    ranks = mean_ranks(sweeps)
+    order = sorted(every_strategy(sweeps), key=lambda name: ranks.get(name, float("inf")))
+    return (
+        templates()
+        .get_template("comparison.html.j2")
+        .render(
+            sweeps=sweeps,
+            errors={name: [cell(sweep, name) for sweep in sweeps] for name in order},
+            ranks=ranks,
+            figures={name: Markup(svg) for name, svg in drawn.items()},
+            styles=_styles(sweeps),
+            colours=css(),
+        )
+    )
+
+
+def cell(sweep: Compared, strategy: str) -> str:
+    """A strategy's test error in a sweep, marked where it was chosen."""
+    row = sweep.confirmed.get(strategy)
+    return "–" if row is None else f"{row.test_error}{' ◂' * row.winner}"
+
+
+def difference(verdict: Verdict) -> str:
+    """Points of test error: `−2.3 [−4.9, +0.3]`; of another measure that is named."""
+    if verdict.difference is None:
+        return "–"
+    known = (verdict.difference, verdict.low, verdict.high)
+    shown = [f"{100 * value:+.1f}".replace("-", "−") for value in known if value is not None]
+    words = shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+    measure = verdict.measure.removeprefix("test/")
+    return words if measure == "error" else f"{words} ({measure.replace('_', ' ')})"
 
 
 def _moved(sweep: Compared, rows: Sequence[str], layers: Sequence[str]) -> np.ndarray:

@@ -8,8 +8,7 @@ from comparison_kit import compared
 from results_kit import typed
 
 from raysel.report import comparison
-from raysel.report.comparison import Compared, mean_ranks
-from raysel.report.comparison_page import cell, line, write_comparison
+from raysel.report.comparison import Compared, cell, mean_ranks, write_comparison
 from raysel.report.drawing import in_look
 from raysel.report.tables import confirm_rows
 
@@ -136,15 +135,9 @@ def test_ranks_are_means_over_the_sweeps_of_what_all_confirmed(results):
 
 def test_the_tables_tell_each_sweep_and_each_strategy(results):
     sweep = compared(results, "digits", "task.split.shots=20")
-    reported = line(sweep)
     verdict = results["verdict"]
-    assert (reported.model, reported.data, reported.shots) == (
-        "resnet10t",
-        "digits, gaussian_noise 5",
-        20,
-    )
-    assert reported.winner == verdict["winner"]
-    assert reported.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
+    assert (sweep.model, sweep.data, sweep.shots) == ("resnet10t", "digits, gaussian_noise 5", 20)
+    assert sweep.difference.startswith(f"{100 * verdict['difference']:+.1f}".replace("-", "−"))
     row = next(row for row in confirm_rows(typed(results)) if row.strategy == "full")
     assert cell(sweep, "full") == row.test_error
     assert cell(sweep, verdict["winner"]).endswith(" ◂")
@@ -153,8 +146,7 @@ def test_the_tables_tell_each_sweep_and_each_strategy(results):
 
 def test_a_sweep_without_a_verdict_is_reported_so(results):
     sweep = compared(results | {"confirm": [], "verdict": {"outcome": "no_result"}}, "stopped")
-    reported = line(sweep)
-    assert (reported.winner, reported.difference, reported.badge[1]) == (None, "–", "no result")
+    assert (sweep.difference, sweep.badge[1]) == ("–", "no result")
 
 
 def test_the_page_and_its_pictures_are_written_whole(models, tmp_path):
