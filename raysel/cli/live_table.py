@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -239,10 +238,10 @@ class ConsoleReporter:
         )
         return line
 
-    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+    def outcome(self, outcome: Outcome) -> None:
         """The confirm table, the verdict, and where everything lies."""
         self._close()
-        self._always.print(outcome_lines(self._always, outcome, report, model))
+        self._always.print(outcome_lines(self._always, outcome))
 
     def finish(self) -> None:
         """Leave the terminal as it was."""
@@ -315,15 +314,15 @@ class JsonReporter:
         """The bucket is away, or back."""
         self._line(kind="storage", message=words)
 
-    def outcome(self, outcome: Outcome, report: Path, model: Path | None) -> None:
+    def outcome(self, outcome: Outcome) -> None:
         """The verdict, and where everything lies."""
         self._line(
             kind="outcome",
             complete=outcome.complete,
             verdict=outcome.results.verdict.model_dump(),
             results=str(outcome.folder.results),
-            report=str(report),
-            model=str(model) if model else None,
+            report=outcome.report and str(outcome.report),
+            model=outcome.model and str(outcome.model),
         )
 
     def finish(self) -> None:

@@ -340,12 +340,11 @@ cluster.add_to(app)
 def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
     """Run a session with a progress reporter; 130 if it was stopped."""
     from raysel.cli.live_table import shown  # noqa: PLC0415
-    from raysel.cli.publish_artifacts import PublishArtifacts  # noqa: PLC0415
+    from raysel.cli.publish_artifacts import publish_artifacts  # noqa: PLC0415
 
     with shown(quiet, as_json) as reporter:
-        published = PublishArtifacts()
-        outcome = action(reporter, published)
-        reporter.outcome(outcome, published.report, published.model)
+        outcome = action(reporter, publish_artifacts)
+        reporter.outcome(outcome)
     if outcome.failed:
         return FAILED
     return 0 if outcome.complete else INTERRUPTED

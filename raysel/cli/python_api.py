@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.cli.live_table import shown
-from raysel.cli.publish_artifacts import PublishArtifacts
+from raysel.cli.publish_artifacts import publish_artifacts
 from raysel.cli.trial_verbs import epoch_line, write_finetuned
 from raysel.common.errors import OperationalError
 from raysel.common.output import say
@@ -139,10 +139,9 @@ def _checked(spec: Sweep, overrides: Overrides) -> Spec:
 def _session(progress: bool, action: Callable[[ProgressReporter, Publish], Outcome]) -> Results:
     """Run or resume a sweep, and read what it leaves."""
     with shown(quiet=not progress, as_json=False) as reporter:
-        publish = PublishArtifacts()
-        outcome = action(reporter, publish)
+        outcome = action(reporter, publish_artifacts)
         if progress:
-            reporter.outcome(outcome, publish.report, publish.model)
+            reporter.outcome(outcome)
     if outcome.failed:
         message = f"{outcome.cause}; go on with: {outcome.resume}"
         raise OperationalError(str(outcome.folder.path), message)

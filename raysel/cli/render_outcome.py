@@ -12,9 +12,7 @@ from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 
 
-def outcome_lines(
-    console: TextConsole, outcome: Outcome, report: Path, model: Path | None
-) -> RenderableType:
+def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     """Lines for a terminal; paths are relative where that is shorter to type."""
     results = outcome.results
     parts: list[RenderableType] = []
@@ -34,13 +32,12 @@ def outcome_lines(
     if not outcome.complete:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
         parts.append(plain(f"go on    {outcome.resume}"))
-    parts += [
-        "",
-        plain(f"report   {_near(report)}"),
-        plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"),
-    ]
-    if model is not None:
-        parts.append(plain(f"model    {_near(model)}"))
+    parts.append("")
+    if outcome.report is not None:
+        parts.append(plain(f"report   {_near(outcome.report)}"))
+    parts.append(plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"))
+    if outcome.model is not None:
+        parts.append(plain(f"model    {_near(outcome.model)}"))
     return Group(*parts)
 
 

@@ -22,6 +22,8 @@ class Outcome:
         resume: the command that resumes it.
         failed: it ended because its trials failed alike.
         checkpoint: loads a confirm run's checkpoint from wherever it is; None if it is gone.
+        report: the page, once it is written.
+        model: the folder of the best model; None where nothing was confirmed.
     """
 
     folder: SweepFolder
@@ -33,8 +35,10 @@ class Outcome:
     failed: bool
     tracking_uri: str
     checkpoint: Callable[[str], dict[str, Any] | None]
+    report: Path | None = None
+    model: Path | None = None
 
 
-Publish = Callable[[Outcome], Path | None]
-"""Makes report and model from the outcome, before the sweep is called finished; the folder of the
-best model, if there is one."""
+Publish = Callable[[Outcome], Outcome]
+"""Makes report and model from the outcome, before the sweep is called finished, and says where they
+lie."""

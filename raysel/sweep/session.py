@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from raysel.common.disk_errors import of_the_disk
 from raysel.common.errors import OperationalError, UserError
@@ -165,7 +164,7 @@ class Session:
         try:
             with connected() as there, watching(self._leave), self._in_time():
                 outcome = self._outcome(self._run(there))
-                self._end(outcome, publish)
+                outcome = self._end(outcome, publish)
                 self._drain(writer)
                 self.sweep.deliver()
                 self.sweep.watch.check()
@@ -244,15 +243,16 @@ class Session:
             checkpoint=self.sweep.checkpoint,
         )
 
-    def _end(self, outcome: Outcome, publish: Publish) -> None:
+    def _end(self, outcome: Outcome, publish: Publish) -> Outcome:
         if self.stop.error is not None:
             raise self.stop.error  # nothing more is written
         self.sweep.watch.check()
         write_json(self.folder.results, outcome.results.to_dict())
-        model = publish(outcome)
+        outcome = publish(outcome)
         if outcome.complete:
             self._drop_checkpoints(outcome)
-        self._finish(outcome, model)
+        self._finish(outcome)
+        return outcome
 
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow with a timeout, and report what it does not have then."""
@@ -340,12 +340,12 @@ class Session:
     def _trials(self) -> list[TrialState]:
         return list(fold(stored.event for stored in self.sweep.event_log.record.events()).values())
 
-    def _finish(self, outcome: Outcome, model: Path | None) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         payload = {
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
             "verdict": outcome.results.verdict.sentence,
-            "model": None if model is None else str(model),
+            "model": outcome.model and str(outcome.model),
         }
         event_log = self.sweep.event_log
         event_log.write(SWEEP, Kind.FINISHED, event_log.attempt, payload)

@@ -199,10 +199,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as storage:
         overrides = [f"storage={storage}", f"search.num_trials={options.trials}"]
         spec = parse(FILE, [*overrides, f"search.sampler={options.sampler}"])
-        start(spec, meter, lambda _: None)
-        print(summary(meter.readings))
-        exported = not options.without_workers  # else the exporter is far behind
-        left = left_running(SweepFolder.of(storage, "soak"), tracking_uri(spec), exported)
+        start(spec, meter, lambda outcome: outcome)
+        print(summary(meter.rows))
+        left = left_running(SweepFolder.of(storage, "soak"), tracking_uri(spec))
         print(f"left RUNNING: {left}")
     raise SystemExit(left > 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,14 @@ class Silent:
         self.reported.append(words)
 
 
-def publish_nothing(outcome: Outcome) -> None:
+def publish_nothing(outcome: Outcome) -> Outcome:
     """For tests that need neither report nor model."""
+    return outcome
 
 
-def publish_model(outcome: Outcome) -> Path | None:
+def publish_model(outcome: Outcome) -> Outcome:
     """For tests that need the best model and no report."""
-    return save_best(outcome)
+    return replace(outcome, model=save_best(outcome))
 
 
 def states(folder: Path) -> dict[str, TrialState]:
