@@ -43,8 +43,6 @@ class ConfirmRow:
 
     strategy: str
     winner: bool
-    label: str
-    trial: str
     validation: float | None
     mean: float | None
     low: float | None
@@ -219,8 +217,6 @@ def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
     return ConfirmRow(
         strategy=entry.strategy,
         winner=entry.strategy == results.verdict.winner,
-        label=entry.label or entry.strategy,
-        trial=entry.trial or "",
         validation=entry.validation,
         mean=test.mean,
         low=test.low,

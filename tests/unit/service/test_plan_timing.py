@@ -70,9 +70,9 @@ def test_shots_take_no_example_from_those_that_are_counted(context, monkeypatch)
     seen: list[tuple[int, int]] = []
     epochs = timing._epochs
 
-    def watch(steps, trial, config, seconds, counts):
-        run = epochs(steps, trial, config, seconds, counts)
-        seen.append((len(steps.run.data.train), counts[0]))
+    def watch(worker, trial, config, seconds, counts):
+        run = epochs(worker, trial, config, seconds, counts)
+        seen.append((len(worker.data(config).train), counts[0]))
         return run
 
     monkeypatch.setattr(timing, "_epochs", watch)
