@@ -17,6 +17,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.state import TrialState, fold
 from raysel.search.space import Space
+from raysel.search.study import OPTUNA_STATE
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec, TrialConfig
 from raysel.sweep.search_controller import SearchController
@@ -121,3 +122,22 @@ def handed_out(attempt: Attempt) -> Iterator[Assignment]:
 def run(attempt: Attempt) -> list[Assignment]:
     """Work off all that is left."""
     return list(handed_out(attempt))
+
+
+def start_one(attempt: Attempt) -> Assignment:
+    assignment = attempt.controller.next_trial()
+    assert assignment is not None
+    return assignment
+
+
+def assert_records_agree(attempt: Attempt) -> None:
+    """Events and study say the same of every trial."""
+    states = attempt.states
+    assert [f"{t.number:04d}" for t in attempt.trials] == list(states)
+    for trial in attempt.trials:
+        state = states[f"{trial.number:04d}"]
+        assert trial.state == OPTUNA_STATE[state.status]
+        epochs = {row["epoch"]: row[attempt.spec.objective.metric] for row in state.epochs}
+        assert trial.intermediate_values == {e: v for e, v in epochs.items() if v is not None}
+        if trial.state == OptunaState.COMPLETE:
+            assert trial.value == state.value
