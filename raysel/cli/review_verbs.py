@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from raysel.record.state import TrialState
     from raysel.report.review import SweepRow, TrialLine
     from raysel.sweep.gc import Leftover
-    from raysel.sweep.views import SweepResults, SweepView
+    from raysel.sweep.views import SweepView
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
