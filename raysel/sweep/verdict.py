@@ -1,42 +1,217 @@
-"""The verdict of the confirm runs: which strategy won, and whether it beats full fine-tuning.
+"""The verdict of the confirm runs: what was shown about the strategies, in numbers and words.
 
-The winner has the best mean of what the sweep optimised, measured on validation data: the
-error, unless the file says otherwise. Test errors are compared only afterwards, with full
-fine-tuning and paired by training seed; balanced or top-5 errors where those were optimised.
-The 95 % intervals are Student's t over training seeds on one split of the data: they say how
-the result varies with the seed, and nothing about another split or another data set.
+The search chooses the winner, by validation error on its own split. The confirm runs then
+compare it with full fine-tuning, by test error on other splits: no run that took part in the
+choice takes part in the comparison. Contrasts that the sweep file names stand before it. All
+strategies against full fine-tuning are compared with Holm's correction.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any, Literal
 
 from scipy import stats
 
-from raysel.spec.sweep import objective_in_words
-from raysel.sweep.ranking import confirmed_rank
-from raysel.sweep.results import ConfirmedStrategy, Verdict
+from raysel.spec.values import FrozenModel
+from raysel.sweep.pairwise import SMALLEST_EFFECT, Comparison, Losses, Outcome, Runs, compare
+from raysel.sweep.statistics.differences import CONFIDENCE
+from raysel.sweep.statistics.multiple import improvement
+from raysel.sweep.tuning_effort import StrategyEffort
+from raysel.sweep.verdict_words import sentence_of
 
 BASELINE = "full"
-CONFIDENCE = 0.95
 NO_SPREAD = 1e-12
 """An interval no wider than this comes from equal values: they do not show how far others lie."""
 
 _TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
-_IN_WORDS = {
-    "error": "test error",
-    "balanced_error": "balanced test error",
-    "top5_error": "top-5 test error",
-}
+
+Entry = Mapping[str, Any]
+"""One strategy of `results.json`'s `confirm`."""
+
+VerdictOutcome = Literal[Outcome, "winner_is_full", "no_baseline", "no_result"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the verdict is asked.
+
+    Attributes:
+        metric: what the search made small.
+        ranking: the strategies by their best trial of the search, the best first.
+        splits: number of splits of the confirm phase.
+        overlap: of their training parts; see `differences.overlap_correction`.
+        contrasts: pairs that the file names, first minus second.
+        smallest_effect: differences up to this are not relevant.
+        level: 1 minus the confidence of an interval; less than 0.05 where runs are added until
+            the question is decided.
+        effort: tuning of each strategy.
+        tie: how the winner was chosen among equals, in words; empty where there were none.
+    """
+
+    metric: str
+    ranking: Sequence[str]
+    splits: int = 1
+    overlap: float = 0.0
+    contrasts: Sequence[tuple[str, str]] = ()
+    smallest_effect: float = SMALLEST_EFFECT
+    level: float = 1 - CONFIDENCE
+    effort: Mapping[str, StrategyEffort] = field(default_factory=dict)
+    tie: str = ""
+
+    @property
+    def measure(self) -> str:
+        """The test metric that answers the objective: `test/error` for error and loss."""
+        return f"test/{_TESTED_BY.get(self.metric, 'error')}"
+
+
+class ImprovementRow(FrozenModel):
+    """How often a run of the first strategy has a smaller test error than one of the second."""
+
+    ours: str
+    theirs: str
+    probability: float
+    low: float
+    high: float
+
+
+class Verdict(FrozenModel):
+    """The verdict, as it stands in `results.json`.
+
+    Attributes:
+        winner: the strategy that the search chose.
+        against: what it is compared with.
+        measure: the test metric that is compared.
+        difference, low, high, n: of the first contrast where the file names some, else of the
+            winner against full fine-tuning; n is the number of paired splits (of training seeds
+            where there is one split).
+        outcome: of the same. Beside those of a `Comparison`: winner_is_full, no_baseline,
+            no_result.
+        sentence: all that in words.
+        lowest: the strategy with the lowest mean test error of the confirm runs.
+        level, smallest_effect, splits: what was asked.
+        contrasts: those of the file, with Holm's correction over them.
+        against_baseline: every strategy against full fine-tuning, with Holm's correction.
+    """
+
+    winner: str | None = None
+    against: str | None = None
+    measure: str = "test/error"
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    outcome: VerdictOutcome = "no_result"
+    sentence: str = ""
+    lowest: str | None = None
+    level: float = 0.05
+    smallest_effect: float = SMALLEST_EFFECT
+    splits: int = 1
+    contrasts: tuple[Comparison, ...] = ()
+    against_baseline: tuple[Comparison, ...] = ()
+
+
+def verdict(confirm: Sequence[Entry], question: Question, losses: Losses | None = None) -> Verdict:
+    """Compare the strategies.
+
+    Args:
+        confirm: `results.json`'s `confirm`: a strategy and its runs each.
+        losses: of each run the loss of each test example; what is missing is compared by the
+            runs' means alone.
+    """
+    measure = question.measure
+    rows = {str(entry["strategy"]): entry["runs"] for entry in confirm}
+    runs = Runs(rows, measure, question.splits, question.overlap, losses or {})
+    means = _means(rows, measure)
+    winner = next((name for name in question.ranking if name in rows), None)
+    contrasts = _compared(runs, list(question.contrasts), question)
+    others = [(name, BASELINE) for name in rows if name != BASELINE and BASELINE in rows]
+    against = _compared(runs, others, question)
+    headline = _headline(winner, contrasts, runs, question)
+    first = headline or Comparison(ours=winner or "", theirs=BASELINE, outcome="no_runs")
+    found = Verdict(
+        winner=winner,
+        against=first.theirs if headline else None,
+        measure=measure,
+        difference=first.difference,
+        low=first.low,
+        high=first.high,
+        n=first.units,
+        outcome=_outcome(winner, rows, headline),
+        lowest=min(means, key=lambda name: (means[name], name)) if means else None,
+        level=question.level,
+        smallest_effect=question.smallest_effect,
+        splits=question.splits,
+        contrasts=tuple(contrasts),
+        against_baseline=tuple(against),
+    )
+    sentence = sentence_of(found, headline, question.metric, means, question.effort, question.tie)
+    return found.model_copy(update={"sentence": sentence})
+
+
+def _compared(runs: Runs, pairs: list[tuple[str, str]], question: Question) -> list[Comparison]:
+    return compare(runs, pairs, question.effort, question.smallest_effect, question.level)
+
+
+def _headline(
+    winner: str | None, contrasts: Sequence[Comparison], runs: Runs, question: Question
+) -> Comparison | None:
+    """The comparison that the verdict is about; None where there is none."""
+    if contrasts:
+        return contrasts[0]
+    if winner is None or winner == BASELINE or BASELINE not in runs.rows:
+        return None
+    (found,) = _compared(runs, [(winner, BASELINE)], question)
+    return found
+
+
+def _outcome(
+    winner: str | None, rows: Mapping[str, Any], headline: Comparison | None
+) -> VerdictOutcome:
+    if winner is None:
+        return "no_result"
+    if headline is not None:
+        return "no_baseline" if headline.outcome == "no_runs" else headline.outcome
+    return "winner_is_full" if winner == BASELINE else "no_baseline"
+
+
+def _means(rows: Mapping[str, Sequence[Entry]], measure: str) -> dict[str, float]:
+    """Mean test error of each strategy that has one."""
+    known = {name: _finite(own, measure) for name, own in rows.items()}
+    return {name: math.fsum(own) / len(own) for name, own in known.items() if own}
+
+
+def _finite(rows: Sequence[Entry], measure: str) -> list[float]:
+    values = (row.get(measure) for row in rows)
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def improvements(confirm: Sequence[Entry], measure: str) -> list[ImprovementRow]:
+    """Probability of improvement of each pair of strategies with two runs or more, in the order
+    of the table.
+
+    Args:
+        confirm: as `verdict`.
+        measure: the test metric that is compared.
+    """
+    known = {str(entry["strategy"]): _finite(entry["runs"], measure) for entry in confirm}
+    several = {name: own for name, own in known.items() if len(own) > 1}
+    return [
+        ImprovementRow(
+            ours=ours, theirs=theirs, **asdict(improvement([several[ours]], [several[theirs]]))
+        )
+        for ours, theirs in combinations(several, 2)
+    ]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Mean and 95 % Student t interval.
 
     Args:
-        values: finite numbers, one a training seed.
+        values: finite numbers, one a run.
 
     Returns:
         (mean, low, high); low and high are None for a single value, and equal to the
@@ -54,182 +229,3 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
     return mean, mean - half, mean + half
-
-
-def verdict(confirm: Sequence[ConfirmedStrategy], metric: str) -> Verdict:
-    """Name the winner by the sweep's objective and compare it with full fine-tuning.
-
-    Args:
-        metric: the objective.
-    """
-    measure = tested_by(metric)
-    known = [entry for entry in confirm if entry.by_seed(metric)]
-    ranked = sorted(known, key=lambda entry: confirmed_rank(entry, metric))
-    if not ranked:
-        return Verdict(measure=measure, sentence="No strategy has a confirmed result.")
-    winner = ranked[0]
-    name = winner.strategy
-    chosen = f"{name}, chosen by {objective_in_words(metric)}{_tie(ranked, metric)}"
-    if name == BASELINE:
-        words = _full_chosen(winner, chosen, ranked[1:], metric, measure)
-        return Verdict(winner=name, measure=measure, outcome="winner_is_full", sentence=words)
-    full = next((entry for entry in confirm if entry.strategy == BASELINE), None)
-    paired = _pair(winner, full, measure) if full else None
-    if paired is None:
-        words = _alone(winner, full, chosen, measure)
-        return Verdict(winner=name, measure=measure, outcome="no_baseline", sentence=words)
-    outcome = _outcome(paired)
-    return Verdict(
-        winner=name,
-        against=BASELINE,
-        measure=measure,
-        difference=paired.difference,
-        low=paired.low,
-        high=paired.high,
-        n=paired.n,
-        outcome=outcome,
-        sentence=f"{chosen}. Against full fine-tuning: {_compared(paired, outcome, measure)}.",
-    )
-
-
-def tested_by(metric: str) -> str:
-    """The test metric that answers an objective: `test/error` for error and loss."""
-    return f"test/{_TESTED_BY.get(metric, 'error')}"
-
-
-# --- numbers --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Paired:
-    """Winner minus full by seed: the mean, its interval (None without a spread), the count,
-    and whether one of the two has seeds that the other lacks."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    n: int
-    partial: bool
-
-
-def _pair(winner: ConfirmedStrategy, full: ConfirmedStrategy, measure: str) -> _Paired | None:
-    """Test errors of the two, subtracted seed by seed; None if they share no seed."""
-    ours, theirs = winner.by_seed(measure), full.by_seed(measure)
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
-    mean, low, high = interval([ours[seed] - theirs[seed] for seed in seeds])
-    partial = ours.keys() != theirs.keys()
-    if low is not None and high is not None and high - low < NO_SPREAD:
-        # Equal differences leave no spread to judge by: t would call any of them proven.
-        low = high = None
-    return _Paired(mean, low, high, len(seeds), partial)
-
-
-def _outcome(paired: _Paired) -> str:
-    if paired.n == 1:
-        return "one_seed"
-    if paired.low is None or paired.high is None or paired.low <= 0 <= paired.high:
-        return "not_proven"
-    return "better" if paired.high < 0 else "worse"
-
-
-# --- words ----------------------------------------------------------------------------------
-
-
-def _in_words(measure: str) -> str:
-    return _IN_WORDS[measure.removeprefix("test/")]
-
-
-def _compared(paired: _Paired, outcome: str, measure: str) -> str:
-    """The paired difference in points, its interval, and what they prove."""
-    what = _in_words(measure)
-    if paired.n == 1:
-        (shown,) = _points(paired.difference)
-        shown = "a tie, 0" if shown == "0" else shown
-        return f"{shown} points of {what} on the one training seed they share; one seed \
-has no interval and proves nothing"
-    seeds = f"{paired.n} training seeds{' that both have' if paired.partial else ''} on one split"
-    if paired.low is None or paired.high is None:
-        (shown,) = _points(paired.difference)
-        return f"{shown} points of {what} in each of {seeds}; without any spread there is \
-no interval: not proven better; more seeds would tell"
-    shown, low, high = _points(paired.difference, paired.low, paired.high)
-    proof = {
-        "better": "better",
-        "worse": "full fine-tuning is better",
-        "not_proven": "not proven better; more seeds would tell",
-    }[outcome]
-    return f"{shown} points of {what} (95 % interval {low} to {high}, paired over {seeds}): \
-{proof}"
-
-
-def _tie(ranked: Sequence[ConfirmedStrategy], metric: str) -> str:
-    """Which strategies have what the chosen one has, and what decided; empty where none has."""
-    best, loss, _ = confirmed_rank(ranked[0], metric)
-    ties = [entry for entry in ranked[1:] if confirmed_rank(entry, metric)[0] == best]
-    if not ties:
-        return ""
-    names = " and ".join(entry.strategy for entry in ties)
-    by_loss = metric != "val/loss" and loss < min(confirmed_rank(t, metric)[1] for t in ties)
-    decided = "the lower validation loss decided" if by_loss else "nothing measured decided"
-    return f" (a tie with {names}; {decided})"
-
-
-def _full_chosen(
-    full: ConfirmedStrategy,
-    chosen: str,
-    others: Sequence[ConfirmedStrategy],
-    metric: str,
-    measure: str,
-) -> str:
-    rest = "no other strategy did better there" if others else "there was no other strategy"
-    if not others or len(full.by_seed(metric)) > 1:
-        return f"{chosen}: {rest}. {_test_error(full, measure)}"
-    paired = _pair(full, others[0], measure)
-    tie = paired is not None and abs(paired.difference) < NO_SPREAD
-    alike = f" {others[0].strategy} has the same: a tie." if tie else ""
-    proof = " One training seed proves no difference."
-    return f"{chosen}: {rest}. {_test_error(full, measure)}{alike}{proof}"
-
-
-def _alone(
-    winner: ConfirmedStrategy, full: ConfirmedStrategy | None, chosen: str, measure: str
-) -> str:
-    why = (
-        "Full fine-tuning was tested on none of its seeds"
-        if full
-        else "Full fine-tuning has no confirmed result"
-    )
-    return f"{chosen}. {_test_error(winner, measure)} {why}: there is nothing to compare with."
-
-
-def _test_error(entry: ConfirmedStrategy, measure: str) -> str:
-    values = list(entry.by_seed(measure).values())
-    what = _in_words(measure)
-    if not values:
-        return f"It has no {what}."
-    what = what[0].upper() + what[1:]
-    mean, low, high = interval(values)
-    if low is None or high is None:
-        return f"{what} {100 * mean:.1f} % (one training seed, no interval)."
-    if high - low < NO_SPREAD:
-        return f"{what} {100 * mean:.1f} % with each of {len(values)} training seeds on one split."
-    return (
-        f"{what} {100 * mean:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}, "
-        f"over {len(values)} training seeds on one split)."
-    )
-
-
-def _points(*rates: float) -> list[str]:
-    """Differences of rates as signed percentage points, with as many decimals (1 to 3) as it
-    takes that nothing but zero is shown as zero: the side of zero is what the reader needs."""
-    points = [100 * rate if abs(rate) > 1e-12 else 0.0 for rate in rates]
-    decimals = next(
-        (d for d in (1, 2) if all(round(p, d) != 0 for p in points if p != 0)),
-        3,
-    )
-    return [
-        f"{point:+.{decimals}f}".replace("-", "−") if round(point, decimals) else "0"
-        for point in points
-    ]

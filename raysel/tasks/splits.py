@@ -192,7 +192,7 @@ def halves(labels: Labels, class_count: int, seed: int) -> NDArray[np.str_]:
     Of an odd number the training half has one more.
     """
     shuffled = np.random.default_rng([seed, 2]).permutation(len(labels))
-    allocator = _StratifiedAllocator([shuffled[labels[shuffled] == c] for c in range(class_count)])
+    allocator = StratifiedAllocator([shuffled[labels[shuffled] == c] for c in range(class_count)])
     official_splits = np.full(len(labels), "train", dtype="<U10")
     official_splits[allocator.take(len(labels) // 2)] = "test"
     return official_splits
@@ -212,7 +212,7 @@ def largest_remainder(size: int, counts: NDArray[np.int64]) -> NDArray[np.int64]
     return shares
 
 
-class _StratifiedAllocator:
+class StratifiedAllocator:
     """Shuffled indices of each class, taken from the front."""
 
     def __init__(self, remaining: list[Indices]) -> None:
@@ -220,6 +220,7 @@ class _StratifiedAllocator:
 
     @property
     def left(self) -> int:
+        """Number of indices that were not taken yet."""
         return sum(map(len, self._remaining))
 
     def take(self, size: int) -> Indices:
@@ -251,21 +252,21 @@ class _StratifiedAllocator:
 
 def _allocators(
     shuffled: Indices, labels: Labels, class_count: int, official_splits: NDArray[np.str_] | None
-) -> dict[str, _StratifiedAllocator]:
+) -> dict[str, StratifiedAllocator]:
     """The allocator of each part: parts that share a pool share an allocator."""
 
-    def allocator(pool: Pool | None) -> _StratifiedAllocator:
+    def allocator(pool: Pool | None) -> StratifiedAllocator:
         own = (
             shuffled
             if pool is None or official_splits is None
             else shuffled[official_splits[shuffled] == pool]
         )
-        return _StratifiedAllocator([own[labels[own] == c] for c in range(class_count)])
+        return StratifiedAllocator([own[labels[own] == c] for c in range(class_count)])
 
     if official_splits is None:
         return dict.fromkeys(_FROM, allocator(None))
     there = {pool: allocator(pool) for pool in POOLS if np.any(official_splits == pool)}
-    nothing = _StratifiedAllocator([shuffled[:0]] * class_count)
+    nothing = StratifiedAllocator([shuffled[:0]] * class_count)
     return {
         part: next((there[pool] for pool in wanted if pool in there), nothing)
         for part, wanted in _FROM.items()
@@ -279,7 +280,7 @@ def _merged(official_splits: NDArray[np.str_]) -> NDArray[np.str_] | None:
 
 
 def _counts(
-    allocators: dict[str, _StratifiedAllocator],
+    allocators: dict[str, StratifiedAllocator],
     asked: dict[str, int | float | str],
     source: int | None,
 ) -> dict[str, int]:

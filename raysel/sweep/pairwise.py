@@ -1,0 +1,214 @@
+"""Comparisons of two strategies over the confirm runs: what was shown, and what was not.
+
+The unit is a split of the data: the runs of one split are averaged over their training seeds,
+and both strategies are paired split by split. With a single split the unit is a training seed,
+and nothing is claimed: another split may say otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysel.spec.values import FrozenModel
+from raysel.sweep.statistics.differences import Difference, paired_difference
+from raysel.sweep.statistics.multiple import holm
+from raysel.sweep.tuning_effort import StrategyEffort, has_less
+
+FEWEST_SPLITS = 3
+"""Fewer splits show nothing: the spread of two is hardly known."""
+
+SMALLEST_EFFECT = 0.01
+"""Differences up to this are not relevant, where the file does not say how small."""
+
+Outcome = Literal[
+    "better",
+    "worse",
+    "no_relevant_difference",
+    "not_shown",
+    "unequal_effort",
+    "one_split",
+    "one_run",
+    "no_runs",
+]
+"""Of one comparison, seen from its first strategy."""
+
+Losses = Mapping[str, NDArray[np.float64]]
+"""Run id -> loss of each test example; their mean is the run's test error."""
+
+
+class Comparison(FrozenModel):
+    """One strategy against another, by test error.
+
+    Attributes:
+        difference: first minus second, 0..1, mean over the units; negative is better.
+        low, high: its interval at `level`; None without a spread.
+        level: 1 minus the interval's confidence.
+        p: two-sided, of this comparison alone; `p_holm`: corrected for those beside it.
+        units: paired splits (training seeds where there is one split).
+        examples: test examples that the interval counts as a second source of variation; 0
+            where they are not known one by one.
+        detectable: difference that as many units would show with a probability of 80 %.
+        units_needed: units in all that would show a difference of this size; None where no
+            number would.
+    """
+
+    ours: str
+    theirs: str
+    outcome: Outcome
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.05
+    p: float | None = None
+    p_holm: float | None = None
+    units: int = 0
+    examples: int = 0
+    detectable: float | None = None
+    units_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The confirm runs of each strategy.
+
+    Attributes:
+        rows: strategy -> its rows of `results.json`'s `confirm` runs.
+        measure: the metric that is compared (`test/error`).
+        splits: number of splits that were asked for.
+        overlap: see `differences.overlap_correction`.
+        losses: of the runs whose test examples are known one by one.
+    """
+
+    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    measure: str
+    splits: int
+    overlap: float
+    losses: Losses
+
+    def difference(self, ours: str, theirs: str) -> Difference | None:
+        """Ours minus theirs over the units that both have; None where they share none."""
+        first, second = self._units(ours), self._units(theirs)
+        shared = sorted(first.keys() & second.keys())
+        if not shared:
+            return None
+        overlap = self.overlap if self.splits > 1 else 0.0
+        pairs = [(self._stacked(first[unit]), self._stacked(second[unit])) for unit in shared]
+        lengths = {None if part is None else len(part) for pair in pairs for part in pair}
+        if len(lengths) == 1 and None not in lengths:
+            a, b = (np.stack(side) for side in zip(*pairs, strict=True))
+            return paired_difference(a, b, overlap)
+        means = [[self._mean(side[unit]) for unit in shared] for side in (first, second)]
+        return paired_difference(means[0], means[1], overlap)
+
+    def _units(self, strategy: str) -> dict[int, list[Mapping[str, Any]]]:
+        """Split (or seed, of a single split) -> its runs that have the measure."""
+        key = "split" if self.splits > 1 else "seed"
+        units: dict[int, list[Mapping[str, Any]]] = {}
+        for row in self.rows.get(strategy, ()):
+            value = row.get(self.measure)
+            if value is not None and math.isfinite(value):
+                units.setdefault(int(row.get(key) or 0), []).append(row)
+        return units
+
+    def _stacked(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+        """Loss of each example, mean over a unit's runs; None where one run lacks it."""
+        known = [self.losses[row["id"]] for row in rows if row["id"] in self.losses]
+        if len(known) < len(rows) or len({len(losses) for losses in known}) != 1:
+            return None
+        result: NDArray[np.float64] = np.mean(known, axis=0)
+        return result
+
+    def _mean(self, rows: Sequence[Mapping[str, Any]]) -> float:
+        return math.fsum(row[self.measure] for row in rows) / len(rows)
+
+
+def compare(
+    runs: Runs,
+    pairs: Sequence[tuple[str, str]],
+    effort: Mapping[str, StrategyEffort],
+    smallest_effect: float = SMALLEST_EFFECT,
+    level: float = 0.05,
+) -> list[Comparison]:
+    """Compare pairs of strategies, with Holm's correction over all of them.
+
+    A single pair is judged by its interval at `level`, several by their corrected p-values:
+    "better" or "worse" then holds for all together.
+
+    Args:
+        level: 1 minus the confidence of an interval; below 0.05 where runs are added until the
+            question is decided.
+    """
+    found = [runs.difference(*pair) for pair in pairs]
+    p_values = {i: d.p_value for i, d in enumerate(found) if d and d.p_value is not None}
+    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [
+        _comparison(
+            runs, pair, difference, corrected.get(i), effort, smallest_effect, level, len(pairs)
+        )
+        for i, (pair, difference) in enumerate(zip(pairs, found, strict=True))
+    ]
+
+
+def _comparison(
+    runs: Runs,
+    pair: tuple[str, str],
+    difference: Difference | None,
+    p_holm: float | None,
+    effort: Mapping[str, StrategyEffort],
+    smallest_effect: float,
+    level: float,
+    family: int,
+) -> Comparison:
+    ours, theirs = pair
+    if difference is None:
+        return Comparison(ours=ours, theirs=theirs, outcome="no_runs", level=level)
+    interval = difference.interval(1 - level) or (None, None)
+    outcome: Outcome
+    behind, ahead = (ours, theirs) if difference.mean > 0 else (theirs, ours)
+    if has_less(effort.get(behind), effort.get(ahead)):
+        outcome = "unequal_effort"
+    elif difference.units == 1:
+        outcome = "one_run"
+    elif runs.splits == 1:
+        outcome = "one_split"
+    else:
+        outcome = _outcome(difference, p_holm, smallest_effect, level, family)
+    return Comparison(
+        ours=ours,
+        theirs=theirs,
+        outcome=outcome,
+        difference=difference.mean,
+        low=interval[0],
+        high=interval[1],
+        level=level,
+        p=difference.p_value,
+        p_holm=p_holm,
+        units=difference.units,
+        examples=difference.examples,
+        detectable=difference.detectable(1 - level),
+        units_needed=difference.units_needed(1 - level) if outcome == "not_shown" else None,
+    )
+
+
+def _outcome(
+    difference: Difference,
+    p_holm: float | None,
+    smallest_effect: float,
+    level: float,
+    family: int,
+) -> Outcome:
+    """By the corrected p-value; no relevant difference by Bonferroni's interval."""
+    within = difference.interval(1 - level / family)
+    if within is None or p_holm is None or difference.units < FEWEST_SPLITS:
+        return "not_shown"
+    if -smallest_effect <= within[0] and within[1] <= smallest_effect:
+        return "no_relevant_difference"
+    if p_holm > level:
+        return "not_shown"
+    return "better" if difference.mean < 0 else "worse"

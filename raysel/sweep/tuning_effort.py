@@ -1,0 +1,139 @@
+"""On how much tuning a strategy's configuration rests: a comparison of strategies is one of
+tuning procedures, and what it cost belongs to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from raysel.record.state import COMPLETE, FAILED, PRUNED, TrialState
+from raysel.search.space import SearchedValue, Space, top
+from raysel.spec.sweep import Spec
+from raysel.spec.values import Choice, FloatRange, FrozenModel
+from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
+
+_EDGE = 0.02
+"""The share of a range, at each end, that counts as its edge."""
+
+_LEARNS = ("tpe",)
+"""Samplers whose next trial depends on those before."""
+
+
+class EffortCurve(FrozenModel):
+    """Best validation value after 1, 2, … trials; see `statistics.best_of_n.Effort`."""
+
+    estimator: Literal["expected", "best_so_far"]
+    best: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class StrategyEffort(FrozenModel):
+    """The tuning of one strategy.
+
+    Attributes:
+        trials: trials of the search that ended with a value or by the pruner.
+        complete, pruned, failed: of them, and those that failed beside them.
+        replicates: trials that repeated a configuration with another training seed.
+        epochs: trained in all of them.
+        from_pruned: whether its configuration comes from a pruned trial.
+        at_edge: searched values that lie at an edge of their range, as `name=value`.
+        searched: number of searched values; 0 is a configuration that was given.
+        curve: best validation value by number of trials; None where no trial was complete.
+    """
+
+    strategy: str
+    trials: int
+    complete: int
+    pruned: int
+    failed: int
+    replicates: int
+    epochs: int
+    from_pruned: bool
+    at_edge: tuple[str, ...]
+    searched: int
+    curve: EffortCurve | None
+
+
+def efforts(
+    spec: Spec, space: Space, search: Sequence[TrialState], chosen: Sequence[TrialState]
+) -> dict[str, StrategyEffort]:
+    """The tuning of each strategy that has a configuration, in the order of `chosen`.
+
+    Args:
+        search: the trials of the search.
+        chosen: the best trial of each strategy.
+    """
+    own: dict[str, list[TrialState]] = {}
+    for trial in sorted(search, key=lambda t: t.number):
+        own.setdefault(trial.strategy, []).append(trial)
+    learns = spec.search.sampler in _LEARNS
+    return {best.strategy: _effort(best, own[best.strategy], space, learns) for best in chosen}
+
+
+def _effort(
+    best: TrialState, own: Sequence[TrialState], space: Space, learns: bool
+) -> StrategyEffort:
+    ended = {status: sum(t.status == status for t in own) for status in (COMPLETE, PRUNED, FAILED)}
+    values = [t.value for t in own if t.status == COMPLETE and t.value is not None]
+    searched = space.searched.get(best.strategy, ())
+    first = min(int(t.config["seed"]) for t in own)
+    return StrategyEffort(
+        strategy=best.strategy,
+        trials=ended[COMPLETE] + ended[PRUNED] + ended[FAILED],
+        complete=ended[COMPLETE],
+        pruned=ended[PRUNED],
+        failed=ended[FAILED],
+        replicates=sum(int(t.config["seed"]) != first for t in own),
+        epochs=sum(len(t.epochs) for t in own),
+        from_pruned=best.status == PRUNED,
+        at_edge=tuple(
+            f"{value.name}={_short(best.searched[value.name])}"
+            for value in searched
+            if value.name in best.searched and _is_at_edge(value, best.searched[value.name])
+        ),
+        searched=len(searched),
+        curve=_curve(values, learns),
+    )
+
+
+def _curve(values: Sequence[float], learns: bool) -> EffortCurve | None:
+    if not values:
+        return None
+    found = best_so_far(values) if learns else expected_best(values)
+    return EffortCurve.model_validate(asdict(found))
+
+
+def _is_at_edge(searched: SearchedValue, value: Any) -> bool:
+    """Whether a chosen number is so close to an end of its range that a better one may lie
+    beyond. Names, switches and shares of a whole (0 to 1) have nothing beyond."""
+    distribution = searched.distribution
+    if isinstance(distribution, Choice):
+        numbers = [o for o in distribution.options if isinstance(o, int | float)]
+        ordered = len(numbers) == len(distribution.options) > 2
+        return ordered and not isinstance(value, bool) and value in (min(numbers), max(numbers))
+    low, high = distribution.bounds[0], top(distribution)
+    if distribution.log:
+        low, high, value = (math.log(number) for number in (low, high, value))
+    margin = _EDGE * (high - low) if isinstance(distribution, FloatRange) else 0
+    return not low + margin < value < high - margin
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool:
+    """Whether ours was tuned with less effort than theirs: on fewer trials (one less is what is
+    left of a budget that does not come out even), or on no complete one where theirs had some.
+
+    Unknown effort, that of an older record, is no less.
+    """
+    if ours is None or theirs is None:
+        return False
+    if not ours.complete and theirs.complete:
+        return True
+    return ours.trials + 1 < theirs.trials

@@ -1,0 +1,162 @@
+"""The verdict in words: what was compared, over what, with which interval, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from raysel.spec.sweep import objective_in_words
+from raysel.sweep.pairwise import Comparison
+from raysel.sweep.tuning_effort import StrategyEffort
+
+if TYPE_CHECKING:
+    from raysel.sweep.verdict import Verdict
+
+_IN_WORDS = {
+    "error": "test error",
+    "balanced_error": "balanced test error",
+    "top5_error": "top-5 test error",
+}
+_NAMES = {"full": "full fine-tuning"}
+_MORE_SPLITS = "confirm.splits: 5 would compare over splits"
+
+Efforts = Mapping[str, StrategyEffort]
+
+
+def sentence_of(
+    found: Verdict,
+    headline: Comparison | None,
+    metric: str,
+    means: Mapping[str, float],
+    effort: Efforts,
+    tie: str,
+) -> str:
+    """The verdict in a few sentences.
+
+    Args:
+        found: the verdict but for its sentence.
+        headline: the comparison that it is about; None where there is none.
+        metric: what the search made small.
+        means: mean test error of each strategy.
+        tie: how the winner was chosen among equals.
+    """
+    if found.winner is None:
+        return "No strategy has a confirmed result."
+    what = _IN_WORDS[found.measure.removeprefix("test/")]
+    chosen = f"{found.winner}, chosen by the search's {objective_in_words(metric)}{tie}"
+    words = [compared_in_words(c, what, found.splits, effort) for c in found.contrasts]
+    if not found.contrasts and headline is not None and headline.outcome != "no_runs":
+        words = [f"{chosen}. {compared_in_words(headline, what, found.splits, effort)}"]
+    else:
+        words.append(f"{chosen}. {_alone(found, headline, what, means)}")
+    if found.lowest not in (None, found.winner):
+        words.append(
+            f"The lowest mean {what} of the confirm runs has {found.lowest}:"
+            f" {100 * means[str(found.lowest)]:.1f} %, {found.winner} {_mean(found.winner, means)}."
+        )
+    return " ".join(words)
+
+
+def compared_in_words(
+    comparison: Comparison, what: str, splits: int, effort: Efforts | None = None
+) -> str:
+    """One comparison as a sentence: the difference, its interval, and what they show.
+
+    Args:
+        what: the test error's name.
+        splits: number of splits that were asked for.
+    """
+    ours, theirs = comparison.ours, _NAMES.get(comparison.theirs, comparison.theirs)
+    head = f"{ours} against {theirs}:"
+    if comparison.difference is None:
+        return f"{head} they share no confirm run, so there is nothing to compare."
+    if comparison.outcome == "unequal_effort":
+        return (
+            f"{head} no comparison, for they were tuned with unequal effort"
+            f" ({_tuned(comparison, effort or {})}); search.allocation: equal tunes each with as"
+            " many trials."
+        )
+    return f"{head} {_difference(comparison, what, splits)}: {_shown(comparison, splits)}."
+
+
+def _difference(comparison: Comparison, what: str, splits: int) -> str:
+    """`−2.3 points of test error (95 % interval −5.0 to +0.4; 5 splits, 400 test examples)`."""
+    over = f"{comparison.units} split{'s' * (comparison.units != 1)}"
+    if splits == 1:
+        over = f"{comparison.units} training seed{'s' * (comparison.units != 1)} on one split"
+    if comparison.examples:
+        over += f", {comparison.examples} test examples"
+    if comparison.low is None or comparison.high is None:
+        (shown,) = points(comparison.difference or 0.0)
+        return f"{shown} points of {what} (no interval; {over})"
+    shown, low, high = points(comparison.difference or 0.0, comparison.low, comparison.high)
+    confidence = f"{100 * (1 - comparison.level):.3g} %"
+    return f"{shown} points of {what} ({confidence} interval {low} to {high}; {over})"
+
+
+def _shown(comparison: Comparison, splits: int) -> str:
+    match comparison.outcome:
+        case "better":
+            return "better on these splits"
+        case "worse":
+            return f"{_NAMES.get(comparison.theirs, comparison.theirs)} is better on these splits"
+        case "no_relevant_difference":
+            return "no relevant difference"
+        case "one_run":
+            return f"one run shows no difference; {_MORE_SPLITS}"
+        case "one_split":
+            return f"one split shows no difference, for another may say otherwise; {_MORE_SPLITS}"
+        case _:
+            return f"not shown; {_more(comparison)}"
+
+
+def _more(comparison: Comparison) -> str:
+    """What would show a difference of this size."""
+    if comparison.low is None:
+        return "without a spread there is nothing to judge by"
+    if comparison.units_needed is None:
+        return "more splits would not show a difference of this size, more test examples might"
+    more = max(comparison.units_needed - comparison.units, 1)
+    return f"about {more} more split{'s' * (more != 1)} would show a difference of this size"
+
+
+def _tuned(comparison: Comparison, effort: Efforts) -> str:
+    """`bvg_ls 12 trials, 5 of them complete; full 4, none complete`."""
+    known = [effort[name] for name in (comparison.ours, comparison.theirs) if name in effort]
+    return "; ".join(f"{e.strategy} {e.trials} trials, {e.complete} complete" for e in known)
+
+
+def _alone(
+    found: Verdict, headline: Comparison | None, what: str, means: Mapping[str, float]
+) -> str:
+    """What is said of a winner that is compared with nothing."""
+    own = f"Its mean {what} over {_runs(found)} is {_mean(str(found.winner), means)}."
+    if found.winner == "full":
+        others = any(name != "full" for name in means)
+        rest = "No other strategy did better there" if others else "There was no other strategy"
+        return f"{rest}. {own}"
+    if found.contrasts:
+        return own
+    return f"{own} Full fine-tuning has no confirmed result: there is nothing to compare with."
+
+
+def _runs(found: Verdict) -> str:
+    return "one split" if found.splits == 1 else f"{found.splits} splits"
+
+
+def _mean(name: str, means: Mapping[str, float]) -> str:
+    return f"{100 * means[name]:.1f} %" if name in means else "unknown"
+
+
+def points(*rates: float) -> list[str]:
+    """Differences of rates as signed percentage points, with as many decimals (1 to 3) as it
+    takes that nothing but zero is shown as zero: the side of zero is what the reader needs."""
+    scaled = [100 * rate if abs(rate) > 1e-12 else 0.0 for rate in rates]
+    decimals = next(
+        (d for d in (1, 2) if all(round(p, d) != 0 for p in scaled if p != 0)),
+        3,
+    )
+    return [
+        f"{point:+.{decimals}f}".replace("-", "−") if round(point, decimals) else "0"
+        for point in scaled
+    ]
