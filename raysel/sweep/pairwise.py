@@ -145,7 +145,7 @@ def compare(
             question is decided.
     """
     found = [runs.difference(*pair) for pair in pairs]
-    p_values = {i: d.p_value for i, d in enumerate(found) if d and d.p_value is not None}
+    p_values = {i: p for i, d in enumerate(found) if (p := _p_value(d, len(pairs))) is not None}
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     return [
         _comparison(
@@ -153,6 +153,12 @@ def compare(
         )
         for i, (pair, difference) in enumerate(zip(pairs, found, strict=True))
     ]
+
+
+def _p_value(difference: Difference | None, family: int) -> float | None:
+    if difference is None:
+        return None
+    return difference.p_value if family == 1 else difference.cautious_p_value
 
 
 def _comparison(
