@@ -153,6 +153,14 @@ class SealedTest:
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnSplit:
+    """Training and validation part of one split of the confirm phase, with the task's shift."""
+
+    train: Part
+    validation: Part
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """What one sweep learns: a source to start from, and a target to tune on.
 
@@ -161,6 +169,8 @@ class Task:
         source_train, source_validation: without shift; None where no source part is left.
         train, validation: the target's, with its shift.
         test: the target's, with its shift, sealed until the confirm phase.
+        draws: training and validation parts that the confirm phase uses in place of the
+            search's own; the test part stays the same.
         mean, std: a number a channel, by which images are standardised. Of embedded data:
             those of the source's training part (of the target's where there is no source),
             so that images are standardised as the source model saw them.
@@ -180,6 +190,7 @@ class Task:
     test: SealedTest
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    draws: tuple[DrawnSplit, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     summary: DataSummary | None = None

@@ -16,9 +16,10 @@ from raysel.common.errors import UserError, user_error
 from raysel.common.locations import user_cache
 from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
-from raysel.tasks.cached_examples import CachedExamples
-from raysel.tasks.data import Indices, Labels
+from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.data import DrawnSplit, Indices, Labels
 from raysel.tasks.data_summary import DataSummary, pages_in_words
+from raysel.tasks.draws import Draw
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
 from raysel.tasks.image_cache import Decode, Decoded, Progress, find_cache, key_of, open_cache
@@ -33,6 +34,9 @@ CIFAR_F = "cifar10f"
 """CIFAR-10 whose target labels are flipped."""
 
 TARGET = ("train", "validation", "test")
+DRAWN, DRAWN_VALIDATION = "drawn", "drawn validation"
+"""Everything that the draws of the confirm phase take, as training and as evaluation see it."""
+
 _SHOWN = 5  # unreadable pictures named in a message
 
 Reopen = Callable[[TaskSpec], ImageDataset]
@@ -97,6 +101,7 @@ class PartDecoder:
         }
         self._unreadable: list[dict[str, object]] = []
         self._several_pages: list[str] = []
+        self._contents: dict[str, NDArray[np.uint8]] = {}
 
     def is_decoded(self) -> bool:
         """Whether this node has every part already, so that `decode` reads no picture."""
@@ -114,8 +119,8 @@ class PartDecoder:
                 class once both are left out.
         """
         self._unreadable, self._several_pages = [], []
-        contents: dict[str, NDArray[np.uint8]] = {}
-        parts: dict[str, CachedExamples] = {}
+        self._contents = contents = dict[str, NDArray[np.uint8]]()
+        parts: dict[str, StoredExamples] = {}
         for name, indices in self._splits.items():
             parts[name], contents[name] = self._part(name, indices)
         self._refuse_too_many()
@@ -149,12 +154,31 @@ class PartDecoder:
             notes=(*self._unreadable_note(), *self._pages_note(), *copies),
         )
 
+    def decode_draws(self, draws: Sequence[Draw]) -> tuple[DrawnSplit, ...]:
+        """The parts of each draw, to be called after `decode`; a picture that several take is
+        decoded once.
+
+        Pictures that cannot be read are left out, and so is every further copy of one picture and
+        every copy of a test picture, which may lie in training and validation part of one draw.
+        """
+        everything = np.unique(np.concatenate([np.r_[d.train, d.validation] for d in draws]))
+        training, contents = self._part(DRAWN, everything)
+        seen = {row.tobytes() for row in self._contents.get("test", ())}
+        training = training.only(_first_copies(contents, seen))
+        evaluation = replace(training, augmentation="none")
+        if training.geometry != self._geometry(DRAWN_VALIDATION):
+            evaluation, _ = self._part(DRAWN_VALIDATION, everything)
+        return tuple(
+            DrawnSplit(_of(training, d.train), _of(evaluation, _common(d.validation, training)))
+            for d in draws
+        )
+
     def _geometry(self, name: str) -> Geometry:
         whole = _is_trained_on(name) and self._spec.augmentation in NEEDS_WHOLE
         return Geometry(self._model, whole)
 
     def _shift(self, name: str) -> ShiftSpec | None:
-        return image_shift(self._spec, self._pictures) if name in TARGET else None
+        return image_shift(self._spec, self._pictures) if _is_target(name) else None
 
     def _key(self, name: str, indices: Indices) -> str:
         seed = self._spec.split.seed
@@ -246,7 +270,30 @@ class PartDecoder:
 
 
 def _is_trained_on(part: str) -> bool:
-    return part in ("train", "source_train")
+    return part in ("train", "source_train", DRAWN)
+
+
+def _is_target(part: str) -> bool:
+    return part in (*TARGET, DRAWN, DRAWN_VALIDATION)
+
+
+def _of(part: StoredExamples, indices: Indices) -> StoredExamples:
+    """The examples of a part that have these places in the data set."""
+    return part.only(np.flatnonzero(np.isin(part.indices, indices)))
+
+
+def _first_copies(contents: NDArray[np.uint8], seen: set[bytes]) -> Indices:
+    """Rows whose content is neither in `seen` nor in an earlier row."""
+    fresh = []
+    for row, content in enumerate(map(bytes, contents)):
+        if content not in seen:
+            seen.add(content)
+            fresh.append(row)
+    return np.array(fresh, np.int64)
+
+
+def _common(indices: Indices, part: StoredExamples) -> Indices:
+    return np.intersect1d(indices, part.indices)
 
 
 def _without(part: CachedExamples, indices: set[int]) -> CachedExamples:
@@ -269,7 +316,7 @@ def _target_labels(
     shift = spec.shift
     if spec.data == CIFAR_F:
         shift = ShiftSpec(kind="label_flip")
-    if name not in TARGET or pictures.shifted or SHIFTS[shift.kind].of_label is None:
+    if not _is_target(name) or pictures.shifted or SHIFTS[shift.kind].of_label is None:
         return labels
     return shift_labels(labels, indices, shift, spec.split.seed, len(pictures.classes))
 

@@ -3,7 +3,7 @@ once into the node's image cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from raysel.spec.task import TaskSpec
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import (
     Dataset,
+    DrawnSplit,
     Examples,
     Indices,
     SealedTest,
@@ -23,6 +24,7 @@ from raysel.tasks.data import (
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import PartDecoder, cache_folder
+from raysel.tasks.draws import Draw, draw_splits
 from raysel.tasks.image_cache import Progress
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -30,7 +32,7 @@ from raysel.tasks.opened_task import absolute, open_task, prepared, share_notes,
 from raysel.tasks.range_scan import scan_ranges
 from raysel.tasks.shifts import shift_examples
 from raysel.tasks.split_file import split_record
-from raysel.tasks.splits import Splits
+from raysel.tasks.splits import Splits, pools_of
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of each channel."""
@@ -42,6 +44,7 @@ def load_task(
     with_source: bool = True,
     progress: Progress | None = None,
     opened: Callable[[DataSummary], None] | None = None,
+    splits: int = 0,
 ) -> Task:
     """Find, split, decode, shift (the shift's seed is the split's): after this no picture file is
     read any more on this node.
@@ -51,6 +54,7 @@ def load_task(
         with_source: whether the source part is needed; it may be large.
         progress: called with the number of decoded pictures of a part.
         opened: called with what was read, before anything is decoded.
+        splits: number of splits to draw anew for the confirm phase.
 
     Raises:
         UserError: something is wrong with the task, data are missing, more than
@@ -60,22 +64,41 @@ def load_task(
     data, parts = open_task(spec, spec.download).divided()
     with_source = with_source or spec.preprocess == "data"
     summary = summarise(spec, data, parts, with_source)
+    draws = drawn(spec, data, parts, splits)
     common: dict[str, Any] = {"name": spec.name, "classes": data.classes, "shift": spec.shift}
     if isinstance(data, Dataset):
         if opened is not None:
             opened(summary)
-        return Task(**common, **_arrays(spec, data, parts), summary=summary)
+        return Task(**common, **_arrays(spec, data, parts, draws), summary=summary)
     spec = absolute(spec)
     data = replace(data, ranges=scan_ranges(data, cache_folder(spec)))
     if opened is not None:
         opened(summary)
     return Task(
         **common,
-        **_pictures(spec, model or ModelInput(), data, parts, with_source, progress, summary),
+        **_pictures(
+            spec, model or ModelInput(), data, parts, draws, with_source, progress, summary
+        ),
     )
 
 
-def _arrays(spec: TaskSpec, data: Dataset, parts: Splits) -> dict[str, Any]:
+def drawn(
+    spec: TaskSpec, data: Dataset | ImageDataset, parts: Splits, splits: int
+) -> tuple[Draw, ...]:
+    """The splits of the confirm phase; none where fewer than two are asked for, and the search's
+    own is taken.
+
+    Raises:
+        UserError: there are not as many different ones.
+    """
+    if splits < 2:
+        return ()
+    official = pools_of(spec.split, data.official_splits)
+    seed, shots = spec.split.seed, spec.split.shots
+    return draw_splits(data.labels, data.classes, parts, splits, seed, shots, official)
+
+
+def _arrays(spec: TaskSpec, data: Dataset, parts: Splits, draws: Sequence[Draw]) -> dict[str, Any]:
     """The fields of a task of embedded arrays."""
 
     def plain(indices: Indices) -> Examples:
@@ -99,7 +122,8 @@ def _arrays(spec: TaskSpec, data: Dataset, parts: Splits) -> dict[str, Any]:
         "test": SealedTest(target(parts.test)),
         "mean": mean,
         "std": std,
-        "record": split_record(spec, data.labels, data.classes, parts),
+        "draws": tuple(DrawnSplit(target(d.train), target(d.validation)) for d in draws),
+        "record": split_record(spec, data.labels, data.classes, parts, draws),
     }
 
 
@@ -108,17 +132,21 @@ def _pictures(
     model: ModelInput,
     data: ImageDataset,
     parts: Splits,
+    draws: Sequence[Draw],
     with_source: bool,
     progress: Progress | None,
     summary: DataSummary,
 ) -> dict[str, Any]:
     """The fields of a task of pictures."""
     size = prepared(spec, model)
-    found = PartDecoder(spec, size, data, parts, with_source, open_pictures, progress).decode()
+    decoder = PartDecoder(spec, size, data, parts, with_source, open_pictures, progress)
+    found = decoder.decode()
+    splits = decoder.decode_draws(draws) if draws else ()
+    taken = [Draw(s.train.indices, s.validation.indices) for s in splits]  # type: ignore[union-attr]
     kept = found.parts
     good = Splits(**{n: kept[n].indices if n in kept else p for n, p in vars(parts).items()})
     mean, std = _statistics(spec, model, kept.get("source_train", kept["train"]))
-    record = split_record(spec, data.labels, data.classes, good)
+    record = split_record(spec, data.labels, data.classes, good, taken)
     shares = share_notes(spec, data.official_splits)
     return {
         "source_train": kept.get("source_train"),
@@ -128,6 +156,7 @@ def _pictures(
         "test": SealedTest(kept["test"]),
         "mean": mean,
         "std": std,
+        "draws": splits,
         "ranges": data.ranges,
         "record": {**record, "bad_images": found.unreadable, "dropped_copies": found.dropped},
         "notes": (*data.notes, *data.ranges.notes(), *shares, *found.notes),

@@ -17,6 +17,7 @@ from raysel.common.text import quoted
 from raysel.common.user_files import MIB, any_error_as, read_regular
 from raysel.spec.task import TaskSpec
 from raysel.tasks.data import Indices, Labels
+from raysel.tasks.draws import Draw
 from raysel.tasks.splits import Splits, split
 
 PATH = "task.split.indices"
@@ -44,9 +45,14 @@ def divide(
 
 
 def split_record(
-    spec: TaskSpec, labels: Labels, classes: Sequence[str], parts: Splits
+    spec: TaskSpec,
+    labels: Labels,
+    classes: Sequence[str],
+    parts: Splits,
+    draws: Sequence[Draw] = (),
 ) -> dict[str, Any]:
-    """What `split.json` holds: the indices of each part, and by what to know the data set."""
+    """What `split.json` holds: the indices of each part and of each draw of the confirm phase,
+    and by what to know the data set."""
     indices = {name: part.tolist() for name, part in asdict(parts).items()}
     return {
         "data": spec.name,
@@ -54,6 +60,7 @@ def split_record(
         "fingerprint": fingerprint(labels, classes),
         "seed": spec.split.seed,
         "parts": indices,
+        "draws": [{name: part.tolist() for name, part in vars(draw).items()} for draw in draws],
     }
 
 
