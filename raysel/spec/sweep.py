@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
     Strict,
     Tag,
     model_serializer,
@@ -180,10 +181,44 @@ def objective_in_words(metric: str) -> str:
     return _OBJECTIVES.get(metric, metric)
 
 
-class ConfirmSpec(FrozenModel):
-    """The best of each strategy, trained again with several seeds; the test set is read here."""
+MOST_SPLITS = 1000
 
-    seeds: Annotated[StrictInt, Field(gt=0, le=1000)] = 5
+FEWEST_SPLITS = 3
+"""Fewer splits show nothing: the spread of two is hardly known."""
+
+SMALLEST_EFFECT = 0.01
+"""Differences of test error up to this, a point, are not relevant, where the file does not say."""
+
+
+class ConfirmSpec(FrozenModel):
+    """The best of each strategy, trained again on other splits; the test part is read here."""
+
+    splits: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
+        default=5,
+        description="the test part stays; training and validation parts are drawn anew so many"
+        " times. 1 is the search's own split, from which nothing follows about others",
+    )
+    seeds: Annotated[StrictInt, Field(gt=0, le=1000)] = Field(
+        default=1,
+        description="training seeds of each split; given without splits, so many splits with one"
+        " seed each",
+    )
+    source_seeds: Annotated[StrictInt, Field(gt=0, le=100)] = Field(
+        default=1, description="source models, each with a seed of its own; the splits take turns"
+    )
+    until: Literal["decided"] | None = Field(
+        default=None,
+        description="decided: splits are added in rounds until the verdict's interval excludes"
+        " zero, or lies within smallest_effect of it",
+    )
+    max_runs: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
+        default=20, description="the most runs of a strategy, with until"
+    )
+    smallest_effect: Annotated[PositiveReal, Field(lt=1)] | None = Field(
+        default=None,
+        description="the smallest difference of test error that matters: 0.01 is a point, and what"
+        " is meant where nothing is given",
+    )
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
     )
@@ -192,6 +227,48 @@ class ConfirmSpec(FrozenModel):
         description="the test curve of every confirm run, for a paper's figure: the search has"
         " fixed the configurations by then, and neither epoch nor winner is chosen by it",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_alone(cls, given: Any) -> Any:
+        """As many runs as before there were splits, each on a split of its own."""
+        if isinstance(given, dict) and "seeds" in given and "splits" not in given:
+            return given | {"splits": given["seeds"], "seeds": 1}
+        return given
+
+    @property
+    def relevant(self) -> float:
+        """The smallest difference that matters."""
+        return self.smallest_effect or SMALLEST_EFFECT
+
+    @property
+    def most_splits(self) -> int:
+        """Splits of the last round."""
+        return self.splits if self.until is None else max(self.splits, self.max_runs // self.seeds)
+
+
+def _contrast(text: str) -> str:
+    names = text.split(" - ")
+    if len(names) != 2 or not all(name.strip() for name in names):
+        raise ValueError("give two strategies, as in: bvg_ls - random_layer")
+    return text
+
+
+class VerdictSpec(FrozenModel):
+    """What the verdict is about, beside every strategy against full fine-tuning."""
+
+    contrasts: tuple[Annotated[str, AfterValidator(_contrast)], ...] = Field(
+        default=(),
+        description="differences that are asked for before the sweep: bvg_ls - random_layer",
+    )
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Names of the two strategies of each contrast."""
+        return tuple(
+            (first.strip(), second.strip())
+            for first, second in (contrast.split(" - ") for contrast in self.contrasts)
+        )
 
 
 class BudgetSpec(FrozenModel):
@@ -301,6 +378,7 @@ class Spec(FrozenModel):
     pruner: PrunerSpec = PrunerSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     confirm: ConfirmSpec = ConfirmSpec()
+    verdict: VerdictSpec = VerdictSpec()
     resources: ResourcesSpec = ResourcesSpec()
     budget: BudgetSpec = BudgetSpec()
     trace: TraceSpec = TraceSpec()
@@ -346,6 +424,16 @@ class TrialConfig(FrozenModel):
     parameters: dict[str, Any]
     training: Annotated[TrainingSettings, BeforeValidator(_of_any_version)]
     seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
+    split: Annotated[int, Strict(), Field(ge=0)] = (
+        0  # of the confirm phase, from 1; 0: the search's
+    )
+    source_seed: Annotated[int, Strict(), Field(ge=0)] = 0  # which of the source models
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """On the search's own split a trial is written as it was before there were others."""
+        written: dict[str, Any] = handler(self)
+        return {k: v for k, v in written.items() if v or k not in ("split", "source_seed")}
 
     def label(self, searched: Iterable[str] = ()) -> str:
         """The trial in a few words: `bvg_ls lr=0.021 ema_decay=0.93`.

@@ -15,16 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT
 from raysel.spec.values import FrozenModel
 from raysel.sweep.statistics.differences import Difference, paired_difference
 from raysel.sweep.statistics.multiple import holm
 from raysel.sweep.tuning_effort import StrategyEffort, has_less
-
-FEWEST_SPLITS = 3
-"""Fewer splits show nothing: the spread of two is hardly known."""
-
-SMALLEST_EFFECT = 0.01
-"""Differences up to this are not relevant, where the file does not say how small."""
 
 Outcome = Literal[
     "better",

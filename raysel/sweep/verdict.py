@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from scipy import stats
 
+from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.spec.values import FrozenModel
-from raysel.sweep.pairwise import SMALLEST_EFFECT, Comparison, Losses, Outcome, Runs, compare
+from raysel.sweep.pairwise import Comparison, Losses, Outcome, Runs, compare
 from raysel.sweep.statistics.differences import CONFIDENCE
 from raysel.sweep.statistics.multiple import improvement
 from raysel.sweep.tuning_effort import StrategyEffort

@@ -24,7 +24,7 @@ from raysel.tasks.data import (
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import PartDecoder, cache_folder
-from raysel.tasks.draws import Draw, draw_splits
+from raysel.tasks.draws import Draw
 from raysel.tasks.image_cache import Progress
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -32,7 +32,7 @@ from raysel.tasks.opened_task import absolute, open_task, prepared, share_notes,
 from raysel.tasks.range_scan import scan_ranges
 from raysel.tasks.shifts import shift_examples
 from raysel.tasks.split_file import split_record
-from raysel.tasks.splits import Splits, pools_of
+from raysel.tasks.splits import Splits
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of each channel."""
@@ -61,10 +61,11 @@ def load_task(
             `task.max_unreadable_fraction` of the pictures cannot be read, or `task.duplicates`
             refuses some.
     """
-    data, parts = open_task(spec, spec.download).divided()
+    opened_task = open_task(spec, spec.download)
+    data, parts = opened_task.divided()
     with_source = with_source or spec.preprocess == "data"
     summary = summarise(spec, data, parts, with_source)
-    draws = drawn(spec, data, parts, splits)
+    draws = opened_task.draws(splits)
     common: dict[str, Any] = {"name": spec.name, "classes": data.classes, "shift": spec.shift}
     if isinstance(data, Dataset):
         if opened is not None:
@@ -80,22 +81,6 @@ def load_task(
             spec, model or ModelInput(), data, parts, draws, with_source, progress, summary
         ),
     )
-
-
-def drawn(
-    spec: TaskSpec, data: Dataset | ImageDataset, parts: Splits, splits: int
-) -> tuple[Draw, ...]:
-    """The splits of the confirm phase; none where fewer than two are asked for, and the search's
-    own is taken.
-
-    Raises:
-        UserError: there are not as many different ones.
-    """
-    if splits < 2:
-        return ()
-    official = pools_of(spec.split, data.official_splits)
-    seed, shots = spec.split.seed, spec.split.shots
-    return draw_splits(data.labels, data.classes, parts, splits, seed, shots, official)
 
 
 def _arrays(spec: TaskSpec, data: Dataset, parts: Splits, draws: Sequence[Draw]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from raysel.tasks.datasets import (
     open_pictures,
 )
 from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
+from raysel.tasks.draws import Draw, draw_splits
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -105,6 +106,20 @@ class OpenedTask:
             UserError: something is wrong.
         """
         return self.missing is not None or len(self.divided()[1].source_train) > 0
+
+    def draws(self, splits: int) -> tuple[Draw, ...]:
+        """The splits of the confirm phase; none where fewer than two are asked for, and the
+        search's own is taken.
+
+        Raises:
+            UserError: something is wrong, or there are not as many different ones.
+        """
+        if splits < 2:
+            return ()
+        data, parts = self.divided()
+        official = pools_of(self.spec.split, data.official_splits)
+        seed, shots = self.spec.split.seed, self.spec.split.shots
+        return draw_splits(data.labels, data.classes, parts, splits, seed, shots, official)
 
     def training_labels(self) -> tuple[Labels, tuple[str, ...]] | None:
         """Labels of the training part before any shift, and the names of the classes; None of
