@@ -40,26 +40,38 @@ def finalists(trials: Iterable[TrialState], metric: str) -> list[Finalist]:
 
 
 def runs_of(
-    spec: Spec, chosen: Sequence[Finalist], known: Iterable[TrialState] = ()
+    spec: Spec,
+    chosen: Sequence[Finalist],
+    known: Iterable[TrialState] = (),
+    splits: int | None = None,
 ) -> list[tuple[Finalist, Assignment]]:
-    """Each finalist with each seed; the same seeds for all, so that runs can be paired.
+    """Each finalist on each split with each training seed; the same for all, so that runs can be
+    paired. Training seeds are new on every split, and the splits take the source models in turn.
 
     Args:
         known: the sweep's trials; where a search that was extended has found another finalist,
             its runs get names of their own.
+        splits: of this round; those of the file where nothing is given.
     """
-    first = spec.search.seed + _FIRST_SEED
-    taken = {trial.id: dict(trial.config) for trial in known}
+    confirm, first = spec.confirm, spec.search.seed + _FIRST_SEED
+    taken = {trial.id: TrialConfig.model_validate(dict(trial.config)) for trial in known}
 
-    def run(finalist: Finalist, index: int) -> Assignment:
-        config = finalist.config.model_copy(update={"seed": first + index})
-        name = f"confirm-{config.strategy}-s{index}"
-        if taken.get(name, config.model_dump(mode="json")) != config.model_dump(mode="json"):
-            name = f"confirm-{config.strategy}-{finalist.trial}-s{index}"
+    def run(finalist: Finalist, number: int) -> Assignment:
+        split = number // confirm.seeds
+        config = finalist.config.model_copy(
+            update={
+                "seed": first + number,
+                "split": split + 1 if confirm.most_splits > 1 else 0,
+                "source_seed": split % confirm.source_seeds,
+            }
+        )
+        name = f"confirm-{config.strategy}-s{number}"
+        if taken.get(name, config) != config:
+            name = f"confirm-{config.strategy}-{finalist.trial}-s{number}"
         return Assignment(name, config)
 
-    seeds = range(spec.confirm.seeds)
-    return [(finalist, run(finalist, index)) for index in seeds for finalist in chosen]
+    numbers = range((splits or confirm.splits) * confirm.seeds)
+    return [(finalist, run(finalist, number)) for number in numbers for finalist in chosen]
 
 
 class ConfirmController:

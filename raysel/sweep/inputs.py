@@ -115,7 +115,14 @@ def task_of(
     Raises:
         UserError: the data are missing, or not what the file says, or fewer than it asks for.
     """
-    task = load_task(spec.task, model_input(spec.model.name), reads_source(spec), decoding, opened)
+    task = load_task(
+        spec.task,
+        model_input(spec.model.name),
+        reads_source(spec),
+        decoding,
+        opened,
+        spec.confirm.most_splits,
+    )
     shots = most_shots(spec)
     if shots is not None and (problem := shortage(task.train.labels, task.classes, shots)):
         raise user_error("training.shots", problem)
@@ -184,6 +191,7 @@ def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContex
         yield replace(
             shared,
             test=test,
+            draws=task.draws,
             keep_best=spec.confirm.epoch == "best",
             test_every_epoch=spec.confirm.test_every_epoch,
         )

@@ -247,11 +247,15 @@ class FineTuning:
         return self.measure(data).by_name(prefix)
 
     @torch.inference_mode()
-    def measure(self, data: Data) -> Measured:
-        """Error, loss, confusion matrix over all examples, in eval mode."""
+    def measure(self, data: Data, answers: bool = False) -> Measured:
+        """Error, loss, confusion matrix over all examples, in eval mode.
+
+        Args:
+            answers: also what the model says of each example.
+        """
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        tally = MetricAccumulator(self.device)
+        tally = Tally(self.device, answers)
         for batch in data.split(256):
             with self._autocast():
                 logits = self.model(batch.images).float()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from raysel.training.answers import Answers
+
 TOP = 5
 
 
@@ -23,11 +25,13 @@ class Measured:
         confusion: int64 [C, C] on the CPU: examples of class i (row) taken for class j.
         top5_error: share of examples whose class is not among the five likeliest; None where
             there are no more than five classes.
+        answers: of each example, where they were asked for.
     """
 
     loss: float
     confusion: Tensor
     top5_error: float | None
+    answers: Answers | None = None
 
     @property
     def error(self) -> float:
@@ -55,11 +59,16 @@ class Measured:
         return metrics
 
 
-class MetricAccumulator:
-    """Counts batches on a device; nothing is read before `measured`."""
+class Tally:
+    """Counts batches on a device; nothing is read before `measured`.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        answers: keep what the model says of each example.
+    """
+
+    def __init__(self, device: torch.device, answers: bool = False) -> None:
         self._device = device
+        self._answers: list[tuple[Tensor, Tensor, Tensor | None]] | None = [] if answers else None
         self._loss = torch.zeros((), device=device, dtype=torch.float64)
         self._missed = torch.zeros((), device=device, dtype=torch.int64)
         self._confusion: Tensor | None = None
@@ -71,11 +80,15 @@ class MetricAccumulator:
             self._classes = logits.shape[1]
             size = self._classes**2
             self._confusion = torch.zeros(size, device=self._device, dtype=torch.int64)
-        places = labels * self._classes + logits.argmax(1)
+        predicted, missed = logits.argmax(1), None
+        places = labels * self._classes + predicted
         self._confusion.index_add_(0, places, torch.ones_like(places))
         if self._classes > TOP:
             likeliest = logits.topk(TOP, dim=1).indices
-            self._missed += (likeliest != labels[:, None]).all(dim=1).sum()
+            missed = (likeliest != labels[:, None]).all(dim=1)
+            self._missed += missed.sum()
+        if self._answers is not None:
+            self._answers.append((labels, predicted, missed))
         self._loss += functional.cross_entropy(logits, labels, reduction="sum").double()
 
     def measured(self) -> Measured:
@@ -84,4 +97,18 @@ class MetricAccumulator:
         confusion = self._confusion.reshape(self._classes, self._classes).cpu()
         count = int(confusion.sum())
         missed = int(self._missed) / count if self._classes > TOP else None
-        return Measured(float(self._loss) / count, confusion, missed)
+        return Measured(float(self._loss) / count, confusion, missed, self._kept())
+
+    def _kept(self) -> Answers | None:
+        if self._answers is None:
+            return None
+        labels, predicted = (
+            torch.cat(batches).cpu().numpy()
+            for batches in (
+                [labels for labels, _, _ in self._answers],
+                [predicted for _, predicted, _ in self._answers],
+            )
+        )
+        missed = [some for _, _, some in self._answers if some is not None]
+        in_top5 = ~torch.cat(missed).cpu().numpy() if missed else None
+        return Answers(labels, predicted, in_top5)

@@ -21,6 +21,7 @@ from raysel.common.disk_errors import of_the_disk
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import TrialConfig
 from raysel.training import environment, failures
+from raysel.training.answers import write_answers
 from raysel.training.confusion import write_confusion
 from raysel.training.loop import FineTuning
 from raysel.training.nonfinite import Diverged
@@ -216,7 +217,9 @@ class TrialRun:
         if self._shared.keep_best:
             tuning.load_best()
             chosen = tuning.best_epoch
-        measured = tuning.measure(test)
+        measured = tuning.measure(test, answers=True)
+        assert measured.answers is not None
+        write_answers(self.folder, measured.answers)
         matrix = measured.confusion.tolist()
         names = self._shared.classes or tuple(map(str, range(len(matrix))))
         write_confusion(self.folder, matrix, names)

@@ -16,7 +16,7 @@ from raysel.models.layers import Partition
 from raysel.models.weights import load_weights
 from raysel.spec import user_code
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
-from raysel.tasks.data import Part
+from raysel.tasks.data import DrawnSplit, Part
 from raysel.tasks.shots import first_shots
 from raysel.training.batches import Data
 from raysel.training.image_batches import on_device
@@ -41,6 +41,9 @@ class PhaseContext:
             runs trials.
         classes: their names, for the confusion matrix.
         code: the user's own files; their strategies are made known before a trial begins.
+        draws: training and validation part of each split of the confirm phase; empty where it
+            takes the search's own.
+        more_weights: initial weights of the second source model, the third and so on.
     """
 
     model_config: ModelConfig
@@ -64,6 +67,12 @@ class PhaseContext:
     bucket: Bucket | None = None
     token: str | None = None
     test_every_epoch: bool = False
+    draws: tuple[DrawnSplit, ...] = ()
+    more_weights: tuple[dict[str, np.ndarray], ...] = ()
+
+    def initial_weights(self, config: TrialConfig) -> dict[str, np.ndarray]:
+        """Those that a trial begins with."""
+        return (self.weights, *self.more_weights)[config.source_seed]
 
 
 class TrialWorker:
@@ -84,6 +93,7 @@ class TrialWorker:
         self.shared, self.step_limit = shared, step_limit
         self.away = not sees(shared.folder, shared.token)
         self._last: TrialFiles | None = None
+        self._data: tuple[int, TrialData] | None = None  # of the split of the last trial
         torch.set_num_threads(shared.threads)
         user_code.load(shared.code)
 
@@ -108,8 +118,8 @@ class TrialWorker:
     def model(self, config: TrialConfig) -> nn.Module:
         """The one model, with a trial's initial weights; a head that they lack is drawn from the
         trial's seed."""
-        shared = self.shared
-        state = {name: torch.tensor(array) for name, array in shared.weights.items()}
+        shared, weights = self.shared, self.shared.initial_weights(config)
+        state = {name: torch.tensor(array) for name, array in weights.items()}
         if self.has_fresh_head:
             fresh = build(shared.model_config, config.seed)
             load_weights(fresh, state)
@@ -119,7 +129,9 @@ class TrialWorker:
 
     def data(self, config: TrialConfig) -> TrialData:
         """A trial's data: of the training part no more than its shots."""
-        data, shots = self._data, config.training.shots
+        if self._data is None or self._data[0] != config.split:
+            self._data = config.split, self._of_split(config.split)
+        data, shots = self._data[1], config.training.shots
         if shots is None:
             return data
         chosen = first_shots(data.train.labels.cpu().numpy(), shots)
@@ -135,10 +147,14 @@ class TrialWorker:
         return build(self.shared.model_config, 0).to(self._device)  # its weights are replaced
 
     @cached_property
-    def _data(self) -> TrialData:
-        shared = self.shared
-        source = None if shared.source is None else self._on_device(shared.source)
-        return TrialData(self._on_device(shared.train), self._on_device(shared.validation), source)
+    def _source(self) -> Data | None:
+        return None if self.shared.source is None else self._on_device(self.shared.source)
+
+    def _of_split(self, split: int) -> TrialData:
+        """The data of a split: a number from 1, or 0 for the search's own."""
+        parts = self.shared.draws[split - 1] if split else self.shared
+        train, validation = self._on_device(parts.train), self._on_device(parts.validation)
+        return TrialData(train, validation, self._source)
 
     @property
     def _device(self) -> torch.device:

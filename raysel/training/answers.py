@@ -1,0 +1,79 @@
+"""What a confirmed model answers to each test example: a file beside the confusion matrix.
+
+The test part is the same in every confirm run of a sweep, in the same order, so that two runs can
+be compared example by example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "answers.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says of each example, in their order.
+
+    Attributes:
+        labels: int64 [n] true classes.
+        predicted: int64 [n] the likeliest class.
+        in_top5: [n] whether the class is among the five likeliest; None of five classes or fewer.
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    in_top5: NDArray[np.bool_] | None
+
+    def losses(self, measure: str) -> NDArray[np.float64] | None:
+        """[n] a loss of each example whose mean is the run's metric.
+
+        Args:
+            measure: `test/error`, `test/balanced_error` or `test/top5_error`.
+
+        Returns:
+            None for a metric that cannot be told from the answers.
+        """
+        wrong = (self.labels != self.predicted).astype(np.float64)
+        if measure == "test/error":
+            return wrong
+        if measure == "test/balanced_error":
+            counts = np.bincount(self.labels)
+            result: NDArray[np.float64] = wrong * (
+                len(wrong) / (np.count_nonzero(counts) * counts[self.labels])
+            )
+            return result
+        if measure == "test/top5_error" and self.in_top5 is not None:
+            return (~self.in_top5).astype(np.float64)
+        return None
+
+
+def write_answers(folder: Path, answers: Answers) -> None:
+    """Write `answers.npz` into a run's folder."""
+    arrays = {
+        "labels": answers.labels.astype(np.int32),
+        "predicted": answers.predicted.astype(np.int32),
+    }
+    packed = {} if answers.in_top5 is None else {"in_top5": np.packbits(answers.in_top5)}
+    partial = folder / f".{FILE}.partial"
+    with partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays, **packed)
+    partial.replace(folder / FILE)
+
+
+def read_answers(folder: Path) -> Answers | None:
+    """The answers of a run; None where it has none that can be read."""
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            labels, predicted = (file[name].astype(np.int64) for name in ("labels", "predicted"))
+            packed = file.get("in_top5")
+        if labels.ndim != 1 or labels.shape != predicted.shape or not len(labels):
+            return None
+        in_top5 = None if packed is None else np.unpackbits(packed, count=len(labels)).astype(bool)
+        return Answers(labels, predicted, in_top5)
+    except Exception:  # none, or damaged
+        return None
