@@ -15,7 +15,7 @@ from typing import Any
 
 from optuna import Study
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from raysel.search.space import STRATEGY, Space, count
 from raysel.spec.sweep import SearchSpec
@@ -30,12 +30,9 @@ def is_equal(search: SearchSpec, space: Space) -> bool:
 
 def shares(search: SearchSpec, space: Space) -> dict[str, int]:
     """Number of trials per strategy: equal, with one more for the first ones if it
-    does not come out even; a strategy with fewer configurations gets these."""
+    does not come out even."""
     whole, rest = divmod(search.num_trials, len(space.strategies))
-    return {
-        strategy: min(whole + (index < rest), points_of(space, strategy))
-        for index, strategy in enumerate(space.strategies)
-    }
+    return {strategy: whole + (index < rest) for index, strategy in enumerate(space.strategies)}
 
 
 def points_of(space: Space, strategy: str) -> int:
@@ -54,6 +51,35 @@ def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial
     had = Counter(strategy_of(trial) for trial in trials)
     left = [name for name, share in shares(search, space).items() if had[name] < share]
     return min(left, key=lambda name: had[name], default=None)
+
+
+def replicate_of(
+    space: Space, trials: Iterable[FrozenTrial], strategy: str | None
+) -> dict[str, Any] | None:
+    """The values of the next trial of a strategy all of whose configurations were tried: of the
+    better half of them, the one with the fewest trials, the best among equals.
+
+    Returns:
+        None where a configuration is left.
+    """
+    if strategy is None:
+        return None
+    own: dict[str, list[FrozenTrial]] = {}
+    for trial in trials:
+        if strategy_of(trial) == strategy:
+            own.setdefault(repr(sorted(trial.params.items())), []).append(trial)
+    points = points_of(space, strategy)
+    if len(own) < points:
+        return None
+    ranked = sorted(own.values(), key=_mean_value)[: (points + 1) // 2]
+    return dict(min(ranked, key=len)[0].params)
+
+
+def _mean_value(trials: Iterable[FrozenTrial]) -> float:
+    """Of one configuration's complete trials; where there is none it comes last."""
+    complete = (t for t in trials if t.state == TrialState.COMPLETE)
+    values = [trial.value for trial in complete if trial.value is not None]
+    return math.fsum(values) / len(values) if values else math.inf
 
 
 def walks_strategy(search: SearchSpec, space: Space, strategy: str | None) -> bool:

@@ -52,8 +52,7 @@ def budget(search: SearchSpec, space: Space) -> int:
     cross-validation always all points."""
     size = space.size()
     if size is None or not walks_every_point(search, space):
-        equal = allocation.is_equal(search, space)
-        return sum(allocation.shares(search, space).values()) if equal else search.num_trials
+        return search.num_trials
     return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
 
 

@@ -200,7 +200,8 @@ class SearchController:
         if not allocation.is_equal(search, self._space) or walks_every_point(search, self._space):
             return None
         strategy = allocation.next_strategy(search, self._space, trials)
-        self.study.enqueue_trial({STRATEGY: strategy})
+        again = allocation.replicate_of(self._space, trials, strategy)
+        self.study.enqueue_trial({STRATEGY: strategy} if again is None else again)
         return strategy
 
     def _trials(self) -> list[FrozenTrial]:

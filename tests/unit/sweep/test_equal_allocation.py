@@ -56,13 +56,23 @@ DISCRETE = (
 )
 
 
-def test_a_strategy_with_few_points_has_each_of_them_once(tmp_path):
-    spec = sweep(*DISCRETE, "search.num_trials=20")
-    assert budget(spec.search, Space(spec, LAYERS)) == 3 + 1 + 5 + 5
-    done = run(begin(tmp_path, spec))
-    assert counted(done) == {"surgical": 3, "full": 1, "bvg_ls": 5, "linear_probe": 5}
-    blocks = [a.config.parameters["block"] for a in done if a.config.strategy == "surgical"]
-    assert sorted(blocks) == sorted(LAYERS)
+def test_what_a_small_space_leaves_of_its_share_goes_to_seeds_of_its_best(tmp_path):
+    spec = sweep(*DISCRETE, "search.num_trials=24")
+    assert budget(spec.search, Space(spec, LAYERS)) == 24
+    attempt, done = begin(tmp_path, spec), []
+    while (assignment := attempt.controller.next_trial()) is not None:
+        work(attempt.controller, assignment, worker=worse_at_the_stem)
+        done.append(assignment)
+    assert counted(done) == dict.fromkeys(FOUR, 6)
+    full = [a.config.seed for a in done if a.config.strategy == "full"]
+    assert len(set(full)) == 6  # one configuration, never the same training seed twice
+    tried = Counter(a.config.parameters["block"] for a in done if a.config.strategy == "surgical")
+    assert sorted(tried.values()) == [1, 2, 3]  # each once, then the better half in turn
+    assert tried["stem"] == 1
+
+
+def worse_at_the_stem(config, epoch):
+    return error(config, epoch) + 0.1 * (config.parameters.get("block") == "stem")
 
 
 def test_the_share_holds_when_the_driver_dies_between_trials(tmp_path):
@@ -72,7 +82,7 @@ def test_the_share_holds_when_the_driver_dies_between_trials(tmp_path):
     left = done.pop()  # handed out, not worked off
     done += run(begin(tmp_path, spec, attempt=2))
     assert left.trial in {assignment.trial for assignment in done}
-    assert counted(done) == {"surgical": 3, "full": 1, "bvg_ls": 5, "linear_probe": 5}
+    assert counted(done) == dict.fromkeys(FOUR, 5)
 
 
 def test_the_share_holds_when_the_driver_dies_after_choosing_the_strategy(tmp_path, monkeypatch):
