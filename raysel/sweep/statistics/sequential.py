@@ -21,7 +21,7 @@ from scipy import optimize, stats
 
 ALPHA = 0.05
 
-_POINTS = 201
+_POINTS = 301
 """Of the grid for the numerical integration."""
 
 
@@ -45,7 +45,7 @@ def nominal_level(looks: tuple[int, ...], alpha: float = ALPHA) -> float:
     single = float(stats.norm.isf(alpha / 2))
     every = float(stats.norm.isf(alpha / (2 * len(looks))))  # Bonferroni: certainly enough
     bound = optimize.brentq(
-        lambda z: crossing_probability(looks, z) - alpha, single, every, xtol=1e-6
+        lambda z: crossing_probability(looks, z) - alpha, single, every, xtol=1e-12
     )
     return float(2 * stats.norm.sf(bound))
 
