@@ -1,308 +1,364 @@
-"""Expected intervals come by another route: numpy and a printed table of t quantiles."""
+"""What the verdict is about, what it says, and what it may not say."""
 
 import numpy as np
 import pytest
+import statistics_oracle as oracle
+from confirm_kit import by_example, effort, entry
 
-from raysel.sweep.results import ConfirmedStrategy
-from raysel.sweep.verdict import interval, verdict
+from raysel.sweep.verdict import Question, Verdict, improvements, interval, verdict
 
-ERROR = "val/error"
-
-# two-sided 95 % quantiles of Student's t, as printed in the usual tables
-T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
-
-
-def entry(strategy, val, test, val_loss=None, seeds=None):
-    seeds = seeds or range(len(test))
-    losses = val_loss or [0.5] * len(test)
-    runs = [
-        {"seed": s, "val/error": v, "val/loss": loss, "test/error": t, "test/loss": 1.0}
-        for s, v, loss, t in zip(seeds, val, losses, test, strict=True)
-    ]
-    return ConfirmedStrategy.model_validate({"strategy": strategy, "runs": runs})
+FULL_ERRORS = [0.300, 0.320, 0.280, 0.310, 0.290]
+FULL = entry("full", FULL_ERRORS)
 
 
-def by_hand(values):
-    x = np.asarray(values)
-    half = T[len(x) - 1] * x.std(ddof=1) / np.sqrt(len(x))
-    return x.mean(), x.mean() - half, x.mean() + half
+def beside_full(*differences: float) -> list[float]:
+    return [e + d for e, d in zip(FULL_ERRORS, differences, strict=True)]
 
 
-def full_test_errors_plus(differences):
-    return [run.test_error + d for run, d in zip(FULL.runs, differences, strict=True)]
+CLEAR = beside_full(-0.050, -0.052, -0.048, -0.051, -0.049)
+CLOSE = beside_full(-0.050, 0.040, -0.030, 0.020, -0.010)
+SMALL = beside_full(0.002, -0.001, 0.003, -0.002, 0.001)
+WORSE = beside_full(0.050, 0.052, 0.048, 0.051, 0.049)
+BETTER_ALONE = beside_full(-0.060, -0.030, -0.050, -0.010, -0.020)  # p = .022
 
 
-FULL = entry("full", [0.28] * 5, [0.270, 0.280, 0.265, 0.290, 0.265])
-CLOSE = [0.250, 0.240, 0.275, 0.245, 0.245]  # differences -20, -40, +10, -45, -20 thousandths
-CLEAR = [0.240, 0.245, 0.240, 0.250, 0.240]
+def asked(*ranking: str, **more: object) -> Question:
+    return Question("val/error", ranking, **{"splits": 5, **more})
 
 
-def test_interval_is_student_t():
+def against_full(errors: list, **more: object) -> Verdict:
+    return verdict([entry("bvg_ls", errors), FULL], asked("bvg_ls", "full", **more))
+
+
+# --- the interval of one strategy's runs --------------------------------------------------------
+
+
+def test_interval_is_student_t() -> None:
     values = [0.25, 0.26, 0.24, 0.27, 0.25]
-    assert interval(values) == pytest.approx(by_hand(values), abs=1e-5)
+    x = np.asarray(values)
+    half = 2.776 * x.std(ddof=1) / np.sqrt(5)  # as printed in the usual tables
+
+    assert interval(values) == pytest.approx((x.mean(), x.mean() - half, x.mean() + half), abs=1e-5)
 
 
-def test_interval_of_two_values_uses_one_degree_of_freedom():
+def test_interval_of_two_values_uses_one_degree_of_freedom() -> None:
     assert interval([0.1, 0.3]) == pytest.approx((0.2, 0.2 - 1.2706, 0.2 + 1.2706), abs=1e-4)
 
 
-def test_one_value_has_no_interval():
+def test_one_value_has_no_interval() -> None:
     assert interval([0.2]) == (0.2, None, None)
 
 
-def test_equal_values_give_an_interval_of_no_width():
+def test_equal_values_give_an_interval_of_no_width() -> None:
     assert interval([0.25] * 4) == (0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("values", [[], [0.1, float("nan")]])
-def test_interval_refuses_nothing_and_nan(values):
+def test_interval_refuses_nothing_and_nan(values: list) -> None:
     with pytest.raises(ValueError, match="finite"):
         interval(values)
 
 
-def test_not_proven_when_the_interval_holds_zero():
-    result = verdict([FULL, entry("bvg_ls", [0.24] * 5, CLOSE)], ERROR)
-    mean, low, high = by_hand([-0.020, -0.040, 0.010, -0.045, -0.020])
-    assert low < 0 < high
-    assert (result.difference, result.low, result.high) == pytest.approx(
-        (mean, low, high), abs=1e-5
+# --- the winner ---------------------------------------------------------------------------------
+
+
+def test_the_search_chooses_the_winner_and_test_errors_never_do() -> None:
+    lucky = entry("linear_probe", [0.01, 0.011, 0.012, 0.01, 0.009])
+
+    found = verdict([lucky, FULL, entry("bvg_ls", CLOSE)], asked("bvg_ls", "linear_probe", "full"))
+
+    assert found.winner == "bvg_ls"
+    assert found.lowest == "linear_probe"
+    assert found.outcome == "not_shown"
+    assert "linear_probe" in found.sentence
+
+
+def test_the_order_of_the_confirm_runs_chooses_nothing() -> None:
+    entries = [entry("bvg_ls", CLOSE), FULL, entry("surgical", CLEAR)]
+
+    found = [verdict(e, asked("surgical", "bvg_ls", "full")) for e in (entries, entries[::-1])]
+
+    assert {f.winner for f in found} == {"surgical"}
+    assert len({f.sentence for f in found}) == 1
+
+
+def test_the_first_of_the_ranking_that_was_confirmed_wins() -> None:
+    found = verdict([entry("bvg_ls", CLEAR), FULL], asked("failed", "bvg_ls", "full"))
+
+    assert (found.winner, found.outcome) == ("bvg_ls", "better")
+
+
+def test_one_value_among_the_confirm_runs_changes_the_difference_and_not_the_winner() -> None:
+    ranking = asked("bvg_ls", "surgical", "full")
+    for errors in (CLEAR, CLOSE, WORSE):
+        found = verdict([FULL, entry("surgical", CLEAR), entry("bvg_ls", errors)], ranking)
+        assert found.winner == "bvg_ls"
+
+
+# --- the winner against full fine-tuning --------------------------------------------------------
+
+
+def test_better_with_the_interval_of_the_paired_splits() -> None:
+    found = against_full(CLEAR)
+
+    parts = oracle.mean_squares(np.subtract(CLEAR, FULL_ERRORS)[:, None])
+    variance, df = oracle.squared_error_and_df(parts, 0.0)
+    assert (found.low, found.high) == pytest.approx(
+        oracle.t_interval(parts.mean, variance, df, 0.95), rel=1e-9
     )
-    assert (result.winner, result.against, result.n) == ("bvg_ls", "full", 5)
-    assert result.outcome == "not_proven"
-    assert result.sentence == (
-        "bvg_ls, chosen by validation error. Against full fine-tuning: −2.3 points of test error "
-        "(95 % interval −5.0 to +0.4, paired over 5 training seeds on one split): "
-        "not proven better; more seeds would tell."
-    )
+    assert (found.winner, found.against, found.n, found.outcome) == ("bvg_ls", "full", 5, "better")
+    assert "bvg_ls against full fine-tuning: −5.0 points of test error" in found.sentence
+    assert "95 % interval −5.2 to −4.8; 5 splits" in found.sentence
+    assert "better on these splits" in found.sentence
 
 
-def test_better_when_the_whole_interval_is_below_zero():
-    result = verdict([FULL, entry("bvg_ls", [0.24] * 5, CLEAR)], ERROR)
-    mean, low, high = by_hand([-0.030, -0.035, -0.025, -0.040, -0.025])
-    assert high < 0
-    assert (result.difference, result.low, result.high) == pytest.approx(
-        (mean, low, high), abs=1e-5
-    )
-    assert result.outcome == "better"
-    assert result.sentence.endswith(
-        "−3.1 points of test error (95 % interval −3.9 to −2.3, "
-        "paired over 5 training seeds on one split): better."
-    )
+def test_worse_says_who_is_better() -> None:
+    found = against_full(WORSE)
+
+    assert found.outcome == "worse"
+    assert "full fine-tuning is better on these splits" in found.sentence
 
 
-def test_worse_when_full_is_better():
-    tests = full_test_errors_plus([3e-2, 4e-2, 3e-2, 4e-2, 3e-2])
-    result = verdict([FULL, entry("surgical", [0.24] * 5, tests)], ERROR)
-    assert result.outcome == "worse"
-    assert result.low > 0
-    assert result.sentence.endswith(": full fine-tuning is better.")
+def test_not_shown_says_how_many_splits_would() -> None:
+    found = against_full(CLOSE)
+
+    assert found.outcome == "not_shown"
+    assert "corrected" not in found.sentence
+    assert "about 140 more splits would show a difference of this size" in found.sentence
+    assert "better" not in found.sentence
 
 
-def test_differences_are_paired_by_seed_not_by_position():
-    order = [3, 1, 4, 0, 2]
-    shuffled = entry("bvg_ls", [0.24] * 5, [CLEAR[seed] for seed in order], seeds=order)
-    straight = verdict([FULL, entry("bvg_ls", [0.24] * 5, CLEAR)], ERROR)
-    assert verdict([FULL, shuffled], ERROR) == straight
+def test_no_relevant_difference_is_an_outcome_of_its_own() -> None:
+    assert against_full(SMALL).outcome == "no_relevant_difference"
+    assert "no relevant difference" in against_full(SMALL).sentence
+    assert against_full(SMALL, smallest_effect=0.002).outcome == "not_shown"
 
 
-def test_pairing_is_tighter_than_two_separate_samples():
-    """Seeds that are hard for both cancel: the width is that of the differences."""
-    hard = [0.20, 0.30, 0.40]
-    full = entry("full", [0.4] * 3, hard)
-    other = entry("lp", [0.3] * 3, [0.19, 0.288, 0.391])
-    result = verdict([full, other], ERROR)
-    _, low, high = by_hand([-0.010, -0.012, -0.009])
-    assert (result.low, result.high) == pytest.approx((low, high), abs=1e-5)
-    assert result.outcome == "better"
+def test_the_winners_own_comparison_is_not_corrected_for_those_beside_it() -> None:
+    """The search chose it on another split: it is one question."""
+    entries = [entry("bvg_ls", BETTER_ALONE), FULL, *(entry(f"s{i}", CLOSE) for i in range(3))]
+
+    found = verdict(entries, asked("bvg_ls", "s0", "s1", "s2", "full"))
+
+    assert found.outcome == "better"
+    table = {c.ours: c for c in found.against_baseline}
+    assert table["bvg_ls"].outcome == "not_shown"
+    assert table["bvg_ls"].p_holm == pytest.approx(4 * table["bvg_ls"].p)
 
 
-def test_only_seeds_that_both_have_are_paired():
-    four = entry("bvg_ls", [0.24] * 4, CLEAR[1:], seeds=[1, 2, 3, 9])
-    result = verdict([FULL, four], ERROR)
-    by_seed = {run.seed: run.test_error for run in FULL.runs}
-    ours = dict(zip([1, 2, 3], CLEAR[1:4], strict=True))
-    mean, *_ = by_hand([ours[s] - by_seed[s] for s in (1, 2, 3)])
-    assert result.n == 3
-    assert result.difference == pytest.approx(mean)
-    assert "3 training seeds that both have on one split" in result.sentence
+def test_every_strategy_stands_against_full_with_holms_correction() -> None:
+    entries = [entry("a", CLEAR), FULL, entry("b", CLOSE), entry("c", BETTER_ALONE)]
+
+    found = verdict(entries, asked("full", "a", "b", "c"))
+
+    table = found.against_baseline
+    assert [(c.ours, c.theirs) for c in table] == [("a", "full"), ("b", "full"), ("c", "full")]
+    assert [c.p_holm for c in table] == pytest.approx(oracle.holm([c.p for c in table]))
 
 
-def test_a_run_without_a_test_error_is_no_pair():
-    broken = entry("bvg_ls", [0.24] * 5, [*CLEAR[:3], None, float("nan")])
-    assert verdict([FULL, broken], ERROR).n == 3
+def test_losses_of_test_examples_enter_the_interval() -> None:
+    random = np.random.default_rng(0)
+    tables = {name: (random.uniform(size=(5, 60)) < 0.3).astype(float) for name in ("a", "full")}
+    entries, losses = by_example(tables)
+
+    known, means = (verdict(entries, asked("a", "full"), kept) for kept in (losses, None))
+
+    assert "5 splits, 60 test examples" in known.sentence
+    assert "test examples;" not in means.sentence and "60" not in means.sentence
+    assert known.high - known.low != pytest.approx(means.high - means.low)
 
 
-def test_the_winner_is_chosen_by_validation_and_never_by_test_error():
-    lucky = entry("linear_probe", [0.30] * 5, [0.01] * 5)
-    result = verdict([FULL, lucky, entry("bvg_ls", [0.27] * 5, CLOSE)], ERROR)
-    assert result.winner == "bvg_ls"
-
-
-def test_the_winner_is_chosen_by_the_mean_and_not_by_the_best_seed():
-    spiky = entry("surgical", [0.01, 0.4, 0.4, 0.4, 0.4], CLOSE)
-    assert verdict([FULL, spiky, entry("bvg_ls", [0.27] * 5, CLOSE)], ERROR).winner == "bvg_ls"
-
-
-def test_a_tie_goes_to_the_lower_validation_loss_then_to_the_name():
-    # 69 mistakes of 300 each; as floats the mean of a comes out lower in the last bit
-    a = entry("a", [22 / 100, 23 / 100, 24 / 100], [0.3] * 3, val_loss=[0.9] * 3)
-    b = entry("b", [23 / 100, 23 / 100, 23 / 100], [0.3] * 3, val_loss=[0.8] * 3)
-    c = entry("c", [23 / 100, 23 / 100, 23 / 100], [0.3] * 3, val_loss=[0.8] * 3)
-    assert verdict([c, a, b], ERROR).winner == "b"
-
-
-def test_equal_differences_prove_nothing():
-    """t over five equal differences has no width: even −0.1 points would be 'proven'."""
-    shifted = full_test_errors_plus([-0.001] * 5)
-    result = verdict([FULL, entry("bvg_ls", [0.24] * 5, shifted)], ERROR)
-    assert result.difference == pytest.approx(-0.001)
-    assert (result.outcome, result.low, result.high) == ("not_proven", None, None)
-    assert "−0.1 points of test error in each of 5 training seeds" in result.sentence
-    assert "without any spread" in result.sentence
-
-
-def test_no_difference_at_all_is_not_proven():
-    same = entry("bvg_ls", [0.24] * 5, [run.test_error for run in FULL.runs])
-    result = verdict([FULL, same], ERROR)
-    assert result.outcome == "not_proven"
-    assert "full fine-tuning: 0 points" in result.sentence
-
-
-def test_two_seeds_that_differ_by_much_prove_nothing():
-    # differences −0.02 and 0: mean −0.01, half width 12.7 · 0.01
-    full = entry("full", [0.4] * 2, [0.30, 0.32])
-    result = verdict([full, entry("bvg_ls", [0.3] * 2, [0.28, 0.32])], ERROR)
-    assert result.outcome == "not_proven"
-
-
-def test_a_proven_difference_is_never_shown_as_zero():
-    tests = full_test_errors_plus([-3e-4, -4e-4, -3e-4, -4e-4, -3e-4])
-    result = verdict([FULL, entry("bvg_ls", [0.24] * 5, tests)], ERROR)
-    assert result.outcome == "better"
-    assert "−0.03 points of test error (95 % interval −0.04 to −0.03" in result.sentence
-
-
-def test_winner_is_full():
-    result = verdict([FULL, entry("bvg_ls", [0.30] * 5, CLOSE)], ERROR)
-    assert (result.outcome, result.winner, result.against) == (
-        "winner_is_full",
-        "full",
-        None,
-    )
-    assert (result.difference, result.low, result.high) == (None, None, None)
-    assert "no other strategy did better there" in result.sentence
-    assert "Test error 27.4 % (95 % interval" in result.sentence
-
-
-def test_full_alone_is_said_to_be_alone():
-    assert "there was no other strategy" in verdict([FULL], ERROR).sentence
-
-
-def test_no_baseline():
-    result = verdict([entry("bvg_ls", [0.24] * 5, CLOSE)], ERROR)
-    assert (result.outcome, result.against, result.n) == ("no_baseline", None, 0)
-    assert result.sentence.startswith("bvg_ls, chosen by validation error. Test error 25.1 %")
-    assert "Full fine-tuning has no confirmed result" in result.sentence
-
-
-def test_full_without_a_common_seed_is_no_baseline():
-    other = entry("bvg_ls", [0.24] * 5, CLOSE, seeds=range(10, 15))
-    result = verdict([FULL, other], ERROR)
-    assert result.outcome == "no_baseline"
-    assert "tested on none of its seeds" in result.sentence
-
-
-def test_one_seed_has_a_difference_and_no_interval():
-    result = verdict([entry("full", [0.3], [0.27]), entry("bvg_ls", [0.2], [0.25])], ERROR)
-    assert (result.outcome, result.n, result.low, result.high) == (
-        "one_seed",
-        1,
-        None,
-        None,
-    )
-    assert result.difference == pytest.approx(-0.02)
-    assert "−2.0 points" in result.sentence
-    assert "proves nothing" in result.sentence
-
-
-@pytest.mark.parametrize("confirm", [[], [entry("bvg_ls", [float("nan")], [0.3])]])
-def test_no_result(confirm):
-    result = verdict(confirm, ERROR)
-    assert (result.outcome, result.winner, result.n) == ("no_result", None, 0)
-
-
-def test_the_winner_is_the_best_by_the_sweeps_objective():
-    """The other one has more mistakes and less loss."""
-    low_loss = entry("bvg_ls", [0.29] * 5, CLOSE, val_loss=[0.1] * 5)
-    assert verdict([FULL, low_loss], ERROR).winner == "full"
-    result = verdict([FULL, low_loss], "val/loss")
-    assert result.winner == "bvg_ls"
-    assert result.sentence.startswith("bvg_ls, chosen by validation loss. ")
-    assert result.measure == "test/error"  # a difference of losses says little
-
-
-def test_where_classes_are_balanced_the_test_is_balanced_too():
-    def balanced(strategy, val, test, plain):
-        made = entry(strategy, [0.3] * 3, plain)
-        runs = [
-            run.model_copy(update={"val_balanced_error": v, "test_balanced_error": t})
-            for run, v, t in zip(made.runs, val, test, strict=True)
-        ]
-        return made.model_copy(update={"runs": tuple(runs)})
-
-    full = balanced("full", [0.5] * 3, [0.50, 0.52, 0.54], [0.1] * 3)
-    rare = balanced("bvg_ls", [0.4] * 3, [0.40, 0.43, 0.43], [0.2] * 3)
-    result = verdict([full, rare], "val/balanced_error")
-    assert (result.winner, result.measure) == ("bvg_ls", "test/balanced_error")
-    assert result.difference == pytest.approx(-0.1)
-    assert "points of balanced test error" in result.sentence
-    assert "chosen by balanced validation error" in result.sentence
-
-
-# --- no claim that the numbers do not support ---------------------------------------------------
-
-
-def test_full_chosen_in_a_tie_on_one_seed_claims_nothing():
-    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.35], [0.25])], ERROR)
-    assert result.outcome == "winner_is_full"
-    assert result.sentence == (
-        "full, chosen by validation error: no other strategy did better there. Test error 25.0 % "
-        "(one training seed, no interval). bvg_ls has the same: a tie. "
-        "One training seed proves no difference."
+def test_overlap_and_level_reach_the_interval() -> None:
+    plain, wide, strict = (
+        against_full(BETTER_ALONE, **more) for more in ({}, {"overlap": 0.5}, {"level": 0.0158})
     )
 
+    parts = oracle.mean_squares(np.subtract(BETTER_ALONE, FULL_ERRORS)[:, None])
+    for found, overlap, level in ((plain, 0.0, 0.05), (wide, 0.5, 0.05), (strict, 0.0, 0.0158)):
+        variance, df = oracle.squared_error_and_df(parts, overlap)
+        expected = oracle.t_interval(parts.mean, variance, df, 1 - level)
+        assert (found.low, found.high) == pytest.approx(expected, rel=1e-9)
+    assert (plain.outcome, wide.outcome, strict.outcome) == ("better", "not_shown", "not_shown")
+    assert "98.4 % interval" in strict.sentence
 
-def test_full_chosen_on_one_seed_proves_no_difference():
-    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.35], [0.40])], ERROR)
-    assert result.sentence.endswith("no interval). One training seed proves no difference.")
+
+# --- what claims nothing ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("losses", "decided"),
-    [
-        ((0.4, 0.5), "the lower validation loss decided"),
-        ((0.5, 0.5), "nothing measured decided"),
-    ],
-)
-@pytest.mark.parametrize(("chosen", "other"), [("bvg_ls", "full"), ("full", "surgical")])
-def test_a_tie_on_validation_data_is_said_with_what_decided(losses, decided, chosen, other):
-    entries = [
-        entry(name, [0.3] * 5, CLOSE, val_loss=[loss] * 5)
-        for name, loss in zip((chosen, other), losses, strict=True)
+def test_one_split_claims_nothing() -> None:
+    entries = [entry("bvg_ls", CLEAR, [1] * 5), entry("full", FULL_ERRORS, [1] * 5)]
+
+    found = verdict(entries, asked("bvg_ls", "full", splits=1))
+
+    assert (found.outcome, found.n) == ("one_split", 5)
+    assert "5 training seeds on one split" in found.sentence
+    assert "another may say otherwise" in found.sentence
+    assert "better" not in found.sentence
+
+
+def test_an_older_record_without_splits_is_one_split() -> None:
+    entries = [entry("bvg_ls", CLEAR), entry("full", FULL_ERRORS)]
+    for e in entries:
+        for run in e["runs"]:
+            del run["split"]
+
+    found = verdict(entries, Question("val/error", ("bvg_ls", "full")))
+
+    assert (found.outcome, found.n) == ("one_split", 5)
+
+
+def test_one_run_has_a_difference_and_no_interval() -> None:
+    entries = [entry("bvg_ls", [0.25]), entry("full", [0.27])]
+
+    found = verdict(entries, asked("bvg_ls", "full", splits=1))
+
+    assert (found.outcome, found.n, found.low, found.high) == ("one_run", 1, None, None)
+    assert "−2.0 points of test error (no interval; 1 training seed on one split)" in found.sentence
+
+
+def test_two_splits_show_nothing() -> None:
+    entries = [entry("bvg_ls", [0.2, 0.2]), entry("full", [0.5, 0.5001])]
+
+    found = verdict(entries, asked("bvg_ls", "full", splits=2))
+
+    assert found.high < 0
+    assert found.outcome == "not_shown"
+    assert "fewer than 3 splits show nothing" in found.sentence
+
+
+def test_equal_differences_show_nothing() -> None:
+    found = against_full(beside_full(*[-0.1] * 5))
+
+    assert (found.outcome, found.low, found.high) == ("not_shown", None, None)
+    assert "no interval" in found.sentence
+
+
+def test_unequal_effort_is_said_with_the_trials_of_both() -> None:
+    efforts = {"bvg_ls": effort("bvg_ls", 12), "full": effort("full", 4, 0)}
+
+    found = against_full(CLEAR, effort=efforts)
+
+    assert found.outcome == "unequal_effort"
+    assert "bvg_ls 12 trials, 12 complete; full 4 trials, 0 complete" in found.sentence
+    assert "better" not in found.sentence
+    assert [c.outcome for c in found.against_baseline] == ["unequal_effort"]
+
+
+def test_a_winner_tuned_less_than_full_may_be_better() -> None:
+    efforts = {"bvg_ls": effort("bvg_ls", 4), "full": effort("full", 12)}
+
+    assert against_full(CLEAR, effort=efforts).outcome == "better"
+
+
+def test_full_as_winner_claims_nothing_of_the_others() -> None:
+    found = verdict([FULL, entry("bvg_ls", WORSE)], asked("full", "bvg_ls"))
+
+    assert (found.outcome, found.winner, found.against) == ("winner_is_full", "full", None)
+    assert (found.difference, found.low, found.high, found.n) == (None, None, None, 0)
+    assert "better on" not in found.sentence
+    assert "mean test error over 5 splits is 30.0 %" in found.sentence
+    assert found.against_baseline[0].outcome == "worse"
+
+
+def test_full_alone_is_said_to_be_alone() -> None:
+    assert "There was no other strategy" in verdict([FULL], asked("full")).sentence
+
+
+def test_no_baseline() -> None:
+    found = verdict([entry("bvg_ls", CLOSE)], asked("bvg_ls"))
+
+    assert (found.outcome, found.against, found.n) == ("no_baseline", None, 0)
+    assert "Full fine-tuning has no confirmed result" in found.sentence
+
+
+def test_full_on_other_splits_is_no_baseline_and_not_said_to_have_no_result() -> None:
+    elsewhere = entry("full", [0.2, 0.3], [8, 9])
+
+    found = verdict([entry("bvg_ls", CLOSE), elsewhere], asked("bvg_ls", "full"))
+
+    assert (found.outcome, found.difference) == ("no_baseline", None)
+    assert "shares no confirm run with full fine-tuning" in found.sentence
+
+
+def test_full_without_a_test_error_has_no_confirmed_result() -> None:
+    found = verdict([entry("bvg_ls", CLOSE), entry("full", [None] * 5)], asked("bvg_ls", "full"))
+
+    assert found.outcome == "no_baseline"
+    assert "Full fine-tuning has no confirmed result" in found.sentence
+
+
+@pytest.mark.parametrize(("confirm", "ranking"), [([], ()), ([FULL], ())])
+def test_no_result(confirm: list, ranking: tuple) -> None:
+    found = verdict(confirm, asked(*ranking))
+
+    assert (found.outcome, found.winner, found.n) == ("no_result", None, 0)
+    assert found.sentence == "No strategy has a confirmed result."
+
+
+# --- contrasts ----------------------------------------------------------------------------------
+
+
+def test_contrasts_of_the_file_stand_before_the_winner() -> None:
+    entries = [entry("bvg_ls", CLEAR), FULL, entry("random_layer", SMALL)]
+    wanted = [("bvg_ls", "random_layer"), ("random_layer", "full")]
+
+    found = verdict(entries, asked("bvg_ls", "full", "random_layer", contrasts=wanted))
+
+    assert [(c.ours, c.theirs) for c in found.contrasts] == wanted
+    first = found.contrasts[0]
+    assert (found.outcome, found.difference) == (first.outcome, first.difference)
+    assert (found.low, found.high, found.against) == (first.low, first.high, "random_layer")
+    places = [
+        found.sentence.index(text)
+        for text in ("bvg_ls against random_layer", "random_layer against full fine-tuning")
     ]
-    begin = f"{chosen}, chosen by validation error (a tie with {other}; {decided})"
-    assert verdict(entries, ERROR).sentence.startswith(begin)
+    assert places == sorted(places)
+    assert found.winner == "bvg_ls"
 
 
-def test_no_tie_is_said_where_there_is_none():
-    assert "tie" not in verdict([FULL, entry("bvg_ls", [0.24] * 5, CLOSE)], ERROR).sentence
+def test_contrasts_are_corrected_for_each_other() -> None:
+    entries = [entry("a", BETTER_ALONE), FULL, entry("b", CLOSE), entry("c", CLOSE)]
+    wanted = [("a", "full"), ("b", "full"), ("c", "full")]
+
+    found = verdict(entries, asked("full", "a", "b", "c", contrasts=wanted))
+
+    assert found.outcome == "not_shown"
+    assert "not shown once corrected for several comparisons" in found.sentence
+    assert found.contrasts[0].p_holm == pytest.approx(3 * found.contrasts[0].p)
+    one = verdict(entries, asked("full", "a", "b", "c", contrasts=wanted[:1]))
+    assert one.outcome == "better"
 
 
-def test_no_difference_on_one_seed_is_a_tie():
-    result = verdict([entry("full", [0.3], [0.25]), entry("bvg_ls", [0.2], [0.25])], ERROR)
-    assert "Against full fine-tuning: a tie, 0 points of test error on the one" in result.sentence
+def test_what_would_show_a_corrected_contrast_is_more_than_what_it_has() -> None:
+    """Its own interval leaves zero out: without the correction no further split was needed."""
+    entries = [entry("a", BETTER_ALONE), FULL, entry("b", CLOSE), entry("c", CLOSE)]
+    wanted = [("a", "full"), ("b", "full"), ("c", "full")]
+
+    first = verdict(entries, asked("full", "a", "b", "c", contrasts=wanted)).contrasts[0]
+
+    parts = oracle.mean_squares(np.subtract(BETTER_ALONE, FULL_ERRORS)[:, None])
+    assert first.high < 0 and first.outcome == "not_shown"
+    assert first.units_needed == oracle.units_needed(parts, 0.0, 1 - 0.05 / 3, 100) > 5
 
 
-def test_equal_test_errors_have_no_interval_of_no_width():
-    result = verdict([entry("full", [0.3] * 3, [0.25] * 3)], ERROR)
-    assert result.sentence.endswith("Test error 25.0 % with each of 3 training seeds on one split.")
+def test_a_contrast_without_runs_is_not_called_a_missing_baseline() -> None:
+    wanted = [("bvg_ls", "random_layer")]
+
+    found = verdict([entry("bvg_ls", CLEAR), FULL], asked("bvg_ls", "full", contrasts=wanted))
+
+    assert found.outcome == "no_runs"
+    assert "bvg_ls against random_layer: they share no confirm run" in found.sentence
+
+
+# --- probability of improvement -----------------------------------------------------------------
+
+
+def test_improvements_of_each_pair_with_two_runs_or_more() -> None:
+    entries = [entry("a", CLEAR), FULL, entry("b", [0.1]), entry("c", [0.3, 0.31, None])]
+
+    found = improvements(entries, "test/error")
+
+    assert [(r.ours, r.theirs) for r in found] == [("a", "full"), ("a", "c"), ("full", "c")]
+    expected = oracle.probability_of_improvement([np.asarray(CLEAR)], [np.asarray(FULL_ERRORS)])
+    assert found[0].probability == pytest.approx(expected, rel=1e-9)
+    assert found[0].low <= found[0].probability <= found[0].high
