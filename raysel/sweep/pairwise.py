@@ -49,8 +49,8 @@ class Comparison(FrozenModel):
         examples: test examples that the interval counts as a second source of variation; 0
             where they are not known one by one.
         detectable: difference that as many units would show with a probability of 80 %.
-        units_needed: units in all that would show a difference of this size; None where no
-            number would.
+        units_needed: units in all that would show a difference of this size among those beside
+            it (Bonferroni); None where no number would.
     """
 
     ours: str
@@ -193,7 +193,9 @@ def _comparison(
         units=difference.units,
         examples=difference.examples,
         detectable=difference.detectable(1 - level),
-        units_needed=difference.units_needed(1 - level) if outcome == "not_shown" else None,
+        units_needed=(
+            difference.units_needed(1 - level / family) if outcome == "not_shown" else None
+        ),
     )
 
 

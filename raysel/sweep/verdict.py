@@ -175,7 +175,8 @@ def _outcome(
     if winner is None:
         return "no_result"
     if headline is not None:
-        return "no_baseline" if headline.outcome == "no_runs" else headline.outcome
+        missing = headline.outcome == "no_runs" and headline.theirs == BASELINE
+        return "no_baseline" if missing else headline.outcome
     return "winner_is_full" if winner == BASELINE else "no_baseline"
 
 

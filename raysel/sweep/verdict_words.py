@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raysel.spec.sweep import objective_in_words
-from raysel.sweep.pairwise import Comparison
+from raysel.sweep.pairwise import FEWEST_SPLITS, SMALLEST_EFFECT, Comparison
 from raysel.sweep.tuning_effort import StrategyEffort
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ def sentence_of(
         return "No strategy has a confirmed result."
     what = _IN_WORDS[found.measure.removeprefix("test/")]
     chosen = f"{found.winner}, chosen by the search's {objective_in_words(metric)}{tie}"
-    words = [compared_in_words(c, what, found.splits, effort) for c in found.contrasts]
+    words = [
+        compared_in_words(c, what, found.splits, effort, found.smallest_effect)
+        for c in found.contrasts
+    ]
     if not found.contrasts and headline is not None and headline.outcome != "no_runs":
-        words = [f"{chosen}. {compared_in_words(headline, what, found.splits, effort)}"]
+        compared = compared_in_words(headline, what, found.splits, effort, found.smallest_effect)
+        words = [f"{chosen}. {compared}"]
     else:
         words.append(f"{chosen}. {_alone(found, headline, what, means)}")
     if found.lowest not in (None, found.winner):
@@ -58,13 +62,18 @@ def sentence_of(
 
 
 def compared_in_words(
-    comparison: Comparison, what: str, splits: int, effort: Efforts | None = None
+    comparison: Comparison,
+    what: str,
+    splits: int,
+    effort: Efforts | None = None,
+    smallest_effect: float = SMALLEST_EFFECT,
 ) -> str:
     """One comparison as a sentence: the difference, its interval, and what they show.
 
     Args:
         what: the test error's name.
         splits: number of splits that were asked for.
+        smallest_effect: differences up to this are not relevant.
     """
     ours, theirs = comparison.ours, _NAMES.get(comparison.theirs, comparison.theirs)
     head = f"{ours} against {theirs}:"
@@ -76,7 +85,8 @@ def compared_in_words(
             f" ({_tuned(comparison, effort or {})}); search.allocation: equal tunes each with as"
             " many trials."
         )
-    return f"{head} {_difference(comparison, what, splits)}: {_shown(comparison, splits)}."
+    shown = _shown(comparison, splits, smallest_effect)
+    return f"{head} {_difference(comparison, what, splits)}: {shown}."
 
 
 def _difference(comparison: Comparison, what: str, splits: int) -> str:
@@ -94,28 +104,43 @@ def _difference(comparison: Comparison, what: str, splits: int) -> str:
     return f"{shown} points of {what} ({confidence} interval {low} to {high}; {over})"
 
 
-def _shown(comparison: Comparison, splits: int) -> str:
+def _shown(comparison: Comparison, splits: int, smallest_effect: float) -> str:
     match comparison.outcome:
         case "better":
             return "better on these splits"
         case "worse":
             return f"{_NAMES.get(comparison.theirs, comparison.theirs)} is better on these splits"
         case "no_relevant_difference":
-            return "no relevant difference"
+            zone = f"{100 * smallest_effect:.3g} point{'s' * (smallest_effect != 0.01)}"
+            return f"no relevant difference (within ±{zone})"
+        case "one_run" if splits > 1:
+            return "one run shows no difference, and only one split has runs of both"
         case "one_run":
             return f"one run shows no difference; {_MORE_SPLITS}"
         case "one_split":
             return f"one split shows no difference, for another may say otherwise; {_MORE_SPLITS}"
         case _:
-            return f"not shown; {_more(comparison)}"
+            several = " once corrected for several comparisons" * _excludes_zero(comparison)
+            return f"not shown{several}; {_more(comparison)}"
+
+
+def _excludes_zero(comparison: Comparison) -> bool:
+    """Whether the comparison's own interval would show a difference."""
+    low, high = comparison.low, comparison.high
+    if low is None or high is None or comparison.units < FEWEST_SPLITS:
+        return False
+    return not low <= 0 <= high
 
 
 def _more(comparison: Comparison) -> str:
     """What would show a difference of this size."""
     if comparison.low is None:
         return "without a spread there is nothing to judge by"
+    if comparison.units < FEWEST_SPLITS:
+        return f"fewer than {FEWEST_SPLITS} splits show nothing"
     if comparison.units_needed is None:
-        return "more splits would not show a difference of this size, more test examples might"
+        examples = ", more test examples might" if comparison.examples else ""
+        return f"more splits would not show a difference of this size{examples}"
     more = max(comparison.units_needed - comparison.units, 1)
     return f"about {more} more split{'s' * (more != 1)} would show a difference of this size"
 
@@ -123,7 +148,10 @@ def _more(comparison: Comparison) -> str:
 def _tuned(comparison: Comparison, effort: Efforts) -> str:
     """`bvg_ls 12 trials, 5 of them complete; full 4, none complete`."""
     known = [effort[name] for name in (comparison.ours, comparison.theirs) if name in effort]
-    return "; ".join(f"{e.strategy} {e.trials} trials, {e.complete} complete" for e in known)
+    return "; ".join(
+        f"{e.strategy} {e.trials} trial{'s' * (e.trials != 1)}, {e.complete} complete"
+        for e in known
+    )
 
 
 def _alone(
@@ -137,6 +165,8 @@ def _alone(
         return f"{rest}. {own}"
     if found.contrasts:
         return own
+    if "full" in means:
+        return f"{own} It shares no confirm run with full fine-tuning: there is nothing to compare."
     return f"{own} Full fine-tuning has no confirmed result: there is nothing to compare with."
 
 
