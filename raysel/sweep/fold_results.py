@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
+from raysel.sweep.confirm_rounds import level_of
 from raysel.sweep.importance import importance
 from raysel.sweep.inputs import SweepInputs
-from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders
+from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders, rank
 from raysel.sweep.results import (
     ConfirmedStrategy,
     ConfirmRun,
     Interval,
     Objective,
     Spent,
+    StrategyEffort,
     SweepResults,
     TestedEpoch,
     TrialResult,
+    Verdict,
 )
-from raysel.sweep.verdict import interval, verdict
+from raysel.sweep.statistics.differences import overlap_correction
+from raysel.sweep.tuning_effort import efforts
+from raysel.sweep.verdict import Question, improvements, interval, tested_by, verdict
+from raysel.training.answers import read_answers
 from raysel.training.trial import TEST_CURVE
 
 
@@ -33,6 +40,7 @@ def fold_results(
     spent: Spent,
     versions: Mapping[str, str],
     complete: bool,
+    folder: Callable[[str], Path],
 ) -> SweepResults:
     """The outcome of a sweep.
 
@@ -40,11 +48,13 @@ def fold_results(
         trials: every trial of both phases.
         spent: the time; the counts are added here.
         complete: whether both phases ran to their end.
+        folder: of a trial, by its id.
     """
     spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
     metric = spec.objective.metric
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     best = list(leaders(search, metric).values())
+    effort = efforts(spec, inputs.space, search, best)
     runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
     # a leader may be a replicate: it comes before an earlier trial of the same configuration
     rows = confirm_rows([*best, *search], _of_one_configuration(runs, best), partition, metric)
@@ -65,11 +75,52 @@ def fold_results(
         source=inputs.source,
         trials=tuple(trial_result(trial, metric) for trial in search),
         confirm=tuple(rows),
-        verdict=verdict(rows, metric),
+        verdict=_verdict(inputs, rows, best, effort, folder),
+        effort=tuple(effort.values()),
+        improvement=tuple(improvements(rows, tested_by(metric))),
         importance=tuple(importance(spec, inputs.space, search)),
         spent=spent.model_copy(update=counts),
         versions=dict(versions),
     )
+
+
+def _verdict(
+    inputs: SweepInputs,
+    rows: Sequence[ConfirmedStrategy],
+    best: Sequence[TrialState],
+    effort: Mapping[str, StrategyEffort],
+    folder: Callable[[str], Path],
+) -> Verdict:
+    spec, task = inputs.spec, inputs.task
+    ranked = sorted(best, key=lambda trial: rank(trial, spec.objective.metric))
+    trained = len(task.draws[0].train) if task.draws else 0
+    question = Question(
+        metric=spec.objective.metric,
+        ranking=[trial.strategy for trial in ranked],
+        splits=max((run.split for row in rows for run in row.runs), default=0) or 1,
+        overlap=overlap_correction(trained, task.rest - trained),
+        contrasts=spec.verdict.pairs,
+        smallest_effect=spec.confirm.relevant,
+        level=level_of(spec.confirm),
+        effort=effort,
+        tie=tie_in_words(ranked, spec.objective.metric),
+    )
+    runs = [run.id for row in rows for run in row.runs]
+    answers = {run: found for run in runs if (found := read_answers(folder(run))) is not None}
+    losses = {run: found.losses(question.measure) for run, found in answers.items()}
+    return verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
+
+
+def tie_in_words(ranked: Sequence[TrialState], metric: str) -> str:
+    """Which strategies' best trials have the first one's value, and what decided; empty where
+    none has."""
+    first, *others = [rank(trial, metric) for trial in ranked]
+    ties = [t.strategy for t, own in zip(ranked[1:], others, strict=True) if own[:2] == first[:2]]
+    if not ties:
+        return ""
+    by_loss = metric != "val/loss" and first[2] < min(own[2] for own in others[: len(ties)])
+    decided = "the lower validation loss decided" if by_loss else "nothing measured decided"
+    return f" (a tie with {' and '.join(ties)}; {decided})"
 
 
 def _of_one_configuration(
@@ -84,7 +135,9 @@ def _of_one_configuration(
 
 
 def _unseeded(trial: TrialState) -> dict[str, Any]:
-    return {**trial.config, "seed": None}
+    """A configuration but for what its runs differ by: seed, split, source model."""
+    own = {"seed": None, "split": 0, "source_seed": 0}
+    return {**trial.config, **own}
 
 
 def trial_result(trial: TrialState, metric: str) -> TrialResult:
@@ -157,6 +210,8 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
     facts = {
         "id": run.id,
         "seed": run.config["seed"],
+        "split": run.config.get("split", 0),
+        "source_seed": run.config.get("source_seed", 0),
         "epoch": chosen,
         **{name: _known(at_chosen, name) for name in (metric, "val/error", "val/loss")},
         "test/error": _known(run.end_metrics, "test/error"),

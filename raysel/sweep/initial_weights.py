@@ -17,18 +17,20 @@ from raysel.training.source_model import (
 
 
 def of_the_source(
-    inputs: SweepInputs, cache: Path, stop: StopRequest, progress: StepProgress
+    inputs: SweepInputs, cache: Path, stop: StopRequest, progress: StepProgress, index: int = 0
 ) -> SourceModel | None:
-    """The source model of a sweep, which is trained if none is cached.
+    """A source model of a sweep, which is trained if none is cached.
 
     Args:
         cache: the folder of source models.
         stop: ends the training.
         progress: called now and then with the steps done and the total.
+        index: which of the source models (`confirm.source_seeds`).
 
     Returns:
         None if the sweep was stopped before it was trained.
     """
+    inputs = inputs.seeded(index)
     spec, model_config = inputs.spec, inputs.model_config
     seed, cpus = spec.task.split.seed, spec.resources.cpus
     kept = kept_source_model(inputs.task, model_config, seed, cpus, cache)

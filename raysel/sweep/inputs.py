@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +40,7 @@ class SweepInputs:
     Attributes:
         code: the user's own files, which are loaded.
         weights: the initial ones; None until they are made.
+        more_weights: those of the second source model, the third and so on.
         source: of the source model that they come from, if any.
     """
 
@@ -49,6 +50,7 @@ class SweepInputs:
     layers: Partition
     model_config: ModelConfig
     weights: Weights | None = None
+    more_weights: tuple[Weights, ...] = ()
     source: SourceFacts | None = None
 
     @cached_property
@@ -56,11 +58,21 @@ class SweepInputs:
         """The search space over the model's layers."""
         return Space(self.spec, self.layers.names)
 
-    def with_source(self, model: SourceModel) -> SweepInputs:
-        """The same with the weights of a source model."""
-        weights = {name: tensor.numpy() for name, tensor in model.weights.items()}
-        facts = SourceFacts(validation_accuracy=model.accuracy, seconds=model.seconds)
-        return replace(self, weights=weights, source=facts)
+    def seeded(self, index: int) -> SweepInputs:
+        """What the source model of a number is trained with: from the second on another seed."""
+        split = self.spec.task.split
+        split = split.model_copy(update={"seed": split.seed + index})
+        task = self.spec.task.model_copy(update={"split": split})
+        return replace(self, spec=self.spec.model_copy(update={"task": task}))
+
+    def with_source(self, models: Sequence[SourceModel]) -> SweepInputs:
+        """The same with the weights of the source models."""
+        first = models[0]
+        weights, *more = (
+            {name: tensor.numpy() for name, tensor in model.weights.items()} for model in models
+        )
+        facts = SourceFacts(validation_accuracy=first.accuracy, seconds=first.seconds)
+        return replace(self, weights=weights, more_weights=tuple(more), source=facts)
 
     def shared(self, folder: Path) -> PhaseContext:
         """The context of the search's trials, without the test part; their files go into the
@@ -86,6 +98,8 @@ class SweepInputs:
             classes=task.classes,
             code=self.code,
             diagnostics=spec.trace.diagnostics,
+            draws=task.draws,
+            more_weights=self.more_weights,
         )
 
 
@@ -94,10 +108,11 @@ def read_inputs(
     code: tuple[user_code.Source, ...],
     decoding: Callable[[int, int], None] | None = None,
     opened: Callable[[DataSummary], None] | None = None,
+    splits: int = 0,
 ) -> SweepInputs:
     """The inputs without weights; see `task_of`."""
     user_code.load(code)
-    task = task_of(spec, decoding, opened)
+    task = task_of(spec, decoding, opened, splits)
     return SweepInputs(spec, code, task, layers_of(spec, task), model_config_of(spec, task))
 
 
@@ -105,12 +120,14 @@ def task_of(
     spec: Spec,
     decoding: Callable[[int, int], None] | None = None,
     opened: Callable[[DataSummary], None] | None = None,
+    splits: int = 0,
 ) -> Task:
     """The task as the sweep's model takes it.
 
     Args:
         decoding: called with the number of decoded pictures and the total.
         opened: called with what was read, before that.
+        splits: number of splits to draw anew for the confirm phase.
 
     Raises:
         UserError: the data are missing, or not what the file says, or fewer than it asks for.
@@ -121,7 +138,7 @@ def task_of(
         reads_source(spec),
         decoding,
         opened,
-        spec.confirm.most_splits,
+        splits,
     )
     shots = most_shots(spec)
     if shots is not None and (problem := shortage(task.train.labels, task.classes, shots)):
@@ -191,7 +208,6 @@ def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContex
         yield replace(
             shared,
             test=test,
-            draws=task.draws,
             keep_best=spec.confirm.epoch == "best",
             test_every_epoch=spec.confirm.test_every_epoch,
         )

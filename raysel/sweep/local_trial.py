@@ -44,19 +44,23 @@ def prepare_inputs(
     code: tuple[user_code.Source, ...],
     notify: Notify,
     opened: Callable[[DataSummary], None] | None = None,
+    confirm: bool = False,
 ) -> SweepInputs:
     """Load the task; read, find or train the initial weights.
 
     Args:
         opened: called with what was read, before pictures are decoded.
+        confirm: also what confirm runs need: their splits and source models.
     """
-    inputs = read_inputs(spec, code, opened=opened)
+    splits = spec.confirm.most_splits if confirm else 0
+    inputs = read_inputs(spec, code, opened=opened, splits=splits)
     for note in inputs.task.notes:
         notify(f"note     {note}")
     ready = ready_weights(spec, inputs.model_config)
     if ready is not None:
         return replace(inputs, weights=ready)
-    return inputs.with_source(_source_model(inputs, notify))
+    count = spec.confirm.source_seeds if confirm else 1
+    return inputs.with_source([_source_model(inputs.seeded(i), notify) for i in range(count)])
 
 
 def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:

@@ -10,62 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT
-from raysel.spec.values import FrozenModel
+from raysel.sweep.results import Comparison, ConfirmRun, Outcome, StrategyEffort
 from raysel.sweep.statistics.differences import Difference, paired_difference
 from raysel.sweep.statistics.multiple import holm
-from raysel.sweep.tuning_effort import StrategyEffort, has_less
-
-Outcome = Literal[
-    "better",
-    "worse",
-    "no_relevant_difference",
-    "not_shown",
-    "unequal_effort",
-    "one_split",
-    "one_run",
-    "no_runs",
-]
-"""Of one comparison, seen from its first strategy."""
+from raysel.sweep.tuning_effort import has_less
 
 Losses = Mapping[str, NDArray[np.float64]]
 """Run id -> loss of each test example; their mean is the run's test error."""
-
-
-class Comparison(FrozenModel):
-    """One strategy against another, by test error.
-
-    Attributes:
-        difference: first minus second, 0..1, mean over the units; negative is better.
-        low, high: its interval at `level`; None without a spread.
-        level: 1 minus the interval's confidence.
-        p: two-sided, of this comparison alone; `p_holm`: corrected for those beside it.
-        units: paired splits (training seeds where there is one split).
-        examples: test examples that the interval counts as a second source of variation; 0
-            where they are not known one by one.
-        detectable: difference that as many units would show with a probability of 80 %.
-        units_needed: units in all that would show a difference of this size among those beside
-            it (Bonferroni); None where no number would.
-    """
-
-    ours: str
-    theirs: str
-    outcome: Outcome
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    level: float = 0.05
-    p: float | None = None
-    p_holm: float | None = None
-    units: int = 0
-    examples: int = 0
-    detectable: float | None = None
-    units_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +29,14 @@ class Runs:
     """The confirm runs of each strategy.
 
     Attributes:
-        rows: strategy -> its rows of `results.json`'s `confirm` runs.
+        of: strategy -> its runs.
         measure: the metric that is compared (`test/error`).
         splits: number of splits that were asked for.
         overlap: see `differences.overlap_correction`.
         losses: of the runs whose test examples are known one by one.
     """
 
-    rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    of: Mapping[str, Sequence[ConfirmRun]]
     measure: str
     splits: int
     overlap: float
@@ -101,26 +57,24 @@ class Runs:
         means = [[self._mean(side[unit]) for unit in shared] for side in (first, second)]
         return paired_difference(means[0], means[1], overlap)
 
-    def _units(self, strategy: str) -> dict[int, list[Mapping[str, Any]]]:
+    def _units(self, strategy: str) -> dict[int, list[ConfirmRun]]:
         """Split (or seed, of a single split) -> its runs that have the measure."""
-        key = "split" if self.splits > 1 else "seed"
-        units: dict[int, list[Mapping[str, Any]]] = {}
-        for row in self.rows.get(strategy, ()):
-            value = row.get(self.measure)
-            if value is not None and math.isfinite(value):
-                units.setdefault(int(row.get(key) or 0), []).append(row)
+        units: dict[int, list[ConfirmRun]] = {}
+        for run in self.of.get(strategy, ()):
+            if run.metric(self.measure) is not None:
+                units.setdefault(run.split if self.splits > 1 else run.seed, []).append(run)
         return units
 
-    def _stacked(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    def _stacked(self, runs: Sequence[ConfirmRun]) -> NDArray[np.float64] | None:
         """Loss of each example, mean over a unit's runs; None where one run lacks it."""
-        known = [self.losses[row["id"]] for row in rows if row["id"] in self.losses]
-        if len(known) < len(rows) or len({len(losses) for losses in known}) != 1:
+        known = [self.losses[run.id] for run in runs if run.id in self.losses]
+        if len(known) < len(runs) or len({len(losses) for losses in known}) != 1:
             return None
         result: NDArray[np.float64] = np.mean(known, axis=0)
         return result
 
-    def _mean(self, rows: Sequence[Mapping[str, Any]]) -> float:
-        return math.fsum(row[self.measure] for row in rows) / len(rows)
+    def _mean(self, runs: Sequence[ConfirmRun]) -> float:
+        return math.fsum(run.metric(self.measure) or 0.0 for run in runs) / len(runs)
 
 
 def compare(

@@ -158,11 +158,10 @@ def run_again(
     if not expected:
         raise user_error(trial.id, "has no epoch to compare with")
     spec = located(view.spec, view.folder)
-    inputs = local_trial.prepare_inputs(
-        spec, user_code.read(spec.listed_code, view.folder.path), notify
-    )
-    shared = inputs.shared(scratch)
     confirm = trial.phase == "confirm"
+    code = user_code.read(spec.listed_code, view.folder.path)
+    inputs = local_trial.prepare_inputs(spec, code, notify, confirm=confirm)
+    shared = inputs.shared(scratch)
     with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as shared:
         halved = trial.halved_at_epoch
         again = local_trial.run(shared, trial.id, config_of(trial), halved_at_epoch=halved)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -111,6 +111,8 @@ class ConfirmRun(_Part):
     """One confirm run: a strategy's best configuration with another seed.
 
     Attributes:
+        split: number of its split of the data, from 1; 0 is the search's own.
+        source_seed: which of the source models it began with.
         epoch: the one whose weights were tested.
         val_balanced_error, val_top5_error: only where the sweep optimised that.
         moved: layer -> how much it moved, as `ConfirmedStrategy.moved_is` says.
@@ -120,6 +122,8 @@ class ConfirmRun(_Part):
 
     id: str = ""
     seed: int = 0
+    split: int = 0
+    source_seed: int = 0
     epoch: int = 0
     val_balanced_error: Number = _metric("val/balanced_error", exclude_if=_is_none)
     val_top5_error: Number = _metric("val/top5_error", exclude_if=_is_none)
@@ -141,7 +145,7 @@ class ConfirmRun(_Part):
 
 
 class Interval(_Part):
-    """A mean over seeds with its 95 % interval, which one seed does not have."""
+    """A mean over runs with its 95 % interval (Student's t), which one run does not have."""
 
     mean: Number = None
     low: Number = None
@@ -182,19 +186,69 @@ class ConfirmedStrategy(_Part):
         return {seed: value for seed, value in values.items() if value is not None}
 
 
+Outcome = Literal[
+    "better",
+    "worse",
+    "no_relevant_difference",
+    "not_shown",
+    "unequal_effort",
+    "one_split",
+    "one_run",
+    "no_runs",
+]
+"""Of one comparison, seen from its first strategy."""
+
+
+class Comparison(_Part):
+    """One strategy against another, by test error.
+
+    Attributes:
+        difference: first minus second, 0..1, mean over the units; negative is better.
+        low, high: its interval at `level`; None without a spread.
+        level: 1 minus the interval's confidence.
+        p: two-sided, of this comparison alone; `p_holm`: corrected for those beside it.
+        units: paired splits (training seeds where there is one split).
+        examples: test examples that the interval counts as a second source of variation; 0
+            where they are not known one by one.
+        detectable: difference that as many units would show with a probability of 80 %.
+        units_needed: units in all that would show a difference of this size among those beside
+            it (Bonferroni); None where no number would.
+    """
+
+    ours: str = ""
+    theirs: str = ""
+    outcome: Outcome = "no_runs"
+    difference: Number = None
+    low: Number = None
+    high: Number = None
+    level: float = 0.05
+    p: Number = None
+    p_holm: Number = None
+    units: int = 0
+    examples: int = 0
+    detectable: Number = None
+    units_needed: int | None = None
+
+
 class Verdict(_Part):
     """What the confirm runs say.
 
     Attributes:
-        winner: the strategy that is best by validation; None where nothing was confirmed.
-        against: what it is compared with, `full`; None where there is no comparison.
+        winner: the strategy that the search chose, by validation on its own split; None where
+            nothing was confirmed.
+        against: what it is compared with; None where there is no comparison.
         measure: the test metric that is compared, `test/error`.
-        difference, low, high: winner minus `full` (0..1), and the 95 % interval.
-        n: the training seeds that both have.
-        outcome: `better`, `worse` (`full` is better), `not_proven`, `winner_is_full`,
-            `no_baseline` (`full` was tested on none of the winner's seeds), `one_seed` (no
-            interval) or `no_result`.
+        difference, low, high, n: of the first contrast where the file names some, else of the
+            winner minus `full`; n is the number of paired splits (of training seeds where there
+            is one split).
+        outcome: of the same, as of a `Comparison`; or `winner_is_full`, `no_baseline` (`full` has
+            no run beside the winner's), `no_result`. Of older sweeps also `not_proven` and
+            `one_seed`.
         sentence: all of it in words.
+        lowest: the strategy with the lowest mean test error of the confirm runs.
+        level, smallest_effect, splits: what was asked.
+        contrasts: those of the file, with Holm's correction over them.
+        against_baseline: every strategy against `full`, with Holm's correction.
     """
 
     winner: str | None = None
@@ -206,9 +260,62 @@ class Verdict(_Part):
     n: int = 0
     outcome: str = "no_result"
     sentence: str = ""
+    lowest: str | None = None
+    level: float = 0.05
+    smallest_effect: float = 0.01
+    splits: int = 1
+    contrasts: tuple[Comparison, ...] = ()
+    against_baseline: tuple[Comparison, ...] = ()
 
     def __str__(self) -> str:
         return self.sentence
+
+
+class Improvement(_Part):
+    """How often a run of the first strategy has a smaller test error than one of the second, with
+    a bootstrap's 95 % interval."""
+
+    ours: str = ""
+    theirs: str = ""
+    probability: Number = None
+    low: Number = None
+    high: Number = None
+
+
+class EffortCurve(_Part):
+    """Best validation value after 1, 2, … trials; see `statistics.best_of_n.Effort`."""
+
+    estimator: Literal["expected", "best_so_far"] = "best_so_far"
+    best: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class StrategyEffort(_Part):
+    """The tuning that a strategy's configuration rests on.
+
+    Attributes:
+        trials: trials of the search that ended.
+        complete, pruned, failed: of them.
+        replicates: trials that repeated a configuration with another training seed.
+        epochs: trained in all of them.
+        from_pruned: whether its configuration comes from a pruned trial.
+        at_edge: searched values that lie at an edge of their range, as `name=value`.
+        searched: number of searched values; 0 is a configuration that was given.
+        curve: best validation value by number of trials; None where no trial was complete.
+    """
+
+    strategy: str = ""
+    trials: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    replicates: int = 0
+    epochs: int = 0
+    from_pruned: bool = False
+    at_edge: tuple[str, ...] = ()
+    searched: int = 0
+    curve: EffortCurve | None = None
 
 
 class Importance(_Part):
@@ -258,6 +365,8 @@ class SweepResults(_Part):
         source: the source model, where the weights come from one.
         trials: of the search, by number.
         confirm: the confirmed strategies, the best by validation first.
+        effort: on how much tuning each of them rests; empty in older sweeps.
+        improvement: probability of improvement of each pair of them.
     """
 
     name: str
@@ -272,6 +381,8 @@ class SweepResults(_Part):
     trials: tuple[TrialResult, ...]
     confirm: tuple[ConfirmedStrategy, ...]
     verdict: Verdict
+    effort: tuple[StrategyEffort, ...] = ()
+    improvement: tuple[Improvement, ...] = ()
     importance: tuple[Importance, ...] = ()
     spent: Spent = Spent()
     versions: dict[str, str] = Field(default_factory=dict)

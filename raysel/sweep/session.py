@@ -32,6 +32,7 @@ from raysel.search.samplers import budget
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.confirm import ConfirmController, finalists, runs_of
+from raysel.sweep.confirm_rounds import rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results
@@ -42,7 +43,7 @@ from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
-from raysel.sweep.results import Spent
+from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.search_controller import SearchController
 from raysel.training.trial_worker import PhaseContext
 
@@ -128,7 +129,8 @@ def _inputs(
     spec: Spec, reporter: ProgressReporter, code: tuple[user_code.Source, ...]
 ) -> SweepInputs:
     """What the trials work on, with the weights that need no training."""
-    inputs = read_inputs(spec, code, reporter.decoding, reporter.data)
+    splits = spec.confirm.most_splits
+    inputs = read_inputs(spec, code, reporter.decoding, reporter.data, splits)
     problems = too_large(expected_nodes(), spec.resources)
     if problems and not grows():
         raise UserError(*problems)
@@ -203,13 +205,15 @@ class Session:
         if inputs.weights is not None:
             return inputs
         cache, progress = self.folder.source_cache, self.reporter.source_training
-        model = of_the_source(inputs, cache, self.stop, progress)
-        if model is None:
-            return inputs
-        task = inputs.task
-        examples = len(task.source_train or ()) + len(task.source_validation or ())
-        self.reporter.source(model, self.spec, examples)
-        return inputs.with_source(model)
+        task, models = inputs.task, []
+        for index in range(self.spec.confirm.source_seeds):
+            model = of_the_source(inputs, cache, self.stop, progress, index)
+            if model is None:
+                return inputs
+            examples = len(task.source_train or ()) + len(task.source_validation or ())
+            self.reporter.source(model, self.spec, examples)
+            models.append(model)
+        return inputs.with_source(models)
 
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
@@ -233,7 +237,7 @@ class Session:
         trials = self._trials()
         return Outcome(
             folder=self.folder,
-            results=fold_results(inputs, self.sweep.id, trials, spent, versions(), complete),
+            results=self._fold(inputs, trials, spent, complete),
             inputs=inputs,
             complete=complete,
             cause=None if complete else self.stop.cause,
@@ -285,9 +289,39 @@ class Session:
             self._run_phase(controller, shared, concurrent, "search")
         controller.interrupt(self.stop.cause)
 
+    def _fold(
+        self, inputs: SweepInputs, trials: Sequence[TrialState], spent: Spent, complete: bool
+    ) -> SweepResults:
+        folder = self.folder.trial
+        return fold_results(inputs, self.sweep.id, trials, spent, versions(), complete, folder)
+
     def _confirm(self, shared: PhaseContext, concurrent: int) -> None:
+        """Round by round, until the question is decided or there are as many runs as asked for."""
+        counts, open_ones = rounds(self.spec.confirm), None
+        for number, splits in enumerate(counts, 1):
+            self._confirm_round(shared, concurrent, splits, open_ones)
+            if self.stop.asked or number == len(counts):
+                return
+            verdict = self._fold(self.inputs, self._trials(), Spent(), False).verdict
+            open_ones = undecided(verdict)
+            note = f"confirm round {number}, {splits} splits: {verdict.sentence}"
+            self.reporter.note(note if open_ones else f"{note} No further runs are needed.")
+            if not open_ones:
+                return
+
+    def _confirm_round(
+        self, shared: PhaseContext, concurrent: int, splits: int, strategies: set[str] | None
+    ) -> None:
+        """The runs of the first so many splits that are not there yet.
+
+        Args:
+            strategies: the only ones whose question is open; None takes all.
+        """
         trials = self._trials()
-        runs = runs_of(self.spec, finalists(trials, self.spec.objective.metric), trials)
+        chosen = finalists(trials, self.spec.objective.metric)
+        if strategies is not None:
+            chosen = [finalist for finalist in chosen if finalist.config.strategy in strategies]
+        runs = runs_of(self.spec, chosen, trials, splits)
         names = {run.trial for _, run in runs}
         ended = [t for t in trials if t.id in names and t.status in ENDED]
         self.reporter.phase("confirm", len(runs), ended)

@@ -7,12 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from raysel.record.state import COMPLETE, FAILED, PRUNED, TrialState
 from raysel.search.space import SearchedValue, Space, top
 from raysel.spec.sweep import Spec
-from raysel.spec.values import Choice, FloatRange, FrozenModel
+from raysel.spec.values import Choice, FloatRange
+from raysel.sweep.results import EffortCurve, StrategyEffort
 from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
 
 _EDGE = 0.02
@@ -20,42 +21,6 @@ _EDGE = 0.02
 
 _LEARNS = ("tpe",)
 """Samplers whose next trial depends on those before."""
-
-
-class EffortCurve(FrozenModel):
-    """Best validation value after 1, 2, … trials; see `statistics.best_of_n.Effort`."""
-
-    estimator: Literal["expected", "best_so_far"]
-    best: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-class StrategyEffort(FrozenModel):
-    """The tuning of one strategy.
-
-    Attributes:
-        trials: trials of the search that ended with a value or by the pruner.
-        complete, pruned, failed: of them, and those that failed beside them.
-        replicates: trials that repeated a configuration with another training seed.
-        epochs: trained in all of them.
-        from_pruned: whether its configuration comes from a pruned trial.
-        at_edge: searched values that lie at an edge of their range, as `name=value`.
-        searched: number of searched values; 0 is a configuration that was given.
-        curve: best validation value by number of trials; None where no trial was complete.
-    """
-
-    strategy: str
-    trials: int
-    complete: int
-    pruned: int
-    failed: int
-    replicates: int
-    epochs: int
-    from_pruned: bool
-    at_edge: tuple[str, ...]
-    searched: int
-    curve: EffortCurve | None
 
 
 def efforts(

@@ -12,16 +12,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 from scipy import stats
 
 from raysel.spec.sweep import SMALLEST_EFFECT
-from raysel.spec.values import FrozenModel
-from raysel.sweep.pairwise import Comparison, Losses, Outcome, Runs, compare
+from raysel.sweep.pairwise import Losses, Runs, compare
+from raysel.sweep.results import (
+    Comparison,
+    ConfirmedStrategy,
+    ConfirmRun,
+    Improvement,
+    StrategyEffort,
+    Verdict,
+)
 from raysel.sweep.statistics.differences import CONFIDENCE
 from raysel.sweep.statistics.multiple import improvement
-from raysel.sweep.tuning_effort import StrategyEffort
 from raysel.sweep.verdict_words import sentence_of
 
 BASELINE = "full"
@@ -29,11 +35,6 @@ NO_SPREAD = 1e-12
 """An interval no wider than this comes from equal values: they do not show how far others lie."""
 
 _TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
-
-Entry = Mapping[str, Any]
-"""One strategy of `results.json`'s `confirm`."""
-
-VerdictOutcome = Literal[Outcome, "winner_is_full", "no_baseline", "no_result"]
 
 
 @dataclass(frozen=True)
@@ -66,65 +67,26 @@ class Question:
     @property
     def measure(self) -> str:
         """The test metric that answers the objective: `test/error` for error and loss."""
-        return f"test/{_TESTED_BY.get(self.metric, 'error')}"
+        return tested_by(self.metric)
 
 
-class ImprovementRow(FrozenModel):
-    """How often a run of the first strategy has a smaller test error than one of the second."""
-
-    ours: str
-    theirs: str
-    probability: float
-    low: float
-    high: float
+def tested_by(metric: str) -> str:
+    """The test metric that answers an objective: `test/error` for error and loss."""
+    return f"test/{_TESTED_BY.get(metric, 'error')}"
 
 
-class Verdict(FrozenModel):
-    """The verdict, as it stands in `results.json`.
-
-    Attributes:
-        winner: the strategy that the search chose.
-        against: what it is compared with.
-        measure: the test metric that is compared.
-        difference, low, high, n: of the first contrast where the file names some, else of the
-            winner against full fine-tuning; n is the number of paired splits (of training seeds
-            where there is one split).
-        outcome: of the same. Beside those of a `Comparison`: winner_is_full, no_baseline,
-            no_result.
-        sentence: all that in words.
-        lowest: the strategy with the lowest mean test error of the confirm runs.
-        level, smallest_effect, splits: what was asked.
-        contrasts: those of the file, with Holm's correction over them.
-        against_baseline: every strategy against full fine-tuning, with Holm's correction.
-    """
-
-    winner: str | None = None
-    against: str | None = None
-    measure: str = "test/error"
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    outcome: VerdictOutcome = "no_result"
-    sentence: str = ""
-    lowest: str | None = None
-    level: float = 0.05
-    smallest_effect: float = SMALLEST_EFFECT
-    splits: int = 1
-    contrasts: tuple[Comparison, ...] = ()
-    against_baseline: tuple[Comparison, ...] = ()
-
-
-def verdict(confirm: Sequence[Entry], question: Question, losses: Losses | None = None) -> Verdict:
+def verdict(
+    confirm: Sequence[ConfirmedStrategy], question: Question, losses: Losses | None = None
+) -> Verdict:
     """Compare the strategies.
 
     Args:
-        confirm: `results.json`'s `confirm`: a strategy and its runs each.
+        confirm: the confirmed strategies.
         losses: of each run the loss of each test example; what is missing is compared by the
             runs' means alone.
     """
     measure = question.measure
-    rows = {str(entry["strategy"]): entry["runs"] for entry in confirm}
+    rows = {entry.strategy: entry.runs for entry in confirm}
     runs = Runs(rows, measure, question.splits, question.overlap, losses or {})
     means = _means(rows, measure)
     winner = next((name for name in question.ranking if name in rows), None)
@@ -163,15 +125,13 @@ def _headline(
     """The comparison that the verdict is about; None where there is none."""
     if contrasts:
         return contrasts[0]
-    if winner is None or winner == BASELINE or BASELINE not in runs.rows:
+    if winner is None or winner == BASELINE or BASELINE not in runs.of:
         return None
     (found,) = _compared(runs, [(winner, BASELINE)], question)
     return found
 
 
-def _outcome(
-    winner: str | None, rows: Mapping[str, Any], headline: Comparison | None
-) -> VerdictOutcome:
+def _outcome(winner: str | None, rows: Mapping[str, Any], headline: Comparison | None) -> str:
     if winner is None:
         return "no_result"
     if headline is not None:
@@ -180,18 +140,18 @@ def _outcome(
     return "winner_is_full" if winner == BASELINE else "no_baseline"
 
 
-def _means(rows: Mapping[str, Sequence[Entry]], measure: str) -> dict[str, float]:
+def _means(rows: Mapping[str, Sequence[ConfirmRun]], measure: str) -> dict[str, float]:
     """Mean test error of each strategy that has one."""
     known = {name: _finite(own, measure) for name, own in rows.items()}
     return {name: math.fsum(own) / len(own) for name, own in known.items() if own}
 
 
-def _finite(rows: Sequence[Entry], measure: str) -> list[float]:
-    values = (row.get(measure) for row in rows)
-    return [value for value in values if value is not None and math.isfinite(value)]
+def _finite(runs: Sequence[ConfirmRun], measure: str) -> list[float]:
+    values = (run.metric(measure) for run in runs)
+    return [value for value in values if value is not None]
 
 
-def improvements(confirm: Sequence[Entry], measure: str) -> list[ImprovementRow]:
+def improvements(confirm: Sequence[ConfirmedStrategy], measure: str) -> list[Improvement]:
     """Probability of improvement of each pair of strategies with two runs or more, in the order
     of the table.
 
@@ -199,10 +159,10 @@ def improvements(confirm: Sequence[Entry], measure: str) -> list[ImprovementRow]
         confirm: as `verdict`.
         measure: the test metric that is compared.
     """
-    known = {str(entry["strategy"]): _finite(entry["runs"], measure) for entry in confirm}
+    known = {entry.strategy: _finite(entry.runs, measure) for entry in confirm}
     several = {name: own for name, own in known.items() if len(own) > 1}
     return [
-        ImprovementRow(
+        Improvement(
             ours=ours, theirs=theirs, **asdict(improvement([several[ours]], [several[theirs]]))
         )
         for ours, theirs in combinations(several, 2)

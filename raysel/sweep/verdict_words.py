@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from raysel.spec.sweep import objective_in_words
-from raysel.sweep.pairwise import FEWEST_SPLITS, SMALLEST_EFFECT, Comparison
-from raysel.sweep.tuning_effort import StrategyEffort
-
-if TYPE_CHECKING:
-    from raysel.sweep.verdict import Verdict
+from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT, objective_in_words
+from raysel.sweep.results import Comparison, StrategyEffort, Verdict
 
 _IN_WORDS = {
     "error": "test error",

@@ -171,6 +171,7 @@ class Task:
         test: the target's, with its shift, sealed until the confirm phase.
         draws: training and validation parts that the confirm phase uses in place of the
             search's own; the test part stays the same.
+        rest: number of examples that they are drawn from.
         mean, std: a number a channel, by which images are standardised. Of embedded data:
             those of the source's training part (of the target's where there is no source),
             so that images are standardised as the source model saw them.
@@ -191,6 +192,7 @@ class Task:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     draws: tuple[DrawnSplit, ...] = ()
+    rest: int = 0
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     summary: DataSummary | None = None

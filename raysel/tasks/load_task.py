@@ -67,6 +67,7 @@ def load_task(
     summary = summarise(spec, data, parts, with_source)
     draws = opened_task.draws(splits)
     common: dict[str, Any] = {"name": spec.name, "classes": data.classes, "shift": spec.shift}
+    common["rest"] = opened_task.rest
     if isinstance(data, Dataset):
         if opened is not None:
             opened(summary)

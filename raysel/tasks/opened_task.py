@@ -24,7 +24,7 @@ from raysel.tasks.datasets import (
     open_pictures,
 )
 from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
-from raysel.tasks.draws import Draw, draw_splits
+from raysel.tasks.draws import Draw, draw_splits, rest_of
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -120,6 +120,13 @@ class OpenedTask:
         official = pools_of(self.spec.split, data.official_splits)
         seed, shots = self.spec.split.seed, self.spec.split.shots
         return draw_splits(data.labels, data.classes, parts, splits, seed, shots, official)
+
+    @property
+    def rest(self) -> int:
+        """Number of examples that `draws` draws from."""
+        data, parts = self.divided()
+        official = pools_of(self.spec.split, data.official_splits)
+        return len(rest_of(parts, len(data.labels), official))
 
     def training_labels(self) -> tuple[Labels, tuple[str, ...]] | None:
         """Labels of the training part before any shift, and the names of the classes; None of

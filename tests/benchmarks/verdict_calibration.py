@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from raysel.sweep.confirm_rounds import looks
+from raysel.sweep.results import ConfirmedStrategy
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.statistics.sequential import nominal_level
 from raysel.sweep.verdict import Question, verdict
@@ -82,7 +83,9 @@ WORLDS = (
     World("4 points", difference=-0.04),
     World("4 points, 100 test examples", difference=-0.04, examples=100),
     World("4 points, heavy tails", difference=-0.04, heavy=True),
-    World("4 points, overlapping training parts", difference=-0.04, train=160, pool=200, of_seed=0.4),
+    World(
+        "4 points, overlapping training parts", difference=-0.04, train=160, pool=200, of_seed=0.4
+    ),
     World("4 points, until decided (3 to 20)", difference=-0.04, splits=3, until=20),
 )
 
@@ -97,7 +100,7 @@ class Sweep:
             name: random.normal(0, world.of_example, world.examples) for name in STRATEGIES
         }
         self._of_pool = {name: random.normal(0, 1, max(world.pool, 1)) for name in STRATEGIES}
-        self._shift = {name: 0.0 for name in STRATEGIES} | {STRATEGIES[1]: shift}
+        self._shift = dict.fromkeys(STRATEGIES, 0.0) | {STRATEGIES[1]: shift}
         self._split_effects: dict[tuple[str, int], float] = {}
 
     def losses(self, strategy: str, split: int) -> NDArray[np.float64]:
@@ -131,9 +134,7 @@ class Sweep:
 
     def ranking(self) -> list[str]:
         """The search's order of the strategies: runs on a split of its own, 300 examples."""
-        order = {
-            name: self._random.normal(self._shift[name] * 0.15, 0.03) for name in STRATEGIES
-        }
+        order = {name: self._random.normal(self._shift[name] * 0.15, 0.03) for name in STRATEGIES}
         return sorted(order, key=order.__getitem__)
 
 
@@ -152,7 +153,7 @@ def shift_for(world: World) -> float:
     )
 
 
-def entries(sweep: Sweep, splits: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def entries(sweep: Sweep, splits: Sequence[int]) -> tuple[list[ConfirmedStrategy], dict[str, Any]]:
     """`confirm` of results.json, and the losses of its runs."""
     confirm, losses = [], {}
     for name in STRATEGIES:
@@ -161,7 +162,7 @@ def entries(sweep: Sweep, splits: Sequence[int]) -> tuple[list[dict[str, Any]], 
             run = f"confirm-{name}-s{split}"
             losses[run] = sweep.losses(name, split)
             runs.append({"id": run, "split": split, "seed": split, MEASURE: losses[run].mean()})
-        confirm.append({"strategy": name, "runs": runs})
+        confirm.append(ConfirmedStrategy.model_validate({"strategy": name, "runs": runs}))
     return confirm, losses
 
 
@@ -181,7 +182,9 @@ def new_rule(sweep: Sweep, world: World) -> tuple[Any, dict[str, Any]]:
     rounds = looks(world.splits, world.until)
     confirm, losses = entries(sweep, range(1, world.until + 1))
     for splits in rounds:
-        part = [e | {"runs": [r for r in e["runs"] if r["split"] <= splits]} for e in confirm]
+        part = [
+            e.model_copy(update={"runs": [r for r in e.runs if r.split <= splits]}) for e in confirm
+        ]
         found = verdict(part, asked(world, ranking, splits, nominal_level(rounds)), losses)
         if found.outcome != "not_shown":
             break
@@ -191,10 +194,10 @@ def new_rule(sweep: Sweep, world: World) -> tuple[Any, dict[str, Any]]:
 def old_rule(sweep: Sweep, world: World) -> float | None:
     """Whether the rule before this one said "better" (-1) or "worse" (1); 0 neither."""
     count = max(world.splits, 5)
-    errors = {name: np.array([sweep.losses(name, 0).mean() for _ in range(count)]) for name in STRATEGIES}
-    validation = {
-        name: own.mean() + sweep._random.normal(0, 0.01) for name, own in errors.items()
+    errors = {
+        name: np.array([sweep.losses(name, 0).mean() for _ in range(count)]) for name in STRATEGIES
     }
+    validation = {name: own.mean() + sweep._random.normal(0, 0.01) for name, own in errors.items()}
     winner = min(validation, key=validation.__getitem__)
     if winner == "full":
         return 0.0
@@ -215,8 +218,8 @@ def row(world: World, sweeps: int, seed: int = 0) -> dict[str, Any]:
         counts["claimed"] += found.outcome in ("better", "worse")
         counts["shown"] += found.outcome == "better"
         counts["table"] += any(
-            c.outcome in ("better", "worse") and c.ours != STRATEGIES[1] or
-            c.outcome in ("better", "worse") and not world.difference
+            (c.outcome in ("better", "worse") and c.ours != STRATEGIES[1])
+            or (c.outcome in ("better", "worse") and not world.difference)
             for c in found.against_baseline
         )
         if found.low is not None and found.high is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raysel.sweep.pairwise import Runs
-from raysel.sweep.tuning_effort import StrategyEffort
+from raysel.sweep.results import ConfirmedStrategy, StrategyEffort
 
 MEASURE = "test/error"
 
@@ -20,7 +20,7 @@ def entry(
     seeds: Sequence[int] | None = None,
     measure: str = MEASURE,
     **more: Any,
-) -> dict[str, Any]:
+) -> ConfirmedStrategy:
     """One strategy of `results.json`'s `confirm`: a run an error, each on a split of its own."""
     splits = splits or range(1, len(errors) + 1)
     seeds = seeds or range(len(errors))
@@ -28,23 +28,23 @@ def entry(
         {"id": f"{strategy}-{i}-{split}-{seed}", "split": split, "seed": seed, measure: e, **more}
         for i, (e, split, seed) in enumerate(zip(errors, splits, seeds, strict=True))
     ]
-    return {"strategy": strategy, "runs": runs}
+    return ConfirmedStrategy.model_validate({"strategy": strategy, "runs": runs})
 
 
 def runs_of(
-    *entries: Mapping[str, Any],
+    *entries: ConfirmedStrategy,
     splits: int = 5,
     overlap: float = 0.0,
     losses: Mapping[str, np.ndarray] | None = None,
 ) -> Runs:
     """What `compare` compares."""
-    rows = {str(e["strategy"]): e["runs"] for e in entries}
+    rows = {e.strategy: e.runs for e in entries}
     return Runs(rows, MEASURE, splits, overlap, losses or {})
 
 
 def by_example(
     tables: Mapping[str, np.ndarray], splits: Sequence[int] | None = None
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[list[ConfirmedStrategy], dict[str, np.ndarray]]:
     """Entries and losses of strategies whose losses are known example by example.
 
     Args:
@@ -53,7 +53,7 @@ def by_example(
     entries, losses = [], {}
     for strategy, table in tables.items():
         made = entry(strategy, [float(m) for m in table.mean(axis=1)], splits)
-        losses |= {run["id"]: row for run, row in zip(made["runs"], table, strict=True)}
+        losses |= {run.id: row for run, row in zip(made.runs, table, strict=True)}
         entries.append(made)
     return entries, losses
 
