@@ -52,17 +52,18 @@ class Components:
     def standard_error(self, units: int) -> tuple[float, float]:
         """Standard error of the mean over so many units, and its degrees of freedom.
 
-        The residual is in both components, and counted once: as a part of the examples'.
+        The residual is a part of both components' share of 1/units, and counted once there: in
+        the examples'. The overlap's share is of the whole variance of the units, as in Nadeau
+        and Bengio; without the residual it would be too small where splits differ little.
         Satterthwaite's degrees of freedom claim too much where few units carry most of the
         variance (5.5 to 6 % in place of 5 %): they are averaged with the units' own, by the
         components' shares, which holds everywhere that was simulated
         (tests/benchmarks/verdict_calibration.py).
         """
-        factor = 1 / units + self.overlap
-        own = max(self.of_units - self.residual, 0.0) * factor
-        # the residual in the examples' component falls with the number of units
-        of_examples = max(self.of_examples + self._residual(units) - self._residual(self.units), 0)
-        whole = self.of_units * factor
+        without_residual = max(self.of_units - self.residual, 0.0)
+        own = without_residual / units + self.of_units * self.overlap
+        of_examples = self._of_examples(units)
+        whole = self.of_units * (1 / units + self.overlap)
         freedom = float(units - 1)
         if of_examples:
             weight = whole**2 / freedom + of_examples**2 / (self.examples - 1)
@@ -70,13 +71,15 @@ class Components:
             freedom = share * freedom + (1 - share) * (own + of_examples) ** 2 / weight
         return math.sqrt(own + of_examples), freedom
 
+    def _of_examples(self, units: int) -> float:
+        """The examples' component: its residual falls with the number of units."""
+        residual = min(self.residual / self.units, self.of_examples)
+        return self.of_examples - residual + residual * self.units / units
+
     @property
     def cautious_standard_error(self) -> float:
         """Standard error of the mean with the residual counted in both components."""
         return math.sqrt(self.of_units * (1 / self.units + self.overlap) + self.of_examples)
-
-    def _residual(self, units: int) -> float:
-        return self.residual / units
 
 
 @dataclass(frozen=True)

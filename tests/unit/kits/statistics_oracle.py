@@ -56,9 +56,10 @@ def squared_error_and_df(
     """The grand mean's squared standard error and its degrees of freedom.
 
     E[MS units] = residual + n σ²_units and E[MS examples] = residual + K σ²_examples. So the
-    variance of the grand mean is σ²_units / K (Nadeau and Bengio 2003: times 1 / K + overlap)
-    plus MS examples / (K n), which holds the residual's share, residual / (K n). With `units`,
-    all that for another number of units and the same components.
+    variance of the grand mean is σ²_units / K plus MS examples / (K n), which holds the
+    residual's share, residual / (K n). Nadeau and Bengio 2003 add overlap times the variance of
+    the units' means, MS units / n. With `units`, all that for another number of units and the
+    same components: of MS examples / (K n), the residual's share falls with it.
 
     The degrees of freedom are Satterthwaite's, averaged with the units' own by the shares of
     MS units and MS examples: raysel's own rule, from its simulation and no reference.
@@ -68,10 +69,10 @@ def squared_error_and_df(
     of_means = parts.units / columns * (1 / k + overlap)
     if columns == 1:
         return of_means, k - 1
-    of_units = max(parts.units - parts.residual, 0.0) / columns * (1 / k + overlap)
-    of_examples = parts.examples / (rows * columns)
-    if k != rows:
-        of_examples -= parts.residual / columns * (1 / rows - 1 / k)
+    of_units = max(parts.units - parts.residual, 0.0) / (columns * k)
+    of_units += parts.units / columns * overlap
+    of_examples = max(parts.examples - parts.residual, 0.0) / (rows * columns)
+    of_examples += min(parts.examples, parts.residual) / (k * columns)
     if of_examples <= 0:
         return of_units, k - 1
     total = of_units + of_examples
