@@ -38,8 +38,8 @@ def level_of(confirm: ConfirmSpec) -> float:
 
 def undecided(verdict: Verdict) -> set[str]:
     """The strategies whose further runs may decide what the verdict is about."""
-    asked = [(c.ours, c.theirs, c.outcome) for c in verdict.contrasts] or [
-        (verdict.winner, verdict.against, verdict.outcome)
-    ]
+    asked: list[tuple[str | None, str | None, str]]
+    asked = [(c.ours, c.theirs, c.outcome) for c in verdict.contrasts]
+    asked = asked or [(verdict.winner, verdict.against, verdict.outcome)]
     open_ones = ((ours, theirs) for ours, theirs, outcome in asked if outcome == "not_shown")
     return {name for pair in open_ones for name in pair if name}

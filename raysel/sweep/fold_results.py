@@ -29,7 +29,7 @@ from raysel.sweep.results import (
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import Question, improvements, interval, tested_by, verdict
-from raysel.training.answers import read_answers
+from raysel.training.answers import Answers, read_answers
 from raysel.training.trial import TEST_CURVE
 
 
@@ -40,7 +40,7 @@ def fold_results(
     spent: Spent,
     versions: Mapping[str, str],
     complete: bool,
-    folder: Callable[[str], Path],
+    folder: Callable[[str], Path] | None = None,
 ) -> SweepResults:
     """The outcome of a sweep.
 
@@ -48,7 +48,7 @@ def fold_results(
         trials: every trial of both phases.
         spent: the time; the counts are added here.
         complete: whether both phases ran to their end.
-        folder: of a trial, by its id.
+        folder: of a trial, by its id; without it test examples are not compared one by one.
     """
     spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
     metric = spec.objective.metric
@@ -89,7 +89,7 @@ def _verdict(
     rows: Sequence[ConfirmedStrategy],
     best: Sequence[TrialState],
     effort: Mapping[str, StrategyEffort],
-    folder: Callable[[str], Path],
+    folder: Callable[[str], Path] | None,
 ) -> Verdict:
     spec, task = inputs.spec, inputs.task
     ranked = sorted(best, key=lambda trial: rank(trial, spec.objective.metric))
@@ -106,14 +106,20 @@ def _verdict(
         tie=tie_in_words(ranked, spec.objective.metric),
     )
     runs = [run.id for row in rows for run in row.runs]
-    answers = {run: found for run in runs if (found := read_answers(folder(run))) is not None}
+    answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
     losses = {run: found.losses(question.measure) for run, found in answers.items()}
     return verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
+
+
+def _answers(folder: Callable[[str], Path] | None, run: str) -> Answers | None:
+    return None if folder is None else read_answers(folder(run))
 
 
 def tie_in_words(ranked: Sequence[TrialState], metric: str) -> str:
     """Which strategies' best trials have the first one's value, and what decided; empty where
     none has."""
+    if not ranked:
+        return ""
     first, *others = [rank(trial, metric) for trial in ranked]
     ties = [t.strategy for t, own in zip(ranked[1:], others, strict=True) if own[:2] == first[:2]]
     if not ties:

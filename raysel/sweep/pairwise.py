@@ -125,8 +125,8 @@ def _comparison(
         return Comparison(ours=ours, theirs=theirs, outcome="no_runs", level=level)
     interval = difference.interval(1 - level) or (None, None)
     outcome: Outcome
-    behind, ahead = (ours, theirs) if difference.mean > 0 else (theirs, ours)
-    if has_less(effort.get(behind), effort.get(ahead)):
+    worse, better = (ours, theirs) if difference.mean > 0 else (theirs, ours)
+    if has_less(effort.get(worse), effort.get(better)):
         outcome = "unequal_effort"
     elif difference.units == 1:
         outcome = "one_run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT, objective_in_words
 from raysel.sweep.results import Comparison, StrategyEffort, Verdict
@@ -13,6 +13,7 @@ _IN_WORDS = {
     "top5_error": "top-5 test error",
 }
 _NAMES = {"full": "full fine-tuning"}
+LEVEL = 0.05
 _MORE_SPLITS = "confirm.splits: 5 would compare over splits"
 
 Efforts = Mapping[str, StrategyEffort]
@@ -38,7 +39,7 @@ def sentence_of(
     if found.winner is None:
         return "No strategy has a confirmed result."
     what = _IN_WORDS[found.measure.removeprefix("test/")]
-    chosen = f"{found.winner}, chosen by the search's {objective_in_words(metric)}{tie}"
+    chosen = f"The search chose {found.winner} by {objective_in_words(metric)}{tie}"
     words = [
         compared_in_words(c, what, found.splits, effort, found.smallest_effect)
         for c in found.contrasts
@@ -48,12 +49,16 @@ def sentence_of(
         words = [f"{chosen}. {compared}"]
     else:
         words.append(f"{chosen}. {_alone(found, headline, what, means)}")
-    if found.lowest not in (None, found.winner):
-        words.append(
-            f"The lowest mean {what} of the confirm runs has {found.lowest}:"
-            f" {100 * means[str(found.lowest)]:.1f} %, {found.winner} {_mean(found.winner, means)}."
-        )
-    return " ".join(words)
+    return " ".join([*words, *_lowest(found, what, means)])
+
+
+def _lowest(found: Verdict, what: str, means: Mapping[str, float]) -> list[str]:
+    """Which strategy has the lowest mean test error, where it is not the chosen one."""
+    lowest, winner = found.lowest, str(found.winner)
+    if lowest is None or winner not in means or _mean(lowest, means) == _mean(winner, means):
+        return []
+    ours = f"{_mean(lowest, means)} against {winner}'s {_mean(winner, means)}"
+    return [f"Of all confirmed strategies {lowest} has the lowest mean {what}: {ours}."]
 
 
 def compared_in_words(
@@ -75,10 +80,10 @@ def compared_in_words(
     if comparison.difference is None:
         return f"{head} they share no confirm run, so there is nothing to compare."
     if comparison.outcome == "unequal_effort":
+        known = [e for e in map((effort or {}).get, (comparison.ours, comparison.theirs)) if e]
         return (
             f"{head} no comparison, for they were tuned with unequal effort"
-            f" ({_tuned(comparison, effort or {})}); search.allocation: equal tunes each with as"
-            " many trials."
+            f" ({'; '.join(map(_tuned, known))}); {_more_effort(known)}."
         )
     shown = _shown(comparison, splits, smallest_effect)
     return f"{head} {_difference(comparison, what, splits)}: {shown}."
@@ -95,8 +100,10 @@ def _difference(comparison: Comparison, what: str, splits: int) -> str:
         (shown,) = points(comparison.difference or 0.0)
         return f"{shown} points of {what} (no interval; {over})"
     shown, low, high = points(comparison.difference or 0.0, comparison.low, comparison.high)
-    confidence = f"{100 * (1 - comparison.level):.3g} %"
-    return f"{shown} points of {what} ({confidence} interval {low} to {high}; {over})"
+    confidence = f"{100 * (1 - comparison.level):.3g} % interval"
+    if comparison.level < LEVEL:
+        confidence += ", for it is looked at after every round,"
+    return f"{shown} points of {what} ({confidence} {low} to {high}; {over})"
 
 
 def _shown(comparison: Comparison, splits: int, smallest_effect: float) -> str:
@@ -130,7 +137,7 @@ def _excludes_zero(comparison: Comparison) -> bool:
 def _more(comparison: Comparison) -> str:
     """What would show a difference of this size."""
     if comparison.low is None:
-        return "without a spread there is nothing to judge by"
+        return "every split has the same difference, so that there is no spread to judge by"
     if comparison.units < FEWEST_SPLITS:
         return f"fewer than {FEWEST_SPLITS} splits show nothing"
     if comparison.units_needed is None:
@@ -140,13 +147,17 @@ def _more(comparison: Comparison) -> str:
     return f"about {more} more split{'s' * (more != 1)} would show a difference of this size"
 
 
-def _tuned(comparison: Comparison, effort: Efforts) -> str:
-    """`bvg_ls 12 trials, 5 of them complete; full 4, none complete`."""
-    known = [effort[name] for name in (comparison.ours, comparison.theirs) if name in effort]
-    return "; ".join(
-        f"{e.strategy} {e.trials} trial{'s' * (e.trials != 1)}, {e.complete} complete"
-        for e in known
-    )
+def _tuned(effort: StrategyEffort) -> str:
+    """`full 4 trials, 0 complete`."""
+    plural = "s" * (effort.trials != 1)
+    return f"{effort.strategy} {effort.trials} trial{plural}, {effort.complete} complete"
+
+
+def _more_effort(known: Sequence[StrategyEffort]) -> str:
+    """What makes the effort equal."""
+    if none := [e.strategy for e in known if not e.complete]:
+        return f"no trial of {none[0]} was complete: give it more (search.num_trials, pruner)"
+    return "search.allocation: equal tunes each with as many trials"
 
 
 def _alone(
@@ -156,7 +167,7 @@ def _alone(
     own = f"Its mean {what} over {_runs(found)} is {_mean(str(found.winner), means)}."
     if found.winner == "full":
         others = any(name != "full" for name in means)
-        rest = "No other strategy did better there" if others else "There was no other strategy"
+        rest = "No other did better" if others else "There was no other strategy"
         return f"{rest}. {own}"
     if found.contrasts:
         return own
@@ -175,10 +186,16 @@ def _mean(name: str, means: Mapping[str, float]) -> str:
 
 def points(*rates: float) -> list[str]:
     """Differences of rates as signed percentage points, with as many decimals (1 to 3) as it
-    takes that nothing but zero is shown as zero: the side of zero is what the reader needs."""
+    takes that nothing but zero is shown as zero, nor the last two alike: the side of zero is what
+    the reader needs."""
     scaled = [100 * rate if abs(rate) > 1e-12 else 0.0 for rate in rates]
     decimals = next(
-        (d for d in (1, 2) if all(round(p, d) != 0 for p in scaled if p != 0)),
+        (
+            d
+            for d in (1, 2)
+            if all(round(p, d) != 0 for p in scaled if p != 0)
+            and len({round(p, d) for p in scaled[-2:]}) == len(set(scaled[-2:]))
+        ),
         3,
     )
     return [

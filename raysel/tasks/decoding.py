@@ -19,7 +19,7 @@ from raysel.tasks.augmentation import NEEDS_WHOLE
 from raysel.tasks.cached_examples import StoredExamples
 from raysel.tasks.data import DrawnSplit, Indices, Labels
 from raysel.tasks.data_summary import DataSummary, pages_in_words
-from raysel.tasks.draws import Draw
+from raysel.tasks.draws import SplitIndices
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
 from raysel.tasks.image_cache import Decode, Decoded, Progress, find_cache, key_of, open_cache
@@ -154,7 +154,7 @@ class PartDecoder:
             notes=(*self._unreadable_note(), *self._pages_note(), *copies),
         )
 
-    def decode_draws(self, draws: Sequence[Draw]) -> tuple[DrawnSplit, ...]:
+    def decode_draws(self, draws: Sequence[SplitIndices]) -> tuple[DrawnSplit, ...]:
         """The parts of each draw, to be called after `decode`; a picture that several take is
         decoded once.
 

@@ -25,7 +25,7 @@ _STREAM = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class SplitIndices:
     """Places in the data set of a draw's examples, ascending; disjoint."""
 
     train: Indices
@@ -40,8 +40,8 @@ def draw_splits(
     seed: int,
     shots: int | None = None,
     official_splits: NDArray[np.str_] | None = None,
-) -> tuple[Draw, ...]:
-    """Draw training and validation parts anew.
+) -> tuple[SplitIndices, ...]:
+    """SplitIndices training and validation parts anew.
 
     Args:
         labels: [N] of the whole data set.
@@ -81,12 +81,12 @@ def _draw(
     classes: Sequence[str],
     shots: int | None,
     random: np.random.Generator,
-) -> Draw:
+) -> SplitIndices:
     allocator = StratifiedAllocator([random.permutation(own) for own in by_class])
     validation = allocator.take(len(parts.validation))
     if shots is None:
-        return Draw(allocator.take(len(parts.train)), validation)
-    return Draw(allocator.take_per_class(shots, classes), validation)
+        return SplitIndices(allocator.take(len(parts.train)), validation)
+    return SplitIndices(allocator.take_per_class(shots, classes), validation)
 
 
 def _refuse_too_many(by_class: Sequence[Indices], validation: int, count: int) -> None:

@@ -24,7 +24,7 @@ from raysel.tasks.data import (
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import PartDecoder, cache_folder
-from raysel.tasks.draws import Draw
+from raysel.tasks.draws import SplitIndices
 from raysel.tasks.image_cache import Progress
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -84,7 +84,9 @@ def load_task(
     )
 
 
-def _arrays(spec: TaskSpec, data: Dataset, parts: Splits, draws: Sequence[Draw]) -> dict[str, Any]:
+def _arrays(
+    spec: TaskSpec, data: Dataset, parts: Splits, draws: Sequence[SplitIndices]
+) -> dict[str, Any]:
     """The fields of a task of embedded arrays."""
 
     def plain(indices: Indices) -> Examples:
@@ -118,7 +120,7 @@ def _pictures(
     model: ModelInput,
     data: ImageDataset,
     parts: Splits,
-    draws: Sequence[Draw],
+    draws: Sequence[SplitIndices],
     with_source: bool,
     progress: Progress | None,
     summary: DataSummary,
@@ -128,7 +130,7 @@ def _pictures(
     decoder = PartDecoder(spec, size, data, parts, with_source, open_pictures, progress)
     found = decoder.decode()
     splits = decoder.decode_draws(draws) if draws else ()
-    taken = [Draw(s.train.indices, s.validation.indices) for s in splits]  # type: ignore[union-attr]
+    taken = [SplitIndices(s.train.indices, s.validation.indices) for s in splits]  # type: ignore[union-attr]
     kept = found.parts
     good = Splits(**{n: kept[n].indices if n in kept else p for n, p in vars(parts).items()})
     mean, std = _statistics(spec, model, kept.get("source_train", kept["train"]))

@@ -24,7 +24,7 @@ from raysel.tasks.datasets import (
     open_pictures,
 )
 from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
-from raysel.tasks.draws import Draw, draw_splits, rest_of
+from raysel.tasks.draws import SplitIndices, draw_splits, rest_of
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
@@ -107,7 +107,7 @@ class OpenedTask:
         """
         return self.missing is not None or len(self.divided()[1].source_train) > 0
 
-    def draws(self, splits: int) -> tuple[Draw, ...]:
+    def draws(self, splits: int) -> tuple[SplitIndices, ...]:
         """The splits of the confirm phase; none where fewer than two are asked for, and the
         search's own is taken.
 

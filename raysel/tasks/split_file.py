@@ -17,7 +17,7 @@ from raysel.common.text import quoted
 from raysel.common.user_files import MIB, any_error_as, read_regular
 from raysel.spec.task import TaskSpec
 from raysel.tasks.data import Indices, Labels
-from raysel.tasks.draws import Draw
+from raysel.tasks.draws import SplitIndices
 from raysel.tasks.splits import Splits, split
 
 PATH = "task.split.indices"
@@ -49,7 +49,7 @@ def split_record(
     labels: Labels,
     classes: Sequence[str],
     parts: Splits,
-    draws: Sequence[Draw] = (),
+    draws: Sequence[SplitIndices] = (),
 ) -> dict[str, Any]:
     """What `split.json` holds: the indices of each part and of each draw of the confirm phase,
     and by what to know the data set."""

@@ -36,7 +36,7 @@ class Answers:
             measure: `test/error`, `test/balanced_error` or `test/top5_error`.
 
         Returns:
-            None for a metric that cannot be told from the answers.
+            None for a metric that the answers do not give.
         """
         wrong = (self.labels != self.predicted).astype(np.float64)
         if measure == "test/error":

@@ -38,7 +38,7 @@ class Ranks:
     Attributes:
         mean: mean rank of each strategy, ties shared.
         p_value: Friedman's test that all are alike.
-        critical_difference: Nemenyi's at 5 %: mean ranks that differ by less are not told apart.
+        critical_difference: Nemenyi's at 5 %: mean ranks that differ by less are not distinguished.
     """
 
     mean: tuple[float, ...]

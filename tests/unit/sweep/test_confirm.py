@@ -16,7 +16,7 @@ from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.failure_kind import FailureKind
 from raysel.record.state import ENDED, TrialState, fold
 from raysel.search.space import Space
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.sweep import ConfirmSpec, TrialConfig
 from raysel.sweep.confirm import ConfirmController, Finalist, finalists, runs_of
 from raysel.training.worker_messages import EpochMessage
 
@@ -71,12 +71,44 @@ class _Confirm:
 # --- which runs ---------------------------------------------------------------------------------
 
 
+def confirm(**given):
+    return SPEC.model_copy(update={"confirm": ConfirmSpec.model_validate(given)})
+
+
+def facts(spec, **more):
+    return [
+        (r.config.seed, r.config.split, r.config.source_seed)
+        for _, r in runs_of(spec, CHOSEN[:1], **more)
+    ]
+
+
+def test_every_split_has_training_seeds_of_its_own_and_the_splits_take_the_source_models_in_turn():
+    spec = confirm(splits=3, seeds=2, source_seeds=2)
+    first = spec.search.seed + 1
+    assert facts(spec) == [
+        *((first, 1, 0), (first + 1, 1, 0)),
+        *((first + 2, 2, 1), (first + 3, 2, 1)),
+        *((first + 4, 3, 0), (first + 5, 3, 0)),
+    ]
+
+
+def test_seeds_without_splits_are_as_many_splits_and_one_split_is_the_searchs_own():
+    assert facts(confirm(seeds=3)) == facts(confirm(splits=3))
+    assert [split for _, split, _ in facts(confirm(splits=1, seeds=3))] == [0, 0, 0]
+
+
+def test_a_round_of_more_splits_begins_with_the_runs_of_the_one_before():
+    spec = confirm(splits=3, until="decided", max_runs=9, smallest_effect=0.01)
+    assert facts(spec, splits=5)[:3] == facts(spec)
+
+
 def test_each_finalist_runs_with_each_seed_and_all_with_the_same():
     runs = runs_of(SPEC, CHOSEN)
     seeds = {strategy: [] for strategy in ("bvg_ls", "full")}
     for finalist, run in runs:
         seeds[run.config.strategy].append(run.config.seed)
-        assert run.config == finalist.config.model_copy(update={"seed": run.config.seed})
+        own = {"seed": run.config.seed, "split": run.config.split}
+        assert run.config == finalist.config.model_copy(update=own)
     assert seeds["bvg_ls"] == seeds["full"] and len(set(seeds["full"])) == 3
     names = [run.trial for _, run in runs]
     assert sorted(names) == [f"confirm-{s}-s{i}" for s in ("bvg_ls", "full") for i in range(3)]

@@ -148,7 +148,7 @@ def test_without_every_runs_losses_the_runs_means_are_compared(lost: str) -> Non
     if lost == "all":
         losses = {}
     else:
-        del losses[entries[0]["runs"][2]["id"]]
+        del losses[entries[0].runs[2].id]
 
     found = only(runs_of(*entries, losses=losses))
 
@@ -159,14 +159,14 @@ def test_without_every_runs_losses_the_runs_means_are_compared(lost: str) -> Non
 
 def test_a_split_with_one_of_two_runs_losses_is_compared_by_its_means() -> None:
     entries, losses = by_example(tables(units=6), splits=[1, 1, 2, 2, 3, 3])
-    del losses[entries[0]["runs"][2]["id"]]
+    del losses[entries[0].runs[2].id]
 
     assert only(runs_of(*entries, losses=losses, splits=3)).examples == 0
 
 
 def test_losses_on_test_parts_of_unlike_size_are_not_paired_example_by_example() -> None:
     entries, losses = by_example(tables())
-    first = entries[0]["runs"][0]["id"]
+    first = entries[0].runs[0].id
     losses[first] = losses[first][:40]
 
     assert only(runs_of(*entries, losses=losses)).examples == 0
