@@ -11,6 +11,8 @@ from raysel.common.tracking_uri import mlflow_hint
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 
+SHOWN = ("better", "worse")
+
 
 def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     """Lines for a terminal; paths are relative where that is shorter to type."""
@@ -18,16 +20,22 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     parts: list[RenderableType] = []
     rows = confirm_rows(results)
     if rows:
-        head = ("strategy", "test error", "layers moved", "parameters", "seconds")
+        head = ("strategy", "test error", "minus full, points", "layers moved", "parameters")
+        head += ("tuned on", "seconds")
         cells = [
             (
                 f"{row.strategy} ◂" if row.winner else row.strategy,
-                *(row.test_error, row.layers, row.parameters),
+                *(row.test_error, row.against_full, row.layers, row.parameters, row.tuned_on),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
             )
             for row in rows
         ]
-        parts += [fitting_table(console, head, cells, numbers=(4,)), ""]
+        parts += [fitting_table(console, head, cells, numbers=(6,)), ""]
+        if any(comparison.outcome in SHOWN for comparison in results.verdict.against_baseline):
+            parts[-1:] = [plain("* shown, corrected for all strategies (Holm)"), ""]
+        if edges := [f"{row.strategy} {row.at_edge}" for row in rows if row.at_edge]:
+            wider = "at an edge of its range, so a wider one may hold a better value"
+            parts.insert(-1, plain(f"{wider}: {'; '.join(edges)}"))
     parts.append(plain(f"verdict  {results.verdict.sentence}"))
     if not outcome.complete:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))

@@ -58,6 +58,7 @@ from raysel.report.tables import (
     ranked,
     strategies,
 )
+from raysel.report.verdict_figures import best_of_trials, differences
 from raysel.spec.sweep import objective_in_words
 from raysel.sweep.results import SweepResults, TrialResult
 
@@ -70,7 +71,7 @@ Drawing = Callable[[WithConfusions], Figure | None]
 
 
 def confirm_intervals(results: SweepResults) -> Figure | None:
-    """Test error of each confirmed strategy: every seed, the mean, the 95 % interval."""
+    """Test error of each confirmed strategy: every run, the mean, the 95 % interval."""
     rows = [row for row in confirm_rows(results) if row.mean is not None]
     if not rows:
         return None
@@ -84,8 +85,8 @@ def confirm_intervals(results: SweepResults) -> Figure | None:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     several = any(row.low is not None for row in rows)
-    seeds = "each seed, mean and 95 % interval over seeds" if several else "one seed, no interval"
-    axes.set_xlabel(f"test error: {seeds}")
+    runs = "each run, mean and 95 % interval over runs" if several else "one run, no interval"
+    axes.set_xlabel(f"test error: {runs}")
     return figure
 
 
@@ -232,6 +233,8 @@ def importances(results: SweepResults) -> Figure | None:
 
 
 FIGURES: Mapping[str, Drawing] = {
+    "differences": differences,
+    "best_of_trials": best_of_trials,
     "confirm_intervals": confirm_intervals,
     "cost_against_error": cost_against_error,
     "confusions": confusions,

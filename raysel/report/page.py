@@ -32,6 +32,7 @@ from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
+from raysel.sweep.verdict_words import points
 from raysel.tasks.data_summary import DataSummary
 
 _R = TypeVar("_R", bound=SweepResults)
@@ -39,6 +40,12 @@ _R = TypeVar("_R", bound=SweepResults)
 BADGES = {
     "better": ("good", "better than full fine-tuning"),
     "worse": ("bad", "full fine-tuning is better"),
+    "no_relevant_difference": ("open", "no relevant difference"),
+    "not_shown": ("open", "not shown"),
+    "unequal_effort": ("open", "unequal effort: no comparison"),
+    "one_split": ("open", "one split: nothing shown"),
+    "one_run": ("open", "one run: nothing shown"),
+    "no_runs": ("open", "no comparison"),
     "not_proven": ("open", "not proven"),
     "winner_is_full": ("open", "full fine-tuning chosen"),
     "no_baseline": ("open", "no baseline"),
@@ -110,6 +117,9 @@ def page(
             figures={name: Markup(svg) for name, svg in drawn.items()},
             source=results.source,
             one_seed=all(row.n <= 1 for row in confirm),
+            verdict=results.verdict,
+            effort=results.effort,
+            improvement=results.improvement,
             some_pruned=_confirmed_pruned(results),
             tested_each_epoch=tested_each_epoch(results),
             spent=spent(results.spent),
@@ -124,6 +134,18 @@ def page(
             mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
         )
     )
+
+
+def in_points(rate: float | None) -> str:
+    """A difference of rates in percentage points, `–` where there is none."""
+    return "–" if rate is None else points(rate)[0]
+
+
+def p_value(value: float | None) -> str:
+    """`0.032`, `<0.001`, `–` where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def badge(results: SweepResults) -> tuple[str, str]:
@@ -162,6 +184,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
+    environment.filters |= {"points": in_points, "p_value": p_value}
     environment.filters |= {"lines": several_lines, "values": tables.values_in_words}
     return environment
 

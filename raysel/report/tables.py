@@ -13,8 +13,15 @@ from typing import Any
 
 from raysel.record.state import COMPLETE
 from raysel.sweep.ranking import confirmed_rank, leaders, rank
-from raysel.sweep.results import ConfirmedStrategy, SweepResults, TrialResult
+from raysel.sweep.results import (
+    Comparison,
+    ConfirmedStrategy,
+    StrategyEffort,
+    SweepResults,
+    TrialResult,
+)
 from raysel.sweep.verdict import NO_SPREAD
+from raysel.sweep.verdict_words import points
 
 TRANSIENT = "select/transient_share"
 TRANSIENT_LIMIT = 0.20
@@ -38,8 +45,10 @@ class SearchRow:
 @dataclass(frozen=True)
 class ConfirmRow:
     """One strategy in the confirm phase. `layers`, `parameters`: in words; `low` and `high`
-    are None where there is one seed; `tests`: the test error of each seed; `validation`: the
-    sweep's objective, mean over the seeds."""
+    are None where there is one run; `tests`: the test error of each run; `validation`: the
+    sweep's objective, mean over the runs; `against_full`: the difference of test error in points
+    with its interval; `tuned_on`: trials of the search; `at_edge`: searched values at an edge of
+    their range."""
 
     strategy: str
     winner: bool
@@ -53,6 +62,9 @@ class ConfirmRow:
     layers: str
     parameters: str
     seconds: float | None
+    against_full: str
+    tuned_on: str
+    at_edge: str
 
 
 def finite(value: Any) -> float | None:
@@ -211,7 +223,28 @@ def _search_row(results: SweepResults, strategy: str, best: TrialResult | None) 
     )
 
 
+def difference_in_words(comparison: Comparison) -> str:
+    """`−2.3 (−5.0 to +0.4)`, in points; `*` where it is shown once corrected."""
+    if comparison.difference is None:
+        return "–"
+    if comparison.low is None or comparison.high is None:
+        return points(comparison.difference)[0]
+    mean, low, high = points(comparison.difference, comparison.low, comparison.high)
+    shown = " *" if comparison.outcome in ("better", "worse") else ""
+    return f"{mean} ({low} to {high}){shown}"
+
+
+def effort_in_words(effort: StrategyEffort) -> str:
+    """`12 trials, 9 complete`, `4 trials, none complete`."""
+    words = f"{effort.trials} trial{'s' * (effort.trials != 1)}"
+    if effort.complete == effort.trials:
+        return words
+    return f"{words}, {effort.complete or 'none'} complete"
+
+
 def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
+    against = {c.ours: difference_in_words(c) for c in results.verdict.against_baseline}
+    effort = next((e for e in results.effort if e.strategy == entry.strategy), None)
     test, share = entry.test_error, entry.updated_share
     in_words = weights_in_words if entry.weighs_rates else layers_in_words
     return ConfirmRow(
@@ -227,4 +260,7 @@ def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
         layers=in_words(entry.moved, results.layers),
         parameters="–" if share is None else percent(share),
         seconds=entry.seconds,
+        against_full=against.get(entry.strategy, ""),
+        tuned_on=effort_in_words(effort) if effort else "",
+        at_edge=", ".join(effort.at_edge) if effort else "",
     )

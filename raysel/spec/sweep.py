@@ -232,9 +232,10 @@ class ConfirmSpec(FrozenModel):
     @classmethod
     def _seeds_alone(cls, given: Any) -> Any:
         """As many runs as before there were splits, each on a split of its own."""
-        if isinstance(given, dict) and "seeds" in given and "splits" not in given:
-            return given | {"splits": given["seeds"], "seeds": 1}
-        return given
+        if not isinstance(given, dict) or "splits" in given:
+            return given
+        seeds = given.get("seeds")
+        return given | {"splits": seeds, "seeds": 1} if type(seeds) is int and seeds > 0 else given
 
     @property
     def relevant(self) -> float:
