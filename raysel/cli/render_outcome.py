@@ -20,8 +20,10 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     parts: list[RenderableType] = []
     rows = confirm_rows(results)
     if rows:
-        head = ("strategy", "test error", "minus full, points", "layers moved", "parameters")
-        head += ("tuned on", "seconds")
+        head = (
+            *("strategy", "test error", "minus full, points", "layers moved", "parameters"),
+            *("tuned on", "seconds"),
+        )
         cells = [
             (
                 f"{row.strategy} ◂" if row.winner else row.strategy,
