@@ -230,7 +230,8 @@ def asked(spec_text: str | None) -> dict[str, str]:
         "model": f"{spec.model.name}, weights {spec.model.weights}",
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
-        "confirm": f"the best of each strategy with {_count(spec.confirm.seeds, 'seed')}, "
+        "confirm": f"the best of each strategy on {_count(spec.confirm.splits, 'split')} with"
+        f" {_count(spec.confirm.seeds, 'seed')}, "
         f"tested at the {tested}",
     }
 

@@ -80,7 +80,7 @@ def sweep_row(view: SweepView) -> SweepRow:
     done = sum(trial.status in ENDED for trial in search)
     complete = sweep.status == COMPLETE
     finalists = {t.strategy for t in search if t.status in (COMPLETE, PRUNED)}
-    planned = len(finalists) * view.spec.confirm.seeds if confirm else 0
+    planned = len(finalists) * view.spec.confirm.runs if confirm else 0
     return SweepRow(
         name=view.folder.path.name,
         copy_of=None if sweep.name in ("", view.folder.path.name) else sweep.name,

@@ -243,6 +243,11 @@ class ConfirmSpec(FrozenModel):
         return self.smallest_effect or SMALLEST_EFFECT
 
     @property
+    def runs(self) -> int:
+        """Of each strategy, at most."""
+        return self.most_splits * self.seeds
+
+    @property
     def most_splits(self) -> int:
         """Splits of the last round."""
         return self.splits if self.until is None else max(self.splits, self.max_runs // self.seeds)

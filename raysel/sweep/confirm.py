@@ -4,6 +4,7 @@ read once a run.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import MOST_SPLITS, Spec, TrialConfig
 from raysel.sweep.ranking import leaders
 from raysel.training.worker_messages import EpochMessage
 
@@ -53,25 +54,28 @@ def runs_of(
             its runs get names of their own.
         splits: of this round; those of the file where nothing is given.
     """
-    confirm, first = spec.confirm, spec.search.seed + _FIRST_SEED
+    confirm, count = spec.confirm, splits or spec.confirm.splits
     taken = {trial.id: TrialConfig.model_validate(dict(trial.config)) for trial in known}
+    several = confirm.most_splits > 1
 
-    def run(finalist: Finalist, number: int) -> Assignment:
-        split = number // confirm.seeds
+    def run(finalist: Finalist, split: int, seed: int) -> Assignment:
+        # as they were, whatever number of splits or seeds is added
+        number = split + seed * (MOST_SPLITS if several else 1)
         config = finalist.config.model_copy(
             update={
-                "seed": first + number,
-                "split": split + 1 if confirm.most_splits > 1 else 0,
+                "seed": spec.search.seed + _FIRST_SEED + number,
+                "split": split + 1 if several else 0,
                 "source_seed": split % confirm.source_seeds,
             }
         )
-        name = f"confirm-{config.strategy}-s{number}"
+        place = f"s{split}.{seed}" if several and seed else f"s{split + seed}"
+        name = f"confirm-{config.strategy}-{place}"
         if taken.get(name, config) != config:
-            name = f"confirm-{config.strategy}-{finalist.trial}-s{number}"
+            name = f"confirm-{config.strategy}-{finalist.trial}-{place}"
         return Assignment(name, config)
 
-    numbers = range((splits or confirm.splits) * confirm.seeds)
-    return [(finalist, run(finalist, number)) for number in numbers for finalist in chosen]
+    places = itertools.product(range(count), range(confirm.seeds))
+    return [(f, run(f, split, seed)) for split, seed in places for f in chosen]
 
 
 class ConfirmController:

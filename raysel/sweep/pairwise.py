@@ -61,6 +61,8 @@ class Runs:
         """Split (or seed, of a single split) -> its runs that have the measure."""
         units: dict[int, list[ConfirmRun]] = {}
         for run in self.of.get(strategy, ()):
+            if self.splits > 1 and not run.split:
+                continue  # on the search's own, from before there were others
             if run.metric(self.measure) is not None:
                 units.setdefault(run.split if self.splits > 1 else run.seed, []).append(run)
         return units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from raysel.common.errors import OperationalError, user_error
 from raysel.common.user_files import any_error_as
@@ -11,8 +12,8 @@ from raysel.tasks.data import Task
 
 
 def keep_split(folder: SweepFolder, task: Task) -> None:
-    """Write `split.json`, unless it is there."""
-    if not folder.split.exists():
+    """Write `split.json`, unless it is there with as many splits of the confirm phase."""
+    if not folder.split.exists() or _draws(folder) < len(task.draws):
         write_json(folder.split, task.record)
 
 
@@ -33,3 +34,11 @@ def refuse_other_split(folder: SweepFolder, task: Task) -> None:
         f"the data are not those that the sweep began with ({folder.split}): its trials could"
         " not be compared. Bring the data back, or begin a new sweep: --set name=NAME",
     )
+
+
+def _draws(folder: SweepFolder) -> int:
+    """Number of splits of the confirm phase that the file holds."""
+    try:
+        return len(json.loads(folder.split.read_text(encoding="utf-8")).get("draws", ()))
+    except Exception:  # a damaged file is refused where it is compared
+        return sys.maxsize

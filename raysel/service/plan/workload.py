@@ -77,7 +77,7 @@ def _workload(spec: Spec, name: str, trials: float, examples: int) -> StrategyWo
         mean(settings["gradient_accumulation_steps"]),
     )
     steps = math.ceil(batches_per_epoch(examples, batch) / group)
-    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, spec.confirm.seeds)
+    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, spec.confirm.runs)
 
 
 def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:

@@ -86,10 +86,20 @@ def test_every_split_has_training_seeds_of_its_own_and_the_splits_take_the_sourc
     spec = confirm(splits=3, seeds=2, source_seeds=2)
     first = spec.search.seed + 1
     assert facts(spec) == [
-        *((first, 1, 0), (first + 1, 1, 0)),
-        *((first + 2, 2, 1), (first + 3, 2, 1)),
-        *((first + 4, 3, 0), (first + 5, 3, 0)),
+        *((first, 1, 0), (first + 1000, 1, 0)),
+        *((first + 1, 2, 1), (first + 1001, 2, 1)),
+        *((first + 2, 3, 0), (first + 1002, 3, 0)),
     ]
+
+
+def test_runs_stay_as_they_were_when_splits_or_seeds_are_added():
+    few = {run.trial: run.config for _, run in runs_of(confirm(splits=2, seeds=1), CHOSEN)}
+    for more in ({"splits": 4, "seeds": 1}, {"splits": 2, "seeds": 3}):
+        many = {run.trial: run.config for _, run in runs_of(confirm(**more), CHOSEN)}
+        assert many.items() >= few.items() and len(many) > len(few)
+    one = {run.trial: run.config for _, run in runs_of(confirm(splits=1, seeds=2), CHOSEN)}
+    more = {run.trial: run.config for _, run in runs_of(confirm(splits=1, seeds=5), CHOSEN)}
+    assert more.items() >= one.items()
 
 
 def test_seeds_without_splits_are_as_many_splits_and_one_split_is_the_searchs_own():
