@@ -39,14 +39,8 @@ if TYPE_CHECKING:
     from raysel.sweep.inputs import SweepInputs
 
 MAY_CHANGE = (
-    *(
-        "search.num_trials",
-        "confirm.splits",
-        "confirm.max_runs",
-        "confirm.until",
-        "confirm.smallest_effect",
-        "budget",
-    ),
+    *("search.num_trials", "confirm.splits", "confirm.seeds", "budget"),
+    *("confirm.until", "confirm.max_runs", "confirm.smallest_effect", "verdict"),
     "resources.max_concurrent_trials",
     *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
     *("description", "tracking", "storage"),
