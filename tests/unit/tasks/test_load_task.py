@@ -456,3 +456,34 @@ def test_cifar10f_flips_the_targets_labels_and_not_the_sources(tmp_path, monkeyp
 def test_cifar10f_takes_no_other_shift(tmp_path):
     (problem,) = open_task(kit.task("cifar10f", tmp_path, shift={"kind": "inversion"})).problems
     assert str(problem).startswith('task.shift.kind: no shift is called "inversion"')
+
+
+def test_splits_of_the_confirm_phase_hold_other_pictures_beside_the_same_test_part(pets, tmp_path):
+    spec = kit.task({"folder": str(pets)}, tmp_path)
+    task, alone = load_task(spec, splits=3), load_task(spec)
+    assert alone.draws == () and len(task.draws) == 3
+    sealed = set(_parts(task)["test"].indices.tolist())
+    assert sealed == set(_parts(alone)["test"].indices.tolist())
+    for split, written in zip(task.draws, task.record["draws"], strict=True):
+        for name in ("train", "validation"):
+            part = getattr(split, name)
+            assert written[name] == part.indices.tolist()
+            assert len(part) == len(getattr(task, name))
+            assert not sealed & set(part.indices.tolist())
+            for image, label, index in zip(_all(part), part.labels, part.indices, strict=True):
+                assert label == index // 20
+                seed = 100 * label + index % 20
+                np.testing.assert_array_equal(image, kit.pixels(seed, 8, 8))
+    assert task.draws[0].train.indices.tolist() != task.draws[1].train.indices.tolist()
+    kept = pickle.loads(pickle.dumps(task.draws[0].train))
+    np.testing.assert_array_equal(_all(kept), _all(task.draws[0].train))
+
+
+def test_a_copy_is_in_one_split_of_the_confirm_phase_once(pets, tmp_path):
+    for number in range(4):
+        shutil.copy(pets / "cat" / "00.png", pets / "cat" / f"copy{number}.png")
+    spec = kit.task({"folder": str(pets)}, tmp_path, duplicates="keep")
+    for split in load_task(spec, splits=4).draws:
+        places = np.r_[split.train.indices, split.validation.indices]
+        copies = [int(i) for i in places if i in (0, 20, 21, 22, 23)]
+        assert len(copies) <= 1
