@@ -76,6 +76,7 @@ SECTIONS = {
     "BudgetSpec": "budget",
     "TraceSpec": "trace",
     "TrackingSpec": "tracking",
+    "VerdictSpec": "verdict",
     "CodeFile": "A file of one's own",
     "FloatRange": "A range of real numbers",
     "IntRange": "A range of whole numbers",

@@ -18,7 +18,6 @@ from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT
 from raysel.sweep.results import Comparison, ConfirmRun, Outcome, StrategyEffort
 from raysel.sweep.statistics.differences import Difference, paired_difference
 from raysel.sweep.statistics.multiple import holm
-from raysel.sweep.tuning_effort import has_less
 
 Losses = Mapping[str, NDArray[np.float64]]
 """Run id -> loss of each test example; their mean is the run's test error."""
@@ -171,3 +170,16 @@ def _outcome(
     if p_holm > level:
         return "not_shown"
     return "better" if difference.mean < 0 else "worse"
+
+
+def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool:
+    """Whether ours was tuned with less effort than theirs: on fewer trials (one less is what is
+    left of a budget that does not come out even), or on no complete one where theirs had some.
+
+    Unknown effort, that of an older record, is no less.
+    """
+    if ours is None or theirs is None:
+        return False
+    if not ours.complete and theirs.complete:
+        return True
+    return ours.trials + 1 < theirs.trials

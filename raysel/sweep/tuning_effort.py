@@ -89,16 +89,3 @@ def _is_at_edge(searched: SearchedValue, value: Any) -> bool:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool:
-    """Whether ours was tuned with less effort than theirs: on fewer trials (one less is what is
-    left of a budget that does not come out even), or on no complete one where theirs had some.
-
-    Unknown effort, that of an older record, is no less.
-    """
-    if ours is None or theirs is None:
-        return False
-    if not ours.complete and theirs.complete:
-        return True
-    return ours.trials + 1 < theirs.trials

@@ -19,4 +19,6 @@ def typed(results: dict[str, Any]) -> WithConfusions:
 def verdict_of(confirm: list[dict[str, Any]], metric: str = "val/error") -> dict[str, Any]:
     """The verdict over confirmed strategies, as it stands in the file."""
     entries = [ConfirmedStrategy.model_validate(entry) for entry in confirm]
-    return verdict.verdict(entries, metric).model_dump()
+    ranking = [entry.strategy for entry in sorted(entries, key=lambda e: e.validation or 0.0)]
+    splits = max((run.split for entry in entries for run in entry.runs), default=0) or 1
+    return verdict.verdict(entries, verdict.Question(metric, ranking, splits)).model_dump()

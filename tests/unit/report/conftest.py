@@ -145,6 +145,7 @@ def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
             {
                 "id": f"confirm-{strategy}-s{seed}",
                 "seed": 1000 + seed,
+                "split": seed + 1 if seeds > 1 else 0,
                 "epoch": 12,
                 "val/error": val,
                 "val/loss": 3 * val,
@@ -172,6 +173,23 @@ def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
         "moved": {name: float(np.mean([run["moved"][name] for run in runs])) for name in LAYERS},
         "updated_share": runs[0]["updated_share"],
         "seconds": 3.1 if strategy != "linear_probe" else 0.4,
+    }
+
+
+def effort(strategy: str, trials: list[dict]) -> dict:
+    """The tuning of a strategy."""
+    own = [item for item in trials if item["strategy"] == strategy]
+    values = [item["value"] for item in own if item["status"] == "COMPLETE"]
+    best = np.minimum.accumulate(values).tolist()
+    return {
+        "strategy": strategy,
+        "trials": len(own),
+        "complete": len(values),
+        "pruned": len(own) - len(values),
+        "epochs": sum(len(item["epochs"]) for item in own),
+        "at_edge": ["learning_rate=0.1"] if strategy == "full" else [],
+        "searched": 1,
+        "curve": {"estimator": "best_so_far", "best": best, "low": best, "high": best},
     }
 
 
@@ -212,6 +230,10 @@ def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 
         "trials": found,
         "confirm": confirm,
         "verdict": verdict_of(confirm),
+        "effort": [effort(item["strategy"], found) for item in best],
+        "improvement": [
+            {"ours": "bvg_ls", "theirs": "full", "probability": 0.8, "low": 0.5, "high": 1.0}
+        ],
         "confusion": {entry["strategy"]: confusion(entry, rng) for entry in confirm},
         "spent": {
             "seconds": 171.3,

@@ -88,9 +88,11 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
         "figures/accuracy_by_block.png",
         "figures/accuracy_by_quarter.png",
         "figures/accuracy_by_shots.png",
+        "figures/best_of_trials.png",
         "figures/bias_variance_ratios.png",
         "figures/confirm_intervals.png",
         "figures/cost_against_error.png",
+        "figures/differences.png",
         "figures/error_by_epoch.png",
         "figures/explored.png",
         "figures/gradient_norms.png",
@@ -108,7 +110,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 14
+    assert seen.tags.count("svg") == 16
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
@@ -194,6 +196,8 @@ def test_a_sweep_that_was_interrupted_before_anything_is_a_page_too(results, tmp
         "trials": [],
         "confirm": [],
         "verdict": {},
+        "effort": [],
+        "improvement": [],
         "source": None,
         "spent": {},
         "versions": {},
@@ -332,7 +336,7 @@ def test_one_seed_is_not_said_to_have_an_interval(results):
     results = with_seeds(results, 1)
     results["verdict"] = verdict_of(results["confirm"])
     words = Reader(page.page(typed(results), {"cost_against_error": "<svg></svg>"})).words
-    assert "One seed has no interval and proves nothing." in words
+    assert "One run has no interval and shows nothing." in words
     assert "95 % interval" not in words
     assert "trained again with a new seed;" in words
 

@@ -9,9 +9,10 @@ from controller_kit import LAYERS, sweep
 
 from raysel.record.state import TrialState
 from raysel.search.space import Space
+from raysel.sweep.pairwise import has_less
 from raysel.sweep.ranking import leaders
 from raysel.sweep.results import StrategyEffort
-from raysel.sweep.tuning_effort import efforts, has_less
+from raysel.sweep.tuning_effort import efforts
 
 
 def trial(number: int, rate: float, value: float | None, status: str = "COMPLETE", **more: Any):

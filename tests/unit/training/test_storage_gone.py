@@ -52,14 +52,14 @@ def test_trials_that_were_moved_are_the_sweeps_failure(
 ) -> None:
     folder = tmp_path / "sweep"
     steps = _begun(folder)
-    assert steps.run is not None
-    run_epoch = steps.run.run_epoch
+    assert steps.tuning is not None
+    run_epoch = steps.tuning.run_epoch
 
     def moved_meanwhile() -> object:
         (folder / "trials").rename(folder / "elsewhere")
         return run_epoch()
 
-    monkeypatch.setattr(steps.run, "run_epoch", moved_meanwhile)
+    monkeypatch.setattr(steps.tuning, "run_epoch", moved_meanwhile)
     for _ in range(2):
         row = steps.epoch()
         assert isinstance(row, EnvironmentErrorMessage)
