@@ -160,8 +160,8 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
 
 
 def weights_by_shift(sweeps: Sweeps) -> Figure | None:
-    """How often each layer moved (or its mean weight), strategy by layer, a panel a sweep, headed
-    by its shift where each has another; only of models with the same layers."""
+    """How often each layer moved (or its mean weight), strategy by layer, a panel a sweep, with its
+    shift as the title where each has another; only of models with the same layers."""
     layers = [list(sweep.results.layers) for sweep in sweeps]
     shown = [sweep for sweep in sweeps if sweep.confirmed]
     if len(shown) < 2 or any(own != layers[0] for own in layers):

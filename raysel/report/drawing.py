@@ -120,7 +120,7 @@ def label_outer(panels: Mapping[str, Axes], x: str, y: str | None) -> None:
             axes.tick_params(labelbottom=True)
 
 
-def headed(strategy: str, trial: TrialResult | None) -> str:
+def panel_title(strategy: str, trial: TrialResult | None) -> str:
     """A panel's title: whose best trial it shows, and where that is a pruned one."""
     if trial is None:
         return strategy
@@ -174,7 +174,7 @@ LOOK: Any = {
 """matplotlib's settings for every figure of the report."""
 
 
-def in_look(draw: Callable[[_T], Figure | None], of: _T) -> Figure | None:
+def draw_styled(draw: Callable[[_T], Figure | None], of: _T) -> Figure | None:
     """One figure in the report's look; None where there is nothing to draw."""
     with mpl.rc_context(LOOK):
         return draw(of)
@@ -191,7 +191,7 @@ def drawn(
     own_folder(folder)
     found: dict[str, str] = {}
     for name, draw in figures.items():
-        figure, target = in_look(draw, of), folder / f"{name}.png"
+        figure, target = draw_styled(draw, of), folder / f"{name}.png"
         if figure is None:
             target.unlink(missing_ok=True)  # of an earlier state
             continue

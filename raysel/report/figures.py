@@ -33,9 +33,9 @@ from raysel.report.drawing import (
     LABEL,
     WIDTH,
     Style,
-    headed,
     label_outer,
     legend,
+    panel_title,
     panels,
     strategy_keys,
     styles,
@@ -75,11 +75,11 @@ def confirm_intervals(results: SweepResults) -> Figure | None:
     rows = [row for row in confirm_rows(results) if row.mean is not None]
     if not rows:
         return None
-    style_of = styles(strategies(results))
+    look = styles(strategies(results))
     figure = Figure((WIDTH, 0.75 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
-        _draw_interval(axes, place, row, style_of[row.strategy])
+        _draw_interval(axes, place, row, look[row.strategy])
     axes.set_yticks(range(len(rows)), [f"{row.strategy}{' ◂' * row.winner}" for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -96,19 +96,19 @@ def error_by_epoch(results: SweepResults) -> Figure | None:
     curves = _curves(results)
     if not curves:
         return None
-    style_of, best = styles(strategies(results)), best_trials(results)
+    look, best = styles(strategies(results)), best_trials(results)
     figure, placed = panels(list(curves), height=1.9, share_y=True)
     for strategy, axes in placed.items():
-        thin = LineCollection(curves[strategy], colors=style_of[strategy].light, lw=0.8, alpha=0.4)
+        thin = LineCollection(curves[strategy], colors=look[strategy].light, lw=0.8, alpha=0.4)
         axes.add_collection(thin)
         if strategy != "full" and "full" in best:
-            axes.plot(*_curve(best["full"]).T, color=style_of["full"].light, lw=1.1, ls=_DASHED)
+            axes.plot(*_curve(best["full"]).T, color=look["full"].light, lw=1.1, ls=_DASHED)
         if strategy in best:
-            axes.plot(*_curve(best[strategy]).T, color=style_of[strategy].light, lw=2.2)
+            axes.plot(*_curve(best[strategy]).T, color=look[strategy].light, lw=2.2)
         axes.set_title(panel_title(strategy, best.get(strategy)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     label_outer(placed, "epoch", "validation error")
-    _curve_legend(figure, "full" in best and len(curves) > 1, style_of.get("full"))
+    _curve_legend(figure, "full" in best and len(curves) > 1, look.get("full"))
     every = np.concatenate([curve for group in curves.values() for curve in group])
     axes.set_ylim(max(0.0, every[:, 1].min() - 0.03), every[:, 1].max() + 0.03)
     axes.set_xlim(0.5, every[:, 0].max() + 0.5)
@@ -123,7 +123,7 @@ def explored(results: SweepResults) -> Figure | None:
     shown = [(trial, point) for trial, point in points if point is not None]
     if not shown:
         return None
-    style_of = styles(strategies(results))
+    look = styles(strategies(results))
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for trial, point in shown:

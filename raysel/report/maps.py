@@ -18,7 +18,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from raysel.common.text import one_line
-from raysel.report.drawing import ACCENT, INK, LABEL, headed, is_left, label_outer, legend, panels
+from raysel.report.drawing import (
+    ACCENT,
+    INK,
+    LABEL,
+    is_left,
+    label_outer,
+    legend,
+    panel_title,
+    panels,
+)
 from raysel.report.tables import best_trials, finite, percent, ranked
 from raysel.sweep.results import SweepResults, TrialResult
 

@@ -210,7 +210,7 @@ def readable(spec_text: str | None) -> Spec | None:
         return None
 
 
-def beside_the_papers(results: SweepResults, spec_text: str | None) -> list[Comparison]:
+def published_comparisons(results: SweepResults, spec_text: str | None) -> list[Comparison]:
     """The published tables of the sweep's data and model; none without a readable file."""
     spec = readable(spec_text)
     return compare(results, spec) if spec else []

@@ -360,7 +360,7 @@ def _verdict_problems(spec: Spec) -> Iterator[Problem]:
     for index, pair in enumerate(spec.verdict.pairs):
         for name in pair:
             if name not in known:
-                hint = unknown_value("strategy", name, known)
+                hint = unknown_value(name, known)
                 message = f'"{name}" is no strategy of this sweep; {hint}'
                 yield Problem(f"verdict.contrasts.{index}", message)
         if pair[0] == pair[1]:

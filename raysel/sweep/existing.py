@@ -337,7 +337,7 @@ def _observer(
 
 
 def _discard_checkpoints(folder: SweepFolder, replica: BucketReplica | None, trial: str) -> None:
-    checkpoint.remove(folder.trial(trial))
+    checkpoint.InFolder(folder.trial(trial)).remove()
     if replica is not None:
         replica.discard_checkpoints(trial)
 

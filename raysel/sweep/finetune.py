@@ -95,7 +95,7 @@ def finetune(
         assert steps.tuning is not None
         steps.tuning.load_best()
         model_epoch = best if keep_best else steps.tuning.epoch
-    checkpoint.remove(folder / "trials" / TRIAL)
+    checkpoint.InFolder(folder / "trials" / TRIAL).remove()
     label = first.config.label(first.searched)
     result = {"config": first.config.model_dump(mode="json"), "epochs": rows, "failure": failure}
     write_json(folder / "result.json", result | {"best_epoch": best, "model_epoch": model_epoch})

@@ -33,7 +33,7 @@ def of_the_source(
     inputs = inputs.seeded(index)
     spec, model_config = inputs.spec, inputs.model_config
     seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = kept_source_model(inputs.task, model_config, seed, cpus, cache)
+    kept = cached_source_model(inputs.task, model_config, seed, cpus, cache)
     if kept is not None:
         return kept
     task = replace(inputs.task, test=None)  # type: ignore[arg-type]  # sealed parts stay here

@@ -69,7 +69,7 @@ def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
     seed, cpus = spec.task.split.seed, spec.resources.cpus
     arguments = (inputs.task, inputs.model_config, seed, cpus, cache)
-    model = kept_source_model(*arguments)
+    model = cached_source_model(*arguments)
     if model is None:
         notify(f"source   training {spec.model.name} on the source part …")
         model = source_model(*arguments, progress=_throttled(notify))

@@ -16,7 +16,7 @@ from raysel.common.errors import UserError, user_error
 from raysel.common.locations import user_cache
 from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
-from raysel.tasks.cached_examples import StoredExamples
+from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import DrawnSplit, Indices, Labels
 from raysel.tasks.data_summary import DataSummary, pages_in_words
 from raysel.tasks.draws import SplitIndices
@@ -120,7 +120,7 @@ class PartDecoder:
         """
         self._unreadable, self._several_pages = [], []
         self._contents = contents = dict[str, NDArray[np.uint8]]()
-        parts: dict[str, StoredExamples] = {}
+        parts: dict[str, CachedExamples] = {}
         for name, indices in self._splits.items():
             parts[name], contents[name] = self._part(name, indices)
         self._refuse_too_many()
@@ -277,7 +277,7 @@ def _is_target(part: str) -> bool:
     return part in (*TARGET, DRAWN, DRAWN_VALIDATION)
 
 
-def _of(part: StoredExamples, indices: Indices) -> StoredExamples:
+def _of(part: CachedExamples, indices: Indices) -> CachedExamples:
     """The examples of a part that have these places in the data set."""
     return part.only(np.flatnonzero(np.isin(part.indices, indices)))
 
@@ -292,7 +292,7 @@ def _first_copies(contents: NDArray[np.uint8], seen: set[bytes]) -> Indices:
     return np.array(fresh, np.int64)
 
 
-def _common(indices: Indices, part: StoredExamples) -> Indices:
+def _common(indices: Indices, part: CachedExamples) -> Indices:
     return np.intersect1d(indices, part.indices)
 
 

@@ -255,7 +255,7 @@ class FineTuning:
         """
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        tally = Tally(self.device, answers)
+        tally = MetricAccumulator(self.device, answers)
         for batch in data.split(256):
             with self._autocast():
                 logits = self.model(batch.images).float()

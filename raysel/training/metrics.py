@@ -59,7 +59,7 @@ class Measured:
         return metrics
 
 
-class Tally:
+class MetricAccumulator:
     """Counts batches on a device; nothing is read before `measured`.
 
     Args:

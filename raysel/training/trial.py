@@ -75,9 +75,9 @@ class TrialRun:
         message = self._try_epoch()
         if message is None:
             self.halve()
-            message = self._tried()
+            message = self._try_epoch()
         assert message is not None  # it is halved once
-        return replace(message, files=self._files.carried())
+        return replace(message, files=self._files.unsent_files())
 
     def _try_epoch(self) -> WorkerMessage | None:
         """Run one epoch; return None after an out-of-memory error if half the batch may fit."""

@@ -31,7 +31,7 @@ from raysel.sweep.inputs import SweepInputs, read_inputs
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import SETTINGS, kept_source_model
+from raysel.training.source_model import SETTINGS, cached_source_model
 from raysel.training.trial_worker import PhaseContext
 
 SOURCE = "source"

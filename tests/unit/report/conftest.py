@@ -259,6 +259,6 @@ def results(_results: dict) -> dict:
 def figure_of(_results: dict) -> Callable[[str], Any]:
     """The figure of a name, of the unchanged sweep: drawn at most once."""
     from raysel.report import figures
-    from raysel.report.drawing import in_look
+    from raysel.report.drawing import draw_styled
 
-    return cache(lambda name: in_look(figures.FIGURES[name], typed(_results)))
+    return cache(lambda name: draw_styled(figures.FIGURES[name], typed(_results)))

@@ -10,7 +10,7 @@ from raysel.report.blocks import (
     block_scores,
     by_quarter,
 )
-from raysel.report.drawing import in_look
+from raysel.report.drawing import draw_styled
 
 LAYERS = ["stem", *(f"blocks.{n}" for n in range(8)), "head"]
 
@@ -86,7 +86,7 @@ def test_the_baselines():
 
 
 def test_the_curve_goes_through_the_blocks_in_order_between_the_baselines():
-    axes = in_look(figures.FIGURES["accuracy_by_block"], typed(every_block())).axes[0]
+    axes = draw_styled(figures.FIGURES["accuracy_by_block"], typed(every_block())).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == LAYERS
     curve = axes.lines[0]
     assert list(curve.get_ydata()) == pytest.approx([0.1 + 0.05 * n for n in range(10)])
@@ -96,7 +96,7 @@ def test_the_curve_goes_through_the_blocks_in_order_between_the_baselines():
 
 
 def test_the_boxes_are_of_the_blocks_of_each_quarter():
-    axes = in_look(figures.FIGURES["accuracy_by_quarter"], typed(every_block())).axes[0]
+    axes = draw_styled(figures.FIGURES["accuracy_by_quarter"], typed(every_block())).axes[0]
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["Q1 (2)", "Q2 (2)", "Q3 (2)", "Q4 (3)"]
     medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2]
@@ -105,7 +105,7 @@ def test_the_boxes_are_of_the_blocks_of_each_quarter():
 
 def test_one_block_is_no_curve_and_three_are_no_boxes():
     one = sweep(trial(0, "surgical", 0.4, "stem"))
-    assert in_look(figures.FIGURES["accuracy_by_block"], typed(one)) is None
+    assert draw_styled(figures.FIGURES["accuracy_by_block"], typed(one)) is None
     three = sweep(*(trial(n, "surgical", 0.4, LAYERS[n]) for n in range(3)))
-    assert in_look(figures.FIGURES["accuracy_by_block"], typed(three)) is not None
-    assert in_look(figures.FIGURES["accuracy_by_quarter"], typed(three)) is None
+    assert draw_styled(figures.FIGURES["accuracy_by_block"], typed(three)) is not None
+    assert draw_styled(figures.FIGURES["accuracy_by_quarter"], typed(three)) is None

@@ -9,7 +9,7 @@ from results_kit import typed
 
 from raysel.report import comparison
 from raysel.report.comparison import Compared, cell, mean_ranks, write_comparison
-from raysel.report.drawing import in_look
+from raysel.report.drawing import draw_styled
 from raysel.report.tables import confirm_rows
 
 
@@ -71,7 +71,7 @@ def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
 
 
 def test_test_accuracy_is_drawn_against_the_shots_in_their_order(shots):
-    (axes,) = in_look(comparison.FIGURES["accuracy_by_shots"], shots).axes
+    (axes,) = draw_styled(comparison.FIGURES["accuracy_by_shots"], shots).axes
     full = shots[0].confirmed["full"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert {tuple(line.get_xdata()) for line in lines} == {(1, 5, 20)}
@@ -88,7 +88,7 @@ def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
         compared(content, f"to_{kind}", f"task.shift.kind={kind}")
         for kind, content in zip(kinds, contents, strict=True)
     ]
-    figure = in_look(comparison.FIGURES["weights_by_shift"], sweeps)
+    figure = draw_styled(comparison.FIGURES["weights_by_shift"], sweeps)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["gaussian_noise", "label_flip", "digits"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -103,13 +103,13 @@ def test_layers_stand_by_strategy_in_a_panel_a_shift(results):
 def test_what_the_sweeps_do_not_hold_is_not_drawn(results, models, shots):
     assert draw_styled(comparison.FIGURES["accuracy_by_shots"], models) is None
     one = [compared(results, "one"), compared(results, "two", "task.split.shots=3")]
-    assert in_look(comparison.FIGURES["accuracy_by_shots"], one) is None
+    assert draw_styled(comparison.FIGURES["accuracy_by_shots"], one) is None
     one[1] = compared(results | {"layers": ["stem", "head"]}, "two")
-    assert in_look(comparison.FIGURES["weights_by_shift"], one) is None
+    assert draw_styled(comparison.FIGURES["weights_by_shift"], one) is None
     models = [compared(results | {"trials": []}, sweep.name) for sweep in models]
-    assert in_look(comparison.FIGURES["best_quarters"], models) is None
-    assert in_look(comparison.FIGURES["blocks_by_model"], models) is None
-    assert in_look(comparison.FIGURES["quarters"], models) is None
+    assert draw_styled(comparison.FIGURES["best_quarters"], models) is None
+    assert draw_styled(comparison.FIGURES["blocks_by_model"], models) is None
+    assert draw_styled(comparison.FIGURES["quarters"], models) is None
 
 
 def test_a_searched_number_of_shots_is_none_of_the_sweeps(results):

@@ -6,7 +6,7 @@ from results_kit import typed
 
 from raysel.report import figures
 from raysel.report.confusions import commonest_mistakes, measure_rows, read_confusions
-from raysel.report.drawing import in_look
+from raysel.report.drawing import draw_styled
 from raysel.report.page import write_report
 from raysel.sweep.verdict import interval
 from raysel.training.confusion import write_confusion
@@ -39,7 +39,7 @@ def test_the_commonest_mistakes_are_the_winners(results):
 def test_rows_are_shares_of_their_class(results):
     winner = results["verdict"]["winner"]
     results["confusion"] = {winner: {"classes": list(CLASSES), "matrix": MATRIX}}
-    (axes,) = in_look(figures.FIGURES["confusions"], typed(results)).axes
+    (axes,) = draw_styled(figures.FIGURES["confusions"], typed(results)).axes
     drawn = np.asarray(axes.images[0].get_array())
     assert drawn.tolist() == [[0.8, 0.2, 0.0], [0.5, 0.4, 0.1], [0.0, 0.0, 1.0]]
     texts = {tuple(map(int, reversed(t.get_position()))): t.get_text() for t in axes.texts}
@@ -59,7 +59,7 @@ def test_many_classes_are_drawn_without_words_and_an_empty_one_does_no_harm(resu
     names = [f"c{n}" for n in range(40)]
     results["confusion"] = {"full": {"classes": names, "matrix": matrix.tolist()}}
     with np.errstate(all="raise"):
-        (axes,) = in_look(figures.FIGURES["confusions"], typed(results)).axes
+        (axes,) = draw_styled(figures.FIGURES["confusions"], typed(results)).axes
     assert not axes.texts
     assert np.asarray(axes.images[0].get_array())[7].sum() == 0
 

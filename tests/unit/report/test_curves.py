@@ -5,7 +5,7 @@ from results_kit import typed
 
 from raysel.report import figures
 from raysel.report.curves import shots_searched
-from raysel.report.drawing import in_look
+from raysel.report.drawing import draw_styled
 from raysel.report.tables import best_trials
 
 
@@ -14,7 +14,7 @@ def titles(figure):
 
 
 def test_training_and_validation_loss_stand_side_by_side(results):
-    figure = in_look(figures.FIGURES["loss_by_epoch"], typed(results))
+    figure = draw_styled(figures.FIGURES["loss_by_epoch"], typed(results))
     assert titles(figure) == ["training loss", "validation loss", "test loss"]
     best = best_trials(typed(results))
     for axes, metric in zip(figure.axes, ("train/loss", "val/loss"), strict=False):
@@ -27,7 +27,7 @@ def test_the_test_loss_is_there_only_where_every_epoch_was_tested(results):
     for entry in results["confirm"]:
         for run in entry["runs"]:
             del run["test_curve"]
-    figure = in_look(figures.FIGURES["loss_by_epoch"], typed(results))
+    figure = draw_styled(figures.FIGURES["loss_by_epoch"], typed(results))
     assert titles(figure) == ["training loss", "validation loss"]
 
 
@@ -39,7 +39,7 @@ def test_the_test_loss_is_the_mean_of_the_runs_at_the_epochs_that_all_have(resul
         run["test_curve"] = [
             {"epoch": epoch, "error": 0.1, "loss": loss} for epoch, loss in enumerate(losses, 1)
         ]
-    axes = in_look(figures.FIGURES["loss_by_epoch"], typed(results)).axes[2]
+    axes = draw_styled(figures.FIGURES["loss_by_epoch"], typed(results)).axes[2]
     (line,) = axes.lines
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2], [4.0, 3.0])
 
@@ -65,14 +65,14 @@ def test_each_number_of_shots_has_its_best_trial(results):
     found = shots_searched(typed(results))
     assert list(found) == ["full"]
     assert found["full"] == [(n, pytest.approx(a)) for n, a in ((1, 0.2), (5, 0.5), (50, 0.8))]
-    axes = in_look(figures.FIGURES["accuracy_by_shots"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["accuracy_by_shots"], typed(results)).axes[0]
     assert list(axes.lines[0].get_xdata()) == [1, 5, 50]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "50"]
 
 
 def test_one_number_of_shots_is_no_axis(results):
     results |= {"trials": [with_shots(n, 5, 0.5) for n in range(3)], "confirm": []}
-    assert in_look(figures.FIGURES["accuracy_by_shots"], typed(results)) is None
+    assert draw_styled(figures.FIGURES["accuracy_by_shots"], typed(results)) is None
     for trial in results["trials"]:
         trial["config"]["training"]["shots"] = None
-    assert in_look(figures.FIGURES["accuracy_by_shots"], typed(results)) is None
+    assert draw_styled(figures.FIGURES["accuracy_by_shots"], typed(results)) is None

@@ -6,7 +6,7 @@ import pytest
 from results_kit import typed
 
 from raysel.report import drawing, figures
-from raysel.report.drawing import in_look, save_png, to_svg
+from raysel.report.drawing import draw_styled, save_png, to_svg
 
 PANELS = {
     "error_by_epoch": 5,
@@ -29,7 +29,7 @@ def test_a_figure_has_a_panel_for_each_of_what_it_shows(figure_of, name):
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
     results |= {"trials": [], "confirm": [], "confusion": {}, "importance": []}
-    assert in_look(figures.FIGURES[name], typed(results)) is None
+    assert draw_styled(figures.FIGURES[name], typed(results)) is None
 
 
 def test_every_figure_is_drawn_from_a_complete_sweep(figure_of):
@@ -63,7 +63,7 @@ def test_the_line_joins_what_no_other_strategy_beats_in_time_and_error(results):
     for entry in results["confirm"]:
         entry["seconds"] = seconds.get(entry["strategy"], 2.5)
         entry["test_error"] = {"mean": errors.get(entry["strategy"], 0.45), "n": 1}
-    axes = in_look(figures.FIGURES["cost_against_error"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["cost_against_error"], typed(results)).axes[0]
     (front,) = [line for line in axes.lines if len(line.get_xdata()) > 1]
     assert list(front.get_xdata()) == [1.0, 2.0, 4.0]
     assert list(front.get_ydata()) == [0.6, 0.4, 0.3]
@@ -81,7 +81,7 @@ def test_one_seed_is_drawn_without_an_interval(results):
     for entry in results["confirm"]:
         entry["runs"] = entry["runs"][:1]
         entry["test_error"] |= {"low": None, "high": None, "n": 1}
-    axes = in_look(figures.FIGURES["confirm_intervals"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["confirm_intervals"], typed(results)).axes[0]
     assert all(len(line.get_xdata()) == 1 for line in axes.lines)
 
 
@@ -111,7 +111,7 @@ def test_transient_share_is_not_a_layer_even_with_a_finer_partition(results):
         for epoch in trial["epochs"]:
             for layer in results["layers"]:
                 epoch[f"select/{layer}.weight"] = epoch.pop(f"select/{layer}")
-    figure = in_look(figures.FIGURES["heat_maps"], typed(results))
+    figure = draw_styled(figures.FIGURES["heat_maps"], typed(results))
     panel = next(a for a in figure.axes if a.get_title("left").startswith("bvg_ls ·"))
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert names == [f"{layer}.weight" for layer in results["layers"]]
@@ -123,7 +123,7 @@ def test_a_value_that_is_not_finite_is_a_gap_and_no_error(results):
         trial["epochs"][0]["select/stem"] = None
     with np.errstate(all="raise"):
         for name in figures.FIGURES:
-            assert in_look(figures.FIGURES[name], typed(results)) is not None
+            assert draw_styled(figures.FIGURES[name], typed(results)) is not None
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_diagnostic_is_drawn_as_it_was_measured(results, figure_of, figure, pr
 def test_a_measured_value_below_the_scale_is_drawn_as_its_lowest_and_zero_as_nothing(results):
     for trial in results["trials"]:
         trial["epochs"][0] |= {"rgn/stem": 1e-9, "rgn/head": 0.0}
-    axes = in_look(figures.FIGURES["gradient_norms"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["gradient_norms"], typed(results)).axes[0]
     grid, norm = np.asarray(axes.images[0].get_array()), axes.images[0].norm
     assert grid[0, 0] == pytest.approx(grid.max() / 1000)
     assert norm(grid[0, 0]) > 0
@@ -158,21 +158,21 @@ def test_what_was_not_measured_is_not_drawn(results):
         for epoch in trial["epochs"]:
             for name in results["layers"]:
                 del epoch[f"ratio/{name}"]
-    assert in_look(figures.FIGURES["bias_variance_ratios"], typed(results)) is None
-    assert in_look(figures.FIGURES["gradient_norms"], typed(results)) is not None
+    assert draw_styled(figures.FIGURES["bias_variance_ratios"], typed(results)) is None
+    assert draw_styled(figures.FIGURES["gradient_norms"], typed(results)) is not None
 
 
 def test_a_diagnostic_without_a_positive_value_is_not_drawn(results):
     for trial in results["trials"]:
         for epoch in trial["epochs"]:
             epoch |= {f"change/{name}": 0.0 for name in results["layers"]}
-    assert in_look(figures.FIGURES["parameter_changes"], typed(results)) is None
+    assert draw_styled(figures.FIGURES["parameter_changes"], typed(results)) is None
 
 
 def test_weights_are_numbers_and_shares_are_percent(results):
     results["confirm"][0] |= {"moved_is": "weight", "moved": dict.fromkeys(results["layers"], 1.5)}
     strategy = results["confirm"][0]["strategy"]
-    axes = in_look(figures.FIGURES["update_share"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["update_share"], typed(results)).axes[0]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     texts = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in axes.texts}
     assert texts[rows.index(strategy), 0] == "1.5"
@@ -181,7 +181,7 @@ def test_weights_are_numbers_and_shares_are_percent(results):
 
 def test_update_share_falls_back_on_the_best_trial(results):
     results["confirm"] = []
-    axes = in_look(figures.FIGURES["update_share"], typed(results)).axes[0]
+    axes = draw_styled(figures.FIGURES["update_share"], typed(results)).axes[0]
     grid = np.asarray(axes.images[0].get_array())
     row = [label.get_text() for label in axes.get_yticklabels()].index("full")
     assert grid[row].tolist() == [1.0] * 6
@@ -208,7 +208,7 @@ def test_a_dollar_or_a_tag_in_a_name_is_text(results):
     for entry in [*results["trials"], *results["confirm"]]:
         entry["strategy"] = hostile if entry["strategy"] == "bvg_ls" else entry["strategy"]
     for name in ("confirm_intervals", "heat_maps", "explored"):
-        svg = to_svg(in_look(figures.FIGURES[name], typed(results)), name)
+        svg = to_svg(draw_styled(figures.FIGURES[name], typed(results)), name)
         assert "<script" not in svg
         assert "&lt;script&gt;" in svg
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from raysel.training.answers import FILE, Answers, read_answers, write_answers
-from raysel.training.metrics import Tally
+from raysel.training.metrics import MetricAccumulator
 
 
 def measured(classes: int, batches: int = 3):
     generator = torch.Generator().manual_seed(0)
-    tally = Tally(torch.device("cpu"), answers=True)
+    tally = MetricAccumulator(torch.device("cpu"), answers=True)
     for _ in range(batches):
         logits = torch.randn(17, classes, generator=generator)
         tally.add(logits, torch.randint(classes, (17,), generator=generator))
@@ -47,7 +47,7 @@ def test_they_are_kept_in_the_order_of_the_examples(tmp_path):
 
 
 def test_nothing_is_kept_where_nobody_asks():
-    tally = Tally(torch.device("cpu"))
+    tally = MetricAccumulator(torch.device("cpu"))
     tally.add(torch.eye(4), torch.arange(4))
     assert tally.measured().answers is None
 

@@ -11,7 +11,7 @@ import pytest
 from shared_kit import shared
 from trial_kit import config
 
-from raysel.training import checkpoint
+from raysel.training.checkpoint import InFolder
 from raysel.training.trial import TrialRun
 from raysel.training.trial_files import TOKEN
 from raysel.training.trial_worker import TrialWorker
