@@ -1,6 +1,6 @@
 """How figures are drawn: colours, panels, their look on the page and as files.
 
-A strategy has one colour, the same in every figure and on the page, by day and by night. People
+A strategy has one colour, the same in every figure and on the page, light and dark. People
 with any colour vision can distinguish the hues. Their contrast to the background is about 3 : 1 or
 more. Figures give each strategy a marker of its own besides. Full fine-tuning, what all others are
 measured against, is dark on white and light on black.

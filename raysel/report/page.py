@@ -160,6 +160,11 @@ def badge(results: SweepResults) -> tuple[str, str]:
             return ("open", "a tie on one seed") if tie else BADGES["one_seed"]
         if _alike(rows[0].validation, rows[1].validation):
             return ("open", "a tie on validation data")
+    against = results.verdict.against
+    if outcome in ("better", "worse") and against not in (None, BASELINE):
+        tone = BADGES[outcome][0]
+        better = "better" if outcome == "better" else "worse"
+        return (tone, f"{better} than {against}")
     return BADGES.get(outcome, BADGES["no_result"])
 
 

@@ -76,10 +76,7 @@ def finite(value: Any) -> float | None:
 def strategies(results: SweepResults) -> list[str]:
     """Every strategy that appears, in alphabetical order."""
     names = {trial.strategy for trial in results.trials}
-    names |= {entry.strategy for entry in results.confirm}
-    names |= {effort.strategy for effort in results.effort}
-    compared = (*results.verdict.contrasts, *results.verdict.against_baseline)
-    return sorted(names | {name for row in compared for name in (row.ours, row.theirs)})
+    return sorted(names | {entry.strategy for entry in results.confirm})
 
 
 def ranked(results: SweepResults) -> list[str]:

@@ -195,7 +195,7 @@ class ConfirmSpec(FrozenModel):
 
     splits: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
         default=5,
-        description="the test part stays; training and validation parts are drawn anew so many"
+        description="the test part stays; training and validation parts are drawn again so many"
         " times. 1 is the search's own split, from which nothing follows about others",
     )
     seeds: Annotated[StrictInt, Field(gt=0, le=1000)] = Field(

@@ -127,7 +127,7 @@ def task_of(
     Args:
         decoding: called with the number of decoded pictures and the total.
         opened: called with what was read, before that.
-        splits: number of splits to draw anew for the confirm phase.
+        splits: number of splits to draw again for the confirm phase.
 
     Raises:
         UserError: the data are missing, or not what the file says, or fewer than it asks for.

@@ -1,4 +1,4 @@
-"""Splits drawn anew for the confirm phase: the test part stays, training and validation parts
+"""Splits drawn again for the confirm phase: the test part stays, training and validation parts
 come from the rest.
 
 The rest is what the search's own training and validation parts could have been drawn from:

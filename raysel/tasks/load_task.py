@@ -54,7 +54,7 @@ def load_task(
         with_source: whether the source part is needed; it may be large.
         progress: called with the number of decoded pictures of a part.
         opened: called with what was read, before anything is decoded.
-        splits: number of splits to draw anew for the confirm phase.
+        splits: number of splits to draw again for the confirm phase.
 
     Raises:
         UserError: something is wrong with the task, data are missing, more than

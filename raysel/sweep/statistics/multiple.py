@@ -82,7 +82,7 @@ def improvement(
     ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike], seed: int = 0
 ) -> Improvement:
     """Probability of improvement with a stratified bootstrap's 95 % percentile interval
-    (Agarwal et al., NeurIPS 2021): runs are drawn anew within each task.
+    (Agarwal et al., NeurIPS 2021): runs are drawn again within each task.
 
     Args:
         ours, theirs: the losses of the runs, one array a task.

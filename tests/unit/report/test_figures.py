@@ -29,6 +29,7 @@ def test_a_figure_has_a_panel_for_each_of_what_it_shows(figure_of, name):
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_nothing_to_draw_is_none(results, name):
     results |= {"trials": [], "confirm": [], "confusion": {}, "importance": []}
+    results |= {"verdict": {}, "effort": []}
     assert draw_styled(figures.FIGURES[name], typed(results)) is None
 
 

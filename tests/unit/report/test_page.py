@@ -294,6 +294,8 @@ def with_seeds(results, count):
         mean, low, high = interval(tests)
         entry["test_error"] = {"mean": mean, "low": low, "high": high, "n": count}
         entry["validation"] = sum(run["val/error"] for run in entry["runs"]) / count
+    if count == 1:
+        results["improvement"] = []
     return results
 
 

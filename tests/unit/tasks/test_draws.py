@@ -1,4 +1,4 @@
-"""Splits drawn anew: the test part stays sealed, the rest is divided again."""
+"""Splits drawn again: the test part stays sealed, the rest is divided again."""
 
 from __future__ import annotations
 
