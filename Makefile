@@ -34,11 +34,14 @@ test: $(INSTALLED_TEST)  ## lint, types, unit and integration tests (under 5 min
 	@$(MAKE) --no-print-directory -j 2 lint test-apart
 	@$(BIN)/python -m pytest tests/integration -m "ray and not slow"
 
+# Two processes: an import of the engine sets variables for Ray that clients must not have.
 test-apart: $(INSTALLED_TEST)
-	@$(APART) -m "not ray and not slow" tests
+	@$(APART) -m "not ray and not slow" tests/unit
+	@$(APART) -m "not ray and not slow" tests/integration
 
 test-all: lint  ## the same and everything that is slow
-	@RAYSEL_WIDE=1 $(APART) -m "not ray" tests
+	@RAYSEL_WIDE=1 $(APART) -m "not ray" tests/unit
+	@RAYSEL_WIDE=1 $(APART) -m "not ray" tests/integration
 	@$(BIN)/python -m pytest tests/integration -m ray
 
 lint: $(INSTALLED_TEST)  ## ruff and mypy; changes nothing
