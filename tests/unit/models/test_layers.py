@@ -247,7 +247,7 @@ def test_patterns_that_cut_the_classifier_are_reported():
 def test_a_model_without_a_classifier_has_no_head():
     layers = partition(_Plain())
     assert layers.head == ()
-    assert layers.names == ("stem", "stem_blocks", "head_blocks", "out")
+    assert layers.names == ("stem", "stem.weight", "head.weight", "out")
     assert _owners(layers, "head.weight") == {"head", "norm"}
     assert layers.head_layer == 3
 
