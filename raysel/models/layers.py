@@ -345,6 +345,6 @@ def _names(
         largest = max(blocks or paths, key=shares.__getitem__)
         # blocks in a module that is called head and is no classifier (selecsls's)
         place = next((path for path in own_paths(group, others) if path in _PLACES), None)
-        block = f"{place}_blocks" if place and blocks else largest
+        block = f"{place}_blocks" if place and largest in modules else largest
         names.append(_HEAD if is_head else _STEM if is_stem else block)
     return names
