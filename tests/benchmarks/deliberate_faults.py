@@ -98,8 +98,8 @@ FAULTS = [
     ),
     Fault(
         "training/trial.py",
-        'if r["epoch"] > self._reported_epochs]',
-        'if r["epoch"] >= self._reported_epochs]',
+        'if row["epoch"] > self._reported_epochs]',
+        'if row["epoch"] >= self._reported_epochs]',
         "training/test_trial.py training/test_memory.py",
     ),
     Fault(
@@ -175,10 +175,10 @@ FAULTS = [
         "record/test_state.py",
     ),
     Fault(
-        "sweep/search_controller.py",
-        "key=lambda e: (sign * values[e], e)",
-        "key=lambda e: (sign * values[e], -e)",
-        "sweep/test_search_controller.py sweep/test_verdict.py sweep/test_results.py",
+        "sweep/ranking.py",
+        "key=lambda epoch: (values[epoch], epoch)",
+        "key=lambda epoch: (values[epoch], -epoch)",
+        "sweep/test_search_controller.py sweep/test_ranking.py sweep/test_fold_results.py",
     ),
     Fault(
         "sweep/verdict.py",
@@ -188,12 +188,12 @@ FAULTS = [
     ),
     Fault(
         "report/tables.py",
-        "return not row.winner, math.inf",
-        "return row.winner, math.inf",
+        "key=lambda entry: confirmed_rank(entry, metric)",
+        "key=lambda entry: entry.strategy",
         "report/test_tables.py report/test_page.py report/test_figures.py",
     ),
     Fault(
-        "report/render.py",
+        "report/drawing.py",
         'svg = re.sub(r\'<g id="[^"]*"\', "<g", svg)',
         "pass",
         "report/test_page.py",

@@ -136,7 +136,7 @@ def test_ctrl_c_while_the_source_model_is_trained(
         0.5, signalled(signal.SIGINT)
     ).start()
     outcome = ran(spec, reporter)
-    assert not outcome.complete and outcome.weights is None
+    assert not outcome.complete and outcome.inputs.weights is None
     assert check(spec, "INTERRUPTED", "stopped by Ctrl-C") == {}
 
 

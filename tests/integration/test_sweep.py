@@ -146,21 +146,22 @@ def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> 
 
 
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
-    from raysel.export.best_model import best_run
     from raysel.spec.reader import load
+    from raysel.sweep.ranking import best_run
+    from raysel.sweep.results import SweepResults
     from raysel.tasks.load_task import load_task
     from raysel.training.batches import to_device
 
-    results = json.loads((finished / "results.json").read_text())
+    results = SweepResults.model_validate_json((finished / "results.json").read_text())
     model = timm.create_model(f"local-dir:{finished / 'best'}", pretrained=True, in_chans=1).eval()
     task = load_task(load(finished / "spec.yaml").task)
     with task.test.opened() as test:
         batch = to_device(test, task.mean, task.std, torch.device("cpu"))
     with torch.inference_mode():
         wrong = (model(batch.images).argmax(1) != batch.labels).double().mean()
-    run = best_run(results)
-    assert run is not None
-    assert float(wrong) == pytest.approx(run["test/error"])
+    assert results.winner is not None
+    run = best_run(results.winner.runs, results.objective.metric)
+    assert float(wrong) == pytest.approx(run.test_error)
 
 
 def test_the_test_split_is_nowhere_before_the_confirm_phase(

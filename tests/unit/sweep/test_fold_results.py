@@ -140,7 +140,9 @@ def test_it_is_plain_json_and_read_again_as_it_was():
     outcome = _results([*SEARCH, *CONFIRM])
     assert json.loads(json.dumps(outcome, allow_nan=False)) == outcome
     again = SweepResults.model_validate(outcome).to_dict()
-    assert json.dumps(again) == json.dumps(outcome)  # 1 is no 1.0
+    assert json.dumps(again) == json.dumps(outcome)
+    first = json.dumps(outcome["trials"][0]["epochs"])
+    assert first == json.dumps([dict(row) for row in SEARCH[0].epochs])  # 1 is no 1.0
 
 
 def test_every_trial_of_the_search_is_reported_as_it_ended():
