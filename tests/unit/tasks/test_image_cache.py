@@ -84,6 +84,14 @@ def test_a_damaged_store_is_none_and_is_built_again(tmp_path, broken, how):
     _check(open_cache(tmp_path, KEY, 10, _draw), 10)
 
 
+def test_contents_of_fewer_pictures_are_damage(tmp_path):
+    """A whole file, of another cache."""
+    open_cache(tmp_path, KEY, 10, _draw)
+    file = tmp_path / KEY / "contents.npy"
+    np.save(file, np.load(file)[:-1])
+    assert find_cache(tmp_path, KEY) is None
+
+
 def test_what_fails_halfway_leaves_no_store(tmp_path):
     def draw(row: int) -> Decoded:
         if row == 150:
