@@ -281,7 +281,7 @@ class LeaseOwner:
         if self._thread.is_alive():
             return  # it waits for a server that is away
         with suppress(OwnershipLost, sa.exc.DBAPIError), self._engine.begin() as connection:
-            connection.execute(sa.update(_OWNERS).where(_ROW).values(heartbeat=None))
+            connection.execute(sa.update(_OWNERS).where(_ROW).values(beat=None))
 
     def _take(self) -> int:
         deadline = time.monotonic() + LEASE_SECONDS + 5
@@ -291,9 +291,9 @@ class LeaseOwner:
                 row = _read_row(connection)
             if _is_free(row) and (fence := self._enter()) is not None:
                 return fence
-            if seen not in (None, row.heartbeat) or time.monotonic() > deadline:
+            if seen not in (None, row.beat) or time.monotonic() > deadline:
                 raise OwnedElsewhere(self._sweep, _holder(row))
-            seen = row.heartbeat
+            seen = row.beat
             time.sleep(1.0)
 
     def _enter(self) -> int | None:
@@ -307,16 +307,14 @@ class LeaseOwner:
             holder = json.dumps(asdict(Holder.this_process()))
             heartbeat = sa.func.clock_timestamp()
             taken = sa.update(_OWNERS).where(_ROW)
-            connection.execute(
-                taken.values(fence=fence, holder=holder, heartbeat=heartbeat, stop=False)
-            )
+            connection.execute(taken.values(fence=fence, holder=holder, beat=heartbeat, stop=False))
         return int(fence)
 
     def _renew(self) -> None:
         heartbeat = (
             sa.update(_OWNERS)
             .where(_ROW, _OWNERS.c.fence == self.fence)
-            .values(heartbeat=sa.func.clock_timestamp())
+            .values(beat=sa.func.clock_timestamp())
             .returning(_OWNERS.c.stop)
         )
         passed_on = False
@@ -355,7 +353,7 @@ _NOBODY = {"id": 1, "fence": 0, "holder": "", "beat": None, "stop": False}
 
 def _read_row(connection: sa.Connection) -> _Row:
     """The lease, and the seconds since its last heartbeat by the server's clock."""
-    age = sa.func.extract("epoch", sa.func.clock_timestamp() - _OWNERS.c.heartbeat).label("age")
+    age = sa.func.extract("epoch", sa.func.clock_timestamp() - _OWNERS.c.beat).label("age")
     return connection.execute(sa.select(_OWNERS, age).where(_ROW)).one()
 
 
@@ -364,4 +362,4 @@ def _holder(row: _Row) -> Holder:
 
 
 def _is_free(row: _Row) -> bool:
-    return row.heartbeat is None or row.age > LEASE_SECONDS or _holder(row).is_gone
+    return row.beat is None or row.age > LEASE_SECONDS or _holder(row).is_gone
