@@ -17,8 +17,8 @@ import psutil
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from raysel.common.errors import Problem, UserError, nearest
-from raysel.common.paths import plain
+from raysel.common.errors import Problem, UserError, nearest, user_error
+from raysel.common.paths import is_text, plain
 from raysel.common.urls import secret_in
 
 _DRIVER = "postgresql+psycopg"
@@ -47,9 +47,17 @@ def is_bucket(storage: str) -> bool:
 
 def working_folder(storage: str) -> Path:
     """The folder on this machine that holds the sweeps of `storage`: itself, or below the
-    user's cache folder the one in which a bucket's sweeps are worked on."""
+    user's cache folder the one in which a bucket's sweeps are worked on.
+
+    Raises:
+        UserError: its path is not UTF-8, as no address of a database can hold it.
+    """
     if not is_bucket(storage):
-        return Path(plain(storage)).absolute()
+        folder = Path(plain(storage)).absolute()
+        if not is_text(str(folder)):
+            shown = os.fsencode(folder).decode(errors="backslashreplace")
+            raise user_error("--storage", f"{shown} is not UTF-8; rename the folder")
+        return folder
     uri, _, options = storage.partition("?")
     parts = urlsplit(uri, allow_fragments=False)
     kind = f"{parts.scheme}-{hashlib.sha256(options.encode()).hexdigest()[:8]}" if options else ""

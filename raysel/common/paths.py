@@ -25,6 +25,15 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/|^(file|s3|gs|gcs|https?):", 
 _STORES = {"gcs": "gs", "s3a": "s3", "s3n": "s3", "S3": "s3", "GS": "gs"}
 
 
+def is_text(path: str) -> bool:
+    """Whether a path of the system is UTF-8, as the address of a database must be."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def plain(text: str) -> str:
     """A path as every reader takes it alike: `//tmp/x/./runs/` is `/tmp/x/runs`.
 

@@ -7,6 +7,7 @@ has the copy that lasts (`replica`).
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def tracking_uri(spec: Spec) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically; text as UTF-8.
+    """Write a file atomically; text as UTF-8. A folder in its place is set aside.
 
     Raises:
         OSError: it cannot be written; the file is named, where the system names none.
@@ -183,6 +184,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):

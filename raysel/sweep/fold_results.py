@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raysel.common.text import and_more
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.strategies import registered
@@ -108,7 +109,15 @@ def _verdict(
     runs = [run.id for row in rows for run in row.runs]
     answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
     losses = {run: found.losses(question.measure) for run, found in answers.items()}
-    return verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
+    outcome = verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
+    lost = [run for run in runs if run not in answers]
+    if not answers or not lost:
+        return outcome
+    words = (
+        f"{outcome.sentence} The answers of {and_more(lost, 3)} cannot be read, so their"
+        " comparisons leave out the test examples as a source of variation."
+    )
+    return outcome.model_copy(update={"sentence": words})
 
 
 def _answers(folder: Callable[[str], Path] | None, run: str) -> Answers | None:

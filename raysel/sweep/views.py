@@ -10,6 +10,7 @@ from pathlib import Path
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.locations import is_bucket, sweep_url, working_folder
 from raysel.common.object_store import Bucket
+from raysel.common.paths import is_text
 from raysel.record.layout import SweepFolder
 from raysel.record.ownership import Holder, holder_of_file
 from raysel.record.read_only import lease_holder
@@ -91,7 +92,17 @@ def names(storage: str) -> list[str]:
         raise user_error("--storage", f"{root} is a file, no folder of sweeps")
     marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
     links = (path for path in root.glob("[!.]*") if path.name not in BESIDE)
-    return sorted(marked | {path.name for path in links if leads_nowhere(path)})
+    found = marked | {path.name for path in links if leads_nowhere(path)}
+    return sorted(name for name in found if is_text(name))
+
+
+def misnamed(storage: str) -> list[str]:
+    """Names of sweep folders that are not UTF-8, which no database address can hold."""
+    if is_bucket(storage):
+        return []
+    root = working_folder(storage)
+    marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
+    return sorted(name for name in marked if not is_text(name))
 
 
 def leads_nowhere(path: Path) -> str | None:
@@ -168,6 +179,9 @@ def read_sweep(storage: str, name: str) -> SweepView:
 def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
     """Every sweep of a storage folder by its name; a line in the place of one that cannot be
     read."""
+    for name in misnamed(storage):
+        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        yield shown, "the folder's name is not UTF-8: rename it, and it is a sweep again"
     for name in names(storage):
         try:
             yield name, read_sweep(storage, name)

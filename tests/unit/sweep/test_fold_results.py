@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from controller_kit import sweep
 
@@ -19,6 +20,7 @@ from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.results import ConfirmedStrategy, SourceFacts, Spent, SweepResults
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.opened_task import open_task
+from raysel.training.answers import FILE, Answers, write_answers
 
 SPEC = sweep()
 PARTITION = Partition(
@@ -340,3 +342,23 @@ def test_tensors_are_summed_up_by_layer_and_size():
     """30 of the stem's 40 numbers moved in half of the steps, 10 in every one."""
     row = confirmed("bvg_ts", {"a.weight": 0.5, "a.bias": 1.0, "h.weight": 0.0})
     assert row.moved == pytest.approx({"stem": 0.625, "head": 0.0})
+
+
+def test_answers_that_cannot_be_read_are_named_in_the_verdict(tmp_path):
+    """The interval rests on them: without some it has another width."""
+    answers = Answers(np.arange(40) % 4, np.zeros(40, np.int64), None)
+    for run in CONFIRM:
+        (tmp_path / run.id).mkdir()
+        write_answers(tmp_path / run.id, answers)
+    task: Any = SimpleNamespace(summary=None, draws=(), rest=0)
+    config: Any = None
+    inputs = SweepInputs(SPEC, (), task, PARTITION, config)
+
+    def sentence() -> str:
+        trials = [*SEARCH, *CONFIRM]
+        found = fold_results(inputs, "toy-1", trials, Spent(), {}, True, tmp_path.joinpath)
+        return found.verdict.sentence
+
+    assert "cannot be read" not in sentence()
+    (tmp_path / CONFIRM[0].id / FILE).write_bytes(b"torn")
+    assert f"The answers of {CONFIRM[0].id} cannot be read" in sentence()

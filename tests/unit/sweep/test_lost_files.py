@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from view_kit import FINISHED, make, started
 
 from raysel.cli.main import main
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, UserError
 from raysel.common.locations import sqlite_url
 from raysel.record.database import translate_db_errors
 from raysel.record.layout import SweepFolder, write_json
@@ -24,7 +24,7 @@ from raysel.record.ownership import FileOwner
 from raysel.spec.reader import load
 from raysel.sweep import start
 from raysel.sweep.backup import copy, restore
-from raysel.sweep.views import names
+from raysel.sweep.views import names, read_all
 
 VERBS = {
     "show": ("show", "a"),
@@ -379,3 +379,29 @@ def test_a_pipe_in_the_place_of_the_results_is_never_waited_for(a, capsys, verb)
     a.results.unlink()
     os.mkfifo(a.results)
     assert "results.json" in line_of(verb, capsys)
+
+
+NOT_UTF8 = os.fsdecode(b"c\xff")
+
+
+def test_a_sweep_folder_whose_name_is_not_utf8_is_a_line_and_the_others_are_listed(tmp_path):
+    swept(tmp_path / "runs", "good")
+    swept(tmp_path / "runs", "other")
+    (tmp_path / "runs" / "other").rename(tmp_path / "runs" / NOT_UTF8)
+    found = dict(read_all(str(tmp_path / "runs")))
+    assert set(found) == {"good", r"c\xff"}
+    assert found[r"c\xff"] == "the folder's name is not UTF-8: rename it, and it is a sweep again"
+
+
+def test_a_storage_whose_path_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / NOT_UTF8).mkdir()
+    with pytest.raises(UserError, match=r"c\\xff is not UTF-8; rename the folder"):
+        list(read_all(str(tmp_path / NOT_UTF8)))
+
+
+def test_a_folder_in_the_place_of_a_file_is_set_aside_when_the_file_is_written(tmp_path):
+    (tmp_path / "results.json" / "mine").mkdir(parents=True)
+    write_json(tmp_path / "results.json", {"a": 1})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"a": 1}
+    (aside,) = tmp_path.glob("results.json.damaged-*")
+    assert (aside / "mine").is_dir()
