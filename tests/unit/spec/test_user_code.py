@@ -299,11 +299,16 @@ def test_code_that_leaves_while_it_is_called_raises_an_exception(statement):
      "try:\n while True: pass\nexcept KeyboardInterrupt: raise"],
 )  # fmt: skip
 def test_ctrl_c_while_the_users_code_runs_is_an_interrupt(statement):
+    # a shell starts what runs in the background with this signal ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     hurry = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
     hurry.start()
-    with pytest.raises(KeyboardInterrupt), as_exceptions():
-        exec(statement, {"__name__": "raysel_code_mine"})
-    hurry.join()
+    try:
+        with pytest.raises(KeyboardInterrupt), as_exceptions():
+            exec(statement, {"__name__": "raysel_code_mine"})
+    finally:
+        hurry.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_and_a_signal_go_through():
