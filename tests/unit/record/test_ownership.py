@@ -96,7 +96,7 @@ def test_a_holder_of_an_older_record_is_read_and_not_said_to_be_gone(tmp_path):
 @pytest.mark.parametrize(("age", "free"), [(1.0, False), (31.0, True)])
 def test_the_heartbeats_age_decides_about_a_process_elsewhere(age, free):
     there = replace(Holder.this_process(), pid=2**22 + 1, place="another boot")
-    row = SimpleNamespace(heartbeat=1.0, age=age, holder=json.dumps(asdict(there)))
+    row = SimpleNamespace(beat=1.0, age=age, holder=json.dumps(asdict(there)))
     assert module._is_free(row) is free
 
 
