@@ -27,12 +27,11 @@ from raysel.sweep.results import (
     Verdict,
 )
 from raysel.sweep.statistics.differences import CONFIDENCE
+from raysel.sweep.statistics.differences import NO_SPREAD as NO_SPREAD  # of every interval
 from raysel.sweep.statistics.multiple import improvement
 from raysel.sweep.verdict_words import sentence_of
 
 BASELINE = "full"
-NO_SPREAD = 1e-12
-"""An interval no wider than this comes from equal values: they do not show how far others lie."""
 
 _TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
 

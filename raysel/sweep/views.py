@@ -90,9 +90,8 @@ def names(storage: str) -> list[str]:
         raise user_error("--storage", f"{root} is a link to {lost}, which is not there")
     if root.exists() and not root.is_dir():
         raise user_error("--storage", f"{root} is a file, no folder of sweeps")
-    marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
     links = (path for path in root.glob("[!.]*") if path.name not in BESIDE)
-    found = marked | {path.name for path in links if leads_nowhere(path)}
+    found = _marked(root) | {path.name for path in links if leads_nowhere(path)}
     return sorted(name for name in found if is_text(name))
 
 
@@ -100,9 +99,12 @@ def misnamed(storage: str) -> list[str]:
     """Names of sweep folders that are not UTF-8, which no database address can hold."""
     if is_bucket(storage):
         return []
-    root = working_folder(storage)
-    marked = {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
-    return sorted(name for name in marked if not is_text(name))
+    return sorted(name for name in _marked(working_folder(storage)) if not is_text(name))
+
+
+def _marked(root: Path) -> set[str]:
+    """Names of the folders that hold one of `MARKS`."""
+    return {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
 
 
 def leads_nowhere(path: Path) -> str | None:

@@ -117,7 +117,7 @@ class OpenedTask:
         if splits < 2:
             return ()
         data, parts = self.divided()
-        official = pools_of(self.spec.split, data.official_splits)
+        official = self._pools(data)
         seed, shots = self.spec.split.seed, self.spec.split.shots
         return draw_splits(data.labels, data.classes, parts, splits, seed, shots, official)
 
@@ -125,8 +125,10 @@ class OpenedTask:
     def rest(self) -> int:
         """Number of examples that `draws` draws from."""
         data, parts = self.divided()
-        official = pools_of(self.spec.split, data.official_splits)
-        return len(rest_of(parts, len(data.labels), official))
+        return len(rest_of(parts, len(data.labels), self._pools(data)))
+
+    def _pools(self, data: Dataset | ImageDataset) -> NDArray[np.str_] | None:
+        return pools_of(self.spec.split, data.official_splits)
 
     def training_labels(self) -> tuple[Labels, tuple[str, ...]] | None:
         """Labels of the training part before any shift, and the names of the classes; None of
