@@ -29,6 +29,11 @@ from raysel.common import tracking_uri
 from raysel.common.locations import is_bucket
 from raysel.common.paths import plain, storage_problem
 from raysel.spec import yaml_core
+from raysel.spec.confirm import FEWEST_SPLITS as FEWEST_SPLITS
+from raysel.spec.confirm import MOST_SPLITS as MOST_SPLITS
+from raysel.spec.confirm import SMALLEST_EFFECT as SMALLEST_EFFECT
+from raysel.spec.confirm import ConfirmSpec as ConfirmSpec
+from raysel.spec.confirm import VerdictSpec as VerdictSpec
 from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
@@ -179,102 +184,6 @@ _OBJECTIVES = {
 def objective_in_words(metric: str) -> str:
     """An objective's metric as a person says it: `validation error`."""
     return _OBJECTIVES.get(metric, metric)
-
-
-MOST_SPLITS = 1000
-
-FEWEST_SPLITS = 3
-"""Fewer splits show nothing: the spread of two is hardly known."""
-
-SMALLEST_EFFECT = 0.01
-"""Differences of test error up to this, a point, are not relevant, where the file does not say."""
-
-
-class ConfirmSpec(FrozenModel):
-    """The best of each strategy, trained again on other splits; the test part is read here."""
-
-    splits: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
-        default=5,
-        description="the test part stays; training and validation parts are drawn again so many"
-        " times. 1 is the search's own split, from which nothing follows about others",
-    )
-    seeds: Annotated[StrictInt, Field(gt=0, le=1000)] = Field(
-        default=1,
-        description="training seeds of each split; given without splits, so many splits with one"
-        " seed each",
-    )
-    source_seeds: Annotated[StrictInt, Field(gt=0, le=100)] = Field(
-        default=1, description="source models, each with a seed of its own; the splits take turns"
-    )
-    until: Literal["decided"] | None = Field(
-        default=None,
-        description="decided: splits are added in rounds until the verdict's interval excludes"
-        " zero, or lies within smallest_effect of it",
-    )
-    max_runs: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
-        default=20, description="the most runs of a strategy, with until"
-    )
-    smallest_effect: Annotated[PositiveReal, Field(lt=1)] | None = Field(
-        default=None,
-        description="the smallest difference of test error that matters: 0.01 is a point, and what"
-        " is meant where nothing is given",
-    )
-    epoch: Literal["best", "last"] = Field(
-        default="best", description="the tested epoch: best by validation, or the last"
-    )
-    test_every_epoch: StrictBool = Field(
-        default=False,
-        description="the test curve of every confirm run, for a paper's figure: the search has"
-        " fixed the configurations by then, and neither epoch nor winner is chosen by it",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _seeds_alone(cls, given: Any) -> Any:
-        """As many runs as before there were splits, each on a split of its own."""
-        if not isinstance(given, dict) or "splits" in given:
-            return given
-        seeds = given.get("seeds")
-        return given | {"splits": seeds, "seeds": 1} if type(seeds) is int and seeds > 0 else given
-
-    @property
-    def relevant(self) -> float:
-        """The smallest difference that matters."""
-        return self.smallest_effect or SMALLEST_EFFECT
-
-    @property
-    def runs(self) -> int:
-        """Of each strategy, at most."""
-        return self.most_splits * self.seeds
-
-    @property
-    def most_splits(self) -> int:
-        """Splits of the last round."""
-        return self.splits if self.until is None else max(self.splits, self.max_runs // self.seeds)
-
-
-def _contrast(text: str) -> str:
-    names = text.split(" - ")
-    if len(names) != 2 or not all(name.strip() for name in names):
-        raise ValueError("give two strategies, as in: bvg_ls - random_layer")
-    return text
-
-
-class VerdictSpec(FrozenModel):
-    """What the verdict is about, beside every strategy against full fine-tuning."""
-
-    contrasts: tuple[Annotated[str, AfterValidator(_contrast)], ...] = Field(
-        default=(),
-        description="differences that are asked for before the sweep: bvg_ls - random_layer",
-    )
-
-    @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Names of the two strategies of each contrast."""
-        return tuple(
-            (first.strip(), second.strip())
-            for first, second in (contrast.split(" - ") for contrast in self.contrasts)
-        )
 
 
 class BudgetSpec(FrozenModel):
