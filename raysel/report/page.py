@@ -141,6 +141,11 @@ def in_points(rate: float | None) -> str:
     return "–" if rate is None else points(rate)[0]
 
 
+def size_in_points(rate: float | None) -> str:
+    """The size of a difference in percentage points, without a sign: `2.3`."""
+    return in_points(rate).removeprefix("+")
+
+
 def p_value(value: float | None) -> str:
     """`0.032`, `<0.001`, `–` where there is none."""
     if value is None:
@@ -189,7 +194,11 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
-    environment.filters |= {"points": in_points, "p_value": p_value}
+    environment.filters |= {
+        "points": in_points,
+        "size_in_points": size_in_points,
+        "p_value": p_value,
+    }
     environment.filters |= {"lines": several_lines, "values": tables.values_in_words}
     return environment
 

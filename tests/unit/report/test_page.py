@@ -390,3 +390,9 @@ def test_the_page_begins_with_what_was_read(results, show):
     reported = "digits: 1,797 pictures, 10 classes (0, 1, 2, 3, 4 and 5 more), smallest 8 174"
     assert 0 < text.index(reported) < text.index("Confirmed")
     assert "train 200, validation 200, test 400" in text
+
+
+def test_a_detectable_difference_has_a_size_and_no_sign(results, show):
+    row = {"ours": "bvg_ls", "theirs": "full", "difference": -0.02, "detectable": 0.0456}
+    results["verdict"]["against_baseline"] = [row]
+    assert "−2.0 – – no runs 4.6 Detectable" in show().words

@@ -1,0 +1,39 @@
+"""`results.json` as frozen types, which its writer and all its readers share.
+
+Keys that a file lacks have defaults (but for those that every version wrote) and keys that are not
+known are skipped, so that the file of another version can be read. The tables, the figures and the
+report are drawn from it alone.
+"""
+
+from raysel.sweep.results.confirm import ConfirmedStrategy, ConfirmRun, Interval, TestedEpoch
+from raysel.sweep.results.search import (
+    EffortCurve,
+    Importance,
+    Objective,
+    SourceFacts,
+    StrategyEffort,
+    TrialResult,
+)
+from raysel.sweep.results.sweep import Planned, Spent, SweepResults, results_schema
+from raysel.sweep.results.verdict import Comparison, Improvement, Outcome, Verdict
+
+__all__ = [
+    "Comparison",
+    "ConfirmRun",
+    "ConfirmedStrategy",
+    "EffortCurve",
+    "Importance",
+    "Improvement",
+    "Interval",
+    "Objective",
+    "Outcome",
+    "Planned",
+    "SourceFacts",
+    "Spent",
+    "StrategyEffort",
+    "SweepResults",
+    "TestedEpoch",
+    "TrialResult",
+    "Verdict",
+    "results_schema",
+]

@@ -1,0 +1,104 @@
+"""Of `results.json`: the runs of the confirm phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from raysel.sweep.results.part import Number, Part
+
+
+class TestedEpoch(Part):
+    """The test metrics of one epoch of a confirm run (`confirm.test_every_epoch`)."""
+
+    epoch: int = 0
+    error: Number = None
+    loss: Number = None
+
+
+def _metric(name: str, **changes: Any) -> Any:
+    return Field(default=None, alias=name, **changes)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ConfirmRun(Part):
+    """One confirm run: a strategy's best configuration with another seed.
+
+    Attributes:
+        split: number of its split of the data, from 1; 0 is the search's own.
+        source_seed: which of the source models it began with.
+        epoch: the one whose weights were tested.
+        val_balanced_error, val_top5_error: only where the sweep optimised that.
+        moved: layer -> how much it moved, as `ConfirmedStrategy.moved_is` says.
+        updated_share: of the parameters that moved at least once.
+        test_curve: only where every epoch was tested.
+    """
+
+    id: str = ""
+    seed: int = 0
+    split: int = 0
+    source_seed: int = 0
+    epoch: int = 0
+    val_balanced_error: Number = _metric("val/balanced_error", exclude_if=_is_none)
+    val_top5_error: Number = _metric("val/top5_error", exclude_if=_is_none)
+    val_error: Number = _metric("val/error")
+    val_loss: Number = _metric("val/loss")
+    test_error: Number = _metric("test/error")
+    test_loss: Number = _metric("test/loss")
+    test_balanced_error: Number = _metric("test/balanced_error")
+    test_top5_error: Number = _metric("test/top5_error")
+    seconds: Number = None
+    moved: dict[str, float] = Field(default_factory=dict)
+    updated_share: Number = None
+    test_curve: tuple[TestedEpoch, ...] = Field(default=(), exclude_if=lambda curve: not curve)
+
+    def metric(self, name: str) -> float | None:
+        """A metric by its name in the file, `val/error`."""
+        value: float | None = getattr(self, name.replace("/", "_"), None)
+        return value
+
+
+class Interval(Part):
+    """A mean over runs with its 95 % interval (Student's t), which one run does not have."""
+
+    mean: Number = None
+    low: Number = None
+    high: Number = None
+    n: int = 0
+
+
+class ConfirmedStrategy(Part):
+    """A strategy's confirm runs.
+
+    Attributes:
+        trial: id of the trial of the search whose configuration they repeat.
+        validation: the objective, mean over the runs.
+        moved: layer -> mean over the runs.
+        moved_is: `share of steps`, or `weight` of a layer's learning rate.
+    """
+
+    strategy: str = ""
+    trial: str | None = None
+    label: str = ""
+    runs: tuple[ConfirmRun, ...] = ()
+    validation: Number = None
+    validation_error: Number = None
+    test_error: Interval = Interval()
+    moved: dict[str, float] = Field(default_factory=dict)
+    moved_is: str = "share of steps"
+    updated_share: Number = None
+    seconds: Number = None
+
+    @property
+    def weighs_rates(self) -> bool:
+        """Whether `moved` is a mean weight and not a share of steps."""
+        return self.moved_is == "weight"
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Seed -> a metric of its run, where it has one."""
+        values = {run.seed: run.metric(metric) for run in self.runs}
+        return {seed: value for seed, value in values.items() if value is not None}

@@ -1,0 +1,120 @@
+"""Of `results.json`: the trials of the search, and the tuning that they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from raysel.sweep.results.part import Number, Part, finite
+
+
+class Objective(Part):
+    """What the sweep made small."""
+
+    metric: str = "val/error"
+    mode: str = Field(default="min", description="always min: the smaller the better")
+
+
+class SourceFacts(Part):
+    """The source model: its validation accuracy (0..1), and what its training took."""
+
+    validation_accuracy: Number = None
+    seconds: Number = None
+
+
+class TrialResult(Part):
+    """One trial of the search.
+
+    Attributes:
+        status: COMPLETE, PRUNED, FAILED or INTERRUPTED.
+        cause: why it ended early.
+        config: a `TrialConfig` as a dictionary.
+        searched: the values that the search chose, by name.
+        value: its objective; None where it has none.
+        best_epoch: the first one with the lowest objective.
+        epochs: the metrics of each epoch.
+    """
+
+    id: str = ""
+    number: int = -1
+    strategy: str = ""
+    label: str = ""
+    status: str = ""
+    cause: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    searched: dict[str, Any] = Field(default_factory=dict)
+    value: Number = None
+    best_epoch: int | None = None
+    seconds: Number = None
+    epochs: tuple[dict[str, int | float | None], ...] = ()
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The training values of its configuration."""
+        return self.config.get("training") or {}
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The strategy's parameters in its configuration."""
+        return self.config.get("parameters") or {}
+
+    def curve(self, metric: str) -> list[tuple[int, float]]:
+        """(epoch, value) of a metric, where it is a finite number."""
+        values = ((int(row["epoch"] or 0), finite(row.get(metric))) for row in self.epochs)
+        return [(epoch, value) for epoch, value in values if value is not None]
+
+    def at_best(self, metric: str) -> float | None:
+        """A metric at the best epoch."""
+        return dict(self.curve(metric)).get(self.best_epoch or 0)
+
+
+class EffortCurve(Part):
+    """Best validation value after 1, 2, … trials; see `statistics.best_of_n.Effort`."""
+
+    estimator: Literal["expected", "best_so_far"] = "best_so_far"
+    best: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class StrategyEffort(Part):
+    """The tuning that a strategy's configuration rests on.
+
+    Attributes:
+        trials: trials of the search that ended.
+        complete, pruned, failed: of them.
+        replicates: trials that repeated a configuration with another training seed.
+        epochs: trained in all of them.
+        from_pruned: whether its configuration comes from a pruned trial.
+        at_edge: searched values that lie at an edge of their range, as `name=value`.
+        searched: number of searched values; 0 is a configuration that was given.
+        curve: best validation value by number of trials; None where no trial was complete.
+    """
+
+    strategy: str = ""
+    trials: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    replicates: int = 0
+    epochs: int = 0
+    from_pruned: bool = False
+    at_edge: tuple[str, ...] = ()
+    searched: int = 0
+    curve: EffortCurve | None = None
+
+
+class Importance(Part):
+    """How much each searched value decides whether a trial is among the best.
+
+    Attributes:
+        strategy: whose trials were looked at; None: those of all strategies.
+        trials: how many.
+        of: value name -> share, the largest first; they add up to 1.
+    """
+
+    strategy: str | None = None
+    trials: int = 0
+    of: dict[str, float] = Field(default_factory=dict)

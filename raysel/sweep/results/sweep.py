@@ -1,0 +1,94 @@
+"""`results.json` as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from raysel.sweep.results.confirm import ConfirmedStrategy
+from raysel.sweep.results.part import Number, Part
+from raysel.sweep.results.search import (
+    Importance,
+    Objective,
+    SourceFacts,
+    StrategyEffort,
+    TrialResult,
+)
+from raysel.sweep.results.verdict import Improvement, Verdict
+
+
+class Planned(Part):
+    """What `raysel plan` had estimated; no seconds where nothing had been measured."""
+
+    seconds: Number = None
+    low: Number = None
+    high: Number = None
+    epochs: int | float | None = None
+    trials: int | float | None = None
+    made_on: Any = None
+
+
+class Spent(Part):
+    """What the sweep took: seconds of the wall clock over all attempts, trials of the search, runs
+    of the confirm phase, epochs of both."""
+
+    seconds: Number = None
+    planned: Planned | None = None
+    trials: int = 0
+    runs: int = 0
+    epochs: int = 0
+
+
+class SweepResults(Part):
+    """The outcome of a sweep.
+
+    Attributes:
+        status: `complete`, or `interrupted` where there is more to do.
+        data: what was read: a `DataSummary` as a dictionary.
+        layers: names of the model's layers, in forward order.
+        layer_sizes: parameters of each of them.
+        source: the source model, where the weights come from one.
+        trials: of the search, by number.
+        confirm: the confirmed strategies, the best by validation first.
+        effort: on how much tuning each of them rests; empty in older sweeps.
+        improvement: probability of improvement of each pair of them.
+    """
+
+    name: str
+    description: str = ""
+    sweep_id: str = ""
+    status: str = "interrupted"
+    data: dict[str, Any] | None = None
+    objective: Objective = Objective()
+    layers: tuple[str, ...] = ()
+    layer_sizes: tuple[int, ...] = ()
+    source: SourceFacts | None = None
+    trials: tuple[TrialResult, ...]
+    confirm: tuple[ConfirmedStrategy, ...]
+    verdict: Verdict
+    effort: tuple[StrategyEffort, ...] = ()
+    improvement: tuple[Improvement, ...] = ()
+    importance: tuple[Importance, ...] = ()
+    spent: Spent = Spent()
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both phases ran to their end."""
+        return self.status == "complete"
+
+    @property
+    def winner(self) -> ConfirmedStrategy | None:
+        """The confirmed strategy that the verdict names."""
+        return next((row for row in self.confirm if row.strategy == self.verdict.winner), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return self.model_dump(mode="json")
+
+
+def results_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `results.json`."""
+    schema = SweepResults.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
