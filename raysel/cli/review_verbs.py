@@ -199,7 +199,10 @@ def report(
         from raysel.report.page import write_report  # noqa: PLC0415
 
         if to is not None:
-            raise user_error("--to", "the report of one sweep lies in its own folder")
+            raise user_error(
+                "--to",
+                "is for the comparison of several sweeps; the report of one lies in its own folder",
+            )
         ((view, results),) = read
         hint = mlflow_hint(tracking_uri(view.spec))
         with _shown(view):

@@ -58,7 +58,7 @@ def _one_line(place: str, content: bytes) -> str | None:
     """Refused here and without a word of it: HTTP's own libraries would show the header."""
     token = content.strip().decode("latin-1")
     if not (token.isascii() and token.isprintable()):
-        raise user_error(place, "is no token: one line of ASCII, as ray get-auth-token makes it")
+        raise user_error(place, "is not a token: one line of ASCII, as ray get-auth-token makes it")
     return token or None
 
 

@@ -81,7 +81,7 @@ def check_bucket(storage: str) -> Problem | None:
         parts = urlsplit(storage, allow_fragments=False)
         named, user = bool(parts.hostname), parts.username
     except ValueError:
-        return Problem("storage", "is no address; give s3://bucket/folder")
+        return Problem("storage", "is not an address; give s3://bucket/folder")
     secret = secret_in(storage) or (None if user in (None, "anonymous") else "credentials")
     if secret:
         return Problem(
@@ -203,7 +203,7 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
         return Problem("database_url", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
     try:
         url = make_url(record)
-    except (ArgumentError, ValueError):  # a port that is no number
+    except (ArgumentError, ValueError):  # a port that is not a number
         return Problem(
             "database_url", f'"{record}" is no URL; give postgresql://user@host/database'
         )

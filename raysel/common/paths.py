@@ -68,7 +68,7 @@ def storage_problem(text: str) -> str | None:
         if meant in ("s3", "gs"):
             rest = text[len(scheme) + 1 :].lstrip("/")
             return f"give {meant}://{masked(rest)}"
-        return f"{scheme}: is no storage; give a folder, s3://bucket/folder or gs://bucket/folder"
+        return f"{scheme}: is not a storage address; give a folder, s3://bucket/folder or gs://bucket/folder"
     return _length(text)
 
 

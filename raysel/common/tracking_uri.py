@@ -30,7 +30,7 @@ def validate_tracking_uri(uri: str) -> str:
         parts = urlsplit(uri)
         scheme, secret = parts.scheme.partition("+")[0], secret_in(uri)
     except ValueError:
-        raise PydanticCustomError(REFUSED, f"is no address; {_WAYS}") from None
+        raise PydanticCustomError(REFUSED, f"is not an address; {_WAYS}") from None
     if scheme in _SERVERS and (secret or parts.username):
         raise PydanticCustomError(
             REFUSED,

@@ -35,7 +35,7 @@ _UNSAFE_ADVICE = (
 
 
 def irregular(path: Path) -> str | None:
-    """What a path is where it is no regular file: "a folder", "a named pipe (FIFO)", "a device",
+    """What a path is where it is not a regular file: "a folder", "a named pipe (FIFO)", "a device",
     "a socket"; None of a regular file. Links are followed.
 
     Opening a named pipe waits for a writer, and a device such as /dev/zero has no end.
@@ -120,7 +120,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     """The content of a regular file of no more than so many bytes.
 
     Raises:
-        OSError: it is missing, is no regular file or is larger; `strerror` says so in words.
+        OSError: it is missing, is not a regular file or is larger; `strerror` says so in words.
     """
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "its name holds a NUL character", str(path))

@@ -250,7 +250,7 @@ def check_ray_folder(environment: Mapping[str, str]) -> None:
 
 def _problem(folder: str) -> str | None:
     if not folder.startswith("/"):
-        return "is no absolute path, which Ray needs for its sockets"
+        return "is not an absolute path, which Ray needs for its sockets"
     longest = len(os.fsencode(f"{folder.rstrip('/')}/{_SOCKET.format(pid=os.getpid())}"))
     if longest > MOST_BYTES:
         return f"is {longest - MOST_BYTES} bytes too long for Ray's sockets"

@@ -215,7 +215,12 @@ def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> 
                 arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise OperationalError(_PLACE, f"timm did not end within {_SECONDS} s") from None
+            took = (
+                f"timm alone, in a process without raysel, took more than {_SECONDS / 60:.0f} min"
+            )
+            raise OperationalError(
+                _PLACE, f"the check was ended: {took}; export again, or without --check"
+            ) from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise OperationalError(_PLACE, f"timm cannot load it: {last}")

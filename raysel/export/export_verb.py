@@ -86,7 +86,10 @@ def export(
     """
     results = own_results(view.folder, view.sweep)
     if results.verdict.winner is None:
-        raise OperationalError(view.sweep.name, "has no confirmed winner, and so no model")
+        raise OperationalError(
+            view.sweep.name,
+            "has no model to export: no strategy was confirmed by a run that succeeded",
+        )
     winner = results.verdict.winner
     name = winner if strategy is None else strategy
     row = next((row for row in results.confirm if row.strategy == name), None)

@@ -103,14 +103,14 @@ def check_store(uri: str) -> None:
 
 
 def _no_database(file: Path) -> str | None:
-    """Why what lies at a path is no database of SQLite's; None where it is one by its head."""
+    """Why what lies at a path is not an SQLite database; None where it is one by its head."""
     try:
         if file.is_symlink() and not file.exists():
             return f"is a link to {file.readlink()}, which is not there"
         if kind := irregular(file):
             return f"is {kind} and no database"
         with file.open("rb") as stream:
-            return None if stream.read(len(_HEAD)) == _HEAD else "is no database of SQLite's"
+            return None if stream.read(len(_HEAD)) == _HEAD else "is not an SQLite database"
     except OSError as error:
         return f"cannot be read ({reason(error)})"
 

@@ -70,7 +70,7 @@ def _by_content(path: Path, error: Exception) -> str:
     elif not start.startswith(b"\x80"):  # a pickle's first byte
         if _is_safetensors(path):
             return f"is a damaged safetensors file: {first_line(error)}"
-        return "is no file of tensors: neither safetensors nor a torch checkpoint"
+        return "is not a file of tensors: neither safetensors nor a torch checkpoint"
     if "weights_only" in str(error):
         return _PICKLED
     return f"is damaged: {first_line(error)}"

@@ -42,7 +42,7 @@ class CorruptRecord(Exception):
 
 
 class NoRecord(Exception):
-    """The database is no record of raysel's."""
+    """The database is not a record of raysel's."""
 
 
 class SchemaMismatch(Exception):

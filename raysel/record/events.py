@@ -285,14 +285,14 @@ def stored_events(connection: sa.Connection) -> list[StoredEvent]:
     """
     tables = set(sa.inspect(connection).get_table_names())
     if _EVENTS.name not in tables:
-        raise NoRecord("is no record of raysel's")
+        raise NoRecord("is not a record of raysel's")
     revision = (
         connection.scalar(sa.select(_REVISIONS.c.version_num))
         if _REVISIONS.name in tables
         else None
     )
     if revision is None and _FIRST not in tables:
-        raise NoRecord("is no record of raysel's")
+        raise NoRecord("is not a record of raysel's")
     if revision is not None and revision > REVISION:
         raise SchemaMismatch("is the record of a newer version of raysel")
     query = sa.select(_EVENTS).order_by(_EVENTS.c.sequence)

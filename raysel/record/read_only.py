@@ -26,7 +26,7 @@ def read_events(url: str) -> list[Event]:
         url: a database URL of `raysel.common.locations`.
 
     Raises:
-        OperationalError: the database cannot be reached or read, or is no record of raysel's.
+        OperationalError: the database cannot be reached or read, or is not a record of raysel's.
     """
     with _opened(url) as engine, translate_db_errors(url), engine.connect() as connection:
         return [stored.event for stored in stored_events(connection)]

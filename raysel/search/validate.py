@@ -253,7 +253,7 @@ def _file_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
     """Whether a file's weights are the model's."""
     if not names_weights(spec.model.weights):
         endings = ", ".join(SUFFIXES)
-        message = f'"{spec.model.weights}" is no file of weights ({endings})'
+        message = f'"{spec.model.weights}" is not a file of weights ({endings})'
         return [Problem("model.weights", message)]
     shape = _shape(spec, task)
     model = shapes_of(
@@ -361,7 +361,7 @@ def _verdict_problems(spec: Spec) -> Iterator[Problem]:
         for name in pair:
             if name not in known:
                 hint = unknown_value(name, known)
-                message = f'"{name}" is no strategy of this sweep; {hint}'
+                message = f'"{name}" is not a strategy of this sweep; {hint}'
                 yield Problem(f"verdict.contrasts.{index}", message)
         if pair[0] == pair[1]:
             yield Problem(f"verdict.contrasts.{index}", f"{pair[0]} against itself")

@@ -71,7 +71,7 @@ def address_of(given: str | None, environment: Mapping[str, str]) -> str:
         )
     parts = host_of(url)
     if parts is None:
-        raise user_error("--address", "is no address; give http://HOST:8265")
+        raise user_error("--address", "is not an address; give http://HOST:8265")
     if parts.username is not None:
         raise user_error("--address", "holds a user or a password; the token is enough")
     return url.rstrip("/")

@@ -26,7 +26,7 @@ MOST_CHARACTERS = 10_000
 """Of one value."""
 
 MOST_DIGITS = 400
-"""Of a whole number: a longer one is no number that anybody meant."""
+"""Of a whole number: a longer one is not a number that anybody meant."""
 
 
 class YamlError(Exception):
@@ -225,7 +225,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
             raise YamlError("a key must be a word, not a list or keys", line)
         _check_scalar(key)
         if key.tag not in (_STR, _MERGE):
-            message = f'is no word; put it in quotes as a key: "{key.value}"'
+            message = f'is not a word; put it in quotes as a key: "{key.value}"'
             raise YamlError(message, line, key.value)
         if key.value in seen:
             raise YamlError("is given twice in one place", line, key.value)

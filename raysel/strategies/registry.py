@@ -39,12 +39,12 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
     """Class decorator: make a strategy known by its name.
 
     Raises:
-        TypeError: it is no strategy.
+        TypeError: it is not a strategy.
         ValueError: it does not declare what it must, or another class has its name.
     """
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
         shown = getattr(strategy, "__name__", repr(strategy))
-        raise TypeError(f"{shown} is no strategy; write class {shown}(Strategy):")
+        raise TypeError(f"{shown} is not a strategy; write class {shown}(Strategy):")
     wrong = _undeclared(strategy)
     if wrong:
         raise ValueError(f"{strategy.__name__}: {wrong}")
@@ -70,14 +70,14 @@ def _undeclared(strategy: type[Strategy]) -> str | None:
     if inspect.isabstract(strategy):
         return f"{', '.join(sorted(strategy.__abstractmethods__))}() is missing"
     if not _all_are(strategy.parameters, Parameter):
-        return "parameters is no tuple of Parameter(…); (a,) with a comma is one of one"
+        return "parameters is not a tuple of Parameter(…); (a,) with a comma is one of one"
     names = [parameter.name for parameter in strategy.parameters]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         return f'two parameters are named "{twice}"'
     needs = get_args(Need)
     if isinstance(strategy.needs, str) or not set(strategy.needs) <= set(needs):
-        return f"needs is no set of {', '.join(needs)}"
+        return f"needs is not a set of {', '.join(needs)}"
     if strategy.batch_norm not in get_args(BatchNorm):
         return f'batch_norm is "{strategy.batch_norm}", not one of {", ".join(get_args(BatchNorm))}'
     kinds = {"published": TrainingOverride, "cost": Cost}

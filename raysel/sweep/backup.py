@@ -206,7 +206,8 @@ def _check(folder: SweepFolder) -> None:
         events = read_events(sqlite_url(path))
     except OperationalError as error:
         raise OperationalError(
-            str(path), "is damaged too: nothing is left to go on from"
+            str(path),
+            "this copy of the record is damaged too; restore one of your own, or raysel rm",
         ) from error
     if wrong := others(folder, events):
         raise OperationalError(str(path), f"{wrong}; nothing was changed")

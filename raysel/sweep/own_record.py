@@ -67,7 +67,9 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
     """
     if not any(event.trial == SWEEP for event in events):
         if spec.database_url is None and folder.backup.is_file():
-            raise OperationalError(str(folder.record), f"holds no sweep; {folder.way_back}")
+            raise OperationalError(
+                str(folder.record), f"has none of the sweep's events; {folder.way_back}"
+            )
         return
     if wrong := others(folder, events, spec.name):
         way_on = "" if spec.database_url else f"; put its own back, or {folder.way_back}"

@@ -1,4 +1,4 @@
-"""What a file is that is no picture, and what to do about it: by its ending or its first bytes."""
+"""What a file is that is not a picture, and what to do about it, by its ending or first bytes."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _refused_as_bad(path: Path) -> Iterator[None]:
         except FileNotFoundError:
             raise BadImage("is missing") from None
         except UnidentifiedImageError:
-            raise BadImage(kind_by_content(path) or "is no image that Pillow knows") from None
+            raise BadImage(kind_by_content(path) or "is not an image that Pillow knows") from None
         except Image.DecompressionBombError as error:
             raise BadImage(f"is too large: {error}") from None
 

@@ -82,9 +82,12 @@ def read_split(path: Path, labels: Labels, classes: Sequence[str]) -> Splits:
     record = _read(path)
     if record.get("fingerprint") != fingerprint(labels, classes):
         made = f"made of {record['examples']} examples of {quoted(record['data'])}"
-        here = f"this data set has {len(labels)}, or other labels or another order"
-        raise user_error(PATH, f"{path} was {made}; {here}")
-    missing = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is no list"
+        here = f"this data set has {len(labels)}"
+        if record["examples"] == len(labels):
+            here = "this data set has as many, with other labels, other classes or another order"
+        remedy = "give a split.json of this data, or leave the key out"
+        raise user_error(PATH, f"{path} was {made}; {here}: {remedy}")
+    missing = f"{path} lacks one of {', '.join(Splits.__annotations__)}, or it is not a list"
     with any_error_as(lambda _: user_error(PATH, f"{missing} of whole numbers")):
         parts = {name: _indices(record["parts"][name]) for name in Splits.__annotations__}
     assigned = np.concatenate(list(parts.values()))
@@ -106,7 +109,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(record, dict):
         raise _unreadable(path, "it holds no keys")
     if wrong := [key for key, kind in _KEYS.items() if type(record.get(key)) is not kind]:
-        raise _unreadable(path, f"it is no split, for {' and '.join(wrong)} are missing or wrong")
+        raise _unreadable(
+            path, f"it is not a split, for {' and '.join(wrong)} are missing or wrong"
+        )
     return record
 
 

@@ -12,7 +12,7 @@ own all come from one pool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -319,19 +319,36 @@ def _pool_counts(
         raise user_error("task.split", f"{' and '.join(rest)} cannot both be all of one pool")
     left = pool - sum(counts.values())
     if left < 0 or (rest and left - (source or 0) <= 0):
-        wanted = " + ".join(f"{part} {size}" for part, size in sharing.items())
-        total = sum(counts.values())
-        hint = ""
-        if len(sharing) == len(DEFAULT_SIZES):
-            hint = ". Shares fit any number: {train: 0.6, validation: 0.2, test: 0.2}"
-        raise user_error("task.split", f"{wanted} = {total} examples; {name} has {pool}{hint}")
+        raise user_error("task.split", _too_large(sharing, counts, pool, source, name))
     if source is not None and source > left:
         raise user_error(
             "task.source",
-            f"{source} examples beside the target's {pool - left} are more than {name}'s"
-            f" {pool}; at most {left} are left",
+            f"{source} examples are too many: {name} has {pool}, of which the target's parts take"
+            f" {pool - left}; give at most {left}",
         )
     return counts | dict.fromkeys(rest, left - (source or 0))
+
+
+def _too_large(
+    sharing: Mapping[str, int | float | str],
+    counts: Mapping[str, int],
+    pool: int,
+    source: int | None,
+    name: str,
+) -> str:
+    """Why parts of a pool are too large together, or leave nothing for the one with `all`."""
+    given = {part: size for part, size in sharing.items() if size != ALL}
+    total = sum(counts.values())
+    rest = [part for part, size in sharing.items() if size == ALL]
+    if total <= pool and source is not None:
+        given["task.source"], total = source, total + source
+    message = f"{' + '.join(f'{part} {size}' for part, size in given.items())}"
+    message += f" = {total} examples; {name} has {pool}"
+    if rest and total >= pool:
+        return f"{message}, so that none is left for {rest[0]}: {ALL}"
+    if len(sharing) == len(DEFAULT_SIZES):
+        return f"{message}. Shares fit any number: {{train: 0.6, validation: 0.2, test: 0.2}}"
+    return message
 
 
 def _source_validation_size(source_size: int) -> int:

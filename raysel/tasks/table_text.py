@@ -57,7 +57,7 @@ def read_table(path: Path, fits: Callable[[Sequence[str]], bool]) -> TableText:
         fits: whether a head has the needed columns; used to find the delimiter.
 
     Raises:
-        UserError: it cannot be read, or is no text or no table.
+        UserError: it cannot be read, or is not text or no table.
     """
     with any_error_as(lambda why: user_error("task.data", f"{path} cannot be read: {why}")):
         if other := irregular(path):
@@ -78,7 +78,7 @@ def _text(path: Path, content: bytes) -> str:
         raise user_error("task.data", f"{path} {kind}, and no table; save it as CSV")
     if encoding == "utf-8" and b"\0" in content:
         message = (
-            "holds NUL bytes: it is no text, or UTF-16 without a mark; save it as CSV in UTF-8"
+            "holds NUL bytes: it is not text, or UTF-16 without a mark; save it as CSV in UTF-8"
         )
         raise user_error("task.data", f"{path} {message}")
     try:

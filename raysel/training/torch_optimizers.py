@@ -353,9 +353,13 @@ def _layers_of(model: nn.Module, given: Partition | str | Sequence[str]) -> Part
     """
     layers = given if isinstance(given, Partition) else partition_of_model(model, given)
     known, owned = set(layers.layer_of), {name for name, _ in model.named_parameters()}
-    if other := sorted(known ^ owned):
-        raise user_error("partition", f'is of another model: "{other[0]}" is in one of them alone')
-    return layers
+    if missing := sorted(owned - known):
+        why = f'the model\'s parameter "{missing[0]}" is in none of its layers'
+    elif unknown := sorted(known - owned):
+        why = f'the model has no parameter "{unknown[0]}"'
+    else:
+        return layers
+    raise user_error("partition", f"is of another model: {why}; raysel.partition makes this one's")
 
 
 def _settings(given: Mapping[str, Any]) -> TrainingSettings:

@@ -142,7 +142,7 @@ def no_image(file: Path) -> None:
     [
         (empty, "is empty (0 bytes)"),
         (cut_off, "cannot be read: "),
-        (no_image, "is no image that Pillow knows"),
+        (no_image, "is not an image that Pillow knows"),
     ],
 )
 def test_a_bad_picture_too_many_is_reported_with_its_path(

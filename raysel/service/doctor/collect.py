@@ -49,12 +49,15 @@ def by_job(endpoint: ClusterEndpoint, question: dict[str, Any]) -> dict[str, Any
     ended = cluster.wait(job, _JOB_SECONDS)
     if ended.live:
         cluster.stop(job)
-        raise OperationalError(endpoint.url, f"the job {job} did not end in {_JOB_SECONDS:g} s")
+        raise OperationalError(
+            endpoint.url, f"doctor's own job {job} did not end in {_JOB_SECONDS:g} s"
+        )
     log = cluster.log(job)
     facts: dict[str, Any] | None = parse_facts(log)
     if facts is None:
         last = (log.strip().splitlines() or [ended.message or "its log is empty"])[-1]
-        raise OperationalError(endpoint.url, f"the job {job} failed ({last[:200]})")
+        see = f"its log: ray job logs --address {endpoint.url} {job}"
+        raise OperationalError(endpoint.url, f"doctor's own job {job} failed ({last[:200]}); {see}")
     cluster.delete(job)
     return facts
 

@@ -103,7 +103,7 @@ def _with_source(shifted: ImageDataset, root: Path, seed: int) -> ImageDataset:
 
 
 def _array(path: Path) -> NDArray[np.generic]:
-    with any_error_as(lambda why: user_error("task.data", f"{path} is no NumPy array: {why}")):
+    with any_error_as(lambda why: user_error("task.data", f"{path} is not a NumPy array: {why}")):
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise user_error("task.data", f"{path} is an archive of arrays, and no NumPy array")

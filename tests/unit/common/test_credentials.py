@@ -59,7 +59,7 @@ def test_what_cannot_be_a_token_is_reported_without_it(tmp_path: Path, content: 
 
 
 def test_a_variable_that_cannot_be_a_token_is_reported_by_name() -> None:
-    with pytest.raises(UserError, match=r"^RAY_AUTH_TOKEN: is no token"):
+    with pytest.raises(UserError, match=r"^RAY_AUTH_TOKEN: is not a token"):
         credentials.cluster_token({"RAY_AUTH_TOKEN": "s3cret\nsecond"})
 
 

@@ -95,7 +95,7 @@ strategies: {full: }
 
 @pytest.fixture
 def odd(tmp_path, monkeypatch):
-    """A folder with what is no regular file, and one that is too large for whatever it is."""
+    """A folder with what is not a regular file, and one that is too large for whatever it is."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(SWEEP)
     for name in ("fifo", "fifo.py", "fifo.pt", "fifo.yaml"):

@@ -234,7 +234,7 @@ def test_what_ray_reads_first_is_what_counts():
 def test_a_relative_folder_and_one_below_a_file_are_refused(tmp_path):
     (tmp_path / "f").write_text("")
     short = os.path.relpath(tmp_path, "/")
-    for folder, why in (("", "is no absolute path"), (short, "is no absolute path")):
+    for folder, why in (("", "is not an absolute path"), (short, "is not an absolute path")):
         with pytest.raises(UserError, match=why):
             check_ray_folder({"TMPDIR": folder})
     with pytest.raises(UserError, match="/dev/null is not a folder"):

@@ -81,7 +81,7 @@ def damaged(path: Path) -> None:
     ("lay", "words"),
     [
         (folder, "is a folder and no database"),
-        (text, "is no database of SQLite's"),
+        (text, "is not an SQLite database"),
         (link, "which is not there"),
         (damaged, "is damaged"),
     ],

@@ -70,8 +70,8 @@ def write(path, kind):
         ("trap", "contains pickled objects"),
         ("torchscript", "is a TorchScript program"),
         ("cut off", "cut off or damaged"),
-        ("text", "is no file of tensors"),
-        ("page", "is no file of tensors"),
+        ("text", "is not a file of tensors"),
+        ("page", "is not a file of tensors"),
         ("empty", "is empty"),
     ],
 )

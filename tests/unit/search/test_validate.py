@@ -193,13 +193,13 @@ def test_weights_that_do_not_fit_the_model_are_reported_before_anything_runs(tmp
 def test_a_checkpoint_of_something_else_is_reported(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"nothing of the kind")
     (problem,) = problems(f"model.weights={tmp_path / 'w.pth'}")
-    assert "w.pth is no " in problem
+    assert "w.pth is not a file of tensors" in problem
 
 
 def test_another_file_is_no_file_of_weights(tmp_path):
     (tmp_path / "w.txt").touch()
     (problem,) = problems(f"model.weights={tmp_path / 'w.txt'}")
-    assert "is no file of weights (.safetensors, .pt," in problem
+    assert "is not a file of weights (.safetensors, .pt," in problem
 
 
 def test_a_strategy_that_needs_source_data_is_refused_without(monkeypatch, tmp_path):

@@ -26,7 +26,7 @@ def test_an_address_needs_no_scheme() -> None:
 
 @pytest.mark.parametrize("given", ["http://[::1", "http://", "http://head:x", "http://head:70000"])
 def test_an_address_of_no_sense_is_a_mistake_and_no_traceback(given: str) -> None:
-    with pytest.raises(UserError, match=r"--address: .*is no address; give http://"):
+    with pytest.raises(UserError, match=r"--address: .*is not an address; give http://"):
         address_of(given, {})
 
 

@@ -151,16 +151,16 @@ PARAMETER = "    parameters = (Parameter({}),)\n"
         (DECLARED.replace("decide", "decided"), "ValueError: Mine: decide() is missing (line 4)"),
         (
             DECLARED.replace("Mine(Strategy)", "Mine"),
-            "TypeError: Mine is no strategy; write class Mine(Strategy): (line 4)",
+            "TypeError: Mine is not a strategy; write class Mine(Strategy): (line 4)",
         ),
         (
             DECLARED.replace("    def", '    parameters = (Parameter("a", "int", 1, ""))\n    def'),
-            "ValueError: Mine: parameters is no tuple of Parameter(…); "
+            "ValueError: Mine: parameters is not a tuple of Parameter(…); "
             "(a,) with a comma is one of one (line 4)",
         ),
         (
             DECLARED.replace("    def", '    needs = {"source"}\n    def'),
-            "ValueError: Mine: needs is no set of source_inputs, source_labels (line 4)",
+            "ValueError: Mine: needs is not a set of source_inputs, source_labels (line 4)",
         ),
         (
             DECLARED.replace("    def", '    published = {"epochs": 3}\n    def'),

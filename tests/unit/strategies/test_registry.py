@@ -103,7 +103,7 @@ def test_another_group_is_not_looked_at(site):
         ("1 / 0", MODULE, "ZeroDivisionError"),
         ("import sys; sys.exit(3)", MODULE, "SystemExit: 3"),
         (strategy(), f"{MODULE}:Inner", "has no attribute 'Inner'"),
-        ("Outer = 3", f"{MODULE}:Outer", "3 is no strategy"),
+        ("Outer = 3", f"{MODULE}:Outer", "3 is not a strategy"),
         (strategy().replace("name", "label"), f"{MODULE}:Outer", "name is missing"),
         (strategy(), MODULE, "registers no strategy"),
         (

@@ -173,12 +173,12 @@ def _bytes_of_a_jpeg(tmp_path: Path) -> bytes:
     ("name", "content", "reason"),
     [
         ("empty.jpg", b"", r"is empty \(0 bytes\)"),
-        ("text.jpg", b"not found", "is no image that Pillow knows"),
+        ("text.jpg", b"not found", "is not an image that Pillow knows"),
         ("page.jpg", b"<!DOCTYPE html><html>not found", "is a web page; the download has failed"),
         ("a.jpg", b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS"),
         ("renamed.jpg", b"PK\x03\x04", "is a ZIP archive"),
         ("phone.jpg", b"\x00\x00\x00\x18ftypqt  \x00", "is a video"),
-        ("head.png", b"\x89PNG\r\n\x1a\n", "is no image|cannot be read"),
+        ("head.png", b"\x89PNG\r\n\x1a\n", "is not an image|cannot be read"),
     ],
 )
 def test_what_is_no_image_is_refused(tmp_path, name, content, reason):

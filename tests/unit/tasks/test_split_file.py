@@ -50,9 +50,9 @@ def test_a_split_that_is_read_back_is_the_very_same(record):
 def test_other_data_are_refused(record):
     *_, path = record
     reported = 'FILE was made of 60 examples of "toy"; this data set has '
-    assert _reported(path, LABELS[:-1]).startswith(f"{reported}59, or other labels")
-    assert _reported(path, LABELS[::-1].copy()).startswith(f"{reported}60, or other labels")
-    assert _reported(path, classes=("a", "b", "d")).startswith(reported)
+    assert _reported(path, LABELS[:-1]).startswith(f"{reported}59: give a split.json")
+    assert _reported(path, LABELS[::-1].copy()).startswith(f"{reported}as many, with other")
+    assert _reported(path, classes=("a", "b", "d")).startswith(f"{reported}as many, with other")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_wrong_file_is_a_problem_of_the_task(tmp_path):
     ("content", "words"),
     [
         ("{}", "data and examples and fingerprint and parts are missing or wrong"),
-        ('{"train": [0], "test": [1]}', "it is no split"),
+        ('{"train": [0], "test": [1]}', "it is not a split"),
         ('{"data": "toy", "examples": true, "fingerprint": "x", "parts": {}}', "examples"),
         ('{"data": null, "examples": 3, "fingerprint": "x", "parts": {}}', "data"),
         ('{"examples": ' + "9" * 5000 + "}", "a number of 5000 digits is not read"),

@@ -193,9 +193,29 @@ def test_a_target_larger_than_the_data_is_refused_with_the_number_there_is():
 
 def test_a_source_larger_than_what_is_left_is_refused_with_what_is_left():
     assert _problems(_balanced(), _sizes(), source=141) == [
-        "task.source: 141 examples beside the target's 60 are more than the data set's 200;"
-        " at most 140 are left"
+        "task.source: 141 examples are too many: the data set has 200, of which the target's parts"
+        " take 60; give at most 140"
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "reported"),
+    [
+        (
+            None,
+            "task.split: validation 100 + test 100 = 200 examples; the data set has 200, so that"
+            " none is left for train: all",
+        ),
+        (
+            150,
+            "task.split: validation 20 + test 40 + task.source 150 = 210 examples; the data set"
+            " has 200, so that none is left for train: all",
+        ),
+    ],
+)
+def test_nothing_left_for_all_is_refused_with_what_takes_it(source, reported):
+    sizes = _sizes("all", 20, 40) if source else _sizes("all", 100, 100)
+    assert _problems(_balanced(), sizes, source=source) == [reported]
 
 
 def test_parts_smaller_than_the_number_of_classes_are_all_reported():

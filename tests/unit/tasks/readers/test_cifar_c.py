@@ -79,14 +79,14 @@ def test_an_array_of_another_kind_is_refused(tmp_path):
     assert "45 pictures and [50] labels are not five severities" in _reported(tmp_path, "fog", 5, 0)
     for content in (b"nothing", b""):
         (folder / "fog.npy").write_bytes(content)
-        assert "is no NumPy array" in _reported(tmp_path, "fog", 5, 0)
+        assert "is not a NumPy array" in _reported(tmp_path, "fog", 5, 0)
 
 
 def test_an_array_that_would_run_code_is_not_loaded(tmp_path):
     kit.cifar10c(tmp_path, ("fog",), each=10)
     objects = np.array([{"a": 1}], dtype=object)
     np.save(tmp_path / "CIFAR-10-C" / "fog.npy", objects, allow_pickle=True)
-    assert "is no NumPy array" in _reported(tmp_path, "fog", 5, 0)
+    assert "is not a NumPy array" in _reported(tmp_path, "fog", 5, 0)
 
 
 def test_a_label_outside_the_range_is_reported(tmp_path):

@@ -241,7 +241,7 @@ def test_json_lines_that_are_wrong(tmp_path, text, reported):
             "FILE line 3: byte 0xe9 is not text in UTF-8; save it as UTF-8, or: iconv -f"
             " WINDOWS-1252 -t UTF-8 labels.csv",
         ),
-        ("file,label\na,x\n".encode("utf-16-le"), "holds NUL bytes: it is no text, or UTF-16"),
+        ("file,label\na,x\n".encode("utf-16-le"), "holds NUL bytes: it is not text, or UTF-16"),
         (b"PK\x03\x04xxxx", "FILE is a ZIP archive (or a spreadsheet .xlsx), and no table"),
         (b"PAR1xxxx", "FILE is a Parquet file, and no table; save it as CSV"),
         (b'{"images": [], "annotations": []}', "FILE is JSON, and no table; write one"),
