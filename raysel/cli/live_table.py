@@ -323,6 +323,7 @@ class JsonReporter:
             results=str(outcome.folder.results),
             report=outcome.report and str(outcome.report),
             model=outcome.model and str(outcome.model),
+            changed=outcome.changed,
         )
 
     def finish(self) -> None:

@@ -39,6 +39,8 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
             wider = "at an edge of its range, so a wider one may hold a better value"
             parts.insert(-1, plain(f"{wider}: {'; '.join(edges)}"))
     parts.append(plain(f"verdict  {results.verdict.sentence}"))
+    if outcome.changed:
+        parts.append(plain(f"changed  {outcome.changed}"))
     if not outcome.complete:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
         parts.append(plain(f"go on    {outcome.resume}"))

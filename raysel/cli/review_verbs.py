@@ -13,8 +13,9 @@ import typer
 from raysel.cli import cluster
 from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_option
 from raysel.cli.cluster import Address
+from raysel.common.disk_errors import cannot
 from raysel.common.errors import FAILED, OperationalError, user_error
-from raysel.common.output import PATH, ask, print_json, print_table, say
+from raysel.common.output import PATH, ask, print_json, print_table, say, say_error
 from raysel.common.user_files import any_error_as
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
     row = sweep_row(view)
     lines = [trial_line(t) for t in [*view.phase("search"), *view.phase("confirm")]]
     if as_json:
-        return print_json(asdict(row) | {"trials": [asdict(line) for line in lines]})
+        listed = {"trials": [asdict(line) for line in lines], "problems": view.problems}
+        return print_json(asdict(row) | listed)
     say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
     for words in filter(None, _remarks(row)):
         say(words)
@@ -120,6 +122,8 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
             print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
     if row.verdict:
         say("", f"verdict  {row.verdict}")
+    for problem in view.problems:
+        say("", f"problem  {problem}")
     return None
 
 
@@ -147,7 +151,8 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
         out = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
         measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
         moved = [asdict(row) for row in rows]
-        return print_json(line | out | measured | {"moved": moved})
+        files = None if view.is_gone(trial) else str(view.folder.trial(trial.id))
+        return print_json(line | out | measured | {"moved": moved, "files": files})
     say(f"{trial.id} {trial.label} · {trial.status}")
     say(review.ending(trial, view))
     for note in trial.notes:
@@ -171,7 +176,8 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
             (name, f"{value:.4g}") for name, value in trial.end_metrics.items() if value is not None
         ]
         print_table(("at the end", ""), ends, numbers=(1,))
-    say("", f"files  {view.folder.trial(trial.id)}")
+    gone = ", which is gone: no trace of its layers is left here" if view.is_gone(trial) else ""
+    say("", f"files  {view.folder.trial(trial.id)}{gone}")
     return None
 
 
@@ -225,15 +231,18 @@ def report(
             with _shown(*(view for view, _ in read)):
                 index = write_comparison(compared, target)
         except OSError as error:
-            if to is None:
-                raise  # the disk of the storage
-            words = f"{target} cannot be written ({error.strerror})"
-            raise user_error("--to", words) from None
+            if to is None or not lies_below(Path(error.filename or to), to):
+                raise  # the disk of the storage, or a file of a sweep's
+            raise user_error("--to", f"{target} {cannot('be written', error, target)}") from None
+    problems = [line for view, _ in read for line in view.problems]
     if not as_json:
+        for problem in problems:
+            say_error(f"problem  {problem}")
         return say(index, most=PATH)
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
     names = [view.folder.path.name for view, _ in read]
-    return print_json({"report": str(index), "sweeps": names, "figures": figures})
+    out = {"report": str(index), "sweeps": names, "figures": figures, "problems": problems}
+    return print_json(out)
 
 
 @contextmanager
@@ -289,6 +298,7 @@ def _remove(
         say("nothing was removed")
         return FAILED
     problems = gc.remove(items)
+    freed -= gc.left_of(items)
     if as_json:
         removed = [{"what": item.what, "bytes": item.bytes} for item in items]
         out = {"freed_bytes": freed, "removed": removed, "kept": kept, "problems": problems}

@@ -1,9 +1,14 @@
-"""What is wrong with a disk or a file, in words, from an exception."""
+"""What is wrong with a disk or a file, in words with the remedy, from an exception."""
 
 from __future__ import annotations
 
 import errno
+import os
+import pwd
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 _DISK = {
     errno.ENOSPC: "the disk is full; make space",
@@ -36,8 +41,47 @@ def of_a_file(error: BaseException | None) -> str | None:
         return words
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.filename is not None and cause.strerror:
-            return f"{cause.filename}: cannot be read or written ({cause.strerror})"
+            words = cannot("be read or written", cause, Path(os.fsdecode(cause.filename)))
+            return f"{os.fsdecode(cause.filename)}: {words}"
     return None
+
+
+def cannot(what: str, error: OSError, path: Path) -> str:
+    """Why a file or folder cannot "be read" or "be written", with what to do about it.
+
+    Args:
+        path: what was refused; the folder above that bars the way is found.
+    """
+    why = error.strerror or str(error)
+    if is_denied(error):
+        return f"cannot {what} ({why.lower()}): {_who_may(path)}"
+    return f"cannot {what} ({_DISK.get(error.errno or 0, why)})"
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether it was refused to this user, and not gone or damaged."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
+
+
+def is_absent(error: OSError) -> bool:
+    """Whether nothing is there, rather than something that cannot be looked at."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def _who_may(path: Path) -> str:
+    for there in (path, *path.absolute().parents):
+        with suppress(OSError):
+            found = there.stat()
+            break
+    owner, own = found.st_uid, stat.S_IRWXU if stat.S_ISDIR(found.st_mode) else 0o600
+    if owner == os.geteuid():
+        if found.st_mode & own == own:  # an attribute, a rule of the system's, a file server's
+            return f"look at the rights of {there} and at how its disk is mounted"
+        return f"give yourself the rights: chmod u+rwX {there}"
+    name = str(owner)
+    with suppress(KeyError):
+        name = pwd.getpwuid(owner).pw_name
+    return f"{there} belongs to {name}; run raysel as {name}, or let {name} give you the rights"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

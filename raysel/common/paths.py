@@ -13,6 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from raysel.common.urls import masked, secret_in
 
+A_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+"""The name of a sweep, and so of its folder."""
+
 MOST_BYTES = 4000
 """Of a path, in UTF-8; Linux takes 4095."""
 

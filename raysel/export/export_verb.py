@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import safetensors.torch
 
+from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.user_files import any_error_as, lies_below
 from raysel.export.best_model import origin_of, trained_again
@@ -81,8 +83,8 @@ def export(
 
     Raises:
         UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
-        OperationalError: the best model is damaged, the run did not reproduce its recorded
-            metrics, nothing was kept to compare with, or timm cannot load the model.
+        OperationalError: the best model is damaged or cannot be read, the run did not reproduce
+            its recorded metrics, nothing was kept to compare with, or timm cannot load the model.
     """
     results = own_results(view.folder, view.sweep)
     if results.verdict.winner is None:
@@ -99,6 +101,8 @@ def export(
         raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
     _check_target(target, view.folder.best)
     run = best_run(row.runs, results.objective.metric).id
+    if name == winner:
+        _refuse_unreadable(view.folder.best)
     kept = origin_of(view.folder.best) == {"sweep": results.sweep_id, "run": run}
     with _staged(target) as staged:
         if name == winner and kept:
@@ -154,19 +158,36 @@ def _check_target(target: Path, best: Path) -> None:
     if lies_below(target, best):
         words = f"{target} lies in {best}, the model that is copied; give a folder outside"
         raise user_error("--to", words)
-    if target.exists() and not target.is_dir():
-        raise user_error("--to", f"{target} is a file; give a folder")
-    if target.is_dir() and any(target.iterdir()):
-        raise user_error("--to", f"{target} is not empty; give another folder")
-    there = target.is_dir()
     try:
+        if target.exists() and not target.is_dir():
+            raise user_error("--to", f"{target} is a file; give a folder")
+        if target.is_dir() and any(target.iterdir()):
+            raise user_error("--to", f"{target} is not empty; give another folder")
+        there = target.is_dir()
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target):
             pass
         if not there:
             target.rmdir()
     except OSError as error:
-        raise user_error("--to", f"{target} cannot be written ({error.strerror})") from None
+        raise user_error("--to", f"{target} {cannot('be used', error, target)}") from None
+
+
+def _refuse_unreadable(best: Path) -> None:
+    """Raise `OperationalError` for a model that is there and that this user may not read, or whose
+    disk fails: it is neither damaged nor lost, and must not be made again."""
+
+    def refuse(error: OSError) -> None:
+        if not is_absent(error):
+            file = Path(error.filename or best)
+            raise OperationalError(str(file), cannot("be read", error, file)) from None
+
+    for folder, _, names in os.walk(best, onerror=refuse):
+        for name in names:
+            try:
+                os.close(os.open(Path(folder) / name, os.O_RDONLY | os.O_NONBLOCK))
+            except OSError as error:
+                refuse(error)
 
 
 def _copy_best(view: SweepView, run: str, strategy: str, target: Path, compare: bool) -> Exported:

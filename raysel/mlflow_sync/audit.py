@@ -6,14 +6,20 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from mlflow.entities import Run
+from mlflow.entities import FileInfo, Run
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
+from raysel.common.disk_errors import cannot
+from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_file
 from raysel.common.text import and_more
 from raysel.mlflow_sync import trace_figure
@@ -26,6 +32,7 @@ from raysel.mlflow_sync.runs import (
     trial_image,
 )
 from raysel.mlflow_sync.store import (
+    as_uri,
     check_store,
     client,
     is_moved,
@@ -42,7 +49,7 @@ class Audit:
     Attributes:
         differences: in sentences.
         file_differences: of files, in sentences.
-        files: repairs for these; None if files were not compared.
+        files: repairs for these.
         surplus: ids of runs that must go: a second one of a trial, one with points that the
             record does not know.
     """
@@ -75,7 +82,7 @@ class Audit:
         self._opened = None if lost else client(uri)
         if lost:
             self._add_difference(f"{sqlite_file(uri)} {lost}: no run of any sweep is left in it")
-        self.files = None if folder is None or lost else FileAudit(self._client, folder)
+        self.files = FileAudit(self._opened, folder or Path())
         images = {SWEEP: sweep_image(sweep)}
         images |= {name: trial_image(trial, sweep) for name, trial in trials.items()}
         measured: dict[str, list[Point]] = {name: [] for name in images}
@@ -91,9 +98,11 @@ class Audit:
         if known and is_moved(uri, known.artifact_location, artifact_root):
             there = known.artifact_location
             self._add_difference(f"MLflow looks for files in {there}, they are in {artifact_root}")
-        elif self.files is not None:
-            for name in (name for name in images if name in self.runs):
-                self.file_differences += self.files.of(trials.get(name, sweep), self.runs[name])
+            self.files.moved = there, artifact_root
+        if folder is not None:
+            for name in images:
+                owner = trials.get(name, sweep)
+                self.file_differences += self.files.of(owner, self.runs.get(name))
         for name, unknown in runs.items():
             self._add_difference(f"{name}: unknown to the record", unknown)
 
@@ -104,9 +113,8 @@ class Audit:
 
     def restore_traces(self) -> None:
         """Write the parts of traces that MLflow alone has into the sweep's folder."""
-        if self.files is not None:
-            for trial in self.files.to_restore:
-                self.files.restore(trial, self.runs[trial])
+        for trial in self.files.to_restore:
+            self.files.restore(trial, self.runs[trial])
 
     def remove_surplus(self) -> None:
         """Delete the runs that must go; MLflow keeps deleted runs until `mlflow gc`."""
@@ -168,15 +176,17 @@ class FileAudit:
     """Compares files run by run.
 
     Attributes:
-        client: MLflow's.
+        client: MLflow's; None where its store is lost.
         folder: the sweep's, as it lies now.
+        moved: where MLflow looks for its files, and where they are; None where it is the same.
         to_send: trials (or `SWEEP`) whose files are complete here, and not in MLflow.
         to_restore: epochs by trial whose part of the trace is in MLflow alone.
         lost: in sentences, files that neither has.
     """
 
-    client: MlflowClient
+    client: MlflowClient | None
     folder: Path
+    moved: tuple[str, str] | None = None
     to_send: list[str] = field(default_factory=list)
     to_restore: dict[str, list[int]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -186,11 +196,15 @@ class FileAudit:
         """Trials (or `SWEEP`) whose files are to be sent, once what is to be restored is."""
         return [*self.to_send, *self.to_restore]
 
-    def of(self, owner: SweepState | TrialState, run: Run) -> Iterator[str]:
-        """What differs of the sweep's own files, or of a trial's, in sentences."""
-        if isinstance(owner, SweepState):
-            return self._of_sweep(owner, run)
-        return self._of_trial(owner, run)
+    def of(self, owner: SweepState | TrialState, run: Run | None) -> Iterator[str]:
+        """What differs of the sweep's own files, or of a trial's, in sentences.
+
+        Args:
+            run: MLflow's of it; None where MLflow has none, and so none of its files.
+        """
+        if isinstance(owner, TrialState):
+            return self._of_trial(owner, run)
+        return iter(()) if run is None else self._of_sweep(owner, run)
 
     def _of_sweep(self, sweep: SweepState, run: Run) -> Iterator[str]:
         wanted: dict[str, int | None] = {SPEC: None}
@@ -211,31 +225,37 @@ class FileAudit:
         if missing or other:
             self.to_send.append(SWEEP)
 
-    def _of_trial(self, trial: TrialState, run: Run) -> Iterator[str]:
+    def _of_trial(self, trial: TrialState, run: Run | None) -> Iterator[str]:
         """Of its trace; of a trial that has not ended, nothing."""
         epochs = [int(row["epoch"] or 0) for row in trial.epochs]
         if trial.status not in ENDED or not epochs:
             return
         parts = self.folder / "trials" / trial.id / "trace"
-        has = self._sizes(run, "selection")
-        missing = [epoch for epoch in epochs if not trace_figure.part(parts, epoch).is_file()]
-        if missing:
-            yield f"{trial.id}: the trace of {_counted(missing)} is not in {parts}"
-            self._look_for(trial.id, missing, run, TRACE in has)
+        here = _trace(parts, epochs)
+        if isinstance(here, pa.Table):
+            if run is not None:
+                yield from self._in_mlflow(trial.id, here, run)
             return
-        lost = [name for name in (TRACE, HEATMAP) if name not in has]
-        if lost:
-            yield f"{trial.id}: MLflow lacks {and_more(lost, 3)}"
-        elif not self._same(trial.id, parts, run):
-            yield f"{trial.id}: its trace is not the one that MLflow has"
+        for why in dict.fromkeys(here.values()):
+            listed = [epoch for epoch in here if here[epoch] == why]
+            yield f"{trial.id}: the trace of {_counted(listed)} {why} {parts}"
+        self._look_for(trial.id, list(here), run)
+
+    def _in_mlflow(self, trial: str, here: pa.Table, run: Run) -> Iterator[str]:
+        """What MLflow's files of a trace lack that is whole here."""
+        has = self._sizes(run, "selection")
+        if missing := [name for name in (TRACE, HEATMAP) if name not in has]:
+            yield f"{trial}: MLflow lacks {and_more(missing, 3)}"
+        elif not _same(self._downloaded(run), here):
+            yield f"{trial}: its trace is not the one that MLflow has"
         else:
             return
-        self.to_send.append(trial.id)
+        self.to_send.append(trial)
 
     def restore(self, trial: str, run: Run) -> None:
         """Write the parts of a trace that MLflow alone has into the sweep's folder."""
-        with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
-            table = pq.read_table(self.client.download_artifacts(run.info.run_id, TRACE, scratch))
+        table = self._downloaded(run)
+        assert table is not None, "it was looked at"
         parts = self.folder / "trials" / trial / "trace"
         parts.mkdir(parents=True, exist_ok=True)
         for epoch in self.to_restore[trial]:
@@ -244,44 +264,80 @@ class FileAudit:
             pq.write_table(rows, partial)
             partial.replace(trace_figure.part(parts, epoch))
 
-    def _look_for(self, trial: str, epochs: list[int], run: Run, there: bool) -> None:
+    def _look_for(self, trial: str, epochs: list[int], run: Run | None) -> None:
         known: set[int] = set()
-        if there:
-            with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
-                file = self.client.download_artifacts(run.info.run_id, TRACE, scratch)
-                known = set(pq.read_table(file, columns=["epoch"])["epoch"].to_pylist())
-        found = [epoch for epoch in epochs if epoch in known]
-        if found:
+        if run is not None and TRACE in self._sizes(run, "selection"):
+            table = self._downloaded(run)
+            known = set() if table is None else set(table["epoch"].to_pylist())
+        if found := [epoch for epoch in epochs if epoch in known]:
             self.to_restore[trial] = found
         if left := [epoch for epoch in epochs if epoch not in known]:
             self.lost.append(f"{trial}: the trace of {_counted(left)} is nowhere any more")
 
-    def _same(self, trial: str, parts: Path, run: Run) -> bool:
-        """Whether MLflow's trace equals the parts'; unreadable parts are reported."""
-        try:
-            here = trace_figure.read(parts)
-        except Exception as error:  # pyarrow raises whatever a flipped bit leads to
-            self.lost.append(f"{trial}: its trace in {parts} cannot be read ({error})"[:300])
-            return True
+    def _downloaded(self, run: Run) -> pa.Table | None:
+        """MLflow's trace of a trial; None where it is damaged."""
         with tempfile.TemporaryDirectory(prefix="raysel-") as scratch:
-            there = self.client.download_artifacts(run.info.run_id, TRACE, scratch)
+            repository = self._moved_files(run)
+            if repository is not None:
+                file = repository.download_artifacts(TRACE, scratch)
+            else:
+                assert self.client is not None, "a run was found in it"
+                file = self.client.download_artifacts(run.info.run_id, TRACE, scratch)
             try:
-                # as data frames: a score that is not a number equals itself there
-                return bool(pq.read_table(there).to_pandas().equals(here.to_pandas()))
-            except Exception:  # it is damaged there
-                return False
+                return pq.read_table(file)
+            except Exception:  # pyarrow raises whatever a flipped bit leads to
+                return None
 
     def _sizes(self, run: Run, *folders: str) -> dict[str, int]:
         """Bytes by name of a run's files in some folders."""
-        listed = [
-            info
-            for folder in folders
-            for info in self.client.list_artifacts(run.info.run_id, folder or None)
-        ]
+        listed = [info for folder in folders for info in self._listed(run, folder)]
         inner = [i.path for i in listed if i.is_dir and i.path not in folders]
         found = {info.path: int(info.file_size or 0) for info in listed if not info.is_dir}
         below = [path for path in inner if path.startswith(f"{REPORT}/")]
         return found | (self._sizes(run, *below) if below else {})
+
+    def _listed(self, run: Run, folder: str) -> list[FileInfo]:
+        if (repository := self._moved_files(run)) is not None:
+            return list(repository.list_artifacts(folder or None))
+        assert self.client is not None, "a run was found in it"
+        return list(self.client.list_artifacts(run.info.run_id, folder or None))
+
+    def _moved_files(self, run: Run) -> ArtifactRepository | None:
+        """A run's files where they are, if MLflow would look for them elsewhere."""
+        if self.moved is None:
+            return None
+        old, root = self.moved
+        place = run.info.artifact_uri.removeprefix(old.rstrip("/"))
+        return get_artifact_repository(f"{as_uri(root)}{place}")
+
+
+def _trace(parts: Path, epochs: Sequence[int]) -> pa.Table | dict[int, str]:
+    """The trace in a folder; where it cannot be read, by epoch why not, as words before the
+    folder's name."""
+    with suppress(Exception):  # pyarrow raises whatever a flipped bit leads to
+        if all(trace_figure.part(parts, epoch).is_file() for epoch in epochs):
+            return trace_figure.read(parts)
+    found = {epoch: why for epoch in epochs if (why := _unreadable(parts, epoch))}
+    # each can be read, and not all together
+    return found or dict.fromkeys(epochs, "cannot be read in")
+
+
+def _unreadable(parts: Path, epoch: int) -> str | None:
+    file = trace_figure.part(parts, epoch)
+    try:
+        pq.read_table(file)
+    except FileNotFoundError:
+        return "is not in"
+    except PermissionError as error:
+        raise OperationalError(str(file), cannot("be read", error, file)) from None
+    except Exception:  # whatever a flipped bit leads to
+        return "cannot be read in"
+    return None
+
+
+def _same(there: pa.Table | None, here: pa.Table) -> bool:
+    # as data frames: a score that is not a number equals itself there
+    return there is not None and bool(there.to_pandas().equals(here.to_pandas()))
 
 
 def _counted(epochs: list[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
+from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError
 from raysel.common.locations import continue_command, secret_keys, way_back
 
@@ -175,8 +177,10 @@ def _words(error: str, url: str) -> str:
     first = error.splitlines()[0] if error else "does not answer"
     if any(sign in first for sign in ("malformed", "not a database", "decode to UTF-8")):
         return f"is damaged ({first}); {_way_out(url)}"
-    if "readonly" in first or "unable to open" in first or "permission" in first.lower():
-        return f"cannot be written ({first}); look at the rights of the file and its folder"
+    if "readonly" in first or "unable to open" in first:
+        return _refused(first, Path(make_url(url).database or url))
+    if "permission" in first.lower():
+        return f"cannot be used ({first}); look at the rights of this user there"
     if "locked" in first:
         return f"is locked by another program for more than {BUSY_SECONDS} s; end that program"
     if "full" in first or "disk I/O error" in first:
@@ -184,6 +188,23 @@ def _words(error: str, url: str) -> str:
         again = continue_command(folder, str(folder.parent))
         return f"the disk is full ({first}); make space, then go on: {again}"
     return f"does not answer ({first})"
+
+
+def _refused(first: str, file: Path) -> str:
+    """Whether a SQLite file may not be read or not be written, and by whom it may."""
+    for what, way in (("be read", os.O_RDONLY), ("be written", os.O_RDWR)):
+        try:
+            os.close(os.open(file, way | os.O_NONBLOCK))
+        except OSError as error:
+            if not is_absent(error):
+                return cannot(what, error, file)
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):  # its log lies beside it
+            pass
+    except OSError as error:
+        if not is_absent(error):
+            return cannot("be written", error, file.parent)
+    return f"cannot be written ({first}); look at the rights of the file and its folder"
 
 
 def _place(url: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raysel.common.disk_errors import is_absent
 from raysel.common.locations import (
     BACKUP_FILE,
     SPEC_FILE,
@@ -107,8 +108,7 @@ class SweepFolder:
             kind = irregular(self.record)
             size = self.record.stat().st_size
         except OSError as error:
-            gone = not isinstance(error, PermissionError)
-            return "is not there" if gone else None  # its reader reports why
+            return "is not there" if is_absent(error) else None  # its reader reports why
         if kind:
             return f"is {kind} and no record"
         return None if size else "is empty"

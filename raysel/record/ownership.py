@@ -24,6 +24,7 @@ from typing import IO, Any, Protocol
 import psutil
 import sqlalchemy as sa
 
+from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError
 from raysel.common.user_files import irregular
 from raysel.record.database import translate_db_errors, with_tables
@@ -159,8 +160,7 @@ class FileOwner:
             _refuse_irregular(path)
             stream = path.open("a+", encoding="utf-8")
         except OSError as error:
-            words = f"cannot be written ({error.strerror}); look at the rights and at the disk"
-            raise OperationalError(str(path), words) from error
+            raise OperationalError(str(path), cannot("be written", error, path)) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -185,7 +185,7 @@ def holder_of_file(path: Path) -> Holder | None:
     """Who holds the lock file, None if nobody does.
 
     Raises:
-        OperationalError: it is no file.
+        OperationalError: it is no file, or cannot be read.
     """
     _refuse_irregular(path)
     try:
@@ -196,6 +196,8 @@ def holder_of_file(path: Path) -> Holder | None:
                 return _read(stream) or Holder("?", 0, path.stat().st_mtime)
     except FileNotFoundError:
         pass
+    except OSError as error:  # who holds it cannot be known
+        raise OperationalError(str(path), cannot("be read", error, path)) from error
     return None
 
 

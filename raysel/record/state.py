@@ -86,6 +86,7 @@ class SweepState:
         id, name, description: what identifies it.
         spec: the resolved sweep file, YAML.
         layers: names of the model's layers, in forward order.
+        split: digest of which example is in which part; empty in the record of an older raysel.
         manifest: versions, git sha, command.
         folder: where the sweep's files lie.
         metric: the objective; the smaller the better.
@@ -100,6 +101,7 @@ class SweepState:
     description: str = ""
     spec: str = ""
     layers: tuple[str, ...] = ()
+    split: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: str = ""
     metric: str = ""
@@ -155,6 +157,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             description=payload.get("description") or "",
             spec=payload.get("spec", ""),
             layers=tuple(payload.get("layers", ())),
+            split=payload.get("split", ""),
             manifest=payload.get("manifest") or {},
             folder=payload.get("folder", ""),
             metric=objective.get("metric", ""),
@@ -178,6 +181,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             model=None,
             ended_at=None,
             spec=payload.get("spec", sweep.spec),
+            split=sweep.split or payload.get("split", ""),
             folder=payload.get("folder", sweep.folder),
         )
     return sweep

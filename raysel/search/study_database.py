@@ -70,8 +70,11 @@ class StudyDatabase:
         return True
 
     def _try(self, changed: Mapping[str, TrialState]) -> None:
+        # where the record is in PostgreSQL the cursor may be that of a driver with another folder:
+        # the file here may lack what was exported there
+        outdated = self._trials if self._study is None else changed
         try:
-            for trial in changed.values():
+            for trial in outdated.values():
                 if trial.phase == "search":
                     self._bring(trial)
         except Exception as error:  # Optuna raises many types

@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema
 
 from raysel.common import tracking_uri
 from raysel.common.locations import is_bucket
-from raysel.common.paths import plain, storage_problem
+from raysel.common.paths import A_NAME, plain, storage_problem
 from raysel.spec import yaml_core
 from raysel.spec.confirm import FEWEST_SPLITS as FEWEST_SPLITS
 from raysel.spec.confirm import MOST_SPLITS as MOST_SPLITS
@@ -281,7 +281,7 @@ def _storage(text: str) -> str:
 class Spec(FrozenModel):
     """A sweep file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] = Field(
+    name: Annotated[str, Field(pattern=A_NAME.pattern)] = Field(
         description="names the folder and the MLflow experiment"
     )
     description: Annotated[str, Field(max_length=10_000)] = ""

@@ -31,7 +31,7 @@ from raysel.sweep.own_record import (
     refuse_other,
 )
 from raysel.sweep.replica import BucketReplica, checkpoints, replica_of
-from raysel.sweep.split import keep_split, refuse_other_split
+from raysel.sweep.split import digest_of, keep_split, refuse_other_split
 from raysel.sweep.storage_watch import StorageWatch
 from raysel.training import checkpoint
 
@@ -196,7 +196,6 @@ def open_sweep(
         OperationalError: another driver owns it, or its record is damaged or out of reach.
     """
     spec = inputs.spec
-    refuse_other_split(folder, inputs.task)
     if spec.database_url is None and folder.spec.exists():
         refuse_lost(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -206,6 +205,7 @@ def open_sweep(
         replica = replica_of(folder, spec.database_url is None)
         facts = manifest() | {"code": user_code.hashes(inputs.code)}
         sweep = fold_sweep(stored.event for stored in events)
+        refuse_other_split(folder, inputs.task, sweep.split)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, inputs, folder, facts | {ID: own_id})
         write_files()
@@ -301,6 +301,7 @@ def _record_attempt(
     own_id: str,
 ) -> None:
     spec, layers = inputs.spec, inputs.layers
+    split = digest_of(inputs.task.record)
     payload = {
         "name": spec.name,
         ID: own_id,
@@ -311,9 +312,10 @@ def _record_attempt(
         "manifest": facts,
         "folder": str(folder.path),
         "objective": spec.objective.model_dump(),
+        "split": split,
     }
     if not event_log.write(SWEEP, Kind.SWEEP, 0, payload):
-        again = {"spec": spec.to_yaml(), "folder": str(folder.path)}
+        again = {"spec": spec.to_yaml(), "folder": str(folder.path), "split": split}
         event_log.write(SWEEP, Kind.RESUMED, event_log.attempt, again)
 
 

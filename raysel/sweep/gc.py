@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError, UserError, user_error
 from raysel.common.locations import sweep_url, working_folder
 from raysel.common.object_store import Bucket
@@ -213,6 +216,11 @@ def _remove(item: Leftover) -> list[str]:
         drop_schema(item.record)
     problems = []
     for path in item.paths:
+        if (bar := _barred(path)) is not None:  # half a sweep would be left
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            words = cannot("be removed", denied, bar)
+            problems.append(f"{path}: {words}; nothing of it was removed")
+            continue
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -221,6 +229,27 @@ def _remove(item: Leftover) -> list[str]:
         except OSError as error:
             problems.append(f"{path}: cannot be removed: {error.strerror}")
     return problems
+
+
+def _barred(path: Path) -> Path | None:
+    """The folder that keeps this user from removing a file, or a folder with all in it; None where
+    nothing does."""
+    above = path.absolute().parent
+    inside = [Path(one) for one, _, _ in os.walk(path)] if not path.is_symlink() else []
+    folders = (one for one in (above, *inside) if one.is_dir())
+    return next((one for one in folders if not _may_empty(one)), None)
+
+
+def _may_empty(folder: Path) -> bool:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return True  # by its rights: the attempt reports the disk
+    effective = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=effective)
+
+
+def left_of(items: Iterable[Leftover]) -> int:
+    """Bytes that they still hold, after `remove`."""
+    return sum(_size(path) for item in items for path in item.paths)
 
 
 def _of_sweep(view: SweepView) -> Iterator[Leftover]:

@@ -24,6 +24,8 @@ class Outcome:
         checkpoint: loads a confirm run's checkpoint from wherever it is; None if it is gone.
         report: the page, once it is written.
         model: the folder of the best model; None where nothing was confirmed.
+        changed: how the verdict differs from the one over the same runs that `results.json` had;
+            empty where it does not.
     """
 
     folder: SweepFolder
@@ -37,6 +39,7 @@ class Outcome:
     checkpoint: Callable[[str], dict[str, Any] | None]
     report: Path | None = None
     model: Path | None = None
+    changed: str = ""
 
 
 Publish = Callable[[Outcome], Outcome]

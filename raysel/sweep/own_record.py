@@ -7,11 +7,13 @@ reads them through here, so that all report it in the same line.
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from raysel.common.disk_errors import cannot, is_denied
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url, sweep_url
 from raysel.common.text import NAME, one_line
@@ -114,7 +116,7 @@ def own_spec(folder: SweepFolder) -> Spec:
 
     Raises:
         UserError: it is there and is not valid.
-        OperationalError: it is gone or empty.
+        OperationalError: it is gone or empty, or this user may not read it.
     """
     if why := _lost_spec(folder):
         found = _found(folder)
@@ -129,7 +131,11 @@ def own_spec(folder: SweepFolder) -> Spec:
 
 def lost_spec(folder: SweepFolder) -> str | None:
     """The text of a sweep file that is gone or empty, from the record or its last copy; None where
-    it is there, or where nothing has it."""
+    it is there, or where nothing has it.
+
+    Raises:
+        OperationalError: this user may not read it.
+    """
     found = _found(folder) if _lost_spec(folder) else None
     return None if found is None else found[0]
 
@@ -139,7 +145,10 @@ def _lost_spec(folder: SweepFolder) -> str | None:
         return None if read_regular(folder.spec, MOST_BYTES).strip() else "is empty"
     except FileNotFoundError:
         return "is not there"
-    except OSError:
+    except OSError as error:
+        if is_denied(error):
+            words = cannot("be read", error, folder.spec)
+            raise OperationalError(str(folder.spec), words) from None
         return None  # its reader reports why
 
 
@@ -172,6 +181,10 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
             raise OperationalError(str(file), f"is not there; {again}") from None
         go_on = f"go on with: {folder.resume()}"
         raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EISDIR, errno.EFBIG):  # no file of raysel's
+            raise OperationalError(str(file), f"cannot be read: {reason(error)}; {again}") from None
+        raise OperationalError(str(file), cannot("be read", error, file)) from None
     except Exception as error:  # whatever a damaged file makes its reader raise
         raise OperationalError(str(file), f"cannot be read: {reason(error)}; {again}") from None
     if not isinstance(content, dict):

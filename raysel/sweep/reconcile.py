@@ -29,6 +29,7 @@ from raysel.sweep.existing import owned
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.own_record import own_events, own_spec
 from raysel.sweep.replica import FRESH_SECONDS, replica_of, run_elsewhere, storage_errors
+from raysel.sweep.split import remake_split, split_problem
 from raysel.sweep.views import folder_of, holder_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Reconciled:
     Attributes:
         record, mlflow: the differences.
         mended: whether they were to be repaired.
-        left: what still differs after that.
+        left: what still differs after that; of a dry run, what would.
         mlflow_away: why MLflow could not be compared.
     """
 
@@ -74,7 +75,7 @@ class Reconciled:
             yield f"left    {words}"
         if self.mlflow_away:
             yield f"mlflow  {self.mlflow_away}; again later: raysel reconcile {self.sweep}"
-        elif not (self.record or self.mlflow):
+        elif not (self.record or self.mlflow or self.left):
             yield f"{self.sweep}: record and MLflow agree"
         elif self.agree:
             yield f"{self.sweep}: mended; record and MLflow agree"
@@ -121,12 +122,11 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
     found = Reconciled(folder.path.name, [w for _, w in _unowned(events, close)], [], mended=False)
+    if problem := split_problem(folder, spec, fold_sweep(events)):
+        found.record.append(f"{folder.split} {problem}")
     try:
         with _mlflow(spec) as (uri, experiment):
-            audit = _audit(uri, experiment, events, folder)
-            found.mlflow = [*audit.differences, *audit.file_differences]
-            if not found.mlflow and is_behind(url, FILES_CURSOR):
-                found.mlflow.append(_FILES)
+            found.left += _differ(found, _audit(uri, experiment, events, folder), url)
     except OperationalError as error:
         found.mlflow_away = str(error)
     return found
@@ -165,6 +165,14 @@ def _audit(uri: str, experiment: str, events: Sequence[Event], folder: SweepFold
     return Audit(uri, experiment, events, folder.path, str(folder.mlflow_files))
 
 
+def _differ(found: Reconciled, audit: Audit, record: str) -> list[str]:
+    """Add to `found` how MLflow differs; what nobody can mend."""
+    found.mlflow = [*audit.differences, *audit.file_differences]
+    if not found.mlflow and is_behind(record, FILES_CURSOR):
+        found.mlflow.append(_FILES)
+    return audit.files.lost
+
+
 class _Mending:
     def __init__(self, folder: SweepFolder, spec: Spec, record: Record, owner: Owner) -> None:
         self.folder, self.spec, self.owner = folder, spec, owner
@@ -181,6 +189,7 @@ class _Mending:
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
         found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
+        self.split(found)
         try:
             self.mlflow(found)
         except OperationalError as error:
@@ -202,14 +211,20 @@ class _Mending:
                 self.event_log.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 
+    def split(self, found: Reconciled) -> None:
+        """Make a lost or another sweep's `split.json` again from the data."""
+        sweep = fold_sweep(self.events)
+        if problem := split_problem(self.folder, self.spec, sweep):
+            found.record.append(f"{self.folder.split} {problem}")
+            if lost := remake_split(self.folder, self.spec, sweep):
+                found.left.append(f"{self.folder.split} {lost}")
+
     def mlflow(self, found: Reconciled) -> None:
         """Send again what differs in MLflow: what it has it keeps once."""
         record = self.event_log.record
         with _mlflow(self.spec) as (uri, experiment):
-            audit = _audit(uri, experiment, self.events, self.folder)
-            found.mlflow = [*audit.differences, *audit.file_differences]
-            if not found.mlflow and is_behind(record.url, FILES_CURSOR):
-                found.mlflow.append(_FILES)
+            audit, others = _audit(uri, experiment, self.events, self.folder), found.left
+            found.left = others + _differ(found, audit, record.url)
             if not found.mlflow:
                 return
             audit.restore_traces()
@@ -217,14 +232,13 @@ class _Mending:
             if audit.differences:
                 for cursor in (EVENTS_CURSOR, FILES_CURSOR):
                     record.move_cursor(cursor, 0)
-            elif audit.files is not None and (again := audit.files.to_mend):
+            elif again := audit.files.to_mend:
                 at = min(record.cursor(FILES_CURSOR), self._before(again))
                 record.move_cursor(FILES_CURSOR, at)
             self._send(uri, experiment)
             after = _audit(uri, experiment, self.events, self.folder)
-            lost = [] if after.files is None else after.files.lost
-            left = [words for words in after.file_differences if not _is_reported(words, lost)]
-            found.left += [*after.differences, *lost, *left]
+            left = [w for w in after.file_differences if not _is_reported(w, after.files.lost)]
+            found.left = [*others, *after.differences, *after.files.lost, *left]
 
     def _before(self, names: Collection[str]) -> int:
         """The place in the record before the first event of these trials, or of the sweep."""

@@ -31,6 +31,7 @@ from raysel.record.state import ENDED, RUNNING, TrialState, fold
 from raysel.search.samplers import budget
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
+from raysel.sweep.changed_verdict import changed_on_disk
 from raysel.sweep.confirm import ConfirmController, finalists, runs_of
 from raysel.sweep.confirm_rounds import rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
@@ -182,9 +183,8 @@ class Session:
         inputs, spec = self.inputs, self.spec
         if not self.stop.asked:  # while Ray was starting
             concurrent = most_at_a_time(there, spec.resources, grows())
-            space = inputs.space
-            total = budget(spec.search, space)
-            self.reporter.began(spec, total, len(space.strategies), concurrent)
+            total = budget(spec.search, inputs.space)
+            self.reporter.began(spec, total, len(inputs.space.strategies), concurrent)
             token = nodes.new_token(self.folder)
             for note in (*inputs.task.notes, nodes.check_storage(self.folder)):
                 if note is not None:
@@ -234,10 +234,11 @@ class Session:
     def _outcome(self, inputs: SweepInputs) -> Outcome:
         complete = not self.stop.asked
         spent = Spent(seconds=self._spent(), planned=brief(read_plan(self.spec)))
-        trials = self._trials()
+        results = self._fold(inputs, self._trials(), spent, complete)
         return Outcome(
             folder=self.folder,
-            results=self._fold(inputs, trials, spent, complete),
+            results=results,
+            changed=changed_on_disk(self.folder, results),
             inputs=inputs,
             complete=complete,
             cause=None if complete else self.stop.cause,
@@ -261,8 +262,7 @@ class Session:
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow with a timeout, and report what it does not have then."""
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
-            left = writer.lag()
-            what = f"{left} record{'s' * (left != 1)}" if left else "some files"
+            what = f"{n} record{'s' * (n != 1)}" if (n := writer.lag()) else "some files"
             self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
 
     def _start_writer(self) -> WriterProcess:

@@ -18,7 +18,7 @@ from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import run_session
-from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere
+from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere, refuse_unreadable
 
 
 def start(
@@ -33,6 +33,7 @@ def start(
     """
     folder = SweepFolder.of(spec.storage, spec.name)
     refuse_link_to_nowhere(folder)
+    refuse_unreadable(folder)
     fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:

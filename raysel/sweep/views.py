@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.locations import is_bucket, sweep_url, working_folder
 from raysel.common.object_store import Bucket
-from raysel.common.paths import is_text
+from raysel.common.paths import A_NAME, is_text
+from raysel.common.text import and_more
+from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder
 from raysel.record.ownership import Holder, holder_of_file
 from raysel.record.read_only import lease_holder
 from raysel.record.state import (
+    ENDED,
     INTERRUPTED,
     RUNNING,
     SweepState,
@@ -27,6 +31,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.own_record import own_events, own_results, own_spec
 from raysel.sweep.replica import fetch, storage_errors
 from raysel.sweep.results import SweepResults
+from raysel.sweep.split import split_problem
 
 LEFT = "the driver process died before the sweep finished"
 """The cause of a sweep that is RUNNING in its record although nobody runs it."""
@@ -56,6 +61,23 @@ class SweepView:
     trials: tuple[TrialState, ...]
     holder: Holder | None
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the sweep's files beside record and sweep file, a line each."""
+        split = split_problem(self.folder, self.spec, self.sweep)
+        found = [] if split is None else [f"{self.folder.split} {split}"]
+        gone = [t.id for t in self.trials if t.status in ENDED and t.epochs and self.is_gone(t)]
+        if gone:
+            found.append(
+                f"{self.folder.trials}: the files of {and_more(gone, 3)} are gone; what MLflow has"
+                f" of them is brought back by: raysel reconcile {self.folder.path.name}"
+            )
+        return found
+
+    def is_gone(self, trial: TrialState) -> bool:
+        """Whether a trial's folder is not there."""
+        return not lies_there(self.folder.trial(trial.id))
+
     def phase(self, name: str) -> list[TrialState]:
         """The trials of one phase, by number."""
         return sorted((t for t in self.trials if t.phase == name), key=lambda t: t.number)
@@ -79,7 +101,7 @@ def names(storage: str) -> list[str]:
 
     Raises:
         UserError: there is a file or a link to nowhere in the place of the folder.
-        OperationalError: the bucket does not answer.
+        OperationalError: the bucket does not answer, or the folder cannot be read.
     """
     if is_bucket(storage):
         bucket = Bucket(storage)
@@ -88,10 +110,9 @@ def names(storage: str) -> list[str]:
     root = working_folder(storage)
     if lost := leads_nowhere(root):
         raise user_error("--storage", f"{root} is a link to {lost}, which is not there")
-    if root.exists() and not root.is_dir():
-        raise user_error("--storage", f"{root} is a file, no folder of sweeps")
-    links = (path for path in root.glob("[!.]*") if path.name not in BESIDE)
-    found = _marked(root) | {path.name for path in links if leads_nowhere(path)}
+    inside = _inside(root)
+    links = (path for path in inside if not path.name.startswith(".") and path.name not in BESIDE)
+    found = _marked(inside) | {path.name for path in links if leads_nowhere(path)}
     return sorted(name for name in found if is_text(name))
 
 
@@ -99,12 +120,37 @@ def misnamed(storage: str) -> list[str]:
     """Names of sweep folders that are not UTF-8, which no database address can hold."""
     if is_bucket(storage):
         return []
-    return sorted(name for name in _marked(working_folder(storage)) if not is_text(name))
+    found = _marked(_inside(working_folder(storage)))
+    return sorted(name for name in found if not is_text(name))
 
 
-def _marked(root: Path) -> set[str]:
-    """Names of the folders that hold one of `MARKS`."""
-    return {path.parent.name for file in MARKS for path in root.glob(f"*/{file}")}
+def _inside(root: Path) -> list[Path]:
+    """What lies in a storage folder; nothing where there is none."""
+    try:
+        return list(root.iterdir())
+    except NotADirectoryError:
+        raise user_error("--storage", f"{root} is a file, no folder of sweeps") from None
+    except OSError as error:
+        if is_absent(error):
+            return []
+        raise OperationalError(str(root), cannot("be read", error, root)) from None
+
+
+def _marked(folders: Iterable[Path]) -> set[str]:
+    """Names of the folders that hold one of `MARKS`, and of those that cannot be looked into."""
+    return {path.name for path in folders if _is_marked(path)}
+
+
+def _is_marked(folder: Path) -> bool:
+    for file in MARKS:
+        try:
+            (folder / file).stat()
+        except OSError as error:
+            if not is_absent(error):
+                return bool(A_NAME.fullmatch(folder.name)) and folder.name not in BESIDE
+        else:
+            return True
+    return False
 
 
 def leads_nowhere(path: Path) -> str | None:
@@ -124,12 +170,14 @@ def folder_of(storage: str, name: str) -> SweepFolder:
 
     Raises:
         UserError: there is none of that name; the message has the nearest one.
-        OperationalError: the bucket does not answer, or there is a link to nowhere in its place.
+        OperationalError: the bucket does not answer, there is a link to nowhere in its place, or
+            it cannot be looked into.
     """
     known = names(storage)
     if name in known:
         folder = SweepFolder.of(storage, name)
         refuse_link_to_nowhere(folder)
+        refuse_unreadable(folder)
         fetch(folder)
         return folder
     if renamed := [one for one in known if _begun_as(storage, one) == name]:
@@ -144,6 +192,17 @@ def refuse_link_to_nowhere(folder: SweepFolder) -> None:
     if folder.bucket is None and (lost := leads_nowhere(folder.path)):
         words = f"is a link to {lost}, which is not there; bring that back, or remove the link"
         raise OperationalError(str(folder.path), f"{words}: raysel rm {folder.path.name}")
+
+
+def refuse_unreadable(folder: SweepFolder) -> None:
+    """Raise `OperationalError`, with a remedy, for a sweep's folder that cannot be looked into:
+    another user's, or a file system that does not answer."""
+    try:
+        folder.spec.stat()
+    except OSError as error:
+        if not is_absent(error):
+            words = cannot("be read", error, folder.spec)
+            raise OperationalError(str(folder.path), words) from None
 
 
 def _begun_as(storage: str, name: str) -> str | None:

@@ -144,9 +144,13 @@ def is_frozen(process: subprocess.Popen[str]) -> bool:
     return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
 
 
+def record_url(spec: Spec) -> str:
+    """Where the sweep's record lies: a file of its folder, or a schema in PostgreSQL."""
+    return sweep_url(spec.database_url, SweepFolder.of(spec.storage, spec.name).record, spec.name)
+
+
 def events_of(spec: Spec) -> list[Event]:
-    folder = SweepFolder.of(spec.storage, spec.name)
-    return read_events(sweep_url(spec.database_url, folder.record, spec.name))
+    return read_events(record_url(spec))
 
 
 def states(spec: Spec) -> dict[str, TrialState]:
@@ -184,7 +188,7 @@ def check_agreement(spec: Spec, trials: int = 5) -> dict[str, TrialState]:
     assert fold_sweep(events).status == "COMPLETE"
     assert {t.status for t in found.values()} <= ENDED
     assert sum(t.phase == "search" for t in found.values()) == trials
-    study = study_of(folder.path, spec.name)
+    study = study_of(folder.path, spec.name, record_url(spec))
     assert len(study.trials) == trials
     assert study_differences(study, found, spec.objective.metric) == []
     experiment = spec.tracking.experiment or spec.name

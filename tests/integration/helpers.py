@@ -10,9 +10,9 @@ from typing import Any
 import optuna
 
 from raysel.export.best_model import save_best
-from raysel.record.events import Event, Record, sqlite_url
+from raysel.record.events import Event, sqlite_url
 from raysel.record.layout import SweepFolder
-from raysel.record.read_only import read_events
+from raysel.record.read_only import is_behind, read_events
 from raysel.record.state import TrialState, fold
 from raysel.search.study_database import CURSOR
 from raysel.sweep.outcome import Outcome
@@ -75,16 +75,18 @@ def events_of(folder: Path) -> list[Event]:
     return read_events(sqlite_url(SweepFolder(folder).record))
 
 
-def study_of(folder: Path, name: str) -> optuna.Study:
-    """The Optuna study of a sweep, as a dashboard shows it once all is exported."""
-    record = Record(sqlite_url(SweepFolder(folder).record))
-    try:
-        deadline = time.monotonic() + 30
-        while record.cursor(CURSOR) < record.last_sequence():
-            assert time.monotonic() < deadline, "the exporter did not bring everything"
-            time.sleep(0.05)
-    finally:
-        record.close()
+def study_of(folder: Path, name: str, record: str | None = None) -> optuna.Study:
+    """The Optuna study of a sweep, as a dashboard shows it once all is exported.
+
+    Args:
+        folder: of the driver that ran it last: its exporter writes the study there.
+        record: URL of the sweep's record; None for the file in the folder.
+    """
+    url = record or sqlite_url(SweepFolder(folder).record)
+    deadline = time.monotonic() + 30
+    while is_behind(url, CURSOR):  # read-only: a `Record` would make one where none belongs
+        assert time.monotonic() < deadline, "the exporter did not bring everything"
+        time.sleep(0.05)
     return optuna.load_study(study_name=name, storage=sqlite_url(SweepFolder(folder).study))
 
 

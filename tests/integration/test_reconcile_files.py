@@ -5,7 +5,8 @@ as a sweep would leave them."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from few_kit import few
 from mlflow import MlflowClient
 
 from raysel.cli.main import main
@@ -44,6 +46,7 @@ class Swept:
         write_whole(self.folder.spec, spec.to_yaml())
         write_whole(self.folder.path / "report" / "index.html", "<p>a report</p>")
         write_json(self.folder.results, {"sweep_id": "files-1"})
+        write_json(self.folder.split, {"seed": 0, "data": "digits", "parts": {}})
         record = Record(sqlite_url(self.folder.record))
         event_log = EventLog(record, 1)
         payload = {"name": NAME, "sweep_id": "files-1", "spec": spec.to_yaml()}
@@ -158,6 +161,62 @@ def test_a_trace_that_is_nowhere_is_reported_and_left(
     assert "left    0001: the trace of epoch 2 is nowhere any more" in out
 
 
+def without_its_folder(swept: Swept) -> None:
+    shutil.rmtree(swept.folder.trial("0001"))
+    swept.in_mlflow("selection/trace.parquet", "0001").unlink()
+
+
+def without_its_folder_and_run(swept: Swept) -> None:
+    run = swept.in_mlflow("selection", "0001").parent.parent.name
+    MlflowClient(mlflow_uri(swept.storage / "mlflow.db")).delete_run(run)
+    shutil.rmtree(swept.folder.trial("0001"))
+
+
+def damaged_in_both(swept: Swept) -> None:
+    for file in (
+        swept.folder.trial("0001") / "trace" / "epoch-0002.parquet",
+        swept.in_mlflow("selection/trace.parquet", "0001"),
+    ):
+        file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "lose", few(without_its_folder, without_its_folder_and_run, damaged_in_both)
+)
+def test_a_dry_run_says_what_reconcile_says_and_writes_nothing(
+    swept: Swept, capsys: pytest.CaptureFixture[str], lose: Callable[[Swept], None]
+) -> None:
+    lose(swept)
+    before = written(swept.storage)
+    code, out = swept.reconcile(capsys, "--dry-run")
+    assert code == 1
+    assert written(swept.storage) == before
+    assert "left    0001: the trace of" in out
+    assert "nowhere any more" in out
+    code, mended = swept.reconcile(capsys)
+    assert code == 1
+    assert sorted(out.splitlines()) == sorted(mended.splitlines())
+
+
+def written(storage: Path) -> dict[Path, bytes]:
+    """Every file but those that a reader of SQLite makes."""
+    files = (path for path in storage.rglob("*") if path.is_file())
+    return {p: p.read_bytes() for p in files if not p.name.endswith(("-wal", "-shm"))}
+
+
+def test_a_damaged_trace_comes_back_from_mlflow(
+    swept: Swept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = swept.folder.trial("0001") / "trace" / "epoch-0002.parquet"
+    before = pq.read_table(part).to_pydict()
+    part.write_bytes(part.read_bytes()[:100])
+    assert swept.reconcile(capsys, "--dry-run")[0] == 1
+    code, out = swept.reconcile(capsys)
+    assert code == 0, out
+    assert "0001: the trace of epoch 2 cannot be read in" in out
+    assert pq.read_table(part).to_pydict() == before
+
+
 @pytest.mark.slow
 def test_a_trace_that_was_changed_is_sent_again(
     swept: Swept, capsys: pytest.CaptureFixture[str]
@@ -176,11 +235,14 @@ def test_a_storage_that_was_moved_has_its_files_where_it_is_now(
     old, new = swept.storage, swept.storage.with_name("moved ü")
     old.rename(new)
     swept.storage, swept.folder = new, SweepFolder(new / NAME)
+    part = swept.folder.trial("0001") / "trace" / "epoch-0002.parquet"
+    part.unlink()
     code, out = swept.reconcile(capsys, "--dry-run")
     assert code == 1
     assert "MLflow looks for files in" in out
     code, out = swept.reconcile(capsys)
     assert code == 0, out
+    assert part.is_file()  # MLflow has it, where its files are now
     assert not old.exists()
     client = MlflowClient(mlflow_uri(new / "mlflow.db"))
     experiment = client.get_experiment_by_name(NAME)

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from raysel.common.locations import sweep_url
 from raysel.mlflow_sync.process import EVENTS_CURSOR
 from raysel.record import ownership
-from raysel.record.layout import SweepFolder, tracking_uri
+from raysel.record.layout import tracking_uri
 from raysel.record.read_only import is_behind
 from raysel.record.state import fold_sweep
-from raysel.spec.sweep import Spec
 
 from .drivers import (
+    ATTEMPT_SECONDS,
     check_agreement,
     driver,
     ended,
@@ -28,6 +27,7 @@ from .drivers import (
     is_frozen,
     live,
     one_line,
+    record_url,
     rows,
     same,
     states,
@@ -87,10 +87,6 @@ def test_after_the_death_of_the_first_the_second_starts_at_once(
 # --- PostgreSQL ----------------------------------------------------------------------------------
 
 
-def record_url(spec: Spec) -> str:
-    return sweep_url(spec.database_url, SweepFolder.of(spec.storage, spec.name).record, spec.name)
-
-
 @pytest.mark.slow
 def test_a_whole_sweep_with_its_record_in_postgresql(
     tmp_path: Path, storage: Path, record: str, tiny_reference: list[object]
@@ -117,13 +113,14 @@ def test_b25_of_two_drivers_started_at_once_exactly_one_goes_on(
         files.append(write(at, name, place, database_url=record, **{"tracking.uri": tracking}))
     arguments = [("run", str(file), "--resume-if-exists", "--quiet") for file, _ in files]
     with driver(*arguments[0], lease=LEASE) as one, driver(*arguments[1], lease=LEASE) as two:
-        wait_until(lambda: one.poll() is not None or two.poll() is not None)
+        wait_until(lambda: one.poll() is not None or two.poll() is not None, ATTEMPT_SECONDS)
         loser, winner = (one, two) if one.poll() is not None else (two, one)
+        spec = files[0 if winner is one else 1][1]  # its folder has Optuna's study
         code, _, err = ended(loser)
         assert code == 1 and names_holder(one_line(err), winner, name), err
         code, out, err = ended(winner)
         assert code == 0, out + err
-    assert same(files[0][1], tiny_reference)
+    assert same(spec, tiny_reference)
 
 
 @pytest.mark.slow

@@ -27,7 +27,9 @@ def test_the_cause_is_found_behind_other_exceptions() -> None:
 def test_rights_name_their_file_and_other_errors_are_none() -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "/x/y")
     assert of_the_disk(error) is None
-    assert of_a_file(error) == "/x/y: cannot be read or written (Permission denied)"
+    words = of_a_file(error)
+    assert words is not None
+    assert words.startswith("/x/y: cannot be read or written (permission denied): ")
     assert of_a_file(ValueError("a mistake of ours")) is None
 
 

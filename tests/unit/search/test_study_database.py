@@ -78,6 +78,19 @@ def test_a_file_that_was_removed_is_made_anew(tmp_path):
     assert shown(stored(file)) == shown(attempt.study)
 
 
+def test_a_file_that_another_drivers_exporter_passed_over_is_brought_up_to_date(tmp_path):
+    """With its record in PostgreSQL a sweep may go on from another folder, and come back."""
+    attempt, here, there = started(tmp_path), tmp_path / "optuna.db", tmp_path / "there.db"
+    running = started_trial(attempt)
+    export(attempt, here)
+    work(attempt.controller, running)
+    work(attempt.controller, started_trial(attempt))
+    export(attempt, there)
+    run(attempt)
+    export(attempt, here)
+    assert shown(stored(here)) == shown(attempt.study)
+
+
 def test_a_file_that_is_no_database_is_given_up_and_made_anew_by_the_next(tmp_path, caplog):
     attempt, file = started(tmp_path), tmp_path / "optuna.db"
     file.write_text("no database")

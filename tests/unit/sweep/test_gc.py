@@ -1,8 +1,10 @@
 """What a storage folder can do without."""
 
 import pytest
+from rights_kit import refused
 from view_kit import FINISHED, ended, make, started
 
+from raysel.cli.main import main
 from raysel.common.errors import UserError
 from raysel.record.ownership import FileOwner
 from raysel.sweep.gc import leftovers, remove, sweep_to_remove
@@ -99,6 +101,19 @@ def test_a_damaged_sweep_can_be_removed(tmp_path):
     folder.spec.write_text("name: [", encoding="utf-8")
     remove([sweep_to_remove(str(tmp_path), "torn")])
     assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("place", ["..", ".", "trials/0000"])
+def test_a_sweep_that_cannot_go_whole_stays_whole(tmp_path, complete, place, capsys):
+    """Another user's folder in it, say: half a sweep would be none."""
+    before = sorted(complete.path.rglob("*"))
+    with refused(complete.path / place, 0o500):
+        code = main(["rm", "done", "--storage", str(tmp_path), "--yes"])
+    *_, problem, freed = capsys.readouterr().out.splitlines()
+    assert (code, freed) == (1, "0.0 MB freed")
+    assert "cannot be removed (permission denied): " in problem
+    assert problem.endswith("nothing of it was removed")
+    assert set(before) <= set(complete.path.rglob("*"))  # and a lock
 
 
 def test_what_was_started_while_a_person_was_asked_stays(tmp_path, complete):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from few_kit import crossed, several
 from sqlalchemy import exc
-from view_kit import FINISHED, make, started
+from verbs_kit import VERBS, line_of, swept
+from view_kit import make
 
 from raysel.cli.main import main
 from raysel.common.errors import OperationalError, UserError
@@ -26,26 +27,6 @@ from raysel.sweep import start
 from raysel.sweep.backup import copy, restore
 from raysel.sweep.views import names, read_all
 
-VERBS = {
-    "show": ("show", "a"),
-    "report": ("report", "a"),
-    "export": ("export", "a", "--to", "out"),
-    "reproduce": ("reproduce", "a", "0"),
-    "reconcile": ("reconcile", "a"),
-    "dry": ("reconcile", "a", "--dry-run"),
-    "resume": ("resume", "a"),
-    "list": ("list",),
-}
-OTHERS = {"stop": ("stop", "a"), "run": ("run", "a.yaml"), "rm": ("rm", "a", "--yes")}
-
-
-def swept(storage: Path, name: str) -> SweepFolder:
-    folder = make(storage, name, started("0000", 0), FINISHED, sweep_id=f"{name}-1")
-    copy(folder.record, folder.backup)
-    write_json(folder.manifest, {"sweep_id": f"{name}-1"})
-    write_json(folder.results, {"sweep_id": f"{name}-1", "name": name})
-    return folder
-
 
 @pytest.fixture
 def a(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
@@ -53,19 +34,6 @@ def a(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     monkeypatch.chdir(tmp_path)
     swept(tmp_path / "runs", "b")
     return swept(tmp_path / "runs", "a")
-
-
-def line_of(verb: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a verb says, in one line; it fails but for `list`."""
-    capsys.readouterr()
-    code = main((VERBS | OTHERS)[verb])
-    out, err = capsys.readouterr()
-    if verb == "list":
-        assert code == 0
-        return next(line for line in out.splitlines() if line.startswith("a:"))
-    assert code == 1, out + err
-    (line,) = err.splitlines()
-    return line
 
 
 # --- the record ----------------------------------------------------------------------------------

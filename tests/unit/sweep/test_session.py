@@ -2,89 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
+from session_kit import run, without_ray
 
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
-from raysel.engine.capacity import Node
-from raysel.engine.tune import StopRequest, TrialSource
-from raysel.models.build import build
-from raysel.record.layout import SweepFolder
+from raysel.engine.tune import TrialSource
+from raysel.record.layout import write_json
 from raysel.record.read_only import read_events
 from raysel.record.state import fold, fold_sweep
-from raysel.spec.reader import parse
 from raysel.sweep import session
-from raysel.sweep.inputs import SweepInputs
-from raysel.sweep.outcome import Outcome
 from raysel.sweep.results import SweepResults
 from raysel.sweep.views import read_results
-from raysel.training.source_model import SourceModel
-from raysel.training.trial import TrialRun
-from raysel.training.trial_worker import PhaseContext, TrialWorker
-from raysel.training.worker_messages import EpochMessage
-
-FILE = """
-name: toy
-task: {data: digits, source: 32, split: {train: 24, validation: 20, test: 20, seed: 0}}
-model: {name: test_resnet, weights: source}
-strategies: {full: , linear_probe: }
-training: {epochs: 2, batch_size: 12}
-search: {num_trials: 3}
-confirm: {seeds: 2}
-"""
-
-
-def in_this_process(source: TrialSource, shared: PhaseContext, *others: Any) -> None:
-    """Run a phase's trials one after another; a stopped one is left after its epoch."""
-    stop: StopRequest = others[-1]
-    worker = TrialWorker(shared)
-    while not stop.asked and (given := source.next_trial()) is not None:
-        run = TrialRun(worker, given.trial, given.config, given.reported_epochs)
-        ended = False
-        while not ended and not stop.asked:
-            message = run.epoch()
-            assert isinstance(message, EpochMessage), message
-            ended = source.epoch(given.trial, message)
-
-
-def untrained(inputs: SweepInputs, *_: Any) -> SourceModel:
-    return SourceModel(dict(build(inputs.model_config, 0).state_dict()), 0.5, 1.0)
+from raysel.training.trial_worker import PhaseContext
 
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = [Node("here", {"CPU": 2.0})]
-
-    @contextmanager
-    def connected() -> Iterator[list[Node]]:
-        yield here
-
-    for name, stand_in in {
-        "connected": connected,
-        "expected_nodes": lambda: here,
-        "watching": lambda _: nullcontext(),
-        "run_phase": in_this_process,
-        "of_the_source": untrained,
-        "WriterProcess": MagicMock(),
-    }.items():
-        monkeypatch.setattr(session, name, stand_in)
-    for name in ("check_storage", "tidied"):
-        monkeypatch.setattr(session.nodes, name, lambda _: None)
-
-
-def run(
-    tmp_path: Path, reporter: Any = None, publish: Callable[[Outcome], Outcome] = lambda o: o
-) -> Outcome:
-    spec = parse(FILE, [f"storage={tmp_path}"])
-    folder = SweepFolder.of(str(tmp_path), spec.name)
-    return session.run_session(spec, folder, reporter or MagicMock(), (), publish)
+    without_ray(monkeypatch)
 
 
 def test_a_sweep_is_searched_confirmed_and_summed_up_and_again_the_same(tmp_path: Path) -> None:
@@ -102,8 +41,13 @@ def test_a_sweep_is_searched_confirmed_and_summed_up_and_again_the_same(tmp_path
     assert stored.to_dict() == results.to_dict() and view.sweep.status == "COMPLETE"
     assert view.sweep.model == str(outcome.folder.best)
     assert not list(outcome.folder.trials.glob("*/checkpoint.pt"))  # nobody resumes them
-    again = run(tmp_path).results
-    assert without_spent(again) == without_spent(results)
+    again = run(tmp_path)
+    assert without_spent(again.results) == without_spent(results)
+    assert again.changed == ""
+    before = results.to_dict()
+    before["verdict"]["winner"] = "of an older raysel"
+    write_json(outcome.folder.results, before)
+    assert "winner linear_probe, was of an older raysel" in run(tmp_path).changed
 
 
 def without_spent(results: SweepResults) -> dict[str, Any]:

@@ -1,12 +1,25 @@
 import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from session_kit import run, without_ray
 
-from raysel.common.errors import UserError
+from raysel.cli.main import main
+from raysel.common.errors import OperationalError, UserError, user_error
+from raysel.record.events import sqlite_url
 from raysel.record.layout import SweepFolder
+from raysel.record.read_only import read_events
+from raysel.record.state import fold_sweep
 from raysel.spec.sweep import TaskSpec
-from raysel.sweep.split import keep_split, refuse_other_split
+from raysel.sweep import reconcile
+from raysel.sweep.reconcile import reconcile_sweep
+from raysel.sweep.split import digest_of, keep_split, refuse_other_split
+from raysel.sweep.views import read_sweep
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
 
@@ -51,3 +64,143 @@ def test_the_split_of_the_first_attempt_is_kept(task, folder):
     before = folder.split.read_text()
     keep_split(folder, replace(task, record={}))
     assert folder.split.read_text() == before
+
+
+def test_a_damaged_split_of_an_older_sweep_is_refused_with_what_to_do(task, folder):
+    folder.split.write_text("{")
+    with pytest.raises(OperationalError, match=r"is damaged: .*remove it.*raysel reproduce digits"):
+        refuse_other_split(folder, task)
+
+
+def test_the_record_decides_where_the_file_is_another_sweeps(task, folder):
+    folder.split.write_text(json.dumps({**task.record, "parts": {"train": [1]}}))
+    refuse_other_split(folder, task, digest_of(task.record))
+    keep_split(folder, task)
+    assert json.loads(folder.split.read_text()) == json.loads(json.dumps(task.record))
+    (aside,) = folder.path.glob("split.json.other-*")
+    assert json.loads(aside.read_text())["parts"] == {"train": [1]}
+    with pytest.raises(UserError, match="the record has another split"):
+        refuse_other_split(folder, task, "another")
+
+
+# --- a sweep's, by every verb that looks at it ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The storage of a sweep that has ended."""
+    storage = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patched:
+        without_ray(patched)
+        run(storage)
+    return storage
+
+
+@pytest.fixture
+def toy(finished, tmp_path, monkeypatch) -> SweepFolder:
+    @contextmanager
+    def away(_):
+        raise OperationalError("mlflow", "is away")
+        yield "", ""
+
+    monkeypatch.setattr(reconcile, "_mlflow", away)
+    shutil.copytree(finished / "toy", tmp_path / "toy")
+    return SweepFolder(tmp_path / "toy")
+
+
+def cut(split: Path) -> None:
+    split.write_bytes(split.read_bytes()[:200])
+
+
+def emptied(split: Path) -> None:
+    split.write_bytes(b"")
+
+
+def piped(split: Path) -> None:
+    split.unlink()
+    os.mkfifo(split)
+
+
+def of_another_seed(split: Path) -> None:
+    split.write_text(json.dumps({**json.loads(split.read_text()), "seed": 3}))
+
+
+def of_other_examples(split: Path) -> None:
+    found = json.loads(split.read_text())
+    found["parts"]["train"].reverse()
+    split.write_text(json.dumps(found))
+
+
+WRONG = {
+    cut: "split.json is damaged",
+    emptied: "split.json is damaged",
+    piped: "split.json is damaged: it is a named pipe",
+    Path.unlink: "split.json is not there",
+    of_another_seed: "split.json is another sweep's: a split of digits with seed 3",
+    of_other_examples: "split.json is another sweep's: it has other examples",
+}
+
+
+@pytest.mark.parametrize("spoil", WRONG)
+def test_a_wrong_split_is_reported_and_made_again_from_the_data(
+    toy: SweepFolder, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = toy.split.read_text()
+    storage = str(toy.path.parent)
+    assert read_sweep(storage, "toy").problems == []
+    spoil(toy.split)
+    assert main(["show", "toy", "--storage", storage]) == 0
+    assert WRONG[spoil] in capsys.readouterr().out
+    assert main(["report", "toy", "--storage", storage]) == 0
+    assert WRONG[spoil] in capsys.readouterr().err
+    for dry in (True, False):
+        found = reconcile_sweep(storage, "toy", dry, close=False)
+        assert [WRONG[spoil] in words for words in found.record] == [True]
+        assert found.left == []
+    assert toy.split.read_text() == before
+    assert reconcile_sweep(storage, "toy", dry_run=True, close=False).record == []
+
+
+def test_a_split_that_the_data_no_longer_give_is_said_to_be_lost(
+    toy: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object, **__: object) -> Task:
+        raise user_error("task.data", "there is no folder")
+
+    toy.split.unlink()
+    monkeypatch.setattr("raysel.sweep.inputs.task_of", absent)
+    (left,) = reconcile_sweep(str(toy.path.parent), "toy", dry_run=False, close=False).left
+    assert "needs the data, to be made again" in left
+    spec = toy.spec.read_text().replace("validation: 20", "validation: 21")
+    toy.spec.write_text(spec)
+    monkeypatch.undo()
+    monkeypatch.setattr(reconcile._Mending, "mlflow", lambda *_: None)
+    (left,) = reconcile_sweep(str(toy.path.parent), "toy", dry_run=False, close=False).left
+    assert "is lost: the data are not those that the sweep began with" in left
+    assert not toy.split.exists()
+
+
+def test_the_record_of_an_older_raysel_does_not_say_which_split_it_was(
+    toy: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = replace(fold_sweep(read_events(sqlite_url(toy.record))), split="")
+    monkeypatch.setattr(reconcile, "fold_sweep", lambda _: older)
+    cut(toy.split)
+    (left,) = reconcile_sweep(str(toy.path.parent), "toy", dry_run=False, close=False).left
+    assert "the record of an older raysel does not say" in left
+    assert "raysel reproduce toy 0" in left
+
+
+def test_a_sweep_that_goes_on_has_its_split_in_the_record_from_then_on(
+    toy: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ray(monkeypatch)
+    of_other_examples(toy.split)
+    run(toy.path.parent)
+    assert read_sweep(str(toy.path.parent), "toy").problems == []
+    (digest,) = {e.payload["split"] for e in events(toy) if "split" in e.payload}
+    assert digest == digest_of(json.loads(toy.split.read_text()))
+
+
+def events(folder: SweepFolder):
+    return read_events(sqlite_url(folder.record))
