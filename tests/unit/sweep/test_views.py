@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_are_reported(tmp_path):
     lines = {name: line for name, line in found.items() if isinstance(line, str)}
     assert set(lines) == set(found) - {"good"}
     assert all("\n" not in line for line in lines.values())
-    assert "is damaged" in lines["noise"] and "no record of raysel's" in lines["foreign"]
+    assert "is damaged" in lines["noise"] and "not a record of raysel's" in lines["foreign"]
     assert "is not there" in lines["gone"] and "is not YAML" in lines["torn"]
     assert "is not the one that was written" in lines["flipped"]
     with sqlite3.connect(other) as connection:
