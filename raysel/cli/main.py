@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import raysel
-from raysel.cli import cluster, doctor_verb, plan_verb, review_verbs, trial_verbs, validate_verb
+from raysel.cli import (
+    cluster,
+    doctor_verb,
+    plan_verb,
+    report_verb,
+    review_verbs,
+    trial_verbs,
+    validate_verb,
+)
 from raysel.cli.arguments import (
     AsJson,
     Overrides,
@@ -331,6 +339,7 @@ def reconcile(
 
 validate_verb.add_to(app)
 review_verbs.add_to(app)
+report_verb.add_to(app)
 trial_verbs.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)

@@ -51,7 +51,7 @@ def plan(
 
 
 def _print(found: Plan) -> None:
-    from raysel.report.page import seconds  # noqa: PLC0415
+    from raysel.report.words import seconds  # noqa: PLC0415
 
     head = f"{found.trials:.0f} trials, {found.runs} confirm runs · {found.epochs:,.0f} epochs"
     say(f"{found.name} · {head}, {found.steps:,.0f} steps")

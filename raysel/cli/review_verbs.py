@@ -1,22 +1,17 @@
-"""The verbs that show and remove sweeps: list, show, report, rm, gc."""
+"""The verbs that show and remove sweeps: list, show, rm, gc."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raysel.cli import cluster
-from raysel.cli.arguments import AsJson, Storage, SweepName, checked_names, day, path_option
+from raysel.cli.arguments import AsJson, Storage, SweepName, day
 from raysel.cli.cluster import Address
-from raysel.common.disk_errors import cannot
-from raysel.common.errors import FAILED, OperationalError, user_error
-from raysel.common.output import PATH, ask, print_json, print_table, say, say_error
-from raysel.common.user_files import any_error_as
+from raysel.common.errors import FAILED
+from raysel.common.output import ask, print_json, print_table, say
 
 if TYPE_CHECKING:
     from raysel.record.state import TrialState
@@ -31,7 +26,6 @@ def add_to(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     app.command("list")(list_sweeps)
     app.command()(show)
-    app.command()(report)
     app.command("rm")(remove)
     app.command("gc")(collect)
 
@@ -179,86 +173,6 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
     gone = ", which is gone: no trace of its layers is left here" if view.is_gone(trial) else ""
     say("", f"files  {view.folder.trial(trial.id)}{gone}")
     return None
-
-
-def report(
-    sweeps: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SWEEP...", help="One sweep, or several to compare.", callback=checked_names
-        ),
-    ],
-    to: Annotated[
-        Path | None,
-        path_option("--to", "DIR", "Folder for the comparison of several sweeps."),
-    ] = None,
-    storage: Storage = "runs",
-    as_json: AsJson = False,
-) -> None:
-    """Write the report of a sweep again, or a page that compares several."""
-    from raysel.sweep.views import read_results  # noqa: PLC0415
-
-    read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
-    if len(read) == 1:
-        from raysel.common.tracking_uri import mlflow_hint  # noqa: PLC0415
-        from raysel.record.layout import tracking_uri  # noqa: PLC0415
-        from raysel.report.page import write_report  # noqa: PLC0415
-
-        if to is not None:
-            raise user_error(
-                "--to",
-                "is for the comparison of several sweeps; the report of one lies in its own folder",
-            )
-        ((view, results),) = read
-        hint = mlflow_hint(tracking_uri(view.spec))
-        with _shown(view):
-            index = write_report(results, view.folder.path, hint)
-    else:
-        from raysel.common.locations import working_folder  # noqa: PLC0415
-        from raysel.common.user_files import lies_below, own_folder  # noqa: PLC0415
-        from raysel.report.comparison import Compared, write_comparison  # noqa: PLC0415
-
-        compared = [Compared(view.folder.path.name, found, view.spec) for view, found in read]
-        target = to or working_folder(storage) / "comparison"
-        folders = [view.folder.path for view, _ in read]
-        if inside := [folder for folder in folders if lies_below(target, folder)]:
-            raise user_error(
-                "--to", f"{target} lies in a sweep ({inside[0]}); give a folder outside"
-            )
-        try:
-            if to is None:  # a link that nobody has named is not followed
-                own_folder(target)
-            with _shown(*(view for view, _ in read)):
-                index = write_comparison(compared, target)
-        except OSError as error:
-            if to is None or not lies_below(Path(error.filename or to), to):
-                raise  # the disk of the storage, or a file of a sweep's
-            raise user_error("--to", f"{target} {cannot('be written', error, target)}") from None
-    problems = [line for view, _ in read for line in view.problems]
-    if not as_json:
-        for problem in problems:
-            say_error(f"problem  {problem}")
-        return say(index, most=PATH)
-    figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
-    names = [view.folder.path.name for view, _ in read]
-    out = {"report": str(index), "sweeps": names, "figures": figures, "problems": problems}
-    return print_json(out)
-
-
-@contextmanager
-def _shown(*sweeps: SweepView) -> Iterator[None]:
-    """What a damaged `results.json` makes the report raise, in one line.
-
-    Raises:
-        OperationalError: in its place; what is wrong with the disk is reported as it is.
-    """
-    files = ", ".join(str(one.folder.results) for one in sweeps)
-    again = " or ".join(one.folder.resume() for one in sweeps)
-    with any_error_as(
-        lambda why: OperationalError(files, f"cannot be shown: {why}; write it anew with: {again}"),
-        passing=(OSError,),
-    ):
-        yield
 
 
 def remove(

@@ -12,6 +12,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -157,6 +158,7 @@ LOOK: Any = {
     "grid.alpha": 0.12,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType: publishers refuse the default, Type 3
     "svg.fonttype": "none",  # text stays text: to be searched, and in the page's own font
     "text.parse_math": False,  # a name may hold a dollar sign
     **{
@@ -226,10 +228,24 @@ def to_svg(figure: Figure, name: str) -> str:
 
 def save_png(figure: Figure, path: Path) -> Path:
     """The figure on white; the file is there whole or not at all."""
+    return _save(figure, path, format="png", dpi=130, facecolor="white")
+
+
+def save_pdf(figure: Figure, path: Path) -> Path:
+    """The figure as PDF, the same bytes each time; whole or not at all."""
+    return _save(figure, path, format="pdf", metadata={"CreationDate": None})
+
+
+def _save(figure: Figure, path: Path, **options: Any) -> Path:
     partial = path.with_name(f".{path.name}.partial")
-    with mpl.rc_context(LOOK):
-        figure.savefig(partial, format="png", dpi=130, facecolor="white")
-    return partial.replace(path)
+    try:
+        with mpl.rc_context(LOOK):
+            figure.savefig(partial, **options)
+        return partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -6,8 +6,7 @@ A figure is a function from the results to a `Figure`, or None where there is no
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,32 +22,28 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from raysel.common.text import one_line
 from raysel.record.state import COMPLETE, PRUNED
 from raysel.report.blocks import accuracy_by_block, accuracy_by_quarter
 from raysel.report.confusions import WithConfusions, confusions
 from raysel.report.curves import accuracy_by_shots, loss_by_epoch
 from raysel.report.drawing import (
     INK,
-    LABEL,
     WIDTH,
     Style,
     label_outer,
     legend,
     panel_title,
     panels,
-    strategy_keys,
     styles,
 )
+from raysel.report.layer_grids import distances, update_share
 from raysel.report.maps import (
-    OPACITY,
     bias_variance_ratios,
     gradient_norms,
     heat_maps,
     parameter_changes,
-    selection,
-    shade,
 )
+from raysel.report.pareto import cost_against_error
 from raysel.report.tables import (
     ConfirmRow,
     best_trials,
@@ -152,58 +147,6 @@ def explored(results: SweepResults) -> Figure | None:
     return figure
 
 
-def update_share(results: SweepResults) -> Figure | None:
-    """How often each layer moved, strategy by layer: mean over the confirm runs, or over the
-    epochs of the best trial where a strategy was not confirmed."""
-    layers = results.layers
-    shares = _shares(results, layers)
-    if not shares or not layers:
-        return None
-    grid = np.array([[share.get(layer, math.nan) for layer in layers] for share in shares.values()])
-    figure = Figure((WIDTH, 0.7 + 0.3 * len(shares)), layout="constrained")
-    axes = figure.subplots()
-    top = max(1.0, float(np.nanmax(grid)))
-    axes.imshow(grid, OPACITY, norm=shade(top), aspect="auto")
-    axes.set_yticks(range(len(shares)), list(shares))
-    names = [_layer_head(results, index) for index in range(len(layers))]
-    crowded = len(layers) > 10
-    axes.set_xticks(range(len(layers)), names, rotation=60 if crowded else 0)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    weighed = {entry.strategy for entry in results.confirm if entry.weighs_rates}
-    for (row, column), share in np.ndenumerate(grid):
-        if len(layers) <= 16 and not math.isnan(share):
-            words = f"{share:.2g}" if list(shares)[row] in weighed else percent(float(share))
-            axes.text(column, row, words, ha="center", va="center", size=8)
-    return figure
-
-
-def cost_against_error(results: SweepResults) -> Figure | None:
-    """Time of a confirm run and its test error, a point a strategy with its 95 % interval; a line
-    joins those that no other beats in both."""
-    rows = [row for row in confirm_rows(results) if row.mean is not None and row.seconds]
-    if len(rows) < 2:
-        return None
-    look = styles(strategies(results))
-    figure = Figure((WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
-    points = [(row.seconds or 0.0, row.mean or 0.0) for row in rows]
-    axes.plot(*zip(*pareto_front(points), strict=True), color=INK, lw=0.9, alpha=0.5)
-    for (seconds, error), row in zip(points, rows, strict=True):
-        style = look[row.strategy]
-        if row.low is not None and row.high is not None:
-            ends = [row.low, row.high]
-            axes.plot([seconds, seconds], ends, color=style.light, lw=1.1, alpha=0.5)
-        axes.plot(seconds, error, style.marker, color=style.light, ms=7)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("seconds a run")
-    several = any(row.low is not None for row in rows)
-    axes.set_ylabel("test error, 95 % interval" if several else "test error, one seed")
-    legend(figure, strategy_keys([row.strategy for row in rows], look), "outside lower right")
-    return figure
-
-
 def importances(results: SweepResults) -> Figure | None:
     """How much each searched value decides whether a trial is among the best quarter: over all
     complete trials, then for each strategy with enough of its own (`raysel.sweep.importance`)."""
@@ -245,6 +188,7 @@ FIGURES: Mapping[str, Drawing] = {
     "accuracy_by_quarter": accuracy_by_quarter,
     "heat_maps": heat_maps,
     "update_share": update_share,
+    "distances": distances,
     "bias_variance_ratios": bias_variance_ratios,
     "gradient_norms": gradient_norms,
     "parameter_changes": parameter_changes,
@@ -255,15 +199,6 @@ FIGURES: Mapping[str, Drawing] = {
 
 
 # --- what is drawn --------------------------------------------------------------------------------
-
-
-def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats in both numbers (smaller is better), by the first one."""
-    front: list[tuple[float, float]] = []
-    for point in sorted(points):
-        if not front or point[1] < front[-1][1]:
-            front.append(point)
-    return front
 
 
 def _curve(trial: TrialResult) -> np.ndarray:
@@ -289,28 +224,6 @@ def _point(trial: TrialResult, metric: str) -> tuple[float, float] | None:
     elif trial.status != COMPLETE:
         return None
     return (rate, value) if rate and rate > 0 and value is not None else None
-
-
-def _shares(results: SweepResults, layers: Sequence[str]) -> dict[str, Mapping[str, float]]:
-    confirmed = {entry.strategy: entry.moved for entry in results.confirm if entry.moved}
-    best = best_trials(results)
-    shares: dict[str, Mapping[str, float]] = {}
-    for strategy in ranked(results):
-        if strategy in confirmed:
-            shares[strategy] = confirmed[strategy]
-        elif strategy in best:
-            names, grid = selection(best[strategy], layers)
-            if names:
-                shares[strategy] = dict(zip(names, np.nanmean(grid, axis=1), strict=True))
-    return shares
-
-
-def _layer_head(results: SweepResults, index: int) -> str:
-    """A layer's name above its share of the model's parameters."""
-    sizes, name = results.layer_sizes, one_line(results.layers[index], LABEL)
-    if len(sizes) != len(results.layers) or not sum(sizes):
-        return name
-    return f"{name}\n{percent(sizes[index] / sum(sizes))}"
 
 
 # --- how it is drawn ------------------------------------------------------------------------------

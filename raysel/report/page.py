@@ -19,7 +19,7 @@ from raysel.common.text import lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
 from raysel.record.state import PRUNED
-from raysel.report import drawing, figures, tables
+from raysel.report import drawing, figures, pareto, tables
 from raysel.report.confusions import (
     WithConfusions,
     commonest_mistakes,
@@ -28,11 +28,13 @@ from raysel.report.confusions import (
 )
 from raysel.report.drawing import drawn
 from raysel.report.published_tables import Comparison, compare
+from raysel.report.sweep_tables import sweep_tables
+from raysel.report.table_files import write_figures, write_tables
+from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import BASELINE, NO_SPREAD
-from raysel.sweep.verdict_words import points
 from raysel.tasks.data_summary import DataSummary
 
 _R = TypeVar("_R", bound=SweepResults)
@@ -69,14 +71,35 @@ def write_report(results: SweepResults, folder: Path, mlflow_hint: str | None = 
         folder of the sweep's own.
     """
     own = own_folder(folder / "report")
-    confusion = read_confusions(results, folder / "trials")
-    shown = safe(WithConfusions(**{**dict(results), "confusion": confusion}))
+    shown = _with_confusions(results, folder)
     pictures = drawn(figures.FIGURES, shown, own / "figures")
-    spec_file = folder / "spec.yaml"
-    spec_text = spec_file.read_text(encoding="utf-8") if spec_file.is_file() else None
     index = own / "index.html"
-    write_whole(index, page(shown, pictures, spec_text, mlflow_hint))
+    write_whole(index, page(shown, pictures, _spec_text(folder), mlflow_hint))
     return index
+
+
+def write_report_tables(results: SweepResults, folder: Path, to: Path) -> list[Path]:
+    """Every table of the page as CSV and LaTeX, every figure as PDF and PNG (in `figures/`).
+
+    Args:
+        folder: the sweep's.
+        to: where they go.
+    """
+    shown = _with_confusions(results, folder)
+    found = sweep_tables(shown, readable(_spec_text(folder)))
+    return write_tables(found, shown.name, to) + write_figures(
+        figures.FIGURES, shown, to / "figures"
+    )
+
+
+def _with_confusions(results: SweepResults, folder: Path) -> WithConfusions:
+    confusion = read_confusions(results, folder / "trials")
+    return safe(WithConfusions(**{**dict(results), "confusion": confusion}))
+
+
+def _spec_text(folder: Path) -> str | None:
+    file = folder / "spec.yaml"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def safe(results: _R) -> _R:
@@ -109,6 +132,9 @@ def page(
             data=data_lines(results),
             metric=objective_in_words(results.objective.metric),
             confirm=confirm,
+            cost=pareto.cost_rows(results),
+            cost_title=pareto.TITLE,
+            not_measured=pareto.not_measured(results),
             search=tables.search_rows(results),
             trials=sorted(results.trials, key=lambda trial: trial.number),
             notes=tables.transient_notes(results),
@@ -134,23 +160,6 @@ def page(
             mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
         )
     )
-
-
-def in_points(rate: float | None) -> str:
-    """A difference of rates in percentage points, `–` where there is none."""
-    return "–" if rate is None else points(rate)[0]
-
-
-def size_in_points(rate: float | None) -> str:
-    """The size of a difference in percentage points, without a sign: `2.3`."""
-    return in_points(rate).removeprefix("+")
-
-
-def p_value(value: float | None) -> str:
-    """`0.032`, `<0.001`, `–` where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def badge(results: SweepResults) -> tuple[str, str]:
@@ -194,11 +203,10 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": seconds, "number": number, "percent": tables.percent}
-    environment.filters |= {
-        "points": in_points,
-        "size_in_points": size_in_points,
-        "p_value": p_value,
-    }
+    environment.filters |= {"points": in_points, "size_in_points": size_in_points}
+    environment.filters |= {"p_value": p_value, "mebibytes": mebibytes}
+    environment.filters |= {"forgetting": pareto.forgetting_in_words}
+    environment.filters |= {"source": pareto.source_in_words, "test_error": pareto.error_in_words}
     environment.filters |= {"lines": several_lines, "values": tables.values_in_words}
     return environment
 
@@ -322,24 +330,3 @@ def _epochs(spec: Spec) -> str:
         else (epochs.options[0], epochs.options[-1])
     )
     return f"{low} to {high} epochs"
-
-
-def seconds(value: Any) -> str:
-    """`0.4 s`, `3 min 05 s`, `2 h 10 min`; a dash for nothing."""
-    total = tables.finite(value)
-    if total is None:
-        return "–"
-    if total < 60:
-        return f"{total:.1f} s"
-    minutes, rest = divmod(round(total), 60)
-    return (
-        f"{minutes} min {rest:02d} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60:02d} min"
-    )
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """A number with a fixed count of decimals; a dash for nothing."""
-    known = tables.finite(value)
-    return "–" if known is None else f"{known:.{digits}f}"

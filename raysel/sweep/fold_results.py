@@ -31,7 +31,8 @@ from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import Question, improvements, interval, tested_by, verdict
 from raysel.training.answers import Answers, read_answers
-from raysel.training.trial import TEST_CURVE
+from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
+from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
 
 
 def fold_results(
@@ -209,7 +210,23 @@ def _confirmed(
         moved_is="weight" if _weighs_rates(first.strategy) else "share of steps",
         updated_share=_mean(row.updated_share for row in rows),
         seconds=_mean(row.seconds for row in rows),
+        forgetting=_interval_of([row.forgetting for row in rows]),
+        distance={
+            name: _mean(row.distance[name] for row in rows)
+            for name in partition.names
+            if all(name in row.distance for row in rows)
+        },
+        peak_memory_bytes=_interval_of([row.peak_memory_bytes for row in rows]).mean,
     )
+
+
+def _interval_of(values: Sequence[float | None]) -> Interval:
+    """Empty where a run lacks the value: a mean over some of the runs is none over the others."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return Interval()
+    mean, low, high = interval(known)
+    return Interval(mean=mean, low=low, high=high, n=len(known))
 
 
 def _weighs_rates(strategy: str) -> bool:
@@ -239,6 +256,14 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
             for layer in partition.layers
         },
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
+        "source_error_before": run.end_metrics.get(BEFORE),
+        "source_error": run.end_metrics.get(AFTER),
+        "distance": {
+            name.removeprefix(DISTANCE): value
+            for name, value in run.end_metrics.items()
+            if name.startswith(DISTANCE)
+        },
+        "peak_memory_bytes": run.epochs[-1].get(PEAK_MEMORY),
         "test_curve": curve,
     }
     return ConfirmRun.model_validate(facts)

@@ -203,11 +203,13 @@ def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
 
 @contextmanager
 def tested(shared: PhaseContext, task: Task, spec: Spec) -> Iterator[PhaseContext]:
-    """The context of the confirm runs, with the test part."""
+    """The context of the confirm runs, with the test part, and with the source's validation part
+    where they begin with the source's model and head."""
     with task.test.opened() as test:
         yield replace(
             shared,
             test=test,
+            source_validation=task.source_validation if spec.model.weights == "source" else None,
             keep_best=spec.confirm.epoch == "best",
             test_every_epoch=spec.confirm.test_every_epoch,
         )

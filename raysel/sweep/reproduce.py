@@ -21,7 +21,8 @@ from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
-from raysel.training.trial import MACHINE, TrialRun
+from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
+from raysel.training.trial import MACHINE, PEAK_MEMORY, TrialRun
 from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 CUDA_TOLERANCE = 0.02
@@ -31,7 +32,11 @@ in another order each time: |then - now| <= T * max(1, |then|, |now|)."""
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
 _END = ("test/", "confirm/")
-_CLOCK = "cost/seconds"
+_DIFFERS = ("cost/seconds", PEAK_MEMORY)
+"""From run to run."""
+
+_LATER = (BEFORE, AFTER, DISTANCE)
+"""What older records lack."""
 
 Row = Mapping[str, Any]
 """Metrics by name; None where one was not finite."""
@@ -224,7 +229,7 @@ def _pairs(trial: TrialState, rows: Messages) -> Iterator[tuple[int, str, Any, A
 
 def _compared(epoch: int, then: Row, now: Row) -> Iterator[tuple[int, str, Any, Any]]:
     for name in dict.fromkeys([*then, *now]):
-        if name != _CLOCK:
+        if name not in _DIFFERS and not (name not in then and name.startswith(_LATER)):
             pair = (rows.get(name, "missing") for rows in (then, now))
             before, after = (_finite(value) for value in pair)
             yield epoch, name, before, after

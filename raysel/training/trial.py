@@ -23,8 +23,10 @@ from raysel.spec.sweep import TrialConfig
 from raysel.training import environment, failures
 from raysel.training.answers import write_answers
 from raysel.training.confusion import write_confusion
+from raysel.training.forgetting import measure_forgetting
 from raysel.training.loop import FineTuning
 from raysel.training.nonfinite import Diverged
+from raysel.training.peak_memory import peak_bytes, reset_peak
 from raysel.training.trial_files import make_folder
 from raysel.training.trial_worker import TrialWorker
 from raysel.training.worker_messages import (
@@ -37,6 +39,9 @@ from raysel.training.worker_messages import (
 TEST_CURVE = "test_curve"
 """Before the metrics of `PhaseContext.test_every_epoch` (`test_curve/error`); nothing is chosen by
 them."""
+
+PEAK_MEMORY = "cost/peak_memory_bytes"
+"""The most bytes of tensors that a confirm run held (`peak_memory`)."""
 
 MACHINE = "machine.json"
 """In a trial's folder: the environments that it ran in."""
@@ -150,6 +155,7 @@ class TrialRun:
     def _start(self) -> FineTuning:
         """Build the trial, and continue from its checkpoint where it has one."""
         worker, shared = self._worker, self._shared
+        reset_peak()
         model = worker.model(self._asked)
         state, damage = self._files.checkpoints.newest()
         state = self._own(state)
@@ -213,6 +219,7 @@ class TrialRun:
         test = self._worker.test
         if test is None:
             return {}
+        memory = peak_bytes(self._shared.model_config, self._shared.partition, self.config)
         chosen = tuning.epoch
         if self._shared.keep_best:
             tuning.load_best()
@@ -227,4 +234,11 @@ class TrialRun:
             **measured.by_name("test"),
             "confirm/epoch": float(chosen),
             "confirm/updated_share": tuning.updated_share,
+            **measure_forgetting(
+                tuning,
+                lambda: self._worker.model(self._asked),
+                self._shared.partition,
+                self._worker.source_validation,
+            ),
+            **({} if memory is None else {PEAK_MEMORY: float(memory)}),
         }

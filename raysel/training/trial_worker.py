@@ -31,6 +31,8 @@ class PhaseContext:
     Attributes:
         weights: the initial weights; without the classifier where each trial draws its own.
         test: the test examples, in the confirm phase only.
+        source_validation: validation examples of the source whose model, head included, the
+            runs begin with; in the confirm phase only.
         keep_best: test the best epoch by validation instead of the last.
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
@@ -68,6 +70,7 @@ class PhaseContext:
     token: str | None = None
     test_every_epoch: bool = False
     draws: tuple[DrawnSplit, ...] = ()
+    source_validation: Part | None = None
     more_weights: tuple[dict[str, np.ndarray], ...] = ()
 
     def initial_weights(self, config: TrialConfig) -> dict[str, np.ndarray]:
@@ -141,6 +144,12 @@ class TrialWorker:
     def test(self) -> Data | None:
         """The test examples, where this phase may read them."""
         return None if self.shared.test is None else self._on_device(self.shared.test)
+
+    @cached_property
+    def source_validation(self) -> Data | None:
+        """The source's validation examples, where the confirm phase measures what is forgotten."""
+        part = self.shared.source_validation
+        return None if part is None else self._on_device(part)
 
     @cached_property
     def _model(self) -> nn.Module:

@@ -223,10 +223,10 @@ FAULTS = [
         "common/test_urls.py",
     ),
     Fault(
-        "service/plan/memory.py",
+        "training/step_memory.py",
         "optimizer=self.optimizer_bytes,",
         "optimizer=0,",
-        "service/test_plan_memory.py",
+        "training/test_step_memory.py",
     ),
     Fault(
         "spec/yaml_core.py",

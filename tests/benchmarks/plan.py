@@ -38,7 +38,7 @@ def memory() -> None:
     from step_kit import config_of, layers_of, measured_peak
 
     from raysel.models.build import ModelConfig
-    from raysel.service.plan.memory import step_memory
+    from raysel.training.step_memory import step_memory
 
     print("| model | batch | strategy | estimated, MB | measured, MB | ratio |")
     print("|---|---|---|---|---|---|")

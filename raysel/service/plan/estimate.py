@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raysel.service.plan.memory import StepMemory
 from raysel.service.plan.timing import Timing
 from raysel.service.plan.workload import StrategyWorkload
 from raysel.tasks.data_summary import DataSummary
+from raysel.training.step_memory import StepMemory
 
 REPORT_SECONDS = 0.03
 """Of an epoch between worker and driver: Tune, the record, the study. From the 165 epochs of the

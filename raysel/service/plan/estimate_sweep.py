@@ -21,7 +21,6 @@ from raysel.record.layout import SweepFolder
 from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import STRATEGY, Space, largest, settings_of
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
-from raysel.service.plan.memory import Device, StepMemory, step_memory
 from raysel.service.plan.timing import Measured, Sample, Timing, measure
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
@@ -32,6 +31,7 @@ from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
 from raysel.training.source_model import SETTINGS, cached_source_model
+from raysel.training.step_memory import Device, StepMemory, step_memory
 from raysel.training.trial_worker import PhaseContext
 
 SOURCE = "source"

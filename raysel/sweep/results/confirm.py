@@ -35,6 +35,10 @@ class ConfirmRun(Part):
         val_balanced_error, val_top5_error: only where the sweep optimised that.
         moved: layer -> how much it moved, as `ConfirmedStrategy.moved_is` says.
         updated_share: of the parameters that moved at least once.
+        source_error_before, source_error: error on the source's validation examples, of the
+            initial and of the tested weights; only where the runs begin with the source's model.
+        distance: layer -> norm of the change of its parameters over their norm at the start.
+        peak_memory_bytes: of torch's tensors; see `training.peak_memory`.
         test_curve: only where every epoch was tested.
     """
 
@@ -54,12 +58,22 @@ class ConfirmRun(Part):
     seconds: Number = None
     moved: dict[str, float] = Field(default_factory=dict)
     updated_share: Number = None
+    source_error_before: Number = None
+    source_error: Number = None
+    distance: dict[str, float] = Field(default_factory=dict)
+    peak_memory_bytes: Number = None
     test_curve: tuple[TestedEpoch, ...] = Field(default=(), exclude_if=lambda curve: not curve)
 
     def metric(self, name: str) -> float | None:
         """A metric by its name in the file, `val/error`."""
         value: float | None = getattr(self, name.replace("/", "_"), None)
         return value
+
+    @property
+    def forgetting(self) -> float | None:
+        """By how much the error on the source's validation examples rose, where it is known."""
+        before, after = self.source_error_before, self.source_error
+        return None if before is None or after is None else after - before
 
 
 class Interval(Part):
@@ -79,6 +93,9 @@ class ConfirmedStrategy(Part):
         validation: the objective, mean over the runs.
         moved: layer -> mean over the runs.
         moved_is: `share of steps`, or `weight` of a layer's learning rate.
+        forgetting: error on the source's validation examples after minus before, 0..1.
+        distance: layer -> mean over the runs.
+        peak_memory_bytes: mean over the runs.
     """
 
     strategy: str = ""
@@ -92,6 +109,9 @@ class ConfirmedStrategy(Part):
     moved_is: str = "share of steps"
     updated_share: Number = None
     seconds: Number = None
+    forgetting: Interval = Interval()
+    distance: dict[str, float] = Field(default_factory=dict)
+    peak_memory_bytes: Number = None
 
     @property
     def weighs_rates(self) -> bool:

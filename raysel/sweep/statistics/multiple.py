@@ -31,6 +31,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def mean_ranks(losses: ArrayLike) -> list[float]:
+    """Mean rank of each strategy over tasks, 1 is the best; equals share their ranks.
+
+    Args:
+        losses: shape (tasks, strategies), smaller is better.
+    """
+    table = np.asarray(losses, np.float64)
+    return [float(rank) for rank in stats.rankdata(table, axis=1).mean(axis=0)]
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Ranks of strategies over tasks (Demšar, JMLR 7, 2006); 1 is the best.
@@ -61,12 +71,11 @@ def ranks(losses: ArrayLike, alpha: float = 0.05) -> Ranks:
     if not np.isfinite(table).all():
         raise ValueError("a loss is not finite")
     tasks, strategies = table.shape
-    mean = stats.rankdata(table, axis=1).mean(axis=0)
     alike = bool((table == table[:, :1]).all())
     p_value = 1.0 if alike else float(stats.friedmanchisquare(*table.T).pvalue)
     quantile = stats.studentized_range.isf(alpha, strategies, np.inf) / math.sqrt(2)
     spread = math.sqrt(strategies * (strategies + 1) / (6 * tasks))
-    return Ranks(tuple(map(float, mean)), p_value, float(quantile * spread))
+    return Ranks(tuple(mean_ranks(table)), p_value, float(quantile * spread))
 
 
 @dataclass(frozen=True)

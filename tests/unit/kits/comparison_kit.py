@@ -6,7 +6,7 @@ from typing import Any
 
 from results_kit import typed
 
-from raysel.report.comparison import Compared
+from raysel.report.compared import Compared
 from raysel.spec.reader import parse
 
 FILE = """

@@ -27,6 +27,22 @@ FLOOR = {
     "bvg_ls_threshold": 0.245,
 }
 
+# rise of the source's error, and bytes: full fine-tuning is worse than surgical in everything
+FORGOTTEN = {
+    "full": 0.5,
+    "linear_probe": 0.01,
+    "surgical": 0.05,
+    "bvg_ls": 0.3,
+    "bvg_ls_threshold": 0.4,
+}
+MEMORY = {
+    "full": 90e6,
+    "linear_probe": 30e6,
+    "surgical": 60e6,
+    "bvg_ls": 80e6,
+    "bvg_ls_threshold": 95e6,
+}
+
 
 def moved(
     strategy: str, rng: np.random.Generator, progress: float = 0.5, block: str = "stem"
@@ -156,6 +172,10 @@ def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
                 "seconds": 3.1,
                 "moved": moved(strategy, rng, 0.5, block),
                 "updated_share": shares.get(strategy, 1.0),
+                "source_error_before": 0.02,
+                "source_error": 0.02 + FORGOTTEN[strategy] + 0.01 * seed,
+                "distance": distance(strategy, block),
+                "peak_memory_bytes": MEMORY[strategy],
                 "test_curve": [
                     {"epoch": epoch, "error": test, "loss": 3 * test + 1 / epoch}
                     for epoch in range(1, 16)
@@ -173,7 +193,22 @@ def confirmed(best: dict, seeds: int, rng: np.random.Generator) -> dict:
         "moved": {name: float(np.mean([run["moved"][name] for run in runs])) for name in LAYERS},
         "updated_share": runs[0]["updated_share"],
         "seconds": 3.1 if strategy != "linear_probe" else 0.4,
+        "forgetting": rise(runs),
+        "distance": distance(strategy, block),
+        "peak_memory_bytes": MEMORY[strategy],
     }
+
+
+def rise(runs: list[dict]) -> dict:
+    """Of the source's error, over the runs."""
+    mean, low, high = interval([run["source_error"] - 0.02 for run in runs])
+    return {"mean": mean, "low": low, "high": high, "n": len(runs)}
+
+
+def distance(strategy: str, block: str) -> dict[str, float]:
+    """Layer -> how far it went."""
+    alone = strategy in ("linear_probe", "surgical")
+    return {name: 0.1 * (name == block or not alone) for name in LAYERS}
 
 
 def effort(strategy: str, trials: list[dict]) -> dict:

@@ -8,7 +8,8 @@ from comparison_kit import compared
 from results_kit import typed
 
 from raysel.report import comparison
-from raysel.report.comparison import Compared, cell, mean_ranks, write_comparison
+from raysel.report.compared import Compared, cell, ranking
+from raysel.report.comparison import write_comparison
 from raysel.report.drawing import draw_styled
 from raysel.report.tables import confirm_rows
 
@@ -128,9 +129,59 @@ def test_ranks_are_means_over_the_sweeps_of_what_all_confirmed(results):
         sweeps.append(compared(results, name))
     names = [entry["strategy"] for entry in results["confirm"]]
     expected = dict(zip(names, ((1 + 2.5) / 2, (2 + 2.5) / 2, (3 + 1) / 2), strict=True))
-    assert mean_ranks(sweeps) == expected
+    assert ranking(sweeps).mean == expected
     del results["confirm"][1]
-    assert set(mean_ranks([sweeps[0], compared(results, "b")])) == {names[0], names[2]}
+    assert set(ranking([sweeps[0], compared(results, "b")]).mean) == {names[0], names[2]}
+
+
+def ranked_alike(results, count: int, strategies: int = 3) -> list[Compared]:
+    """Sweeps in which all strategies have the same order."""
+    del results["confirm"][strategies:]
+    sweeps = []
+    for number in range(count):
+        for place, entry in enumerate(results["confirm"]):
+            entry["test_error"] = {"mean": 0.1 * (1 + place) + 0.01 * number, "n": 1}
+        sweeps.append(compared(results, f"s{number}"))
+    return sweeps
+
+
+def test_ranks_have_a_critical_difference_from_five_sweeps_on(results):
+    """Nemenyi: q(.05; 3) = 2.343 times sqrt(3 * 4 / (6 * 5)) (Demsar 2006, table 5)."""
+    found = ranking(ranked_alike(results, 5))
+    assert found.critical_difference == pytest.approx(2.343 * (12 / 30) ** 0.5, abs=1e-3)
+    assert found.p_value == pytest.approx(np.exp(-5))  # chi squared of 10, two degrees
+    assert found.lacks == ""
+    first, second, third = found.mean
+    assert found.distinguished(first) == [third]  # ranks 1 and 3 are 2 apart, 1 and 2 only 1
+    assert found.distinguished(second) == []
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "strategies", "words"),
+    [
+        (2, 3, "takes 5 sweeps: 3 more sweeps."),
+        (4, 3, "takes 5 sweeps: one more sweep."),
+        (5, 2, "takes 3 strategies that every sweep confirmed; here are 2."),
+    ],
+)
+def test_what_a_critical_difference_lacks_is_said(results, sweeps, strategies, words):
+    alike = ranked_alike(results, sweeps, strategies)
+    found = ranking(alike)
+    assert found.critical_difference is None and found.lacks.endswith(words)
+    assert draw_styled(comparison.FIGURES["mean_ranks"], alike) is None
+    assert words in comparison.page(alike, {})
+    assert "<h2>Mean ranks</h2>" not in comparison.page(alike, {})
+
+
+def test_bars_of_ranks_that_are_distinguished_do_not_overlap(results):
+    sweeps = ranked_alike(results, 5)
+    (axes,) = draw_styled(comparison.FIGURES["mean_ranks"], sweeps).axes
+    bars = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert bars[0][1] < bars[2][0] and bars[0][1] > bars[1][0]
+    page = comparison.page(sweeps, {"mean_ranks": "<svg></svg>"})
+    assert "<h2>Mean ranks</h2>" in page and "of one data set and one model" in page
+    other = [*sweeps[:4], compared(results, "other", "model.name=resnet18")]
+    assert "of one data set and one model" not in comparison.page(other, {})
 
 
 def test_the_tables_tell_each_sweep_and_each_strategy(results):

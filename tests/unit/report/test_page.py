@@ -7,6 +7,7 @@ from results_kit import typed, verdict_of
 
 from raysel.report import figures, page
 from raysel.report.page import planned, write_report
+from raysel.report.words import seconds
 from raysel.spec.reader import parse
 from raysel.spec.task import TaskSpec
 from raysel.sweep.results import Spent
@@ -93,6 +94,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
         "figures/confirm_intervals.png",
         "figures/cost_against_error.png",
         "figures/differences.png",
+        "figures/distances.png",
         "figures/error_by_epoch.png",
         "figures/explored.png",
         "figures/gradient_norms.png",
@@ -110,7 +112,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 16
+    assert seen.tags.count("svg") == 17
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
@@ -247,7 +249,7 @@ def test_the_note_on_start_values_is_on_the_page_only_where_it_applies(results, 
     ],
 )
 def test_seconds_in_words(value, words):
-    assert page.seconds(value) == words
+    assert seconds(value) == words
 
 
 def test_a_spec_of_another_version_is_shown_and_not_read():

@@ -1,6 +1,9 @@
 """`raysel report`: of one sweep its own page anew, of several a page that compares them."""
 
+import errno
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,9 @@ from comparison_kit import FILE
 from view_kit import make
 
 from raysel.cli.main import main
-from raysel.report import comparison, figures
+from raysel.report import comparison, figures, table_files
+
+PDFLATEX = shutil.which("pdflatex")
 
 
 @pytest.fixture
@@ -114,6 +119,82 @@ def test_what_cannot_be_shown_is_one_line(storage, capsys, arguments, code, line
     assert reported.startswith("error  ") and line in reported
 
 
+@pytest.mark.parametrize(
+    ("sweeps", "tables", "figure"),
+    [
+        (["one"], {"differences", "confirmed", "cost", "trials"}, "explored"),
+        (["one", "two"], {"found", "errors"}, "weights_by_shift"),
+    ],
+)
+def test_tables_and_figures_for_a_paper(storage, tmp_path, capsys, sweeps, tables, figure):
+    """They stand in a new folder, and the document that inputs them compiles."""
+    target = tmp_path / "paper" / "new"
+    assert main(["report", *sweeps, "--tables", str(target)]) == 0
+    page, document = capsys.readouterr().out.splitlines()
+    assert page.endswith("index.html") and document == f"{target}/tables.tex"
+    texts = {path.stem for path in target.glob("*.tex")} - {"tables"}
+    assert texts == {path.stem for path in target.glob("*.csv")} >= tables
+    inputs = {f"\\input{{{name}}}" for name in texts}
+    assert inputs <= set((target / "tables.tex").read_text().splitlines())
+    assert (target / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    assert (target / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(target.rglob("*.partial"))
+    if PDFLATEX is None:
+        pytest.skip("no pdflatex (Debian: texlive-latex-recommended): not compiled")
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    done = subprocess.run(command, cwd=target, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_files_of_before_are_replaced_and_others_stay(storage, tmp_path):
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "mine.tex").write_text("mine")
+    (tmp_path / "paper" / "trials.csv").write_text("old")
+    for _ in range(2):
+        assert main(["report", "one", "--tables", str(tmp_path / "paper")]) == 0
+    assert (tmp_path / "paper" / "mine.tex").read_text() == "mine"
+    assert (tmp_path / "paper" / "trials.csv").read_text().startswith("id,strategy,")
+    assert "mine" not in (tmp_path / "paper" / "tables.tex").read_text()
+
+
+def test_as_json_it_lists_the_files_and_the_ranks(storage, tmp_path, capsys):
+    target = tmp_path / "paper"
+    assert main(["report", "one", "two", "--tables", str(target), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(Path(path).is_file() for path in found["tables"])
+    assert str(target / "errors.csv") in found["tables"]
+    assert found["ranks"]["sweeps"] == 2 and found["ranks"]["critical_difference"] is None
+    assert found["ranks"]["mean"]["full"] >= 1
+    assert found["ranks"]["lacks"].endswith("3 more sweeps.")
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("file", "--tables: {}/file cannot be written: {}/file is not a folder"),
+        ("file/below", "--tables: {}/file/below cannot be written: {}/file is not a folder"),
+        ("runs/one/paper", "lies in a sweep ({}/runs/one); give a folder outside"),
+    ],
+)
+def test_a_folder_that_cannot_take_tables_is_one_line(storage, tmp_path, capsys, place, line):
+    (tmp_path / "file").write_text("mine")
+    assert main(["report", "one", "--tables", str(tmp_path / place)]) == 2
+    (reported,) = capsys.readouterr().err.splitlines()
+    assert line.format(*[tmp_path] * line.count("{}")) in reported
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (storage / "one" / "report").exists()
+
+
+def test_a_disk_that_fills_up_is_one_line(storage, tmp_path, capsys, monkeypatch):
+    def full(path, _):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(table_files, "write_whole", full)
+    assert main(["report", "one", "--tables", str(tmp_path / "paper")]) == 1
+    (reported,) = capsys.readouterr().err.splitlines()
+    assert reported.startswith("error  the disk is full; make space") and "paper" in reported
+
+
 HOSTILE = "\x1b]0;owned\x07\u202e<b>bold</b>\nverdict  forged " + "x" * 1_000_000
 
 
@@ -135,3 +216,21 @@ def test_text_of_a_stranger_is_safe_and_short_on_the_page(storage, capsys, sweep
     assert len(page) < 1_000_000
     if len(sweeps) == 1:
         assert r"\x1b]0;owned\x07\u202e&lt;b&gt;bold&lt;/b&gt;\nverdict  forged xxx" in page
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-recommended)")
+def test_tables_of_a_stranger_compile(storage, tmp_path):
+    path = storage / "one" / "results.json"
+    results = json.loads(path.read_text())
+    strange = "\\input{/etc/passwd} $& % _ # ~ ^ \u65e5"
+    results["layers"][0] = strange
+    for trial in results["trials"]:
+        trial |= {"cause": strange, "searched": {strange: strange}}
+    path.write_text(json.dumps(results))
+    assert main(["report", "one", "--tables", str(tmp_path / "paper")]) == 0
+    command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    done = subprocess.run(
+        command, cwd=tmp_path / "paper", capture_output=True, text=True, errors="replace"
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "/etc/passwd)" not in done.stdout  # no file of the machine was read

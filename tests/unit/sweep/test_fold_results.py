@@ -206,9 +206,35 @@ def test_each_run_is_reported_at_its_chosen_epoch():
         "seconds": 1.5,
         "moved": {"stem": 0.375, "body": 0.0, "head": 1.0},
         "updated_share": 0.25,
+        "source_error_before": None,
+        "source_error": None,
+        "distance": {},
+        "peak_memory_bytes": None,
     }
     assert [r["epoch"] for r in rows["bvg_ls"]["runs"]] == [1, 1, 1]
     assert [r["val/error"] for r in rows["bvg_ls"]["runs"]] == [0.5, 0.5, 0.5]
+
+
+def test_what_was_forgotten_is_the_mean_over_runs_that_all_measured_it():
+    """Source errors .1 before and .2, .3, .4 after; each run's memory stands in its last epoch."""
+    runs = []
+    for index, run in enumerate(CONFIRM[:3]):
+        measured = {"source_error_before": 0.1, "source_error": 0.2 + 0.1 * index}
+        ends = {f"confirm/{name}": value for name, value in measured.items()}
+        ends["confirm/distance/stem"] = float(index)
+        last = {**run.epochs[-1], "cost/peak_memory_bytes": 100.0 * (1 + index)}
+        epochs = (*run.epochs[:-1], last)
+        runs.append(replace(run, epochs=epochs, end_metrics={**run.end_metrics, **ends}))
+    (full, *_) = _results([*SEARCH, *runs])["confirm"]
+    half = 4.302652729911275 * 0.1 / 3**0.5
+    wanted = {"mean": 0.2, "low": 0.2 - half, "high": 0.2 + half, "n": 3}
+    assert full["forgetting"] == pytest.approx(wanted)
+    assert full["distance"] == {"stem": 1.0} and full["peak_memory_bytes"] == 200.0
+    assert full["runs"][1]["source_error"] == pytest.approx(0.3)
+    older = [*runs[:2], CONFIRM[2]]
+    (full, *_) = _results([*SEARCH, *older])["confirm"]
+    assert full["forgetting"] == {"mean": None, "low": None, "high": None, "n": 0}
+    assert full["distance"] == {} and full["peak_memory_bytes"] is None
 
 
 def test_a_runs_test_curve_is_reported_where_it_was_measured():

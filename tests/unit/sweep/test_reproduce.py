@@ -1,6 +1,7 @@
 """Then and now: what a reproduction is held to, and the first number that is another."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from view_kit import ended, epoch, make, started
@@ -82,6 +83,16 @@ def test_the_same_numbers_are_identical_whatever_the_clock_says(view):
     found = compared(view, trial(0.5, 0.25), rows(0.5, 0.25), 0.0)
     assert (found.outcome, found.epochs, found.first) == (IDENTICAL, 2, None)
     assert found.succeeded
+
+
+def test_what_an_older_record_lacks_is_no_difference(view):
+    now = rows(0.5, test_error=0.25)
+    now[-1].metrics.update({"confirm/source_error": 0.1, "confirm/distance/stem": 0.2})
+    now[-1].metrics["cost/peak_memory_bytes"] = 1e9
+    assert compared(view, trial(0.5, test_error=0.25), now, 0.0).outcome == IDENTICAL
+    ends = {"test/error": 0.25, "confirm/source_error": 0.2}
+    measured = replace(trial(0.5), end_metrics=ends)
+    assert compared(view, measured, now, 0.0).first.metric == "confirm/source_error"
 
 
 def test_the_first_other_number_is_reported_with_both_values(view):

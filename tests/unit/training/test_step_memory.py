@@ -10,7 +10,7 @@ from few_kit import slow
 from step_kit import config_of, layers_of, measured_peak
 
 from raysel.models.build import ModelConfig
-from raysel.service.plan.memory import LiveBytes, step_memory
+from raysel.training.step_memory import LiveBytes, step_memory
 
 CONVOLUTIONS = ModelConfig("test_resnet", 10, 3, (64, 64))
 ATTENTION = ModelConfig("test_vit", 10, 3, (160, 160))
