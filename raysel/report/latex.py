@@ -17,6 +17,7 @@ PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
 \begin{document}
 \footnotesize
 \setlength{\tabcolsep}{4pt}
+\setlength{\belowcaptionskip}{6pt}
 """
 
 _LONG = 30

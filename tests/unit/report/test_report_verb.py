@@ -105,7 +105,7 @@ def test_as_json_it_says_where_the_page_is_and_what_it_holds(storage, capsys, sw
     [
         (["thre", "one"], 2, 'thre: there is no sweep of that name in runs/; did you mean "three"'),
         (["three", "one"], 1, "three: has no results yet; go on with: raysel resume three"),
-        (["one", "--to", "x"], 2, "--to: the report of one sweep lies in its own folder"),
+        (["one", "--to", "x"], 2, "--to: is for the comparison of several sweeps; the report of"),
         (["four"], 1, "runs/four/results.json: cannot be read: "),
     ],
 )
