@@ -33,8 +33,9 @@ from raysel.report.table_files import write_figures, write_tables
 from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
+from raysel.sweep.question import BASELINE
 from raysel.sweep.results import Spent, SweepResults
-from raysel.sweep.verdict import BASELINE, NO_SPREAD
+from raysel.sweep.verdict import NO_SPREAD
 from raysel.tasks.data_summary import DataSummary
 
 _R = TypeVar("_R", bound=SweepResults)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raysel.common.text import and_more
 from raysel.models.layers import Layer, Partition
-from raysel.record.state import TrialState
+from raysel.record.state import COMPLETE, FAILED, TrialState
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.confirm_rounds import level_of
 from raysel.sweep.importance import importance
 from raysel.sweep.inputs import SweepInputs
+from raysel.sweep.question import Question, tested_by
 from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders, rank
 from raysel.sweep.results import (
     ConfirmedStrategy,
@@ -29,7 +31,7 @@ from raysel.sweep.results import (
 )
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
-from raysel.sweep.verdict import Question, improvements, interval, tested_by, verdict
+from raysel.sweep.verdict import improvements, interval, verdict
 from raysel.training.answers import Answers, read_answers
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
 from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
@@ -54,14 +56,9 @@ def fold_results(
     """
     spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
     metric = spec.objective.metric
-    search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
-    best = list(leaders(search, metric).values())
-    effort = efforts(spec, inputs.space, search, best)
-    runs = [t for t in trials if t.phase == "confirm" and t.status == "COMPLETE"]
-    # a leader may be a replicate: it comes before an earlier trial of the same configuration
-    rows = confirm_rows([*best, *search], _of_one_configuration(runs, best), partition, metric)
+    folded = _fold(inputs, trials)
     counts = {
-        "trials": len(search),
+        "trials": len(folded.search),
         "runs": sum(t.phase == "confirm" for t in trials),
         "epochs": sum(len(t.epochs) for t in trials),
     }
@@ -75,26 +72,58 @@ def fold_results(
         layers=partition.names,
         layer_sizes=tuple(layer.size for layer in partition.layers),
         source=inputs.source,
-        trials=tuple(trial_result(trial, metric) for trial in search),
-        confirm=tuple(rows),
-        verdict=_verdict(inputs, rows, best, effort, folder),
-        effort=tuple(effort.values()),
-        improvement=tuple(improvements(rows, tested_by(metric))),
-        importance=tuple(importance(spec, inputs.space, search)),
+        trials=tuple(trial_result(trial, metric) for trial in folded.search),
+        confirm=folded.rows,
+        verdict=_verdict(inputs, folded, folder),
+        effort=tuple(folded.effort.values()),
+        improvement=tuple(improvements(folded.rows, tested_by(metric))),
+        importance=tuple(importance(spec, inputs.space, folded.search)),
         spent=spent.model_copy(update=counts),
         versions=dict(versions),
     )
 
 
-def _verdict(
-    inputs: SweepInputs,
-    rows: Sequence[ConfirmedStrategy],
-    best: Sequence[TrialState],
-    effort: Mapping[str, StrategyEffort],
-    folder: Callable[[str], Path] | None,
+def fold_verdict(
+    inputs: SweepInputs, trials: Sequence[TrialState], folder: Callable[[str], Path] | None = None
 ) -> Verdict:
-    spec, task = inputs.spec, inputs.task
-    ranked = sorted(best, key=lambda trial: rank(trial, spec.objective.metric))
+    """The verdict alone, for a sweep that goes on; see `fold_results`."""
+    return _verdict(inputs, _fold(inputs, trials), folder)
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """What the verdict rests on.
+
+    Attributes:
+        search: its trials, by number.
+        best: the best trial of each strategy.
+        effort: tuning of each strategy.
+        rows: the confirmed strategies.
+        failed: confirm runs that failed.
+    """
+
+    search: Sequence[TrialState]
+    best: Sequence[TrialState]
+    effort: Mapping[str, StrategyEffort]
+    rows: tuple[ConfirmedStrategy, ...]
+    failed: Sequence[TrialState]
+
+
+def _fold(inputs: SweepInputs, trials: Sequence[TrialState]) -> _Folded:
+    spec, metric = inputs.spec, inputs.spec.objective.metric
+    search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
+    best = list(leaders(search, metric).values())
+    runs = [t for t in trials if t.phase == "confirm"]
+    complete = _of_one_configuration([t for t in runs if t.status == COMPLETE], best)
+    # a leader may be a replicate: it comes before an earlier trial of the same configuration
+    rows = confirm_rows([*best, *search], complete, inputs.layers, metric)
+    effort = efforts(spec, inputs.space, search, best)
+    return _Folded(search, best, effort, tuple(rows), [t for t in runs if t.status == FAILED])
+
+
+def _verdict(inputs: SweepInputs, folded: _Folded, folder: Callable[[str], Path] | None) -> Verdict:
+    spec, task, rows = inputs.spec, inputs.task, folded.rows
+    ranked = sorted(folded.best, key=lambda trial: rank(trial, spec.objective.metric))
     trained = len(task.draws[0].train) if task.draws else 0
     question = Question(
         metric=spec.objective.metric,
@@ -104,21 +133,35 @@ def _verdict(
         contrasts=spec.verdict.pairs,
         smallest_effect=spec.confirm.relevant,
         level=level_of(spec.confirm),
-        effort=effort,
+        effort=folded.effort,
         tie=tie_in_words(ranked, spec.objective.metric),
+        strategies=inputs.space.strategies,
     )
     runs = [run.id for row in rows for run in row.runs]
     answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
     losses = {run: found.losses(question.measure) for run, found in answers.items()}
     outcome = verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
-    lost = [run for run in runs if run not in answers]
-    if not answers or not lost:
-        return outcome
-    words = (
-        f"{outcome.sentence} The answers of {and_more(lost, 3)} cannot be read, so their"
-        " comparisons leave out the test examples as a source of variation."
-    )
+    lost = [run for run in runs if run not in answers] if answers else []
+    words = " ".join([outcome.sentence, *_left_out(lost, [t.id for t in folded.failed])])
     return outcome.model_copy(update={"sentence": words})
+
+
+def _left_out(lost: Sequence[str], failed: Sequence[str]) -> list[str]:
+    """What the comparisons lack.
+
+    Args:
+        lost: runs whose answers cannot be read.
+        failed: runs that failed.
+    """
+    words = []
+    if failed:
+        words.append(f"Confirm runs that failed are left out: {and_more(failed, 3)}.")
+    if lost:
+        words.append(
+            f"The answers of {and_more(lost, 3)} cannot be read, so their comparisons leave out"
+            " the test examples as a source of variation."
+        )
+    return words
 
 
 def _answers(folder: Callable[[str], Path] | None, run: str) -> Answers | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT
 from raysel.sweep.results import Comparison, ConfirmRun, Outcome, StrategyEffort
 from raysel.sweep.statistics.differences import Difference, paired_difference
 from raysel.sweep.statistics.multiple import holm
+from raysel.sweep.statistics.sequential import ALPHA
 
 Losses = Mapping[str, NDArray[np.float64]]
 """Run id -> loss of each test example; their mean is the run's test error."""
@@ -78,98 +79,98 @@ class Runs:
         return math.fsum(run.metric(self.measure) or 0.0 for run in runs) / len(runs)
 
 
-def compare(
-    runs: Runs,
-    pairs: Sequence[tuple[str, str]],
-    effort: Mapping[str, StrategyEffort],
-    smallest_effect: float = SMALLEST_EFFECT,
-    level: float = 0.05,
-) -> list[Comparison]:
-    """Compare pairs of strategies, with Holm's correction over all of them.
+@dataclass(frozen=True)
+class Rule:
+    """What a difference is judged by.
 
-    A single pair is judged by its interval at `level`, several by their corrected p-values:
-    "better" or "worse" then holds for all together.
-
-    Args:
+    Attributes:
+        effort: tuning of each strategy; that of an older record is not known.
+        smallest_effect: differences up to this are not relevant.
         level: 1 minus the confidence of an interval; below 0.05 where runs are added until the
             question is decided.
     """
+
+    effort: Mapping[str, StrategyEffort] = field(default_factory=dict)
+    smallest_effect: float = SMALLEST_EFFECT
+    level: float = ALPHA
+
+
+def compare(
+    runs: Runs, pairs: Sequence[tuple[str, str]], rule: Rule | None = None
+) -> list[Comparison]:
+    """Compare pairs of strategies, with Holm's correction over all of them.
+
+    A single pair is judged by its interval, several by their corrected p-values: "better" or
+    "worse" then holds for all together.
+    """
     found = [runs.difference(*pair) for pair in pairs]
-    p_values = {i: p for i, d in enumerate(found) if (p := _p_value(d, len(pairs))) is not None}
-    corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    family = _Family(rule or Rule(), len(pairs), runs.splits > 1)
+    corrected = family.corrected(found)
     return [
-        _comparison(
-            runs, pair, difference, corrected.get(i), effort, smallest_effect, level, len(pairs)
-        )
-        for i, (pair, difference) in enumerate(zip(pairs, found, strict=True))
+        family.comparison(ours, theirs, difference, p_holm)
+        for (ours, theirs), difference, p_holm in zip(pairs, found, corrected, strict=True)
     ]
 
 
-def _p_value(difference: Difference | None, family: int) -> float | None:
-    if difference is None:
-        return None
-    return difference.p_value if family == 1 else difference.cautious_p_value
+@dataclass(frozen=True)
+class _Family:
+    """Comparisons that are judged together."""
 
+    rule: Rule
+    size: int
+    several_splits: bool
 
-def _comparison(
-    runs: Runs,
-    pair: tuple[str, str],
-    difference: Difference | None,
-    p_holm: float | None,
-    effort: Mapping[str, StrategyEffort],
-    smallest_effect: float,
-    level: float,
-    family: int,
-) -> Comparison:
-    ours, theirs = pair
-    if difference is None:
-        return Comparison(ours=ours, theirs=theirs, outcome="no_runs", level=level)
-    interval = difference.interval(1 - level) or (None, None)
-    outcome: Outcome
-    worse, better = (ours, theirs) if difference.mean > 0 else (theirs, ours)
-    if has_less(effort.get(worse), effort.get(better)):
-        outcome = "unequal_effort"
-    elif difference.units == 1:
-        outcome = "one_run"
-    elif runs.splits == 1:
-        outcome = "one_split"
-    else:
-        outcome = _outcome(difference, p_holm, smallest_effect, level, family)
-    return Comparison(
-        ours=ours,
-        theirs=theirs,
-        outcome=outcome,
-        difference=difference.mean,
-        low=interval[0],
-        high=interval[1],
-        level=level,
-        p=difference.p_value,
-        p_holm=p_holm,
-        units=difference.units,
-        examples=difference.examples,
-        detectable=difference.detectable(1 - level),
-        units_needed=(
-            difference.units_needed(1 - level / family) if outcome == "not_shown" else None
-        ),
-    )
+    def corrected(self, found: Sequence[Difference | None]) -> list[float | None]:
+        """Holm's p-value of each comparison that has one."""
+        values = [None if difference is None else self._p_value(difference) for difference in found]
+        adjusted = iter(holm([p for p in values if p is not None]))
+        return [None if p is None else next(adjusted) for p in values]
 
+    def comparison(
+        self, ours: str, theirs: str, difference: Difference | None, p_holm: float | None
+    ) -> Comparison:
+        """What was found of one pair, and what it shows."""
+        level = self.rule.level
+        if difference is None:
+            return Comparison(ours=ours, theirs=theirs, outcome="no_runs", level=level)
+        worse, better = (ours, theirs) if difference.mean > 0 else (theirs, ours)
+        unequal = has_less(self.rule.effort.get(worse), self.rule.effort.get(better))
+        outcome = "unequal_effort" if unequal else self._outcome(difference, p_holm)
+        low, high = difference.interval(1 - level) or (None, None)
+        needed = difference.units_needed(1 - level / self.size) if outcome == "not_shown" else None
+        return Comparison(
+            ours=ours,
+            theirs=theirs,
+            outcome=outcome,
+            difference=difference.mean,
+            low=low,
+            high=high,
+            level=level,
+            p=difference.p_value,
+            p_holm=p_holm,
+            units=difference.units,
+            examples=difference.examples,
+            detectable=difference.detectable(1 - level),
+            units_needed=needed,
+        )
 
-def _outcome(
-    difference: Difference,
-    p_holm: float | None,
-    smallest_effect: float,
-    level: float,
-    family: int,
-) -> Outcome:
-    """By the corrected p-value; no relevant difference by Bonferroni's interval."""
-    within = difference.interval(1 - level / family)
-    if within is None or p_holm is None or difference.units < FEWEST_SPLITS:
-        return "not_shown"
-    if -smallest_effect <= within[0] and within[1] <= smallest_effect:
-        return "no_relevant_difference"
-    if p_holm > level:
-        return "not_shown"
-    return "better" if difference.mean < 0 else "worse"
+    def _p_value(self, difference: Difference) -> float | None:
+        return difference.p_value if self.size == 1 else difference.cautious_p_value
+
+    def _outcome(self, difference: Difference, p_holm: float | None) -> Outcome:
+        """By the corrected p-value; no relevant difference by Bonferroni's interval."""
+        if difference.units == 1:
+            return "one_run"
+        if not self.several_splits:
+            return "one_split"
+        within = difference.interval(1 - self.rule.level / self.size)
+        if within is None or p_holm is None or difference.units < FEWEST_SPLITS:
+            return "not_shown"
+        if max(-within[0], within[1]) <= self.rule.smallest_effect:
+            return "no_relevant_difference"
+        if p_holm > self.rule.level:
+            return "not_shown"
+        return "better" if difference.mean < 0 else "worse"
 
 
 def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool:

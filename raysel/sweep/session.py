@@ -36,7 +36,7 @@ from raysel.sweep.confirm import ConfirmController, finalists, runs_of
 from raysel.sweep.confirm_rounds import rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
-from raysel.sweep.fold_results import fold_results
+from raysel.sweep.fold_results import fold_results, fold_verdict
 from raysel.sweep.initial_weights import of_the_source
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
@@ -44,7 +44,7 @@ from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
-from raysel.sweep.results import Spent, SweepResults
+from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
 from raysel.training.trial_worker import PhaseContext
 
@@ -234,7 +234,9 @@ class Session:
     def _outcome(self, inputs: SweepInputs) -> Outcome:
         complete = not self.stop.asked
         spent = Spent(seconds=self._spent(), planned=brief(read_plan(self.spec)))
-        results = self._fold(inputs, self._trials(), spent, complete)
+        results = fold_results(
+            inputs, self.sweep.id, self._trials(), spent, versions(), complete, self.folder.trial
+        )
         return Outcome(
             folder=self.folder,
             results=results,
@@ -289,12 +291,6 @@ class Session:
             self._run_phase(controller, shared, concurrent, "search")
         controller.interrupt(self.stop.cause)
 
-    def _fold(
-        self, inputs: SweepInputs, trials: Sequence[TrialState], spent: Spent, complete: bool
-    ) -> SweepResults:
-        folder = self.folder.trial
-        return fold_results(inputs, self.sweep.id, trials, spent, versions(), complete, folder)
-
     def _confirm(self, shared: PhaseContext, concurrent: int) -> None:
         """Round by round, until the question is decided or there are as many runs as asked for."""
         counts, open_ones = rounds(self.spec.confirm), None
@@ -302,7 +298,7 @@ class Session:
             self._confirm_round(shared, concurrent, splits, open_ones)
             if self.stop.asked or number == len(counts):
                 return
-            verdict = self._fold(self.inputs, self._trials(), Spent(), False).verdict
+            verdict = fold_verdict(self.inputs, self._trials(), self.folder.trial)
             open_ones = undecided(verdict)
             note = f"confirm round {number}, {splits} splits: {verdict.sentence}"
             self.reporter.note(note if open_ones else f"{note} No further runs are needed.")

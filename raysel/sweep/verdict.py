@@ -2,76 +2,27 @@
 
 The search chooses the winner, by validation error on its own split. The confirm runs then
 compare it with full fine-tuning, by test error on other splits: no run that took part in the
-choice takes part in the comparison. Contrasts that the sweep file names stand before it. All
-strategies against full fine-tuning are compared with Holm's correction.
+choice takes part in the comparison. Where full fine-tuning is itself the winner, or no strategy of
+the sweep, the winner is compared with the search's second. Contrasts that the sweep file names
+stand before it. All strategies against full fine-tuning are compared with Holm's correction.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import combinations
-from typing import Any
 
 from scipy import stats
 
-from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.pairwise import Losses, Runs, compare
-from raysel.sweep.results import (
-    Comparison,
-    ConfirmedStrategy,
-    ConfirmRun,
-    Improvement,
-    StrategyEffort,
-    Verdict,
-)
+from raysel.sweep.question import BASELINE, Question
+from raysel.sweep.results import Comparison, ConfirmedStrategy, ConfirmRun, Improvement, Verdict
 from raysel.sweep.statistics.differences import CONFIDENCE
 from raysel.sweep.statistics.differences import NO_SPREAD as NO_SPREAD  # of every interval
 from raysel.sweep.statistics.multiple import improvement
 from raysel.sweep.verdict_words import sentence_of
-
-BASELINE = "full"
-
-_TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the verdict is asked.
-
-    Attributes:
-        metric: what the search made small.
-        ranking: the strategies by their best trial of the search, the best first.
-        splits: number of splits of the confirm phase.
-        overlap: of their training parts; see `differences.overlap_correction`.
-        contrasts: pairs that the file names, first minus second.
-        smallest_effect: differences up to this are not relevant.
-        level: 1 minus the confidence of an interval; less than 0.05 where runs are added until
-            the question is decided.
-        effort: tuning of each strategy.
-        tie: how the winner was chosen among equals, in words; empty where there were none.
-    """
-
-    metric: str
-    ranking: Sequence[str]
-    splits: int = 1
-    overlap: float = 0.0
-    contrasts: Sequence[tuple[str, str]] = ()
-    smallest_effect: float = SMALLEST_EFFECT
-    level: float = 1 - CONFIDENCE
-    effort: Mapping[str, StrategyEffort] = field(default_factory=dict)
-    tie: str = ""
-
-    @property
-    def measure(self) -> str:
-        """The test metric that answers the objective: `test/error` for error and loss."""
-        return tested_by(self.metric)
-
-
-def tested_by(metric: str) -> str:
-    """The test metric that answers an objective: `test/error` for error and loss."""
-    return f"test/{_TESTED_BY.get(metric, 'error')}"
 
 
 def verdict(
@@ -88,12 +39,12 @@ def verdict(
     rows = {entry.strategy: entry.runs for entry in confirm}
     runs = Runs(rows, measure, question.splits, question.overlap, losses or {})
     means = _means(rows, measure)
-    winner = next((name for name in question.ranking if name in rows), None)
-    contrasts = _compared(runs, list(question.contrasts), question)
+    ranked = [name for name in question.ranking if name in rows]
+    winner = ranked[0] if ranked else None
+    contrasts = compare(runs, question.contrasts, question.rule)
     others = [(name, BASELINE) for name in rows if name != BASELINE and BASELINE in rows]
-    against = _compared(runs, others, question)
-    headline = _headline(winner, contrasts, runs, question)
-    first = headline or Comparison(ours=winner or "", theirs=BASELINE, outcome="no_runs")
+    headline = contrasts[0] if contrasts else _headline(ranked, runs, question)
+    first = headline or Comparison()
     found = Verdict(
         winner=winner,
         against=first.theirs if headline else None,
@@ -102,41 +53,38 @@ def verdict(
         low=first.low,
         high=first.high,
         n=first.units,
-        outcome=_outcome(winner, rows, headline),
+        outcome=_outcome(winner, headline),
         lowest=min(means, key=lambda name: (means[name], name)) if means else None,
         level=question.level,
         smallest_effect=question.smallest_effect,
         splits=question.splits,
         contrasts=tuple(contrasts),
-        against_baseline=tuple(against),
+        against_baseline=tuple(compare(runs, others, question.rule)),
     )
-    sentence = sentence_of(found, headline, question.metric, means, question.effort, question.tie)
-    return found.model_copy(update={"sentence": sentence})
+    return found.model_copy(update={"sentence": sentence_of(found, headline, question, means)})
 
 
-def _compared(runs: Runs, pairs: list[tuple[str, str]], question: Question) -> list[Comparison]:
-    return compare(runs, pairs, question.effort, question.smallest_effect, question.level)
-
-
-def _headline(
-    winner: str | None, contrasts: Sequence[Comparison], runs: Runs, question: Question
-) -> Comparison | None:
-    """The comparison that the verdict is about; None where there is none."""
-    if contrasts:
-        return contrasts[0]
-    if winner is None or winner == BASELINE or BASELINE not in runs.of:
+def _headline(ranked: Sequence[str], runs: Runs, question: Question) -> Comparison | None:
+    """The winner against full fine-tuning; against the second of the search where full
+    fine-tuning is the winner or not asked for. None where that has no runs."""
+    if not ranked:
         return None
-    (found,) = _compared(runs, [(winner, BASELINE)], question)
+    winner, *others = ranked
+    asked = winner != BASELINE and BASELINE in question.asked
+    theirs = BASELINE if asked else next(iter(others), None)
+    if theirs is None or theirs not in runs.of:
+        return None
+    (found,) = compare(runs, [(winner, theirs)], question.rule)
     return found
 
 
-def _outcome(winner: str | None, rows: Mapping[str, Any], headline: Comparison | None) -> str:
+def _outcome(winner: str | None, headline: Comparison | None) -> str:
     if winner is None:
         return "no_result"
-    if headline is not None:
-        missing = headline.outcome == "no_runs" and headline.theirs == BASELINE
-        return "no_baseline" if missing else headline.outcome
-    return "winner_is_full" if winner == BASELINE else "no_baseline"
+    if headline is None:
+        return "winner_is_full" if winner == BASELINE else "no_baseline"
+    missing = headline.outcome == "no_runs" and headline.theirs == BASELINE
+    return "no_baseline" if missing else headline.outcome
 
 
 def _means(rows: Mapping[str, Sequence[ConfirmRun]], measure: str) -> dict[str, float]:

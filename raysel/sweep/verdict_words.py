@@ -5,51 +5,70 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from raysel.spec.sweep import FEWEST_SPLITS, SMALLEST_EFFECT, objective_in_words
+from raysel.sweep.question import BASELINE, Question
 from raysel.sweep.results import Comparison, StrategyEffort, Verdict
+from raysel.sweep.statistics.sequential import ALPHA
 
 _IN_WORDS = {
     "error": "test error",
     "balanced_error": "balanced test error",
     "top5_error": "top-5 test error",
 }
-_NAMES = {"full": "full fine-tuning"}
-LEVEL = 0.05
+_NAMES = {BASELINE: "full fine-tuning"}
 _MORE_SPLITS = "confirm.splits: 5 would compare over splits"
 
 Efforts = Mapping[str, StrategyEffort]
 
 
 def sentence_of(
-    found: Verdict,
-    headline: Comparison | None,
-    metric: str,
-    means: Mapping[str, float],
-    effort: Efforts,
-    tie: str,
+    found: Verdict, headline: Comparison | None, question: Question, means: Mapping[str, float]
 ) -> str:
     """The verdict in a few sentences.
 
     Args:
         found: the verdict but for its sentence.
         headline: the comparison that it is about; None where there is none.
-        metric: what the search made small.
         means: mean test error of each strategy.
-        tie: how the winner was chosen among equals.
     """
     if found.winner is None:
         return "No strategy has a confirmed result."
     what = _IN_WORDS[found.measure.removeprefix("test/")]
-    chosen = f"The search chose {found.winner} by {objective_in_words(metric)}{tie}"
-    words = [
-        compared_in_words(c, what, found.splits, effort, found.smallest_effect)
-        for c in found.contrasts
-    ]
-    if not found.contrasts and headline is not None and headline.outcome != "no_runs":
-        compared = compared_in_words(headline, what, found.splits, effort, found.smallest_effect)
-        words = [f"{chosen}. {compared}"]
+    chosen = f"The search chose {found.winner} by {objective_in_words(question.metric)}"
+    chosen += question.tie
+
+    def compared(comparison: Comparison) -> str:
+        splits, smallest = found.splits, found.smallest_effect
+        return compared_in_words(comparison, what, splits, question.effort, smallest)
+
+    own = f"Its mean {what} over {_runs(found)} is {_mean(found.winner, means)}."
+    if found.contrasts:
+        words = [*map(compared, found.contrasts), f"{chosen}.", own]
+    elif headline is None:
+        words = [f"{chosen}.", own, _alone(found.winner, question)]
+    elif headline.outcome == "no_runs":
+        words = [f"{chosen}{_second(headline, question)}.", own, compared(headline)]
     else:
-        words.append(f"{chosen}. {_alone(found, headline, what, means)}")
+        words = [f"{chosen}{_second(headline, question)}.", compared(headline)]
     return " ".join([*words, *_lowest(found, what, means)])
+
+
+def _second(headline: Comparison, question: Question) -> str:
+    """What the winner is compared with, where that is not full fine-tuning."""
+    if headline.theirs == BASELINE:
+        return ""
+    second = f", and {headline.theirs} as the second"
+    if headline.ours == BASELINE or BASELINE in question.asked:
+        return second
+    return f"{second}; full fine-tuning is no strategy of this sweep"
+
+
+def _alone(winner: str, question: Question) -> str:
+    """Why there is nothing to compare the winner with."""
+    if question.asked <= {winner}:
+        return "There is no other strategy in this sweep to compare it with."
+    if winner != BASELINE and BASELINE in question.asked:
+        return "Full fine-tuning has no confirmed result: there is nothing to compare with."
+    return "No other strategy has a confirmed result: there is nothing to compare with."
 
 
 def _lowest(found: Verdict, what: str, means: Mapping[str, float]) -> list[str]:
@@ -75,8 +94,7 @@ def compared_in_words(
         splits: number of splits that were asked for.
         smallest_effect: differences up to this are not relevant.
     """
-    ours, theirs = comparison.ours, _NAMES.get(comparison.theirs, comparison.theirs)
-    head = f"{ours} against {theirs}:"
+    head = f"{_name(comparison.ours)} against {_name(comparison.theirs)}:"
     if comparison.difference is None:
         return f"{head} they share no confirm run, so there is nothing to compare."
     if comparison.outcome == "unequal_effort":
@@ -87,6 +105,10 @@ def compared_in_words(
         )
     shown = _shown(comparison, splits, smallest_effect)
     return f"{head} {_difference(comparison, what, splits)}: {shown}."
+
+
+def _name(strategy: str) -> str:
+    return _NAMES.get(strategy, strategy)
 
 
 def _difference(comparison: Comparison, what: str, splits: int) -> str:
@@ -100,30 +122,30 @@ def _difference(comparison: Comparison, what: str, splits: int) -> str:
         (shown,) = points(comparison.difference or 0.0)
         return f"{shown} points of {what} (no interval; {over})"
     shown, low, high = points(comparison.difference or 0.0, comparison.low, comparison.high)
-    confidence = f"{100 * (1 - comparison.level):.3g} % interval"
-    if comparison.level < LEVEL:
-        confidence += ", for it is looked at after every round,"
-    return f"{shown} points of {what} ({confidence} {low} to {high}; {over})"
+    interval = f"{100 * (1 - comparison.level):.3g} % interval {low} to {high}"
+    if comparison.level < ALPHA:
+        interval += ", wide because it is looked at after every round"
+    return f"{shown} points of {what} ({interval}; {over})"
 
 
 def _shown(comparison: Comparison, splits: int, smallest_effect: float) -> str:
     match comparison.outcome:
         case "better":
-            return "better on these splits"
+            return f"{_name(comparison.ours)} is better on these splits"
         case "worse":
-            return f"{_NAMES.get(comparison.theirs, comparison.theirs)} is better on these splits"
+            return f"{_name(comparison.theirs)} is better on these splits"
         case "no_relevant_difference":
             zone = f"{100 * smallest_effect:.3g} point{'s' * (smallest_effect != 0.01)}"
             return f"no relevant difference (within ±{zone})"
         case "one_run" if splits > 1:
-            return "one run shows no difference, and only one split has runs of both"
+            return "one run cannot show a difference, and only one split has runs of both"
         case "one_run":
-            return f"one run shows no difference; {_MORE_SPLITS}"
+            return f"one run cannot show a difference; {_MORE_SPLITS}"
         case "one_split":
-            return f"one split shows no difference, for another may say otherwise; {_MORE_SPLITS}"
+            return f"one split cannot show a difference, another may say otherwise; {_MORE_SPLITS}"
         case _:
             several = " once corrected for several comparisons" * _excludes_zero(comparison)
-            return f"not shown{several}; {_more(comparison)}"
+            return f"no difference is shown{several}; {_more(comparison)}"
 
 
 def _excludes_zero(comparison: Comparison) -> bool:
@@ -158,22 +180,6 @@ def _more_effort(known: Sequence[StrategyEffort]) -> str:
     if none := [e.strategy for e in known if not e.complete]:
         return f"no trial of {none[0]} was complete: give it more (search.num_trials, pruner)"
     return "search.allocation: equal tunes each with as many trials"
-
-
-def _alone(
-    found: Verdict, headline: Comparison | None, what: str, means: Mapping[str, float]
-) -> str:
-    """What is said of a winner that is compared with nothing."""
-    own = f"Its mean {what} over {_runs(found)} is {_mean(str(found.winner), means)}."
-    if found.winner == "full":
-        others = any(name != "full" for name in means)
-        rest = "No other did better" if others else "There was no other strategy"
-        return f"{rest}. {own}"
-    if found.contrasts:
-        return own
-    if "full" in means:
-        return f"{own} It shares no confirm run with full fine-tuning: there is nothing to compare."
-    return f"{own} Full fine-tuning has no confirmed result: there is nothing to compare with."
 
 
 def _runs(found: Verdict) -> str:

@@ -24,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.confirm_rounds import looks
+from raysel.sweep.question import Question
 from raysel.sweep.results import ConfirmedStrategy
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.statistics.sequential import nominal_level
-from raysel.sweep.verdict import Question, verdict
+from raysel.sweep.verdict import verdict
 
 STRATEGIES = ("full", "bvg_ls", "surgical", "auto_rgn", "linear_probe")
 MEASURE = "test/error"
@@ -51,6 +53,7 @@ class World:
         train, pool: examples of a training part and of what it is drawn from; 0 is a new pool
             for each split.
         until: add splits up to so many until the question is decided; 0 is never.
+        zone: the smallest difference that matters, 0..1.
     """
 
     name: str
@@ -64,7 +67,14 @@ class World:
     train: int = 0
     pool: int = 0
     until: int = 0
+    zone: float = SMALLEST_EFFECT
 
+
+_PRECISE: dict[str, Any] = {
+    **{"splits": 10, "examples": 3000, "of_split": 0.05, "of_seed": 0.05, "of_example": 0.3},
+    "zone": 0.02,
+}
+"""So much is measured that "no relevant difference" can be shown."""
 
 WORLDS = (
     World("equal"),
@@ -87,6 +97,8 @@ WORLDS = (
         "4 points, overlapping training parts", difference=-0.04, train=160, pool=200, of_seed=0.4
     ),
     World("4 points, until decided (3 to 20)", difference=-0.04, splits=3, until=20),
+    World("equal, ±2 points do not matter", **_PRECISE),
+    World("2 points, ±2 points do not matter", difference=-0.02, **_PRECISE),
 )
 
 
@@ -168,7 +180,14 @@ def entries(sweep: Sweep, splits: Sequence[int]) -> tuple[list[ConfirmedStrategy
 
 def asked(world: World, ranking: Sequence[str], splits: int, level: float) -> Question:
     overlap = overlap_correction(world.train, world.pool - world.train) if world.pool else 0.0
-    return Question("val/error", ranking, splits=splits, overlap=overlap, level=level)
+    return Question(
+        "val/error",
+        ranking,
+        splits=splits,
+        overlap=overlap,
+        level=level,
+        smallest_effect=world.zone,
+    )
 
 
 def new_rule(sweep: Sweep, world: World) -> tuple[Any, dict[str, Any]]:
@@ -210,13 +229,14 @@ def row(world: World, sweeps: int, seed: int = 0) -> dict[str, Any]:
     """Rates over so many sweeps."""
     random = np.random.default_rng([seed, WORLDS.index(world)])
     shift = shift_for(world)
-    counts = dict.fromkeys(("claimed", "table", "covered", "intervals", "old", "shown"), 0)
+    counts = dict.fromkeys(("claimed", "table", "covered", "intervals", "old", "shown", "alike"), 0)
     widths, splits = [], []
     for _ in range(sweeps):
         sweep = Sweep(world, random, shift)
         found, _ = new_rule(sweep, world)
         counts["claimed"] += found.outcome in ("better", "worse")
         counts["shown"] += found.outcome == "better"
+        counts["alike"] += found.outcome == "no_relevant_difference"
         counts["table"] += any(
             (c.outcome in ("better", "worse") and c.ours != STRATEGIES[1])
             or (c.outcome in ("better", "worse") and not world.difference)
@@ -236,6 +256,7 @@ def row(world: World, sweeps: int, seed: int = 0) -> dict[str, Any]:
         "coverage": counts["covered"] / counts["intervals"] if counts["intervals"] else None,
         "half width, points": 100 * float(np.mean(widths)) if widths else None,
         "shown": counts["shown"] / sweeps if world.difference else None,
+        "no relevant difference": counts["alike"] / sweeps,
         "splits": float(np.mean(splits)) if splits else None,
         "the rule before": counts["old"] / sweeps,
     }

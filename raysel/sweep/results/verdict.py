@@ -56,14 +56,15 @@ class Verdict(Part):
     Attributes:
         winner: the strategy that the search chose, by validation on its own split; None where
             nothing was confirmed.
-        against: what it is compared with; None where there is no comparison.
+        against: what it is compared with: `full`; the search's second where `full` is the winner
+            or no strategy of the sweep; None where there is no comparison.
         measure: the test metric that is compared, `test/error`.
         difference, low, high, n: of the first contrast where the file names some, else of the
-            winner minus `full`; n is the number of paired splits (of training seeds where there
-            is one split).
-        outcome: of the same, as of a `Comparison`; or `winner_is_full`, `no_baseline` (`full` has
-            no run beside the winner's), `no_result`. Of older sweeps also `not_proven` and
-            `one_seed`.
+            winner minus `against`; n is the number of paired splits (of training seeds where
+            there is one split).
+        outcome: of the same, as of a `Comparison`; or `winner_is_full` (no other has a run),
+            `no_baseline` (`full` has no run beside the winner's, or the winner is alone),
+            `no_result`. Of older sweeps also `not_proven` and `one_seed`.
         sentence: all of it in words.
         lowest: the strategy with the lowest mean test error of the confirm runs.
         level, smallest_effect, splits: what was asked.

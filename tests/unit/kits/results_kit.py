@@ -6,6 +6,7 @@ from typing import Any
 
 from raysel.report.confusions import WithConfusions
 from raysel.sweep import verdict
+from raysel.sweep.question import Question
 from raysel.sweep.results import ConfirmedStrategy
 
 _EMPTY = {"name": "toy", "trials": [], "confirm": [], "verdict": {}}
@@ -21,4 +22,4 @@ def verdict_of(confirm: list[dict[str, Any]], metric: str = "val/error") -> dict
     entries = [ConfirmedStrategy.model_validate(entry) for entry in confirm]
     ranking = [entry.strategy for entry in sorted(entries, key=lambda e: e.validation or 0.0)]
     splits = max((run.split for entry in entries for run in entry.runs), default=0) or 1
-    return verdict.verdict(entries, verdict.Question(metric, ranking, splits)).model_dump()
+    return verdict.verdict(entries, Question(metric, ranking, splits)).model_dump()

@@ -325,9 +325,24 @@ def chosen_full(results, count, validation, test):
     ],
 )
 def test_full_fine_tuning_never_wins_without_a_test(results, count, validation, test, words):
+    """In results from before it was compared with the search's second."""
     results = chosen_full(results, count, validation, test)
-    assert results["verdict"]["outcome"] == "winner_is_full"
+    results["verdict"] |= {"outcome": "winner_is_full", "against": None}
     assert page.badge(typed(results)) == ("open", words)
+
+
+def test_full_fine_tuning_as_the_winner_of_one_run_shows_nothing(results):
+    results = chosen_full(results, 1, 0.30, 0.40)
+    assert page.badge(typed(results)) == ("open", "one run: nothing shown")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "badge"),
+    [("better", ("good", "better than bvg_ls")), ("worse", ("bad", "worse than bvg_ls"))],
+)
+def test_full_fine_tuning_as_the_winner_is_better_or_worse_than_the_second(results, outcome, badge):
+    results["verdict"] |= {"winner": "full", "outcome": outcome, "against": "bvg_ls"}
+    assert page.badge(typed(results)) == badge
 
 
 def test_no_page_says_that_something_won(results, show):

@@ -15,7 +15,8 @@ from controller_kit import sweep
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec
-from raysel.sweep.fold_results import confirm_rows, fold_results, trial_result
+from raysel.sweep import fold_results as fold_results_module
+from raysel.sweep.fold_results import confirm_rows, fold_results, fold_verdict, trial_result
 from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.results import ConfirmedStrategy, SourceFacts, Spent, SweepResults
 from raysel.tasks.data_summary import DataSummary
@@ -302,6 +303,29 @@ def test_a_run_that_did_not_complete_is_not_counted():
     rows = {row["strategy"]: row for row in _results([*SEARCH, failed, *CONFIRM[1:]])["confirm"]}
     assert [run["seed"] for run in rows["full"]["runs"]] == [101, 102]
     assert rows["full"]["test_error"]["n"] == 2
+
+
+def test_a_run_that_failed_is_named_in_the_verdict():
+    """That it is left out favours its strategy: a run that diverges has a large error."""
+    failed = replace(CONFIRM[0], status="FAILED", end_metrics={})
+    stopped = replace(CONFIRM[1], status="INTERRUPTED", end_metrics={})
+    sentence = _results([*SEARCH, failed, stopped, *CONFIRM[2:]])["verdict"]["sentence"]
+    assert sentence.endswith("Confirm runs that failed are left out: confirm-full-s0.")
+
+
+def test_the_verdict_alone_is_the_one_of_the_results(monkeypatch):
+    task: Any = SimpleNamespace(summary=None, draws=(), rest=0)
+    config: Any = None
+    inputs = SweepInputs(SPEC, (), task, PARTITION, config)
+    trials = [*SEARCH, *CONFIRM]
+    whole = fold_results(inputs, "toy-1", trials, Spent(), {}, True)
+
+    def not_needed(*_: Any) -> None:
+        raise AssertionError
+
+    for name in ("improvements", "importance", "trial_result"):
+        monkeypatch.setattr(fold_results_module, name, not_needed)
+    assert fold_verdict(inputs, trials) == whole.verdict
 
 
 def test_one_seed_has_no_interval():

@@ -5,7 +5,7 @@ import pytest
 import statistics_oracle as oracle
 from confirm_kit import by_example, effort, entry, runs_of
 
-from raysel.sweep.pairwise import Comparison, Runs, compare
+from raysel.sweep.pairwise import Comparison, Rule, Runs, compare
 from raysel.sweep.statistics.differences import paired_difference
 
 FULL = [0.300, 0.320, 0.280, 0.310, 0.290]
@@ -16,7 +16,7 @@ PAIR = ("ours", "full")
 
 
 def only(runs: Runs, **asked: object) -> Comparison:
-    (found,) = compare(runs, [PAIR], asked.pop("effort", {}), **asked)
+    (found,) = compare(runs, [PAIR], Rule(**asked))
     return found
 
 
@@ -306,7 +306,7 @@ def several(*differences: list, **asked: object) -> list[Comparison]:
         for i, d in enumerate(differences)
     ]
     runs = runs_of(*entries, entry("full", FULL))
-    return compare(runs, [(f"s{i}", "full") for i in range(len(differences))], {}, **asked)
+    return compare(runs, [(f"s{i}", "full") for i in range(len(differences))], Rule(**asked))
 
 
 EDGE = [-0.06, -0.03, -0.05, -0.01, -0.02]  # p = .022
@@ -343,7 +343,7 @@ def test_the_correction_of_per_example_comparisons_counts_the_residual_twice() -
     known["full"] = (random.uniform(size=(5, 90)) < 0.35).astype(float)
     entries, losses = by_example(known)
 
-    found = compare(runs_of(*entries, losses=losses), [(f"s{i}", "full") for i in range(3)], {})
+    found = compare(runs_of(*entries, losses=losses), [(f"s{i}", "full") for i in range(3)])
 
     cautious = []
     for i in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from session_kit import run, without_ray
@@ -16,6 +17,7 @@ from raysel.record.layout import write_json
 from raysel.record.read_only import read_events
 from raysel.record.state import fold, fold_sweep
 from raysel.sweep import session
+from raysel.sweep.fold_results import fold_results
 from raysel.sweep.results import SweepResults
 from raysel.sweep.views import read_results
 from raysel.training.trial_worker import PhaseContext
@@ -90,3 +92,29 @@ def test_a_session_that_fails_says_so_in_the_record(
     sweep = fold_sweep(events)
     assert (sweep.status, fold(events)) == ("INTERRUPTED", {})
     assert sweep.cause is not None and "does not answer" in sweep.cause
+
+
+def test_rounds_of_the_confirm_phase_read_the_verdict_and_the_end_sums_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums: list[Any] = []
+
+    def counted(*given: Any) -> SweepResults:
+        sums.append(given)
+        return fold_results(*given)
+
+    monkeypatch.setattr(session, "fold_results", counted)
+    reporter = MagicMock()
+    confirm = "{until: decided, splits: 2, max_runs: 4, smallest_effect: 0.0001}"
+    results = run(tmp_path, reporter, lambda o: o, f"confirm={confirm}").results
+    assert len(sums) == 1
+    assert {entry.strategy: len(entry.runs) for entry in results.confirm} == {
+        "full": 4,
+        "linear_probe": 4,
+    }
+    notes = [call.args[0] for call in reporter.note.call_args_list]
+    rounds = [note for note in notes if note.startswith("confirm round")]
+    assert [note.split(":")[0] for note in rounds] == [
+        "confirm round 1, 2 splits",
+        "confirm round 2, 3 splits",
+    ]

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import statistics_oracle as oracle
-from confirm_kit import by_example, effort, entry
+from confirm_kit import by_example, effort, entry, runs_of
 
-from raysel.sweep.verdict import Question, Verdict, improvements, interval, verdict
+from raysel.sweep.pairwise import compare
+from raysel.sweep.question import Question
+from raysel.sweep.verdict import Verdict, improvements, interval, verdict
 
 FULL_ERRORS = [0.300, 0.320, 0.280, 0.310, 0.290]
 FULL = entry("full", FULL_ERRORS)
@@ -247,22 +249,88 @@ def test_a_winner_tuned_less_than_full_may_be_better() -> None:
     assert against_full(CLEAR, effort=efforts).outcome == "better"
 
 
-def test_full_as_winner_claims_nothing_of_the_others() -> None:
-    found = verdict([FULL, entry("bvg_ls", WORSE)], asked("full", "bvg_ls"))
+# --- full fine-tuning as the winner, and a sweep without it -------------------------------------
 
-    assert (found.outcome, found.winner, found.against) == ("winner_is_full", "full", None)
-    assert (found.difference, found.low, found.high, found.n) == (None, None, None, 0)
-    assert "better on" not in found.sentence
+
+def test_full_as_winner_is_compared_with_the_second_of_the_search() -> None:
+    entries = [entry("surgical", CLOSE), FULL, entry("bvg_ls", WORSE)]
+
+    found = verdict(entries, asked("full", "bvg_ls", "surgical"))
+
+    assert (found.outcome, found.winner, found.against) == ("better", "full", "bvg_ls")
+    (own,) = compare(runs_of(*entries), [("full", "bvg_ls")])
+    assert (found.difference, found.low, found.high, found.n) == (
+        *(own.difference, own.low, own.high),
+        5,
+    )
+    assert "The search chose full by validation error, and bvg_ls as the second." in found.sentence
+    assert "full fine-tuning against bvg_ls: −5.0 points of test error" in found.sentence
+    assert "full fine-tuning is better on these splits" in found.sentence
+    assert "no strategy of this sweep" not in found.sentence
+    assert {c.ours: c.outcome for c in found.against_baseline}["bvg_ls"] == "worse"
+
+
+def test_a_second_that_is_better_than_the_winner_full_is_said_to_be() -> None:
+    found = verdict([FULL, entry("bvg_ls", CLEAR)], asked("full", "bvg_ls"))
+
+    assert (found.outcome, found.lowest) == ("worse", "bvg_ls")
+    assert "bvg_ls is better on these splits" in found.sentence
+
+
+def test_the_second_without_a_confirmed_run_is_passed_over() -> None:
+    entries = [FULL, entry("surgical", WORSE)]
+
+    found = verdict(entries, asked("full", "failed", "surgical"))
+
+    assert (found.outcome, found.against) == ("better", "surgical")
+
+
+def test_a_second_on_other_splits_is_no_comparison() -> None:
+    found = verdict([FULL, entry("bvg_ls", [0.2] * 3, [7, 8, 9])], asked("full", "bvg_ls"))
+
+    assert (found.outcome, found.difference) == ("no_runs", None)
+    assert "full fine-tuning against bvg_ls: they share no confirm run" in found.sentence
     assert "mean test error over 5 splits is 30.0 %" in found.sentence
-    assert found.against_baseline[0].outcome == "worse"
 
 
 def test_full_alone_is_said_to_be_alone() -> None:
-    assert "There was no other strategy" in verdict([FULL], asked("full")).sentence
+    found = verdict([FULL], asked("full"))
+
+    assert (found.outcome, found.against, found.n) == ("winner_is_full", None, 0)
+    assert "There is no other strategy in this sweep" in found.sentence
+    assert "mean test error over 5 splits is 30.0 %" in found.sentence
 
 
-def test_no_baseline() -> None:
+def test_full_beside_others_that_failed_is_not_said_to_be_alone() -> None:
+    found = verdict([FULL], asked("full", strategies=("full", "bvg_ls")))
+
+    assert (found.outcome, found.against) == ("winner_is_full", None)
+    assert "No other strategy has a confirmed result" in found.sentence
+
+
+def test_without_full_in_the_sweep_the_winner_is_compared_with_the_second() -> None:
+    entries = [entry("bvg_ls", CLEAR), entry("surgical", FULL_ERRORS)]
+
+    found = verdict(entries, asked("bvg_ls", "surgical"))
+
+    assert (found.outcome, found.winner, found.against) == ("better", "bvg_ls", "surgical")
+    assert "and surgical as the second; full fine-tuning is no strategy of" in found.sentence
+    assert "bvg_ls against surgical: −5.0 points" in found.sentence
+    assert found.against_baseline == ()
+
+
+def test_a_strategy_alone_has_nothing_to_be_compared_with() -> None:
     found = verdict([entry("bvg_ls", CLOSE)], asked("bvg_ls"))
+
+    assert (found.outcome, found.against, found.n) == ("no_baseline", None, 0)
+    assert "There is no other strategy in this sweep" in found.sentence
+
+
+def test_full_whose_trials_all_failed_has_no_confirmed_result() -> None:
+    """It was asked for: another comparison in its place would answer another question."""
+    entries = [entry("bvg_ls", CLOSE), entry("surgical", CLEAR)]
+
+    found = verdict(entries, asked("bvg_ls", "surgical", strategies=("bvg_ls", "surgical", "full")))
 
     assert (found.outcome, found.against, found.n) == ("no_baseline", None, 0)
     assert "Full fine-tuning has no confirmed result" in found.sentence
@@ -274,14 +342,25 @@ def test_full_on_other_splits_is_no_baseline_and_not_said_to_have_no_result() ->
     found = verdict([entry("bvg_ls", CLOSE), elsewhere], asked("bvg_ls", "full"))
 
     assert (found.outcome, found.difference) == ("no_baseline", None)
-    assert "shares no confirm run with full fine-tuning" in found.sentence
+    assert "bvg_ls against full fine-tuning: they share no confirm run" in found.sentence
 
 
-def test_full_without_a_test_error_has_no_confirmed_result() -> None:
+def test_full_without_a_test_error_is_no_baseline() -> None:
     found = verdict([entry("bvg_ls", CLOSE), entry("full", [None] * 5)], asked("bvg_ls", "full"))
 
-    assert found.outcome == "no_baseline"
-    assert "Full fine-tuning has no confirmed result" in found.sentence
+    assert (found.outcome, found.difference) == ("no_baseline", None)
+    assert "bvg_ls against full fine-tuning: they share no confirm run" in found.sentence
+
+
+@pytest.mark.parametrize(("splits", "outcome"), [([1] * 5, "one_split"), ([1], "one_run")])
+def test_full_as_winner_on_one_split_claims_nothing(splits: list, outcome: str) -> None:
+    errors = [e[: len(splits)] for e in (FULL_ERRORS, CLEAR)]
+    entries = [entry(n, e, splits) for n, e in zip(("full", "bvg_ls"), errors, strict=True)]
+
+    found = verdict(entries, asked("full", "bvg_ls", splits=1))
+
+    assert (found.outcome, found.against) == (outcome, "bvg_ls")
+    assert "better" not in found.sentence
 
 
 @pytest.mark.parametrize(("confirm", "ranking"), [([], ()), ([FULL], ())])
@@ -320,7 +399,7 @@ def test_contrasts_are_corrected_for_each_other() -> None:
     found = verdict(entries, asked("full", "a", "b", "c", contrasts=wanted))
 
     assert found.outcome == "not_shown"
-    assert "not shown once corrected for several comparisons" in found.sentence
+    assert "no difference is shown once corrected for several comparisons" in found.sentence
     assert found.contrasts[0].p_holm == pytest.approx(3 * found.contrasts[0].p)
     one = verdict(entries, asked("full", "a", "b", "c", contrasts=wanted[:1]))
     assert one.outcome == "better"

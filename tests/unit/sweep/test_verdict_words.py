@@ -2,7 +2,8 @@
 
 from confirm_kit import entry
 
-from raysel.sweep.verdict import Question, Verdict, verdict
+from raysel.sweep.question import Question
+from raysel.sweep.verdict import Verdict, verdict
 
 FULL_ERRORS = [0.300, 0.320, 0.280, 0.310, 0.290]
 FULL = entry("full", FULL_ERRORS)

@@ -1,0 +1,66 @@
+"""What a verdict is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raysel.spec.sweep import SMALLEST_EFFECT
+from raysel.sweep.pairwise import Rule
+from raysel.sweep.results import StrategyEffort
+from raysel.sweep.statistics.sequential import ALPHA
+
+BASELINE = "full"
+
+_TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the verdict is asked.
+
+    Attributes:
+        metric: what the search made small.
+        ranking: the strategies by their best trial of the search, the best first.
+        splits: number of splits of the confirm phase.
+        overlap: of their training parts; see `differences.overlap_correction`.
+        contrasts: pairs that the file names, first minus second.
+        smallest_effect: differences up to this are not relevant.
+        level: 1 minus the confidence of an interval; less than 0.05 where runs are added until
+            the question is decided.
+        effort: tuning of each strategy.
+        tie: how the winner was chosen among equals, in words; empty where there were none.
+        strategies: all of the sweep, also those without a usable trial; the ranking's where
+            nothing is given.
+    """
+
+    metric: str
+    ranking: Sequence[str]
+    splits: int = 1
+    overlap: float = 0.0
+    contrasts: Sequence[tuple[str, str]] = ()
+    smallest_effect: float = SMALLEST_EFFECT
+    level: float = ALPHA
+    effort: Mapping[str, StrategyEffort] = field(default_factory=dict)
+    tie: str = ""
+    strategies: Sequence[str] = ()
+
+    @property
+    def measure(self) -> str:
+        """The test metric that answers the objective: `test/error` for error and loss."""
+        return tested_by(self.metric)
+
+    @property
+    def rule(self) -> Rule:
+        """What a difference is judged by."""
+        return Rule(self.effort, self.smallest_effect, self.level)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The strategies of the sweep."""
+        return frozenset(self.strategies or self.ranking)
+
+
+def tested_by(metric: str) -> str:
+    """The test metric that answers an objective: `test/error` for error and loss."""
+    return f"test/{_TESTED_BY.get(metric, 'error')}"
