@@ -30,10 +30,10 @@ from raysel.models.patterns import PatternError, compiled
 from raysel.models.weights import SUFFIXES, matching_weights, names_weights, read_weights
 from raysel.search.samplers import may_repeat
 from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
+from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_strategies import strategy_problems, training_problems
 from raysel.spec import reader, user_code
-from raysel.spec.sweep import FEWEST_SPLITS, SEARCH, Spec
-from raysel.spec.unsupported import unknown_value
+from raysel.spec.sweep import SEARCH, Spec
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
@@ -46,11 +46,6 @@ import timm  # noqa: E402
 MOST_BYTES_OF_A_SWEEP = 470
 """Of the path of a sweep's folder: with the names of its databases and of what SQLite keeps beside
 them it stays within SQLite's limit of 512."""
-
-_ONE_RUN = (
-    "confirm: one run of a strategy has no interval, so nothing can be shown; splits: 5 compares"
-    " over splits of the data"
-)
 
 MOST_GRID_VALUES = 10_000
 """Of one searched value, where every point is walked."""
@@ -115,8 +110,8 @@ def check(spec: Spec, task: OpenedTask | None = None) -> list[Problem]:
         _budget_problems(spec),
         _cross_validation_problems(spec),
         _allocation_problems(spec),
-        _confirm_problems(spec, task),
-        _verdict_problems(spec),
+        confirm_problems(spec, task),
+        verdict_problems(spec),
         _objective_problems(spec, task),
         _storage_problems(spec),
         _cache_problems(spec),
@@ -138,8 +133,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     )
     mine = list(custom_models.notes(spec.model.name))
     layers = [f"model.partition: {note}" for note in partition.notes]
-    runs = [_ONE_RUN] if spec.confirm.splits * spec.confirm.seeds == 1 else []
-    notes = [*runs, *_weights_notes(spec), *task.notes(), *mine, *layers]
+    notes = [*confirm_notes(spec.confirm), *_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
 
 
@@ -333,38 +327,6 @@ def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
     if spec.pruner.kind != "none":
         message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
         yield Problem("pruner.kind", f"{message} not; give none")
-
-
-def _confirm_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
-    confirm = spec.confirm
-    if confirm.until and confirm.smallest_effect is None:
-        message = "until: decided needs it: below which difference nothing is worth more runs? 0.01"
-        yield Problem("confirm.smallest_effect", f"{message} is a point of test error")
-    if confirm.until and confirm.splits < FEWEST_SPLITS:
-        message = f"{confirm.splits}; until: decided begins with {FEWEST_SPLITS} splits or more"
-        yield Problem("confirm.splits", message)
-    if confirm.until and confirm.max_runs < confirm.splits * confirm.seeds:
-        first = confirm.splits * confirm.seeds
-        message = f"{confirm.max_runs}; the first round alone has {first} runs of a strategy"
-        yield Problem("confirm.max_runs", message)
-    if task.data is None or task.parts is None or task.problems:
-        return
-    try:
-        task.draws(confirm.most_splits)
-    except UserError as error:
-        yield from error.problems
-
-
-def _verdict_problems(spec: Spec) -> Iterator[Problem]:
-    known = list(strategies_of(spec))
-    for index, pair in enumerate(spec.verdict.pairs):
-        for name in pair:
-            if name not in known:
-                hint = unknown_value(name, known)
-                message = f'"{name}" is not a strategy of this sweep; {hint}'
-                yield Problem(f"verdict.contrasts.{index}", message)
-        if pair[0] == pair[1]:
-            yield Problem(f"verdict.contrasts.{index}", f"{pair[0]} against itself")
 
 
 def _allocation_problems(spec: Spec) -> Iterator[Problem]:

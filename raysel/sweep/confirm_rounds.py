@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from raysel.spec.sweep import ConfirmSpec
-from raysel.sweep.results import Verdict
+from raysel.sweep.results import Comparison, Verdict
 from raysel.sweep.statistics.sequential import nominal_level
 
 GROWTH = 1.4
@@ -36,10 +36,16 @@ def level_of(confirm: ConfirmSpec) -> float:
     return nominal_level(rounds(confirm))
 
 
+def asked(verdict: Verdict) -> tuple[Comparison, ...]:
+    """The comparisons that the verdict is about: the file's contrasts, else the winner's own."""
+    if verdict.contrasts or verdict.winner is None or verdict.difference is None:
+        return verdict.contrasts
+    own = {"ours": verdict.winner, "theirs": verdict.against, "units": verdict.n}
+    same = ("outcome", "difference", "low", "high", "level")
+    return (Comparison.model_validate(own | {name: getattr(verdict, name) for name in same}),)
+
+
 def undecided(verdict: Verdict) -> set[str]:
     """The strategies whose further runs may decide what the verdict is about."""
-    asked: list[tuple[str | None, str | None, str]]
-    asked = [(c.ours, c.theirs, c.outcome) for c in verdict.contrasts]
-    asked = asked or [(verdict.winner, verdict.against, verdict.outcome)]
-    open_ones = ((ours, theirs) for ours, theirs, outcome in asked if outcome == "not_shown")
-    return {name for pair in open_ones for name in pair if name}
+    open_ones = [c for c in asked(verdict) if c.outcome == "not_shown"]
+    return {name for c in open_ones for name in (c.ours, c.theirs)}

@@ -33,7 +33,7 @@ from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk
 from raysel.sweep.confirm import ConfirmController, finalists, runs_of
-from raysel.sweep.confirm_rounds import rounds, undecided
+from raysel.sweep.confirm_rounds import asked, rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
@@ -46,6 +46,7 @@ from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
+from raysel.sweep.verdict_words import round_in_words
 from raysel.training.trial_worker import PhaseContext
 
 DRAIN_SECONDS = 60.0
@@ -300,8 +301,9 @@ class Session:
                 return
             verdict = fold_verdict(self.inputs, self._trials(), self.folder.trial)
             open_ones = undecided(verdict)
-            note = f"confirm round {number}, {splits} splits: {verdict.sentence}"
-            self.reporter.note(note if open_ones else f"{note} No further runs are needed.")
+            so_far = round_in_words(asked(verdict)) or verdict.sentence
+            note = f"confirm round {number} of at most {len(counts)}, {splits} splits: {so_far}"
+            self.reporter.note(note if open_ones else f"{note}; no further runs are needed")
             if not open_ones:
                 return
 

@@ -107,6 +107,30 @@ def compared_in_words(
     return f"{head} {_difference(comparison, what, splits)}: {shown}."
 
 
+def round_in_words(compared: Sequence[Comparison]) -> str:
+    """What is known after a round of the confirm phase, as short as it goes: so a reader sees the
+    intervals of one round below those of the one before.
+
+    >>> narrow = Comparison(
+    ...     ours="a", theirs="b", outcome="not_shown", difference=0.02, low=-0.01, high=0.05
+    ... )
+    >>> round_in_words([narrow])
+    'a − b +2.0 points (−1.0 to +5.0), open'
+    """
+    return "; ".join(map(_so_far, compared))
+
+
+def _so_far(comparison: Comparison) -> str:
+    pair = f"{comparison.ours} − {comparison.theirs}"
+    state = "open" if comparison.outcome == "not_shown" else comparison.outcome.replace("_", " ")
+    if comparison.difference is None:
+        return f"{pair}: {state}"
+    if comparison.low is None or comparison.high is None:
+        return f"{pair} {points(comparison.difference)[0]} points (no interval), {state}"
+    shown, low, high = points(comparison.difference, comparison.low, comparison.high)
+    return f"{pair} {shown} points ({low} to {high}), {state}"
+
+
 def _name(strategy: str) -> str:
     return _NAMES.get(strategy, strategy)
 

@@ -61,6 +61,19 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("training.epochs=0", "training.epochs: 0 is not accepted; give a number above 0"),
         ("confirm.seeds=0", "confirm.seeds: 0 is not accepted; give a number above 0"),
         (
+            "confirm={until: decided}",
+            "confirm.smallest_effect: until: decided needs it: below which difference nothing",
+        ),
+        (
+            "confirm={until: decided, seeds: 1, smallest_effect: 0.01}",
+            "confirm.splits: 1; until: decided begins with 3 splits or more",
+        ),
+        ("confirm.max_runs=9", "confirm.max_runs: 9 has no effect without confirm.until: decided"),
+        (
+            "verdict.contrasts=[bvg - full]",
+            'verdict.contrasts.0: "bvg" is not a strategy of this sweep; did you mean "bvg_ls"?',
+        ),
+        (
             "task.split.validation=9",
             "task.split.validation: 9 examples cannot hold all 10 classes",
         ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raysel.spec.sweep import ConfirmSpec
-from raysel.sweep.confirm_rounds import level_of, looks, rounds, undecided
+from raysel.sweep.confirm_rounds import asked, level_of, looks, rounds, undecided
 from raysel.sweep.results import Comparison, Verdict
+from raysel.sweep.verdict_words import round_in_words
 
 UNTIL = {"until": "decided", "splits": 3, "smallest_effect": 0.01}
 
@@ -48,6 +49,34 @@ def test_only_strategies_whose_question_is_open_get_more_runs():
 
 @pytest.mark.parametrize("outcome", ["better", "worse", "no_relevant_difference", "unequal_effort"])
 def test_nothing_is_open_once_the_outcome_is_there(outcome):
-    assert undecided(Verdict(winner="bvg_ls", against="full", outcome=outcome)) == set()
-    open_one = Verdict(winner="bvg_ls", against="full", outcome="not_shown")
-    assert undecided(open_one) == {"bvg_ls", "full"}
+    own = {"winner": "bvg_ls", "against": "full", "difference": -0.02}
+    assert undecided(Verdict(**own, outcome=outcome)) == set()
+    assert undecided(Verdict(**own, outcome="not_shown")) == {"bvg_ls", "full"}
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(),
+        Verdict(winner="full", outcome="winner_is_full"),
+        Verdict(winner="bvg_ls", outcome="no_baseline"),
+        Verdict(winner="bvg_ls", against="full", outcome="no_baseline"),
+    ],
+)
+def test_without_a_comparison_nothing_is_asked(verdict):
+    assert asked(verdict) == () and undecided(verdict) == set()
+
+
+def test_a_rounds_line_has_the_interval_and_what_is_open():
+    wide = {"difference": 0.021, "low": -0.034, "high": 0.076, "outcome": "not_shown"}
+    narrow = {"difference": -0.03, "low": -0.04, "high": -0.02, "outcome": "better"}
+    contrasts = [
+        Comparison(ours="a", theirs="full", **wide),
+        Comparison(ours="b", theirs="a", **narrow),
+    ]
+    assert round_in_words(contrasts) == (
+        "a − full +2.1 points (−3.4 to +7.6), open; b − a −3.0 points (−4.0 to −2.0), better"
+    )
+    own = Verdict(winner="a", against="full", **wide)
+    assert round_in_words(asked(own)) == "a − full +2.1 points (−3.4 to +7.6), open"
+    assert round_in_words([Comparison(ours="a", theirs="b")]) == "a − b: no runs"

@@ -115,6 +115,6 @@ def test_rounds_of_the_confirm_phase_read_the_verdict_and_the_end_sums_up_once(
     notes = [call.args[0] for call in reporter.note.call_args_list]
     rounds = [note for note in notes if note.startswith("confirm round")]
     assert [note.split(":")[0] for note in rounds] == [
-        "confirm round 1, 2 splits",
-        "confirm round 2, 3 splits",
+        "confirm round 1 of at most 3, 2 splits",
+        "confirm round 2 of at most 3, 3 splits",
     ]
