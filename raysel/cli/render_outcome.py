@@ -12,6 +12,8 @@ from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 
 SHOWN = ("better", "worse")
+_STAR = "a difference from full fine-tuning is shown, corrected for all strategies (Holm)"
+_EDGE = "at an edge of the searched range, beyond which a better value may lie"
 
 
 def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
@@ -34,10 +36,9 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
         ]
         parts += [fitting_table(console, head, cells, numbers=(6,)), ""]
         if any(comparison.outcome in SHOWN for comparison in results.verdict.against_baseline):
-            parts[-1:] = [plain("* shown, corrected for all strategies (Holm)"), ""]
+            parts[-1:] = [plain(f"* {_STAR}"), ""]
         if edges := [f"{row.strategy} {row.at_edge}" for row in rows if row.at_edge]:
-            wider = "at an edge of its range, so a wider one may hold a better value"
-            parts.insert(-1, plain(f"{wider}: {'; '.join(edges)}"))
+            parts.insert(-1, plain(f"{_EDGE}: {'; '.join(edges)}"))
     parts.append(plain(f"verdict  {results.verdict.sentence}"))
     if outcome.changed:
         parts.append(plain(f"changed  {outcome.changed}"))

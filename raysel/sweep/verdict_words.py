@@ -49,7 +49,9 @@ def sentence_of(
         words = [f"{chosen}{_second(headline, question)}.", own, compared(headline)]
     else:
         words = [f"{chosen}{_second(headline, question)}.", compared(headline)]
-    return " ".join([*words, *_lowest(found, what, means)])
+    compared_ones = {headline.ours, headline.theirs} if headline else set()
+    rest = () if found.lowest in compared_ones else _lowest(found, what, means)
+    return " ".join([*words, *rest])
 
 
 def _second(headline: Comparison, question: Question) -> str:
@@ -59,7 +61,7 @@ def _second(headline: Comparison, question: Question) -> str:
     second = f", and {headline.theirs} as the second"
     if headline.ours == BASELINE or BASELINE in question.asked:
         return second
-    return f"{second}; full fine-tuning is no strategy of this sweep"
+    return f"{second}; full fine-tuning is not in this sweep"
 
 
 def _alone(winner: str, question: Question) -> str:
@@ -72,7 +74,7 @@ def _alone(winner: str, question: Question) -> str:
 
 
 def _lowest(found: Verdict, what: str, means: Mapping[str, float]) -> list[str]:
-    """Which strategy has the lowest mean test error, where it is not the chosen one."""
+    """Which strategy has the lowest mean test error, where that is not the chosen one."""
     lowest, winner = found.lowest, str(found.winner)
     if lowest is None or winner not in means or _mean(lowest, means) == _mean(winner, means):
         return []
@@ -94,7 +96,8 @@ def compared_in_words(
         splits: number of splits that were asked for.
         smallest_effect: differences up to this are not relevant.
     """
-    head = f"{_name(comparison.ours)} against {_name(comparison.theirs)}:"
+    ours = "Full fine-tuning" if comparison.ours == BASELINE else comparison.ours
+    head = f"{ours} against {_name(comparison.theirs)}:"
     if comparison.difference is None:
         return f"{head} they share no confirm run, so there is nothing to compare."
     if comparison.outcome == "unequal_effort":
@@ -185,7 +188,7 @@ def _more(comparison: Comparison) -> str:
     if comparison.low is None:
         return "every split has the same difference, so that there is no spread to judge by"
     if comparison.units < FEWEST_SPLITS:
-        return f"fewer than {FEWEST_SPLITS} splits show nothing"
+        return f"it takes {FEWEST_SPLITS} splits or more"
     if comparison.units_needed is None:
         examples = ", more test examples might" if comparison.examples else ""
         return f"more splits would not show a difference of this size{examples}"

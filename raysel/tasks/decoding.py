@@ -22,7 +22,16 @@ from raysel.tasks.data_summary import DataSummary, pages_in_words
 from raysel.tasks.draws import SplitIndices
 from raysel.tasks.duplicates import DuplicateFinder, find
 from raysel.tasks.geometry import Geometry
-from raysel.tasks.image_cache import Decode, Decoded, Progress, find_cache, key_of, open_cache
+from raysel.tasks.image_cache import (
+    Decode,
+    Decoded,
+    OtherCache,
+    Progress,
+    copying,
+    find_cache,
+    key_of,
+    open_cache,
+)
 from raysel.tasks.image_dataset import ImageDataset, content_of
 from raysel.tasks.image_io import SEVERAL_PAGES
 from raysel.tasks.model_input import ModelInput
@@ -102,6 +111,7 @@ class PartDecoder:
         self._unreadable: list[dict[str, object]] = []
         self._several_pages: list[str] = []
         self._contents: dict[str, NDArray[np.uint8]] = {}
+        self._decoded: dict[str, tuple[Indices, Geometry, ShiftSpec | None]] = {}
 
     def is_decoded(self) -> bool:
         """Whether this node has every part already, so that `decode` reads no picture."""
@@ -155,8 +165,8 @@ class PartDecoder:
         )
 
     def decode_draws(self, draws: Sequence[SplitIndices]) -> tuple[DrawnSplit, ...]:
-        """The parts of each draw, to be called after `decode`; a picture that several take is
-        decoded once.
+        """The parts of each draw, to be called after `decode`; a picture that several take, or a
+        part of the search, is decoded once.
 
         Pictures that cannot be read are left out, and so is every further copy of one picture and
         every copy of a test picture, which may lie in training and validation part of one draw.
@@ -189,8 +199,11 @@ class PartDecoder:
         spec, pictures, seed = self._spec, self._pictures, self._spec.split.seed
         geometry, shift, cache = self._geometry(name), self._shift(name), cache_folder(spec)
         key = self._key(name, indices)
+        alike = [(k, i) for k, (i, *how) in self._decoded.items() if how == [geometry, shift]]
         decode = _decoder(pictures, indices, geometry, shift, seed)
+        decode = copying(decode, indices, cache, alike)
         found = open_cache(cache, key, len(indices), decode, self._progress)
+        self._decoded[key] = (indices, geometry, shift)
         lost = dict(found.bad)
         for row, reason in lost.items():
             index = int(indices[row])
@@ -204,7 +217,8 @@ class PartDecoder:
             key=key,
             sha256=found.sha256,
             make_decoder=partial(
-                _reopened_decoder, self._reopen, spec, indices, geometry, shift, pictures.ranges
+                *(_reopened_decoder, self._reopen, spec, indices, geometry, shift),
+                *(pictures.ranges, alike),
             ),
             count=len(indices),
             rows=rows,
@@ -345,10 +359,12 @@ def _reopened_decoder(
     geometry: Geometry,
     shift: ShiftSpec | None,
     ranges: ValueRanges,
+    alike: Sequence[OtherCache],
 ) -> Decode:
     """`_decoder` on another node, from that node's copy of the data set."""
     pictures = replace(reopen(spec), ranges=ranges)
-    return _decoder(pictures, indices, geometry, shift, spec.split.seed)
+    decode = _decoder(pictures, indices, geometry, shift, spec.split.seed)
+    return copying(decode, indices, cache_folder(spec), alike)
 
 
 def _key(

@@ -52,6 +52,9 @@ class Decoded(NamedTuple):
 Decode = Callable[[int], Decoded]
 """From a row to its picture; raises `BadImage`."""
 
+OtherCache = tuple[str, NDArray[np.int64]]
+"""The key of a cache, and the place of each of its rows in the data set."""
+
 Progress = Callable[[int, int], None]
 """Called with the number of decoded pictures and the total."""
 
@@ -141,6 +144,32 @@ def open_cache(
         raise _refused(cache, error) from None
     assert kept is not None
     return kept
+
+
+def copying(
+    decode: Decode, places: NDArray[np.int64], cache: Path, others: Sequence[OtherCache]
+) -> Decode:
+    """`decode`, but for the pictures that another cache of this node holds: those are copied.
+
+    Args:
+        places: [n] place of each row in the data set.
+        others: caches whose pictures were made in the same way; one that is not here is skipped.
+    """
+    known: dict[int, tuple[ImageCache, int]] = {}
+    for key, its_places in others:
+        found = find_cache(cache, key)
+        if found is not None:
+            readable = np.flatnonzero(found.shapes.any(axis=1)).tolist()
+            known |= {int(its_places[row]): (found, row) for row in readable}
+
+    def copied(row: int) -> Decoded:
+        if (place := known.get(int(places[row]))) is None:
+            return decode(row)
+        found, its_row = place
+        more = its_row in found.several_pages
+        return Decoded(found[its_row], found.contents[its_row].tobytes(), more)
+
+    return copied
 
 
 def _build(cache: Path, key: str, count: int, decode: Decode, progress: Progress | None) -> None:

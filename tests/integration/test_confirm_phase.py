@@ -168,7 +168,7 @@ def test_contrasts_stand_first_in_the_terminal_and_the_results(splits: Finished)
         said.index(words)
         for words in (
             "surgical against linear_probe:",
-            "full fine-tuning against surgical:",
+            "Full fine-tuning against surgical:",
             "The search chose",
         )
     ]

@@ -39,6 +39,39 @@ def test_one_sweeps_report_is_made_anew_in_its_folder(storage, capsys):
     assert "mlflow ui --backend-store-uri sqlite:///" in text
 
 
+def as_an_older_raysel_wrote(results):
+    """One split, the training seeds alone, and the verdict of then."""
+    older = {key: value for key, value in results.items() if key not in ("effort", "improvement")}
+    for row in older["confirm"]:
+        for run in row["runs"]:
+            run.pop("split"), run.pop("source_seed", None)
+    new = ("lowest", "level", "smallest_effect", "splits", "contrasts", "against_baseline")
+    verdict = {key: value for key, value in older["verdict"].items() if key not in new}
+    older["verdict"] = verdict | {"outcome": "not_proven", "sentence": "Not proven by 5 seeds."}
+    return older
+
+
+def test_the_report_of_an_older_raysels_results_says_what_they_lack(storage, results, capsys):
+    assert main(["report", "one"]) == 0
+    page = storage / "one" / "report" / "index.html"
+    assert "An older raysel" not in page.read_text(encoding="utf-8")
+    older = as_an_older_raysel_wrote(results)
+    (storage / "one" / "results.json").write_text(json.dumps(older | {"name": "one"}))
+    assert main(["report", "one"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Not proven by 5 seeds." in text and "not proven" in text
+    for lacks in (
+        "the tuning that each strategy&#39;s configuration rests on",
+        "runs on other splits of the data",
+        "difference from full fine-tuning",
+        "each run&#39;s answers to the test examples",
+    ):
+        assert lacks in text
+    assert main(["report", "one", "two"]) == 0
+    for verb in (["list"], ["show", "one"], ["list", "--json"], ["show", "one", "--json"]):
+        assert main(verb) == 0
+
+
 def test_several_are_set_side_by_side(storage, tmp_path, capsys):
     assert main(["report", "two", "one"]) == 0
     page = storage / "comparison" / "index.html"

@@ -1,5 +1,6 @@
 import pickle
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from raysel.tasks.cached_examples import CachedExamples, CacheMismatch
 from raysel.tasks.data import Examples, Task, TestSplitSealed
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.decoding import cache_folder
+from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.load_task import load_task
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.opened_task import absolute, open_task
@@ -477,6 +479,32 @@ def test_splits_of_the_confirm_phase_hold_other_pictures_beside_the_same_test_pa
     assert task.draws[0].train.indices.tolist() != task.draws[1].train.indices.tolist()
     kept = pickle.loads(pickle.dumps(task.draws[0].train))
     np.testing.assert_array_equal(_all(kept), _all(task.draws[0].train))
+
+
+@pytest.mark.parametrize("augmentation", ["none", "random_resized_crop"])
+def test_what_the_search_has_decoded_the_splits_of_the_confirm_phase_copy(
+    pets, tmp_path, monkeypatch, augmentation
+):
+    """Each picture is read once for each way of keeping it: whole to train on, cut to evaluate."""
+    read = []
+    original = ImageDataset.read
+    monkeypatch.setattr(ImageDataset, "read", lambda s, i: (read.append(i), original(s, i))[1])
+    spec = kit.task({"folder": str(pets)}, tmp_path, augmentation=augmentation)
+    task = load_task(spec, splits=3)
+    once = Counter(read)
+    parts = task.record["parts"]
+    drawn = {i for draw in task.record["draws"] for i in (*draw["train"], *draw["validation"])}
+    assert all(once[i] == 1 for i in (*parts["test"], *parts["source_train"]))
+    for index in drawn | {*parts["train"], *parts["validation"]}:
+        ways = 1 if augmentation == "none" or index not in drawn else 2
+        assert once[index] == ways
+    first = task.draws[0].train
+    assert isinstance(first, CachedExamples)
+    shutil.rmtree(first.cache / first.key)  # as on a node that has the search's parts alone
+    read.clear()
+    again = pickle.loads(pickle.dumps(first))
+    np.testing.assert_array_equal(_all(again), _all(task.draws[0].train))
+    assert set(read) == drawn - {*parts["train"], *(parts["validation"] * (augmentation == "none"))}
 
 
 def test_a_copy_is_in_one_split_of_the_confirm_phase_once(pets, tmp_path):
