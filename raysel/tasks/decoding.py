@@ -199,7 +199,8 @@ class PartDecoder:
         spec, pictures, seed = self._spec, self._pictures, self._spec.split.seed
         geometry, shift, cache = self._geometry(name), self._shift(name), cache_folder(spec)
         key = self._key(name, indices)
-        alike = [(k, i) for k, (i, *how) in self._decoded.items() if how == [geometry, shift]]
+        alike = [(k, i) for k, (i, *same) in self._decoded.items() if same == [geometry, shift]]
+        how = (geometry, shift, pictures.ranges, alike)
         decode = _decoder(pictures, indices, geometry, shift, seed)
         decode = copying(decode, indices, cache, alike)
         found = open_cache(cache, key, len(indices), decode, self._progress)
@@ -216,10 +217,7 @@ class PartDecoder:
             cache=cache,
             key=key,
             sha256=found.sha256,
-            make_decoder=partial(
-                *(_reopened_decoder, self._reopen, spec, indices, geometry, shift),
-                *(pictures.ranges, alike),
-            ),
+            make_decoder=partial(_reopened_decoder, self._reopen, spec, indices, *how),
             count=len(indices),
             rows=rows,
             indices=indices[rows],
