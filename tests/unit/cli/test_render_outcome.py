@@ -1,0 +1,72 @@
+"""The end of `raysel run` in the terminal: table, remarks, verdict."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from confirm_kit import effort, entry
+
+from raysel.cli.render_outcome import outcome_lines
+from raysel.common.rich_output import TextConsole
+from raysel.sweep.question import Question
+from raysel.sweep.results import SweepResults
+from raysel.sweep.verdict import verdict
+
+FULL = [0.300, 0.320, 0.280, 0.310, 0.290]
+CLEAR = [error - d for error, d in zip(FULL, [0.050, 0.052, 0.048, 0.051, 0.049], strict=True)]
+
+
+def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = ()) -> list[str]:
+    """The lines over two strategies."""
+    entries = [entry("bvg_ls", CLEAR), entry("full", FULL)]
+    efforts = {name: effort(name) for name in ("bvg_ls", "full")}
+    efforts["bvg_ls"] = efforts["bvg_ls"].model_copy(update={"at_edge": at_edge})
+    question = Question(
+        "val/error", ("bvg_ls", "full"), splits=5, contrasts=contrasts, effort=efforts
+    )
+    results = SweepResults(
+        name="toy",
+        trials=(),
+        confirm=tuple(entries),
+        verdict=verdict(entries, question),
+        effort=tuple(efforts.values()),
+    )
+    plain: dict[str, Any] = {"results": results, "complete": True, "report": None, "model": None}
+    outcome: Any = SimpleNamespace(
+        **plain, tracking_uri="sqlite:///x.db", folder=Path(), changed=""
+    )
+    console = TextConsole(file=io.StringIO(), width=400)
+    with console.capture() as capture:
+        console.print(outcome_lines(console, outcome))
+    return [line.strip() for line in capture.get().splitlines()]
+
+
+def test_the_verdict_is_one_line_that_names_the_better_one() -> None:
+    (line,) = (line for line in shown() if line.startswith("verdict"))
+    assert line.startswith("verdict  The search chose bvg_ls by validation error. bvg_ls against")
+    assert line.endswith("bvg_ls is better on these splits.")
+
+
+def test_contrasts_of_the_file_stand_before_the_search() -> None:
+    (line,) = (line for line in shown(("full", "bvg_ls")) if line.startswith("verdict"))
+    assert line.startswith("verdict  Full fine-tuning against bvg_ls: +5.0 points")
+    assert line.index("bvg_ls is better") < line.index("The search chose")
+
+
+def test_a_shown_difference_has_a_star_that_is_explained() -> None:
+    lines = shown()
+    assert any(line.startswith("bvg_ls ◂") and "−5.0 (−5.2 to −4.8) *" in line for line in lines)
+    assert any(line.startswith("* a difference from full fine-tuning is shown") for line in lines)
+
+
+def test_a_value_at_an_edge_of_its_range_is_named_with_what_that_means() -> None:
+    (line,) = (
+        line
+        for line in shown(at_edge=("learning_rate=0.1",))
+        if "edge of the searched range" in line
+    )
+    assert line.endswith("beyond which a better value may lie: bvg_ls learning_rate=0.1")
+    assert not any("edge" in line for line in shown())
