@@ -27,7 +27,7 @@ from raysel.report.confusions import (
     read_confusions,
 )
 from raysel.report.drawing import drawn
-from raysel.report.older import lacking
+from raysel.report.older_results import missing_parts
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.sweep_tables import sweep_tables
 from raysel.report.table_files import write_figures, write_tables
@@ -131,7 +131,7 @@ def page(
             complete=results.complete,
             sentence=results.verdict.sentence or "There is no verdict yet: nothing was confirmed.",
             badge=badge(results),
-            lacking=lacking(results),
+            missing_parts=missing_parts(results),
             data=data_lines(results),
             metric=objective_in_words(results.objective.metric),
             confirm=confirm,

@@ -1,4 +1,4 @@
-"""The confirm phase through the command line: splits drawn anew, source models in turn, rounds."""
+"""The confirm phase through the command line: splits drawn again, source models in turn, rounds."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysel.sweep.results import SweepResults
 
 
-def lacking(results: SweepResults) -> list[str]:
+def missing_parts(results: SweepResults) -> list[str]:
     """What is not in the results, in words; nothing where a raysel wrote them that knows the
     tuning effort, nor before anything was confirmed."""
     if results.effort or not results.confirm:
