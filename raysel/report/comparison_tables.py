@@ -7,8 +7,8 @@ from typing import Any
 from raysel.report.compared import Sweeps, by_rank, cell, ranking
 from raysel.report.sweep_tables import interval_values
 from raysel.report.table import Table, make
+from raysel.sweep.question import BASELINE
 from raysel.sweep.results import Interval
-from raysel.sweep.verdict import BASELINE
 
 
 def comparison_tables(sweeps: Sweeps) -> list[Table]:
