@@ -12,7 +12,7 @@ from raysel.report.table import Table
 
 PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[utf8]{inputenc}
-\usepackage{array,booktabs,longtable}
+\usepackage{array,booktabs,graphicx,longtable}
 \usepackage[margin=15mm]{geometry}
 \begin{document}
 \footnotesize
@@ -25,6 +25,9 @@ _LONG = 30
 
 _WIDE = 30
 """Columns of longer text, in characters, are paragraphs."""
+
+_PAGE = 160
+"""Tables of more characters in a row (two a column are its margins) are shrunk to the line."""
 
 _SIGNS = {
     "\\": r"\textbackslash{}",
@@ -111,13 +114,24 @@ def to_latex(table: Table, sweep: str) -> str:
         position=None if long else "!htbp",
         position_float=None if long else "centering",
     )
-    return "% needs \\usepackage{array,booktabs,longtable}\n" + written
+    if not long and _width(table) > _PAGE:
+        written = written.replace(
+            r"\begin{tabular}", "\\resizebox{\\linewidth}{!}{%\n\\begin{tabular}"
+        )
+        written = written.replace(r"\end{tabular}", r"\end{tabular}}")
+    return "% needs \\usepackage{array,booktabs,graphicx,longtable}\n" + written
 
 
 def all_tables(names: Iterable[str]) -> str:
     """A document that inputs the files of these tables, and compiles as it is."""
     inputs = "".join(f"\\input{{{name}}}\n" for name in names)
     return f"{PREAMBLE}{inputs}\\end{{document}}\n"
+
+
+def _width(table: Table) -> int:
+    """Characters in a row, those of a paragraph not more than it holds in a line."""
+    columns = zip(table.heads, *table.rows, strict=True)
+    return sum(2 + min(_WIDE, max(map(len, cells))) for cells in columns)
 
 
 def _columns(table: Table) -> str:

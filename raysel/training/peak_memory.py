@@ -8,6 +8,7 @@ step, as `raysel plan` works them out.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 
 import torch
 
@@ -28,5 +29,13 @@ def peak_bytes(model_config: ModelConfig, layers: Partition, config: TrialConfig
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     with suppress(Exception):  # what a user's own model raises without data
-        return step_memory(model_config, layers, config, "cpu").peak
+        alike = config.model_copy(update={"seed": 0, "split": 0, "source_seed": 0})
+        return _of_a_step(model_config, layers, alike.model_dump_json())
     return None
+
+
+@lru_cache(maxsize=64)
+def _of_a_step(model_config: ModelConfig, layers: Partition, config: str) -> int:
+    """Worked out once for the runs of a configuration: seconds for a large model."""
+    read = TrialConfig.model_validate_json(config)
+    return step_memory(model_config, layers, read, "cpu").peak

@@ -60,6 +60,15 @@ def test_a_column_of_long_text_is_a_paragraph_and_numbers_stand_right():
     assert r"{lr}" in to_latex(table([("short", "1")]), "s")
 
 
+def test_a_table_wider_than_a_page_is_shrunk_to_the_line():
+    heads = {f"sweep {number}": True for number in range(12)}
+    wide = make("x", "X", "x", heads, [(["0.261 ± 0.026"] * 12, {})])
+    latex = to_latex(wide, "s")
+    assert "\\resizebox{\\linewidth}{!}{%\n\\begin{tabular}" in latex
+    assert "\\end{tabular}}" in latex
+    assert "resizebox" not in to_latex(table(), "s")
+
+
 def test_a_table_without_rows_is_none():
     assert make("x", "X", "x", {"a": False}, []) is None
 
@@ -76,7 +85,8 @@ def test_csv_holds_values_and_leaves_out_what_is_missing():
 
 @pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-recommended)")
 def test_the_document_compiles(tmp_path):
-    made = [table(), table([(HOSTILE, "1"), (SIGNS, "2")] * 30, "long")]
+    wide = make("wide", "X", "x", {str(n): True for n in range(12)}, [([SIGNS] * 12, {})])
+    made = [table(), table([(HOSTILE, "1"), (SIGNS, "2")] * 30, "long"), wide]
     for one in made:
         (tmp_path / f"{one.name}.tex").write_text(to_latex(one, "s"), encoding="utf-8")
     (tmp_path / "tables.tex").write_text(all_tables(one.name for one in made), encoding="utf-8")
