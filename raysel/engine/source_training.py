@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from raysel.engine.capacity import of_task
-from raysel.engine.tune import StopRequest
+from raysel.engine.trial_source import StopRequest
 from raysel.models.build import ModelConfig
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec

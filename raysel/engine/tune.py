@@ -1,17 +1,20 @@
 """Ray Tune as the engine that runs trials, and nothing more.
 
-What to run next and when to stop it is decided by a `TrialSource` on the
-driver: the search has one over the Optuna study, the confirm phase one over a list.
+What to run next and when to stop it is decided by a `TrialSource` on the driver: the search has
+one over the Optuna study, a round of the confirm phase one over a list. All of a sweep's phases
+are one run of Tune, so that workers start once.
 """
 
 from __future__ import annotations
 
 import raysel.engine.ray_env  # noqa: F401
 
-import threading
+import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
@@ -23,6 +26,14 @@ from ray.tune.stopper import Stopper
 
 from raysel.common import credentials
 from raysel.engine.capacity import bundle
+from raysel.engine.trial_source import (
+    Assignment,
+    Phase,
+    StopRequest,
+    TrialSource,
+    WorkerEnvironmentError,
+    WorkerEvents,
+)
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
 from raysel.training.gpu_share import keep_to_share
@@ -44,84 +55,14 @@ MESSAGE = "message"
 MAX_WORKER_FAILURES = 3
 """How many workers a trial may lose without a new epoch in between; the next one fails it."""
 
+START_SECONDS = 10.0
+"""How long the first worker waits for the others to start."""
 
-@dataclass(frozen=True)
-class Assignment:
-    """A trial to run: its id in the record, its configuration, and how many of its epochs the
-    record has."""
+MIN_IDLE_SECONDS = 0.2
+"""The shortest time between two messages of a worker that idles."""
 
-    trial: str
-    config: TrialConfig
-    reported_epochs: int = 0
-
-
-class TrialSource(Protocol):
-    """Decides which trials run; every call is written to the event log before it returns."""
-
-    def next_trial(self) -> Assignment | None:
-        """The next trial to run, None when there is none left."""
-        ...
-
-    def epoch(self, trial: str, message: EpochMessage) -> bool:
-        """Record an epoch; return whether the trial is to stop."""
-        ...
-
-    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
-        """The trial failed for good."""
-        ...
-
-
-class WorkerEnvironmentError(Exception):
-    """Raised when a worker's environment (such as a full disk) makes the whole sweep impossible."""
-
-
-class WorkerEvents(Protocol):
-    """Receives worker events that do not affect scheduling."""
-
-    def receive(self, trial: str, name: str, content: bytes) -> None:
-        """Keep a file of a trial that ran where the driver does not see its folder."""
-        ...
-
-    def worker_lost(self, trial: str) -> None:
-        """The trial's worker or node was lost; the trial goes on elsewhere."""
-        ...
-
-
-class StopRequest:
-    """A request to stop the engine: asked once, in order; asked twice, at once.
-
-    Attributes:
-        cause: why, in words; the first one that was given.
-        error: a failure of the driver itself; nothing more is written after it.
-    """
-
-    def __init__(self) -> None:
-        self._orderly = threading.Event()
-        self._at_once = threading.Event()
-        self.cause = ""
-        self.error: Exception | None = None
-
-    def ask(self, cause: str) -> None:
-        """Running trials end their epoch; asked again, nothing is waited for."""
-        self.cause = self.cause or cause
-        (self._at_once if self._orderly.is_set() else self._orderly).set()
-
-    def fail(self, error: Exception) -> None:
-        """Stop at once: the event log cannot be written."""
-        self.error = self.error or error
-        self.cause = self.cause or str(error)
-        self._orderly.set()
-        self._at_once.set()
-
-    @property
-    def asked(self) -> bool:
-        """Whether no more trial and no more epoch is to begin."""
-        return self._orderly.is_set()
-
-    @property
-    def at_once(self) -> bool:
-        """Whether running epochs are given up too."""
-        return self._at_once.is_set()
+MAX_IDLE_MESSAGES = 50
+"""The most messages a second of all workers that idle."""
 
 
 class _DriverOnly:
@@ -136,42 +77,121 @@ class _DriverOnly:
         return self
 
 
-class _TrialSourceSearcher(_DriverOnly, Searcher):
-    """Takes the next trial from the trial source."""
+@dataclass(frozen=True)
+class _ContextRef:
+    """A phase's context in the object store, as a value of a trial's configuration."""
 
-    def __init__(self, source: TrialSource, stop: StopRequest) -> None:
+    ref: ray.ObjectRef
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ContextRef:
+        return self
+
+
+class _PhaseSearcher(_DriverOnly, Searcher):
+    """Takes the next trial from the source of the current phase; the next phase begins when the
+    trials of the one before have ended.
+
+    A worker that has no trial until then idles: Tune would end it, and its process would have to
+    start and import torch anew. Workers also idle at first, until all have started: a trial that
+    waits for a worker to start is given to the first one that is free, and Tune ends the other.
+
+    Attributes:
+        trials: Ray's id -> our id and the trial's source.
+        lost: Ray's id -> how its worker was lost.
+        workers: those that have sent a message.
+    """
+
+    def __init__(self, phases: Iterator[Phase], concurrent: int, stop: StopRequest) -> None:
         super().__init__(metric=TRAINING_ITERATION, mode="max")  # of Tune's own, in every result
-        self._source, self._stop = source, stop
-        self.trials: dict[str, str] = {}  # Ray's id -> ours
-        self.lost: dict[str, str] = {}  # Ray's id -> how its worker was lost
+        self._phases, self._concurrent, self._stop = phases, concurrent, stop
+        self._phase: Phase | None = None
+        self._exhausted = False  # all trials of the phase have begun
+        self._context: tuple[PhaseContext, _ContextRef] | None = None
+        self._in_progress: set[str] = set()
+        self._idle: set[str] = set()
+        self._starting = 0  # how many workers are to start before the first trial
+        self._first_message = math.inf
+        self.trials: dict[str, tuple[str, TrialSource]] = {}
+        self.lost: dict[str, str] = {}
+        self.workers: set[tuple[str, int]] = set()
+
+    def heard_of(self, worker: tuple[str, int]) -> None:
+        """A worker has sent a message."""
+        self.workers.add(worker)
+        self._first_message = min(self._first_message, time.monotonic())
+
+    @property
+    def waits(self) -> bool:
+        """Whether idle workers are to wait: for others to start, or for running trials to end."""
+        late = time.monotonic() - self._first_message > START_SECONDS
+        if len(self.workers) >= self._starting or late:
+            self._starting = 0
+        running = self._exhausted and self._in_progress
+        return not self._stop.asked and bool(self._starting or running)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        assignment = None
         try:
-            assignment = None if self._stop.asked else self._source.next_trial()
+            return self._suggest(trial_id)
         except Exception as error:  # Tune would go on without it
             self._stop.fail(error)
-        if assignment is None:
             return Searcher.FINISHED
-        self.trials[trial_id] = assignment.trial
-        config = assignment.config.model_dump(mode="json")
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._phase is None:
+            self._phase = next(self._phases, None)
+            size = min(self._concurrent, self._phase.size) if self._phase else 0
+            self._starting = size if size > 1 else 0
+        while self._phase is not None and not self._stop.asked:
+            if self._starting:
+                return self._idling(trial_id, self._starting)
+            assignment = self._phase.source.next_trial()
+            self._exhausted = assignment is None
+            if assignment is not None:
+                return self._assigned(trial_id, self._phase, assignment)
+            if self._phase.last:
+                break
+            if self._in_progress:
+                return self._idling(trial_id, len(self.workers))
+            self._phase = next(self._phases, None)
+        return Searcher.FINISHED
+
+    def _assigned(self, trial_id: str, phase: Phase, assignment: Assignment) -> dict[str, Any]:
+        self.trials[trial_id] = assignment.trial, phase.source
+        self._in_progress.add(trial_id)
         return {
             "trial": assignment.trial,
-            "config": config,
+            "config": assignment.config.model_dump(mode="json"),
             "reported_epochs": assignment.reported_epochs,
+            "context": self._reference(phase.context),
         }
+
+    def _idling(self, trial_id: str, workers: int) -> dict[str, Any] | None:
+        """None where more than so many workers would be kept."""
+        if len(self._in_progress) + len(self._idle) >= workers:
+            return None
+        self._idle.add(trial_id)
+        seconds = max(MIN_IDLE_SECONDS, self._concurrent / MAX_IDLE_MESSAGES)
+        return {"trial": f"idle-{trial_id}", "idle_seconds": seconds}
+
+    def _reference(self, context: PhaseContext) -> _ContextRef:
+        """The context in the object store, where each is put once."""
+        if self._context is None or self._context[0] is not context:
+            self._context = context, _ContextRef(ray.put(context))
+        return self._context[1]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """The source knows of every end but this one: more than `MAX_WORKER_FAILURES` workers were
         lost without a new epoch."""
-        if not error:
+        self._in_progress.discard(trial_id)
+        self._idle.discard(trial_id)
+        if not error or trial_id not in self.trials:
             return
+        trial, source = self.trials[trial_id]
         words = self.lost.get(trial_id, "no reason was given")
         try:
-            cause = f"worker lost: {words}"
-            self._source.failed(self.trials[trial_id], FailureKind.WORKER_LOST, cause)
+            source.failed(trial, FailureKind.WORKER_LOST, f"worker lost: {words}")
         except Exception as failure:
             self._stop.fail(failure)
 
@@ -183,17 +203,13 @@ class _TrialSourceSearcher(_DriverOnly, Searcher):
 
 
 class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
-    """Reports results to the trial source and stops a trial when the source says so."""
+    """Reports results to the trial's source and stops a trial when the source says so."""
 
     def __init__(
-        self,
-        source: TrialSource,
-        searcher: _TrialSourceSearcher,
-        worker_events: WorkerEvents,
-        stop: StopRequest,
+        self, searcher: _PhaseSearcher, worker_events: WorkerEvents, stop: StopRequest
     ) -> None:
         super().__init__()
-        self._source, self._searcher, self._stop = source, searcher, stop
+        self._searcher, self._stop = searcher, stop
         self._worker_events = worker_events
         self._last_epoch: dict[str, int] = {}  # Ray's id -> the last epoch that was new
 
@@ -205,10 +221,10 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         ends = True
         try:
             if not self._stop.error:  # what comes after is not written any more
-                message: WorkerMessage = result[MESSAGE]
-                if isinstance(message, EpochMessage):
-                    self._reset_failures(trial, message.epoch)
-                ends = self._report(self._searcher.trials[trial.trial_id], message)
+                message: WorkerMessage | None = result[MESSAGE]
+                self._searcher.heard_of((result[HOSTNAME], result[PID]))
+                waits = self._searcher.waits
+                ends = not waits if message is None else self._report(trial, message)
         except Exception as error:  # Tune would hide it in one of its own
             self._stop.fail(error)
         return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
@@ -220,31 +236,35 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
             self._last_epoch[trial.trial_id] = epoch
             trial.run_metadata.num_failures = 0
 
-    def _report(self, trial: str, message: WorkerMessage) -> bool:
+    def _report(self, ray_trial: Any, message: WorkerMessage) -> bool:
         """Report a message, its files before its epoch; return whether the trial ends."""
+        if isinstance(message, EpochMessage):
+            self._reset_failures(ray_trial, message.epoch)
+        trial, source = self._searcher.trials[ray_trial.trial_id]
         for name, content in message.files.items():
             self._worker_events.receive(trial, name, content)
         if isinstance(message, EnvironmentErrorMessage):
             raise WorkerEnvironmentError(f"{trial}: {message.cause}")
         if isinstance(message, FailureMessage):
-            self._source.failed(trial, message.kind, message.cause)
+            source.failed(trial, message.kind, message.cause)
             return True
-        return self._source.epoch(trial, message)
+        return source.epoch(trial, message)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker was lost; also called when Ray retries the trial on another worker."""
         error = trial.get_error() or trial.get_pickled_error()
         words = str(error).strip().splitlines() or ["no reason was given"]
         self._searcher.lost[trial.trial_id] = words[-1]
-        if trial.should_recover() and not self._stop.asked:
-            self._worker_events.worker_lost(self._searcher.trials[trial.trial_id])
+        assigned = self._searcher.trials.get(trial.trial_id)
+        if assigned is not None and trial.should_recover() and not self._stop.asked:
+            self._worker_events.worker_lost(assigned[0])
 
 
 class _ImmediateStopper(_DriverOnly, Stopper):
-    """Ends the phase when the user asked twice.
+    """Ends Tune's run when the user asked twice.
 
     It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
-    the place to take out what Tune would keep: it holds every trial to the phase's end, with its
+    the place to take out what Tune would keep: it holds every trial to the run's end, with its
     last result, files and all, and for each number two windows of its last values. (A callback
     could do it too, but to have one makes Tune import MLflow.)
     """
@@ -269,33 +289,32 @@ def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([bundle(resources)], **labels)
 
 
-def run_phase(
-    source: TrialSource,
-    shared: PhaseContext,
+def run_phases(
+    phases: Iterator[Phase],
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
     worker_events: WorkerEvents,
     stop: StopRequest,
 ) -> None:
-    """Run the trial source's trials on the connected Ray cluster until it has no more.
+    """Run the trials of all phases, one phase after the other, on the connected Ray cluster.
 
     Args:
+        phases: asked for the next one when the trials of the one before have ended.
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
         worker_events: receives the trials' files and the losses of workers.
 
     Raises:
-        Exception: what the trial source raised; the phase was left at once.
+        Exception: what a trial source or `phases` raised; the run was left at once.
     """
-    searcher = _TrialSourceSearcher(source, stop)
-    runner = tune.with_parameters(TrialTrainable, shared=ray.put(shared))
+    searcher = _PhaseSearcher(phases, concurrent, stop)
     tune.Tuner(
-        tune.with_resources(runner, of_trial(resources)),
+        tune.with_resources(TrialTrainable, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,
-            scheduler=_TrialSourceScheduler(source, searcher, worker_events, stop),
+            scheduler=_TrialSourceScheduler(searcher, worker_events, stop),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.config["trial"]),
@@ -316,26 +335,38 @@ class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
     The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": number
-    of epochs in the record}`; a result is `{MESSAGE: a worker's message}`.
+    of epochs in the record, "context": a _ContextRef}`; a result is `{MESSAGE: a worker's
+    message}`, or None for a worker that idles (`{"idle_seconds": seconds}`).
     """
 
-    def setup(self, config: dict[str, Any], shared: PhaseContext) -> None:
-        """Remember what is shared; nothing is built before the first step."""
-        keep_to_share(shared.gpus)
-        self._worker = TrialWorker(shared)
-        self._run = self._begun(config)
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial; nothing is built before the first step."""
+        self._context: _ContextRef | None = None
+        self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take over another trial in the same process."""
-        self._run = self._begun(new_config)
+        self._begin(new_config)
         return True
 
-    def _begun(self, config: dict[str, Any]) -> TrialRun:
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._run: TrialRun | None = None
+        self._idle_seconds = config.get("idle_seconds", 0.0)
+        if "context" not in config:
+            return
+        if config["context"] != self._context:
+            self._context = config["context"]
+            shared: PhaseContext = ray.get(config["context"].ref)
+            keep_to_share(shared.gpus)
+            self._worker = TrialWorker(shared)
         asked = TrialConfig.model_validate(config["config"])
-        return TrialRun(self._worker, config["trial"], asked, config["reported_epochs"])
+        self._run = TrialRun(self._worker, config["trial"], asked, config["reported_epochs"])
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
+        """One epoch, or a moment without a trial."""
+        if self._run is None:
+            time.sleep(self._idle_seconds)
+            return {MESSAGE: None}
         return {MESSAGE: self._run.epoch()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

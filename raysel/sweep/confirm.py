@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.engine.tune import Assignment
+from raysel.engine.trial_source import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
@@ -79,7 +79,7 @@ def runs_of(
 
 
 class ConfirmController:
-    """Schedules the runs that have not ended yet; see `raysel.engine.tune.TrialSource`."""
+    """Schedules the runs that have not ended yet; see `raysel.engine.trial_source.TrialSource`."""
 
     def __init__(
         self, runs: Sequence[tuple[Finalist, Assignment]], ended: Iterable[str], event_log: EventLog
@@ -90,6 +90,11 @@ class ConfirmController:
         self._event_log = event_log
         self._live: dict[str, Assignment] = {}
         self._epochs: dict[str, int] = {}
+
+    @property
+    def left(self) -> int:
+        """How many runs have not begun yet."""
+        return len(self._waiting)
 
     def next_trial(self) -> Assignment | None:
         """The next run of the list."""
@@ -125,9 +130,3 @@ class ConfirmController:
         if self._live.pop(trial, None) is not None:
             end = failed_end(kind, cause)
             self._event_log.write(trial, Kind.ENDED, self._epochs.get(trial, 0), end)
-
-    def interrupt(self, cause: str) -> None:
-        """Record every running run as interrupted."""
-        for trial in list(self._live):
-            self._event_log.interrupted(trial, cause)
-        self._live.clear()

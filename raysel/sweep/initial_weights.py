@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysel.engine.source_training import train_on_worker
-from raysel.engine.tune import StopRequest
+from raysel.engine.trial_source import StopRequest
 from raysel.sweep.inputs import SweepInputs
 from raysel.training.source_model import (
     SourceModel,

@@ -17,7 +17,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
-from raysel.engine.tune import Assignment
+from raysel.engine.trial_source import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
@@ -53,7 +53,7 @@ class _Live:
 
 
 class SearchController:
-    """Ask-and-tell loop around the study; see `raysel.engine.tune.TrialSource`."""
+    """Ask-and-tell loop around the study; see `raysel.engine.trial_source.TrialSource`."""
 
     def __init__(self, spec: Spec, space: Space, event_log: EventLog) -> None:
         """
@@ -141,12 +141,6 @@ class SearchController:
         if trial in self._live:  # else a worker's last report of a trial that has ended
             epoch = max(self._live[trial].values, default=0)
             self._end(trial, failed_end(kind, cause), epoch)
-
-    def interrupt(self, cause: str) -> None:
-        """Record every running trial as interrupted; it stays RUNNING in the study."""
-        for trial in list(self._live):
-            self._event_log.interrupted(trial, cause)
-        self._live.clear()
 
     def _end(self, trial: str, end: Mapping[str, Any], epoch: int) -> None:
         self._event_log.write(trial, Kind.ENDED, epoch, end)

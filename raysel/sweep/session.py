@@ -6,9 +6,10 @@ over the same folder.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,8 @@ from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, expected_nodes, grows
 from raysel.engine.ray_processes import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
-from raysel.engine.tune import StopRequest, TrialSource, WorkerEnvironmentError, run_phase
+from raysel.engine.trial_source import Phase, StopRequest, WorkerEnvironmentError
+from raysel.engine.tune import run_phases
 from raysel.mlflow_sync.process import WriterProcess
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
@@ -194,9 +196,7 @@ class Session:
             if inputs.weights is not None:
                 shared = inputs.shared(self.folder.path)
                 shared = replace(shared, bucket=self.folder.bucket, token=token)
-                self._search(shared, concurrent, total)
-                if not self.stop.asked:
-                    self._confirm(shared, concurrent)
+                self._run_phases(shared, concurrent, total)
         if self.stop.asked:
             self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
         return inputs
@@ -284,20 +284,34 @@ class Session:
         writer.start()
         return writer
 
-    def _search(self, shared: PhaseContext, concurrent: int, total: int) -> None:
+    def _run_phases(self, shared: PhaseContext, concurrent: int, total: int) -> None:
+        storage = self.folder.tune / str(time.time_ns())
+        with closing(self._phases(shared, total)) as phases:
+            first = next(phases, None)
+            if first is not None:  # else everything has ended already
+                every = itertools.chain([first], phases)
+                run_phases(every, self.spec.resources, concurrent, storage, self, self.stop)
+
+    def _phases(self, shared: PhaseContext, total: int) -> Generator[Phase]:
+        """Search, then the rounds of the confirm phase; only what has not ended yet. Each is asked
+        for when the trials of the one before have ended."""
         controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         self.reporter.phase("search", max(total, len(done)), done)  # num_trials may be lowered
         if len(done) < total:
-            self._run_phase(controller, shared, concurrent, "search")
-        controller.interrupt(self.stop.cause)
+            yield Phase(controller, shared, total - len(done))
+        with tested(shared, self.inputs.task, self.spec) as unsealed:
+            yield from self._confirm(unsealed)
 
-    def _confirm(self, shared: PhaseContext, concurrent: int) -> None:
+    def _confirm(self, shared: PhaseContext) -> Iterator[Phase]:
         """Round by round, until the question is decided or there are as many runs as asked for."""
         counts, open_ones = rounds(self.spec.confirm), None
         for number, splits in enumerate(counts, 1):
-            self._confirm_round(shared, concurrent, splits, open_ones)
-            if self.stop.asked or number == len(counts):
+            controller = self._confirm_round(splits, open_ones)
+            last = number == len(counts)
+            if controller is not None:
+                yield Phase(controller, shared, controller.left, last)
+            if last:
                 return
             verdict = fold_verdict(self.inputs, self._trials(), self.folder.trial)
             open_ones = undecided(verdict)
@@ -307,10 +321,8 @@ class Session:
             if not open_ones:
                 return
 
-    def _confirm_round(
-        self, shared: PhaseContext, concurrent: int, splits: int, strategies: set[str] | None
-    ) -> None:
-        """The runs of the first so many splits that are not there yet.
+    def _confirm_round(self, splits: int, strategies: set[str] | None) -> ConfirmController | None:
+        """The runs of the first so many splits that are not there yet; None if all are.
 
         Args:
             strategies: the only ones whose question is open; None takes all.
@@ -324,11 +336,8 @@ class Session:
         ended = [t for t in trials if t.id in names and t.status in ENDED]
         self.reporter.phase("confirm", len(runs), ended)
         if len(ended) >= len(runs):
-            return
-        controller = ConfirmController(runs, [t.id for t in ended], self.sweep.event_log)
-        with tested(shared, self.inputs.task, self.spec) as unsealed:
-            self._run_phase(controller, unsealed, concurrent, "confirm")
-        controller.interrupt(self.stop.cause)
+            return None
+        return ConfirmController(runs, [t.id for t in ended], self.sweep.event_log)
 
     def _interrupt_the_rest(self, event_log: EventLog, cause: str) -> None:
         """Mark as INTERRUPTED the trials that a previous driver left RUNNING and this one did not
@@ -345,12 +354,6 @@ class Session:
         with suppress(Exception):  # the record itself may be what fails
             self._interrupt_the_rest(event_log, cause)
             event_log.write(SWEEP, Kind.FINISHED, event_log.attempt, payload)
-
-    def _run_phase(
-        self, source: TrialSource, shared: PhaseContext, concurrent: int, name: str
-    ) -> None:
-        storage = self.folder.tune / f"{name}-{time.time_ns()}"
-        run_phase(source, shared, self.spec.resources, concurrent, storage, self, self.stop)
 
     def receive(self, trial: str, name: str, content: bytes) -> None:
         """See `engine.WorkerEvents`."""

@@ -28,7 +28,8 @@ def _awake() -> None:
 def run_raysel(work: Work, tracking_uri: str) -> Outcome:
     """`raysel run`'s search phase, with everything that goes on beside it."""
     from raysel.engine import connect  # first: it sets what Ray reads when it is imported
-    from raysel.engine.tune import StopRequest, WorkerEvents, run_phase
+    from raysel.engine.trial_source import Phase, StopRequest, WorkerEvents
+    from raysel.engine.tune import run_phases
     from raysel.mlflow_sync.process import WriterProcess
     from raysel.record.event_log import EventLog
     from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
@@ -82,9 +83,8 @@ def run_raysel(work: Work, tracking_uri: str) -> Outcome:
             controller.study.enqueue_trial(point, skip_if_exists=True)
         storage = folder.tune / "search"
         worker_events = MagicMock(spec=WorkerEvents)  # never called: all runs here
-        run_phase(
-            controller, shared, spec.resources, CONCURRENT, storage, worker_events, StopRequest()
-        )
+        phases = iter([Phase(controller, shared, len(work.points), last=True)])
+        run_phases(phases, spec.resources, CONCURRENT, storage, worker_events, StopRequest())
         ended = time.perf_counter()
         assert writer.drain(60), "the MLflow writer did not come to an end"
         drained = time.perf_counter()

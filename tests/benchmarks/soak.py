@@ -21,7 +21,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ import mlflow
 import optuna
 import psutil
 
-from raysel.engine.tune import Assignment, TrialSource
+from raysel.engine.trial_source import Assignment, Phase, TrialSource
+from raysel.engine.tune import run_phases
 from raysel.record.events import Kind, sqlite_url
 from raysel.record.layout import SweepFolder, tracking_uri
 from raysel.record.read_only import read_events
@@ -37,6 +38,7 @@ from raysel.record.state import RUNNING, fold
 from raysel.spec.reader import parse
 from raysel.sweep import session
 from raysel.sweep.start import start
+from raysel.training.trial_worker import PhaseContext
 from raysel.training.worker_messages import EpochMessage
 
 HUNDRED, CONCURRENT = 100, 2
@@ -125,8 +127,16 @@ class Meter:
         return lambda *_: None
 
 
-def without_workers(source: TrialSource, shared: Any, *others: Any) -> None:
-    """In the place of `run_phase`: two trials at a time, whose numbers are made up."""
+def without_workers(phases: Iterator[Phase], *others: Any) -> None:
+    """In the place of `run_phases`: a search whose numbers are made up, then the confirm phase on
+    real workers."""
+    search = next(phases)
+    made_up(search.source, search.context)
+    run_phases(phases, *others)
+
+
+def made_up(source: TrialSource, shared: PhaseContext) -> None:
+    """Run a source's trials two at a time without training."""
     numbers = random.Random(1)
     live: deque[Assignment] = deque()
     while True:
@@ -186,10 +196,7 @@ def main() -> None:
     parser.add_argument("--without-workers", action="store_true")
     options = parser.parse_args()
     if options.without_workers:
-        with_workers = session.run_phase
-        session.run_phase = lambda source, shared, resources, concurrent, storage, *rest: (
-            without_workers if storage.name.startswith("search") else with_workers
-        )(source, shared, resources, concurrent, storage, *rest)
+        session.run_phases = without_workers
     clock = Clock()
     clock.around(optuna.Study, "ask")
     clock.around(optuna.Study, "tell")

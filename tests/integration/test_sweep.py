@@ -48,14 +48,18 @@ def finished(
 
     file = tmp_path_factory.mktemp("file") / "small.yaml"
     file.write_text(SMALL, encoding="utf-8")
-    real = session.run_phase
+    real = session.run_phases
 
-    def watched(controller, shared, *rest):  # type: ignore[no-untyped-def]
-        phases.append((type(controller).__name__, shared.test is not None))
-        real(controller, shared, *rest)
+    def watched(given, *rest):  # type: ignore[no-untyped-def]
+        def seen():  # type: ignore[no-untyped-def]
+            for phase in given:
+                phases.append((type(phase.source).__name__, phase.context.test is not None))
+                yield phase
+
+        real(seen(), *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "run_phase", watched)
+        patch.setattr(session, "run_phases", watched)
         sets = ("--set", f"storage={storage}", "--set", "name=whole")
         assert main(["run", str(file), *sets, "--quiet"]) == 0
     return storage / "whole"

@@ -170,6 +170,7 @@ def code_of(markdown: Path) -> str:
     return next(block for block in blocks if "from predict import load" in block)
 
 
+@pytest.mark.slow
 def test_the_snippets_run_as_they_stand_without_raysel(pictures: Path, tmp_path: Path):
     best = tmp_path / "runs" / "digits" / "best"
     out = exported(pictures, best, "test_resnet")

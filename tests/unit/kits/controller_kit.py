@@ -12,10 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from raysel.engine.tune import Assignment, TrialSource
+from raysel.engine.trial_source import Assignment, TrialSource
 from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
-from raysel.record.state import TrialState, fold
+from raysel.record.state import RUNNING, TrialState, fold
 from raysel.search.space import Space
 from raysel.search.study import OPTUNA_STATE
 from raysel.spec.reader import parse
@@ -83,6 +83,18 @@ class Attempt:
         """The study's trials but for those that still wait to be asked for."""
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != OptunaState.WAITING]
+
+    def interrupt(self, cause: str) -> None:
+        """The driver ends in order, as `Session` does."""
+        interrupt_running(self.record, self.reported, cause)
+
+
+def interrupt_running(record: Record, reported: list[Event], cause: str) -> None:
+    """Record every running trial as interrupted."""
+    event_log = EventLog(record, 1, reported.append)
+    for state in fold(stored.event for stored in record.events()).values():
+        if state.status == RUNNING:
+            event_log.interrupted(state.id, cause)
 
 
 def begin(folder: Path, spec: Spec, attempt: int = 1) -> Attempt:

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from raysel.engine.capacity import Node
-from raysel.engine.tune import StopRequest, TrialSource
+from raysel.engine.trial_source import Phase, StopRequest
 from raysel.models.build import build
 from raysel.record.layout import SweepFolder
 from raysel.spec.reader import parse
@@ -20,7 +20,7 @@ from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.outcome import Outcome
 from raysel.training.source_model import SourceModel
 from raysel.training.trial import TrialRun
-from raysel.training.trial_worker import PhaseContext, TrialWorker
+from raysel.training.trial_worker import TrialWorker
 from raysel.training.worker_messages import EpochMessage
 
 FILE = """
@@ -34,17 +34,20 @@ confirm: {seeds: 2}
 """
 
 
-def in_this_process(source: TrialSource, shared: PhaseContext, *others: Any) -> None:
-    """Run a phase's trials one after another; a stopped one is left after its epoch."""
+def in_this_process(phases: Iterator[Phase], *others: Any) -> None:
+    """Run the phases' trials one after another; a stopped one is left after its epoch."""
     stop: StopRequest = others[-1]
-    worker = TrialWorker(shared)
-    while not stop.asked and (given := source.next_trial()) is not None:
-        run = TrialRun(worker, given.trial, given.config, given.reported_epochs)
-        ended = False
-        while not ended and not stop.asked:
-            message = run.epoch()
-            assert isinstance(message, EpochMessage), message
-            ended = source.epoch(given.trial, message)
+    for phase in phases:
+        worker, source = TrialWorker(phase.context), phase.source
+        while not stop.asked and (given := source.next_trial()) is not None:
+            run = TrialRun(worker, given.trial, given.config, given.reported_epochs)
+            ended = False
+            while not ended and not stop.asked:
+                message = run.epoch()
+                assert isinstance(message, EpochMessage), message
+                ended = source.epoch(given.trial, message)
+        if stop.asked:
+            return
 
 
 def untrained(inputs: SweepInputs, *_: Any) -> SourceModel:
@@ -63,7 +66,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         "connected": connected,
         "expected_nodes": lambda: here,
         "watching": lambda _: nullcontext(),
-        "run_phase": in_this_process,
+        "run_phases": in_this_process,
         "of_the_source": untrained,
         "WriterProcess": MagicMock(),
     }.items():

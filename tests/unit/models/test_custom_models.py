@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from few_kit import few
 
 from raysel.common.errors import UserError
 from raysel.export.timm_layout import write_model
@@ -149,7 +150,7 @@ def test_a_model_that_leaves_is_one_line(tmp_path, where):
 
 @pytest.mark.parametrize(
     ("raises", "words"),
-    [("1 / 0", "ZeroDivisionError: division by zero"), ("pressed()", "KeyboardInterrupt: mine")],
+    few(("1 / 0", "ZeroDivisionError: division by zero"), ("pressed()", "KeyboardInterrupt: mine")),
 )
 def test_a_model_that_fails_in_training_is_one_line_with_its_place(tmp_path, raises, words):
     name = "own_fails_" + raises[:3].strip(" /")

@@ -11,7 +11,7 @@ from controller_kit import LAYERS, Attempt, begin, error, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
 from raysel.common.errors import OperationalError
-from raysel.engine.tune import Assignment
+from raysel.engine.trial_source import Assignment
 from raysel.search.space import Space
 from raysel.search.study import study_of
 from raysel.spec.sweep import TrialConfig

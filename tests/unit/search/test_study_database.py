@@ -10,7 +10,7 @@ import pytest
 from controller_kit import Attempt, begin, run, sweep, work
 from optuna.trial import TrialState as OptunaState
 
-from raysel.engine.tune import Assignment
+from raysel.engine.trial_source import Assignment
 from raysel.record.events import SWEEP, Event, sqlite_url
 from raysel.search import study_database
 from raysel.search.study_database import StudyDatabase

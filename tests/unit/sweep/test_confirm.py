@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controller_kit import sweep
+from controller_kit import interrupt_running, sweep
 from optuna.trial import FixedTrial
 
-from raysel.engine.tune import Assignment
+from raysel.engine.trial_source import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.failure_kind import FailureKind
@@ -226,7 +226,7 @@ def test_a_new_driver_runs_what_has_not_ended_with_the_same_numbers(tmp_path):
     first.work(runs[0])
     first.controller.epoch(runs[1].trial, EpochMessage(1, {"val/error": 0.4}))
     first.controller.failed(runs[2].trial, FailureKind.ERROR, "broken")
-    first.controller.interrupt("stopped")
+    interrupt_running(first.record, first.reported, "stopped")
     assert first.states[runs[1].trial].status == "INTERRUPTED"
     second = _Confirm(tmp_path, attempt=2)
     left = list(iter(second.controller.next_trial, None))

@@ -151,7 +151,7 @@ def test_b06_what_was_left_is_taken_up_first_and_reported_as_resumed(tmp_path):
     left = [start_one(first) for _ in range(3)]
     work(first.controller, left[1])
     first.controller.epoch(left[2].trial, EpochMessage(1, {"val/error": 0.1}))
-    first.controller.interrupt("stopped by the user")
+    first.interrupt("stopped by the user")
     assert [s.status for s in first.states.values()] == ["INTERRUPTED", "COMPLETE", "INTERRUPTED"]
     assert [t.state for t in first.trials] == [RUNNING, COMPLETE, RUNNING]
     second = begin(tmp_path, first.spec, 2)
@@ -181,7 +181,7 @@ def test_an_interrupted_sweep_keeps_the_values_of_its_trials_first_attempt(tmp_p
     first = begin(tmp_path, sweep())
     assignment = start_one(first)
     first.controller.epoch(assignment.trial, EpochMessage(1, {"val/error": 0.01}))
-    first.controller.interrupt("stopped")
+    first.interrupt("stopped")
     second = begin(tmp_path, first.spec, 2)
     work(second.controller, start_one(second), after=1)
     assert second.states["0000"].value == 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from session_kit import run, without_ray
 
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sweep_url
-from raysel.engine.tune import TrialSource
+from raysel.engine.trial_source import Phase
 from raysel.record.layout import write_json
 from raysel.record.read_only import read_events
 from raysel.record.state import fold, fold_sweep
@@ -20,7 +21,6 @@ from raysel.sweep import session
 from raysel.sweep.fold_results import fold_results
 from raysel.sweep.results import SweepResults
 from raysel.sweep.views import read_results
-from raysel.training.trial_worker import PhaseContext
 
 
 @pytest.fixture(autouse=True)
@@ -61,12 +61,12 @@ def test_a_session_that_is_stopped_keeps_what_is_done_and_the_next_one_ends_it(
 ) -> None:
     whole = run(tmp_path / "whole").results
 
-    def stopped(source: TrialSource, shared: PhaseContext, *others: Any) -> None:
+    def stopped(phases: Iterator[Phase], *others: Any) -> None:
         others[-1].ask("Ctrl-C")
-        source.next_trial()
+        next(phases).source.next_trial()
 
     with monkeypatch.context() as patched:
-        patched.setattr(session, "run_phase", stopped)
+        patched.setattr(session, "run_phases", stopped)
         outcome = run(tmp_path / "torn")
     assert (outcome.complete, outcome.cause) == (False, "Ctrl-C")
     assert [trial.status for trial in outcome.results.trials] == ["INTERRUPTED"]
@@ -85,7 +85,7 @@ def test_a_session_that_fails_says_so_in_the_record(
     def fails(*_: Any) -> None:
         raise OperationalError("ray", "does not answer")
 
-    monkeypatch.setattr(session, "run_phase", fails)
+    monkeypatch.setattr(session, "run_phases", fails)
     with pytest.raises(OperationalError, match="does not answer"):
         run(tmp_path)
     events = read_events(sweep_url(None, tmp_path / "toy" / "sweep.db", "toy"))

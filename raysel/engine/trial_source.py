@@ -1,0 +1,109 @@
+"""Trials as the driver decides on them: assignments, their sources, phases and the request to stop.
+
+Nothing here knows of Ray; `raysel.engine.tune` runs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+from raysel.record.failure_kind import FailureKind
+from raysel.spec.sweep import TrialConfig
+from raysel.training.trial_worker import PhaseContext
+from raysel.training.worker_messages import EpochMessage
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: its id in the record, its configuration, and how many of its epochs the
+    record has."""
+
+    trial: str
+    config: TrialConfig
+    reported_epochs: int = 0
+
+
+class TrialSource(Protocol):
+    """Decides which trials run; every call is written to the event log before it returns."""
+
+    def next_trial(self) -> Assignment | None:
+        """The next trial to run, None when there is none left."""
+        ...
+
+    def epoch(self, trial: str, message: EpochMessage) -> bool:
+        """Record an epoch; return whether the trial is to stop."""
+        ...
+
+    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
+        """The trial failed for good."""
+        ...
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Trials that share a context: those of the search, or of a round of the confirm phase.
+
+    Attributes:
+        size: how many trials it has at most.
+        last: no phase follows, so workers without a trial end at once.
+    """
+
+    source: TrialSource
+    context: PhaseContext
+    size: int
+    last: bool = False
+
+
+class WorkerEnvironmentError(Exception):
+    """Raised when a worker's environment (such as a full disk) makes the whole sweep impossible."""
+
+
+class WorkerEvents(Protocol):
+    """Receives worker events that do not affect scheduling."""
+
+    def receive(self, trial: str, name: str, content: bytes) -> None:
+        """Keep a file of a trial that ran where the driver does not see its folder."""
+        ...
+
+    def worker_lost(self, trial: str) -> None:
+        """The trial's worker or node was lost; the trial goes on elsewhere."""
+        ...
+
+
+class StopRequest:
+    """A request to stop the engine: asked once, in order; asked twice, at once.
+
+    Attributes:
+        cause: why, in words; the first one that was given.
+        error: a failure of the driver itself; nothing more is written after it.
+    """
+
+    def __init__(self) -> None:
+        self._orderly = threading.Event()
+        self._at_once = threading.Event()
+        self.cause = ""
+        self.error: Exception | None = None
+
+    def ask(self, cause: str) -> None:
+        """Running trials end their epoch; asked again, nothing is waited for."""
+        self.cause = self.cause or cause
+        (self._at_once if self._orderly.is_set() else self._orderly).set()
+
+    def fail(self, error: Exception) -> None:
+        """Stop at once: the event log cannot be written."""
+        self.error = self.error or error
+        self.cause = self.cause or str(error)
+        self._orderly.set()
+        self._at_once.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether no more trial and no more epoch is to begin."""
+        return self._orderly.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether running epochs are given up too."""
+        return self._at_once.is_set()
