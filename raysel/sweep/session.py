@@ -23,7 +23,7 @@ from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, expected_nodes, grows
 from raysel.engine.ray_processes import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
-from raysel.engine.trial_source import Phase, StopRequest, WorkerEnvironmentError
+from raysel.engine.trial_source import Phase, WorkerEnvironmentError
 from raysel.engine.tune import run_phases
 from raysel.mlflow_sync.process import WriterProcess
 from raysel.record.event_log import EventLog
@@ -48,6 +48,7 @@ from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
+from raysel.sweep.stopper import Stopper
 from raysel.sweep.verdict_words import round_in_words
 from raysel.training.trial_worker import PhaseContext
 
@@ -59,29 +60,6 @@ DRAIN_AT_ONCE = 2.0
 
 LEAVE_SECONDS = 20.0
 """Time for a sweep to record its end after Ray is gone."""
-
-
-class Stopper:
-    """Asks the sweep to stop, and says so once.
-
-    Attributes:
-        request: what the engine looks at.
-    """
-
-    def __init__(self, reporter: ProgressReporter) -> None:
-        self.request, self._reporter = StopRequest(), reporter
-
-    def ask(self, cause: str) -> None:
-        """The sweep is to end in order."""
-        if not self.request.asked:
-            self.ask_again(cause)
-
-    def ask_again(self, cause: str) -> None:
-        """The same; asked for the second time, it ends at once."""
-        again = self.request.asked
-        self.request.ask(cause)
-        if not again:
-            self._reporter.stopping(self.request.cause)
 
 
 def run_session(

@@ -25,11 +25,10 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from raysel.spec.sweep import SMALLEST_EFFECT
-from raysel.sweep.confirm_rounds import looks
+from raysel.sweep.confirm_rounds import level_of_looks, looks
 from raysel.sweep.question import Question
 from raysel.sweep.results import ConfirmedStrategy
 from raysel.sweep.statistics.differences import overlap_correction
-from raysel.sweep.statistics.sequential import nominal_level
 from raysel.sweep.verdict import verdict
 
 STRATEGIES = ("full", "bvg_ls", "surgical", "auto_rgn", "linear_probe")
@@ -204,7 +203,7 @@ def new_rule(sweep: Sweep, world: World) -> tuple[Any, dict[str, Any]]:
         part = [
             e.model_copy(update={"runs": [r for r in e.runs if r.split <= splits]}) for e in confirm
         ]
-        found = verdict(part, asked(world, ranking, splits, nominal_level(rounds)), losses)
+        found = verdict(part, asked(world, ranking, splits, level_of_looks(rounds)), losses)
         if found.outcome != "not_shown":
             break
     return found, losses
