@@ -35,8 +35,8 @@ __all__ = [
 if TYPE_CHECKING:
     from raysel.cli.python_api import finetune, resume, run
     from raysel.common.errors import OperationalError, UserError
-    from raysel.models.layers import Partition
     from raysel.models.partition import partition
+    from raysel.models.partition_types import Partition
     from raysel.search.load_spec import load_spec
     from raysel.spec.sweep import Spec
     from raysel.strategies.base import Decision, Parameter, Step, Strategy
@@ -48,7 +48,7 @@ else:
     _MODULES = {
         "raysel.cli.python_api": ("finetune", "resume", "run"),
         "raysel.common.errors": ("OperationalError", "UserError"),
-        "raysel.models.layers": ("Partition",),
+        "raysel.models.partition_types": ("Partition",),
         "raysel.models.partition": ("partition",),
         "raysel.search.load_spec": ("load_spec",),
         "raysel.spec.sweep": ("Spec",),

@@ -65,10 +65,10 @@ def validate(
 
 def _data(spec: Spec, task: OpenedTask) -> DataSummary | None:
     """Summary of the data; None if they are not there."""
-    from raysel.models.data_config import model_input  # noqa: PLC0415
+    from raysel.models.known_models import facts_of  # noqa: PLC0415
     from raysel.search.validate import reads_source  # noqa: PLC0415
 
-    return task.summary(model_input(spec.model.name), reads_source(spec))
+    return task.summary(facts_of(spec.model.name).input, reads_source(spec))
 
 
 def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

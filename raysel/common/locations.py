@@ -11,15 +11,18 @@ import hashlib
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-import psutil
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
+from raysel.common.deferred import Deferred
 from raysel.common.errors import Problem, UserError, nearest, user_error
 from raysel.common.paths import is_text, plain
 from raysel.common.urls import secret_in
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+engine, exc, psutil = Deferred("sqlalchemy.engine"), Deferred("sqlalchemy.exc"), Deferred("psutil")
 
 _DRIVER = "postgresql+psycopg"
 
@@ -138,7 +141,7 @@ def user_cache() -> Path:
 
 def sqlite_url(path: Path) -> str:
     """The database URL of a SQLite file for SQLAlchemy and Optuna; the path is made absolute."""
-    return str(URL.create("sqlite", database=str(path.absolute())))
+    return str(engine.URL.create("sqlite", database=str(path.absolute())))
 
 
 def mlflow_uri(path: Path) -> str:
@@ -153,14 +156,14 @@ def mlflow_uri(path: Path) -> str:
 def is_read_alike(path: Path) -> bool:
     """Whether SQLAlchemy finds a path in a URL that holds it as it stands."""
     whole = str(path.absolute())
-    return make_url(f"sqlite:///{whole}").database == whole
+    return engine.make_url(f"sqlite:///{whole}").database == whole
 
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a database URL or a tracking URI; None where it names something else."""
     if not uri.startswith("sqlite"):
         return None
-    database = make_url(uri).database
+    database = engine.make_url(uri).database
     return Path(database) if database else None
 
 
@@ -179,7 +182,7 @@ def sweep_url(record: str | None, file: Path, sweep: str) -> str:
         return sqlite_url(file)
     if problem := check_record_url(record, sweep):
         raise UserError(problem)
-    url = make_url(record).set(drivername=_DRIVER)
+    url = engine.make_url(record).set(drivername=_DRIVER)
     if missing := missing_driver(_DRIVER + "://"):
         raise UserError(Problem("database_url", missing))
     options = f'-csearch_path="{schema_name(sweep)}" '
@@ -202,8 +205,8 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
     if secret := secret_in(record):
         return Problem("database_url", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
     try:
-        url = make_url(record)
-    except (ArgumentError, ValueError):  # a port that is not a number
+        url = engine.make_url(record)
+    except (exc.ArgumentError, ValueError):  # a port that is not a number
         return Problem(
             "database_url", f'"{record}" is no URL; give postgresql://user@host/database'
         )
@@ -222,14 +225,14 @@ def missing_driver(url: str) -> str | None:
     """Which package a database URL needs that is not installed, and how to install it; None where
     nothing is missing."""
     try:
-        make_url(url).get_dialect().import_dbapi()
-    except NoSuchModuleError:
-        return f"SQLAlchemy knows no driver {make_url(url).drivername}"
+        engine.make_url(url).get_dialect().import_dbapi()
+    except exc.NoSuchModuleError:
+        return f"SQLAlchemy knows no driver {engine.make_url(url).drivername}"
     except ImportError as error:
-        package = error.name or make_url(url).get_driver_name()
+        package = error.name or engine.make_url(url).get_driver_name()
         known = _PACKAGES.get(package, package)
         return f'needs the package {package}, which is not installed: pip install "{known}"'
-    except (ArgumentError, ValueError):
+    except (exc.ArgumentError, ValueError):
         return None  # no URL of a database
     return None
 

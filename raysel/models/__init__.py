@@ -1,35 +1,21 @@
 """What is tuned: models by name, their weights, and their partition into layers.
 
-timm is imported here, behind the torchvision shim; the rest of raysel takes it from here.
+`from raysel.models import timm` gives timm behind the torchvision shim. It is imported when it is
+first asked for, so that what names models or layers alone does not wait for it and torch.
 """
 
-import warnings
-from typing import Any
+from __future__ import annotations
 
-from raysel.common.code_exits import as_exceptions
-from raysel.common.torchvision_compat import ensure_importable
+import importlib
+from typing import TYPE_CHECKING, Any
 
-ensure_importable()
+__all__ = ["timm"]
 
-import timm  # noqa: E402
-from timm.models._manipulate import group_with_matcher  # noqa: E402
-from timm.models._registry import _deprecated_models  # noqa: E402
+if TYPE_CHECKING:
+    from raysel.models.timm_models import timm
+else:
 
-from raysel.models import wide_resnet  # noqa: E402  (enters its models into timm's registry)
-
-__all__ = ["create_model", "current_name", "group_with_matcher", "timm", "wide_resnet"]
-
-
-@as_exceptions()
-def create_model(name: str, **arguments: Any) -> Any:
-    """timm's, whose registry may hold functions of the user's own. What its builders warn of is
-    no news to a user, but for a name that timm has given up: see `current_name`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return timm.create_model(name, **arguments)
-
-
-def current_name(name: str) -> str | None:
-    """The name that timm gives today to a model of an older name; None where it is today's."""
-    found: str | None = _deprecated_models.get(name)
-    return found
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module("raysel.models.timm_models"), name)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from raysel.models import create_model
 from raysel.models.data_config import size_arguments
-from raysel.models.head import Head, put_mlp_head
+from raysel.models.head import put_mlp_head
+from raysel.models.partition_types import Head
 from raysel.models.shapes import classifier_paths
+from raysel.models.timm_models import create_model
 
 
 @dataclass(frozen=True)

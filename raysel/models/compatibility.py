@@ -11,11 +11,8 @@ from raysel.common.errors import UserError, user_error
 from raysel.common.text import first_line
 from raysel.models.custom_models import is_custom
 from raysel.models.forward import LONGEST, Image, own_image, run_without_data
-from raysel.models.head import Head
+from raysel.models.partition_types import SIZE, Head
 from raysel.models.shapes import shapes_of
-
-SIZE = "task.image_size"
-"""The field that a model's refusal of a size names."""
 
 _STEP, _TRIES = 8, 16  # pixels between the sizes that are tried, and how many
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from raysel.common.text import first_line
-from raysel.models import create_model, timm
 from raysel.models.data_config import pretrained_cfg, size_arguments
+from raysel.models.timm_models import create_model, timm
 
 
 def is_custom(name: str) -> bool:

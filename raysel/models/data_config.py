@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 import torch
 
-from raysel.models import create_model, timm
+from raysel.models.timm_models import create_model, timm
 from raysel.tasks.model_input import CropMode, Interpolation, ModelInput
 
 _CHANNELS = 3  # pictures are RGB

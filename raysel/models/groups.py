@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from torch import nn
 
-from raysel.models import group_with_matcher
 from raysel.models.delimiter import is_norm
 from raysel.models.shapes import of_classifier, under
 from raysel.models.structure import (
@@ -23,6 +22,7 @@ from raysel.models.structure import (
     merge_interleaved,
     structural_groups,
 )
+from raysel.models.timm_models import group_with_matcher
 
 _FEW_MOVED = 0.02  # of the parameters: a table of positions, a token, no block
 _FEW = 4  # groups: a stem, a body that is all of the model, a neck, a head

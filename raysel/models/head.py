@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import nn
 
 from raysel.common.errors import user_error
-
-Head = Literal["linear", "mlp"]
-"""timm's own classifier; or a hidden layer before the logits."""
 
 HIDDEN = 512
 DROPOUT = 0.5

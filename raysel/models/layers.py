@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from raysel.common.errors import UserError, user_error
-from raysel.models import current_name
 from raysel.models.compatibility import ModelRequirements, check_logits, incompatible
 from raysel.models.delimiter import Trace, traced
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
 from raysel.models.groups import blocks_in_head, forward_groups, own_paths
-from raysel.models.head import Head
+from raysel.models.partition_types import Head, Layer, Partition, Rule
 from raysel.models.patterns import PatternError, found_in
 from raysel.models.shapes import of_classifier, shapes_of, under
 from raysel.models.structure import NEARLY_ALL, is_block
+from raysel.models.timm_models import current_name
 
 __all__ = ["Layer", "Partition", "Rule", "partition", "partition_of", "shapes_of", "whole"]
-
-Rule = Literal["coarse", "fine", "delimiter"] | tuple[str, ...]
-"""How to cut: timm's coarse or fine layers, at every non-weighting module, or by name
-patterns, one a layer."""
 
 _STEM, _HEAD = _PLACES = ("stem", "head")
 """Layers that are named by their place; no other layer has such a name."""
@@ -39,74 +34,9 @@ _STEM, _HEAD = _PLACES = ("stem", "head")
 _WHOLE = "model"
 
 _TIES_SHOWN = 2
+_TIED = " is tied to "
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer: a stable name and the names of its parameters, in forward order."""
-
-    name: str
-    parameters: tuple[str, ...]
-    sizes: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """How many scalars the layer has."""
-        return sum(self.sizes)
-
-
-@dataclass(frozen=True)
-class Partition:
-    """The layers of a model in forward order; every parameter is in exactly one.
-
-    Attributes:
-        layers: L layers.
-        head: names of the classifier's own parameters (a part of the last layer where a
-            final norm shares it); of all where a model has several.
-        notes: what a user should know of it, in sentences.
-    """
-
-    layers: tuple[Layer, ...]
-    head: tuple[str, ...]
-    notes: tuple[str, ...] = field(default=(), compare=False)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The layers' names in forward order."""
-        return tuple(layer.name for layer in self.layers)
-
-    @property
-    def size(self) -> int:
-        """How many scalars the model has."""
-        return sum(layer.size for layer in self.layers)
-
-    @property
-    def layer_of(self) -> dict[str, int]:
-        """The index of the layer of each parameter."""
-        return {name: i for i, layer in enumerate(self.layers) for name in layer.parameters}
-
-    def parameters_of(self, layers: Iterable[int]) -> frozenset[str]:
-        """Names of the parameters of the layers with these indices."""
-        return frozenset(name for index in layers for name in self.layers[index].parameters)
-
-    @property
-    def head_layer(self) -> int:
-        """The index of the layer that holds the classifier; the last if there is none."""
-        return self.layer_of[self.head[0]] if self.head else len(self) - 1
-
-    def by_tensor(self) -> Partition:
-        """The finest partition: each parameter tensor a layer of its own name."""
-        single = (
-            Layer(name, (name,), (size,))
-            for layer in self.layers
-            for name, size in zip(layer.parameters, layer.sizes, strict=True)
-        )
-        return Partition(tuple(single), self.head)
 
 
 def partition(model: nn.Module, rule: Rule = "coarse", image: Image | None = None) -> Partition:
@@ -123,10 +53,16 @@ def partition(model: nn.Module, rule: Rule = "coarse", image: Image | None = Non
         UserError: a pattern matches nothing, a parameter matches no pattern, or the model
             cannot be traced for `delimiter`.
     """
+    trace: Trace | ForwardError
     try:
-        return _partition(model, rule, traced(model, image))
+        trace = traced(model, image)
     except ForwardError as error:
-        return _partition(model, rule, error)
+        trace = error
+    found = _partition(model, rule, trace)
+    for note in found.notes:
+        if _TIED in note:
+            _log.warning("%s", note)
+    return found
 
 
 def whole(model: nn.Module) -> Partition:
@@ -173,7 +109,7 @@ def partition_of(
 
 def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Partition:
     """The layers of a model that was run without data, or could not be."""
-    groups = _groups(model, rule, trace)
+    groups, ties = _groups(model, rule, trace)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     head = tuple(name for name in sizes if of_classifier(name, model))
     names = rule if isinstance(rule, tuple) else _names(model, groups, sizes, head)
@@ -183,7 +119,7 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     )
     unchecked = [f"whether the model runs on images of this size is not known: {trace}"]
     notes = unchecked if isinstance(trace, ForwardError) else []
-    return Partition(layers, head, (*notes, *_notes(model, layers, head)))
+    return Partition(layers, head, (*notes, *_notes(model, layers, head), *ties))
 
 
 def _uses(model: nn.Module, trace: Trace | ForwardError) -> dict[str, int]:
@@ -212,8 +148,11 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
         yield f"the layer {own.name} holds the classifier and parts of blocks ({blocks[0]}{more})"
 
 
-def _groups(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> list[list[str]]:
-    """The names of each layer's parameters, in forward order; a tied tensor occurs once."""
+def _groups(
+    model: nn.Module, rule: Rule, trace: Trace | ForwardError
+) -> tuple[list[list[str]], list[str]]:
+    """The names of each layer's parameters, in forward order; a tied tensor occurs once. And which
+    are tied across layers, in a sentence."""
     if rule in ("coarse", "fine"):
         groups = forward_groups(model, rule == "fine", _uses(model, trace))
         keys = _keys_by_place(model, groups)
@@ -223,8 +162,7 @@ def _groups(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> list[l
         for name, _ in model.named_parameters():
             found.setdefault(keys[name], []).append(name)
         groups = [found[key] for key in sorted(found)]
-    _warn_of_ties(model, keys)
-    return _one_classifier(model, groups, rule)
+    return _one_classifier(model, groups, rule), _ties(model, keys)
 
 
 def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> list[list[str]]:
@@ -306,23 +244,19 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
     return keys
 
 
-def _warn_of_ties(model: nn.Module, keys: Mapping[str, int]) -> None:
+def _ties(model: nn.Module, keys: Mapping[str, int]) -> list[str]:
     """D2: to merge the owners' layers would change L, so a tie across layers is reported."""
     first: dict[int, str] = {}
     tied = []
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owner = first.setdefault(id(parameter), name)
         if owner != name and keys.get(name) != keys[owner]:
-            tied.append(f"{name} is tied to {owner}")
+            tied.append(f"{name}{_TIED}{owner}")
     if len(tied) == 1:
-        _log.warning("%s of another layer and moves with that one", *tied)
-    elif tied:
-        _log.warning(
-            "%d parameters are tied to those of another layer and move with them: %s%s",
-            len(tied),
-            "; ".join(tied[:_TIES_SHOWN]),
-            "; …" if len(tied) > _TIES_SHOWN else "",
-        )
+        return [f"{tied[0]} of another layer and moves with that one"]
+    shown = "; ".join(tied[:_TIES_SHOWN]) + ("; …" if len(tied) > _TIES_SHOWN else "")
+    many = f"{len(tied)} parameters are tied to those of another layer and move with them: {shown}"
+    return [many] if tied else []
 
 
 def _names(

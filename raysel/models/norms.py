@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+from raysel.common.deferred_torch import Tensor, torch
 
 _ROW = 256
 

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from raysel.common.errors import nearest, user_error
-from raysel.models import create_model, timm
 from raysel.models.data_config import size_arguments
-from raysel.models.head import Head, put_mlp_head
+from raysel.models.head import put_mlp_head
 from raysel.models.papers import hint
+from raysel.models.partition_types import Head
+from raysel.models.timm_models import create_model, timm
 from raysel.spec.unsupported import other_model
 
 

@@ -16,9 +16,6 @@ from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.shapes import classifier_paths, under
 from raysel.models.weight_files import NotTensors, read_tensor_file
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
-"""Files that may hold weights."""
-
 MOST_BYTES = 100 * 1024 * MIB
 """Of a file of weights."""
 
@@ -27,11 +24,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 _QUERY, _PROJECTOR = "encoder_q.", "fc."
 _SHOWN = 5
-
-
-def names_weights(value: str) -> bool:
-    """Whether `model.weights` names a file, be it there or not."""
-    return Path(value).suffix in SUFFIXES
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -17,32 +17,11 @@ from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from raysel.search.space import STRATEGY, Space, count
+from raysel.search.space import STRATEGY, Space
+from raysel.search.trial_budget import points_of, shares
 from raysel.spec.sweep import SearchSpec
 
 _FIXED = "fixed_params"
-
-
-def is_equal(search: SearchSpec, space: Space) -> bool:
-    """Whether each strategy has a share of its own."""
-    return search.allocation == "equal" and len(space.strategies) > 1
-
-
-def shares(search: SearchSpec, space: Space) -> dict[str, int]:
-    """Number of trials per strategy: equal, with one more for the first ones if it
-    does not come out even."""
-    whole, rest = divmod(search.num_trials, len(space.strategies))
-    return {strategy: whole + (index < rest) for index, strategy in enumerate(space.strategies)}
-
-
-def points_of(space: Space, strategy: str) -> int:
-    """How many configurations a strategy has; a number beyond every budget where a real
-    number is searched."""
-    sizes = [count(value.distribution) for value in space.searched[strategy]]
-    return _ENDLESS if None in sizes else math.prod(size for size in sizes if size is not None)
-
-
-_ENDLESS = 2**62
 
 
 def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial]) -> str | None:
@@ -80,13 +59,6 @@ def _mean_value(trials: Iterable[FrozenTrial]) -> float:
     complete = (t for t in trials if t.state == TrialState.COMPLETE)
     values = [trial.value for trial in complete if trial.value is not None]
     return math.fsum(values) / len(values) if values else math.inf
-
-
-def walks_strategy(search: SearchSpec, space: Space, strategy: str | None) -> bool:
-    """Whether a strategy's share holds all its configurations, so that each is tried once."""
-    if strategy is None or search.sampler == "random" or not is_equal(search, space):
-        return False
-    return points_of(space, strategy) <= shares(search, space)[strategy]
 
 
 def strategy_of(trial: FrozenTrial) -> str | None:

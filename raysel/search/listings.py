@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.common.errors import nearest, user_error
-from raysel.models.layers import Rule, partition_of, shapes_of
+from raysel.models.partition_types import Rule
 from raysel.search.space import CROSS_VALIDATION, described
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
@@ -46,6 +46,8 @@ def layer_table(model: str, rule: Rule, classes: int) -> LayerTable:
     Raises:
         UserError: there is no such model, or it cannot be built or cut so.
     """
+    from raysel.models.layers import partition_of, shapes_of  # noqa: PLC0415  (imports timm)
+
     found = partition_of(model, rule, classes)
     shapes = {name: tuple(p.shape) for name, p in shapes_of(model, classes).named_parameters()}
     rows = (

@@ -32,41 +32,12 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
 from raysel.search import allocation
-from raysel.search.space import CROSS_VALIDATION, Space
+from raysel.search.space import Space
+from raysel.search.trial_budget import walks_every_point, walks_strategy
 from raysel.spec.sweep import PrunerSpec, SearchSpec
 
 STARTUP_TRIALS = 10
 """TPE draws this many trials at random, the published settings among them."""
-
-
-def walks_every_point(search: SearchSpec, space: Space) -> bool:
-    """Whether the space is walked point by point: asked for, or small enough to be."""
-    size = space.size()
-    if search.sampler in ("grid", CROSS_VALIDATION):
-        return True
-    return search.sampler != "random" and size is not None and size <= search.num_trials
-
-
-def budget(search: SearchSpec, space: Space) -> int:
-    """How many trials the search has: `num_trials`, or all points of a smaller space; under
-    cross-validation always all points."""
-    size = space.size()
-    if size is None or not walks_every_point(search, space):
-        return search.num_trials
-    return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
-
-
-def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
-    """The strategies with so few configurations that one may be tried twice, and how many they
-    have; none where each is tried once."""
-    if walks_every_point(search, space):
-        return {}
-    points = {name: allocation.points_of(space, name) for name in space.strategies}
-    return {
-        name: count
-        for name, count in points.items()
-        if count < search.num_trials and not allocation.walks_strategy(search, space, name)
-    }
 
 
 def sampler(
@@ -83,8 +54,7 @@ def sampler(
     """
     sequence = np.random.SeedSequence([search.seed, trial_number])
     seed = int(sequence.generate_state(1)[0])
-    walks_strategy = allocation.walks_strategy(search, space, strategy)
-    if walks_strategy or walks_every_point(search, space):
+    if walks_strategy(search, space, strategy) or walks_every_point(search, space):
         return _without_experimental_warning(lambda: ExhaustiveSampler(seed=seed))
     if search.sampler == "random":
         return RandomSampler(seed=seed)

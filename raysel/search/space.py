@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from optuna.trial import BaseTrial, FixedTrial
+from typing import TYPE_CHECKING, Any
 
 from raysel.spec.sweep import (
     SEARCH,
@@ -30,6 +28,9 @@ from raysel.spec.sweep import (
 from raysel.spec.yaml_core import in_a_line
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 BASELINES = ("full", "linear_probe")
 """In every sweep, unless `search.baselines` is false."""
@@ -186,6 +187,8 @@ class Space:
 
     def configuration(self, parameters: Mapping[str, Any]) -> TrialConfig:
         """The configuration of given values: names in the study, scoped -> values."""
+        from optuna.trial import FixedTrial  # noqa: PLC0415  (a check of the file needs none)
+
         return self.suggest(FixedTrial(dict(parameters)))
 
     def searched_values(self, config: TrialConfig) -> dict[str, Any]:

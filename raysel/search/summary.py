@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raysel.search.samplers import budget, walks_every_point
 from raysel.search.space import CROSS_VALIDATION, Space
+from raysel.search.trial_budget import budget, walks_every_point
 from raysel.search.validate import partition_for
 from raysel.spec.sweep import Spec
 from raysel.tasks.opened_task import OpenedTask

@@ -20,16 +20,13 @@ from raysel.common.locations import (
     sweep_url,
     working_folder,
 )
-from raysel.common.torchvision_compat import ensure_importable
 from raysel.common.user_files import lies_there, nearest_above, why_not_made, why_not_writable
-from raysel.models import custom_models
-from raysel.models.compatibility import SIZE
-from raysel.models.data_config import model_input
-from raysel.models.layers import Partition, partition_of, shapes_of
+from raysel.models.known_models import facts_of, partition_of
+from raysel.models.partition_types import SIZE, Partition
 from raysel.models.patterns import PatternError, compiled
-from raysel.models.weights import SUFFIXES, matching_weights, names_weights, read_weights
-from raysel.search.samplers import may_repeat
+from raysel.models.weight_sources import SUFFIXES, names_weights
 from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
+from raysel.search.trial_budget import may_repeat
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_strategies import strategy_problems, training_problems
 from raysel.spec import reader, user_code
@@ -38,10 +35,6 @@ from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
 from raysel.tasks.shots import shortage
-
-ensure_importable()
-
-import timm  # noqa: E402
 
 MOST_BYTES_OF_A_SWEEP = 470
 """Of the path of a sweep's folder: with the names of its databases and of what SQLite keeps beside
@@ -131,7 +124,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
         "with a seed of its own"
     )
-    mine = list(custom_models.notes(spec.model.name))
+    mine = facts_of(spec.model.name).notes
     layers = [f"model.partition: {note}" for note in partition.notes]
     notes = [*confirm_notes(spec.confirm), *_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
@@ -175,7 +168,7 @@ def partition_for(spec: Spec, task: OpenedTask) -> Partition:
 
 def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
     """The task's shape; the model's own where the task is wrong, as the layers are the same."""
-    expected = model_input(spec.model.name)
+    expected = facts_of(spec.model.name).input
     try:
         return task.shape(expected)
     except UserError:
@@ -193,6 +186,8 @@ def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
 
 
 def _own_model_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
+    from raysel.models import custom_models  # noqa: PLC0415  (imports torch and timm)
+
     shape = _shape(spec, task)
     if custom_models.is_custom(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
@@ -233,7 +228,7 @@ def _weights_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if weights == "source":
         return
     if weights == "pretrained":
-        if not timm.models.is_model_pretrained(spec.model.name):
+        if not facts_of(spec.model.name).has_weights:
             message = f"timm has no weights for {spec.model.name}; give source or a file"
             yield Problem("model.weights", message)
     elif lies_there(Path(weights)):
@@ -249,6 +244,9 @@ def _file_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
         endings = ", ".join(SUFFIXES)
         message = f'"{spec.model.weights}" is not a file of weights ({endings})'
         return [Problem("model.weights", message)]
+    from raysel.models.shapes import shapes_of  # noqa: PLC0415  (imports torch and timm)
+    from raysel.models.weights import matching_weights, read_weights  # noqa: PLC0415
+
     shape = _shape(spec, task)
     model = shapes_of(
         spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size

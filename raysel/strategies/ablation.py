@@ -9,15 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeGuard
 
-import torch
-from torch import Tensor, nn
-
-from raysel.models.delimiter import NORMS
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, nn, torch
+from raysel.models.partition_types import Partition
 from raysel.strategies.outputs import module_layers
 
-_Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+if TYPE_CHECKING:
+    _Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def _is_weighted(module: nn.Module) -> TypeGuard[_Convolution | nn.Linear]:
+    return _is_convolution(module) or isinstance(module, nn.Linear)
+
+
+def _is_convolution(module: nn.Module) -> TypeGuard[_Convolution]:
+    return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
 # --- which modules a layer has -----------------------------------------------------------------
@@ -28,7 +35,7 @@ def weighted_modules(model: nn.Module, partition: Partition) -> list[list[nn.Mod
     found: list[list[nn.Module]] = [[] for _ in range(len(partition))]
     seen: set[int] = set()
     for module, layer in modules_of_layers(model, partition):
-        if isinstance(module, _Convolution | nn.Linear) and id(module.weight) not in seen:
+        if _is_weighted(module) and id(module.weight) not in seen:
             seen.add(id(module.weight))
             found[layer].append(module)
     return found
@@ -91,48 +98,54 @@ def has_no_identity(modules: Sequence[nn.Module]) -> bool:
 # --- ablations ---------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def make_identity(module: nn.Module) -> None:
     """Make a convolution or a linear module the identity, as far as its shape allows.
 
     A rectangular one copies its first channels, a strided one samples. Grouped convolutions
     need their groups: without them a depthwise one would pass on its first channel alone.
     """
-    if isinstance(module, _Convolution):
-        nn.init.dirac_(module.weight, groups=module.groups)
-    elif isinstance(module, nn.Linear):
-        nn.init.eye_(module.weight)
-    else:
-        raise TypeError(f"{type(module).__name__} has no identity")
-    if module.bias is not None:
-        module.bias.zero_()
+    with torch.no_grad():
+        if _is_convolution(module):
+            nn.init.dirac_(module.weight, groups=module.groups)
+        elif isinstance(module, nn.Linear):
+            nn.init.eye_(module.weight)
+        else:
+            raise TypeError(f"{type(module).__name__} has no identity")
+        if module.bias is not None:
+            module.bias.zero_()
 
 
-@torch.no_grad()
 def make_random(module: nn.Module, generator: torch.Generator) -> None:
     """Re-initialise a module's own parameters from a CPU generator, other random state untouched.
 
     Convolutions: Kaiming normal by fan-out, no bias. Linear modules: as PyTorch creates them.
     Norms: scale 1, shift 0; their running statistics stay.
     """
-    if isinstance(module, NORMS):
-        own = dict(module.named_parameters(recurse=False))
-        if "weight" in own:
-            own["weight"].fill_(1.0)
-        if "bias" in own:
-            own["bias"].zero_()
-    elif isinstance(module, _Convolution | nn.Linear):
-        fresh = torch.empty(module.weight.shape)
-        if isinstance(module, nn.Linear):
-            bound = 1 / math.sqrt(max(1, module.in_features))
-            fresh.uniform_(-bound, bound, generator=generator)
-        else:
-            bound = 0.0
-            nn.init.kaiming_normal_(fresh, mode="fan_out", nonlinearity="relu", generator=generator)
-        module.weight.copy_(fresh)
-        if module.bias is not None:
-            bias = torch.empty(module.bias.shape).uniform_(-bound, bound, generator=generator)
-            module.bias.copy_(bias)
+    from raysel.models.delimiter import NORMS  # noqa: PLC0415  (imports torch)
+
+    with torch.no_grad():
+        if isinstance(module, NORMS):
+            own = dict(module.named_parameters(recurse=False))
+            if "weight" in own:
+                own["weight"].fill_(1.0)
+            if "bias" in own:
+                own["bias"].zero_()
+        elif _is_weighted(module):
+            _fill_randomly(module, generator)
+
+
+def _fill_randomly(module: _Convolution | nn.Linear, generator: torch.Generator) -> None:
+    fresh = torch.empty(module.weight.shape)
+    if isinstance(module, nn.Linear):
+        bound = 1 / math.sqrt(max(1, module.in_features))
+        fresh.uniform_(-bound, bound, generator=generator)
+    else:
+        bound = 0.0
+        nn.init.kaiming_normal_(fresh, mode="fan_out", nonlinearity="relu", generator=generator)
+    module.weight.copy_(fresh)
+    if module.bias is not None:
+        bias = torch.empty(module.bias.shape).uniform_(-bound, bound, generator=generator)
+        module.bias.copy_(bias)
 
 
 @contextmanager

@@ -18,10 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-import torch
-from torch import Tensor, nn
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, nn, torch
+from raysel.models.partition_types import Partition
 from raysel.spec.sweep import Choice, FloatRange, IntRange, TrainingOverride
 from raysel.spec.training import BatchNorm
 from raysel.strategies.parameter import Parameter

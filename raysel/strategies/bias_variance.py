@@ -31,11 +31,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, torch
 from raysel.models.norms import squared_norms
+from raysel.models.partition_types import Partition
 from raysel.spec.sweep import FloatRange
 from raysel.strategies.base import Cost, Decision, Parameter, Step, Strategy, TrainingOverride
 from raysel.strategies.registry import register

@@ -27,11 +27,7 @@ from contextlib import AbstractContextManager
 from statistics import mean
 from typing import ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
+from raysel.common.deferred_torch import Tensor, functional, nn, torch
 from raysel.spec.sweep import Choice, IntRange
 from raysel.strategies.ablation import (
     has_no_identity,
@@ -84,13 +80,13 @@ def top_k(scores: Tensor, k: int) -> Tensor:
 # --- the measurement ---------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def mean_loss(model: nn.Module, examples: _Examples) -> float:
     """L(f, D): the mean cross-entropy over the examples, summed in float64."""
     total = torch.zeros((), dtype=torch.float64, device=examples[0][1].device)
-    for images, labels in examples:
-        logits = model(images).double()
-        total += functional.cross_entropy(logits, labels, reduction="sum")
+    with torch.no_grad():
+        for images, labels in examples:
+            logits = model(images).double()
+            total += functional.cross_entropy(logits, labels, reduction="sum")
     return float(total) / sum(len(labels) for _, labels in examples)
 
 
@@ -240,6 +236,8 @@ class _ByRandom(_Criticality):
 
 def _generator(*parts: int) -> torch.Generator:
     """A CPU generator of its own, from several whole numbers."""
+    import numpy as np  # noqa: PLC0415  (declaring the strategies needs none)
+
     seed = np.random.SeedSequence(parts).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(seed[0]) >> 1)
 

@@ -25,9 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
+from raysel.common.deferred_torch import Tensor, torch
 from raysel.spec.sweep import Choice, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Need, Parameter, Probe
 from raysel.strategies.gradients import (

@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, functional, nn, torch
 from raysel.models.norms import squared_norms
+from raysel.models.partition_types import Partition
 from raysel.strategies.base import Batch
 
 

@@ -22,8 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+from raysel.common.deferred_torch import Tensor, torch
 
 Objective = Callable[[], tuple[Tensor, Tensor]]
 """The loss, 0-dim, and its gradient [P] at the parameters' present values."""

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, nn, torch
+from raysel.models.partition_types import Partition
 from raysel.strategies.base import Domain, Probe
 
 

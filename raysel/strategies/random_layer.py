@@ -12,15 +12,15 @@ and no other random number changes.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-
+from raysel.common.deferred_torch import torch
 from raysel.strategies.base import Cost, Decision, Parameter, Step, Strategy, TrainingOverride
 from raysel.strategies.registry import register
 
 
 def random_layer(layers: int, number: int, *seeds: int) -> int:
     """The layer of step `number`, uniform in 0..L-1."""
+    import numpy as np  # noqa: PLC0415  (declaring the strategy needs none)
+
     return int(np.random.default_rng((*seeds, number)).integers(layers))
 
 

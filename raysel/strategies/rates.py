@@ -10,10 +10,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, torch
+from raysel.models.partition_types import Partition
 from raysel.strategies.base import Decision, Parameter, Probe, Step, Strategy
 
 Normalise = Literal["max", "none"]

@@ -18,10 +18,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import Tensor, torch
+from raysel.models.partition_types import Partition
 from raysel.strategies.base import (
     Choice,
     Cost,

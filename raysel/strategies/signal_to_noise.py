@@ -19,11 +19,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
+from raysel.common.deferred_torch import Tensor, nn, torch
 from raysel.common.errors import user_error
-from raysel.models.layers import Partition
+from raysel.models.partition_types import Partition
 from raysel.spec.sweep import FloatRange, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Parameter, Probe
 from raysel.strategies.gradient_norm import BATCHES

@@ -17,9 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from raysel.models.layers import Partition
+from raysel.common.deferred_torch import torch
+from raysel.models.partition_types import Partition
 from raysel.strategies.base import (
     Cost,
     Decision,

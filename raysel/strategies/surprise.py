@@ -24,9 +24,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
+from raysel.common.deferred_torch import Tensor, torch
 from raysel.spec.sweep import Choice
 from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
 from raysel.strategies.outputs import hook_points, sample, stream_outputs

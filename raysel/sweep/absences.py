@@ -9,12 +9,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from raysel.common.errors import Problem
 from raysel.engine.capacity import Node, too_large
-from raysel.models.pretrained import why_not_available
-from raysel.models.weights import names_weights
+from raysel.models.weight_sources import names_weights, why_not_available
 from raysel.spec.sweep import Spec
 from raysel.tasks.opened_task import OpenedTask
 
@@ -30,12 +27,20 @@ def resource_warnings(spec: Spec) -> list[Problem]:
     """Why a trial fits onto no node here; empty if RAY_ADDRESS names a cluster."""
     if os.environ.get("RAY_ADDRESS"):
         return []
-    here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    cpus = {"CPU": float(os.cpu_count() or 1)}
+    if not too_large([Node("this machine", cpus)], spec.resources):
+        return []  # before torch is asked for the GPUs
     way_on = "raysel run refuses it here; on a cluster: raysel submit FILE --address ADDRESS"
     return [
         Problem(problem.path, f"{problem.message}. {way_on}")
-        for problem in too_large([Node("this machine", here)], spec.resources)
+        for problem in too_large([Node("this machine", cpus | _gpus())], spec.resources)
     ]
+
+
+def _gpus() -> dict[str, float]:
+    import torch  # noqa: PLC0415  (slow)
+
+    return {"GPU": float(torch.cuda.device_count())}
 
 
 def _data(spec: Spec, task: OpenedTask) -> Iterator[Problem]:

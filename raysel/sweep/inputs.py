@@ -15,7 +15,8 @@ from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
-from raysel.models.weights import matching_weights, names_weights, read_weights
+from raysel.models.weight_sources import names_weights
+from raysel.models.weights import matching_weights, read_weights
 from raysel.search.space import Space, most_shots
 from raysel.search.validate import reads_source
 from raysel.spec import user_code

@@ -23,7 +23,7 @@ from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold
 from raysel.search import allocation
-from raysel.search.samplers import budget, sampler, walks_every_point
+from raysel.search.samplers import sampler
 from raysel.search.space import STRATEGY, Space
 from raysel.search.study import (
     attributes_of,
@@ -34,6 +34,7 @@ from raysel.search.study import (
     tell_end,
     trial_id,
 )
+from raysel.search.trial_budget import budget, is_equal, walks_every_point
 from raysel.spec.sweep import Spec, TrialConfig
 from raysel.sweep.ranking import best_epoch
 from raysel.training.worker_messages import EpochMessage
@@ -191,7 +192,7 @@ class SearchController:
     def _whose_turn(self, trials: list[FrozenTrial]) -> str | None:
         """The strategy of the next trial, put into the study; None leaves it to the sampler."""
         search = self._spec.search
-        if not allocation.is_equal(search, self._space) or walks_every_point(search, self._space):
+        if not is_equal(search, self._space) or walks_every_point(search, self._space):
             return None
         strategy = allocation.next_strategy(search, self._space, trials)
         again = allocation.replicate_of(self._space, trials, strategy)

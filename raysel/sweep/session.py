@@ -30,7 +30,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.record.state import ENDED, RUNNING, TrialState, fold
-from raysel.search.samplers import budget
+from raysel.search.trial_budget import budget
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.search import allocation
-from raysel.search.samplers import budget, walks_every_point
 from raysel.search.space import Space, settings_of
+from raysel.search.trial_budget import budget, is_equal, points_of, shares, walks_every_point
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
 from raysel.training.batches import batches_per_epoch
 
@@ -84,11 +83,11 @@ def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:
     """Trials of each strategy: exact where the search walks its points or gives equal shares,
     else as if every strategy did equally well."""
     if walks_every_point(spec.search, space):
-        points = {name: allocation.points_of(space, name) for name in space.strategies}
+        points = {name: points_of(space, name) for name in space.strategies}
         share = budget(spec.search, space) / sum(points.values())
         return {name: count * share for name, count in points.items()}
-    if allocation.is_equal(spec.search, space):
-        return dict(allocation.shares(spec.search, space))
+    if is_equal(spec.search, space):
+        return dict(shares(spec.search, space))
     each = spec.search.num_trials / len(space.strategies)
     return dict.fromkeys(space.strategies, each)
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from raysel.common.deferred import Deferred
+
+ndimage = Deferred("scipy.ndimage")
 
 Image = NDArray[np.float32]
 """[h, w, c], values in [0, 1]."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from raysel.common.deferred import Deferred
 from raysel.tasks.corruptions.image import (
     Image,
     Layer,
@@ -18,6 +18,8 @@ from raysel.tasks.corruptions.image import (
     smoothed,
     zoomed,
 )
+
+ndimage = Deferred("scipy.ndimage")
 
 _ICE = (214, 233, 255)
 _WATER = (175, 238, 238)

@@ -9,14 +9,17 @@ channels is a shift of the input that a network has to undo (on grey images it w
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from raysel.tasks.data import Dataset, Images, Indices
 
 _SCALE = 2
 _BRIGHTEST = 16.0  # grey levels are 0 .. 16
+_FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the label a line
 
 
 def digits() -> Dataset:
@@ -39,8 +42,21 @@ def digits_edges() -> Dataset:
 
 def _read() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Grey images [n, 8, 8] in [0, 1] and labels [n]."""
-    bunch = load_digits()
-    return (bunch.images / _BRIGHTEST).astype(np.float32), bunch.target.astype(np.int64)
+    table = _table()
+    images = table[:, :-1].reshape(-1, 8, 8)
+    return (images / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
+
+
+def _table() -> NDArray[np.float64]:
+    """The file of scikit-learn, whose import takes a second, read without it."""
+    package = find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        if (file := Path(folder) / _FILE).is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # noqa: PLC0415  (where it has moved the file)
+
+    images, labels = load_digits(return_X_y=True)
+    return np.column_stack([images, labels])
 
 
 def _difference(grey: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -3,9 +3,10 @@
 import optuna
 import pytest
 
-from raysel.search.samplers import budget, sampler
+from raysel.search.samplers import sampler
 from raysel.search.space import Space
 from raysel.search.summary import summary
+from raysel.search.trial_budget import budget
 from raysel.search.validate import check
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec

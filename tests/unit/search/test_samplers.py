@@ -14,12 +14,11 @@ from raysel.search.samplers import (
     ExhaustiveSampler,
     QuasiRandomSampler,
     at_quantile,
-    budget,
-    may_repeat,
     pruner,
     sampler,
 )
 from raysel.search.space import Space
+from raysel.search.trial_budget import budget, may_repeat
 from raysel.spec.reader import parse
 from raysel.spec.sweep import PrunerSpec, Spec, TrialConfig
 

@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 
 from raysel.cli import main
-from raysel.models import pretrained
-from raysel.models.pretrained import why_not_available
+from raysel.models import weight_sources
+from raysel.models.weight_sources import why_not_available
 from raysel.spec import reader
 from raysel.sweep.absences import absences, resource_warnings
 from raysel.tasks.opened_task import open_task
@@ -140,7 +140,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_write(monkeypatch):
 
 
 def test_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "urlopen", None)
+    monkeypatch.setattr(weight_sources, "urlopen", None)
     snapshot = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_bytes(b"")

@@ -8,9 +8,10 @@ import pytest
 from controller_kit import LAYERS, begin, error, handed_out, run, sweep, work
 from few_kit import few
 
-from raysel.search.allocation import WithinStrategy, shares
-from raysel.search.samplers import budget, pruner
+from raysel.search.allocation import WithinStrategy
+from raysel.search.samplers import pruner
 from raysel.search.space import STRATEGY, Space
+from raysel.search.trial_budget import budget, shares
 from raysel.spec.sweep import PrunerSpec
 
 EQUAL = ("search.allocation=equal", "pruner.kind=none")

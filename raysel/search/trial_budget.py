@@ -1,0 +1,67 @@
+"""How many trials a search has, and whether they hold all its configurations. It is known before
+the search begins, from the sweep file and its space alone."""
+
+from __future__ import annotations
+
+import math
+
+from raysel.search.space import CROSS_VALIDATION, Space, count
+from raysel.spec.sweep import SearchSpec
+
+_ENDLESS = 2**62
+
+
+def walks_every_point(search: SearchSpec, space: Space) -> bool:
+    """Whether the space is walked point by point: asked for, or small enough to be."""
+    size = space.size()
+    if search.sampler in ("grid", CROSS_VALIDATION):
+        return True
+    return search.sampler != "random" and size is not None and size <= search.num_trials
+
+
+def budget(search: SearchSpec, space: Space) -> int:
+    """How many trials the search has: `num_trials`, or all points of a smaller space; under
+    cross-validation always all points."""
+    size = space.size()
+    if size is None or not walks_every_point(search, space):
+        return search.num_trials
+    return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
+
+
+def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
+    """The strategies with so few configurations that one may be tried twice, and how many they
+    have; none where each is tried once."""
+    if walks_every_point(search, space):
+        return {}
+    points = {name: points_of(space, name) for name in space.strategies}
+    return {
+        name: count
+        for name, count in points.items()
+        if count < search.num_trials and not walks_strategy(search, space, name)
+    }
+
+
+def is_equal(search: SearchSpec, space: Space) -> bool:
+    """Whether each strategy has a share of its own."""
+    return search.allocation == "equal" and len(space.strategies) > 1
+
+
+def shares(search: SearchSpec, space: Space) -> dict[str, int]:
+    """Number of trials per strategy: equal, with one more for the first ones if it
+    does not come out even."""
+    whole, rest = divmod(search.num_trials, len(space.strategies))
+    return {strategy: whole + (index < rest) for index, strategy in enumerate(space.strategies)}
+
+
+def points_of(space: Space, strategy: str) -> int:
+    """How many configurations a strategy has; a number beyond every budget where a real
+    number is searched."""
+    sizes = [count(value.distribution) for value in space.searched[strategy]]
+    return _ENDLESS if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+def walks_strategy(search: SearchSpec, space: Space, strategy: str | None) -> bool:
+    """Whether a strategy's share holds all its configurations, so that each is tried once."""
+    if strategy is None or search.sampler == "random" or not is_equal(search, space):
+        return False
+    return points_of(space, strategy) <= shares(search, space)[strategy]
