@@ -105,6 +105,9 @@ def load(sources: Iterable[Source]) -> None:
 
 
 def _run(source: Source) -> None:
+    from raysel.common.torchvision_compat import ensure_importable  # noqa: PLC0415  (slow)
+
+    ensure_importable()  # the file may import timm
     module = ModuleType(source.module)
     module.__file__ = source.path
     setattr(module, _SHA, source.sha256)

@@ -164,7 +164,10 @@ def load_entry_points() -> None:
 
 
 def _load(entry: EntryPoint) -> None:
+    from raysel.common.torchvision_compat import ensure_importable  # noqa: PLC0415  (slow)
+
     try:
+        ensure_importable()  # the package may import timm
         found = entry.load()
         if not isinstance(found, ModuleType):
             register(found)
