@@ -24,7 +24,7 @@ from raysel.spec.values import (
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 BatchNorm = Literal["train", "eval", "frozen_eval"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class TrainingSettings(FrozenModel):
@@ -63,7 +63,11 @@ class TrainingSpec(FrozenModel):
         default="train",
         description="one mode for every strategy compared; published: each paper's own",
     )
-    precision: Precision = "float32"
+    precision: Precision = Field(
+        default="float32",
+        description="tf32: a GPU rounds what it multiplies to 10 bits of mantissa; bfloat16:"
+        " autocast, weights and optimizer stay float32",
+    )
     clip_norm: SearchableReal[PositiveReal] | None = None
     gradient_accumulation_steps: Batch = 1
     deterministic: StrictBool = False

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from raysel.common.deferred_torch import Tensor, nn, torch
@@ -81,8 +82,8 @@ class Step:
     @property
     def has_gradient(self) -> Tensor | None:
         """[T] bool: which tensors got a gradient at this step; None where all of them did."""
-        had = [gradient is not None for gradient in self.gradients]
-        return None if all(had) else torch.tensor(had, device=self.device)
+        had = tuple(gradient is not None for gradient in self.gradients)
+        return None if all(had) else _flags(had, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -94,9 +95,16 @@ class Step:
         return self.by_layer(has_gradient) > 0
 
     def by_layer(self, values: Tensor) -> Tensor:
-        """Sum [T] per-tensor values into [L] per-layer ones, float64."""
-        total = torch.zeros(self.layer_count, dtype=torch.float64, device=values.device)
-        return total.index_add_(0, self.layer_of, values.to(torch.float64))
+        """Sum per-tensor values [..., T] into per-layer ones [..., L], float64."""
+        shape = (*values.shape[:-1], self.layer_count)
+        total = torch.zeros(shape, dtype=torch.float64, device=values.device)
+        return total.index_add_(-1, self.layer_of, values.to(torch.float64))
+
+
+@lru_cache(maxsize=16)
+def _flags(values: tuple[bool, ...], device: torch.device) -> Tensor:
+    """Made once: a copy to the device would wait for the host at every step."""
+    return torch.tensor(values, device=device)
 
 
 @dataclass(frozen=True)

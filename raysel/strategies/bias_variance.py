@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from raysel.common import fused
 from raysel.common.deferred_torch import Tensor, torch
 from raysel.models.norms import squared_norms
 from raysel.models.partition_types import Partition
@@ -74,7 +75,7 @@ def bias_variance_ratio(b_sq: Tensor, v_sum: Tensor) -> Tensor:
     """
     variance = v_sum - b_sq
     ratio = torch.where(variance <= _NOISE_GUARD * v_sum, torch.inf, b_sq / variance)
-    finite = torch.isfinite(b_sq) & torch.isfinite(v_sum) & (b_sq > 0)
+    finite = (b_sq + v_sum < torch.inf) & (b_sq > 0)
     return torch.where(finite, ratio, 0.0)
 
 
@@ -137,26 +138,22 @@ class GradientMoments:
         assert self._second is not None and self._steps is not None and self._seen is not None
         assert self._sizes is not None
         has_gradient = step.has_gradient
-        keep, take = self._rates(step)
-        moved = self._second * keep + step.squared_norms.nan_to_num(0.0, 0.0, 0.0) * take
-        self._second = (
-            moved if has_gradient is None else torch.where(has_gradient, moved, self._second)
-        )
-        finite = 1.0 if step.finite is None else step.finite.to(torch.float64)
+        moved = self._second * self.decay + step.squared_norms * (1.0 - self.decay)
+        self._second = _where(_both(has_gradient, step.finite), moved, self._second)
+        finite = 1.0 if step.finite is None else step.finite
         self._steps = self._steps + finite
         self._seen = self._seen + (
             finite if has_gradient is None else finite * step.layers_with(has_gradient)
         )
-        b_sq = step.by_layer(_only(has_gradient, self._mean_squares(step, keep, take)))
-        v_sum = step.by_layer(_only(has_gradient, self._second))
+        sums = torch.stack([self._mean_squares(step), self._second, self._sizes])
+        b_sq, v_sum, sizes = step.by_layer(_where(has_gradient, sums, 0.0)).unbind()
         remainder = self.decay**self._steps
         if self.debiased:
             correction = 1.0 - remainder
             ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
             first = (self._seen <= 1) & (ratio > 0)  # b^2 = v exactly: variance 0 (D9)
             return torch.where(first, torch.inf, ratio), b_sq, torch.zeros_like(ratio)
-        start = step.by_layer(_only(has_gradient, self._sizes)) * remainder
-        return bias_variance_ratio(b_sq, v_sum), b_sq, start / v_sum
+        return bias_variance_ratio(b_sq, v_sum), b_sq, sizes * remainder / v_sum
 
     def _start(self, step: Step) -> None:
         """The averages' start values, on the first step."""
@@ -164,7 +161,7 @@ class GradientMoments:
             sizes = [float(p.numel()) for p in step.parameters]
             self._sizes = torch.tensor(sizes, dtype=torch.float64, device=step.device)
         if self._second is not None:
-            self._to_device(step.device)
+            self._to_device(step)
             return
         self._second = torch.zeros_like(self._sizes) if self.debiased else self._sizes
         self._steps = torch.zeros((), dtype=torch.float64, device=step.device)
@@ -172,27 +169,22 @@ class GradientMoments:
         if not self._served_by_momentum(step):
             self._mean = [torch.zeros_like(p) for p in step.parameters]
 
-    def _to_device(self, device: torch.device) -> None:
-        """Go to where the gradients are: a checkpoint is read on the CPU."""
+    def _to_device(self, step: Step) -> None:
+        """Go to where the gradients are, in their layout: a checkpoint is read on the CPU."""
+        device = step.device
         assert self._second is not None and self._steps is not None and self._seen is not None
         if self._second.device == device:
             return
         self._second, self._steps = self._second.to(device), self._steps.to(device)
         self._seen = self._seen.to(device)
         if self._mean is not None:
-            self._mean = [mean.to(device) for mean in self._mean]
+            pairs = zip(step.parameters, self._mean, strict=True)
+            self._mean = [torch.empty_like(p).copy_(mean) for p, mean in pairs]
 
     def _served_by_momentum(self, step: Step) -> bool:
         return step.momentum_buffers is not None and step.momentum == self.decay
 
-    def _rates(self, step: Step) -> tuple[float | Tensor, float | Tensor]:
-        """alpha and 1 - alpha; 1 and 0 where the device finds the step not finite."""
-        if step.finite is None:
-            return self.decay, 1.0 - self.decay
-        finite = step.finite.to(torch.float64)
-        return 1.0 - (1.0 - self.decay) * finite, (1.0 - self.decay) * finite
-
-    def _mean_squares(self, step: Step, keep: float | Tensor, take: float | Tensor) -> Tensor:
+    def _mean_squares(self, step: Step) -> Tensor:
         """Sum of b^2 of each tensor, [T]."""
         if self._mean is None:
             # buf_t = mu buf + g is b_t / (1 - alpha) for mu = alpha (D42)
@@ -201,13 +193,11 @@ class GradientMoments:
         means, gradients = [b for b, _ in pairs], [g for _, g in pairs]
         if not pairs:
             return torch.zeros_like(step.squared_norms)
-        if isinstance(take, Tensor):  # a non-finite step adds 0 * 0 and keeps b as it is
-            assert step.finite is not None
-            gradients = [torch.where(step.finite, g, 0.0) * take.to(g.dtype) for g in gradients]
-            torch._foreach_mul_(means, torch.as_tensor(keep).to(means[0].dtype))
-            torch._foreach_add_(means, gradients)
+        if step.finite is None:
+            torch._foreach_lerp_(means, gradients, 1.0 - self.decay)
         else:
-            torch._foreach_lerp_(means, gradients, take)
+            skip = (~step.finite).to(torch.float32)
+            fused.lerp_(means, gradients, 1.0 - self.decay, skip)
         return squared_norms(self._mean, step.device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -229,9 +219,16 @@ class GradientMoments:
         self._seen = state.get("seen")
 
 
-def _only(has_gradient: Tensor | None, values: Tensor) -> Tensor:
-    """The values [T] of the tensors that got a gradient, 0 for the others."""
-    return values if has_gradient is None else torch.where(has_gradient, values, 0.0)
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Where both hold; None is everywhere."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
+def _where(condition: Tensor | None, values: Tensor, others: Tensor | float) -> Tensor:
+    """`torch.where` for a condition that may hold everywhere (None)."""
+    return values if condition is None else torch.where(condition, values, others)
 
 
 # --- the strategies ----------------------------------------------------------------------------
@@ -262,7 +259,7 @@ class _Guided(Strategy):
         """Advance the averages with this step's gradients, then choose."""
         ratio, b_sq, start_share = self._moments.advance(step)
         weights = self._rule(ratio, b_sq)
-        transient = ((start_share > 0.5) & (weights > 0)).any().to(torch.float32)
+        transient = (weights * (start_share > 0.5)).amax()  # the weights are 0 and 1
         return Decision(weights, ratio, transient)
 
     def state_dict(self) -> dict[str, Any]:

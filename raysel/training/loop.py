@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysel.common import fused
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
@@ -30,7 +31,12 @@ from raysel.strategies.registry import strategy_named
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.metrics import Measured, MetricAccumulator
-from raysel.training.modes import deterministic_algorithms, set_training_mode
+from raysel.training.modes import (
+    arithmetic,
+    deterministic_algorithms,
+    memory_format,
+    set_training_mode,
+)
 from raysel.training.nonfinite import Diverged, NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
@@ -103,6 +109,9 @@ class FineTuning:
         self.layer_of = [layer_of[name] for name in self.names]
         self.parameters = [parameters[name] for name in self.names]
         self.device = self.parameters[0].device
+        self.memory_format = memory_format(model, self.device)
+        if self.memory_format == torch.channels_last:
+            model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer = OPTIMIZERS[self.settings.optimizer](
             self.parameters, self.layer_of, self.settings
         )
@@ -141,7 +150,8 @@ class FineTuning:
             Diverged: the loss was not finite for too many steps in a row, or is not finite on
                 the validation examples.
         """
-        with deterministic_algorithms(self.settings.deterministic):
+        wanted, precision = self.settings.deterministic, self.settings.precision
+        with deterministic_algorithms(wanted), arithmetic(precision):
             return self._run_epoch()
 
     def _run_epoch(self) -> EpochResult:
@@ -194,11 +204,18 @@ class FineTuning:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             with self._autocast():
-                loss = functional.cross_entropy(self.model(batch.images), batch.labels)
+                loss = functional.cross_entropy(self._logits(batch), batch.labels)
             share = loss.float() * (len(batch) / count)
             share.backward()
             total += share.detach()
         return total
+
+    def _logits(self, batch: Batch) -> Tensor:
+        images = batch.images
+        if self.memory_format == torch.channels_last:
+            images = images.contiguous(memory_format=self.memory_format)
+        logits: Tensor = self.model(images)
+        return logits
 
     @torch.no_grad()
     def _update(self, loss: Tensor, trace: EpochTrace) -> None:
@@ -240,7 +257,8 @@ class FineTuning:
         if self.settings.clip_norm is None:
             return gradients
         scale = (self.settings.clip_norm / (norms.sum().sqrt() + 1e-6)).clamp(max=1.0).float()
-        return [None if g is None else g * scale.to(g.dtype) for g in gradients]
+        clipped = iter(fused.scaled([g for g in gradients if g is not None], scale))
+        return [None if g is None else next(clipped) for g in gradients]
 
     def evaluate(self, data: Data, prefix: str) -> dict[str, float]:
         """The metrics of `measure` by name: `<prefix>/error` and the like."""
@@ -258,7 +276,7 @@ class FineTuning:
         tally = MetricAccumulator(self.device, answers)
         for batch in data.split(256):
             with self._autocast():
-                logits = self.model(batch.images).float()
+                logits = self._logits(batch).float()
             tally.add(logits, batch.labels)
         for module, training in was_training.items():
             module.training = training
@@ -297,7 +315,7 @@ class FineTuning:
         """What training can change of the model: its tunable parameters, every buffer."""
         state = self.model.state_dict()
         frozen = {name for name, _ in self.model.named_parameters()} - set(self.names)
-        return {name: tensor for name, tensor in state.items() if name not in frozen}
+        return {name: t.contiguous() for name, t in state.items() if name not in frozen}
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state of the trial."""

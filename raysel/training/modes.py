@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
-from raysel.spec.training import BatchNorm
+from raysel.spec.training import BatchNorm, Precision
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -44,6 +45,36 @@ def _eval_frozen_modules(model: nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
+
+
+@contextmanager
+def arithmetic(precision: Precision) -> Iterator[None]:
+    """How a GPU multiplies float32 numbers: `tf32` rounds them to 10 bits of mantissa before
+    (`training.precision`). Elsewhere torch's own settings hold, which use TF32 for convolutions
+    and not for matrix products. A CPU has no TF32.
+    """
+    if precision != "tf32":
+        yield
+        return
+    backends: tuple[Any, Any] = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
+
+
+def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """How images and weights are to be laid out: on a GPU convolutions are fastest where a pixel's
+    channels are side by side. A single convolution (a transformer's patch embedding) does not make
+    a convolutional model."""
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
+    if device.type == "cuda" and convolutions > 1:
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 @contextmanager

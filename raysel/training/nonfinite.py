@@ -28,7 +28,8 @@ class NonfiniteCounter:
 
     def __init__(self, device: torch.device) -> None:
         self._on_host = device.type == "cpu"
-        self._counts = torch.zeros(3, dtype=torch.int64, device=device)  # all, in a row, worst
+        self._counts = torch.zeros(3, dtype=torch.int64, device=device)
+        self._all, self._in_a_row, self._worst = self._counts.unbind()  # views
         self._until_read = _READ_EVERY
 
     def is_finite(self, loss: Tensor, squared_norms: Tensor) -> bool | Tensor:
@@ -37,11 +38,11 @@ class NonfiniteCounter:
         Raises:
             Diverged: too many steps in a row were not.
         """
-        finite = torch.isfinite(loss) & torch.isfinite(squared_norms.sum())
-        bad = (~finite).to(torch.int64)
-        self._counts[0] += bad
-        self._counts[1] = (self._counts[1] + 1) * bad
-        self._counts[2] = torch.maximum(self._counts[2], self._counts[1])
+        finite = (loss + squared_norms.sum()).abs() < torch.inf
+        bad = ~finite
+        self._all.add_(bad)
+        self._in_a_row.add_(1).mul_(bad)
+        torch.maximum(self._worst, self._in_a_row, out=self._worst)
         self._until_read -= 1
         if self._on_host or self._until_read == 0:
             self.check()

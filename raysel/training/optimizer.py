@@ -7,6 +7,10 @@ compares the two.
 
 An update has two halves: `advance` takes the gradients into the state of every tensor,
 `apply` writes the tensors of the layers with a positive weight, at the rate lr * w_l.
+
+On the CPU the host knows whether a step is finite and goes tensor by tensor. On a device it does
+not ask (`finite` is a flag there), and everything is a fixed number of launches for all tensors
+(`raysel.common.fused`); where a strategy chooses on the device, one more a layer.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from raysel.common import fused
 from raysel.spec.sweep import TrainingSettings
 
 
@@ -47,6 +52,8 @@ class LayerwiseOptimizer(ABC):
             for slot in self._slots
         }
         self._gradients: list[Tensor | None] = []
+        self._directions: dict[int, Tensor] = {}  # on a device: of each tensor with a gradient
+        self._skip: Tensor | None = None  # on a device: 1 where the step is not finite, else 0
 
     @torch.no_grad()
     def advance(self, gradients: Sequence[Tensor | None], finite: Tensor | None = None) -> None:
@@ -57,35 +64,61 @@ class LayerwiseOptimizer(ABC):
                 it is. None if the host knows that the gradients are finite.
         """
         self._gradients = list(gradients)
-        if finite is not None:
-            self._gradients = [
-                None if g is None else torch.where(finite, g, 0.0) for g in self._gradients
-            ]
-        index = [i for i, gradient in enumerate(self._gradients) if gradient is not None]
-        if index:
-            self._advance(index, [self._gradient(i) for i in index], finite)
+        index, present = self._with_gradient(), [g for g in gradients if g is not None]
+        if not index:
+            return
+        if finite is None:
+            self._advance(index, present)
+            return
+        if self._l2:
+            present = fused.sums(present, [self.parameters[i] for i in index], self._l2)
+        self._skip = (~finite).to(torch.float32)
+        directions = self._advance_on_device(index, present, self._skip)
+        self._directions = dict(zip(index, directions, strict=True))
 
     @torch.no_grad()
     def apply(self, weights: Tensor, rate: float, finite: Tensor | None = None) -> None:
         """Move the parameters of every layer with a positive weight by lr * w_l.
 
         Args:
-            weights: [L]; on the CPU layers at 0 are skipped, on a device the choice is made
-                there by `torch.where`, without a host synchronisation.
+            weights: [L]; where the host knows them layers at 0 are skipped, else the choice is
+                made on the device, without a host synchronisation.
             rate: the base learning rate.
             finite: as in `advance`; where it is false nothing moves.
         """
-        if weights.device.type == "cpu" and finite is None:
+        if finite is None:
             rates = [rate * weight for weight in weights.tolist()]
             for i in self._with_gradient():
                 if rates[self.layer_of[i]] > 0:
                     self._move(i, rates[self.layer_of[i]])
-            return
-        allowed = weights.to(self.parameters[0].device, non_blocking=True) * rate
-        if finite is not None:
-            allowed = torch.where(finite, allowed, 0.0)
-        for i in self._with_gradient():
-            self._move_on_device(i, allowed[self.layer_of[i]])
+        elif weights.device.type == "cpu":
+            by_rate: dict[float, list[int]] = {}
+            rates = [rate * weight for weight in weights.tolist()]
+            for i in self._directions:
+                by_rate.setdefault(rates[self.layer_of[i]], []).append(i)
+            for own_rate, index in by_rate.items():
+                if own_rate > 0:
+                    self._move_on_device(index, own_rate, self._skip)
+        else:
+            self._apply_on_device(weights * rate)
+        self._directions = {}
+
+    def _apply_on_device(self, rates: Tensor) -> None:
+        """Move every layer at its rate, [L], which the host does not know: a launch a layer."""
+        by_layer: dict[int, list[int]] = {}
+        for i in self._directions:
+            by_layer.setdefault(self.layer_of[i], []).append(i)
+        assert self._skip is not None
+        skips = torch.where(rates > 0, self._skip, 1.0).unbind()
+        own_rates = rates.unbind()
+        for layer, index in by_layer.items():
+            self._move_on_device(index, own_rates[layer], skips[layer])
+
+    def _move_on_device(self, index: list[int], rate: fused.Rate, skip: Tensor | None) -> None:
+        assert skip is not None
+        parameters = [self.parameters[i] for i in index]
+        directions = [self._directions[i] for i in index]
+        fused.descend_(parameters, directions, rate, skip, self._decoupled)
 
     def _with_gradient(self) -> list[int]:
         return [i for i, gradient in enumerate(self._gradients) if gradient is not None]
@@ -95,27 +128,30 @@ class LayerwiseOptimizer(ABC):
         assert gradient is not None
         return gradient
 
-    def _with_l2(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
-        """A gradient with L2 decay; 0 where the step is not finite."""
-        decayed = gradient.add(self.parameters[i], alpha=self.weight_decay)
-        return decayed if finite is None else torch.where(finite, decayed, 0.0)
+    @property
+    def _l2(self) -> float:
+        """Decay that goes into the gradient."""
+        return self.weight_decay
+
+    @property
+    def _decoupled(self) -> float:
+        """Decay of the parameters beside the gradient, which falls on a layer when it moves."""
+        return 0.0
 
     @abstractmethod
-    def _advance(self, index: list[int], gradients: list[Tensor], finite: Tensor | None) -> None:
+    def _advance(self, index: list[int], gradients: list[Tensor]) -> None:
         """Take the gradients of the tensors `index` into their state."""
 
     @abstractmethod
-    def _updated(self, i: int, rate: float | Tensor) -> Tensor:
-        """Tensor i after its update, as a new tensor."""
-
     def _move(self, i: int, rate: float) -> None:
-        self.parameters[i].copy_(self._updated(i, rate))
+        """Write tensor i after its update."""
 
-    def _move_on_device(self, i: int, rate: Tensor) -> None:
-        # never a multiplication by zero: 0 * inf would leak a NaN into a layer that is not selected
-        parameter = self.parameters[i]
-        updated = self._updated(i, rate.to(parameter.dtype))
-        parameter.copy_(torch.where(rate > 0, updated, parameter))
+    @abstractmethod
+    def _advance_on_device(
+        self, index: list[int], gradients: list[Tensor], skip: Tensor
+    ) -> list[Tensor]:
+        """The same as `_advance`, where `skip` is not 1; the directions in which the tensors are to
+        move."""
 
     @property
     def momentum_buffers(self) -> list[Tensor] | None:
@@ -138,27 +174,25 @@ class NesterovSGD(LayerwiseOptimizer):
 
     _slots = ("momentum",)
 
-    def _advance(self, index: list[int], gradients: list[Tensor], finite: Tensor | None) -> None:
-        if self.weight_decay:
-            decayed = [self._with_l2(i, g, finite) for i, g in zip(index, gradients, strict=True)]
-            for i, gradient in zip(index, decayed, strict=True):
+    def _advance(self, index: list[int], gradients: list[Tensor]) -> None:
+        if self._l2:
+            pairs = zip(index, gradients, strict=True)
+            gradients = [g.add(self.parameters[i], alpha=self._l2) for i, g in pairs]
+            for i, gradient in zip(index, gradients, strict=True):
                 self._gradients[i] = gradient
-            gradients = decayed
         buffers = [self.state["momentum"][i] for i in index]
-        if finite is None:
-            torch._foreach_mul_(buffers, self.momentum)
-        else:
-            torch._foreach_mul_(buffers, torch.where(finite, self.momentum, 1.0))
+        torch._foreach_mul_(buffers, self.momentum)
         torch._foreach_add_(buffers, gradients)
 
-    def _direction(self, i: int) -> Tensor:
-        return self._gradient(i).add(self.state["momentum"][i], alpha=self.momentum)
-
-    def _updated(self, i: int, rate: float | Tensor) -> Tensor:
-        return self.parameters[i] - self._direction(i) * rate
-
     def _move(self, i: int, rate: float) -> None:
-        self.parameters[i].add_(self._direction(i), alpha=-rate)
+        direction = self._gradient(i).add(self.state["momentum"][i], alpha=self.momentum)
+        self.parameters[i].add_(direction, alpha=-rate)
+
+    def _advance_on_device(
+        self, index: list[int], gradients: list[Tensor], skip: Tensor
+    ) -> list[Tensor]:
+        buffers = [self.state["momentum"][i] for i in index]
+        return fused.nesterov_(gradients, buffers, self.momentum, skip)
 
     @property
     def momentum_buffers(self) -> list[Tensor] | None:
@@ -183,59 +217,47 @@ class Adam(LayerwiseOptimizer):
         # a tensor's own count of steps; on the CPU it is known to the host
         self.state["steps"] = [torch.zeros((), device=p.device) for p in self.parameters]
 
-    def _advance(self, index: list[int], gradients: list[Tensor], finite: Tensor | None) -> None:
-        gradients = [
-            self._decayed_gradient(i, g, finite) for i, g in zip(index, gradients, strict=True)
-        ]
-        means = [self.state["mean"][i] for i in index]
-        squares = [self.state["square"][i] for i in index]
-        steps = [self.state["steps"][i] for i in index]
+    def _advance(self, index: list[int], gradients: list[Tensor]) -> None:
+        if self._l2:
+            pairs = zip(index, gradients, strict=True)
+            gradients = [g.add(self.parameters[i], alpha=self._l2) for i, g in pairs]
+        means, squares, steps = self._state_of(index)
         beta1, beta2 = self._betas
-        if finite is None:
-            torch._foreach_lerp_(means, gradients, 1 - beta1)
-            torch._foreach_mul_(squares, beta2)
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-            torch._foreach_add_(steps, 1.0)
-            return
-        kept = finite.to(means[0].dtype)  # a non-finite step's gradients are 0 already
-        torch._foreach_mul_(means, 1 - (1 - beta1) * kept)
-        torch._foreach_add_(means, gradients, alpha=1 - beta1)
-        torch._foreach_mul_(squares, 1 - (1 - beta2) * kept)
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        # as a list: a single tensor would be taken for a number, and read by the host
-        torch._foreach_add_(steps, [kept] * len(steps))
+        torch._foreach_add_(steps, 1.0)
 
-    def _decayed_gradient(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
-        return self._with_l2(i, gradient, finite) if self.weight_decay else gradient
-
-    def _updated(self, i: int, rate: float | Tensor) -> Tensor:
+    def _move(self, i: int, rate: float) -> None:
         beta1, beta2 = self._betas
-        steps = self.state["steps"][i]
-        correction1: float | Tensor
-        correction2: float | Tensor
-        if steps.device.type == "cpu":
-            count = float(steps)
-            correction1, correction2 = 1 - beta1**count, (1 - beta2**count) ** 0.5
-        else:
-            correction1, correction2 = 1 - beta1**steps, (1 - beta2**steps).sqrt()
+        count = float(self.state["steps"][i])
+        correction1, correction2 = 1 - beta1**count, (1 - beta2**count) ** 0.5
         denominator = (self.state["square"][i].sqrt() / correction2).add_(self.eps)
-        return self._decayed_parameter(i, rate) - self.state["mean"][i] / denominator * (
-            rate / correction1
-        )
+        parameter = self.parameters[i]
+        kept = parameter * (1 - rate * self._decoupled) if self._decoupled else parameter
+        parameter.copy_(kept - self.state["mean"][i] / denominator * (rate / correction1))
 
-    def _decayed_parameter(self, i: int, rate: float | Tensor) -> Tensor:
-        """The parameter before its step."""
-        return self.parameters[i]
+    def _advance_on_device(
+        self, index: list[int], gradients: list[Tensor], skip: Tensor
+    ) -> list[Tensor]:
+        return fused.adam_(gradients, *self._state_of(index), self._betas, self.eps, skip)
+
+    def _state_of(self, index: list[int]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        means, squares = self.state["mean"], self.state["square"]
+        steps = self.state["steps"]
+        return [means[i] for i in index], [squares[i] for i in index], [steps[i] for i in index]
 
 
 class AdamW(Adam):
     """Adam with decoupled decay, which falls on a layer only when it moves."""
 
-    def _decayed_gradient(self, i: int, gradient: Tensor, finite: Tensor | None) -> Tensor:
-        return gradient
+    @property
+    def _l2(self) -> float:
+        return 0.0
 
-    def _decayed_parameter(self, i: int, rate: float | Tensor) -> Tensor:
-        return self.parameters[i] * (1 - rate * self.weight_decay)
+    @property
+    def _decoupled(self) -> float:
+        return self.weight_decay
 
 
 OPTIMIZERS: Mapping[str, Callable[..., LayerwiseOptimizer]] = {

@@ -1,11 +1,12 @@
-"""What bias-variance guidance adds to a training step: full, bvg_ls and bvg_ls_threshold in turn.
+"""What a training step costs: a plain PyTorch loop, `full`, `bvg_ls`, `bvg_ls_threshold` in turn.
 
     python tests/benchmarks/step_cost.py [--rounds 30] [--threads 2]
 
-Each round times one step of every strategy on the same batch, in an order that rotates, so
-that a drift of the machine's speed falls on all of them. A ratio is the median over the
-rounds of (strategy's step) / (full's step of the same round). Memory is what the strategy's
-state holds after the steps, counted tensor by tensor and set against the parameters.
+The plain loop is forward, backward and `torch.optim.SGD(nesterov=True, foreach=True)`. Each round
+times one step of every side on the same batch, in an order that rotates, so that a drift of the
+machine's speed falls on all of them. A ratio is the median over the rounds of (a side's step) /
+(the other's step of the same round). Memory is what the strategy's state holds after the steps,
+counted tensor by tensor and set against the parameters.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
@@ -28,14 +31,19 @@ from raysel.training.source_model import SETTINGS
 CASES = [
     ("resnet18", 64, 16),
     ("vit_tiny_patch16_224", 224, 8),
+    ("efficientnet_lite0", 96, 16),
     ("test_resnet", 64, 64),
 ]
+PLAIN = "plain loop"
 VARIANTS = [
     ("full", "full", {}),
     ("bvg_ls", "bvg_ls", {"ema_decay": 0.9}),
     ("bvg_ls_threshold", "bvg_ls_threshold", {"ema_decay": 0.9}),
     ("bvg_ls, a /= mu", "bvg_ls", {"ema_decay": 0.8}),
 ]
+
+
+Step = Callable[[Batch], None]
 
 
 def trial(name: str, size: int, batch: Batch, strategy: str, parameters: dict) -> FineTuning:
@@ -50,11 +58,31 @@ def trial(name: str, size: int, batch: Batch, strategy: str, parameters: dict) -
     return made
 
 
-def one_step(trial: FineTuning, batch: Batch) -> float:
+def plain(name: str, size: int, device: torch.device) -> Step:
+    """The step of a loop as one writes it by hand."""
+    model = build(ModelConfig(name, 10, 3, (size, size)), seed=0).to(device).train()
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, foreach=True
+    )
+
+    def step(batch: Batch) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        functional.cross_entropy(model(batch.images), batch.labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def of_trial(trial: FineTuning) -> Step:
+    trace = EpochTrace(trial.partition.names, 1)
+    return lambda batch: trial._update(trial._backward([batch]), trace)
+
+
+def seconds_of(step: Step, batch: Batch) -> float:
     if batch.labels.is_cuda:
         torch.cuda.synchronize()
     started = time.perf_counter()
-    trial._update(trial._backward([batch]), EpochTrace(trial.partition.names, 1))
+    step(batch)
     if batch.labels.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started
@@ -81,31 +109,36 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, {arguments.threads} threads, {arguments.rounds} rounds")
     print(
-        "| model | batch | variant | ms a step | ratio to full | state, numbers | of parameters |"
+        "| model | batch | side | ms a step | to plain | to full | state, numbers | of parameters |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for model, size, count in CASES:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(count, 3, size, size, generator=generator).to(device)
         batch = Batch(images, torch.randint(0, 10, (count,), generator=generator).to(device))
         trials = {label: trial(model, size, batch, s, p) for label, s, p in VARIANTS}
-        times: dict[str, list[float]] = {label: [] for label in trials}
-        labels = list(trials)
+        sides = {PLAIN: plain(model, size, device)}
+        sides |= {label: of_trial(made) for label, made in trials.items()}
+        times: dict[str, list[float]] = {label: [] for label in sides}
+        labels = list(sides)
         for round_ in range(-3, arguments.rounds):
             turn = round_ % len(labels)
             for label in labels[turn:] + labels[:turn]:
-                seconds = one_step(trials[label], batch)
+                seconds = seconds_of(sides[label], batch)
                 if round_ >= 0:
                     times[label].append(seconds)
         parameters = sum(p.numel() for p in trials["full"].model.parameters())
-        for label, made in trials.items():
-            pairs = zip(times[label], times["full"], strict=True)
-            ratio = statistics.median(mine / full for mine, full in pairs)
-            held = state_numbers(made.strategy.state_dict())
+        for label in sides:
+            ratios = [
+                statistics.median(a / b for a, b in zip(times[label], times[other], strict=True))
+                for other in (PLAIN, "full")
+            ]
+            held = state_numbers(trials[label].strategy.state_dict()) if label in trials else 0
             milliseconds = 1e3 * statistics.median(times[label])
             print(
-                f"| {model} {size} | {count} | {label} | {milliseconds:.1f} | {ratio:.3f} "
-                f"| {held:,} | {held / parameters:.4f} |"
+                f"| {model} {size} | {count} | {label} | {milliseconds:.1f} | {ratios[0]:.3f} "
+                f"| {ratios[1]:.3f} | {held:,} | {held / parameters:.4f} |",
+                flush=True,
             )
 
 

@@ -63,7 +63,7 @@ def reported(override: str) -> str:
         ("training.schedule=none", '"none" is unknown; there is "constant", "cosine"'),
         ("training.schedule=cosin", 'did you mean "cosine"?'),
         ("training.optimizer=lion", '"lion" is unknown; there is "sgd", "adam", "adamw"'),
-        ("training.precision=16", '16 is unknown; there is "float32", "bfloat16"'),
+        ("training.precision=16", '16 is unknown; there is "float32", "tf32", "bfloat16"'),
         ("pruner.kind=false", 'false is unknown; there is "asha", "hyperband", "median", "none"'),
         ("objective.metric=val/mae", "is unknown"),
         ("objective.metric=mAP50", ONLY),

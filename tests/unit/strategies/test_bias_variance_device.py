@@ -8,11 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 from bias_variance_oracle import INITS, SIZES, Driver, random_gradients
+from device_kit import META, Operations
 from torch import nn
 
 from raysel.strategies.base import Step
-
-META = torch.device("meta")
 
 
 def _on_meta(driver: Driver, with_buffers: bool) -> Step:
@@ -42,6 +41,10 @@ def test_it_decides_on_the_device_of_the_gradients(name, ema_init, with_buffers,
             buffers = [g for g in gradients if g is not None] if with_buffers else None
             before.step(gradients, buffers=buffers, momentum=0.9)
         fresh.strategy.load_state_dict(before.strategy.state_dict())
-    decision = fresh.strategy.decide(_on_meta(fresh, with_buffers))
+    with Operations(strict=False):  # what is made, or copied there, once
+        fresh.strategy.decide(_on_meta(fresh, with_buffers))
+    step = _on_meta(fresh, with_buffers)
+    with Operations():
+        decision = fresh.strategy.decide(step)
     assert decision.weights.device == META
     assert decision.scores is not None and decision.scores.device == META

@@ -1,13 +1,16 @@
-"""Which modules train: docs/algorithms.md, D4."""
+"""Which modules train (docs/algorithms.md, D4), and how torch computes."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
-from trial_kit import tiny
+from trial_kit import config, finished, tiny, trial, without_seconds
 
 from raysel.models import timm
-from raysel.training.modes import set_training_mode
+from raysel.models.shapes import shapes_of
+from raysel.training import loop
+from raysel.training.modes import arithmetic, memory_format, set_training_mode
 
 
 def _freeze(model: nn.Module, *trainable: str) -> None:
@@ -81,3 +84,52 @@ def test_the_mode_is_set_anew_each_time():
     _freeze(model, "stem")
     set_training_mode(model, "frozen_eval", 8)
     assert _modes(model, nn.BatchNorm2d) == {"stem.1": True, "block.1": False}
+
+
+# --- how torch computes -------------------------------------------------------------------------
+
+
+def _tf32() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_tf32_is_for_the_trial_alone(precision):
+    before, during = _tf32(), []
+    run = trial(config(precision=precision))
+    run.after_step = lambda _: during.append(_tf32())
+    run.run_epoch()
+    assert set(during) == {(True, True) if precision == "tf32" else before}
+    with pytest.raises(ZeroDivisionError), arithmetic("tf32"):
+        1 / 0  # noqa: B018
+    assert _tf32() == before
+
+
+def test_a_cpu_computes_tf32_as_float32():
+    runs = [trial(config(precision=precision)) for precision in ("float32", "tf32")]
+    first, second = ([without_seconds(row) for row in finished(run)] for run in runs)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("model", "convolutional"),
+    [("resnet18", True), ("efficientnet_lite0", True), ("vit_tiny_patch16_224", False)],
+)
+def test_convolutional_models_have_their_channels_last_on_a_gpu(model, convolutional):
+    shapes = shapes_of(model, 10)
+    last = memory_format(shapes, torch.device("cuda")) == torch.channels_last
+    assert last == convolutional
+    assert memory_format(shapes, torch.device("cpu")) == torch.contiguous_format
+
+
+def test_a_trial_with_channels_last_learns_the_same_and_keeps_usual_tensors(monkeypatch):
+    usual = trial(config("bvg_ls", {"ema_decay": 0.8}))
+    monkeypatch.setattr(loop, "memory_format", lambda model, device: torch.channels_last)
+    last = trial(config("bvg_ls", {"ema_decay": 0.8}))
+    assert last.model.block[0].weight.is_contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(finished(usual), finished(last), strict=True):
+        assert without_seconds(theirs) == pytest.approx(without_seconds(ours), rel=1e-3, abs=1e-5)
+    kept = last.state_dict()["model"]
+    assert all(tensor.is_contiguous() for tensor in kept.values())
+    block = last.parameters[last.names.index("block.0.weight")]
+    assert block.grad.stride() == block.stride()
