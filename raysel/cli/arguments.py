@@ -73,15 +73,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def checked(file: Path, overrides: Sequence[str]) -> Spec:
-    """Read and check a sweep file; grammar errors are reported before torch is imported."""
+    """Read and check a sweep file."""
     return checked_opened(file, overrides)[0]
 
 
 def checked_opened(file: Path, overrides: Sequence[str]) -> tuple[Spec, OpenedTask]:
     """The same, with the data set that was opened for it."""
-    from raysel.spec import reader  # noqa: PLC0415
-
-    reader.load(file, overrides)
     from raysel.search.validate import read_opened  # noqa: PLC0415
 
     return read_opened(file, overrides)

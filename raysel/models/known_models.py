@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -143,12 +143,19 @@ def _file(asked: Mapping[str, Any]) -> Path:
 
 def _read(file: Path, asked: Mapping[str, Any], kind: type[Found]) -> Found | None:
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["asked"] != asked:
-            return None
-        return TypeAdapter(kind).validate_python(kept["found"])
+        status = file.stat()
+        version = status.st_mtime_ns, status.st_size
+        kept_asked, found = _parsed(file, version, kind)  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    return cast("Found", found) if kept_asked == asked else None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(file: Path, version: tuple[int, int], kind: Any) -> tuple[Any, Any]:
+    """What a file holds: the question and the answer. A check of a sweep file asks many times."""
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return kept["asked"], TypeAdapter(kind).validate_python(kept["found"])
 
 
 def _write(file: Path, kept: Mapping[str, Any]) -> None:

@@ -64,7 +64,10 @@ def test_what_timm_says_of_a_model_is_read_back(cache):
         lambda text: "[" * 100_000,
         lambda text: json.dumps({"asked": json.loads(text)["asked"], "found": {"layers": 3}}),
         lambda text: json.dumps(
-            {"asked": json.loads(text)["asked"] | {"timm": "0.1"}, "found": {}}
+            {
+                "asked": json.loads(text)["asked"] | {"timm": "0.1"},
+                "found": json.loads(text)["found"],
+            }
         ),
         lambda text: text.encode("utf-16"),
     ],
