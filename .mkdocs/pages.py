@@ -68,6 +68,7 @@ SECTIONS = {
     "ModelSpec": "model",
     "TrainingSpec": "training",
     "TrainingOverride": "strategies.NAME.training",
+    "SourceSpec": "source",
     "SearchSpec": "search",
     "PrunerSpec": "pruner",
     "ObjectiveSpec": "objective",
@@ -77,6 +78,7 @@ SECTIONS = {
     "TraceSpec": "trace",
     "TrackingSpec": "tracking",
     "VerdictSpec": "verdict",
+    "BestBy": "confirm.configurations: the best for each value",
     "CodeFile": "A file of one's own",
     "FloatRange": "A range of real numbers",
     "IntRange": "A range of whole numbers",
@@ -97,9 +99,10 @@ Schema from which this page is made, for editors that complete and check YAML wi
 
 A value that may be searched is a constant or a distribution: `{float: [1e-4, 1e-1], log: true}`,
 `{int: [low, high], step: 2}`, `{categorical: [a, b]}`; for a strategy's own parameters also the
-word `search`, which stands for the range that the strategy declares. Any value can be replaced on
-the command line: `raysel run sweep.yaml --set training.epochs=5`. The file is YAML 1.2: `1:30`,
-`off` and `1_000` are words, and `010` is ten.
+word `search`, which stands for the range that the strategy declares. An entry below `strategies`
+is named like its strategy, or says it: `last_two: {strategy: suffix, layers: 2}`. Any value can be
+replaced on the command line: `raysel run sweep.yaml --set training.epochs=5`. The file is YAML
+1.2: `1:30`, `off` and `1_000` are words, and `010` is ten.
 """
 
 
@@ -227,7 +230,8 @@ def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
             "# Strategies",
             "A strategy answers one question: at this step, with what weight w ≥ 0 does each layer"
             " move? The optimizer uses the learning rate lr · w; a layer with w = 0 stays"
-            " as it is, bit for bit. `raysel strategies NAME` prints one, and"
+            " as it is, bit for bit. A strategy may stand several times in a sweep, under names of"
+            " your own: [arms](../../compare.md#arms). `raysel strategies NAME` prints one, and"
             " `search_spaces/strategies.yaml` runs them all.",
             table(("strategy", "what moves", "needs", "a step costs"), rows),
             "`search.sampler: cross_validation` is the surgical papers' cross-validation: a search"

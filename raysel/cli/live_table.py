@@ -51,12 +51,13 @@ class ConsoleReporter:
         self._phase, self._total, self._done, self._done_before = "", 0, 0, 0
         self._began = self._beat = 0.0
         self._objective, self._tested = "val/error", _TESTED_ONCE
+        self._chosen = ""
         self._source_clock: TrainingClock | None = None
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
         self._close()
-        self._objective = spec.objective.metric
+        self._objective, self._chosen = spec.objective.metric, spec.confirm.chosen_in_words
         self._tested = _TESTED_EACH if spec.confirm.test_every_epoch else _TESTED_ONCE
         counts = f" · {trials} trials · {strategies} strategies · {concurrent} at a time"
         self._console.print(plain(spec.name, "bold") + plain(counts))
@@ -106,7 +107,7 @@ class ConsoleReporter:
         if name == "confirm":
             self._console.print(
                 "",
-                f"confirm  the best of each strategy by {objective_in_words(self._objective)}, "
+                f"confirm  {self._chosen} by {objective_in_words(self._objective)}, "
                 f"{total} runs, {self._tested}",
                 sep="\n",
             )

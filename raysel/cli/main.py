@@ -223,7 +223,8 @@ def strategies(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the strategies, or show one with its parameters."""
+    """List the strategies, or show one with its parameters. In a sweep file one may stand several
+    times, each entry under a name of its own: last_two: {strategy: suffix, layers: 2}."""
     from raysel.search import listings  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
 

@@ -84,11 +84,13 @@ def _print(found: Summary, data: DataSummary | None, notes: Sequence[str]) -> No
 
 
 def _print_summary(found: Summary) -> None:
+    from raysel.spec.arms import SINGLE  # noqa: PLC0415
+
     say(f"{found.model}: {len(found.layers)} layers, {found.parameters:,} parameters")
     layers = [(name, f"{size:,}") for name, size in found.layers.items()]
     print_table(("layer", "parameters"), layers, numbers=(1,))
     say("")
-    rows = [(name, words or "one configuration") for name, words in found.strategies.items()]
+    rows = [(name, words or SINGLE) for name, words in found.strategies.items()]
     print_table(("strategy", "searched"), rows)
     say("")
     points = "unlimited" if found.size is None else f"{found.size:,}"

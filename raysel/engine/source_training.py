@@ -19,7 +19,12 @@ from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
 from raysel.training.gpu_share import keep_to_share
-from raysel.training.source_model import SourceModel, StepProgress, source_model
+from raysel.training.source_model import (
+    SourceModel,
+    SourceTraining,
+    StepProgress,
+    source_model,
+)
 
 _REPORT_SECONDS = 1.0
 """Seconds between two progress reports of the training worker."""
@@ -30,6 +35,7 @@ def train_on_worker(
     task: Task,
     model_config: ModelConfig,
     code: tuple[user_code.Source, ...],
+    how: SourceTraining,
     cache: Path,
     stop: StopRequest,
     progress: StepProgress,
@@ -38,6 +44,7 @@ def train_on_worker(
 
     Args:
         code: the user's code that the worker must load.
+        how: it is trained.
         cache: the folder of source models.
         stop: ends the training.
         progress: called now and then with the steps done and the total.
@@ -48,11 +55,10 @@ def train_on_worker(
     Raises:
         UserError: the user's own model failed.
     """
-    seed, cpus = spec.task.split.seed, spec.resources.cpus
     # with a trial's resources, on a worker: the driver's machine may have no GPU
     remote = ray.remote(**of_task(spec.resources))(_train_source)
     steps = ray.remote(num_cpus=0)(_step_count()).remote()
-    arguments = (task, model_config, seed, cpus, cache)
+    arguments = (task, model_config, how, cache)
     training = remote.remote(code, spec.resources.gpus, steps, *arguments)
     asked = steps.get.remote()
     while training not in (ended := ray.wait([training, asked], timeout=0.2)[0]):
@@ -99,8 +105,7 @@ def _train_source(
     steps: Any,
     task: Task,
     model_config: ModelConfig,
-    seed: int,
-    threads: int,
+    how: SourceTraining,
     cache: Path,
 ) -> SourceModel:
     """`source_model` on a worker, to which the model may be known by the user's code alone."""
@@ -114,4 +119,4 @@ def _train_source(
             last = time.monotonic()
             steps.set.remote(done, total)
 
-    return source_model(task, model_config, seed, threads, cache, progress)
+    return source_model(task, model_config, how, cache, progress)

@@ -111,6 +111,9 @@ def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
         "mlflow.note.content": note(trial, sweep),
         **_source(sweep),
     }
+    registered = str(trial.config.get("strategy", trial.strategy))
+    if registered != trial.strategy:  # of an arm with a name of its own
+        tags["raysel.registered_strategy"] = registered
     if trial.notes:
         tags["raysel.notes"] = "; ".join(trial.notes)
     if lost := _not_finite(trial):
@@ -157,11 +160,11 @@ def note(trial: TrialState, sweep: SweepState) -> str:
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    """A `TrialConfig` flat, as text: `strategy`, `seed`, `<strategy>.<parameter>`,
+    """A `TrialConfig` flat, as text: `strategy` (the arm's name), `seed`, `<arm>.<parameter>`,
     `training.<setting>`."""
-    strategy = config.get("strategy", "")
-    flat = {"strategy": strategy, "seed": config.get("seed")}
-    flat |= {f"{strategy}.{name}": v for name, v in (config.get("parameters") or {}).items()}
+    arm = config.get("arm", config.get("strategy", ""))
+    flat = {"strategy": arm, "seed": config.get("seed")}
+    flat |= {f"{arm}.{name}": v for name, v in (config.get("parameters") or {}).items()}
     flat |= {f"training.{name}": v for name, v in (config.get("training") or {}).items()}
     return {_key(name): _text(value)[:_VALUE_CHARACTERS] for name, value in flat.items()}
 

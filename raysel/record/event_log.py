@@ -67,7 +67,7 @@ class EventLog:
         payload = {
             "number": number,
             "phase": phase,
-            "strategy": config.strategy,
+            "strategy": config.arm,
             "label": config.label(searched),
             "config": config.model_dump(mode="json"),
             "searched": dict(searched),

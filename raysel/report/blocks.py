@@ -25,7 +25,7 @@ from raysel.sweep.ranking import best_trial, leaders
 from raysel.sweep.results import SweepResults, TrialResult
 
 TUNERS = ("blockwise", "surgical")
-"""The strategies that tune one named block."""
+"""The registered strategies that tune one named block."""
 
 BASELINES = {"linear_probe": "BL1, the head alone", "full": "BL2, everything"}
 """What blocks are measured against, by the block-wise paper's names."""
@@ -50,12 +50,17 @@ class BlockScore:
     accuracy: float
 
 
-def block_scores(results: SweepResults, strategy: str) -> list[BlockScore]:
-    """Every block that a strategy tuned to the end, in forward order; each one's best trial."""
+def tuners(results: SweepResults) -> list[str]:
+    """The arms that tune one named block."""
+    return [arm for name in TUNERS for arm, its in results.registered.items() if its == name]
+
+
+def block_scores(results: SweepResults, arm: str) -> list[BlockScore]:
+    """Every block that an arm tuned to the end, in forward order; each one's best trial."""
     tried: dict[str, list[TrialResult]] = {}
     for trial in completed(results):
         block = trial.parameters.get("block")
-        if trial.strategy == strategy and isinstance(block, str):
+        if trial.strategy == arm and isinstance(block, str):
             tried.setdefault(block, []).append(trial)
     scores = []
     for block, trials in tried.items():
@@ -63,7 +68,7 @@ def block_scores(results: SweepResults, strategy: str) -> list[BlockScore]:
         accuracy = accuracy_of(best) if best else None
         place = _place(block, results.layers)
         if accuracy is not None and place is not None:
-            quarter = _quarter(block, results.layers, strategy)
+            quarter = _quarter(block, results.layers, results.registered[arm])
             scores.append(BlockScore(block, place, quarter, accuracy))
     return sorted(scores, key=lambda score: (score.place, score.block))
 
@@ -71,7 +76,12 @@ def block_scores(results: SweepResults, strategy: str) -> list[BlockScore]:
 def baseline_accuracies(results: SweepResults) -> dict[str, float]:
     """Baseline -> validation accuracy of its best complete trial."""
     best = leaders(completed(results), results.objective.metric)
-    found = {name: accuracy_of(best[name]) for name in BASELINES if name in best}
+    arms = {name: results.arm_of(name) for name in BASELINES}
+    found = {name: accuracy_of(best[arm]) for name, arm in arms.items() if arm in best}
+    confirmed = {row.strategy: row.validation_error for row in results.confirm}
+    for name, arm in arms.items():  # without a search it has runs of the confirm phase alone
+        if name not in found and (error := confirmed.get(arm or "")) is not None:
+            found[name] = 1 - error
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -80,7 +90,8 @@ def accuracy_by_block(results: SweepResults) -> Figure | None:
     found = _found(results)
     if not found:
         return None
-    style_of, levels = styles(strategies(results)), baseline_accuracies(results)
+    style_of = styles(strategies(results), results.verdict.baseline)
+    levels = baseline_accuracies(results)
     figure, placed = panels(list(found), height=2.9)
     for name, axes in placed.items():
         scores = found[name]
@@ -107,7 +118,8 @@ def accuracy_by_quarter(results: SweepResults) -> Figure | None:
     boxes = {name: box for name, box in boxes.items() if sum(map(len, box.values())) >= 4}
     if not boxes:
         return None
-    style_of, levels = styles(strategies(results)), baseline_accuracies(results)
+    style_of = styles(strategies(results), results.verdict.baseline)
+    levels = baseline_accuracies(results)
     figure, placed = panels(list(boxes), height=2.7)
     for name, axes in placed.items():
         draw_boxes(axes, [boxes[name][q] for q in QUARTERS], style_of[name].light)
@@ -150,7 +162,7 @@ def draw_boxes(axes: Axes, boxes: Sequence[Sequence[float]], colour: str) -> Non
 def baseline_keys(levels: Mapping[str, float], style_of: Mapping[str, Style]) -> list[Line2D]:
     """What the lines of the baselines mean."""
     return [
-        Line2D([], [], color=style_of[name].light, ls=_DASHES[name], label=f"{words} ({name})")
+        Line2D([], [], color=_colour(name, style_of), ls=_DASHES[name], label=f"{words} ({name})")
         for name, words in BASELINES.items()
         if name in levels
     ]
@@ -161,11 +173,16 @@ _DASHES: Mapping[str, Any] = {"linear_probe": (0, (1, 1.5)), "full": (0, (4, 2))
 
 def _baselines(axes: Axes, levels: Mapping[str, float], style_of: Mapping[str, Style]) -> None:
     for name, value in levels.items():
-        axes.axhline(value, color=style_of[name].light, ls=_DASHES[name], lw=1.3)
+        axes.axhline(value, color=_colour(name, style_of), ls=_DASHES[name], lw=1.3)
+
+
+def _colour(baseline: str, style_of: Mapping[str, Style]) -> str:
+    """Of a baseline's line; that of an arm with another name has none of its own."""
+    return style_of[baseline].light if baseline in style_of else INK
 
 
 def _found(results: SweepResults) -> dict[str, list[BlockScore]]:
-    found = {name: block_scores(results, name) for name in TUNERS}
+    found = {arm: block_scores(results, arm) for arm in tuners(results)}
     return {name: scores for name, scores in found.items() if len(scores) > 1}
 
 

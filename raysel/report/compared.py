@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from raysel.report.blocks import TUNERS, BlockScore, block_scores
+from raysel.report.blocks import BlockScore, block_scores, tuners
 from raysel.report.page import badge
 from raysel.report.tables import ConfirmRow, confirm_rows
 from raysel.spec.sweep import Spec
@@ -71,7 +71,7 @@ class Compared:
     @cached_property
     def blocks(self) -> tuple[str, list[BlockScore]] | None:
         """The strategy that tuned single blocks, and those that are in a quarter."""
-        for name in TUNERS:
+        for name in tuners(self.results):
             placed = [s for s in block_scores(self.results, name) if s.quarter is not None]
             if len(placed) > 1:
                 return name, placed

@@ -7,7 +7,6 @@ from typing import Any
 from raysel.report.compared import Sweeps, by_rank, cell, ranking
 from raysel.report.sweep_tables import interval_values
 from raysel.report.table import Table, make
-from raysel.sweep.question import BASELINE
 from raysel.sweep.results import Interval
 
 
@@ -23,7 +22,7 @@ def _found(sweeps: Sweeps) -> Table | None:
         verdict = sweep.results.verdict
         errors = [
             sweep.confirmed[name].test_error if name in sweep.confirmed else "–"
-            for name in (verdict.winner or "", BASELINE)
+            for name in (verdict.winner or "", verdict.baseline)
         ]
         about = f"{sweep.model}, {sweep.data}{f', {sweep.shots} shots' if sweep.shots else ''}"
         words = (

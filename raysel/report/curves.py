@@ -30,7 +30,7 @@ def loss_by_epoch(results: SweepResults) -> Figure | None:
     drawn = {title: lines for title, lines in drawn.items() if any(lines.values())}
     if not drawn:
         return None
-    style_of, order = styles(strategies(results)), ranked(results)
+    style_of, order = styles(strategies(results), results.verdict.baseline), ranked(results)
     figure, placed = panels(list(drawn), height=2.6)
     for title, axes in placed.items():
         for name in order:
@@ -55,7 +55,7 @@ def accuracy_by_shots(results: SweepResults) -> Figure | None:
     counts = sorted({shots for points in lines.values() for shots, _ in points})
     if len(counts) < 2:
         return None
-    style_of = styles(strategies(results))
+    style_of = styles(strategies(results), results.verdict.baseline)
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
     order = [name for name in ranked(results) if lines.get(name)]

@@ -60,11 +60,15 @@ _OTHERS = (
 )
 
 
-def styles(strategies: Sequence[str]) -> dict[str, Style]:
-    """Strategy -> its style. With more than eight, hues come back with another marker."""
-    others = sorted(name for name in strategies if name != "full")
+def styles(strategies: Sequence[str], baseline: str = "full") -> dict[str, Style]:
+    """Strategy -> its style. With more than eight, hues come back with another marker.
+
+    Args:
+        baseline: the arm that stands for full fine-tuning.
+    """
+    others = sorted(name for name in strategies if name != baseline)
     found = {name: _style(index) for index, name in enumerate(others)}
-    return found | ({"full": _BASELINE} if "full" in strategies else {})
+    return found | ({baseline: _BASELINE} if baseline in strategies else {})
 
 
 def _style(index: int) -> Style:

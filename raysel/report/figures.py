@@ -70,7 +70,7 @@ def confirm_intervals(results: SweepResults) -> Figure | None:
     rows = [row for row in confirm_rows(results) if row.mean is not None]
     if not rows:
         return None
-    look = styles(strategies(results))
+    look = styles(strategies(results), results.verdict.baseline)
     figure = Figure((WIDTH, 0.75 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
@@ -91,19 +91,20 @@ def error_by_epoch(results: SweepResults) -> Figure | None:
     curves = _curves(results)
     if not curves:
         return None
-    look, best = styles(strategies(results)), best_trials(results)
+    full = results.verdict.baseline
+    look, best = styles(strategies(results), full), best_trials(results)
     figure, placed = panels(list(curves), height=1.9, share_y=True)
     for strategy, axes in placed.items():
         thin = LineCollection(curves[strategy], colors=look[strategy].light, lw=0.8, alpha=0.4)
         axes.add_collection(thin)
-        if strategy != "full" and "full" in best:
-            axes.plot(*_curve(best["full"]).T, color=look["full"].light, lw=1.1, ls=_DASHED)
+        if strategy != full and full in best:
+            axes.plot(*_curve(best[full]).T, color=look[full].light, lw=1.1, ls=_DASHED)
         if strategy in best:
             axes.plot(*_curve(best[strategy]).T, color=look[strategy].light, lw=2.2)
         axes.set_title(panel_title(strategy, best.get(strategy)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     label_outer(placed, "epoch", "validation error")
-    _curve_legend(figure, "full" in best and len(curves) > 1, look.get("full"))
+    _curve_legend(figure, full in best and len(curves) > 1, look.get(full))
     every = np.concatenate([curve for group in curves.values() for curve in group])
     axes.set_ylim(max(0.0, every[:, 1].min() - 0.03), every[:, 1].max() + 0.03)
     axes.set_xlim(0.5, every[:, 0].max() + 0.5)
@@ -118,7 +119,7 @@ def explored(results: SweepResults) -> Figure | None:
     shown = [(trial, point) for trial, point in points if point is not None]
     if not shown:
         return None
-    look = styles(strategies(results))
+    look = styles(strategies(results), results.verdict.baseline)
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     for trial, point in shown:
@@ -153,7 +154,7 @@ def importances(results: SweepResults) -> Figure | None:
     groups = {row.strategy: row for row in results.importance}
     if not groups:
         return None
-    look = styles(strategies(results))
+    look = styles(strategies(results), results.verdict.baseline)
     most = max(len(row.of) for row in groups.values())
     titles = {name: f"{name or 'all'} · {row.trials} trials" for name, row in groups.items()}
     figure, placed = panels(list(titles.values()), height=0.6 + 0.27 * most)

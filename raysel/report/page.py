@@ -34,7 +34,6 @@ from raysel.report.table_files import write_figures, write_tables
 from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
-from raysel.sweep.question import BASELINE
 from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import NO_SPREAD
 from raysel.tasks.data_summary import DataSummary
@@ -141,7 +140,7 @@ def page(
             search=tables.search_rows(results),
             trials=sorted(results.trials, key=lambda trial: trial.number),
             notes=tables.transient_notes(results),
-            styles=drawing.styles(tables.strategies(results)),
+            styles=drawing.styles(tables.strategies(results), results.verdict.baseline),
             colours=drawing.css(),
             figures={name: Markup(svg) for name, svg in drawn.items()},
             source=results.source,
@@ -149,6 +148,7 @@ def page(
             verdict=results.verdict,
             effort=results.effort,
             improvement=results.improvement,
+            others=tables.other_rows(results),
             some_pruned=_confirmed_pruned(results),
             tested_each_epoch=tested_each_epoch(results),
             spent=spent(results.spent),
@@ -171,14 +171,14 @@ def badge(results: SweepResults) -> tuple[str, str]:
     outcome = results.verdict.outcome
     rows = tables.confirm_rows(results)
     if outcome in ("winner_is_full", "one_seed") and len(rows) > 1:
-        other = next((row for row in rows[1:] if row.strategy == BASELINE), rows[1])
+        other = next((row for row in rows[1:] if row.strategy == results.verdict.baseline), rows[1])
         if rows[0].n == 1:
             tie = _alike(rows[0].mean, other.mean)
             return ("open", "a tie on one seed") if tie else BADGES["one_seed"]
         if _alike(rows[0].validation, rows[1].validation):
             return ("open", "a tie on validation data")
     against = results.verdict.against
-    if outcome in ("better", "worse") and against not in (None, BASELINE):
+    if outcome in ("better", "worse") and against not in (None, results.verdict.baseline):
         tone = BADGES[outcome][0]
         better = "better" if outcome == "better" else "worse"
         return (tone, f"{better} than {against}")
@@ -255,7 +255,7 @@ def asked(spec_text: str | None) -> dict[str, str]:
         "model": f"{spec.model.name}, weights {spec.model.weights}",
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
-        "confirm": f"the best of each strategy on {_count(spec.confirm.splits, 'split')} with"
+        "confirm": f"{spec.confirm.chosen_in_words} on {_count(spec.confirm.splits, 'split')} with"
         f" {_count(spec.confirm.seeds, 'seed')}, "
         f"tested at the {tested}",
     }

@@ -144,7 +144,7 @@ def cost_against_error(results: SweepResults) -> Figure | None:
     shown = [name for name in compared_in(rows) if name != "test error"]
     if len(rows) < 2 or not shown:
         return None
-    look = styles(strategies(results))
+    look = styles(strategies(results), results.verdict.baseline)
     figure, placed = panels(shown, height=2.9)
     for index, (name, axes) in enumerate(placed.items()):
         _draw(axes, rows, look, name)

@@ -168,9 +168,9 @@ def _rows(
     trials = {trial.id: trial for trial in results.trials}
     rows = []
     for entry in results.confirm:
-        trial = trials.get(entry.trial or "", TrialResult())
+        trial = trials.get(entry.trial or "", TrialResult(config=entry.config))
         error, parameters = entry.test_error, trial.parameters
-        if error.mean is None or not _is_of(theirs, entry.strategy, parameters):
+        if error.mean is None or not _is_of(theirs, entry.registered or entry.strategy, parameters):
             continue
         rows.append(
             ComparedRow(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.mlflow_sync.runs import note
-from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState
+from raysel.record.state import COMPLETE, ENDED, TrialState
 from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
 from raysel.sweep import ranking
 from raysel.sweep.views import SweepView
@@ -79,8 +79,9 @@ def sweep_row(view: SweepView) -> SweepRow:
     best = best_trial(view)
     done = sum(trial.status in ENDED for trial in search)
     complete = sweep.status == COMPLETE
-    finalists = {t.strategy for t in search if t.status in (COMPLETE, PRUNED)}
-    planned = len(finalists) * view.spec.confirm.runs if confirm else 0
+    metric, asked = view.spec.objective.metric, view.spec.confirm.configurations
+    chosen = ranking.finalists(search, metric, asked)
+    planned = len(chosen) * view.spec.confirm.runs if confirm else 0
     return SweepRow(
         name=view.folder.path.name,
         copy_of=None if sweep.name in ("", view.folder.path.name) else sweep.name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.record.state import COMPLETE
+from raysel.spec.arms import SINGLE
 from raysel.sweep.ranking import confirmed_rank, leaders, rank
 from raysel.sweep.results import (
     Comparison,
@@ -67,6 +68,19 @@ class ConfirmRow:
     at_edge: str
 
 
+@dataclass(frozen=True)
+class OtherRow:
+    """A configuration that was confirmed beside its arm's best (`confirm.configurations`); values
+    and test error in words."""
+
+    strategy: str
+    values: str
+    trial: str | None
+    validation: float | None
+    test_error: str
+    n: int
+
+
 def finite(value: Any) -> float | None:
     """The number, or None where there is none or it is not finite."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -110,6 +124,26 @@ def confirm_rows(results: SweepResults) -> list[ConfirmRow]:
     metric = results.objective.metric
     entries = sorted(results.confirm, key=lambda entry: confirmed_rank(entry, metric))
     return [_confirm_row(entry, results) for entry in entries]
+
+
+def other_rows(results: SweepResults) -> list[OtherRow]:
+    """What was confirmed beside each arm's best, arm by arm, the best first."""
+    searched = {trial.id: trial.searched for trial in results.trials}
+    order = {row.strategy: place for place, row in enumerate(confirm_rows(results))}
+    entries = sorted(
+        results.other_configurations, key=lambda row: order.get(row.strategy, len(order))
+    )
+    return [
+        OtherRow(
+            strategy=entry.strategy,
+            values=values_in_words(searched.get(entry.trial or "", {})),
+            trial=entry.trial,
+            validation=entry.validation,
+            test_error=plus_minus(entry.test_error.mean, entry.test_error.high),
+            n=entry.test_error.n,
+        )
+        for entry in entries
+    ]
 
 
 def transient_notes(results: SweepResults) -> list[str]:
@@ -235,7 +269,9 @@ def difference_in_words(comparison: Comparison) -> str:
 
 
 def effort_in_words(effort: StrategyEffort) -> str:
-    """`12 trials, 9 complete`, `4 trials, none complete`."""
+    """`12 trials, 9 complete`, `4 trials, none complete`, `one configuration, nothing to tune`."""
+    if effort.nothing_to_tune:
+        return SINGLE
     words = f"{effort.trials} trial{'s' * (effort.trials != 1)}"
     if effort.complete == effort.trials:
         return words

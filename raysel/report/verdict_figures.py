@@ -20,7 +20,7 @@ def differences(results: SweepResults) -> Figure | None:
     rows = [c for c in (*verdict.contrasts, *verdict.against_baseline) if c.difference is not None]
     if not rows:
         return None
-    look = styles([*{*strategies(results), *(row.ours for row in rows)}])
+    look = styles([*{*strategies(results), *(row.ours for row in rows)}], results.verdict.baseline)
     figure = Figure((WIDTH, 0.9 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     zone = 100 * verdict.smallest_effect
@@ -54,7 +54,7 @@ def best_of_trials(results: SweepResults) -> Figure | None:
     curves = {e.strategy: e.curve for e in results.effort if e.curve and len(e.curve.best) > 1}
     if not curves:
         return None
-    look = styles([*{*strategies(results), *curves}])
+    look = styles([*{*strategies(results), *curves}], results.verdict.baseline)
     figure = Figure((WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():

@@ -27,7 +27,7 @@ _FIXED = "fixed_params"
 def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial]) -> str | None:
     """The strategy of the next trial: of those with trials left the one with the fewest, the first
     in the file among equals; None where every share is used up."""
-    had = Counter(strategy_of(trial) for trial in trials)
+    had = Counter(arm_of_trial(trial) for trial in trials)
     left = [name for name, share in shares(search, space).items() if had[name] < share]
     return min(left, key=lambda name: had[name], default=None)
 
@@ -45,7 +45,7 @@ def replicate_of(
         return None
     own: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
-        if strategy_of(trial) == strategy:
+        if arm_of_trial(trial) == strategy:
             own.setdefault(repr(sorted(trial.params.items())), []).append(trial)
     points = points_of(space, strategy)
     if len(own) < points:
@@ -61,8 +61,8 @@ def _mean_value(trials: Iterable[FrozenTrial]) -> float:
     return math.fsum(values) / len(values) if values else math.inf
 
 
-def strategy_of(trial: FrozenTrial) -> str | None:
-    """The strategy that a trial has chosen, or that was chosen for it."""
+def arm_of_trial(trial: FrozenTrial) -> str | None:
+    """The arm that a trial has chosen, or that was chosen for it."""
     fixed: dict[str, Any] = trial.system_attrs.get(_FIXED, {})
     return trial.params.get(STRATEGY, fixed.get(STRATEGY))
 
@@ -76,7 +76,7 @@ class WithinStrategy(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to prune the trial against its own strategy's trials."""
         peers = copy.copy(study)
-        peers._storage = _Peers(study._storage, strategy_of(trial))  # type: ignore[assignment]
+        peers._storage = _Peers(study._storage, arm_of_trial(trial))  # type: ignore[assignment]
         return self.pruner.prune(peers, trial)
 
 
@@ -91,4 +91,4 @@ class _Peers:
 
     def get_all_trials(self, *arguments: Any, **named: Any) -> list[FrozenTrial]:
         trials: list[FrozenTrial] = self._storage.get_all_trials(*arguments, **named)
-        return [trial for trial in trials if strategy_of(trial) == self._strategy]
+        return [trial for trial in trials if arm_of_trial(trial) == self._strategy]

@@ -17,9 +17,29 @@ def sweep_schema() -> dict[str, Any]:
             name: _strategy_schema(any_strategy, strategy)
             for name, strategy in registered().items()
         },
-        "additionalProperties": False,
+        "additionalProperties": _arm_schema(any_strategy),
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _arm_schema(any_strategy: dict[str, Any]) -> dict[str, Any]:
+    """An entry under a name of the user's: it says its strategy, whose keys it then takes."""
+    choice = any_strategy["properties"]["strategy"]
+    return {
+        "type": "object",
+        "description": "an arm: a registered strategy under a name of your own",
+        "properties": {
+            "strategy": {"enum": list(registered()), "description": choice["description"]}
+        },
+        "required": ["strategy"],
+        "allOf": [
+            {
+                "if": {"properties": {"strategy": {"const": name}}, "required": ["strategy"]},
+                "then": {"$ref": f"#/properties/strategies/properties/{name}"},
+            }
+            for name in registered()
+        ],
+    }
 
 
 def _strategy_schema(any_strategy: dict[str, Any], strategy: type[Strategy]) -> dict[str, Any]:
@@ -29,9 +49,10 @@ def _strategy_schema(any_strategy: dict[str, Any], strategy: type[Strategy]) -> 
         parameter.name: {**value, "description": parameter.help}
         for parameter in strategy.parameters
     }
+    own = {"strategy": {"const": strategy.name}}
     return {
         **any_strategy,
         "description": strategy.summary,
-        "properties": any_strategy["properties"] | parameters,
+        "properties": any_strategy["properties"] | own | parameters,
         "additionalProperties": False,
     }

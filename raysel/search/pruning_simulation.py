@@ -34,7 +34,7 @@ def pruning_keep_fraction(
         epochs: of a trial that nobody ends early.
         most: trials at a time.
     """
-    if spec.pruner.kind == "none" or epochs <= 1:
+    if spec.pruner.kind == "none" or epochs <= 1 or not trials:
         return 1.0
     count = min(trials, MOST_TRIALS)
     run = sum(

@@ -1,8 +1,9 @@
 """From the sweep file to an Optuna define-by-run function.
 
-A trial first chooses its strategy, then a value for each thing that this strategy searches.
-Every searched value is scoped by its strategy (`full.learning_rate`, `bvg_ls.ema_decay`):
-good learning rates differ by decades between strategies, and a shared one misleads TPE.
+A trial first chooses its arm (an entry of the file's `strategies`), then a value for each thing
+that this arm searches. Every searched value is scoped by its arm (`full.learning_rate`,
+`bvg_ls.ema_decay`): good learning rates differ by decades between strategies, and a shared one
+misleads TPE.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raysel.spec.arms import BASELINES, SINGLE
 from raysel.spec.sweep import (
     SEARCH,
     Choice,
@@ -32,35 +34,50 @@ from raysel.strategies.base import Parameter
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-BASELINES = ("full", "linear_probe")
-"""In every sweep, unless `search.baselines` is false."""
-
 CROSS_VALIDATION = "cross_validation"
 """The search of the surgical papers: the grid in which `surgical` takes every single layer."""
 
+SURGICAL = "surgical"
+
+
 STRATEGY = "strategy"
-"""The name of the choice among the strategies."""
+"""The name of the choice among the arms."""
 
 
 def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
-    """The strategies that are compared: the file's own, then the baselines it omits.
+    """The arms that are compared, by name: the file's own, then the baselines it omits.
 
-    Under cross-validation `surgical` is among them, with every single layer as its block;
+    Under cross-validation one of `surgical` is among them, with every single layer as its block;
     all layers together are `full` and no block (docs/algorithms.md, D11).
     """
     own = dict(spec.strategies)
     if spec.search.sampler == CROSS_VALIDATION:
-        surgical = own.get("surgical", StrategySpec())
-        blocks = surgical.parameters | {"block": SEARCH}
-        own["surgical"] = surgical.model_copy(update={"parameters": blocks})
+        if SURGICAL not in map(strategy_of, own, own.values()):
+            own[SURGICAL] = StrategySpec()
+        for name, arm in own.items():
+            if strategy_of(name, arm) == SURGICAL:
+                blocks = arm.parameters | {"block": SEARCH}
+                own[name] = arm.model_copy(update={"parameters": blocks})
+    there = {*own, *map(strategy_of, own, own.values())}
     added = BASELINES if spec.search.baselines else ()
-    return own | {name: StrategySpec() for name in added if name not in own}
+    return own | {name: StrategySpec() for name in added if name not in there}
+
+
+def strategy_of(name: str, arm: StrategySpec) -> str:
+    """The registered strategy of an arm."""
+    return arm.strategy or name
+
+
+def registered_strategies(spec: Spec) -> dict[str, str]:
+    """Each arm that is compared -> its registered strategy."""
+    return {name: strategy_of(name, arm) for name, arm in strategies_of(spec).items()}
 
 
 def settings_of(spec: Spec, name: str) -> dict[str, Any]:
-    """How the trials of a strategy train: each field of `TrainingSettings`, a constant or a
+    """How the trials of an arm train: each field of `TrainingSettings`, a constant or a
     distribution."""
-    strategy, chosen = registered()[name], strategies_of(spec)[name].training
+    arm = strategies_of(spec)[name]
+    strategy, chosen = registered()[strategy_of(name, arm)], arm.training
     override = strategy.published if chosen == "published" else chosen or TrainingOverride()
     settings = _fields(spec.training) | _given(override)
     if settings["batch_norm"] == "published":
@@ -85,9 +102,10 @@ def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
 
 @dataclass(frozen=True)
 class SearchedValue:
-    """One value that is searched for one strategy.
+    """One value that is searched for one arm.
 
     Attributes:
+        strategy: the arm's name.
         published: what is tried first: the file's own `first`, else the paper's value; the
             nearest one that the distribution holds.
     """
@@ -120,8 +138,10 @@ class Space:
     """The configurations that a sweep may try.
 
     Attributes:
-        strategies: names, in the order of the file.
-        searched: the searched values of each strategy, in a fixed order.
+        searched: the searched values of each arm that the search tries, in a fixed order.
+        registered: each arm's registered strategy, in the order of the file.
+        single: the configuration of each arm that has no other; such an arm is not tried in the
+            search, unless the file says so (`search.run_single_configurations`).
     """
 
     def __init__(self, spec: Spec, layers: Sequence[str]) -> None:
@@ -134,8 +154,9 @@ class Space:
         self._constants: dict[str, dict[str, Any]] = {}
         self._settings: dict[str, dict[str, Any]] = {}
         self.searched: dict[str, tuple[SearchedValue, ...]] = {}
+        self.registered = registered_strategies(spec)
         for name, chosen in strategies_of(spec).items():
-            strategy = registered()[name]
+            strategy = registered()[self.registered[name]]
             parameters = {
                 p.name: _settled(declared(p, chosen.parameters.get(p.name, p.default), layers))
                 for p in strategy.parameters
@@ -143,19 +164,43 @@ class Space:
             settings = {key: _settled(value) for key, value in settings_of(spec, name).items()}
             self._constants[name], self._settings[name] = parameters, settings
             self.searched[name] = tuple(
-                _searched(strategy, value_name, value)
+                _searched(name, strategy, value_name, value)
                 for value_name, value in (parameters | settings).items()
                 if isinstance(value, Distribution)
             )
+        self.single: dict[str, TrialConfig] = {}
+        if not spec.search.run_single_configurations:
+            for name in [name for name, values in self.searched.items() if not values]:
+                self.single[name] = self._config(name, {})
+                del self.searched[name]
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names of the strategies, in the order of the file."""
+        """Names of the arms that the search tries, in the order of the file."""
         return tuple(self.searched)
 
     @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of all arms, in the order of the file."""
+        return tuple(self.registered)
+
+    def alike(self) -> list[tuple[str, str]]:
+        """Pairs of arms that are the same but for their name, each with the first one like it."""
+        seen: list[str] = []
+        pairs = []
+        for arm in self._constants:
+            same = (first for first in seen if self._described(first) == self._described(arm))
+            if (first := next(same, None)) is not None:
+                pairs.append((first, arm))
+            seen.append(arm)
+        return pairs
+
+    def _described(self, arm: str) -> tuple[Any, ...]:
+        return self.registered[arm], self._constants[arm], self._settings[arm]
+
+    @property
     def is_conditional(self) -> bool:
-        """Whether which values are searched depends on the strategy."""
+        """Whether which values are searched depends on the arm."""
         return len(self.searched) > 1 and any(self.searched.values())
 
     @property
@@ -167,17 +212,22 @@ class Space:
     @property
     def max_epochs(self) -> int:
         """The most epochs that a trial may take."""
-        return max(largest(settings["epochs"]) for settings in self._settings.values())
+        arms = self.strategies or self.arms
+        return max(largest(self._settings[arm]["epochs"]) for arm in arms)
 
     def suggest(self, trial: BaseTrial) -> TrialConfig:
-        """Choose a configuration through the trial: the strategy first, then its values."""
-        strategy = self.strategies[0]
+        """Choose a configuration through the trial: the arm first, then its values."""
+        arm = self.strategies[0]
         if len(self.searched) > 1:
-            strategy = trial.suggest_categorical(STRATEGY, self.strategies)
-        chosen = {value.name: value.suggest(trial) for value in self.searched[strategy]}
-        parameters, settings = self._constants[strategy], self._settings[strategy]
+            arm = trial.suggest_categorical(STRATEGY, self.strategies)
+        return self._config(arm, {value.name: value.suggest(trial) for value in self.searched[arm]})
+
+    def _config(self, arm: str, chosen: Mapping[str, Any]) -> TrialConfig:
+        """An arm's configuration with these values for what is searched."""
+        parameters, settings = self._constants[arm], self._settings[arm]
         return TrialConfig(
-            strategy=strategy,
+            strategy=self.registered[arm],
+            arm=arm,
             parameters={name: chosen.get(name, value) for name, value in parameters.items()},
             training=TrainingSettings.model_validate(
                 {name: chosen.get(name, value) for name, value in settings.items()}
@@ -185,20 +235,27 @@ class Space:
             seed=self._seed,  # one data order for all: the trials are compared in pairs
         )
 
-    def configuration(self, parameters: Mapping[str, Any]) -> TrialConfig:
-        """The configuration of given values: names in the study, scoped -> values."""
+    def first_configuration(self, arm: str, other: Mapping[str, Any] | None = None) -> TrialConfig:
+        """What is tried first of an arm.
+
+        Args:
+            other: values in place of the first ones, by their scoped names.
+        """
+        if arm in self.single:
+            return self.single[arm]
         from optuna.trial import FixedTrial  # noqa: PLC0415  (a check of the file needs none)
 
-        return self.suggest(FixedTrial(dict(parameters)))
+        first = {value.scoped: value.published for value in self.searched[arm]}
+        return self.suggest(FixedTrial({STRATEGY: arm} | first | dict(other or {})))
 
     def searched_values(self, config: TrialConfig) -> dict[str, Any]:
-        """What was searched in a configuration: name without the strategy's scope -> value."""
+        """What was searched in a configuration: name without the arm's scope -> value."""
         settled = config.parameters | _fields(config.training)
-        return {value.name: settled[value.name] for value in self.searched[config.strategy]}
+        return {value.name: settled[value.name] for value in self.searched.get(config.arm, ())}
 
     def first_trials(self) -> list[dict[str, Any]]:
-        """For each strategy its published setting, or what the file names as first, as parameters
-        for `study.enqueue_trial`."""
+        """For each arm its strategy's published setting, or what the file names as first, as
+        parameters for `study.enqueue_trial`."""
         choice = len(self.searched) > 1
         return [
             ({STRATEGY: strategy} if choice else {}) | {v.scoped: v.published for v in own}
@@ -212,8 +269,14 @@ class Space:
         return sum(map(math.prod, known)) if known == sizes else None
 
     def describe(self) -> dict[str, str]:
-        """For each strategy what is searched, in words; empty where nothing is."""
-        return {strategy: ", ".join(map(str, own)) for strategy, own in self.searched.items()}
+        """For each arm what is searched, in words; empty where nothing is."""
+        return {arm: ", ".join(map(str, self.searched.get(arm, ()))) for arm in self.arms}
+
+    def single_note(self) -> str | None:
+        """Which arms are not searched, in a sentence."""
+        if not self.single:
+            return None
+        return f"{', '.join(self.single)}: {SINGLE}, so confirmed without a search"
 
 
 # --- distributions ------------------------------------------------------------------------
@@ -283,7 +346,9 @@ def largest(value: Any) -> int:
     return int(top(value)) if isinstance(value, IntRange) else int(value)
 
 
-def _searched(strategy: type[Strategy], name: str, distribution: Distribution) -> SearchedValue:
+def _searched(
+    arm: str, strategy: type[Strategy], name: str, distribution: Distribution
+) -> SearchedValue:
     published = {
         p.name: p.published if p.default is None else p.default for p in strategy.parameters
     }
@@ -291,7 +356,7 @@ def _searched(strategy: type[Strategy], name: str, distribution: Distribution) -
     value = published[name] if name in published else training[name]
     if isinstance(distribution, FloatRange | IntRange) and distribution.first is not None:
         value = distribution.first
-    return SearchedValue(strategy.name, name, distribution, nearest_value(distribution, value))
+    return SearchedValue(arm, name, distribution, nearest_value(distribution, value))
 
 
 def _defaults() -> dict[str, Any]:

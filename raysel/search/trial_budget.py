@@ -23,6 +23,8 @@ def budget(search: SearchSpec, space: Space) -> int:
     """How many trials the search has: `num_trials`, or all points of a smaller space; under
     cross-validation always all points."""
     size = space.size()
+    if not space.strategies:
+        return 0
     if size is None or not walks_every_point(search, space):
         return search.num_trials
     return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)

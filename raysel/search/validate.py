@@ -25,12 +25,31 @@ from raysel.models.known_models import facts_of, partition_of
 from raysel.models.partition_types import SIZE, Partition
 from raysel.models.patterns import PatternError, compiled
 from raysel.models.weight_sources import SUFFIXES, names_weights
-from raysel.search.space import CROSS_VALIDATION, Space, count, most_shots, strategies_of
+from raysel.search.space import (
+    Space,
+    most_shots,
+    registered_strategies,
+    strategies_of,
+)
 from raysel.search.trial_budget import may_repeat
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
-from raysel.search.validate_strategies import strategy_problems, training_problems
+from raysel.search.validate_search import (
+    allocation_problems,
+    budget_problems,
+    configuration_problems,
+    cross_validation_problems,
+    grid_problems,
+    objective_problems,
+)
+from raysel.search.validate_source import source_problems
+from raysel.search.validate_strategies import (
+    alike_problems,
+    baseline_notes,
+    strategy_problems,
+    training_problems,
+)
 from raysel.spec import reader, user_code
-from raysel.spec.sweep import SEARCH, Spec
+from raysel.spec.sweep import Spec
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
@@ -39,9 +58,6 @@ from raysel.tasks.shots import shortage
 MOST_BYTES_OF_A_SWEEP = 470
 """Of the path of a sweep's folder: with the names of its databases and of what SQLite keeps beside
 them it stays within SQLite's limit of 512."""
-
-MOST_GRID_VALUES = 10_000
-"""Of one searched value, where every point is walked."""
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
@@ -92,20 +108,25 @@ def check(spec: Spec, task: OpenedTask | None = None) -> list[Problem]:
         for problem in strategy_problems(name, chosen, layers)
     ]
     training = list(training_problems("training", spec.training))
+    tried = tuple(strategies_of(spec))
     problems = [*task.problems, *model, *strategies, *training]
     if not task.problems:
         problems += _source_problems(spec, task)
     if not task.problems and not strategies and not training:
         problems += _shots_problems(spec, task)
     if layers is not None and not strategies and not training:
-        problems += _grid_problems(spec, Space(spec, layers))
+        space = Space(spec, layers)
+        tried = space.strategies
+        problems += [*grid_problems(spec, space), *alike_problems(spec, space)]
+        problems += configuration_problems(spec, space)
     rest = (
-        _budget_problems(spec),
-        _cross_validation_problems(spec),
-        _allocation_problems(spec),
+        source_problems(spec),
+        budget_problems(spec, tried),
+        cross_validation_problems(spec),
+        allocation_problems(spec),
         confirm_problems(spec, task),
         verdict_problems(spec),
-        _objective_problems(spec, task),
+        objective_problems(spec, lambda: _shape(spec, task).class_count),
         _storage_problems(spec),
         _cache_problems(spec),
         _database_problems(spec),
@@ -118,7 +139,8 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     will be downloaded, layers that leave little to choose, configurations that may be tried
     twice."""
     partition = partition_for(spec, task)
-    few = may_repeat(spec.search, Space(spec, partition.names))
+    space = Space(spec, partition.names)
+    few = may_repeat(spec.search, space)
     counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
     repeats = (
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
@@ -126,7 +148,9 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     )
     mine = facts_of(spec.model.name).notes
     layers = [f"model.partition: {note}" for note in partition.notes]
-    notes = [*confirm_notes(spec.confirm), *_weights_notes(spec), *task.notes(), *mine, *layers]
+    arms = [*baseline_notes(registered_strategies(spec)), *filter(None, [space.single_note()])]
+    phase = confirm_notes(spec.confirm)
+    notes = [*phase, *arms, *_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
 
 
@@ -144,8 +168,13 @@ def _weights_notes(spec: Spec) -> list[str]:
 def reads_source(spec: Spec) -> bool:
     """Whether the sweep needs the source part: its model is trained on it, or a strategy looks
     at it."""
-    needed = (registered()[name].needs for name in spec.strategies if name in registered())
-    return spec.model.weights == "source" or any(needed)
+    return spec.model.weights == "source" or needs_source(spec)
+
+
+def needs_source(spec: Spec) -> bool:
+    """Whether a strategy of the sweep looks at the source part."""
+    known, names = registered(), registered_strategies(spec).values()
+    return any(known[name].needs for name in names if name in known)
 
 
 def partition_for(spec: Spec, task: OpenedTask) -> Partition:
@@ -265,8 +294,8 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if spec.model.weights == "source":
         message = "the task leaves no source part to train on; give pretrained or a file"
         yield Problem("model.weights", message)
-    for name in strategies_of(spec):
-        strategy = registered().get(name)
+    for name, its in registered_strategies(spec).items():
+        strategy = registered().get(its)
         if strategy and strategy.needs:
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
 
@@ -279,66 +308,7 @@ def _shots_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
         yield Problem("training.shots", message)
 
 
-# --- search, objective, storage ------------------------------------------------------------------
-
-
-def _budget_problems(spec: Spec) -> Iterator[Problem]:
-    trials, names = spec.search.num_trials, strategies_of(spec)
-    if trials < len(names) and spec.search.sampler != CROSS_VALIDATION:
-        message = (
-            f"{trials} trials are fewer than the {len(names)} strategies, each of which is tried"
-            f" first as published ({', '.join(names)}); give at least {len(names)}"
-        )
-        yield Problem("search.num_trials", message)
-
-
-def _grid_problems(spec: Spec, space: Space) -> Iterator[Problem]:
-    sampler = spec.search.sampler
-    if sampler not in ("grid", CROSS_VALIDATION):
-        return
-    searched = (value for own in space.searched.values() for value in own)
-    for value in searched:
-        size = count(value.distribution)
-        if size is not None and size > MOST_GRID_VALUES:
-            message = f"{sampler} walks every value, and {value.scoped} has {size:,}; give a step"
-            yield Problem("search.sampler", f"{message}, or {{categorical: [a, b]}}")
-            return
-        if size is None:
-            message = (
-                f"{sampler} cannot walk {value.scoped}, a real number; give it a value, a step"
-                " or {categorical: [a, b]}, or take tpe, random or qmc"
-            )
-            yield Problem("search.sampler", message)
-            return
-
-
-def _cross_validation_problems(spec: Spec) -> Iterator[Problem]:
-    """Every candidate is one single layer, and is trained to its end."""
-    if spec.search.sampler != CROSS_VALIDATION:
-        return
-    surgical = spec.strategies.get("surgical")
-    if surgical and surgical.parameters.get("block", SEARCH) not in (None, SEARCH):
-        message = (
-            "cross_validation takes every single layer; leave it out, or take the sampler grid"
-        )
-        yield Problem("strategies.surgical.block", message)
-    if spec.pruner.kind != "none":
-        message = f"cross_validation trains every candidate to its end, {spec.pruner.kind} does"
-        yield Problem("pruner.kind", f"{message} not; give none")
-
-
-def _allocation_problems(spec: Spec) -> Iterator[Problem]:
-    sampler = spec.search.sampler
-    if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
-        message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
-        yield Problem("search.allocation", f"{message}, or leave it out")
-
-
-def _objective_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
-    metric = spec.objective.metric
-    if metric == "val/top5_error" and (count := _shape(spec, task).class_count) <= 5:
-        message = f"{metric} is 0 for whatever model where there are {count} classes"
-        yield Problem("objective.metric", f"{message}; give val/error")
+# --- storage ----------------------------------------------------------------------------------
 
 
 def _storage_problems(spec: Spec) -> Iterator[Problem]:

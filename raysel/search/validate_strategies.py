@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from raysel.common.errors import Problem, nearest
-from raysel.search.space import CROSS_VALIDATION, described
+from raysel.search.space import CROSS_VALIDATION, Space, described, strategies_of, strategy_of
 from raysel.spec import reader
+from raysel.spec.arms import arm_of, name_problem
 from raysel.spec.sweep import (
     SEARCH,
     Choice,
     Distribution,
     FloatRange,
     IntRange,
+    Spec,
     StrategySpec,
     TrainingOverride,
     TrainingSettings,
@@ -29,25 +31,74 @@ from raysel.strategies.parameter import DISTRIBUTIONS, Parameter
 def strategy_problems(
     name: str, chosen: StrategySpec, layers: Sequence[str] | None
 ) -> Iterator[Problem]:
-    """Problems of one strategy of a sweep.
+    """Problems of one arm of a sweep.
 
     Args:
+        name: the arm's.
         layers: the model's, in forward order; None where they are not known.
     """
-    path, strategy = f"strategies.{name}", registered().get(name)
-    if name == CROSS_VALIDATION:
+    path, wanted = f"strategies.{name}", strategy_of(name, chosen)
+    given = f"{path}.strategy" if chosen.strategy else path
+    strategy = registered().get(wanted)
+    if wanted == CROSS_VALIDATION:
         message = "is a search and not a strategy; set search.sampler: cross_validation"
-        yield Problem(path, message)
+        yield Problem(given, message)
         return
     if strategy is None:
-        yield Problem(path, f'no strategy is called "{name}"; {nearest(name, registered())}')
+        hint = nearest(wanted, registered())
+        if chosen.strategy is None and not hint.startswith("did you mean"):
+            hint = f"an arm of another name says which: strategy: NAME; {hint}"
+        yield Problem(given, f'no strategy is called "{wanted}"; {hint}')
         return
+    if wanted != name:
+        yield from _name_problems(path, name, wanted)
     yield from _unknown_parameters(path, strategy, chosen)
     for parameter in strategy.parameters:
         for message in _parameter_messages(parameter, chosen, layers):
             yield Problem(f"{path}.{parameter.name}", message)
     if isinstance(chosen.training, TrainingOverride):
         yield from training_problems(f"{path}.training", chosen.training)
+
+
+def _name_problems(path: str, name: str, strategy: str) -> Iterator[Problem]:
+    """What is wrong with the name of an arm that is not named like its strategy."""
+    if name in registered():
+        message = f'"{name}" is another strategy; give the arm a name of its own, {strategy}_2'
+        yield Problem(path, message)
+    elif wrong := name_problem(name):
+        yield Problem(path, wrong)
+
+
+def alike_problems(spec: Spec, space: Space) -> Iterator[Problem]:
+    """Arms that are the same: one strategy with the same parameters, trained alike."""
+    for first, second in space.alike():
+        message = (
+            f"is the same as {first}: strategy {space.registered[first]} with the same parameters,"
+            " trained alike; change one, or leave one out"
+        )
+        yield Problem(f"strategies.{second if second in spec.strategies else first}", message)
+    folded: dict[str, str] = {}
+    for name in strategies_of(spec):
+        first = folded.setdefault(name.casefold(), name)
+        if first != name:
+            message = f"differs from {first} in capital letters alone, which folders may not keep"
+            yield Problem(f"strategies.{name}", message)
+
+
+def baseline_notes(strategies: Mapping[str, str]) -> list[str]:
+    """What to know of a sweep in which no arm stands for full fine-tuning, and several might.
+
+    Args:
+        strategies: arm -> its registered strategy.
+    """
+    several = [name for name, its in strategies.items() if its == "full"]
+    if len(several) < 2 or arm_of("full", strategies):
+        return []
+    listed = ", ".join(several)
+    return [
+        f"verdict: several arms are full fine-tuning ({listed}) and none is named full, so nothing"
+        " is compared with it; name one of them full, or give verdict.contrasts"
+    ]
 
 
 def _unknown_parameters(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, model_validator
 
-from raysel.spec.values import FrozenModel, PositiveReal, StrictBool, StrictInt
+from raysel.spec.values import (
+    A_VALUE,
+    BY_VALUES,
+    FrozenModel,
+    OneLine,
+    PositiveReal,
+    StrictBool,
+    StrictInt,
+)
 
 MOST_SPLITS = 1000
 
@@ -15,6 +24,25 @@ FEWEST_SPLITS = 3
 
 SMALLEST_EFFECT = 0.01
 """Differences of test error up to this, a point, are not relevant, where the file does not say."""
+
+
+class BestBy(FrozenModel):
+    """The best configuration for each value of searched parameters."""
+
+    by: Annotated[tuple[OneLine, ...], Field(min_length=1)] = Field(
+        description="names of searched values, without the arm: [block]; of an arm that searches"
+        " none of them its best"
+    )
+
+
+def _keys_or_word(value: Any) -> str:
+    return BY_VALUES if isinstance(value, Mapping | BaseModel) else A_VALUE
+
+
+Configurations = Annotated[
+    Annotated[BestBy, Tag(BY_VALUES)] | Annotated[Literal["best", "all"], Tag(A_VALUE)],
+    Discriminator(_keys_or_word),
+]
 
 
 class ConfirmSpec(FrozenModel):
@@ -39,12 +67,19 @@ class ConfirmSpec(FrozenModel):
         " zero, or lies within smallest_effect of it",
     )
     max_runs: Annotated[StrictInt, Field(gt=0, le=MOST_SPLITS)] = Field(
-        default=20, description="the most runs of a strategy, with until"
+        default=20,
+        description="the most runs of a strategy, with until; its other configurations have those"
+        " of the first round",
     )
     smallest_effect: Annotated[PositiveReal, Field(lt=1)] | None = Field(
         default=None,
         description="the smallest difference of test error that matters: 0.01 is a point, and what"
         " is meant where nothing is given",
+    )
+    configurations: Configurations = Field(
+        default="best",
+        description="which ones of each arm are trained again: the best; all that have a result; or"
+        " {by: [block]}, the best for each value. The verdict takes each arm's best",
     )
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
@@ -70,8 +105,16 @@ class ConfirmSpec(FrozenModel):
         return self.smallest_effect or SMALLEST_EFFECT
 
     @property
+    def chosen_in_words(self) -> str:
+        """What is confirmed: `the best of each strategy`."""
+        if isinstance(self.configurations, BestBy):
+            return f"the best of each strategy for each {', '.join(self.configurations.by)}"
+        every = "every configuration of each strategy"
+        return every if self.configurations == "all" else "the best of each strategy"
+
+    @property
     def runs(self) -> int:
-        """Of each strategy, at most."""
+        """Of each configuration, at most."""
         return self.most_splits * self.seeds
 
     @property

@@ -18,6 +18,7 @@ from raysel.common.text import one_line
 from raysel.common.urls import REFUSED
 from raysel.common.user_files import MIB, read_regular
 from raysel.spec import renamed_keys, yaml_core
+from raysel.spec.confirm import BestBy
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import CodeFile, Spec, TrainingOverride
 from raysel.spec.task import FolderData, TableData
@@ -31,6 +32,7 @@ from raysel.spec.values import (
     A_TABLE,
     A_VALUE,
     AN_INT_RANGE,
+    BY_VALUES,
     KEYS_BELOW,
     Choice,
     FloatRange,
@@ -218,6 +220,7 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_CHOICE: Choice,
     KEYS_BELOW: TrainingOverride,
     A_FILE: CodeFile,
+    BY_VALUES: BestBy,
     A_FOLDER: FolderData,
     A_TABLE: TableData,
 }

@@ -49,6 +49,8 @@ def with_new_keys(data: Mapping[str, Any]) -> dict[str, Any]:
             new[part] = {name: value for name, value in new[part].items() if name != key}
     if isinstance(new.get("confirm"), dict):
         new["confirm"] = {"splits": 1} | new["confirm"]  # there were none but the search's
+    if isinstance(new.get("search"), dict):  # every strategy had trials
+        new["search"] = {"run_single_configurations": True} | new["search"]
     if isinstance(new.get("strategies"), dict):
         new["strategies"] = {name: _strategy(own) for name, own in new["strategies"].items()}
     return new

@@ -38,6 +38,7 @@ from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
 from raysel.spec.renamed_keys import settings_with_new_keys
+from raysel.spec.source import SourceSpec as SourceSpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.spec.task import SplitSpec as SplitSpec
 from raysel.spec.task import TaskSpec as TaskSpec
@@ -80,8 +81,12 @@ Override = Annotated[
 
 
 class StrategySpec(FrozenModel):
-    """One strategy of the comparison: its parameters, and how it trains if differently."""
+    """One arm of the comparison: its strategy, that one's parameters, and how it trains if
+    differently."""
 
+    strategy: OneLine | None = Field(
+        default=None, description="a registered strategy; if not given, the one it is named like"
+    )
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
     training: Override | None = None
 
@@ -93,12 +98,13 @@ class StrategySpec(FrozenModel):
             return {}
         if not isinstance(value, Mapping):
             raise ValueError("give the strategy's parameters below its name, or nothing")
-        rest = {key: item for key, item in value.items() if key != "training"}
-        return {"parameters": rest, "training": value.get("training")}
+        own = {key: value.get(key) for key in ("strategy", "training")}
+        return own | {"parameters": {key: v for key, v in value.items() if key not in own}}
 
     @model_serializer
     def _to_file(self) -> dict[str, Any]:
-        file: dict[str, Any] = {
+        file: dict[str, Any] = {"strategy": self.strategy} if self.strategy else {}
+        file |= {
             name: value.model_dump(mode="json", by_alias=True)
             if isinstance(value, BaseModel)
             else value
@@ -121,7 +127,7 @@ class StrategySpec(FrozenModel):
         fields = schema["properties"]
         schema["type"] = ["object", "null"]
         schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
-        schema["properties"] = {"training": fields["training"]}
+        schema["properties"] = {key: fields[key] for key in ("strategy", "training")}
         return schema
 
 
@@ -141,6 +147,11 @@ class SearchSpec(FrozenModel):
         " sampler that walks every point (grid, cross_validation) takes adaptive alone",
     )
     seed: Seed = 0
+    run_single_configurations: StrictBool = Field(
+        default=False,
+        description="an arm that searches nothing goes straight to the confirm phase; true: it has"
+        " trials of the search too, for their curves and for the choice of the winner",
+    )
     baselines: StrictBool = Field(
         default=True, description="full and linear_probe are added where the file omits them"
     )
@@ -289,6 +300,7 @@ class Spec(FrozenModel):
     model: ModelSpec
     strategies: dict[str, StrategySpec] = Field(min_length=1)
     training: TrainingSpec = TrainingSpec()
+    source: SourceSpec = SourceSpec()
     search: SearchSpec = SearchSpec()
     pruner: PrunerSpec = PrunerSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
@@ -333,9 +345,15 @@ def _of_any_version(training: Any) -> Any:
 
 
 class TrialConfig(FrozenModel):
-    """One trial, every value settled: what a worker needs to know beside model and data."""
+    """One trial, every value settled: what a worker needs to know beside model and data.
+
+    Attributes:
+        strategy: the registered one.
+        arm: the name below `strategies` in the sweep file.
+    """
 
     strategy: str
+    arm: str = Field(default_factory=lambda given: str(given.get("strategy", "")))
     parameters: dict[str, Any]
     training: Annotated[TrainingSettings, BeforeValidator(_of_any_version)]
     seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
@@ -346,20 +364,22 @@ class TrialConfig(FrozenModel):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """On the search's own split a trial is written as it was before there were others."""
+        """What is as it always was is written as before: the search's own split, an arm that is
+        named like its strategy."""
         written: dict[str, Any] = handler(self)
-        return {k: v for k, v in written.items() if v or k not in ("split", "source_seed")}
+        usual = {"split": 0, "source_seed": 0, "arm": self.strategy}
+        return {k: v for k, v in written.items() if k not in usual or v != usual[k]}
 
     def label(self, searched: Iterable[str] = ()) -> str:
         """The trial in a few words: `bvg_ls lr=0.021 ema_decay=0.93`.
 
         Args:
-            searched: names of the values to show, without the strategy's scope.
+            searched: names of the values to show, without the arm's scope.
         """
         training = self.training.model_dump()
         shown = {name: self.parameters.get(name, training.get(name)) for name in searched}
         return " ".join(
-            [self.strategy]
+            [self.arm]
             + [f"{_SHORT.get(name, name)}={_short(value)}" for name, value in shown.items()]
         )
 

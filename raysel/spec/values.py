@@ -176,6 +176,7 @@ A_LIST = "a list"
 A_FILE = "{path: FILE}"
 A_FOLDER = "{folder: PATH}"
 A_TABLE = "{csv: PATH}"
+BY_VALUES = "{by: [NAME]}"
 
 _TAG_OF_KEY = {"float": A_FLOAT_RANGE, "int": AN_INT_RANGE, "categorical": A_CHOICE}
 _TAG_OF_TYPE: dict[type, str] = {

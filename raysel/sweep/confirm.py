@@ -1,5 +1,5 @@
-"""The confirm phase: the best configuration of each strategy, several seeds, the test set
-read once a run.
+"""The confirm phase: the best configuration of each arm, or several ones, on several splits, the
+test set read once a run.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from raysel.engine.trial_source import Assignment
@@ -15,29 +16,73 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
+from raysel.spec.confirm import Configurations
 from raysel.spec.sweep import MOST_SPLITS, Spec, TrialConfig
+from raysel.sweep import ranking
 from raysel.sweep.ranking import leaders
 from raysel.training.worker_messages import EpochMessage
+
+RUN = "confirm-"
+"""What the name of every run of the phase begins with; `confirm-<arm>-s<split>` where it is of the
+arm's best configuration, `confirm-<arm>-<trial>-s<split>` where it is of a trial's."""
 
 _FIRST_SEED = 1  # confirm's seeds follow the search's own, which chose on its data order
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """The best configuration that the search found for one strategy."""
+    """A configuration that is confirmed.
+
+    Attributes:
+        trial: of the search, whose configuration it is; empty where there was no search.
+        best: whether it is the best of its arm.
+    """
 
     trial: str
     config: TrialConfig
     searched: Mapping[str, Any]
+    best: bool = True
 
 
-def finalists(trials: Iterable[TrialState], metric: str) -> list[Finalist]:
-    """The configuration of the search's best trial of each strategy, on validation data."""
-    search = (trial for trial in trials if trial.phase == "search")
+def finalists(
+    trials: Iterable[TrialState],
+    metric: str,
+    configurations: Configurations = "best",
+    single: Mapping[str, TrialConfig] = MappingProxyType({}),
+) -> list[Finalist]:
+    """The configurations that are confirmed, by validation data: the best of each arm, then the
+    others that are asked for, then those of arms without a search.
+
+    Args:
+        trials: the sweep's.
+        single: arm -> its only configuration.
+    """
+    search = [trial for trial in trials if trial.phase == "search"]
+    best = {trial.id for trial in leaders(search, metric).values()}
     return [
-        Finalist(t.id, TrialConfig.model_validate(t.config), t.searched)
-        for t in leaders(search, metric).values()
-    ]
+        Finalist(t.id, TrialConfig.model_validate(t.config), t.searched, t.id in best)
+        for t in ranking.finalists(search, metric, configurations)
+    ] + [Finalist("", config, {}) for config in single.values()]
+
+
+def of_round(
+    spec: Spec,
+    single: Mapping[str, TrialConfig],
+    trials: Iterable[TrialState],
+    strategies: set[str] | None,
+) -> list[Finalist]:
+    """The finalists of a round of the confirm phase.
+
+    Args:
+        single: arm -> its only configuration.
+        strategies: the arms whose question is open after earlier rounds: of them the best alone,
+            which the verdict is about; None takes all, with all their configurations.
+    """
+    asked = spec.confirm.configurations
+    chosen = finalists(trials, spec.objective.metric, asked, single)
+    if strategies is None:
+        return chosen
+    return [f for f in chosen if f.best and f.config.arm in strategies]
 
 
 def runs_of(
@@ -56,6 +101,7 @@ def runs_of(
     """
     confirm, count = spec.confirm, splits or spec.confirm.splits
     taken = {trial.id: TrialConfig.model_validate(dict(trial.config)) for trial in known}
+    names = {config.model_dump_json(): name for name, config in taken.items() if is_run(name)}
     several = confirm.most_splits > 1
 
     def run(finalist: Finalist, split: int, seed: int) -> Assignment:
@@ -69,13 +115,26 @@ def runs_of(
             }
         )
         place = f"s{split}.{seed}" if several and seed else f"s{split + seed}"
-        name = f"confirm-{config.strategy}-{place}"
-        if taken.get(name, config) != config:
-            name = f"confirm-{config.strategy}-{finalist.trial}-{place}"
-        return Assignment(name, config)
+        return Assignment(named(finalist, config, place), config)
+
+    def named(finalist: Finalist, config: TrialConfig, place: str) -> str:
+        """The run's own name, if it is known; else one that no other configuration has."""
+        if name := names.get(config.model_dump_json()):
+            return name
+        short = f"{RUN}{config.arm}-{place}"
+        long = f"{RUN}{config.arm}-{finalist.trial}-{place}"
+        free = [name for name in (short, long) if taken.get(name, config) == config]
+        name = free[0] if finalist.best and free else long
+        taken[name] = config
+        return name
 
     places = itertools.product(range(count), range(confirm.seeds))
     return [(f, run(f, split, seed)) for split, seed in places for f in chosen]
+
+
+def is_run(name: str) -> bool:
+    """Whether a trial's name is that of a confirm run."""
+    return name.startswith(RUN)
 
 
 class ConfirmController:

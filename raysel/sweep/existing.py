@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = (
     *("search.num_trials", "confirm.splits", "confirm.seeds", "budget"),
+    *("confirm.configurations", "source.gate"),
     *("confirm.until", "confirm.max_runs", "confirm.smallest_effect", "verdict"),
     "resources.max_concurrent_trials",
     *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes

@@ -76,7 +76,7 @@ def finetune(
         spec, user_code.read(spec.listed_code, Path()), notify, opened
     )
     first = local_trial.published(spec, inputs.layers, strategy)
-    folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.strategy
+    folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.arm
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
     shared = replace(inputs.shared(folder), keep_best=keep_best)

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raysel.common.text import and_more
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import COMPLETE, FAILED, TrialState
+from raysel.spec.arms import arm_of
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.sweep.confirm_rounds import level_of
 from raysel.sweep.importance import importance
 from raysel.sweep.inputs import SweepInputs
-from raysel.sweep.question import Question, tested_by
-from raysel.sweep.ranking import best_epoch, confirmed_rank, leaders, rank
+from raysel.sweep.question import BASELINE, Question, tested_by
+from raysel.sweep.ranking import (
+    best_epoch,
+    configuration,
+    confirmed_rank,
+    finalists,
+    leaders,
+    rank,
+)
 from raysel.sweep.results import (
     ConfirmedStrategy,
     ConfirmRun,
@@ -74,6 +81,7 @@ def fold_results(
         source=inputs.source,
         trials=tuple(trial_result(trial, metric) for trial in folded.search),
         confirm=folded.rows,
+        other_configurations=folded.others,
         verdict=_verdict(inputs, folded, folder),
         effort=tuple(folded.effort.values()),
         improvement=tuple(improvements(folded.rows, tested_by(metric))),
@@ -99,6 +107,7 @@ class _Folded:
         best: the best trial of each strategy.
         effort: tuning of each strategy.
         rows: the confirmed strategies.
+        others: what else was confirmed (`confirm.configurations`).
         failed: confirm runs that failed.
     """
 
@@ -106,6 +115,7 @@ class _Folded:
     best: Sequence[TrialState]
     effort: Mapping[str, StrategyEffort]
     rows: tuple[ConfirmedStrategy, ...]
+    others: tuple[ConfirmedStrategy, ...]
     failed: Sequence[TrialState]
 
 
@@ -114,20 +124,29 @@ def _fold(inputs: SweepInputs, trials: Sequence[TrialState]) -> _Folded:
     search = sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number)
     best = list(leaders(search, metric).values())
     runs = [t for t in trials if t.phase == "confirm"]
-    complete = _of_one_configuration([t for t in runs if t.status == COMPLETE], best)
+    complete = [t for t in runs if t.status == COMPLETE]
+    of_best = _of_one_configuration(complete, best)
+    asked = finalists(search, metric, spec.confirm.configurations)
     # a leader may be a replicate: it comes before an earlier trial of the same configuration
-    rows = confirm_rows([*best, *search], complete, inputs.layers, metric)
+    origins = [*asked, *search]
+    rows = confirm_rows(origins, of_best, inputs.layers, metric)
+    rest = [run for run in complete if run not in of_best and _is_among(run, asked)]
+    others = confirm_rows(origins, rest, inputs.layers, metric)
     effort = efforts(spec, inputs.space, search, best)
-    return _Folded(search, best, effort, tuple(rows), [t for t in runs if t.status == FAILED])
+    failed = [t for t in runs if t.status == FAILED]
+    return _Folded(search, best, effort, tuple(rows), tuple(others), failed)
 
 
 def _verdict(inputs: SweepInputs, folded: _Folded, folder: Callable[[str], Path] | None) -> Verdict:
     spec, task, rows = inputs.spec, inputs.task, folded.rows
     ranked = sorted(folded.best, key=lambda trial: rank(trial, spec.objective.metric))
+    by_confirm = bool(inputs.space.single)  # these have no value on the search's split
+    names = [row.strategy for row in rows] if by_confirm else [t.strategy for t in ranked]
     trained = len(task.draws[0].train) if task.draws else 0
     question = Question(
         metric=spec.objective.metric,
-        ranking=[trial.strategy for trial in ranked],
+        ranking=names,
+        chosen_by="confirm" if by_confirm else "search",
         splits=max((run.split for row in rows for run in row.runs), default=0) or 1,
         overlap=overlap_correction(trained, task.rest - trained),
         contrasts=spec.verdict.pairs,
@@ -135,7 +154,8 @@ def _verdict(inputs: SweepInputs, folded: _Folded, folder: Callable[[str], Path]
         level=level_of(spec.confirm),
         effort=folded.effort,
         tie=tie_in_words(ranked, spec.objective.metric),
-        strategies=inputs.space.strategies,
+        strategies=inputs.space.arms,
+        baseline=arm_of(BASELINE, inputs.space.registered) or BASELINE,
     )
     runs = [run.id for row in rows for run in row.runs]
     answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
@@ -187,16 +207,17 @@ def _of_one_configuration(
 ) -> list[TrialState]:
     """Of each strategy the runs of its finalist; a search that was extended may have found
     another one than was confirmed before. Where that has no run yet, the earlier one's."""
-    wanted = {run.strategy: _unseeded(run) for run in runs}
-    confirmed = [_unseeded(run) for run in runs]
-    wanted |= {t.strategy: _unseeded(t) for t in chosen if _unseeded(t) in confirmed}
-    return [run for run in runs if _unseeded(run) == wanted[run.strategy]]
+    wanted = {run.strategy: configuration(run.config) for run in runs}
+    confirmed = [configuration(run.config) for run in runs]
+    known = ((t, configuration(t.config)) for t in chosen)
+    wanted |= {trial.strategy: own for trial, own in known if own in confirmed}
+    return [run for run in runs if configuration(run.config) == wanted[run.strategy]]
 
 
-def _unseeded(trial: TrialState) -> dict[str, Any]:
-    """A configuration but for what its runs differ by: seed, split, source model."""
-    own = {"seed": None, "split": 0, "source_seed": 0}
-    return {**trial.config, **own}
+def _is_among(run: TrialState, chosen: Iterable[TrialState]) -> bool:
+    """Whether a confirm run is of the configuration of one of these trials."""
+    own = configuration(run.config)
+    return any(configuration(trial.config) == own for trial in chosen)
 
 
 def trial_result(trial: TrialState, metric: str) -> TrialResult:
@@ -222,15 +243,15 @@ def trial_result(trial: TrialState, metric: str) -> TrialResult:
 def confirm_rows(
     search: Sequence[TrialState], runs: Iterable[TrialState], partition: Partition, metric: str
 ) -> list[ConfirmedStrategy]:
-    """The confirmed strategies, the best first.
+    """The confirmed configurations, the best first; one of each strategy, or several.
 
     Args:
         search: its trials; of those with a run's configuration the first is its origin.
     """
-    by_strategy: dict[str, list[TrialState]] = {}
+    groups: dict[str, list[TrialState]] = {}
     for run in sorted(runs, key=lambda t: t.number):
-        by_strategy.setdefault(run.strategy, []).append(run)
-    rows = [_confirmed(search, own, partition, metric) for own in by_strategy.values()]
+        groups.setdefault(repr((run.strategy, configuration(run.config))), []).append(run)
+    rows = [_confirmed(search, own, partition, metric) for own in groups.values()]
     return sorted(rows, key=lambda row: confirmed_rank(row, metric))
 
 
@@ -239,10 +260,14 @@ def _confirmed(
 ) -> ConfirmedStrategy:
     rows = [_run(run, partition, metric) for run in runs]
     first = runs[0]
-    origin = next((t for t in search if _unseeded(t) == _unseeded(first)), None)
+    own = configuration(first.config)
+    origin = next((trial for trial in search if configuration(trial.config) == own), None)
+    kind = str(first.config.get("strategy", first.strategy))
     mean, low, high = interval([_known(run.end_metrics, "test/error") for run in runs])
     return ConfirmedStrategy(
         strategy=first.strategy,
+        registered="" if kind == first.strategy else kind,
+        config={} if origin else own,
         trial=origin.id if origin else None,
         label=first.label,
         runs=tuple(rows),
@@ -250,7 +275,7 @@ def _confirmed(
         validation_error=_mean(row.val_error for row in rows),
         test_error=Interval(mean=mean, low=low, high=high, n=len(rows)),
         moved={name: _mean(row.moved[name] for row in rows) for name in partition.names},
-        moved_is="weight" if _weighs_rates(first.strategy) else "share of steps",
+        moved_is="weight" if _weighs_rates(kind) else "share of steps",
         updated_share=_mean(row.updated_share for row in rows),
         seconds=_mean(row.seconds for row in rows),
         forgetting=_interval_of([row.forgetting for row in rows]),

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+from raysel.common.errors import OperationalError
 from raysel.engine.source_training import train_on_worker
 from raysel.engine.trial_source import StopRequest
-from raysel.sweep.inputs import SweepInputs
+from raysel.spec.sweep import Spec
+from raysel.sweep.inputs import SweepInputs, source_training
 from raysel.training.source_model import (
     SourceModel,
     StepProgress,
     cache_source_model,
     cached_source_model,
 )
+
+
+def refuse_weak(model: SourceModel, spec: Spec) -> None:
+    """Compare a source model with `source.gate`.
+
+    Raises:
+        OperationalError: it is worth less than the file asks for.
+    """
+    gate = spec.source.gate
+    if gate is None or model.accuracy >= gate:
+        return
+    raise OperationalError(
+        "source.gate",
+        f"the source model has {100 * model.accuracy:.1f} % validation accuracy, less than"
+        f" {100 * gate:g} %; train it longer or otherwise (source.epochs, source.learning_rate) in"
+        f" a new sweep, or go on with it: raysel resume {spec.name} --set source.gate="
+        f"{math.floor(100 * model.accuracy) / 100:g}",
+    )
 
 
 def of_the_source(
@@ -32,14 +53,14 @@ def of_the_source(
     """
     inputs = inputs.seeded(index)
     spec, model_config = inputs.spec, inputs.model_config
-    seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = cached_source_model(inputs.task, model_config, seed, cpus, cache)
+    how = source_training(inputs)
+    kept = cached_source_model(inputs.task, model_config, how, cache)
     if kept is not None:
         return kept
     task = replace(inputs.task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    model = train_on_worker(spec, task, model_config, inputs.code, cache, stop, progress)
+    model = train_on_worker(spec, task, model_config, inputs.code, how, cache, stop, progress)
     if model is None:
         return None
-    if cached_source_model(task, model_config, seed, cpus, cache) is None:
-        cache_source_model(model, task, model_config, seed, cpus, cache)  # the worker's disk has it
+    if cached_source_model(task, model_config, how, cache) is None:
+        cache_source_model(model, task, model_config, how, cache)  # the worker's disk has it
     return model

@@ -18,16 +18,15 @@ from raysel.models.pretrained import pretrained_weights
 from raysel.models.weight_sources import names_weights
 from raysel.models.weights import matching_weights, read_weights
 from raysel.search.space import Space, most_shots
-from raysel.search.validate import reads_source
+from raysel.search.validate import needs_source, reads_source
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
-from raysel.strategies import registered
 from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.tasks.load_task import load_task
 from raysel.tasks.shots import shortage
-from raysel.training.source_model import SourceModel
+from raysel.training.source_model import SourceModel, SourceTraining
 from raysel.training.trial_worker import PhaseContext
 
 Weights = dict[str, np.ndarray]
@@ -140,16 +139,12 @@ def task_of(
         decoding,
         opened,
         splits,
+        spec.source.augmentation,
     )
     shots = most_shots(spec)
     if shots is not None and (problem := shortage(task.train.labels, task.classes, shots)):
         raise user_error("training.shots", problem)
     return task
-
-
-def needs_source(spec: Spec) -> bool:
-    """Whether a strategy of the sweep looks at the source part."""
-    return any(registered()[name].needs for name in spec.strategies)
 
 
 def layers_of(spec: Spec, task: Task) -> Partition:
@@ -186,8 +181,29 @@ def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
         OperationalError: timm's pretrained weights cannot be fetched.
     """
     wanted = spec.model.weights
-    if wanted == "source":
-        return None
+    return None if wanted == "source" else _named_weights(wanted, model_config)
+
+
+def source_training(inputs: SweepInputs) -> SourceTraining:
+    """How the sweep's source model is trained.
+
+    Raises:
+        UserError: `source.weights` names a file that cannot be read or does not fit.
+        OperationalError: timm's pretrained weights cannot be fetched.
+    """
+    spec, source = inputs.spec, inputs.spec.source
+    drawn = source.weights == "random"
+    return SourceTraining(
+        seed=spec.task.split.seed,
+        threads=spec.resources.cpus,
+        spec=source,
+        partition=None if source.strategy == "full" else inputs.layers,
+        initial=None if drawn else _named_weights(source.weights, inputs.model_config),
+    )
+
+
+def _named_weights(wanted: str, model_config: ModelConfig) -> Weights:
+    """`pretrained`, or those of a file, as far as they fit the model."""
     given = (
         pretrained_weights(model_config) if wanted == "pretrained" else read_weights(Path(wanted))
     )

@@ -108,7 +108,7 @@ class Results:
             strategy=row.strategy,
             label=row.label,
             trial=row.trial,
-            config={} if trial is None else trial.config,
+            config=row.config if trial is None else trial.config,
             validation=row.validation,
             test_error=row.test_error.mean,
             low=row.test_error.low,

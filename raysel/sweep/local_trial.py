@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from optuna.trial import FixedTrial
 
 from raysel.common.errors import OperationalError, nearest, user_error
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
-from raysel.search.space import STRATEGY, Space
+from raysel.search.space import Space
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
-from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights
+from raysel.sweep.initial_weights import refuse_weak
+from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, source_training
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import (
     LINE_SECONDS,
@@ -67,14 +67,14 @@ def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:
     """The sweeps' own source model, from their cache or into it."""
     spec = inputs.spec
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
-    seed, cpus = spec.task.split.seed, spec.resources.cpus
-    arguments = (inputs.task, inputs.model_config, seed, cpus, cache)
+    arguments = (inputs.task, inputs.model_config, source_training(inputs), cache)
     model = cached_source_model(*arguments)
     if model is None:
         notify(f"source   training {spec.model.name} on the source part …")
         model = source_model(*arguments, progress=_throttled(notify))
     how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
     notify(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
+    refuse_weak(model, spec)
     return model
 
 
@@ -145,10 +145,9 @@ def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
         UserError: the sweep has no such strategy.
     """
     space = Space(spec, layers.names)
-    name = space.strategies[0] if strategy is None else strategy
-    if name not in space.strategies:
-        hint = nearest(name, space.strategies)
+    name = space.arms[0] if strategy is None else strategy
+    if name not in space.arms:
+        hint = nearest(name, space.arms)
         raise user_error("--strategy", f'the sweep has no strategy "{name}"; {hint}')
-    firsts = dict(zip(space.strategies, space.first_trials(), strict=True))
-    config = space.suggest(FixedTrial({STRATEGY: name} | firsts[name]))
+    config = space.first_configuration(name)
     return First(config, space.searched_values(config))

@@ -177,9 +177,10 @@ def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool
     """Whether ours was tuned with less effort than theirs: on fewer trials (one less is what is
     left of a budget that does not come out even), or on no complete one where theirs had some.
 
-    Unknown effort, that of an older record, is no less.
+    Unknown effort, that of an older record, is no less; nor is that of an arm with one
+    configuration, of which there is nothing to tune.
     """
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or ours.nothing_to_tune or theirs.nothing_to_tune:
         return False
     if not ours.complete and theirs.complete:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.pairwise import Rule
@@ -30,6 +31,9 @@ class Question:
             the question is decided.
         effort: tuning of each strategy.
         tie: how the winner was chosen among equals, in words; empty where there were none.
+        baseline: the arm that stands for full fine-tuning.
+        chosen_by: `search`, or `confirm` where an arm had no search: the winner is then chosen
+            among the same runs that are compared, so its comparison is corrected for all of them.
         strategies: all of the sweep, also those without a usable trial; the ranking's where
             nothing is given.
     """
@@ -44,6 +48,8 @@ class Question:
     effort: Mapping[str, StrategyEffort] = field(default_factory=dict)
     tie: str = ""
     strategies: Sequence[str] = ()
+    baseline: str = BASELINE
+    chosen_by: Literal["search", "confirm"] = "search"
 
     @property
     def measure(self) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from raysel.record.state import COMPLETE, PRUNED, RUNNING, TrialState
+from raysel.spec.confirm import BestBy, Configurations
 from raysel.sweep.results import ConfirmedStrategy, ConfirmRun, TrialResult
 
 Trial = TypeVar("Trial", TrialState, TrialResult)
@@ -58,6 +59,37 @@ def leaders(trials: Iterable[Trial], metric: str) -> dict[str, Trial]:
         by_strategy.setdefault(trial.strategy, []).append(trial)
     found = {name: best_trial(own, metric) for name, own in by_strategy.items()}
     return {name: trial for name, trial in found.items() if trial is not None}
+
+
+def finalists(
+    trials: Iterable[Trial], metric: str, configurations: Configurations = "best"
+) -> list[Trial]:
+    """The trials whose configurations are confirmed: the best of each arm in the order of their
+    first trials, then the others that are asked for (`confirm.configurations`) in the order of
+    theirs. A configuration comes once, as its best trial; one that has no result is left out."""
+    listed = sorted(trials, key=lambda trial: trial.number)
+    best = list(leaders(listed, metric).values())
+    if configurations == "best":
+        return best
+    groups: dict[str, list[Trial]] = {}
+    for trial in listed:
+        groups.setdefault(_group(trial, configurations), []).append(trial)
+    chosen = {of.number: of for own in groups.values() if (of := best_trial(own, metric))}
+    known = [configuration(trial.config) for trial in best]
+    return best + [t for t in chosen.values() if configuration(t.config) not in known]
+
+
+def _group(trial: TrialState | TrialResult, configurations: Configurations) -> str:
+    """Trials of one group are alike for `confirm.configurations`."""
+    if isinstance(configurations, BestBy):
+        named = {name: trial.searched.get(name) for name in configurations.by}
+        return repr((trial.strategy, named))
+    return repr((trial.strategy, configuration(trial.config)))
+
+
+def configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's configuration but for what its runs differ by: seed, split, source model."""
+    return {**config, "seed": None, "split": 0, "source_seed": 0}
 
 
 def best_epoch(values: Mapping[int, float]) -> int:

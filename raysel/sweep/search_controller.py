@@ -185,7 +185,7 @@ class SearchController:
         if not waiting and len(trials) >= self._budget:
             return None
         number = min((t.number for t in waiting), default=len(trials))
-        strategy = allocation.strategy_of(trials[number]) if waiting else self._whose_turn(trials)
+        strategy = allocation.arm_of_trial(trials[number]) if waiting else self._whose_turn(trials)
         self.study.sampler = sampler(self._spec.search, self._space, number, strategy)
         return self.study.ask()
 

@@ -34,12 +34,12 @@ from raysel.search.trial_budget import budget
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk
-from raysel.sweep.confirm import ConfirmController, finalists, runs_of
+from raysel.sweep.confirm import ConfirmController, of_round, runs_of
 from raysel.sweep.confirm_rounds import asked, rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
-from raysel.sweep.initial_weights import of_the_source
+from raysel.sweep.initial_weights import of_the_source, refuse_weak
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
@@ -164,12 +164,12 @@ class Session:
         inputs, spec = self.inputs, self.spec
         if not self.stop.asked:  # while Ray was starting
             concurrent = most_at_a_time(there, spec.resources, grows())
-            total = budget(spec.search, inputs.space)
-            self.reporter.began(spec, total, len(inputs.space.strategies), concurrent)
+            space, total = inputs.space, budget(spec.search, inputs.space)
+            self.reporter.began(spec, total, len(space.arms), concurrent)
             token = nodes.new_token(self.folder)
-            for note in (*inputs.task.notes, nodes.check_storage(self.folder)):
-                if note is not None:
-                    self.reporter.note(note)
+            notes = (*inputs.task.notes, space.single_note(), nodes.check_storage(self.folder))
+            for note in filter(None, notes):
+                self.reporter.note(note)
             inputs = self._with_weights(inputs)
             if inputs.weights is not None:
                 shared = inputs.shared(self.folder.path)
@@ -191,6 +191,7 @@ class Session:
                 return inputs
             examples = len(task.source_train or ()) + len(task.source_validation or ())
             self.reporter.source(model, self.spec, examples)
+            refuse_weak(model, self.spec)
             models.append(model)
         return inputs.with_source(models)
 
@@ -275,7 +276,8 @@ class Session:
         for when the trials of the one before have ended."""
         controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
-        self.reporter.phase("search", max(total, len(done)), done)  # num_trials may be lowered
+        if count := max(total, len(done)):  # num_trials may be lowered; 0: nothing is searched
+            self.reporter.phase("search", count, done)
         if len(done) < total:
             yield Phase(controller, shared, total - len(done))
         with tested(shared, self.inputs.task, self.spec) as unsealed:
@@ -306,9 +308,7 @@ class Session:
             strategies: the only ones whose question is open; None takes all.
         """
         trials = self._trials()
-        chosen = finalists(trials, self.spec.objective.metric)
-        if strategies is not None:
-            chosen = [finalist for finalist in chosen if finalist.config.strategy in strategies]
+        chosen = of_round(self.spec, self.inputs.space.single, trials, strategies)
         runs = runs_of(self.spec, chosen, trials, splits)
         names = {run.trial for _, run in runs}
         ended = [t for t in trials if t.id in names and t.status in ENDED]
@@ -344,9 +344,8 @@ class Session:
 
     def _drop_checkpoints(self, outcome: Outcome) -> None:
         """The confirm runs' checkpoints, once the best model was made from one of them."""
-        for row in outcome.results.confirm:
-            for run in row.runs:
-                self.sweep.discard_checkpoints(run.id)
+        for run in outcome.results.confirm_runs:
+            self.sweep.discard_checkpoints(run.id)
         if self.folder.bucket is None:
             nodes.tidied(self.folder.path)
 

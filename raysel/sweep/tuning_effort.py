@@ -26,7 +26,8 @@ _LEARNS = ("tpe",)
 def efforts(
     spec: Spec, space: Space, search: Sequence[TrialState], chosen: Sequence[TrialState]
 ) -> dict[str, StrategyEffort]:
-    """The tuning of each strategy that has a configuration, in the order of `chosen`.
+    """The tuning of each strategy that has a configuration: in the order of `chosen`, then those
+    that have but one and were not searched.
 
     Args:
         search: the trials of the search.
@@ -36,7 +37,8 @@ def efforts(
     for trial in sorted(search, key=lambda t: t.number):
         own.setdefault(trial.strategy, []).append(trial)
     learns = spec.search.sampler in _LEARNS
-    return {best.strategy: _effort(best, own[best.strategy], space, learns) for best in chosen}
+    tuned = {best.strategy: _effort(best, own[best.strategy], space, learns) for best in chosen}
+    return tuned | {arm: StrategyEffort(strategy=arm) for arm in space.single}
 
 
 def _effort(

@@ -17,7 +17,7 @@ from itertools import combinations
 from scipy import stats
 
 from raysel.sweep.pairwise import Losses, Runs, compare
-from raysel.sweep.question import BASELINE, Question
+from raysel.sweep.question import Question
 from raysel.sweep.results import Comparison, ConfirmedStrategy, ConfirmRun, Improvement, Verdict
 from raysel.sweep.statistics.differences import CONFIDENCE
 from raysel.sweep.statistics.differences import NO_SPREAD as NO_SPREAD  # of every interval
@@ -42,10 +42,13 @@ def verdict(
     ranked = [name for name in question.ranking if name in rows]
     winner = ranked[0] if ranked else None
     contrasts = compare(runs, question.contrasts, question.rule)
-    others = [(name, BASELINE) for name in rows if name != BASELINE and BASELINE in rows]
+    baseline = question.baseline
+    others = [(name, baseline) for name in rows if name != baseline and baseline in rows]
     headline = contrasts[0] if contrasts else _headline(ranked, runs, question)
     first = headline or Comparison()
     found = Verdict(
+        baseline=baseline,
+        chosen_by=question.chosen_by,
         winner=winner,
         against=first.theirs if headline else None,
         measure=measure,
@@ -53,7 +56,7 @@ def verdict(
         low=first.low,
         high=first.high,
         n=first.units,
-        outcome=_outcome(winner, headline),
+        outcome=_outcome(winner, headline, baseline),
         lowest=min(means, key=lambda name: (means[name], name)) if means else None,
         level=question.level,
         smallest_effect=question.smallest_effect,
@@ -70,20 +73,22 @@ def _headline(ranked: Sequence[str], runs: Runs, question: Question) -> Comparis
     if not ranked:
         return None
     winner, *others = ranked
-    asked = winner != BASELINE and BASELINE in question.asked
-    theirs = BASELINE if asked else next(iter(others), None)
+    asked = winner != question.baseline and question.baseline in question.asked
+    theirs = question.baseline if asked else next(iter(others), None)
     if theirs is None or theirs not in runs.of:
         return None
-    (found,) = compare(runs, [(winner, theirs)], question.rule)
-    return found
+    pairs = [(winner, theirs)]
+    if question.chosen_by == "confirm":
+        pairs += [(winner, other) for other in others if other != theirs]
+    return compare(runs, pairs, question.rule)[0]
 
 
-def _outcome(winner: str | None, headline: Comparison | None) -> str:
+def _outcome(winner: str | None, headline: Comparison | None, baseline: str) -> str:
     if winner is None:
         return "no_result"
     if headline is None:
-        return "winner_is_full" if winner == BASELINE else "no_baseline"
-    missing = headline.outcome == "no_runs" and headline.theirs == BASELINE
+        return "winner_is_full" if winner == baseline else "no_baseline"
+    missing = headline.outcome == "no_runs" and headline.theirs == baseline
     return "no_baseline" if missing else headline.outcome
 
 

@@ -14,7 +14,7 @@ _IN_WORDS = {
     "balanced_error": "balanced test error",
     "top5_error": "top-5 test error",
 }
-_NAMES = {BASELINE: "full fine-tuning"}
+_FULL = "full fine-tuning"
 _MORE_SPLITS = "confirm.splits: 5 would compare over splits"
 
 Efforts = Mapping[str, StrategyEffort]
@@ -35,10 +35,14 @@ def sentence_of(
     what = _IN_WORDS[found.measure.removeprefix("test/")]
     chosen = f"The search chose {found.winner} by {objective_in_words(question.metric)}"
     chosen += question.tie
+    if found.chosen_by == "confirm":
+        measured = f"mean {objective_in_words(question.metric)} over the confirm runs"
+        chosen = f"{found.winner} comes first by {measured}"
 
     def compared(comparison: Comparison) -> str:
         splits, smallest = found.splits, found.smallest_effect
-        return compared_in_words(comparison, what, splits, question.effort, smallest)
+        effort, baseline = question.effort, question.baseline
+        return compared_in_words(comparison, what, splits, effort, smallest, baseline)
 
     own = f"Its mean {what} over {_runs(found)} is {_mean(found.winner, means)}."
     if found.contrasts:
@@ -56,10 +60,11 @@ def sentence_of(
 
 def _second(headline: Comparison, question: Question) -> str:
     """What the winner is compared with, where that is not full fine-tuning."""
-    if headline.theirs == BASELINE:
+    baseline = question.baseline
+    if headline.theirs == baseline:
         return ""
     second = f", and {headline.theirs} as the second"
-    if headline.ours == BASELINE or BASELINE in question.asked:
+    if headline.ours == baseline or baseline in question.asked:
         return second
     return f"{second}; full fine-tuning is not in this sweep"
 
@@ -68,7 +73,7 @@ def _alone(winner: str, question: Question) -> str:
     """Why there is nothing to compare the winner with."""
     if question.asked <= {winner}:
         return "There is no other strategy in this sweep to compare it with."
-    if winner != BASELINE and BASELINE in question.asked:
+    if winner != question.baseline and question.baseline in question.asked:
         return "Full fine-tuning has no confirmed result: there is nothing to compare with."
     return "No other strategy has a confirmed result: there is nothing to compare with."
 
@@ -88,6 +93,7 @@ def compared_in_words(
     splits: int,
     effort: Efforts | None = None,
     smallest_effect: float = SMALLEST_EFFECT,
+    baseline: str = BASELINE,
 ) -> str:
     """One comparison as a sentence: the difference, its interval, and what they show.
 
@@ -95,9 +101,11 @@ def compared_in_words(
         what: the test error's name.
         splits: number of splits that were asked for.
         smallest_effect: differences up to this are not relevant.
+        baseline: the arm that stands for full fine-tuning.
     """
-    ours = "Full fine-tuning" if comparison.ours == BASELINE else comparison.ours
-    head = f"{ours} against {_name(comparison.theirs)}:"
+    is_full = comparison.ours == baseline == BASELINE
+    ours = "Full fine-tuning" if is_full else _name(comparison.ours, baseline)
+    head = f"{ours} against {_name(comparison.theirs, baseline)}:"
     if comparison.difference is None:
         return f"{head} they share no confirm run, so there is nothing to compare."
     if comparison.outcome == "unequal_effort":
@@ -106,7 +114,7 @@ def compared_in_words(
             f"{head} no comparison, for they were tuned with unequal effort"
             f" ({'; '.join(map(_tuned, known))}); {_more_effort(known)}."
         )
-    shown = _shown(comparison, splits, smallest_effect)
+    shown = _shown(comparison, splits, smallest_effect, baseline)
     return f"{head} {_difference(comparison, what, splits)}: {shown}."
 
 
@@ -134,8 +142,11 @@ def _so_far(comparison: Comparison) -> str:
     return f"{pair} {shown} points ({low} to {high}), {state}"
 
 
-def _name(strategy: str) -> str:
-    return _NAMES.get(strategy, strategy)
+def _name(strategy: str, baseline: str) -> str:
+    """`full fine-tuning`, or an arm of it by its name."""
+    if strategy != baseline:
+        return strategy
+    return _FULL if strategy == BASELINE else f"{strategy} ({_FULL})"
 
 
 def _difference(comparison: Comparison, what: str, splits: int) -> str:
@@ -155,12 +166,12 @@ def _difference(comparison: Comparison, what: str, splits: int) -> str:
     return f"{shown} points of {what} ({interval}; {over})"
 
 
-def _shown(comparison: Comparison, splits: int, smallest_effect: float) -> str:
+def _shown(comparison: Comparison, splits: int, smallest_effect: float, baseline: str) -> str:
     match comparison.outcome:
         case "better":
-            return f"{_name(comparison.ours)} is better on these splits"
+            return f"{_name(comparison.ours, baseline)} is better on these splits"
         case "worse":
-            return f"{_name(comparison.theirs)} is better on these splits"
+            return f"{_name(comparison.theirs, baseline)} is better on these splits"
         case "no_relevant_difference":
             zone = f"{100 * smallest_effect:.3g} point{'s' * (smallest_effect != 0.01)}"
             return f"no relevant difference (within ±{zone})"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import raysel
 from raysel.common.errors import UserError, user_error
 from raysel.common.locations import user_cache
-from raysel.spec.task import Duplicates, ShiftSpec, TaskSpec
+from raysel.spec.task import Augmentation, Duplicates, ShiftSpec, TaskSpec
 from raysel.tasks.augmentation import NEEDS_WHOLE
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import DrawnSplit, Indices, Labels
@@ -89,6 +89,7 @@ class PartDecoder:
         with_source: whether the source's parts are needed.
         reopen: opens the data set again on another node; it is pickled.
         progress: called with the number of decoded pictures of a part.
+        source_augmentation: of the source's training part; as the task's, if nothing is given.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class PartDecoder:
         with_source: bool,
         reopen: Reopen,
         progress: Progress | None = None,
+        source_augmentation: Augmentation | None = None,
     ) -> None:
+        self._source_augmentation = source_augmentation or spec.augmentation
         self._spec, self._model, self._reopen = spec, model, reopen
         self._pictures, self._progress = pictures, progress
         self._splits = {
@@ -183,8 +186,13 @@ class PartDecoder:
             for d in draws
         )
 
+    def _augmentation(self, name: str) -> Augmentation:
+        if not _is_trained_on(name):
+            return "none"
+        return self._spec.augmentation if _is_target(name) else self._source_augmentation
+
     def _geometry(self, name: str) -> Geometry:
-        whole = _is_trained_on(name) and self._spec.augmentation in NEEDS_WHOLE
+        whole = self._augmentation(name) in NEEDS_WHOLE
         return Geometry(self._model, whole)
 
     def _shift(self, name: str) -> ShiftSpec | None:
@@ -223,7 +231,7 @@ class PartDecoder:
             indices=indices[rows],
             labels=_target_labels(spec, labels, indices[rows], pictures, name),
             geometry=geometry,
-            augmentation=spec.augmentation if _is_trained_on(name) else "none",
+            augmentation=self._augmentation(name),
         )
         return examples, found.contents[rows]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.spec.task import TaskSpec
+from raysel.spec.task import Augmentation, TaskSpec
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import (
     Dataset,
@@ -45,6 +45,7 @@ def load_task(
     progress: Progress | None = None,
     opened: Callable[[DataSummary], None] | None = None,
     splits: int = 0,
+    source_augmentation: Augmentation | None = None,
 ) -> Task:
     """Find, split, decode, shift (the shift's seed is the split's): after this no picture file is
     read any more on this node.
@@ -55,6 +56,7 @@ def load_task(
         progress: called with the number of decoded pictures of a part.
         opened: called with what was read, before anything is decoded.
         splits: number of splits to draw again for the confirm phase.
+        source_augmentation: of the source's training part; as the task's, if nothing is given.
 
     Raises:
         UserError: something is wrong with the task, data are missing, more than
@@ -79,7 +81,15 @@ def load_task(
     return Task(
         **common,
         **_pictures(
-            spec, model or ModelInput(), data, parts, draws, with_source, progress, summary
+            spec,
+            model or ModelInput(),
+            data,
+            parts,
+            draws,
+            with_source,
+            progress,
+            summary,
+            source_augmentation,
         ),
     )
 
@@ -124,10 +134,13 @@ def _pictures(
     with_source: bool,
     progress: Progress | None,
     summary: DataSummary,
+    source_augmentation: Augmentation | None,
 ) -> dict[str, Any]:
     """The fields of a task of pictures."""
     size = prepared(spec, model)
-    decoder = PartDecoder(spec, size, data, parts, with_source, open_pictures, progress)
+    decoder = PartDecoder(
+        spec, size, data, parts, with_source, open_pictures, progress, source_augmentation
+    )
     found = decoder.decode()
     splits = decoder.decode_draws(draws) if draws else ()
     taken = [SplitIndices(s.train.indices, s.validation.indices) for s in splits]  # type: ignore[union-attr]

@@ -93,8 +93,9 @@ class FineTuning:
         diagnostics: Sequence[Diagnostic] = (),
         fresh_head: bool = False,
         step_limit: int | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
-        self.step_limit = step_limit
+        self.step_limit, self.label_smoothing = step_limit, label_smoothing
         self.config, self.settings = config, config.training
         self.model, self.data = model, data
         self.objective = objective or ObjectiveSpec()
@@ -204,7 +205,9 @@ class FineTuning:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             with self._autocast():
-                loss = functional.cross_entropy(self._logits(batch), batch.labels)
+                loss = functional.cross_entropy(
+                    self._logits(batch), batch.labels, label_smoothing=self.label_smoothing
+                )
             share = loss.float() * (len(batch) / count)
             share.backward()
             total += share.detach()

@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -22,29 +23,49 @@ from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
-from raysel.models.layers import whole
+from raysel.models.layers import Partition, whole
+from raysel.models.weights import load_weights
 from raysel.spec import user_code
-from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.spec.source import SourceSpec
+from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.image_batches import on_device
 from raysel.training.loop import FineTuning, TrialData
 
-SETTINGS = TrainingSettings(
-    epochs=15,
-    batch_size=64,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    momentum=0.9,
-    weight_decay=1e-2,
-    schedule="cosine",
-    warmup_epochs=1.0,
-    batch_norm="train",
-    precision="float32",
-    clip_norm=None,
-    gradient_accumulation_steps=1,
-    deterministic=False,
-)
-"""How a source model is trained."""
+Weights = Mapping[str, "np.ndarray[Any, Any]"]
+"""Tensors by name."""
+
+
+@dataclass(frozen=True)
+class SourceTraining:
+    """How a source model is trained: everything that determines it but model and data.
+
+    Attributes:
+        seed: of the initial weights and the order of the data.
+        threads: of torch; the result depends on it.
+        spec: the `source` of the sweep file.
+        partition: the layers that `source.strategy` works on; not needed by `full`.
+        initial: the weights to begin with, where they are not drawn; without a classifier where
+            none fits, which then is drawn.
+    """
+
+    seed: int
+    threads: int
+    spec: SourceSpec = field(default_factory=SourceSpec)
+    partition: Partition | None = None
+    initial: Weights | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What is not as it always was: nothing, for a file without `source`."""
+        given: dict[str, Any] = {}
+        if self.spec.label_smoothing:
+            given["label_smoothing"] = self.spec.label_smoothing
+        if self.partition is not None:
+            layers = [[layer.name, layer.parameters] for layer in self.partition.layers]
+            given["strategy"] = [self.spec.strategy, layers]
+        if self.initial is not None:
+            given["initial"] = _digest({n: torch.tensor(a) for n, a in self.initial.items()})
+        return given
 
 
 @dataclass(frozen=True)
@@ -98,11 +119,11 @@ class TrainingClock:
 
 
 def cached_source_model(
-    task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
+    task: Task, model_config: ModelConfig, training: SourceTraining, cache: Path
 ) -> SourceModel | None:
     """The cached source model for these inputs; None if there is none, or it is damaged."""
     try:
-        path = _path(task, model_config, seed, threads, cache)
+        path = _path(task, model_config, training, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -117,8 +138,7 @@ def cached_source_model(
 def source_model(
     task: Task,
     model_config: ModelConfig,
-    seed: int,
-    threads: int,
+    training: SourceTraining,
     cache: Path,
     progress: StepProgress | None = None,
 ) -> SourceModel:
@@ -127,27 +147,30 @@ def source_model(
     Args:
         task: must have a source part.
         model_config: the model.
-        seed: of the initial weights and the order of the data.
-        threads: of torch; the result depends on it.
+        training: how.
         cache: folder of kept models, one safetensors file each.
         progress: called after every step.
     """
     started = time.perf_counter()
-    torch.set_num_threads(threads)
-    weights, accuracy = _train(task, model_config, seed, progress)
+    torch.set_num_threads(training.threads)
+    weights, accuracy = _train(task, model_config, training, progress)
     model = SourceModel(weights, accuracy, time.perf_counter() - started)
-    cache_source_model(model, task, model_config, seed, threads, cache)
+    cache_source_model(model, task, model_config, training, cache)
     return model
 
 
 def cache_source_model(
-    model: SourceModel, task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path
+    model: SourceModel,
+    task: Task,
+    model_config: ModelConfig,
+    training: SourceTraining,
+    cache: Path,
 ) -> None:
     """Write a source model where `cached_source_model` of the same inputs finds it.
 
     A full or read-only disk keeps none: it is trained again the next time.
     """
-    path = _path(task, model_config, seed, threads, cache)
+    path = _path(task, model_config, training, cache)
     partial = path.with_suffix(".partial")
     metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
     try:
@@ -171,40 +194,55 @@ def _digest(weights: dict[str, Tensor]) -> str:
 
 
 def _train(
-    task: Task, model_config: ModelConfig, seed: int, progress: StepProgress | None
+    task: Task, model_config: ModelConfig, training: SourceTraining, progress: StepProgress | None
 ) -> tuple[dict[str, Tensor], float]:
     assert task.source_train is not None and task.source_validation is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build(model_config, seed).to(device)
+    spec = training.spec
+    model = build(model_config, training.seed)
+    if training.initial is not None:
+        load_weights(model, {n: torch.tensor(a) for n, a in training.initial.items()})
+    model = model.to(device)
     train, validation = (
         on_device(part, task.mean, task.std, device)
         for part in (task.source_train, task.source_validation)
     )
-    config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=seed)
-    trial = FineTuning(config, model, whole(model), TrialData(train, validation))
+    config = TrialConfig(
+        strategy=spec.strategy, parameters={}, training=spec.settings, seed=training.seed
+    )
+    partition = training.partition or whole(model)
+    trial = FineTuning(
+        config,
+        model,
+        partition,
+        TrialData(train, validation),
+        fresh_head=training.initial is None or not set(partition.head) <= set(training.initial),
+        label_smoothing=spec.label_smoothing,
+    )
     if progress is not None:
-        total = trial.steps_per_epoch * SETTINGS.epochs
+        total = trial.steps_per_epoch * spec.epochs
         trial.after_step = lambda done: progress(done, total)
     try:
         with as_exceptions():
-            result = [trial.run_epoch() for _ in range(SETTINGS.epochs)][-1]
+            result = [trial.run_epoch() for _ in range(spec.epochs)][-1]
     except Exception as error:
         raise user_code.mistake(error) or error from error.__cause__
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     return weights, 1.0 - result.metrics["val/error"]
 
 
-def _path(task: Task, model_config: ModelConfig, seed: int, threads: int, cache: Path) -> Path:
+def _path(task: Task, model_config: ModelConfig, training: SourceTraining, cache: Path) -> Path:
     """The file of a source model: named by a hash of everything that determines it."""
     digest = hashlib.sha256()
     facts = {
         "blueprint": asdict(model_config),
-        "settings": SETTINGS.model_dump(mode="json"),
+        "settings": training.spec.settings.model_dump(mode="json"),
         "normalisation": [task.mean, task.std],
-        "seed": seed,
-        "threads": threads,
+        "seed": training.seed,
+        "threads": training.threads,
         "versions": [raysel.__version__, torch.__version__, timm.__version__],
         "cuda": torch.cuda.is_available(),
+        **training.facts(),
     }
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for part in (task.source_train, task.source_validation):

@@ -19,13 +19,13 @@ import torch
 from torch import nn
 
 from raysel.models.layers import partition
+from raysel.spec.source import SourceSpec
 from raysel.spec.sweep import ShiftSpec, SplitSpec, TaskSpec, TrialConfig
 from raysel.sweep.verdict import interval
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
 from raysel.training.batches import to_device
 from raysel.training.loop import FineTuning, TrialData
-from raysel.training.source_model import SETTINGS
 
 DEVICE = torch.device("cpu")
 RATES = (1e-2, 1e-3)
@@ -58,7 +58,7 @@ def tuned(config: TrialConfig, model: nn.Module, data: TrialData, keep_best: boo
 
 
 def configuration(strategy: str, parameters: dict, rate: float, seed: int) -> TrialConfig:
-    settings = SETTINGS.model_copy(
+    settings = SourceSpec().settings.model_copy(
         update={
             "epochs": 25,
             "batch_size": 32,

@@ -22,11 +22,11 @@ from torch.nn import functional
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
+from raysel.spec.source import SourceSpec
 from raysel.spec.sweep import TrialConfig
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.selection_trace import EpochTrace
-from raysel.training.source_model import SETTINGS
 
 CASES = [
     ("resnet18", 64, 16),
@@ -49,7 +49,7 @@ Step = Callable[[Batch], None]
 def trial(name: str, size: int, batch: Batch, strategy: str, parameters: dict) -> FineTuning:
     device = batch.labels.device
     model = build(ModelConfig(name, 10, 3, (size, size)), seed=0).to(device)
-    settings = SETTINGS.model_copy(
+    settings = SourceSpec().settings.model_copy(
         update={"optimizer": "sgd", "learning_rate": 1e-3, "weight_decay": 0.0}
     )
     config = TrialConfig(strategy=strategy, parameters=parameters, training=settings, seed=0)

@@ -20,7 +20,12 @@ from raysel.spec import reader
 from raysel.spec.sweep import Spec
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
-from raysel.training.source_model import SourceModel, cached_source_model, source_model
+from raysel.training.source_model import (
+    SourceModel,
+    SourceTraining,
+    cached_source_model,
+    source_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 24
@@ -105,7 +110,8 @@ def load_work(storage: Path, cache: Path, pruning: bool) -> Work:
 
 
 def _source(task: Task, model_config: ModelConfig, spec: Spec, cache: Path) -> SourceModel:
-    arguments = (task, model_config, spec.task.split.seed, spec.resources.cpus, cache)
+    how = SourceTraining(spec.task.split.seed, spec.resources.cpus)
+    arguments = (task, model_config, how, cache)
     threads = torch.get_num_threads()
     try:
         return cached_source_model(*arguments) or source_model(*arguments)

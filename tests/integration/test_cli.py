@@ -66,11 +66,11 @@ def test_validate_json_is_one_object(starter, capsys):
     sets = [part for value in constants for part in ("--set", value)]
     assert main.main(["validate", str(starter), "--json", *sets]) == 0
     reported = json.loads(capsys.readouterr().out)
-    # 6 blocks + bvg_ls + full + linear_probe
+    # 6 blocks; bvg_ls, full and linear_probe have one configuration each, and no search
     assert (reported["valid"], reported["size"], reported["trials"], reported["sampler"]) == (
         True,
-        9,
-        9,
+        6,
+        6,
         "grid",
     )
     assert sum(reported["layers"].values()) == reported["parameters"]

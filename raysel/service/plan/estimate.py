@@ -97,10 +97,11 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
         search = _phase(work, sum(trials.values()), plans, costs)
         return search, overhead + source + search + confirm
 
+    searched = [plan for plan in plans if plan.workload.trials] or plans
     expected = {plan.workload.strategy: plan.workload.trials for plan in plans}
     search, total = whole(costs.kept, expected)
-    low = whole(costs.kept, _all_to(min(plans, key=_trial), plans))[1]
-    high = whole(1.0, _all_to(max(plans, key=_trial), plans))[1]
+    low = whole(costs.kept, _all_to(min(searched, key=_trial), plans))[1]
+    high = whole(1.0, _all_to(max(searched, key=_trial), plans))[1]
     bounds = [min(value, costs.budget or value) for value in (total, low, high)]
     return Duration(overhead, source, search, confirm, *bounds)
 
@@ -128,6 +129,8 @@ def _phase(
 ) -> float:
     """Seconds of a phase: its workers start, then share the work; the last ones wait for the
     longest trial."""
+    if not count:
+        return 0.0
     at_a_time = max(1.0, min(float(costs.concurrent), count))
     tail = max(map(_trial, plans)) / 2 * (1 - 1 / at_a_time)
     return costs.start + sum(work) / at_a_time + tail

@@ -19,18 +19,18 @@ from raysel.engine.ray_processes import leave, watching
 from raysel.models.build import build
 from raysel.record.layout import SweepFolder
 from raysel.search.pruning_simulation import pruning_keep_fraction
-from raysel.search.space import STRATEGY, Space, largest, settings_of
+from raysel.search.space import Space, largest, settings_of
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.timing import Measured, Sample, Timing, measure
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
 from raysel.spec.sweep import Choice, Spec, TrialConfig
 from raysel.strategies import registered
-from raysel.sweep.inputs import SweepInputs, read_inputs
+from raysel.sweep.inputs import SweepInputs, read_inputs, source_training
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import SETTINGS, cached_source_model
+from raysel.training.source_model import cached_source_model
 from raysel.training.step_memory import Device, StepMemory, step_memory
 from raysel.training.trial_worker import PhaseContext
 
@@ -62,7 +62,7 @@ def estimate_sweep(
     """
     inputs = read_inputs(spec, code, opened=opened)
     space, task = inputs.space, inputs.task
-    memories = {name: _memory(inputs, name) for name in space.strategies}
+    memories = {name: _memory(inputs, name) for name in space.arms}
     work = workloads(spec, space, len(task.train), len(task.classes))
     before = time.perf_counter()
     with connected() as nodes, watching(_leave):
@@ -98,7 +98,8 @@ def _plan(
         StrategyPlan(a, calibrator.timings.get(a.strategy), memories[a.strategy]) for a in work
     )
     trained = calibrator.timings.get(SOURCE)
-    source = trained.start + SETTINGS.epochs * trained.epoch if trained else 0.0
+    epochs = inputs.spec.source.epochs
+    source = trained.start + epochs * trained.epoch if trained else 0.0
     return Plan(
         name=inputs.spec.name,
         costs=costs,
@@ -111,7 +112,7 @@ def _plan(
         why=calibrator.why,
         failures=calibrator.failures,
         data=inputs.task.summary,
-        notes=inputs.task.notes,
+        notes=(*inputs.task.notes, *filter(None, [inputs.space.single_note()])),
     )
 
 
@@ -243,16 +244,17 @@ def _samples(inputs: SweepInputs) -> tuple[list[Sample], PhaseContext, PhaseCont
     folder = SweepFolder.of(spec.storage, spec.name)
     shared = replace(inputs, weights=arrays).shared(folder.path)
     train, classes = len(task.train), len(task.classes)
-    ordered = sorted(inputs.space.strategies, key=lambda name: name != "full")
+    space = inputs.space
+    ordered = sorted(space.arms, key=lambda name: space.registered[name] != "full")
     samples = [
         Sample(name, config, trained_on(spec, name, train, classes), len(task.validation))
         for name in ordered
-        for config in configurations(spec, inputs.space, name)
+        for config in configurations(spec, space, name)
     ]
     if not _wants_source(inputs, folder):
         return samples, shared, None
     assert task.source_train is not None and task.source_validation is not None
-    config = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=0)
+    config = TrialConfig(strategy="full", parameters={}, training=spec.source.settings, seed=0)
     sizes = len(task.source_train), len(task.source_validation)
     source = replace(shared, train=task.source_train, validation=task.source_validation)
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
@@ -263,19 +265,20 @@ def _wants_source(inputs: SweepInputs, folder: SweepFolder) -> bool:
     spec, task = inputs.spec, inputs.task
     if spec.model.weights != "source" or task.source_train is None:
         return False
-    seed, cpus = spec.task.split.seed, spec.resources.cpus
-    kept = cached_source_model(task, inputs.model_config, seed, cpus, folder.source_cache)
-    return kept is None
+    if spec.source.weights == "pretrained":
+        return True  # they are not fetched for an estimate
+    how = source_training(inputs)
+    return cached_source_model(task, inputs.model_config, how, folder.source_cache) is None
 
 
 def configurations(spec: Spec, space: Space, strategy: str) -> list[TrialConfig]:
     """A strategy's published setting; where its layers are searched, with the first layer of the
     model and with the last one: the backward pass then is the longest and the shortest."""
-    firsts = dict(zip(space.strategies, space.first_trials(), strict=True))
-    layered = {p.name for p in registered()[strategy].parameters if p.kind == "layers"}
+    kind = registered()[space.registered[strategy]]
+    layered = {p.name for p in kind.parameters if p.kind == "layers"}
     ends: list[dict[str, object]] = [{}]
-    for value in space.searched[strategy]:
+    for value in space.searched.get(strategy, ()):
         if value.name in layered and isinstance(value.distribution, Choice):
             options = value.distribution.options
             ends = [{value.scoped: options[0]}, {value.scoped: options[-1]}]
-    return [space.configuration({STRATEGY: strategy} | firsts[strategy] | end) for end in ends]
+    return [space.first_configuration(strategy, end) for end in ends]

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.search.space import Space, settings_of
+from raysel.search.space import Space, count, settings_of
 from raysel.search.trial_budget import budget, is_equal, points_of, shares, walks_every_point
+from raysel.spec.confirm import BestBy
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
 from raysel.training.batches import batches_per_epoch
 
@@ -54,8 +55,10 @@ def workloads(spec: Spec, space: Space, examples: int, classes: int) -> list[Str
     """
     trials = expected_trials(spec, space)
     return [
-        _workload(spec, name, trials[name], trained_on(spec, name, examples, classes))
-        for name in space.strategies
+        _workload(
+            spec, space, name, trials.get(name, 0.0), trained_on(spec, name, examples, classes)
+        )
+        for name in space.arms
     ]
 
 
@@ -69,19 +72,44 @@ def trained_on(spec: Spec, strategy: str, examples: int, classes: int) -> int:
     return examples if shots is None else min(examples, round(mean(shots) * classes))
 
 
-def _workload(spec: Spec, name: str, trials: float, examples: int) -> StrategyWorkload:
+def _workload(
+    spec: Spec, space: Space, name: str, trials: float, examples: int
+) -> StrategyWorkload:
     settings = settings_of(spec, name)
     batch, group = (
         round(mean(settings["batch_size"])),
         mean(settings["gradient_accumulation_steps"]),
     )
     steps = math.ceil(batches_per_epoch(examples, batch) / group)
-    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, spec.confirm.runs)
+    runs = confirm_runs(spec, space, name, trials)
+    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, runs)
+
+
+def confirm_runs(spec: Spec, space: Space, arm: str, trials: float) -> int:
+    """Confirm runs of an arm, at most: of its best configuration, and of as many others as
+    `confirm.configurations` may ask for.
+
+    Args:
+        trials: of the arm in the search.
+    """
+    asked, confirm = spec.confirm.configurations, spec.confirm
+    if asked == "best" or arm in space.single:
+        return confirm.runs
+    by = asked.by if isinstance(asked, BestBy) else None
+    sizes = [
+        count(value.distribution) for value in space.searched[arm] if by is None or value.name in by
+    ]
+    known = [size for size in sizes if size is not None]
+    tried = max(round(trials), 1)
+    number = min(math.prod(known), tried) if len(known) == len(sizes) else tried
+    return confirm.runs + (number - 1) * confirm.splits * confirm.seeds
 
 
 def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:
-    """Trials of each strategy: exact where the search walks its points or gives equal shares,
-    else as if every strategy did equally well."""
+    """Trials of each arm that is searched: exact where the search walks its points or gives equal
+    shares, else as if every strategy did equally well."""
+    if not space.strategies:
+        return {}
     if walks_every_point(spec.search, space):
         points = {name: points_of(space, name) for name in space.strategies}
         share = budget(spec.search, space) / sum(points.values())

@@ -2,7 +2,8 @@
 
 Keys that a file lacks have defaults (but for those that every version wrote) and keys that are not
 known are skipped, so that the file of another version can be read. The tables, the figures and the
-report are drawn from it alone.
+report are drawn from it alone. `strategy` is everywhere the name of an arm: of an entry below
+`strategies` in the sweep file.
 """
 
 from raysel.sweep.results.confirm import ConfirmedStrategy, ConfirmRun, Interval, TestedEpoch

@@ -86,10 +86,12 @@ class Interval(Part):
 
 
 class ConfirmedStrategy(Part):
-    """A strategy's confirm runs.
+    """An arm's confirm runs.
 
     Attributes:
-        trial: id of the trial of the search whose configuration they repeat.
+        registered: the arm's registered strategy, where that is not named like the arm.
+        trial: id of the trial of the search whose configuration they repeat; None where it was
+            not searched, and `config` then is that configuration.
         validation: the objective, mean over the runs.
         moved: layer -> mean over the runs.
         moved_is: `share of steps`, or `weight` of a layer's learning rate.
@@ -99,7 +101,9 @@ class ConfirmedStrategy(Part):
     """
 
     strategy: str = ""
+    registered: str = Field(default="", exclude_if=lambda name: not name)
     trial: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda values: not values)
     label: str = ""
     runs: tuple[ConfirmRun, ...] = ()
     validation: Number = None

@@ -51,6 +51,11 @@ class TrialResult(Part):
     epochs: tuple[dict[str, int | float | None], ...] = ()
 
     @property
+    def registered(self) -> str:
+        """The registered strategy of its arm."""
+        return str(self.config.get("strategy") or self.strategy)
+
+    @property
     def training(self) -> Mapping[str, Any]:
         """The training values of its configuration."""
         return self.config.get("training") or {}
@@ -104,6 +109,11 @@ class StrategyEffort(Part):
     at_edge: tuple[str, ...] = ()
     searched: int = 0
     curve: EffortCurve | None = None
+
+    @property
+    def nothing_to_tune(self) -> bool:
+        """Whether the arm has one configuration, which no trial of the search tried."""
+        return not self.searched and not self.trials
 
 
 class Importance(Part):

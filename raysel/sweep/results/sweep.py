@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from raysel.sweep.results.confirm import ConfirmedStrategy
+from raysel.spec.arms import arm_of
+from raysel.sweep.results.confirm import ConfirmedStrategy, ConfirmRun
 from raysel.sweep.results.part import Number, Part
 from raysel.sweep.results.search import (
     Importance,
@@ -51,6 +52,8 @@ class SweepResults(Part):
         source: the source model, where the weights come from one.
         trials: of the search, by number.
         confirm: the confirmed strategies, the best by validation first.
+        other_configurations: what else was confirmed (`confirm.configurations`), likewise; the
+            verdict does not take part in it.
         effort: on how much tuning each of them rests; empty in older sweeps.
         improvement: probability of improvement of each pair of them.
     """
@@ -66,6 +69,7 @@ class SweepResults(Part):
     source: SourceFacts | None = None
     trials: tuple[TrialResult, ...]
     confirm: tuple[ConfirmedStrategy, ...]
+    other_configurations: tuple[ConfirmedStrategy, ...] = ()
     verdict: Verdict
     effort: tuple[StrategyEffort, ...] = ()
     improvement: tuple[Improvement, ...] = ()
@@ -77,6 +81,22 @@ class SweepResults(Part):
     def complete(self) -> bool:
         """Whether both phases ran to their end."""
         return self.status == "complete"
+
+    @property
+    def confirm_runs(self) -> tuple[ConfirmRun, ...]:
+        """The runs of every confirmed configuration."""
+        rows = (*self.confirm, *self.other_configurations)
+        return tuple(run for row in rows for run in row.runs)
+
+    @property
+    def registered(self) -> dict[str, str]:
+        """Each arm -> its registered strategy."""
+        confirmed = {row.strategy: row.registered or row.strategy for row in self.confirm}
+        return confirmed | {trial.strategy: trial.registered for trial in self.trials}
+
+    def arm_of(self, strategy: str) -> str | None:
+        """The arm that stands for a registered strategy; see `raysel.spec.arms.arm_of`."""
+        return arm_of(strategy, self.registered)
 
     @property
     def winner(self) -> ConfirmedStrategy | None:

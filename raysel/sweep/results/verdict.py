@@ -54,8 +54,10 @@ class Verdict(Part):
     """What the confirm runs say.
 
     Attributes:
+        baseline: the arm that stands for full fine-tuning.
         winner: the strategy that the search chose, by validation on its own split; None where
-            nothing was confirmed.
+            nothing was confirmed. `chosen_by` is `confirm` where an arm had no search: the winner
+            then is the first by mean validation over the confirm runs.
         against: what it is compared with: `full`; the search's second where `full` is the winner
             or no strategy of the sweep; None where there is no comparison.
         measure: the test metric that is compared, `test/error`.
@@ -72,6 +74,8 @@ class Verdict(Part):
         against_baseline: every strategy against `full`, with Holm's correction.
     """
 
+    baseline: str = "full"
+    chosen_by: Literal["search", "confirm"] = "search"
     winner: str | None = None
     against: str | None = None
     measure: str = "test/error"

@@ -33,7 +33,7 @@ strategies:
   surgical: {block: search}
   bvg_ls: {ema_decay: {float: [0.5, 0.99]}}
 training: {learning_rate: {float: [1e-4, 1e-1], log: true}, epochs: 4}
-search: {num_trials: 7, seed: 3}
+search: {num_trials: 7, seed: 3, run_single_configurations: true}
 pruner: {kind: asha, grace_epochs: 1, reduction_factor: 2}
 confirm: {epoch: best}
 """

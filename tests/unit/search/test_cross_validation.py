@@ -18,7 +18,7 @@ task: {data: digits}
 model: {name: test_resnet}
 strategies: {surgical: }
 training: {learning_rate: 0.1}
-search: {sampler: cross_validation, baselines: false}
+search: {sampler: cross_validation, baselines: false, run_single_configurations: true}
 pruner: {kind: none}
 """
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4", "head")

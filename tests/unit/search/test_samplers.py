@@ -29,7 +29,7 @@ model: {name: resnet10t}
 strategies:
   surgical: {block: search}
   bvg_ls: {ema_decay: {float: [0.5, 0.99]}}
-search: {num_trials: 25}
+search: {num_trials: 25, run_single_configurations: true}
 """
 
 DISCRETE = (

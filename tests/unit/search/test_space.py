@@ -24,6 +24,7 @@ strategies:
   surgical: {block: search}
   bvg_ls: {ema_decay: {float: [0.5, 0.99]}, ema_init: debiased}
 training: {learning_rate: {float: [1e-4, 1e-1], log: true}}
+search: {run_single_configurations: true}
 """
 
 LR = 0.01

@@ -18,7 +18,7 @@ task: {data: digits}
 model: {name: resnet10t}
 strategies: {full: , linear_probe: , surgical: {block: search}}
 training: {epochs: 10, batch_size: 32, learning_rate: 0.1}
-search: {num_trials: 12}
+search: {num_trials: 12, run_single_configurations: true}
 confirm: {seeds: 3}
 """
 

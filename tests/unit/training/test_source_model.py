@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,18 @@ import pytest
 import torch
 
 import raysel
+from raysel.models import timm
 from raysel.models.build import ModelConfig, build
+from raysel.models.layers import partition_of
+from raysel.spec.source import SourceSpec
 from raysel.tasks.data import Examples, SealedTest, Task
 from raysel.training import source_model as source
-from raysel.training.source_model import SourceModel, cached_source_model, source_model
+from raysel.training.source_model import (
+    SourceModel,
+    SourceTraining,
+    cached_source_model,
+    source_model,
+)
 
 BLUEPRINT = ModelConfig("test_resnet", classes=3, channels=1, image_size=(8, 8))
 THREADS = 1
@@ -46,13 +56,17 @@ TASK = Task(
 def trained(tmp_path_factory) -> tuple[SourceModel, Path]:
     before = torch.get_num_threads()
     cache = tmp_path_factory.mktemp("cache") / "deeper"
-    model = source_model(TASK, BLUEPRINT, 0, THREADS, cache)
+    model = source_model(TASK, BLUEPRINT, how(), cache)
     torch.set_num_threads(before)
     return model, cache
 
 
-def _kept(cache: Path, task: Task = TASK, model_config: ModelConfig = BLUEPRINT, seed: int = 0):
-    return cached_source_model(task, model_config, seed, THREADS, cache)
+def how(seed: int = 0, threads: int = THREADS, **given: object) -> SourceTraining:
+    return SourceTraining(seed, threads, SourceSpec.model_validate(given))
+
+
+def _kept(cache: Path, task: Task = TASK, model_config: ModelConfig = BLUEPRINT, **given: object):
+    return cached_source_model(task, model_config, how(**given), cache)
 
 
 def test_it_learns_the_source_task(trained):
@@ -96,14 +110,14 @@ def test_a_full_disk_keeps_none_and_the_model_is_there(trained, tmp_path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    source.cache_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, tmp_path / "cache")
+    source.cache_source_model(trained[0], TASK, BLUEPRINT, how(), tmp_path / "cache")
     assert not [*(tmp_path / "cache").iterdir()]
 
 
 def test_trained_again_it_is_the_same_bit_for_bit(trained, tmp_path):
     before = torch.get_num_threads()
     torch.manual_seed(77)
-    again = source_model(TASK, BLUEPRINT, 0, THREADS, tmp_path)
+    again = source_model(TASK, BLUEPRINT, how(), tmp_path)
     torch.set_num_threads(before)
     assert again.accuracy == trained[0].accuracy
     assert all(torch.equal(again.weights[name], w) for name, w in trained[0].weights.items())
@@ -122,13 +136,73 @@ def test_whatever_determines_it_leads_to_another(trained, monkeypatch):
     assert _kept(cache, model_config=replace(BLUEPRINT, name="test_convnext")) is None
     assert _kept(cache, model_config=replace(BLUEPRINT, classes=4)) is None
     assert _kept(cache, seed=1) is None
-    assert cached_source_model(TASK, BLUEPRINT, 0, THREADS + 1, cache) is None
+    assert _kept(cache, threads=THREADS + 1) is None
     with monkeypatch.context() as patch:
         patch.setattr(raysel, "__version__", "999")
         assert _kept(cache) is None
-    longer = source.SETTINGS.model_copy(update={"epochs": 16})
-    monkeypatch.setattr(source, "SETTINGS", longer)
-    assert _kept(cache) is None
+    for given in (
+        *({"epochs": 16}, {"batch_size": 32}, {"optimizer": "sgd"}, {"learning_rate": 0.1}),
+        *({"schedule": "constant"}, {"weight_decay": 0.0}, {"label_smoothing": 0.1}),
+    ):
+        assert _kept(cache, **given) is None, given
+    layers = partition_of("test_resnet", "coarse", 3, channels=1, image_size=(8, 8))
+    by_layers = replace(how(strategy="lp_ft"), partition=layers)
+    assert cached_source_model(TASK, BLUEPRINT, by_layers, cache) is None
+    begun = {n: t.numpy() for n, t in build(BLUEPRINT, 3).state_dict().items()}
+    assert cached_source_model(TASK, BLUEPRINT, replace(how(), initial=begun), cache) is None
+
+
+def test_a_gate_does_not_determine_it(trained):
+    assert _kept(trained[1], gate=0.5) is not None
+
+
+def test_without_a_word_about_it_the_models_of_before_are_found(trained):
+    """Trained as it always was, and kept under the name that it always had."""
+    settings = {
+        **{"epochs": 15, "batch_size": 64, "optimizer": "adamw", "learning_rate": 2e-3},
+        **{"momentum": 0.9, "weight_decay": 1e-2, "schedule": "cosine", "warmup_epochs": 1.0},
+        **{"batch_norm": "train", "precision": "float32", "clip_norm": None},
+        **{"gradient_accumulation_steps": 1, "deterministic": False, "shots": None},
+    }
+    facts = {
+        "blueprint": asdict(BLUEPRINT),
+        "settings": settings,
+        "normalisation": [TASK.mean, TASK.std],
+        "seed": 0,
+        "threads": THREADS,
+        "versions": [raysel.__version__, torch.__version__, timm.__version__],
+        "cuda": torch.cuda.is_available(),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for part in (TASK.source_train, TASK.source_validation):
+        for array in (part.images, part.labels):
+            digest.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
+    assert [file.stem for file in trained[1].iterdir()] == [digest.hexdigest()[:24]]
+
+
+def test_it_is_trained_as_the_file_says(tmp_path, monkeypatch):
+    seen = []
+
+    class Seen(source.FineTuning):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            seen.append(self)
+
+    monkeypatch.setattr(source, "FineTuning", Seen)
+    layers = partition_of("test_resnet", "coarse", 3, channels=1, image_size=(8, 8))
+    given = {"epochs": 3, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05}
+    chosen = how(**given, strategy="lp_ft", label_smoothing=0.1)
+    before = build(BLUEPRINT, 5).state_dict()
+    begun = {name: tensor.numpy() for name, tensor in before.items() if not name.startswith("fc")}
+    threads = torch.get_num_threads()
+    source_model(TASK, BLUEPRINT, replace(chosen, partition=layers, initial=begun), tmp_path)
+    torch.set_num_threads(threads)
+    (tuning,) = seen
+    assert (tuning.settings.epochs, tuning.settings.batch_size) == (3, 32)
+    assert (tuning.settings.optimizer, tuning.settings.learning_rate) == ("sgd", 0.05)
+    assert tuning.label_smoothing == 0.1
+    assert tuning.strategy.name == "lp_ft" and tuning.partition.names == layers.names
+    assert tuning.probe.fresh_head  # the weights to begin with have no classifier
 
 
 def test_what_does_not_determine_it_leads_to_the_same(trained):
@@ -155,10 +229,10 @@ def test_its_training_reports_every_step(tmp_path):
     before = torch.get_num_threads()
     reported: list[tuple[int, int]] = []
     source_model(
-        TASK, BLUEPRINT, 1, THREADS, tmp_path, lambda done, total: reported.append((done, total))
+        TASK, BLUEPRINT, how(1), tmp_path, lambda done, total: reported.append((done, total))
     )
     torch.set_num_threads(before)
-    total = source.SETTINGS.epochs  # 60 examples are one batch of 64
+    total = SourceSpec().epochs  # 60 examples are one batch of 64
     assert reported == [(step, total) for step in range(1, total + 1)]
 
 
