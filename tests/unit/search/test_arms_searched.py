@@ -7,8 +7,8 @@ from optuna.trial import FixedTrial
 from raysel.common.errors import UserError
 from raysel.search import validate
 from raysel.search.json_schema import sweep_schema
-from raysel.search.samplers import budget
 from raysel.search.space import Space, registered_strategies, settings_of, strategies_of
+from raysel.search.trial_budget import budget
 from raysel.search.validate_strategies import baseline_notes
 from raysel.spec.arms import SINGLE
 from raysel.spec.reader import parse, parse_resolved
