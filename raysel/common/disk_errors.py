@@ -40,6 +40,8 @@ def of_a_file(error: BaseException | None) -> str | None:
     if words := of_the_disk(error):
         return words
     for cause in _causes(error):
+        if isinstance(cause, FileNotFoundError) and cause.filename is None and _is_nowhere():
+            return "the working folder was removed or renamed: change into one that is there"
         if isinstance(cause, OSError) and cause.filename is not None and cause.strerror:
             words = cannot("be read or written", cause, Path(os.fsdecode(cause.filename)))
             return f"{os.fsdecode(cause.filename)}: {words}"
@@ -61,6 +63,15 @@ def cannot(what: str, error: OSError, path: Path) -> str:
 def is_denied(error: BaseException) -> bool:
     """Whether it was refused to this user, and not gone or damaged."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
+
+
+def _is_nowhere() -> bool:
+    """Whether the working folder is gone, against which every relative path is read."""
+    try:
+        os.getcwd()  # noqa: PTH109 (a Path would ask no less)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def is_absent(error: OSError) -> bool:

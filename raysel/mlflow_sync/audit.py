@@ -40,6 +40,7 @@ from raysel.mlflow_sync.store import (
     runs_of,
 )
 from raysel.record.events import SWEEP, Event
+from raysel.record.layout import make_folder
 from raysel.record.state import ENDED, SweepState, TrialState, fold, fold_sweep, located
 
 
@@ -256,8 +257,10 @@ class FileAudit:
         """Write the parts of a trace that MLflow alone has into the sweep's folder."""
         table = self._downloaded(run)
         assert table is not None, "it was looked at"
-        parts = self.folder / "trials" / trial / "trace"
-        parts.mkdir(parents=True, exist_ok=True)
+        trials = self.folder / "trials"
+        parts = trials / trial / "trace"
+        for folder in (trials, parts.parent, parts):
+            make_folder(folder)
         for epoch in self.to_restore[trial]:
             rows = table.filter(pc.equal(table["epoch"], epoch))
             partial = parts / f".epoch-{epoch:04d}.parquet"

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from urllib3.exceptions import NameResolutionError
 
+from raysel.common.disk_errors import of_a_file
 from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.mlflow_sync.store import WAY_ON, UnusableStore
@@ -56,6 +57,9 @@ def explain(error: BaseException, uri: str, experiment: str, of_files: bool = Fa
     for cause in chain:
         if isinstance(cause, DBAPIError):
             return Reason(f"{uri} does not answer ({first_line(cause.orig or cause)})")
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.filename is not None:  # a file here, no server
+            return Reason(of_a_file(cause) or f"{cause.filename}: {first_line(cause)}")
     return Reason(f"{uri} does not answer")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raysel.common.disk_errors import is_absent
+from raysel.common.errors import OperationalError
 from raysel.common.locations import (
     BACKUP_FILE,
     SPEC_FILE,
@@ -26,7 +27,7 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.object_store import Bucket
-from raysel.common.user_files import irregular
+from raysel.common.user_files import irregular, lies_there
 from raysel.record.events import finite
 from raysel.spec.sweep import Spec
 
@@ -191,6 +192,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)  # a full disk has no room for it
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder of the sweep's below one that is there. A file in its place is set aside.
+
+    Raises:
+        OperationalError: a link to nowhere is in its place: its disk may come back.
+    """
+    if path.is_symlink() and not lies_there(path):
+        words = f"is a link to {path.readlink()}, which is not there; bring that back, or remove it"
+        raise OperationalError(str(path), words)
+    if lies_there(path) and not path.is_dir():
+        path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+    path.mkdir(exist_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

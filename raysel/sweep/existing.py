@@ -13,7 +13,7 @@ from raysel.common.errors import Problem, UserError
 from raysel.common.locations import sweep_url
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
-from raysel.record.layout import SweepFolder, write_json, write_whole
+from raysel.record.layout import SweepFolder, make_folder, write_json, write_whole
 from raysel.record.ownership import FileOwner, LeaseOwner, Owner
 from raysel.record.state import fold, fold_sweep
 from raysel.spec import user_code
@@ -21,7 +21,7 @@ from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.backup import BackupThread, backup_thread_of
 from raysel.sweep.copied import own_identity
-from raysel.sweep.manifest import kept, manifest, new_sweep_id
+from raysel.sweep.manifest import first_manifest, kept, manifest, new_sweep_id
 from raysel.sweep.own_record import (
     ID,
     known_id,
@@ -204,13 +204,14 @@ def open_sweep(
     try:
         events = _own_events(spec, folder, record, notify)
         replica = replica_of(folder, spec.database_url is None)
-        facts = manifest() | {"code": user_code.hashes(inputs.code)}
         sweep = fold_sweep(stored.event for stored in events)
+        facts = manifest() | {"code": user_code.hashes(inputs.code)}
+        facts = first_manifest(sweep.manifest, facts)
         refuse_other_split(folder, inputs.task, sweep.split)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, inputs, folder, facts | {ID: own_id})
         write_files()
-        folder.trials.mkdir(exist_ok=True)  # workers make none: it would hide one that was moved
+        make_folder(folder.trials)  # workers make none: it would hide one that was moved
         watch = StorageWatch(folder, spec.database_url is None, write_files, lost)
         backup_thread = _backup_thread(spec, folder, replica, notify, lost)
     except BaseException:

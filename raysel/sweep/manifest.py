@@ -8,6 +8,7 @@ import platform
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,21 @@ def kept(file: Path) -> dict[str, Any]:
     except Exception:  # none, or damaged
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def first_manifest(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sweep began with: what its record has of that, which a lost file is written from, or
+    what is now; and under which id it was sent, of the last job."""
+    own = {key: now[key] for key in ("sent_as",) if key in now}
+    return {**(recorded or now), **own}
+
+
+def manifest_problem(file: Path, recorded: Mapping[str, Any]) -> str | None:
+    """What is wrong with a sweep's `manifest.json`, in words that follow its name; None where
+    nothing is, or where the record cannot replace it."""
+    if not recorded or kept(file):
+        return None
+    return "is damaged" if file.exists() else "is not there"
 
 
 def new_sweep_id(name: str) -> str:

@@ -19,7 +19,7 @@ from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProces
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record
 from raysel.record.failure_kind import FailureKind, failed_end
-from raysel.record.layout import SweepFolder, tracking_uri
+from raysel.record.layout import SweepFolder, tracking_uri, write_json
 from raysel.record.ownership import OwnedElsewhere, Owner
 from raysel.record.read_only import is_behind
 from raysel.record.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
@@ -27,7 +27,8 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.copied import refuse_copy
 from raysel.sweep.existing import owned
 from raysel.sweep.export_process import EXPORTER
-from raysel.sweep.own_record import own_events, own_spec
+from raysel.sweep.manifest import manifest_problem
+from raysel.sweep.own_record import ID, own_events, own_spec
 from raysel.sweep.replica import FRESH_SECONDS, replica_of, run_elsewhere, storage_errors
 from raysel.sweep.split import remake_split, split_problem
 from raysel.sweep.views import folder_of, holder_of
@@ -122,7 +123,10 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
     found = Reconciled(folder.path.name, [w for _, w in _unowned(events, close)], [], mended=False)
-    if problem := split_problem(folder, spec, fold_sweep(events)):
+    sweep = fold_sweep(events)
+    if problem := manifest_problem(folder.manifest, sweep.manifest):
+        found.record.append(f"{folder.manifest} {problem}")
+    if problem := split_problem(folder, spec, sweep):
         found.record.append(f"{folder.split} {problem}")
     try:
         with _mlflow(spec) as (uri, experiment):
@@ -189,7 +193,7 @@ class _Mending:
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
         found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
-        self.split(found)
+        self.files(found)
         try:
             self.mlflow(found)
         except OperationalError as error:
@@ -211,9 +215,13 @@ class _Mending:
                 self.event_log.write(trial.id, Kind.ENDED, len(trial.epochs), end)
         return [words for _, words in found]
 
-    def split(self, found: Reconciled) -> None:
-        """Make a lost or another sweep's `split.json` again from the data."""
+    def files(self, found: Reconciled) -> None:
+        """Make a lost `manifest.json` again from the record, and a lost or another sweep's
+        `split.json` from the data."""
         sweep = fold_sweep(self.events)
+        if problem := manifest_problem(self.folder.manifest, sweep.manifest):
+            found.record.append(f"{self.folder.manifest} {problem}")
+            write_json(self.folder.manifest, {**sweep.manifest, ID: sweep.id})
         if problem := split_problem(self.folder, self.spec, sweep):
             found.record.append(f"{self.folder.split} {problem}")
             if lost := remake_split(self.folder, self.spec, sweep):

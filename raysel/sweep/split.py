@@ -30,6 +30,10 @@ _MOST_BYTES = 512 * MIB
 """Of a split, as of `raysel.tasks.split_file`."""
 
 
+DENIED = "cannot be read (permission denied)"
+"""How `split_problem` begins where the file is there, and this user may not read it."""
+
+
 def digest_of(record: Mapping[str, Any]) -> str:
     """The same for every split of the same examples, whatever was drawn for the confirm phase.
 
@@ -121,6 +125,9 @@ def remake_split(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | No
     """
     from raysel.sweep.inputs import task_of  # noqa: PLC0415  # it imports torch
 
+    problem = split_problem(folder, spec, sweep) or ""
+    if problem.startswith(DENIED):
+        return problem
     if not sweep.split:
         return (
             "can no longer be proved: the record of an older raysel does not say which examples"

@@ -28,10 +28,11 @@ from raysel.record.state import (
     located,
 )
 from raysel.spec.sweep import Spec
+from raysel.sweep.manifest import manifest_problem
 from raysel.sweep.own_record import own_events, own_results, own_spec
 from raysel.sweep.replica import fetch, storage_errors
 from raysel.sweep.results import SweepResults
-from raysel.sweep.split import split_problem
+from raysel.sweep.split import DENIED, split_problem
 
 LEFT = "the driver process died before the sweep finished"
 """The cause of a sweep that is RUNNING in its record although nobody runs it."""
@@ -65,7 +66,13 @@ class SweepView:
     def problems(self) -> list[str]:
         """What is wrong with the sweep's files beside record and sweep file, a line each."""
         split = split_problem(self.folder, self.spec, self.sweep)
-        found = [] if split is None else [f"{self.folder.split} {split}"]
+        again = f"; to mend it: raysel reconcile {self.folder.path.name}"
+        found = []
+        if split is not None:
+            way_on = "" if split.startswith(DENIED) else again
+            found.append(f"{self.folder.split} {split}{way_on}")
+        if manifest := manifest_problem(self.folder.manifest, self.sweep.manifest):
+            found.append(f"{self.folder.manifest} {manifest}{again}")
         gone = [t.id for t in self.trials if t.status in ENDED and t.epochs and self.is_gone(t)]
         if gone:
             found.append(

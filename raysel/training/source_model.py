@@ -20,7 +20,6 @@ from torch import Tensor
 
 import raysel
 from raysel.common.code_exits import as_exceptions
-from raysel.common.disk_errors import of_the_disk
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, whole
@@ -168,7 +167,8 @@ def cache_source_model(
 ) -> None:
     """Write a source model where `cached_source_model` of the same inputs finds it.
 
-    A full or read-only disk keeps none: it is trained again the next time.
+    A full disk, or a folder that this user may not write, keeps none: it is trained again the next
+    time.
     """
     path = _path(task, model_config, training, cache)
     partial = path.with_suffix(".partial")
@@ -178,7 +178,7 @@ def cache_source_model(
         safetensors.torch.save_file(model.weights, partial, metadata=metadata)
         partial.replace(path)
     except Exception as error:  # safetensors has an exception of its own
-        if of_the_disk(error) is None:
+        if not isinstance(error, OSError) and "(os error " not in str(error):
             raise
         with suppress(OSError):
             partial.unlink(missing_ok=True)

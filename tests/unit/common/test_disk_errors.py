@@ -33,6 +33,18 @@ def test_rights_name_their_file_and_other_errors_are_none() -> None:
     assert of_a_file(ValueError("a mistake of ours")) is None
 
 
+def test_a_working_folder_that_was_removed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main.main(["list"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the working folder was removed or renamed: change into one that is there" in line
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 def test_every_verb_reports_it_in_one_line(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

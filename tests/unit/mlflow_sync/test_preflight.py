@@ -143,3 +143,11 @@ def test_a_host_that_is_not_known_is_found(uri, monkeypatch):
 def test_a_file_that_cannot_be_made_is_reported(place):
     uri = f"sqlite:///{place}"
     assert examine(uri, "e").error.startswith(f"{uri} cannot be made: ")
+
+
+def test_a_file_here_that_fails_is_not_said_of_mlflow(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OperationalError, match=r"x: cannot be read or written \(Not a directory\)"),
+        mlflow_errors("http://mlflow", "digits"),
+    ):
+        raise NotADirectoryError(20, "Not a directory", str(tmp_path / "x"))

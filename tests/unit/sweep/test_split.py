@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rights_kit import refused
 from session_kit import run, without_ray
 
 from raysel.cli.main import main
@@ -180,6 +181,17 @@ def test_a_split_that_the_data_no_longer_give_is_said_to_be_lost(
     assert not toy.split.exists()
 
 
+def test_a_split_that_may_not_be_read_is_left_as_it_is(toy: SweepFolder) -> None:
+    storage = str(toy.path.parent)
+    with refused(toy.split):
+        (problem,) = read_sweep(storage, "toy").problems
+        assert "give yourself the rights" in problem
+        assert "raysel reconcile" not in problem
+        (left,) = reconcile_sweep(storage, "toy", dry_run=False, close=False).left
+    assert "give yourself the rights" in left
+    assert not list(toy.path.glob("split.json.other-*"))
+
+
 def test_the_record_of_an_older_raysel_does_not_say_which_split_it_was(
     toy: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,3 +216,25 @@ def test_a_sweep_that_goes_on_has_its_split_in_the_record_from_then_on(
 
 def events(folder: SweepFolder):
     return read_events(sqlite_url(folder.record))
+
+
+@pytest.mark.parametrize("spoil", [cut, Path.unlink])
+@pytest.mark.parametrize("verb", ["reconcile", "resume"])
+def test_a_lost_manifest_is_reported_and_made_again_from_the_record(
+    toy: SweepFolder, verb: str, spoil: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the versions and the command of who mends it."""
+    storage, before = str(toy.path.parent), json.loads(toy.manifest.read_text())
+    spoil(toy.manifest)
+    (problem,) = read_sweep(storage, "toy").problems
+    assert "manifest.json is " in problem
+    assert problem.endswith("to mend it: raysel reconcile toy")
+    monkeypatch.setattr("raysel.sweep.existing.manifest", lambda: {"command": "of another day"})
+    if verb == "resume":
+        without_ray(monkeypatch)
+        run(toy.path.parent)
+    else:
+        for dry in (True, False):
+            found = reconcile_sweep(storage, "toy", dry, close=False)
+            assert ["manifest.json is " in words for words in found.record] == [True]
+    assert json.loads(toy.manifest.read_text()) == before

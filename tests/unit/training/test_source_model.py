@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rights_kit import refused
 
 import raysel
 from raysel.models import timm
@@ -102,6 +103,20 @@ def test_a_flipped_bit_is_no_weight(trained, tmp_path):
     content[-1] ^= 1
     file.write_bytes(content)
     assert _kept(tmp_path / "cache") is None
+
+
+@pytest.mark.parametrize("place", ["a file", "not ours", "below what is not ours"])
+def test_a_cache_that_takes_no_file_costs_no_trained_model(trained, tmp_path, place):
+    """Another user's storage, say, in which a trial is reproduced."""
+    cache, barred = tmp_path / ".cache", tmp_path
+    if place == "a file":
+        cache.write_text("x")
+    elif place == "not ours":
+        cache.mkdir()
+        barred = cache
+    with refused(barred, 0o500 if place != "a file" else 0o700):
+        source.cache_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, cache)
+    assert not cache.is_dir() or not list(cache.iterdir())
 
 
 def test_a_full_disk_keeps_none_and_the_model_is_there(trained, tmp_path, monkeypatch):
