@@ -109,7 +109,10 @@ class SweepFolder:
             kind = irregular(self.record)
             size = self.record.stat().st_size
         except OSError as error:
-            return "is not there" if is_absent(error) else None  # its reader reports why
+            if not is_absent(error):
+                return None  # its reader reports why
+            link = self.record.readlink() if self.record.is_symlink() else None
+            return f"is a link to {link}, which is not there" if link else "is not there"
         if kind:
             return f"is {kind} and no record"
         return None if size else "is empty"

@@ -145,6 +145,8 @@ def _lost_spec(folder: SweepFolder) -> str | None:
         return None if read_regular(folder.spec, MOST_BYTES).strip() else "is empty"
     except FileNotFoundError:
         return "is not there"
+    except IsADirectoryError:
+        return "is a folder"
     except OSError as error:
         if is_denied(error):
             words = cannot("be read", error, folder.spec)
@@ -182,7 +184,12 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
         go_on = f"go on with: {folder.resume()}"
         raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EISDIR, errno.EFBIG):  # no file of raysel's
+        if error.errno in (
+            errno.EINVAL,
+            errno.EISDIR,
+            errno.EFBIG,
+            errno.ELOOP,
+        ):  # no file of raysel's
             raise OperationalError(str(file), f"cannot be read: {reason(error)}; {again}") from None
         raise OperationalError(str(file), cannot("be read", error, file)) from None
     except Exception as error:  # whatever a damaged file makes its reader raise

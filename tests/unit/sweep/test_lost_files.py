@@ -241,6 +241,36 @@ def test_results_of_a_complete_sweep_are_lost_and_not_yet_to_come(
     assert "results.json: is not there; write it anew with: raysel resume a" in line
 
 
+@pytest.mark.parametrize("verb", ["report", "export"])
+def test_results_that_are_a_link_to_themselves_are_written_anew(a, capsys, verb):
+    a.results.unlink()
+    a.results.symlink_to(a.results.name)
+    line = line_of(verb, capsys)
+    assert "results.json: cannot be read" in line
+    assert "raysel resume a" in line
+
+
+def test_a_record_on_a_disk_that_is_away_says_where_it_was(a, capsys):
+    a.record.unlink()
+    a.record.symlink_to("/unmounted/sweep.db")
+    assert "is a link to /unmounted/sweep.db, which is not there; go on" in line_of("show", capsys)
+
+
+def test_a_folder_in_the_place_of_the_sweep_file_is_written_anew(a, monkeypatch, capsys):
+    a.spec.unlink()
+    a.spec.mkdir()
+    line = line_of("show", capsys)
+    assert "spec.yaml: is a folder; it is written anew from sweep.db by: raysel resume a" in line
+
+    def session(*_: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(start, "run_session", session)
+    with pytest.raises(Reached):
+        main(["resume", "a"])
+    assert a.spec.is_file()
+
+
 # --- the lock ------------------------------------------------------------------------------------
 
 
