@@ -1,4 +1,4 @@
-"""The request to stop a sweep, as the user is told of it."""
+"""The request to stop a sweep, which is shown to the user once."""
 
 from __future__ import annotations
 
