@@ -39,9 +39,13 @@ def test_a_person_asks_again_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_that_is_closed_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(GRACE, raising=False)
     asked: list[str] = []
-    with on_signals(asked.append):
-        for _ in range(3):  # the kernel, the shell, and once more
-            os.kill(os.getpid(), signal.SIGHUP)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    try:
+        with on_signals(asked.append):
+            for _ in range(3):  # the kernel, the shell, and once more
+                os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert asked == ["stopped by SIGHUP: the terminal was closed"]
 
 
@@ -75,7 +79,8 @@ def test_an_abort_that_rays_handler_ordered_is_cancelled() -> None:
 
 
 VERB = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 from raysel.cli import main as cli
 def verb(arguments):
     try:

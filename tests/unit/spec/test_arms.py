@@ -33,7 +33,7 @@ def test_the_resolved_file_reads_back_and_names_a_strategy_only_where_the_file_d
     spec = parse(FILE)
     written = spec.to_yaml()
     assert parse_resolved(written) == spec
-    assert written.count("strategy: ") == 2
+    assert written.count("\n    strategy: suffix") == 2
 
 
 def test_a_configuration_is_written_as_before_where_the_arm_is_named_like_its_strategy():

@@ -115,7 +115,7 @@ def test_a_cache_that_takes_no_file_costs_no_trained_model(trained, tmp_path, pl
         cache.mkdir()
         barred = cache
     with refused(barred, 0o500 if place != "a file" else 0o700):
-        source.cache_source_model(trained[0], TASK, BLUEPRINT, 0, THREADS, cache)
+        source.cache_source_model(trained[0], TASK, BLUEPRINT, how(), cache)
     assert not cache.is_dir() or not list(cache.iterdir())
 
 
