@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from raysel.sweep.results import (
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import improvements, interval, verdict
+from raysel.training.answers import FILE as ANSWERS_FILE
 from raysel.training.answers import Answers, read_answers
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
 from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
@@ -161,7 +163,9 @@ def _verdict(inputs: SweepInputs, folded: _Folded, folder: Callable[[str], Path]
     answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
     losses = {run: found.losses(question.measure) for run, found in answers.items()}
     outcome = verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
-    lost = [run for run in runs if run not in answers] if answers else []
+    # none at all: a sweep of an older version, which kept no answers
+    kept = answers or any(_has_answers(folder, run) for run in runs)
+    lost = [run for run in runs if run not in answers] if kept else []
     words = " ".join([outcome.sentence, *_left_out(lost, [t.id for t in folded.failed])])
     return outcome.model_copy(update={"sentence": words})
 
@@ -186,6 +190,11 @@ def _left_out(lost: Sequence[str], failed: Sequence[str]) -> list[str]:
 
 def _answers(folder: Callable[[str], Path] | None, run: str) -> Answers | None:
     return None if folder is None else read_answers(folder(run))
+
+
+def _has_answers(folder: Callable[[str], Path] | None, run: str) -> bool:
+    """Whether a file of answers is there, be it damaged or not readable."""
+    return folder is not None and os.path.lexists(folder(run) / ANSWERS_FILE)
 
 
 def tie_in_words(ranked: Sequence[TrialState], metric: str) -> str:

@@ -412,3 +412,9 @@ def test_answers_that_cannot_be_read_are_named_in_the_verdict(tmp_path):
     assert "cannot be read" not in sentence()
     (tmp_path / CONFIRM[0].id / FILE).write_bytes(b"torn")
     assert f"The answers of {CONFIRM[0].id} cannot be read" in sentence()
+    for run in CONFIRM:
+        (tmp_path / run.id / FILE).write_bytes(b"torn")
+    assert "cannot be read" in sentence(), "all of them"
+    for run in CONFIRM:
+        (tmp_path / run.id / FILE).unlink()
+    assert "cannot be read" not in sentence(), "a sweep of an older version kept none"
