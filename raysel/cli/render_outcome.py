@@ -12,7 +12,9 @@ from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 
 SHOWN = ("better", "worse")
-_STAR = "a difference from full fine-tuning is shown, corrected for all strategies (Holm)"
+_STAR = (
+    "shown to differ from full fine-tuning, corrected for all strategies (Holm); intervals are not"
+)
 _EDGE = "at an edge of the searched range, beyond which a better value may lie"
 
 

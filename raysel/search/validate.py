@@ -292,8 +292,10 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if task.has_source():
         return
     if spec.model.weights == "source":
-        message = "the task leaves no source part to train on; give pretrained or a file"
-        yield Problem("model.weights", message)
+        remedy = (
+            "give task.split.test a number or task.source one, or take pretrained or a file here"
+        )
+        yield Problem("model.weights", f"the task leaves no source part to train on; {remedy}")
     for name, its in registered_strategies(spec).items():
         strategy = registered().get(its)
         if strategy and strategy.needs:

@@ -47,9 +47,7 @@ def test_validate_shows_layers_strategies_and_the_size_of_the_space(starter, cap
     out = capsys.readouterr().out
     assert "resnet10t: 6 layers, 4,927,186 parameters" in out
     assert "stem | layer1 | layer2 | layer3 | layer4 | head" in out
-    assert (
-        "unlimited configurations · 18 trials · tpe"
-    )  # full and linear_probe have one each in out
+    assert "unlimited configurations" in out and "one configuration, nothing to tune" in out
 
 
 def test_validate_opens_the_data_set_once(starter, monkeypatch):

@@ -59,7 +59,7 @@ def test_contrasts_of_the_file_stand_before_the_search() -> None:
 def test_a_shown_difference_has_a_star_that_is_explained() -> None:
     lines = shown()
     assert any(line.startswith("bvg_ls ◂") and "−5.0 (−5.2 to −4.8) *" in line for line in lines)
-    assert any(line.startswith("* a difference from full fine-tuning is shown") for line in lines)
+    assert any(line.startswith("* shown to differ from full fine-tuning") for line in lines)
 
 
 def test_a_value_at_an_edge_of_its_range_is_named_with_what_that_means() -> None:
