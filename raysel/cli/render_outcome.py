@@ -13,7 +13,7 @@ from raysel.sweep.outcome import Outcome
 
 SHOWN = ("better", "worse")
 _STAR = (
-    "shown to differ from full fine-tuning, corrected for all strategies (Holm); intervals are not"
+    "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"
 )
 _EDGE = "at an edge of the searched range, beyond which a better value may lie"
 

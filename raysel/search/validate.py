@@ -293,7 +293,7 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
         return
     if spec.model.weights == "source":
         remedy = (
-            "give task.split.test a number or task.source one, or take pretrained or a file here"
+            "give task.split.test or task.source a number, or take pretrained or a file here"
         )
         yield Problem("model.weights", f"the task leaves no source part to train on; {remedy}")
     for name, its in registered_strategies(spec).items():

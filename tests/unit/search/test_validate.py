@@ -170,8 +170,8 @@ def test_grid_walks_steps_and_choices():
 def test_source_weights_need_a_source():
     taken = "task.split={train: 597, validation: 600, test: 600}"  # all of the 1797 digits
     assert problems(taken) == [
-        "model.weights: the task leaves no source part to train on; give task.split.test a number or"
-        " task.source one, or take pretrained or a file here"
+        "model.weights: the task leaves no source part to train on; give task.split.test or"
+        " task.source a number, or take pretrained or a file here"
     ]
 
 
