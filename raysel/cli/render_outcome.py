@@ -12,9 +12,7 @@ from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 
 SHOWN = ("better", "worse")
-_STAR = (
-    "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"
-)
+_STAR = "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"
 _EDGE = "at an edge of the searched range, beyond which a better value may lie"
 
 

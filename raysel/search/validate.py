@@ -292,9 +292,7 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if task.has_source():
         return
     if spec.model.weights == "source":
-        remedy = (
-            "give task.split.test or task.source a number, or take pretrained or a file here"
-        )
+        remedy = "give task.split.test or task.source a number, or take pretrained or a file here"
         yield Problem("model.weights", f"the task leaves no source part to train on; {remedy}")
     for name, its in registered_strategies(spec).items():
         strategy = registered().get(its)
