@@ -20,7 +20,7 @@ APART := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 .DELETE_ON_ERROR:
 .PHONY: sweep check test-changed test test-apart test-all lint format docs ui clean help
 
-sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 5 minutes)
+sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 3 minutes)
 	@$(BIN)/raysel run search_spaces/digits.yaml
 
 # Lint and types run beside the tests; what starts Ray runs in one process, after the others.

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from raysel.common.errors import OperationalError
+from raysel.common.user_files import MIB, read_regular
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
@@ -71,7 +72,7 @@ def _is_whole(folder: Path) -> bool:
 def origin_of(folder: Path) -> Any:
     """Of which `sweep` and `run` the model in a folder is; None where there is none."""
     try:
-        origin = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["raysel"]
+        origin = json.loads(read_regular(folder / CONFIG, MIB))["raysel"]
         return {key: origin[key] for key in ("sweep", "run")}
     except Exception:  # none, or damaged
         return None

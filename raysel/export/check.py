@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from raysel.common.errors import OperationalError
-from raysel.common.user_files import reason
+from raysel.common.user_files import read_regular, reason
 from raysel.export.check_pictures import ValidationPictures
 from raysel.tasks.data import Task
 from raysel.training.batches import seeded
 
 _SECONDS = 1800
+_MOST_BYTES = 256 * 2**20
 """For the model and its pictures to be read without raysel; what takes longer has hung."""
 
 FILE = "check.json"
@@ -150,7 +151,7 @@ def load_expected_outputs(folder: Path, way_on: str = "") -> ExpectedOutputs:
         OperationalError: there are none, or they cannot be read.
     """
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content = json.loads(read_regular(folder / FILE, _MOST_BYTES))
         channels, height, width = content["shape"]
         return ExpectedOutputs((channels, height, width), torch.tensor(content["logits"]))
     except FileNotFoundError:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from raysel.common.user_files import MIB, reason
+from raysel.common.user_files import MIB, irregular, read_regular, reason
 
 FILE = "SHA256SUMS"
 
@@ -30,7 +30,7 @@ def altered(folder: Path) -> str | None:
     A model of a raysel that kept no digests has none: nothing is known of it.
     """
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(folder / FILE, MIB).decode("utf-8").splitlines()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -43,6 +43,8 @@ def altered(folder: Path) -> str | None:
 
 def _differs(file: Path, digest: str, name: str) -> str | None:
     try:
+        if kind := irregular(file):
+            return f"{name} is {kind}"
         if not file.stat().st_size:
             return f"{name} is empty"
         return None if _sha256(file) == digest else f"{name} is not the file that was written"

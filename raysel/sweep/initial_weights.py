@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
-from raysel.common.errors import OperationalError
 from raysel.engine.source_training import train_on_worker
 from raysel.engine.trial_source import StopRequest
-from raysel.spec.sweep import Spec
 from raysel.sweep.inputs import SweepInputs, source_training
 from raysel.training.source_model import (
     SourceModel,
@@ -17,24 +14,6 @@ from raysel.training.source_model import (
     cache_source_model,
     cached_source_model,
 )
-
-
-def refuse_weak(model: SourceModel, spec: Spec) -> None:
-    """Compare a source model with `source.gate`.
-
-    Raises:
-        OperationalError: it is worth less than the file asks for.
-    """
-    gate = spec.source.gate
-    if gate is None or model.accuracy >= gate:
-        return
-    raise OperationalError(
-        "source.gate",
-        f"the source model has {100 * model.accuracy:.1f} % validation accuracy, less than"
-        f" {100 * gate:g} %; train it longer or otherwise (source.epochs, source.learning_rate) in"
-        f" a new sweep, or go on with it: raysel resume {spec.name} --set source.gate="
-        f"{math.floor(100 * model.accuracy) / 100:g}",
-    )
 
 
 def of_the_source(

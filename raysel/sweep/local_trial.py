@@ -20,8 +20,8 @@ from raysel.record.layout import SweepFolder
 from raysel.search.space import Space
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
-from raysel.sweep.initial_weights import refuse_weak
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, source_training
+from raysel.sweep.source_gate import refuse_weak
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import (
     LINE_SECONDS,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import raysel
+from raysel.common.user_files import MIB, read_regular
 
 GIT_SHA = "RAYSEL_GIT_SHA"
 """The environment variable in which `raysel submit` sends the commit: a job has no repository."""
@@ -56,7 +57,7 @@ def manifest() -> dict[str, Any]:
 def kept(file: Path) -> dict[str, Any]:
     """The content of a sweep's `manifest.json`; empty if it cannot be read."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(read_regular(file, MIB))
     except Exception:  # none, or damaged
         return {}
     return found if isinstance(found, dict) else {}

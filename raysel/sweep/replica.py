@@ -24,6 +24,7 @@ from typing import Any
 from raysel.common.errors import OperationalError
 from raysel.common.locations import sqlite_url
 from raysel.common.object_store import Bucket, said
+from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder, write_json
 from raysel.record.ownership import holder_of_file
 from raysel.record.read_only import read_events
@@ -222,6 +223,6 @@ def _head(bucket: Bucket) -> dict[str, Any]:
 
 def _note(folder: SweepFolder) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder.path / _NOTE).read_text(encoding="utf-8")))
+        return dict(json.loads(read_regular(folder.path / _NOTE, MIB)))
     except Exception:  # none, or damaged
         return {}

@@ -39,7 +39,7 @@ from raysel.sweep.confirm_rounds import asked, rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
-from raysel.sweep.initial_weights import of_the_source, refuse_weak
+from raysel.sweep.initial_weights import of_the_source
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
@@ -48,6 +48,7 @@ from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
+from raysel.sweep.source_gate import refuse_weak
 from raysel.sweep.stopper import Stopper
 from raysel.sweep.verdict_words import round_in_words
 from raysel.training.trial_worker import PhaseContext

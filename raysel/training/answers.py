@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from raysel.common.user_files import irregular
+
 FILE = "answers.npz"
 
 
@@ -68,6 +70,8 @@ def write_answers(folder: Path, answers: Answers) -> None:
 def read_answers(folder: Path) -> Answers | None:
     """The answers of a run; None where it has none that can be read."""
     try:
+        if irregular(folder / FILE):  # a pipe would wait for a writer
+            return None
         with np.load(folder / FILE, allow_pickle=False) as file:
             labels, predicted = (file[name].astype(np.int64) for name in ("labels", "predicted"))
             packed = file.get("in_top5")

@@ -6,7 +6,7 @@ from raysel.common.errors import OperationalError, UserError
 from raysel.search import validate
 from raysel.spec.reader import parse, parse_resolved
 from raysel.spec.source import SourceSpec
-from raysel.sweep.initial_weights import refuse_weak
+from raysel.sweep.source_gate import refuse_weak
 from raysel.training.source_model import SourceModel
 
 FILE = """\
