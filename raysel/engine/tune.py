@@ -123,11 +123,14 @@ class _PhaseSearcher(_DriverOnly, Searcher):
     @property
     def waits(self) -> bool:
         """Whether idle workers are to wait: for others to start, or for running trials to end."""
-        late = time.monotonic() - self._first_message > START_SECONDS
-        if len(self.workers) >= self._starting or late:
-            self._starting = 0
         running = self._exhausted and self._in_progress
-        return not self._stop.asked and bool(self._starting or running)
+        return not self._stop.asked and bool(self._are_starting or running)
+
+    @property
+    def _are_starting(self) -> bool:
+        """Whether a worker is to start yet before the first trial begins."""
+        late = time.monotonic() - self._first_message > START_SECONDS
+        return len(self.workers) < self._starting and not late
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         try:
@@ -142,7 +145,7 @@ class _PhaseSearcher(_DriverOnly, Searcher):
             size = min(self._concurrent, self._phase.size) if self._phase else 0
             self._starting = size if size > 1 else 0
         while self._phase is not None and not self._stop.asked:
-            if self._starting:
+            if self._are_starting:
                 return self._idling(trial_id, self._starting)
             assignment = self._phase.source.next_trial()
             self._exhausted = assignment is None

@@ -245,7 +245,8 @@ class Session:
     def _drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow with a timeout, and report what it does not have then."""
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
-            what = f"{n} record{'s' * (n != 1)}" if (n := writer.lag()) else "some files"
+            left = writer.lag()
+            what = f"{left} record{'s' * (left != 1)}" if left else "some files"
             self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
 
     def _start_writer(self) -> WriterProcess:
