@@ -61,9 +61,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value: training.epochs=5."),
 ]
+ManyCells = Annotated[bool, typer.Option("--yes", help="Also a suite of more than 1,000 cells.")]
 SweepName = Annotated[
     str,
-    typer.Argument(metavar="SWEEP", help="The sweep's name.", callback=_checked_name),
+    typer.Argument(
+        metavar="SWEEP", help="The sweep's name, or suite/cell.", callback=_checked_name
+    ),
 ]
 Storage = Annotated[
     str,

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from raysel.cli.render_outcome import outcome_lines
+from raysel.cli.render_outcome import outcome_lines, suite_lines
 from raysel.common.output import guarded_streams, print_json
 from raysel.common.rich_output import TextConsole, plain
 from raysel.record.events import Event, Kind
@@ -26,6 +26,7 @@ from raysel.service.progress import Progress
 from raysel.spec.sweep import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.ranking import best_epoch, best_trial, leaders
+from raysel.sweep.suite import SuiteOutcome
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import LINE_SECONDS, SourceModel, TrainingClock
 
@@ -53,6 +54,18 @@ class ConsoleReporter:
         self._objective, self._tested = "val/error", _TESTED_ONCE
         self._chosen = ""
         self._source_clock: TrainingClock | None = None
+        self._in_suite = False
+
+    def suite(self, name: str, cells: int, complete: int) -> None:
+        """One line before the first cell."""
+        self._in_suite = True
+        done = f", {complete} of them complete" if complete else ""
+        self._console.print(plain(name, "bold") + plain(f" · {cells} cells{done}"), "", sep="\n")
+
+    def cell_ended(self, name: str, number: int, cells: int, words: str) -> None:
+        """A cell's outcome in a line."""
+        self._close()
+        self._always.print(plain(f"cell {number}/{cells}  {name}: {words}"), "", sep="\n")
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
@@ -63,8 +76,10 @@ class ConsoleReporter:
         self._console.print(plain(spec.name, "bold") + plain(counts))
 
     def data(self, summary: DataSummary) -> None:
-        """What was read."""
+        """What was read; not of every cell of a suite."""
         self._close()
+        if self._in_suite:
+            return
         self._console.print(*summary.text(), "", sep="\n")
 
     def source_training(self, done: int, total: int) -> None:
@@ -244,6 +259,11 @@ class ConsoleReporter:
         self._close()
         self._always.print(outcome_lines(self._always, outcome))
 
+    def suite_outcome(self, outcome: SuiteOutcome) -> None:
+        """How the suite ended, and where everything lies."""
+        self._close()
+        self._always.print(suite_lines(outcome))
+
     def finish(self) -> None:
         """Leave the terminal as it was."""
         self._close()
@@ -267,6 +287,25 @@ class JsonReporter:
 
     def _line(self, **content: Any) -> None:
         print_json(content, indent=None)
+
+    def suite(self, name: str, cells: int, complete: int) -> None:
+        """The suite begins."""
+        self._line(kind="suite", name=name, cells=cells, complete=complete)
+
+    def cell_ended(self, name: str, number: int, cells: int, words: str) -> None:
+        """A cell has ended."""
+        self._line(kind="cell", name=name, number=number, cells=cells, outcome=words)
+
+    def suite_outcome(self, outcome: SuiteOutcome) -> None:
+        """How the suite ended."""
+        self._line(
+            kind="suite_outcome",
+            cells=outcome.cells,
+            complete=outcome.complete,
+            failed=outcome.failed,
+            cause=outcome.cause,
+            report=outcome.report and str(outcome.report),
+        )
 
     def data(self, summary: DataSummary) -> None:
         """What was read; `results.json` has it with what decoding has shown."""

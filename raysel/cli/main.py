@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,19 +24,14 @@ from raysel.cli import (
     plan_verb,
     report_verb,
     review_verbs,
+    run_verbs,
     trial_verbs,
     validate_verb,
 )
 from raysel.cli.arguments import (
     AsJson,
-    Overrides,
-    Storage,
-    SweepFile,
-    SweepName,
-    checked,
     path_option,
 )
-from raysel.cli.cluster import Address, NoWait
 from raysel.common import credentials
 from raysel.common.code_exits import CodeExit, as_exceptions
 from raysel.common.disk_errors import of_a_file
@@ -239,105 +234,7 @@ def strategies(
     return print_table(("strategy", "what moves"), shown)
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show the outcome only.")]
-AsEvents = Annotated[bool, typer.Option("--json", help="Print every event as a JSON line.")]
-
-
-@app.command()
-def run(
-    file: SweepFile,
-    set_: Overrides = None,
-    resume_if_exists: Annotated[
-        bool,
-        typer.Option("--resume-if-exists", help="Go on with the sweep of that name, if any."),
-    ] = False,
-    quiet: Quiet = False,
-    as_json: AsEvents = False,
-) -> int:
-    """Run a sweep: search, confirm, report, best model."""
-    spec = checked(file, set_ or ())
-    from raysel.sweep import start  # noqa: PLC0415
-
-    return _session(
-        quiet,
-        as_json,
-        lambda reporter, publish: start.start(spec, reporter, publish, resume_if_exists),
-    )
-
-
-@app.command()
-def resume(
-    sweep: SweepName,
-    set_: Overrides = None,
-    from_backup: Annotated[
-        bool, typer.Option("--from-backup", help="Use the last copy of a damaged record.")
-    ] = False,
-    storage: Storage = "runs",
-    quiet: Quiet = False,
-    as_json: AsEvents = False,
-    address: Address = None,
-    no_wait: NoWait = False,
-) -> int:
-    """Go on with a sweep that was stopped; --set search.num_trials=60 extends it."""
-    if address is not None:
-        if from_backup:
-            raise user_error("--from-backup", "is for a sweep of this machine, not with --address")
-        return cluster.resume_there(address, sweep, set_ or (), no_wait, as_json)
-    from raysel.sweep import start  # noqa: PLC0415
-
-    return _session(
-        quiet,
-        as_json,
-        lambda reporter, publish: start.resume(
-            storage, sweep, reporter, publish, set_ or (), from_backup
-        ),
-    )
-
-
-@app.command()
-def stop(
-    sweep: SweepName,
-    storage: Storage = "runs",
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0, help="Wait so many seconds for its end.")
-    ] = 120.0,
-    address: Address = None,
-    as_json: AsJson = False,
-) -> int:
-    """End a running sweep in order; `raysel resume` goes on with it."""
-    if address is not None:
-        return cluster.stop_there(address, sweep, timeout, as_json)
-    from raysel.sweep.stop import stop_sweep  # noqa: PLC0415
-
-    words = stop_sweep(storage, sweep, timeout)
-    print_json({"name": sweep, "message": words}) if as_json else say(words)
-    return 0
-
-
-@app.command()
-def reconcile(
-    sweep: SweepName,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report the differences; change nothing.")
-    ] = False,
-    close: Annotated[
-        bool,
-        typer.Option("--close", help="Mark interrupted trials as failed: nobody will resume them."),
-    ] = False,
-    storage: Storage = "runs",
-    as_json: AsJson = False,
-) -> int:
-    """Compare a sweep's record with MLflow, and repair the differences."""
-    from raysel.sweep.reconcile import reconcile_sweep  # noqa: PLC0415
-
-    found = reconcile_sweep(storage, sweep, dry_run, close)
-    if as_json:
-        print_json(asdict(found) | {"agree": found.agree})
-    else:
-        say(*found.lines())
-    return 0 if found.agree else FAILED
-
-
+run_verbs.add_to(app)
 validate_verb.add_to(app)
 review_verbs.add_to(app)
 report_verb.add_to(app)
@@ -345,19 +242,6 @@ trial_verbs.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)
 cluster.add_to(app)
-
-
-def _session(quiet: bool, as_json: bool, action: Callable[..., Any]) -> int:
-    """Run a session with a progress reporter; 130 if it was stopped."""
-    from raysel.cli.live_table import shown  # noqa: PLC0415
-    from raysel.cli.publish_artifacts import publish_artifacts  # noqa: PLC0415
-
-    with shown(quiet, as_json) as reporter:
-        outcome = action(reporter, publish_artifacts)
-        reporter.outcome(outcome)
-    if outcome.failed:
-        return FAILED
-    return 0 if outcome.complete else INTERRUPTED
 
 
 def _version(package: str) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked
+from raysel.cli import suite_verbs
+from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked
 from raysel.common.output import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ def plan(
     price: Annotated[
         float | None, typer.Option("--price-per-gpu-hour", min=0, help="For the cost.")
     ] = None,
+    yes: ManyCells = False,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate a sweep: trials, time, memory, disk, cost. Runs a short calibration."""
+    """Estimate a sweep, or a suite of them: trials, time, memory, disk, cost. Runs a short
+    calibration."""
+    if suite_verbs.is_suite(file, set_ or ()):
+        return suite_verbs.plan(file, set_ or (), yes, gpus, price, as_json)
     spec = checked(file, set_ or ())
     from raysel.service.plan.estimate_sweep import estimate_sweep  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
@@ -51,7 +56,7 @@ def plan(
 
 
 def _print(found: Plan) -> None:
-    from raysel.report.words import seconds  # noqa: PLC0415
+    from raysel.report.words import hours, seconds, size  # noqa: PLC0415
 
     head = f"{found.trials:.0f} trials, {found.runs} confirm runs · {found.epochs:,.0f} epochs"
     say(f"{found.name} · {head}, {found.steps:,.0f} steps")
@@ -69,37 +74,30 @@ def _print(found: Plan) -> None:
     else:
         time = found.duration
         around = f"{seconds(time.low)} to {seconds(time.high)}"
-        hours = f"{_hours(found.hours or 0)} {'GPU' if found.costs.gpus else 'CPU'} hours"
+        work = f"{hours(found.hours or 0)} {'GPU' if found.costs.gpus else 'CPU'} hours"
         say(
             f"time   {seconds(time.total)} ({around}), {found.costs.concurrent} trials at a time"
-            f" on {found.device} · {hours}"
+            f" on {found.device} · {work}"
         )
     if found.cost is not None:
         say(f"cost   {found.cost:,.2f} at {found.costs.price:g} a GPU hour")
     elif found.costs.price is not None and not found.costs.gpus:
         say("cost   none: a trial asks for no GPU")
-    size = "" if found.trial_bytes is None else f"largest trial {_size(found.trial_bytes)} · "
-    say(f"space  {size}{_size(found.disk.total)} of disk")
+    trial = "" if found.trial_bytes is None else f"largest trial {size(found.trial_bytes)} · "
+    say(f"space  {trial}{size(found.disk.total)} of disk")
 
 
 def _row(plan: StrategyPlan) -> list[str]:
+    from raysel.report.words import size  # noqa: PLC0415
+
     memory, timing = plan.memory, plan.timing
     sizes = (
         ["–"] * 4
         if memory is None
         else [
-            _size(part)
+            size(part)
             for part in (memory.parameters, memory.gradients, memory.optimizer, memory.peak)
         ]
     )
     epoch = "–" if timing is None else f"{timing.epoch:.2f}"
     return [plan.workload.strategy, f"{plan.workload.trials:.0f}", epoch, *sizes]
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.2f}" if hours < 10 else f"{hours:,.0f}"
-
-
-def _size(count: float) -> str:
-    """`9.4 GB`, `65 MB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

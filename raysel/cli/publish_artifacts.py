@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from raysel.common.tracking_uri import mlflow_hint
 from raysel.export.best_model import save_best
 from raysel.report.page import write_report
+from raysel.report.suite import write_suite_report
 from raysel.sweep.outcome import Outcome
+
+
+def publish_suite(storage: str, name: str) -> Path:
+    """Write the page of a suite; see `raysel.sweep.suite.PublishSuite`."""
+    return write_suite_report(storage, name)
 
 
 def publish_artifacts(outcome: Outcome) -> Outcome:

@@ -10,6 +10,7 @@ from raysel.common.rich_output import TextConsole, fitting_table, plain
 from raysel.common.tracking_uri import mlflow_hint
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.suite import SuiteOutcome
 
 SHOWN = ("better", "worse")
 _STAR = "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"
@@ -51,6 +52,21 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     parts.append(plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"))
     if outcome.model is not None:
         parts.append(plain(f"model    {_near(outcome.model)}"))
+    return Group(*parts)
+
+
+def suite_lines(outcome: SuiteOutcome) -> RenderableType:
+    """How a suite ended, for a terminal."""
+    parts = [plain(f"{outcome.folder.name} · {outcome.complete} of {outcome.cells} cells complete")]
+    parts += [plain(f"failed   {name}: {why}") for name, why in outcome.failed.items()]
+    if outcome.cause is not None:
+        parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
+    if outcome.complete < outcome.cells:
+        parts.append(plain(f"go on    {outcome.resume}"))
+    parts.append(plain(""))
+    if outcome.report is not None:
+        parts.append(plain(f"report   {_near(outcome.report)}"))
+    parts.append(plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"))
     return Group(*parts)
 
 

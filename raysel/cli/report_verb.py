@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raysel.cli import suite_verbs
 from raysel.cli.arguments import AsJson, Storage, checked_names, path_option
 from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError, user_error
@@ -33,7 +34,9 @@ def report(
     sweeps: Annotated[
         list[str],
         typer.Argument(
-            metavar="SWEEP...", help="One sweep, or several to compare.", callback=checked_names
+            metavar="SWEEP...",
+            help="One sweep or suite, or several to compare.",
+            callback=checked_names,
         ),
     ],
     to: Annotated[
@@ -51,11 +54,16 @@ def report(
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a sweep again, or a page that compares several; --tables for a paper."""
+    """Write the report of a sweep or a suite again, or a page that compares several; --tables for a
+    paper."""
     from raysel.sweep.views import read_results  # noqa: PLC0415
 
     if tables is not None:
         _check("--tables", tables)
+    if len(sweeps) == 1 and suite_verbs.is_stored(storage, sweeps[0]):
+        if to is not None:
+            raise user_error("--to", "the report of a suite lies in its own folder")
+        return suite_verbs.report(storage, sweeps[0], tables, as_json)
     read = [read_results(storage, name) for name in dict.fromkeys(sweeps)]
     if tables is not None:
         _check_outside("--tables", tables, read)
@@ -77,7 +85,7 @@ def report(
         say(index, most=PATH)
         return say(f"{tables / 'tables.tex'}", most=PATH) if tables is not None else None
     figures = sorted(str(path) for path in (index.parent / "figures").glob("*.png"))
-    names = [view.folder.path.name for view, _ in read]
+    names = [view.folder.name for view, _ in read]
     found: dict[str, Any] = {"report": str(index), "sweeps": names, "figures": figures}
     found["problems"] = problems
     if len(read) > 1:
@@ -120,7 +128,7 @@ def _comparison(read: Read, to: Path | None, storage: str) -> Path:
 def _compared(read: Read) -> list[Compared]:
     from raysel.report.compared import Compared  # noqa: PLC0415
 
-    return [Compared(view.folder.path.name, results, view.spec) for view, results in read]
+    return [Compared(view.folder.name, results, view.spec) for view, results in read]
 
 
 def _tables(read: Read, folder: Path) -> list[Path]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.cli import cluster
+from raysel.cli import cluster, suite_verbs
 from raysel.cli.arguments import AsJson, Storage, SweepName, day
 from raysel.cli.cluster import Address
-from raysel.common.errors import FAILED
+from raysel.common.errors import FAILED, user_error
 from raysel.common.output import ask, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -33,19 +33,26 @@ def add_to(app: typer.Typer) -> None:
 def list_sweeps(
     storage: Storage = "runs", address: Address = None, as_json: AsJson = False
 ) -> None:
-    """List the sweeps: state, progress, best trial, verdict; with --address a cluster's jobs."""
+    """List sweeps and suites: state, progress, best trial, verdict; with --address a cluster's
+    jobs."""
     if address is not None:
         return cluster.list_there(address, as_json)
     from raysel.report.review import sweep_row  # noqa: PLC0415
-    from raysel.sweep.views import read_all  # noqa: PLC0415
+    from raysel.sweep.views import read_all, suites  # noqa: PLC0415
 
-    views = dict(read_all(storage))
+    known = suites(storage)
+    views = {
+        name: view
+        for name, view in read_all(storage)
+        if as_json or name.partition("/")[0] not in known
+    }
     rows = [sweep_row(view) for view in views.values() if not isinstance(view, str)]
     broken = {name: line for name, line in views.items() if isinstance(line, str)}
     if as_json:
         unreadable = [{"name": name, "problem": line} for name, line in broken.items()]
-        return print_json({"sweeps": [asdict(row) for row in rows], "unreadable": unreadable})
-    if not views:
+        listed = {"sweeps": [asdict(row) for row in rows], "unreadable": unreadable}
+        return print_json(listed | {"suites": [suite_verbs.as_row(storage, n) for n in known]})
+    if not views and not known:
         return say(f"there is no sweep in {storage}/")
     if rows:
         head = ("sweep", "state", "search", "confirm", "best", "with", "began")
@@ -58,6 +65,13 @@ def list_sweeps(
             say(f"{row.name}: {row.verdict}")
     for name, line in broken.items():
         say(f"{name}: cannot be read: {line}")
+    if known:
+        say("")
+        rows_of = [suite_verbs.as_row(storage, name) for name in known]
+        cells = [
+            (row["name"], row["state"], f"{row['complete']}/{row['cells']}") for row in rows_of
+        ]
+        print_table(("suite", "state", "cells"), cells, numbers=(2,), whole=range(3))
     return None
 
 
@@ -87,14 +101,18 @@ def show(
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> None:
-    """Show a sweep's trials, or one trial: configuration, curves, updated layers, result."""
+    """Show a suite's cells, a sweep's trials, or one trial: configuration, curves, updated layers,
+    result."""
     from raysel.sweep.views import read_sweep  # noqa: PLC0415
 
+    if suite_verbs.is_stored(storage, sweep):
+        if trial is not None:
+            raise user_error(trial, f"is of a cell: raysel show {sweep}/CELL {trial}")
+        return suite_verbs.show(storage, sweep, as_json)
     view = read_sweep(storage, sweep)
     if trial is None:
-        _show_sweep(view, as_json)
-    else:
-        _show_trial(view, view.trial(trial), as_json)
+        return _show_sweep(view, as_json)
+    return _show_trial(view, view.trial(trial), as_json)
 
 
 def _show_sweep(view: SweepView, as_json: bool) -> None:
@@ -178,9 +196,11 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
 def remove(
     sweep: SweepName, storage: Storage = "runs", yes: Yes = False, as_json: AsJson = False
 ) -> int:
-    """Remove a sweep: its record, results, traces and model. MLflow keeps its runs."""
-    from raysel.sweep.gc import sweep_to_remove  # noqa: PLC0415
+    """Remove a sweep or a suite: records, results, traces and models. MLflow keeps its runs."""
+    from raysel.sweep.gc import suite_to_remove, sweep_to_remove  # noqa: PLC0415
 
+    if suite_verbs.is_stored(storage, sweep):
+        return _remove(suite_to_remove(storage, sweep), (), yes, as_json)
     return _remove([sweep_to_remove(storage, sweep, even_elsewhere=yes)], (), yes, as_json)
 
 

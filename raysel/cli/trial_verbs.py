@@ -206,5 +206,5 @@ def _register(view: SweepView, out: Exported, name: str) -> dict[str, str]:
     from raysel.export.mlflow_registry import register  # noqa: PLC0415
     from raysel.record.layout import tracking_uri  # noqa: PLC0415
 
-    uri = tracking_uri(view.spec.model_copy(update={"storage": str(view.folder.path.parent)}))
+    uri = tracking_uri(view.spec.model_copy(update={"storage": str(view.folder.root)}))
     return asdict(register(out.folder, name, uri, view.sweep.id, out.run))

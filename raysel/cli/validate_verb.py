@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_opened
+from raysel.cli import suite_verbs
+from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked_opened
 from raysel.common.errors import BAD_INPUT, Problem, UserError
 from raysel.common.output import print_json, print_table, say, say_error
 
@@ -33,9 +34,13 @@ def validate(
             "--without-data", help="Missing data and weights are warnings, with exit code 0."
         ),
     ] = False,
+    yes: ManyCells = False,
     as_json: AsJson = False,
 ) -> int:
-    """Check a sweep file, and print its data, model and search space. Nothing is computed."""
+    """Check a sweep file, and print its data, model and search space; of a suite its cells.
+    Nothing is computed."""
+    if suite_verbs.is_suite(file, set_ or ()):
+        return suite_verbs.validate(file, set_ or (), yes, without_data, as_json)
     try:
         spec, task = checked_opened(file, set_ or ())
         data = _data(spec, task)

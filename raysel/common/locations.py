@@ -39,6 +39,9 @@ SPEC_FILE = "spec.yaml"
 BACKUP_FILE = "sweep.backup.db"
 """The last copy of a SQLite record, beside it."""
 
+SUITE_FILE = "suite.json"
+"""In the folder of a suite, in which those of its cells lie."""
+
 BUCKETS = ("s3", "gs")
 """The schemes of object stores."""
 
@@ -101,6 +104,26 @@ def check_bucket(storage: str) -> Problem | None:
     return None
 
 
+def holds_a_suite(folder: Path) -> bool:
+    """Whether a folder is that of a suite; False of one that cannot be looked into."""
+    try:
+        return (folder / SUITE_FILE).is_file()
+    except OSError:
+        return False
+
+
+def name_of(folder: Path) -> str:
+    """The name of a sweep by its folder: `suite/cell` of one that lies in a suite's."""
+    above = folder.parent
+    return f"{above.name}/{folder.name}" if holds_a_suite(above) else folder.name
+
+
+def storage_of(folder: Path) -> Path:
+    """The storage folder that a sweep's folder lies in, be it as a cell of a suite."""
+    above = folder.parent
+    return above.parent if holds_a_suite(above) else above
+
+
 def resume_command(name: str, storage: str, *options: str) -> str:
     """What to type to go on with a sweep; the storage is named where it is not the default."""
     default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
@@ -115,10 +138,11 @@ def way_back(folder: Path, storage: str) -> str:
         folder: the sweep's, here.
         storage: as it is given to `raysel resume`.
     """
+    name = name_of(folder)
     if (folder / BACKUP_FILE).is_file():
-        again = resume_command(folder.name, storage, "--from-backup")
+        again = resume_command(name, storage, "--from-backup")
         return f"go on from its last copy ({BACKUP_FILE}): {again}"
-    return f"there is no copy ({BACKUP_FILE}) to go on from; raysel rm {folder.name} removes it"
+    return f"there is no copy ({BACKUP_FILE}) to go on from; raysel rm {name} removes it"
 
 
 def continue_command(folder: Path, storage: str) -> str:
@@ -130,7 +154,7 @@ def continue_command(folder: Path, storage: str) -> str:
         storage: as it is given to `raysel resume`.
     """
     begun = (folder / SPEC_FILE).exists()
-    return resume_command(folder.name, storage) if begun else "raysel run FILE"
+    return resume_command(name_of(folder), storage) if begun else "raysel run FILE"
 
 
 def user_cache() -> Path:

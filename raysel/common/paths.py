@@ -16,6 +16,9 @@ from raysel.common.urls import masked, secret_in
 A_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 """The name of a sweep, and so of its folder."""
 
+A_SWEEP = re.compile(rf"{A_NAME.pattern[:-1]}(/{A_NAME.pattern[1:-1]})?$")
+"""The same, or that of a cell in a suite: `suite/cell`."""
+
 MOST_BYTES = 4000
 """Of a path, in UTF-8; Linux takes 4095."""
 
@@ -76,14 +79,20 @@ def storage_problem(text: str) -> str | None:
 
 
 def name_problem(text: str) -> str | None:
-    """What is wrong with the name of a sweep that is looked up: it is one folder's name."""
+    """What is wrong with the name of a sweep that is looked up: it is one folder's name, or for a
+    cell of a suite `suite/cell`."""
     if wrong := _spelling(text):
         return wrong
-    if text in (".", "..") or "/" in text:
-        name = text.rstrip("/").rpartition("/")[2]
-        hint = "" if name in ("", ".", "..") else f' ("{name}"), and its folder to --storage'
-        return f"is a path; give the sweep's name{hint}"
+    if text in (".", "..") or ("/" in text and not A_SWEEP.fullmatch(text)):
+        return is_a_path(text)
     return _length(text)
+
+
+def is_a_path(text: str) -> str:
+    """What is said of a path in the place of a sweep's name."""
+    name = text.rstrip("/").rpartition("/")[2]
+    hint = "" if name in ("", ".", "..") else f' ("{name}"), and its folder to --storage'
+    return f"is a path; give the sweep's name{hint}"
 
 
 def _spelling(text: str) -> str | None:

@@ -79,7 +79,7 @@ def origin_of(folder: Path) -> Any:
 
 
 def _again(outcome: Outcome, name: str) -> nn.Module | None:
-    view = read_sweep(str(outcome.folder.path.parent), outcome.folder.path.name)
+    view = read_sweep(str(outcome.folder.root), outcome.folder.name)
     model, again = trained_again(view, name, lambda _: None)
     return model if again.succeeded else None
 

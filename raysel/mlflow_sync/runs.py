@@ -88,6 +88,9 @@ def sweep_image(sweep: SweepState) -> RunImage:
         "mlflow.note.content": sweep.verdict or sweep.description,
         **_source(sweep),
     }
+    suite, _, cell = sweep.name.rpartition("/")
+    if suite:
+        tags |= {"raysel.suite": suite, "raysel.cell": cell}
     return RunImage(
         trial=SWEEP,
         name=sweep.name,

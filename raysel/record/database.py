@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError
-from raysel.common.locations import continue_command, secret_keys, way_back
+from raysel.common.locations import continue_command, secret_keys, storage_of, way_back
 
 BUSY_SECONDS = 30
 """How long a statement waits while another process writes to the same SQLite file."""
@@ -165,7 +165,7 @@ def _way_out(url: str) -> str:
     if parsed.get_backend_name() != "sqlite":
         return "bring it back from a backup of the server's"
     folder = _folder(url)
-    return way_back(folder, str(folder.parent))
+    return way_back(folder, str(storage_of(folder)))
 
 
 def _folder(url: str) -> Path:
@@ -185,7 +185,7 @@ def _words(error: str, url: str) -> str:
         return f"is locked by another program for more than {BUSY_SECONDS} s; end that program"
     if "full" in first or "disk I/O error" in first:
         folder = _folder(url)
-        again = continue_command(folder, str(folder.parent))
+        again = continue_command(folder, str(storage_of(folder)))
         return f"the disk is full ({first}); make space, then go on: {again}"
     return f"does not answer ({first})"
 

@@ -1,4 +1,4 @@
-"""Paths of a sweep's files: `<storage>/<sweep>/`.
+"""Paths of a sweep's files: `<storage>/<sweep>/`, or `<storage>/<suite>/<cell>/`.
 
 Where the storage is a bucket, the sweep is worked on in a folder of this machine, and the bucket
 has the copy that lasts (`replica`).
@@ -19,10 +19,13 @@ from raysel.common.errors import OperationalError
 from raysel.common.locations import (
     BACKUP_FILE,
     SPEC_FILE,
+    SUITE_FILE,
     continue_command,
     is_bucket,
     mlflow_uri,
+    name_of,
     resume_command,
+    storage_of,
     way_back,
     working_folder,
 )
@@ -57,21 +60,44 @@ class SweepFolder:
 
     def resume(self, *options: str) -> str:
         """The command that goes on with the sweep."""
-        return resume_command(self.path.name, self._storage, *options)
+        return resume_command(self.name, self.storage, *options)
+
+    @property
+    def name(self) -> str:
+        """The sweep's by its folder, `suite/cell` of a cell."""
+        return name_of(self.path)
+
+    @property
+    def root(self) -> Path:
+        """The folder on this machine in which the storage's sweeps lie."""
+        return storage_of(self.path)
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it lies in the folder of a suite."""
+        return self.root != self.path.parent
+
+    @property
+    def suite(self) -> Path:
+        """The file that makes the folder a suite's."""
+        return self.path / SUITE_FILE
 
     @property
     def continue_command(self) -> str:
         """What to type once the storage works again."""
-        return continue_command(self.path, self._storage)
+        return continue_command(self.path, self.storage)
 
     @property
     def way_back(self) -> str:
         """How to go on after the SQLite record was lost."""
-        return way_back(self.path, self._storage)
+        return way_back(self.path, self.storage)
 
     @property
-    def _storage(self) -> str:
-        return str(self.path.parent) if self.bucket is None else self.bucket.above.uri
+    def storage(self) -> str:
+        """The folder or bucket in which it lies, as `--storage` takes it."""
+        if self.bucket is None:
+            return str(self.root)
+        return (self.bucket.above.above if self.is_cell else self.bucket.above).uri
 
     @property
     def spec(self) -> Path:
@@ -155,12 +181,15 @@ class SweepFolder:
     @property
     def mlflow_files(self) -> Path:
         """MLflow's files of all sweeps of the storage."""
-        return self.path.parent / "mlartifacts"
+        return self.root / "mlartifacts"
 
     @property
     def source_cache(self) -> Path:
-        """Source models: shared by the sweeps of one folder; in a bucket the sweep's own."""
-        return self.path.parent / CACHE / "source" if self.bucket is None else self.path / "source"
+        """Source models: shared by the sweeps of one folder; in a bucket the sweep's own, or the
+        suite's."""
+        if self.bucket is None:
+            return self.root / CACHE / "source"
+        return (self.path.parent if self.is_cell else self.path) / "source"
 
     @property
     def trials(self) -> Path:

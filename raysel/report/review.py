@@ -83,8 +83,8 @@ def sweep_row(view: SweepView) -> SweepRow:
     chosen = ranking.finalists(search, metric, asked)
     planned = len(chosen) * view.spec.confirm.runs if confirm else 0
     return SweepRow(
-        name=view.folder.path.name,
-        copy_of=None if sweep.name in ("", view.folder.path.name) else sweep.name,
+        name=view.folder.name,
+        copy_of=None if sweep.name in ("", view.folder.name) else sweep.name,
         state=sweep.status,
         cause=sweep.cause,
         done=done,

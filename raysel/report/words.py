@@ -53,3 +53,13 @@ def mebibytes(value: Any) -> str:
         return "–"
     scaled = total / 2**20
     return f"{scaled:,.0f}" if scaled >= 10 else f"{scaled:.1f}"
+
+
+def hours(count: float) -> str:
+    """Hours of work: `0.25`, `1,200`."""
+    return f"{count:.2f}" if count < 10 else f"{count:,.0f}"
+
+
+def size(count: float) -> str:
+    """Bytes: `9.4 GB`, `65 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

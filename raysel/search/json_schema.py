@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from raysel.common.paths import A_NAME
+from raysel.spec.axes import AXES, EXCLUDE, ZIP
 from raysel.spec.sweep import Spec
 from raysel.strategies import Strategy, registered
 
@@ -19,7 +21,31 @@ def sweep_schema() -> dict[str, Any]:
         },
         "additionalProperties": _arm_schema(any_strategy),
     }
+    schema["properties"]["name"]["pattern"] = A_NAME.pattern  # a cell's is not written by hand
+    schema["properties"][AXES] = _axes_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _axes_schema() -> dict[str, Any]:
+    """What makes a file a suite; the keys are those of the sweep file, `training.shots`."""
+    lists = {"type": ["array", "object"]}
+    return {
+        "type": "object",
+        "description": "makes the file a suite: each combination of values is a sweep. A key of"
+        " the file with a list of its values, or with names for them: training.shots: [5, 20]",
+        "properties": {
+            ZIP: {
+                "type": ["array", "object"],
+                "description": "keys whose lists, of one length, are walked together",
+            },
+            EXCLUDE: {
+                "type": ["array", "object"],
+                "description": "combinations that are left out, each by some of its values",
+            },
+        },
+        "additionalProperties": lists,
+        "minProperties": 1,
+    }
 
 
 def _arm_schema(any_strategy: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ the grammar as one line that names the field, what was given and what is accepte
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from raysel.common.errors import Problem, UserError, nearest, user_error
-from raysel.common.text import one_line
+from raysel.common.text import one_line, quoted
 from raysel.common.urls import REFUSED
 from raysel.common.user_files import MIB, read_regular
 from raysel.spec import renamed_keys, yaml_core
+from raysel.spec.axes import AXES
 from raysel.spec.confirm import BestBy
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import CodeFile, Spec, TrainingOverride
@@ -41,6 +42,11 @@ from raysel.spec.values import (
 
 MOST_BYTES = 2 * MIB
 """Of a sweep file."""
+
+_A_SUITE = (
+    "make the file a suite of several sweeps, and one is wanted here;"
+    " raysel validate, plan, run and submit take a suite"
+)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Spec:
@@ -101,14 +107,32 @@ class SweepFile:
         """The sweep, if the grammar is kept.
 
         Raises:
-            UserError: the file is empty, not YAML, builds objects, or does not match the
-                grammar; all mistakes of the last kind are reported together.
+            UserError: the file is empty, not YAML, builds objects, is a suite, or does not match
+                the grammar; all mistakes of the last kind are reported together.
+        """
+        data = self.data()
+        if AXES in data:
+            raise UserError(*self.locate([Problem(AXES, _A_SUITE)]))
+        if not self.resolved and "/" in (name := str(data.get("name"))):
+            words = f"{quoted(name)} is a cell's name in a suite; give a name without /"
+            raise UserError(*self.locate([Problem("name", words)]))
+        return self.validated(data)
+
+    def data(self) -> dict[str, Any]:
+        """What the file holds, with the overrides on top.
+
+        Raises:
+            UserError: the file is empty, not YAML, or builds objects.
         """
         data = _read_yaml(self.text, self.name)
         if self.resolved:
             data = with_new_keys(data)
         for override in self.overrides:
             _apply(override, data)
+        return data
+
+    def validated(self, data: Mapping[str, Any]) -> Spec:
+        """The sweep of what was read; errors as in `spec`."""
         try:
             return Spec.model_validate(data)
         except ValidationError as error:
@@ -172,14 +196,27 @@ def _apply(override: str, data: dict[str, Any]) -> None:
     except yaml_core.YamlError as error:
         key = f"{error.key}: " if error.key else ""
         raise user_error("--set", f"{path}: {key}{error}") from None
+    if keys[0] == AXES and len(keys) > 1:
+        keys = [AXES, ".".join(keys[1:])]  # below it a key holds the dots
+    if above := put(data, keys, value):
+        raise user_error("--set", f'"{path}": there is nothing below {above}')
+
+
+def put(data: dict[str, Any], keys: Sequence[str], value: Any) -> str | None:
+    """Set one value, in place.
+
+    Returns:
+        The key that stands in the way: it holds a value, and no keys.
+    """
     place = data
     for key in keys[:-1]:
         if place.get(key) is None:
             place[key] = {}
         place = place[key]
         if not isinstance(place, dict):
-            raise user_error("--set", f'"{path}": there is nothing below {key}')
+            return key
     place[keys[-1]] = value
+    return None
 
 
 def _line(node: yaml.Node | None, keys: list[str]) -> int | None:

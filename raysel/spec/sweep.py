@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema
 
 from raysel.common import tracking_uri
 from raysel.common.locations import is_bucket
-from raysel.common.paths import A_NAME, plain, storage_problem
+from raysel.common.paths import A_SWEEP, plain, storage_problem
 from raysel.spec import yaml_core
 from raysel.spec.confirm import FEWEST_SPLITS as FEWEST_SPLITS
 from raysel.spec.confirm import MOST_SPLITS as MOST_SPLITS
@@ -266,7 +266,7 @@ class TrackingSpec(FrozenModel):
         default=None, description="sqlite beside the runs, if nothing is given; no password in it"
     )
     experiment: Annotated[OneLine, Field(min_length=1, max_length=250)] | None = Field(
-        default=None, description="the sweep's name, if not given"
+        default=None, description="the sweep's or the suite's name, if not given"
     )
 
 
@@ -292,7 +292,7 @@ def _storage(text: str) -> str:
 class Spec(FrozenModel):
     """A sweep file."""
 
-    name: Annotated[str, Field(pattern=A_NAME.pattern)] = Field(
+    name: Annotated[str, Field(pattern=A_SWEEP.pattern)] = Field(
         description="names the folder and the MLflow experiment"
     )
     description: Annotated[str, Field(max_length=10_000)] = ""
@@ -328,6 +328,12 @@ class Spec(FrozenModel):
             given = self.model.model_fields_set - {"weights"}
             self.__dict__["model"] = ModelSpec.model_construct(_fields_set=given, **settled)
         return self
+
+    @property
+    def experiment(self) -> str:
+        """MLflow's experiment: the one that the file names, the sweep's, or of a cell the suite's
+        name."""
+        return self.tracking.experiment or self.name.partition("/")[0]
 
     @property
     def listed_code(self) -> tuple[CodeFile, ...]:

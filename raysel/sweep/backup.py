@@ -163,7 +163,7 @@ def restore(folder: SweepFolder) -> Path:
         UserError: there is no copy.
         OperationalError: a driver owns the sweep, or the copy is damaged or another sweep's.
     """
-    owner = FileOwner(folder.lock, folder.path.name)
+    owner = FileOwner(folder.lock, folder.name)
     try:
         return _restore(folder)
     finally:

@@ -29,9 +29,9 @@ def original_of(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Pat
         return None
     if not sweep.folder or Path(sweep.folder) == folder.path:
         return None
-    store = tracking_uri(spec.model_copy(update={"storage": str(folder.path.parent)}))
-    for other in _others(folder, Path(sweep.folder), folder.path.name != sweep.name):
-        there = spec.model_copy(update={"storage": str(other.path.parent)})
+    store = tracking_uri(spec.model_copy(update={"storage": str(folder.root)}))
+    for other in _others(folder, Path(sweep.folder), folder.name != sweep.name):
+        there = spec.model_copy(update={"storage": str(other.root)})
         if tracking_uri(there) == store and _id_of(other, spec) == sweep.id:
             return other.path
     return None
@@ -41,7 +41,7 @@ def refuse_copy(folder: SweepFolder, spec: Spec, events: Iterable[Event]) -> Non
     """Raise `OperationalError` where its runs in MLflow are those of the sweep that was copied."""
     if (original := original_of(folder, spec, events)) is not None:
         words = f"is a copy of {original}, whose runs MLflow has; runs of its own: "
-        raise OperationalError(folder.path.name, words + folder.resume())
+        raise OperationalError(folder.name, words + folder.resume())
 
 
 def own_identity(
@@ -64,7 +64,7 @@ def own_identity(
         return None
     record.rename_sweep(own_id, (EVENTS_CURSOR, FILES_CURSOR))
     there = one_line(there, NAME)
-    return f"{folder.path.name} is a copy of {there}: it goes on as {own_id}, with runs of its own"
+    return f"{folder.name} is a copy of {there}: it goes on as {own_id}, with runs of its own"
 
 
 def _others(folder: SweepFolder, recorded: Path, renamed: bool) -> Iterator[SweepFolder]:

@@ -268,7 +268,7 @@ def owned(
     if spec.database_url is not None:
         record = Record(url)
         return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
-    lock = FileOwner(folder.lock, folder.path.name)
+    lock = FileOwner(folder.lock, folder.name)
     try:
         return lock, Record(url)
     except BaseException:

@@ -24,10 +24,11 @@ from raysel.sweep.plan_cache import PLANS
 from raysel.sweep.replica import run_elsewhere, storage_errors
 from raysel.sweep.views import (
     SweepView,
+    cell_names,
+    every_name,
     folder_of,
     holder_of,
     leads_nowhere,
-    names,
     read_all,
     read_sweep,
 )
@@ -111,7 +112,7 @@ def leftovers(storage: str) -> Leftovers:
 
 def _without_links(storage: str) -> list[str]:
     """The names of the sweeps, but for links to others of the same storage."""
-    known, root = names(storage), working_folder(storage)
+    known, root = every_name(storage), working_folder(storage)
     own = {(root / name).resolve() for name in known if not (root / name).is_symlink()}
     return [n for n in known if leads_nowhere(root / n) or not _is_link_to(root / n, own)]
 
@@ -154,6 +155,23 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
     return replace(found, what=f"{what}, and its record in the database", record=url, lease=url)
 
 
+def suite_to_remove(storage: str, name: str) -> list[Leftover]:
+    """A suite that is not running, as an argument of `remove`: its cells, then what is left of its
+    folder.
+
+    Raises:
+        UserError: there is none of that name, or it is running.
+        OperationalError: as in `sweep_to_remove`.
+    """
+    folder = SweepFolder.of(storage, name)
+    if (holder := holder_of_file(folder.lock)) is not None:
+        raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    cells = [sweep_to_remove(storage, cell) for cell in cell_names(storage, name)]
+    own = _leftover(f"{name}: the suite's own files in {folder.path}", [folder.path])
+    own = replace(own, bytes=own.bytes - sum(cell.bytes for cell in cells))
+    return [*cells, replace(own, bucket=folder.bucket, folder=folder)]
+
+
 def _spec(folder: SweepFolder) -> Spec | None:
     """The sweep file; None if it is damaged: such a sweep can be removed as well."""
     try:
@@ -187,7 +205,7 @@ def _kept_out(item: Leftover) -> Iterator[None]:
     """
     owner = None
     if item.folder is not None:
-        name = item.folder.path.name
+        name = item.folder.name
         if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
             raise OwnedElsewhere(name, holder)
         try:
@@ -253,7 +271,7 @@ def left_of(items: Iterable[Leftover]) -> int:
 
 
 def _of_sweep(view: SweepView) -> Iterator[Leftover]:
-    name, folder = view.folder.path.name, view.folder
+    name, folder = view.folder.name, view.folder
     found = {
         "Ray's own files": [folder.tune] if folder.tune.is_dir() else [],
         "unused checkpoints": _checkpoints(view),

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from raysel.common.errors import OperationalError, nearest, user_error
+from raysel.common.locations import name_of, storage_of
+from raysel.common.paths import A_SWEEP
 from raysel.mlflow_sync.trace_figure import read as read_trace
 from raysel.sweep.results import SweepResults, Verdict
 from raysel.sweep.views import read_results
@@ -62,7 +64,7 @@ class Results:
         """Read the results of a sweep, complete or not.
 
         Args:
-            sweep: its name, or the path of its folder.
+            sweep: its name (`suite/cell` of a cell), or the path of its folder.
             storage: where a sweep that is given by its name lies: a folder, or s3://… or gs://….
 
         Raises:
@@ -70,9 +72,10 @@ class Results:
             OperationalError: it has no results yet, or they cannot be read.
         """
         name = str(sweep)
-        if isinstance(sweep, Path) or Path(name).name != name:
+        is_path = "/" in name and (not A_SWEEP.fullmatch(name) or Path(name).is_dir())
+        if isinstance(sweep, Path) or is_path:
             folder = Path(sweep).resolve()
-            storage, name = folder.parent, folder.name
+            storage, name = storage_of(folder), name_of(folder)
         view, results = read_results(str(storage), name)
         return cls(view.folder.path, results)
 

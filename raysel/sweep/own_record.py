@@ -122,7 +122,7 @@ def own_spec(folder: SweepFolder) -> Spec:
         found = _found(folder)
         if found is None:
             words = f"{why}, and neither {folder.record.name} nor {folder.backup.name} has it"
-            way_on = f"begin it with raysel run FILE, or: raysel rm {folder.path.name}"
+            way_on = f"begin it with raysel run FILE, or: raysel rm {folder.name}"
             raise OperationalError(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
         raise OperationalError(str(folder.spec), words)
@@ -182,7 +182,7 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
         if sweep.status == COMPLETE:
             raise OperationalError(str(file), f"is not there; {again}") from None
         go_on = f"go on with: {folder.resume()}"
-        raise OperationalError(folder.path.name, f"has no results yet; {go_on}") from None
+        raise OperationalError(folder.name, f"has no results yet; {go_on}") from None
     except OSError as error:
         if error.errno in (
             errno.EINVAL,

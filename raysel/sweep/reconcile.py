@@ -94,7 +94,8 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         OperationalError: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
-    spec = own_spec(folder).model_copy(update={"storage": storage})
+    there = folder.storage if folder.is_cell else storage
+    spec = own_spec(folder).model_copy(update={"storage": there})
     if dry_run:
         return _looked_at(folder, spec, close)
     if spec.database_url is None and (why := run_elsewhere(folder)) is not None:
@@ -118,11 +119,11 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
     if (holder := holder_of(folder, spec)) is not None:
-        raise OwnedElsewhere(folder.path.name, holder)
+        raise OwnedElsewhere(folder.name, holder)
     url = sweep_url(spec.database_url, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
-    found = Reconciled(folder.path.name, [w for _, w in _unowned(events, close)], [], mended=False)
+    found = Reconciled(folder.name, [w for _, w in _unowned(events, close)], [], mended=False)
     sweep = fold_sweep(events)
     if problem := manifest_problem(folder.manifest, sweep.manifest):
         found.record.append(f"{folder.manifest} {problem}")
@@ -158,7 +159,7 @@ def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
     from raysel.mlflow_sync.error_messages import mlflow_errors  # noqa: PLC0415
 
-    uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
+    uri, experiment = tracking_uri(spec), spec.experiment
     with mlflow_errors(uri, experiment):
         yield uri, experiment
 
@@ -192,7 +193,7 @@ class _Mending:
 
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
-        found = Reconciled(self.folder.path.name, self.record(close), [], mended=True)
+        found = Reconciled(self.folder.name, self.record(close), [], mended=True)
         self.files(found)
         try:
             self.mlflow(found)

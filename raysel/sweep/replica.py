@@ -82,7 +82,7 @@ class BucketReplica:
         """
         head = _head(self.bucket)
         if head.get("head", self._mine) != self._mine:
-            name = self._folder.path.name
+            name = self._folder.name
             words = "was taken over by another machine; this one writes nothing more"
             raise OperationalError(name, words)
         ended = set(self._ended)  # before the copy: it knows of their end

@@ -178,8 +178,7 @@ def run_again(
 
 def located(spec: Spec, folder: SweepFolder) -> Spec:
     """The sweep with the storage in which its folder lies now."""
-    storage = str(folder.path.parent) if folder.bucket is None else folder.bucket.above.uri
-    return spec.model_copy(update={"storage": storage})
+    return spec.model_copy(update={"storage": folder.storage})
 
 
 def evaluate(

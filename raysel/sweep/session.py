@@ -200,7 +200,7 @@ class Session:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
         stopped = self.stop.cause if self.stop.asked else None
-        cause, error, code = without_ray(stopped, self.folder.path.name, what, self._resume())
+        cause, error, code = without_ray(stopped, self.folder.name, what, self._resume())
         hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
         hurry.daemon = True
         hurry.start()
@@ -247,14 +247,14 @@ class Session:
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.lag()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
-            self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.path.name}")
+            self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.name}")
 
     def _start_writer(self) -> WriterProcess:
         spec, folder = self.spec, self.folder
         writer = WriterProcess(
             self.sweep.url,
             tracking_uri(spec),
-            spec.tracking.experiment or spec.name,
+            spec.experiment,
             folder.mlflow_files,
             folder.writer_log,
             self.reporter.tracker,

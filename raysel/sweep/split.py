@@ -74,7 +74,7 @@ def refuse_other_split(folder: SweepFolder, task: Task, recorded: str = "") -> N
     if isinstance(began, str):
         way_on = (
             "remove it, and it is made anew from the data as they are now; whether these are the"
-            f" same is checked by: raysel reproduce {folder.path.name} 0"
+            f" same is checked by: raysel reproduce {folder.name} 0"
         )
         raise OperationalError(str(folder.split), f"{began}; {way_on}")
     if digest_of(began) != digest_of(task.record):
@@ -132,7 +132,7 @@ def remake_split(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | No
         return (
             "can no longer be proved: the record of an older raysel does not say which examples"
             f" were in which part; that the data still give them is checked by: raysel reproduce"
-            f" {folder.path.name} 0; then remove it, and {folder.resume()} writes it anew"
+            f" {folder.name} 0; then remove it, and {folder.resume()} writes it anew"
         )
     try:
         user_code.load(user_code.read(spec.listed_code, folder.path))

@@ -18,6 +18,7 @@ from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import run_session
+from raysel.sweep.suite_folder import is_suite
 from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere, refuse_unreadable
 
 
@@ -34,6 +35,8 @@ def start(
     folder = SweepFolder.of(spec.storage, spec.name)
     refuse_link_to_nowhere(folder)
     refuse_unreadable(folder)
+    if is_suite(spec.storage, spec.name):
+        raise user_error("name", f"a suite named {spec.name} exists; --set name={spec.name}-2")
     fetch(folder)
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
@@ -70,7 +73,8 @@ def resume(
         write_whole(folder.spec, text)
     stored = own_spec(folder)
     wanted = reader.load_resolved(folder.spec, overrides)
-    spec = continued(stored, wanted).model_copy(update={"storage": storage})
+    there = folder.storage if folder.is_cell else storage
+    spec = continued(stored, wanted).model_copy(update={"storage": there})
     if from_backup:
         if spec.database_url is not None:
             raise user_error("--from-backup", "the record lies in PostgreSQL, which has its own")

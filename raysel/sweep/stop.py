@@ -12,10 +12,11 @@ from raysel.common.locations import sweep_url
 from raysel.record.database import translate_db_errors
 from raysel.record.events import Record
 from raysel.record.layout import SweepFolder
-from raysel.record.ownership import Holder, ask_to_stop
+from raysel.record.ownership import Holder, ask_to_stop, holder_of_file
 from raysel.record.state import COMPLETE
 from raysel.spec.sweep import Spec
 from raysel.sweep.own_record import own_spec
+from raysel.sweep.suite_folder import is_suite, read_suite
 from raysel.sweep.views import LEFT, SweepView, folder_of, holder_of, read_sweep
 
 
@@ -29,6 +30,8 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
         UserError: there is no such sweep.
         OperationalError: the driver cannot be reached, runs for longer, or did not end in order.
     """
+    if is_suite(storage, name):
+        return _stop_suite(storage, name, timeout)
     folder = folder_of(storage, name)
     spec = own_spec(folder)
     holder = holder_of(folder, spec)
@@ -43,6 +46,26 @@ def stop_sweep(storage: str, name: str, timeout: float) -> str:
             name, f"{holder} was asked to stop and still runs after {timeout:g} s"
         )
     return _outcome(read_sweep(storage, name))
+
+
+def _stop_suite(storage: str, name: str, timeout: float) -> str:
+    """The same for a suite, whose driver runs its cells."""
+    folder = SweepFolder.of(storage, name)
+    holder = holder_of_file(folder.lock)
+    if holder is None:
+        return f"{name} is not running"
+    if not holder.is_here:
+        raise OperationalError(name, f"is run by {holder}: stop it there")
+    _signal(holder)
+    if not _wait(lambda: holder_of_file(folder.lock) is None, timeout):
+        raise OperationalError(
+            name, f"{holder} was asked to stop and still runs after {timeout:g} s"
+        )
+    view = read_suite(storage, name)
+    if view.state == COMPLETE:
+        return f"{name} was complete before it could be stopped"
+    done = f"{view.complete} of {len(view.cells)} cells complete"
+    return f"{name} has stopped ({done}); go on with: {folder.resume()}"
 
 
 def _outcome(view: SweepView) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
-from raysel.common.locations import is_bucket, sweep_url, working_folder
+from raysel.common.locations import SUITE_FILE, holds_a_suite, is_bucket, sweep_url, working_folder
 from raysel.common.object_store import Bucket
-from raysel.common.paths import A_NAME, is_text
+from raysel.common.paths import A_NAME, is_a_path, is_text
 from raysel.common.text import and_more
 from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder
@@ -66,7 +66,7 @@ class SweepView:
     def problems(self) -> list[str]:
         """What is wrong with the sweep's files beside record and sweep file, a line each."""
         split = split_problem(self.folder, self.spec, self.sweep)
-        again = f"; to mend it: raysel reconcile {self.folder.path.name}"
+        again = f"; to mend it: raysel reconcile {self.folder.name}"
         found = []
         if split is not None:
             way_on = "" if split.startswith(DENIED) else again
@@ -77,7 +77,7 @@ class SweepView:
         if gone:
             found.append(
                 f"{self.folder.trials}: the files of {and_more(gone, 3)} are gone; what MLflow has"
-                f" of them is brought back by: raysel reconcile {self.folder.path.name}"
+                f" of them is brought back by: raysel reconcile {self.folder.name}"
             )
         return found
 
@@ -121,6 +121,36 @@ def names(storage: str) -> list[str]:
     links = (path for path in inside if not path.name.startswith(".") and path.name not in BESIDE)
     found = _marked(inside) | {path.name for path in links if leads_nowhere(path)}
     return sorted(name for name in found if is_text(name))
+
+
+def suites(storage: str) -> list[str]:
+    """The names of the suites in a storage folder or bucket, in alphabetical order.
+
+    Raises:
+        As `names`.
+    """
+    if is_bucket(storage):
+        bucket = Bucket(storage)
+        with storage_errors(bucket):
+            return bucket.holding(SUITE_FILE)
+    inside = _inside(working_folder(storage))
+    return sorted(p.name for p in inside if is_text(p.name) and holds_a_suite(p))
+
+
+def cell_names(storage: str, suite: str) -> list[str]:
+    """The names, `suite/cell`, of the cells of a suite that have begun, in alphabetical order.
+
+    Raises:
+        As `names`.
+    """
+    below = Bucket(storage).below(suite).uri if is_bucket(storage) else f"{storage}/{suite}"
+    return [f"{suite}/{cell}" for cell in names(below)]
+
+
+def every_name(storage: str) -> list[str]:
+    """The names of all sweeps: those in the storage, and after them the cells of its suites."""
+    cells = (name for suite in suites(storage) for name in cell_names(storage, suite))
+    return [*names(storage), *cells]
 
 
 def misnamed(storage: str) -> list[str]:
@@ -180,7 +210,10 @@ def folder_of(storage: str, name: str) -> SweepFolder:
         OperationalError: the bucket does not answer, there is a link to nowhere in its place, or
             it cannot be looked into.
     """
-    known = names(storage)
+    suite = name.partition("/")[0]
+    if suite != name and suite not in suites(storage):
+        raise user_error("SWEEP", f'"{name}" is not accepted: {is_a_path(name)}')
+    known = cell_names(storage, suite) if suite != name else names(storage)
     if name in known:
         folder = SweepFolder.of(storage, name)
         refuse_link_to_nowhere(folder)
@@ -190,7 +223,10 @@ def folder_of(storage: str, name: str) -> SweepFolder:
     if renamed := [one for one in known if _begun_as(storage, one) == name]:
         words = f"the folder of that sweep is called {renamed[0]} in {storage}/ now"
         raise user_error(name, f"{words}; give that name: {renamed[0]}")
-    hint = f"; {nearest(name, known)}" if known else ""
+    if holds_a_suite(SweepFolder.of(storage, name).path):
+        words = "is a suite of several sweeps, and one is wanted here: give suite/cell"
+        raise user_error(name, f"{words}; raysel show {name} lists them")
+    hint = f"; {nearest(name, [*known, *suites(storage)])}" if known else ""
     raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
 
 
@@ -198,7 +234,7 @@ def refuse_link_to_nowhere(folder: SweepFolder) -> None:
     """Raise `OperationalError`, with a remedy, for such a link in the place of a sweep's folder."""
     if folder.bucket is None and (lost := leads_nowhere(folder.path)):
         words = f"is a link to {lost}, which is not there; bring that back, or remove the link"
-        raise OperationalError(str(folder.path), f"{words}: raysel rm {folder.path.name}")
+        raise OperationalError(str(folder.path), f"{words}: raysel rm {folder.name}")
 
 
 def refuse_unreadable(folder: SweepFolder) -> None:
@@ -250,7 +286,7 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
     for name in misnamed(storage):
         shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         yield shown, "the folder's name is not UTF-8: rename it, and it is a sweep again"
-    for name in names(storage):
+    for name in every_name(storage):
         try:
             yield name, read_sweep(storage, name)
         except (UserError, OperationalError) as error:
@@ -270,7 +306,8 @@ def read_results(storage: str, name: str) -> tuple[SweepView, SweepResults]:
 
 def _spec(folder: SweepFolder, storage: str) -> Spec:
     """The sweep file, with the storage where it was found: the folder may have been moved."""
-    return own_spec(folder).model_copy(update={"storage": storage})
+    there = folder.storage if folder.is_cell else storage
+    return own_spec(folder).model_copy(update={"storage": there})
 
 
 def holder_of(folder: SweepFolder, spec: Spec) -> Holder | None:

@@ -122,7 +122,7 @@ def cached_source_model(
 ) -> SourceModel | None:
     """The cached source model for these inputs; None if there is none, or it is damaged."""
     try:
-        path = _path(task, model_config, training, cache)
+        path = source_file(task, model_config, training, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -170,7 +170,7 @@ def cache_source_model(
     A full disk, or a folder that this user may not write, keeps none: it is trained again the next
     time.
     """
-    path = _path(task, model_config, training, cache)
+    path = source_file(task, model_config, training, cache)
     partial = path.with_suffix(".partial")
     metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
     try:
@@ -231,7 +231,9 @@ def _train(
     return weights, 1.0 - result.metrics["val/error"]
 
 
-def _path(task: Task, model_config: ModelConfig, training: SourceTraining, cache: Path) -> Path:
+def source_file(
+    task: Task, model_config: ModelConfig, training: SourceTraining, cache: Path
+) -> Path:
     """The file of a source model: named by a hash of everything that determines it."""
     digest = hashlib.sha256()
     facts = {

@@ -110,7 +110,7 @@ def _record(spec: Spec) -> list[Finding]:
 
 
 def _tracker(spec: Spec) -> list[Finding]:
-    uri, experiment = tracking_uri(spec), spec.tracking.experiment or spec.name
+    uri, experiment = tracking_uri(spec), spec.experiment
     health = node_probe.run_module(
         "raysel.mlflow_sync.preflight", [uri, experiment], SECONDS, environment(os.environ)
     )
@@ -164,7 +164,7 @@ def question(spec: Spec | None) -> dict[str, Any]:
         if spec.database_url is not None:
             asked["record"] = [spec.database_url, spec.name]
         if spec.tracking.uri:
-            asked["tracker"] = [spec.tracking.uri, spec.tracking.experiment or spec.name]
+            asked["tracker"] = [spec.tracking.uri, spec.experiment]
     return asked
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import raysel.engine.ray_env  # noqa: F401
 
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import ray
 
@@ -30,7 +31,7 @@ from raysel.sweep.inputs import SweepInputs, read_inputs, source_training
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import cached_source_model
+from raysel.training.source_model import cached_source_model, source_file
 from raysel.training.step_memory import Device, StepMemory, step_memory
 from raysel.training.trial_worker import PhaseContext
 
@@ -60,27 +61,47 @@ def estimate_sweep(
     Raises:
         UserError: the data are missing.
     """
-    inputs = read_inputs(spec, code, opened=opened)
-    space, task = inputs.space, inputs.task
-    memories = {name: _memory(inputs, name) for name in space.arms}
-    work = workloads(spec, space, len(task.train), len(task.classes))
+    (plan,) = estimate_sweeps([spec], code, gpus, price, opened)
+    return plan
+
+
+def estimate_sweeps(
+    specs: Sequence[Spec],
+    code: tuple[user_code.Source, ...],
+    gpus: int | None = None,
+    price: float | None = None,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> Iterator[Plan]:
+    """The plans of several sweeps on one Ray, in order. What is equal but for the data is measured
+    once, and a source model that several begin with is counted for the first alone.
+
+    Args, Raises:
+        As `estimate_sweep`.
+    """
+    first = read_inputs(specs[0], code, opened=opened)  # before Ray is started
+    known: dict[str, _Calibrator] = {}
+    trained: set[str] = set()
     before = time.perf_counter()
     with connected() as nodes, watching(_leave):
         began = time.perf_counter() - before
-        concurrent = _concurrent(spec, nodes, gpus)
-        calibrator = _measured(inputs, nodes)
-    costs = Costs(
-        concurrent=concurrent,
-        cpus=spec.resources.cpus,
-        gpus=spec.resources.gpus,
-        kept=_kept(inputs, work, concurrent),
-        start=calibrator.start,
-        ray=began,
-        tests=len(task.test),
-        budget=spec.budget.total,
-        price=price,
-    )
-    return _plan(inputs, work, costs, calibrator, memories)
+        for number, spec in enumerate(specs):
+            inputs = read_inputs(spec, code, opened=opened) if number else first
+            task = inputs.task
+            work = workloads(spec, inputs.space, len(task.train), len(task.classes))
+            concurrent = _concurrent(spec, nodes, gpus)
+            calibrator = _known_or_measured(inputs, nodes, known, trained)
+            costs = Costs(
+                concurrent=concurrent,
+                cpus=spec.resources.cpus,
+                gpus=spec.resources.gpus,
+                kept=_kept(inputs, work, concurrent),
+                start=calibrator.start,
+                ray=began,
+                tests=len(task.test),
+                budget=spec.budget.total,
+                price=price,
+            )
+            yield _plan(inputs, work, costs, calibrator)
 
 
 def _leave(what: str) -> None:
@@ -92,12 +113,12 @@ def _plan(
     work: Sequence[StrategyWorkload],
     costs: Costs,
     calibrator: _Calibrator,
-    memories: dict[str, StepMemory | None],
 ) -> Plan:
+    memories = calibrator.memories
     plans = tuple(
         StrategyPlan(a, calibrator.timings.get(a.strategy), memories[a.strategy]) for a in work
     )
-    trained = calibrator.timings.get(SOURCE)
+    trained = calibrator.timings.get(SOURCE) if calibrator.source else None
     epochs = inputs.spec.source.epochs
     source = trained.start + epochs * trained.epoch if trained else 0.0
     return Plan(
@@ -183,6 +204,8 @@ class _Calibrator:
         timings: by strategy, and of the source model.
         start: seconds until a worker ran its first line.
         device: None where nothing was measured, `why` then says why.
+        memories: by strategy, of its largest trial.
+        source: whether the source model is still to be trained.
     """
 
     timings: dict[str, Timing]
@@ -190,14 +213,45 @@ class _Calibrator:
     device: str | None
     why: str
     failures: dict[str, str]
+    memories: dict[str, StepMemory | None] = field(default_factory=dict)
+    source: bool = False
 
 
-def _measured(inputs: SweepInputs, nodes: Sequence[Node]) -> _Calibrator:
+def _known_or_measured(
+    inputs: SweepInputs, nodes: Sequence[Node], known: dict[str, _Calibrator], trained: set[str]
+) -> _Calibrator:
+    """What was measured of a sweep that differs in its data alone, else measured now.
+
+    Args:
+        known: what was measured, by what it depends on.
+        trained: source models that an earlier sweep of the suite trains.
+    """
+    key, source = _measured_alike(inputs), _source_to_train(inputs)
+    found = known.get(key)
+    wanted = source is not None and source not in trained
+    if found is None or (wanted and SOURCE not in found.timings):
+        memories = {name: _memory(inputs, name) for name in inputs.space.arms}
+        found = known[key] = replace(_measured(inputs, nodes, wanted), memories=memories)
+    trained |= {source} if source else set()
+    return replace(found, source=wanted)
+
+
+def _measured_alike(inputs: SweepInputs) -> str:
+    """What the seconds of a step and an epoch depend on."""
+    spec, task = inputs.spec, inputs.task
+    parts = (task.train, task.validation, task.test, task.source_train, task.source_validation)
+    sizes = [part and len(part) for part in parts]
+    keys = {"model", "strategies", "training", "source", "trace", "resources", "search", "confirm"}
+    settings = spec.model_dump(mode="json", include=keys)
+    return json.dumps([asdict(inputs.model_config), sizes, settings], sort_keys=True)
+
+
+def _measured(inputs: SweepInputs, nodes: Sequence[Node], with_source: bool) -> _Calibrator:
     spec = inputs.spec
     if problems := too_large(nodes, spec.resources):
         why = "; ".join(map(str, problems))
         return _Calibrator({}, 0.0, None, f"{why}. Plan where such a node is", {})
-    samples, shared, source = _samples(inputs)
+    samples, shared, source = _samples(inputs, with_source)
     count = min(most_at_a_time(nodes, spec.resources), _TOGETHER)
     asked = time.time()
     task = ray.remote(**of_task(spec.resources), max_retries=0)(measure)
@@ -237,7 +291,9 @@ def _average(timings: Sequence[Timing]) -> Timing:
     )
 
 
-def _samples(inputs: SweepInputs) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
+def _samples(
+    inputs: SweepInputs, with_source: bool
+) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
     """The samples to measure, the slowest first, and the context of their trials."""
     spec, task = inputs.spec, inputs.task
     arrays = {n: t.numpy() for n, t in build(inputs.model_config, 0).state_dict().items()}
@@ -251,7 +307,7 @@ def _samples(inputs: SweepInputs) -> tuple[list[Sample], PhaseContext, PhaseCont
         for name in ordered
         for config in configurations(spec, space, name)
     ]
-    if not _wants_source(inputs, folder):
+    if not with_source:
         return samples, shared, None
     assert task.source_train is not None and task.source_validation is not None
     config = TrialConfig(strategy="full", parameters={}, training=spec.source.settings, seed=0)
@@ -260,15 +316,17 @@ def _samples(inputs: SweepInputs) -> tuple[list[Sample], PhaseContext, PhaseCont
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
 
 
-def _wants_source(inputs: SweepInputs, folder: SweepFolder) -> bool:
-    """Whether a source model is still to be trained."""
+def _source_to_train(inputs: SweepInputs) -> str | None:
+    """Which source model is still to be trained, by its content; None if none is."""
     spec, task = inputs.spec, inputs.task
     if spec.model.weights != "source" or task.source_train is None:
-        return False
+        return None
     if spec.source.weights == "pretrained":
-        return True  # they are not fetched for an estimate
-    how = source_training(inputs)
-    return cached_source_model(task, inputs.model_config, how, folder.source_cache) is None
+        # they are not fetched for an estimate
+        return f"pretrained {spec.model.name} {spec.task.model_dump_json(exclude={'shift'})}"
+    cache = SweepFolder.of(spec.storage, spec.name).source_cache
+    asked = (task, inputs.model_config, source_training(inputs), cache)
+    return None if cached_source_model(*asked) is not None else source_file(*asked).stem
 
 
 def configurations(spec: Spec, space: Space, strategy: str) -> list[TrialConfig]:

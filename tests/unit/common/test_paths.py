@@ -81,7 +81,7 @@ def test_a_bucket_is_storage_and_no_other_path():
     assert path_problem("s3://bucket/folder") == "is a URL (s3:) and no path of a file or folder"
 
 
-@pytest.mark.parametrize("text", ["..", ".", "/", "a/b", "../x", "", "a\nb", "x" * 256])
+@pytest.mark.parametrize("text", ["..", ".", "/", "a/b/c", "../x", "", "a\nb", "x" * 256])
 def test_a_sweeps_name_is_no_path(text):
     assert name_problem(text)
 

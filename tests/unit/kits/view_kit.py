@@ -6,7 +6,7 @@ from pathlib import Path
 
 from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder
-from raysel.spec.reader import parse
+from raysel.spec.reader import parse_resolved
 
 FILE = "name: {}\ntask: {{data: digits}}\nmodel: {{name: resnet10t}}\nstrategies: {{full: }}\n"
 
@@ -27,7 +27,7 @@ def ended(trial: str, status: str, value: float | None) -> Event:
 def make(storage: Path, name: str, *events: Event, sweep_id: str = "") -> SweepFolder:
     folder = SweepFolder.of(str(storage), name)
     folder.path.mkdir(parents=True)
-    spec = parse(FILE.format(name)).to_yaml()
+    spec = parse_resolved(FILE.format(name)).to_yaml()
     folder.spec.write_text(spec, encoding="utf-8")
     record = Record(sqlite_url(folder.record))
     facts = {"name": name, "layers": ["stem"], "sweep_id": sweep_id, "spec": spec}

@@ -1,0 +1,222 @@
+"""A suite's folder: `suite.json` with its cells, each a sweep in a folder of its own below it.
+
+Which cells have begun, and how far they are, is in their own records; `suite.json` changes only
+when cells are added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from raysel.common.errors import OperationalError, Problem, UserError, nearest, user_error
+from raysel.common.object_store import Bucket
+from raysel.common.text import and_more
+from raysel.common.user_files import MIB, read_regular, reason
+from raysel.record.layout import SweepFolder, write_json
+from raysel.record.ownership import Holder, holder_of_file
+from raysel.record.state import COMPLETE, INTERRUPTED, RUNNING
+from raysel.spec.reader import parse_resolved
+from raysel.spec.sweep import Spec
+from raysel.spec.values import FrozenModel
+from raysel.sweep.replica import storage_errors
+from raysel.sweep.results import SweepResults
+from raysel.sweep.views import SweepView, names, read_results, read_sweep, suites
+
+_MOST_BYTES = 1024 * MIB
+
+NOT_BEGUN = "NOT BEGUN"
+"""The state of a cell without a folder, and of a suite without any."""
+
+
+class StoredAxis(FrozenModel):
+    """One axis: the keys that it sets together."""
+
+    keys: tuple[str, ...]
+
+
+class StoredCell(FrozenModel):
+    """One cell.
+
+    Attributes:
+        name: in the suite.
+        settings: key of the sweep file -> value.
+        labels: of its values, an axis each.
+        spec: its resolved sweep file.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    labels: tuple[str, ...]
+    spec: str
+
+    def parsed(self) -> Spec:
+        """Its sweep."""
+        return parse_resolved(self.spec)
+
+
+class StoredSuite(FrozenModel):
+    """The content of `suite.json`."""
+
+    kind: Literal["suite"] = "suite"
+    name: str
+    description: str = ""
+    axes: tuple[StoredAxis, ...]
+    cells: tuple[StoredCell, ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """The state of one cell.
+
+    Attributes:
+        cell: as the suite has it.
+        view: of its sweep; None before it has begun.
+        problem: why the sweep cannot be read, in a line.
+    """
+
+    cell: StoredCell
+    view: SweepView | None
+    problem: str | None = None
+
+    @property
+    def state(self) -> str:
+        """The sweep's state."""
+        if self.problem is not None:
+            return "UNREADABLE"
+        return NOT_BEGUN if self.view is None else self.view.sweep.status
+
+
+@dataclass(frozen=True)
+class SuiteView:
+    """The state of a suite.
+
+    Attributes:
+        holder: who runs it; None if nobody does.
+    """
+
+    folder: SweepFolder
+    suite: StoredSuite
+    cells: tuple[CellView, ...]
+    holder: Holder | None
+
+    @property
+    def state(self) -> str:
+        """RUNNING while somebody runs it, COMPLETE when all cells are."""
+        states = {cell.state for cell in self.cells}
+        if self.holder is not None or RUNNING in states:
+            return RUNNING
+        if states == {COMPLETE}:
+            return COMPLETE
+        return NOT_BEGUN if states == {NOT_BEGUN} else INTERRUPTED
+
+    @property
+    def complete(self) -> int:
+        """How many cells are."""
+        return sum(cell.state == COMPLETE for cell in self.cells)
+
+
+def is_suite(storage: str, name: str) -> bool:
+    """Whether a name is that of a suite."""
+    return "/" not in name and name in suites(storage)
+
+
+def write_suite(folder: SweepFolder, suite: StoredSuite) -> None:
+    """Write `suite.json`, into the bucket too, if the storage is one.
+
+    Raises:
+        OSError, OperationalError: it cannot be written.
+    """
+    write_json(folder.suite, suite.model_dump(mode="json"))
+    if folder.bucket is not None:
+        with storage_errors(folder.bucket):
+            folder.bucket.put(folder.suite, folder.suite.name)
+
+
+def stored_suite(storage: str, name: str) -> tuple[SweepFolder, StoredSuite]:
+    """A suite by its name.
+
+    Raises:
+        UserError: there is none of that name; the message has the nearest one.
+        OperationalError: its file cannot be read.
+    """
+    known = suites(storage)
+    if name not in known:
+        every = [*known, *names(storage)]
+        hint = f"; {nearest(name, every)}" if every else ""
+        raise user_error(name, f"there is no suite of that name in {storage}/{hint}")
+    folder = SweepFolder.of(storage, name)
+    bring_suite(folder)
+    way_on = f"; run its file again: raysel run FILE --resume-if-exists, or raysel rm {name}"
+    try:
+        text = read_regular(folder.suite, _MOST_BYTES).decode("utf-8")
+        return folder, StoredSuite.model_validate(json.loads(text))
+    except OSError as error:
+        words = f"cannot be read: {reason(error)}"
+    except (ValueError, ValidationError):
+        words = "is damaged"
+    raise OperationalError(str(folder.suite), words + way_on)
+
+
+def bring_suite(folder: SweepFolder) -> None:
+    """Fetch the `suite.json` of a suite in a bucket, unless somebody runs it here."""
+    bucket: Bucket | None = folder.bucket
+    if bucket is not None and holder_of_file(folder.lock) is None:
+        with storage_errors(bucket):
+            bucket.get(folder.suite.name, folder.suite)
+
+
+def read_suite(storage: str, name: str) -> SuiteView:
+    """The state of a suite; errors as in `stored_suite`."""
+    folder, suite = stored_suite(storage, name)
+    begun = set(names(str(folder.path)) if folder.bucket is None else names(folder.bucket.uri))
+    cells = []
+    for cell in suite.cells:
+        view, problem = None, None
+        if cell.name in begun:
+            try:
+                view = read_sweep(storage, f"{name}/{cell.name}")
+            except (UserError, OperationalError) as error:
+                problem = " · ".join(str(error).splitlines())
+        cells.append(CellView(cell, view, problem))
+    holder = holder_of_file(folder.lock)
+    return SuiteView(folder, suite, tuple(cells), holder)
+
+
+def read_cells(storage: str, name: str) -> list[tuple[StoredCell, SweepView, SweepResults]]:
+    """The cells of a suite that have results, complete or not.
+
+    Raises:
+        UserError, OperationalError: as in `stored_suite`, or none has results yet.
+    """
+    view = read_suite(storage, name)
+    found = []
+    for cell in view.cells:
+        try:
+            found.append((cell.cell, *read_results(storage, f"{name}/{cell.cell.name}")))
+        except (UserError, OperationalError):
+            continue
+    if not found:
+        go_on = view.folder.resume()
+        raise OperationalError(name, f"no cell has results yet; go on with: {go_on}")
+    return found
+
+
+def merged(stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str]) -> StoredSuite:
+    """A stored suite with the cells of its file as it is now.
+
+    Args:
+        begun: the names of the cells that have a folder.
+
+    Raises:
+        UserError: a cell that has begun is not in the file any more.
+    """
+    known = {cell.name for cell in wanted.cells}
+    if gone := [name for name in begun if name not in known]:
+        way_on = f"remove it with raysel rm {stored.name}/{gone[0]}, or keep its value in the file"
+        raise UserError(Problem("axes", f"no cell {and_more(gone)}, which has begun; {way_on}"))
+    return stored.model_copy(update={"axes": wanted.axes, "cells": wanted.cells})
