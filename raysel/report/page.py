@@ -153,6 +153,7 @@ def page(
             tested_each_epoch=tested_each_epoch(results),
             spent=spent(results.spent),
             planned=planned(results.spent),
+            stored=stored(results.spent),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
             published=published_comparisons(results, spec_text),
@@ -279,6 +280,18 @@ def spent(known: Spent) -> str:
     runs = f" and {_count(known.runs, 'confirm run')}" if known.runs else ""
     trials = _count(known.trials, "trial")
     return f"{trials}{runs}, {known.epochs} epochs in all, {seconds(known.seconds)}"
+
+
+def stored(spent: Spent) -> str | None:
+    """What was read of the frozen layers' stored output; None where no trial used it."""
+    known = spent.features
+    if known is None:
+        return None
+    count = "1 trial or run" if known.trials == 1 else f"{known.trials} trials and runs"
+    return (
+        f"{count} read their output for {known.examples:,} examples in place of computing"
+        f" it; to compute it once and to check it took {seconds(known.seconds)}"
+    )
 
 
 def planned(spent: Spent) -> str | None:

@@ -366,7 +366,9 @@ def _defaults() -> dict[str, Any]:
 
 
 def _fields(model: TrainingSpec | TrainingSettings | TrainingOverride) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in type(model).model_fields}
+    """The values that a trial has; how it computes them (`cache_features`) is none of them."""
+    known = TrainingSettings.model_fields
+    return {name: getattr(model, name) for name in type(model).model_fields if name in known}
 
 
 def _given(override: TrainingOverride) -> dict[str, Any]:

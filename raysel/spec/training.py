@@ -25,6 +25,7 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 BatchNorm = Literal["train", "eval", "frozen_eval"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+CacheFeatures = Literal["auto", "off"]
 
 
 class TrainingSettings(FrozenModel):
@@ -75,6 +76,11 @@ class TrainingSpec(FrozenModel):
         default=None,
         description="train on so many examples of each class: the same for every trial, the"
         " fewer among the more; on the whole training part, if nothing is given",
+    )
+    cache_features: CacheFeatures = Field(
+        default="auto",
+        description="what layers that never move give for each example is computed once a node,"
+        " where it is the same in every epoch; off: in every epoch",
     )
 
 

@@ -44,6 +44,7 @@ MAY_CHANGE = (
     *("confirm.until", "confirm.max_runs", "confirm.smallest_effect", "verdict"),
     "resources.max_concurrent_trials",
     *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
+    "training.cache_features",
     *("description", "tracking", "storage"),
     *(
         "task.root",

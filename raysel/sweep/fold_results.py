@@ -31,6 +31,7 @@ from raysel.sweep.results import (
     Interval,
     Objective,
     Spent,
+    StoredFeatures,
     StrategyEffort,
     SweepResults,
     TestedEpoch,
@@ -42,6 +43,7 @@ from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import improvements, interval, verdict
 from raysel.training.answers import FILE as ANSWERS_FILE
 from raysel.training.answers import Answers, read_answers
+from raysel.training.features import READ, SECONDS
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
 from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
 
@@ -70,6 +72,7 @@ def fold_results(
         "trials": len(folded.search),
         "runs": sum(t.phase == "confirm" for t in trials),
         "epochs": sum(len(t.epochs) for t in trials),
+        "features": stored_features(trials),
     }
     return SweepResults(
         name=spec.name,
@@ -90,6 +93,19 @@ def fold_results(
         importance=tuple(importance(spec, inputs.space, folded.search)),
         spent=spent.model_copy(update=counts),
         versions=dict(versions),
+    )
+
+
+def stored_features(trials: Iterable[TrialState]) -> StoredFeatures | None:
+    """What was read of the frozen layers' stored output; None where no trial used it."""
+    rows = [own for t in trials if (own := [row for row in t.epochs if row.get(READ)])]
+    if not rows:
+        return None
+    each = [row for own in rows for row in own]
+    return StoredFeatures(
+        trials=len(rows),
+        examples=int(sum(row.get(READ) or 0.0 for row in each)),
+        seconds=sum(row.get(SECONDS) or 0.0 for row in each),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from raysel.common.errors import user_error
+from raysel.common.locations import user_cache
 from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
 from raysel.models.layers import Partition, partition_of, shapes_of
@@ -24,6 +25,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.decoding import cache_folder
 from raysel.tasks.load_task import load_task
 from raysel.tasks.shots import shortage
 from raysel.training.source_model import SourceModel, SourceTraining
@@ -100,6 +102,7 @@ class SweepInputs:
             diagnostics=spec.trace.diagnostics,
             draws=task.draws,
             more_weights=self.more_weights,
+            features=feature_folder(spec),
         )
 
 
@@ -145,6 +148,16 @@ def task_of(
     if shots is not None and (problem := shortage(task.train.labels, task.classes, shots)):
         raise user_error("training.shots", problem)
     return task
+
+
+def feature_folder(spec: Spec) -> Path | None:
+    """Where a node keeps the frozen layers' output: `features` in `task.cache`, or below the user's
+    cache folder; None where `training.cache_features` is off."""
+    if spec.training.cache_features == "off":
+        return None
+    if spec.task.cache is not None:
+        return cache_folder(spec.task) / "features"
+    return user_cache() / "features"
 
 
 def layers_of(spec: Spec, task: Task) -> Partition:

@@ -21,6 +21,7 @@ from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
+from raysel.training.features import READ, SECONDS
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
 from raysel.training.trial import MACHINE, PEAK_MEMORY, TrialRun
 from raysel.training.worker_messages import EpochMessage, FailureMessage
@@ -32,7 +33,7 @@ in another order each time: |then - now| <= T * max(1, |then|, |now|)."""
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
 _END = ("test/", "confirm/")
-_DIFFERS = ("cost/seconds", PEAK_MEMORY)
+_DIFFERS = ("cost/seconds", PEAK_MEMORY, READ, SECONDS)
 """From run to run."""
 
 _LATER = (BEFORE, AFTER, DISTANCE)

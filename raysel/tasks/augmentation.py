@@ -78,6 +78,15 @@ AUGMENTATIONS: dict[str, Augment] = {
 }
 """Every augmentation by its name in the sweep file; `none` is the centre as it is."""
 
+VIEWS = {"none": 1, "flip": 2}
+"""In how many ways training may see a picture, by the augmentation; with any other one every epoch
+has its own."""
+
+
+def is_mirrored(generator: np.random.Generator) -> bool:
+    """Whether a picture is mirrored: an augmentation's last draw, and the only one of `flip`."""
+    return bool(generator.random() < 0.5)
+
 
 def _mirrored(pixels: Pixels, generator: np.random.Generator) -> Pixels:
-    return pixels[:, ::-1] if generator.random() < 0.5 else pixels
+    return pixels[:, ::-1] if is_mirrored(generator) else pixels

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.tasks.augmentation import AUGMENTATIONS
+from raysel.tasks.augmentation import AUGMENTATIONS, is_mirrored
 from raysel.tasks.geometry import Geometry, Pixels
 from raysel.tasks.image_cache import CHANNELS, Decode, ImageCache, find_cache, open_cache
 
@@ -98,10 +98,18 @@ class CachedExamples:
             return self.centres(which)
 
         def seen(example: int) -> Pixels:
-            generator = np.random.default_rng([seed, epoch, int(self.indices[example])])
+            generator = self._generator(example, seed, epoch)
             return augment(self.opened[self.rows[example]], self.geometry, generator)
 
         return np.stack([seen(example) for example in which])
+
+    def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
+        """[m]: which of the examples this epoch mirrors, where the augmentation is `flip`."""
+        draws = (is_mirrored(self._generator(example, seed, epoch)) for example in which)
+        return np.fromiter(draws, np.bool_, len(which))
+
+    def _generator(self, example: int, seed: int, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([seed, epoch, int(self.indices[example])])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "opened"}

@@ -6,6 +6,7 @@ trial needs no random state to continue as if it had never stopped.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Protocol, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from raysel.tasks.data import Examples
@@ -44,6 +46,24 @@ class Data(Protocol):
         """The examples in order and as they are, `size` at a time."""
         ...
 
+    @property
+    def views(self) -> int | None:
+        """In how many ways training may see an example: 1 as it is, 2 where it may be mirrored;
+        None where every epoch has its own."""
+        ...
+
+    def view(self, index: Tensor, mirrored: bool) -> Batch:
+        """Some of the examples, as they are or mirrored."""
+        ...
+
+    def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
+        """[m]: which of these examples an epoch mirrors, where there are 2 views."""
+        ...
+
+    def fingerprint(self) -> bytes:
+        """Of the images, in their order; without the labels."""
+        ...
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -70,6 +90,24 @@ class Batch:
     def split(self, size: int) -> list[Batch]:
         """The examples in order, `size` at a time; the last may be smaller."""
         return [self.part(slice(i, i + size)) for i in range(0, len(self), size)]
+
+    @property
+    def views(self) -> int | None:
+        """Arrays are not augmented."""
+        return 1
+
+    def view(self, index: Tensor, mirrored: bool) -> Batch:
+        """Some of the examples, as they are."""
+        return self.part(index)
+
+    def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
+        """None of them."""
+        return np.zeros(len(which), np.bool_)
+
+    def fingerprint(self) -> bytes:
+        """Of the images."""
+        images = self.images.detach().cpu().contiguous().numpy()
+        return hashlib.sha256(repr(images.shape).encode() + images.tobytes()).digest()
 
 
 @dataclass(frozen=True)

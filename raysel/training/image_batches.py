@@ -6,12 +6,15 @@ page cache is shared by every process of the node.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from raysel.tasks.augmentation import VIEWS
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Examples, Part
 from raysel.training.batches import Batch, Data, LazyBatches, in_order, to_device
@@ -67,6 +70,10 @@ class CachedData:
             pixels = self.examples.centres(which)
         else:
             pixels = self.examples.augmented(which, *self.epoch)
+        return self._batch(pixels, index)
+
+    def _batch(self, pixels: NDArray[np.uint8], index: Tensor) -> Batch:
+        """Pixels [m, h, w, c] as the model takes them, with the labels of the examples `index`."""
         device = self.labels.device
         images = torch.from_numpy(pixels).to(device, non_blocking=True)
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
@@ -84,6 +91,33 @@ class CachedData:
     def split(self, size: int) -> LazyBatches:
         """The examples in order, `size` at a time; the last may be smaller."""
         return in_order(self, torch.arange(len(self)), size)
+
+    @property
+    def views(self) -> int | None:
+        """By the augmentation."""
+        return VIEWS.get(self.examples.augmentation)
+
+    def view(self, index: Tensor, mirrored: bool) -> Batch:
+        """Some of the examples as evaluation sees them, or mirrored left to right."""
+        pixels = self.examples.centres(index.cpu().numpy())
+        return self._batch(np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels, index)
+
+    def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
+        """Which examples this epoch of a trial mirrors."""
+        return self.examples.mirrored(which, seed, epoch)
+
+    def fingerprint(self) -> bytes:
+        """Of the pictures and of what is done to them before the model."""
+        examples, digest = self.examples, hashlib.sha256()
+        for fact in (
+            examples.sha256,
+            repr(examples.geometry),
+            self.mean.tolist(),
+            self.std.tolist(),
+        ):
+            digest.update(repr(fact).encode())
+        digest.update(examples.rows.tobytes())
+        return digest.digest()
 
 
 def on_device(

@@ -30,6 +30,7 @@ from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
+from raysel.training.features import FeatureBatch, FeatureCache, TrialFeatures
 from raysel.training.metrics import Measured, MetricAccumulator
 from raysel.training.modes import (
     arithmetic,
@@ -78,6 +79,7 @@ class FineTuning:
         diagnostics: what to measure of every layer.
         fresh_head: whether the model's head was newly initialised.
         step_limit: take no more optimizer steps than this, for a quick look.
+        features: where the frozen layers' output is kept; None computes it in every epoch.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class FineTuning:
         fresh_head: bool = False,
         step_limit: int | None = None,
         label_smoothing: float = 0.0,
+        features: FeatureCache | None = None,
     ) -> None:
         self.step_limit, self.label_smoothing = step_limit, label_smoothing
         self.config, self.settings = config, config.training
@@ -138,6 +141,8 @@ class FineTuning:
             fresh_head,
             self._fine_tune_fully,
         )
+        self._feature_cache = features
+        self._features: TrialFeatures | None = None
         self.epoch, self.step = 0, 0
         self.after_step: Callable[[int], None] = lambda step: None
         self.moved = [False] * len(self.partition)
@@ -160,6 +165,8 @@ class FineTuning:
         self.epoch += 1
         trace = EpochTrace(self.partition.names, self.epoch, self.trace_every)
         losses: list[Tensor] = []
+        if self._feature_cache is not None and self._features is None:
+            self._features = self._trial_features(self._feature_cache)
         with self._random_numbers(_PROBE):
             if self.epoch == 1:
                 self.strategy.prepare(self.probe)
@@ -178,6 +185,8 @@ class FineTuning:
             raise Diverged("the validation loss is not finite")
         metrics |= self._account(trace)
         self._remember_best(metrics[self.objective.metric])
+        if self._features is not None:
+            metrics |= self._features.metrics()
         metrics["cost/seconds"] = time.perf_counter() - started
         return EpochResult(self.epoch, metrics)
 
@@ -191,7 +200,7 @@ class FineTuning:
     def _steps(self) -> Iterator[list[Batch]]:
         """The batches of each optimizer step of this epoch."""
         size, seed = self.settings.batch_size, self.config.seed
-        batches = epoch_batches(self.data.train, size, seed, self.epoch)
+        batches = epoch_batches(self._with_features(self.data.train), size, seed, self.epoch)
         while group := list(islice(batches, self.settings.gradient_accumulation_steps)):
             yield group
             if self.step == self.step_limit:
@@ -214,11 +223,28 @@ class FineTuning:
         return total
 
     def _logits(self, batch: Batch) -> Tensor:
-        images = batch.images
-        if self.memory_format == torch.channels_last:
-            images = images.contiguous(memory_format=self.memory_format)
-        logits: Tensor = self.model(images)
+        if isinstance(batch, FeatureBatch) and self._features is not None:
+            return self._features.logits(batch)
+        logits: Tensor = self.model(self._laid_out(batch.images))
         return logits
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        if self.memory_format == torch.channels_last:
+            return images.contiguous(memory_format=self.memory_format)
+        return images
+
+    def _trial_features(self, cache: FeatureCache) -> TrialFeatures:
+        """What the layers that never move give; called while all that may ever move requires a
+        gradient."""
+        image = tuple(self.data.train.part(slice(0, 1)).images.shape[1:])
+        with self._random_numbers(_PROBE):
+            set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
+            return TrialFeatures(
+                cache, self.model, self.settings, self._autocast, image, self._laid_out
+            )
+
+    def _with_features(self, data: Data) -> Data:
+        return data if self._features is None else self._features.of(data)
 
     @torch.no_grad()
     def _update(self, loss: Tensor, trace: EpochTrace) -> None:
@@ -277,7 +303,7 @@ class FineTuning:
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
         tally = MetricAccumulator(self.device, answers)
-        for batch in data.split(256):
+        for batch in self._with_features(data).split(256):
             with self._autocast():
                 logits = self._logits(batch).float()
             tally.add(logits, batch.labels)

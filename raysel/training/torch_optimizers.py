@@ -364,7 +364,8 @@ def _layers_of(model: nn.Module, given: Partition | str | Sequence[str]) -> Part
 
 def _settings(given: Mapping[str, Any]) -> TrainingSettings:
     try:
-        return TrainingSettings.model_validate(TrainingSpec().model_dump() | dict(given))
+        defaults = TrainingSpec().model_dump(include=set(TrainingSettings.model_fields))
+        return TrainingSettings.model_validate(defaults | dict(given))
     except ValidationError as error:
         names = {"learning_rate": "lr"}
         problems = [(str(detail["loc"][0]), explain(detail)) for detail in error.errors()]

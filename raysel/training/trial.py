@@ -145,12 +145,19 @@ class TrialRun:
         metrics = result.metrics | self._curve(tuning)
         if result.epoch == self.config.training.epochs:
             metrics |= self._test(tuning)
+        self._note_features()
         message = EpochMessage(result.epoch, metrics, self._note, self._halved_at)
         self._halved_at = None
         self._rows.append(message.to_dict())
         state = {**tuning.state_dict(), "rows": self._rows}
         self._note = self._files.keep(state)  # reported with the next epoch
         return message
+
+    def _note_features(self) -> None:
+        """Why stored features are not used, where this was found in the epoch."""
+        if self._worker.features is not None:
+            notes = [self._note, *self._worker.features.take_notes()]
+            self._note = "; ".join(note for note in notes if note) or None
 
     def _start(self) -> FineTuning:
         """Build the trial, and continue from its checkpoint where it has one."""
@@ -177,6 +184,7 @@ class TrialRun:
             diagnostics=shared.diagnostics,
             fresh_head=worker.has_fresh_head,
             step_limit=worker.step_limit,
+            features=worker.features,
         )
         self._rows = []
         if state is not None:

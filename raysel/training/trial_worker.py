@@ -19,6 +19,7 @@ from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import DrawnSplit, Part
 from raysel.tasks.shots import first_shots
 from raysel.training.batches import Data
+from raysel.training.features import FeatureCache
 from raysel.training.image_batches import on_device
 from raysel.training.loop import TrialData
 from raysel.training.trial_files import TrialFiles, sees
@@ -46,6 +47,7 @@ class PhaseContext:
         draws: training and validation part of each split of the confirm phase; empty where it
             takes the search's own.
         more_weights: initial weights of the second source model, the third and so on.
+        features: folder of the frozen layers' stored output on each node; None keeps none.
     """
 
     model_config: ModelConfig
@@ -72,6 +74,7 @@ class PhaseContext:
     draws: tuple[DrawnSplit, ...] = ()
     source_validation: Part | None = None
     more_weights: tuple[dict[str, np.ndarray], ...] = ()
+    features: Path | None = None
 
     def initial_weights(self, config: TrialConfig) -> dict[str, np.ndarray]:
         """Those that a trial begins with."""
@@ -90,6 +93,7 @@ class TrialWorker:
 
     Attributes:
         away: the driver does not see the sweep's folder from here.
+        features: the frozen layers' stored output; None where none is kept.
     """
 
     def __init__(self, shared: PhaseContext, step_limit: int | None = None) -> None:
@@ -97,6 +101,9 @@ class TrialWorker:
         self.away = not sees(shared.folder, shared.token)
         self._last: TrialFiles | None = None
         self._data: tuple[int, TrialData] | None = None  # of the split of the last trial
+        self.features: FeatureCache | None = None
+        if shared.features is not None and step_limit is None:
+            self.features = FeatureCache(shared.features, shared.threads)
         torch.set_num_threads(shared.threads)
         user_code.load(shared.code)
 

@@ -15,7 +15,13 @@ from raysel.sweep.results.search import (
     StrategyEffort,
     TrialResult,
 )
-from raysel.sweep.results.sweep import Planned, Spent, SweepResults, results_schema
+from raysel.sweep.results.sweep import (
+    Planned,
+    Spent,
+    StoredFeatures,
+    SweepResults,
+    results_schema,
+)
 from raysel.sweep.results.verdict import Comparison, Improvement, Outcome, Verdict
 
 __all__ = [
@@ -31,6 +37,7 @@ __all__ = [
     "Planned",
     "SourceFacts",
     "Spent",
+    "StoredFeatures",
     "StrategyEffort",
     "SweepResults",
     "TestedEpoch",

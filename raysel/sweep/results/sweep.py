@@ -30,6 +30,15 @@ class Planned(Part):
     made_on: Any = None
 
 
+class StoredFeatures(Part):
+    """What was read of the frozen layers' stored output: by how many trials and runs, for how many
+    examples over all epochs, and seconds in which it was computed, waited for or checked."""
+
+    trials: int = 0
+    examples: int = 0
+    seconds: Number = None
+
+
 class Spent(Part):
     """What the sweep took: seconds of the wall clock over all attempts, trials of the search, runs
     of the confirm phase, epochs of both."""
@@ -39,6 +48,7 @@ class Spent(Part):
     trials: int = 0
     runs: int = 0
     epochs: int = 0
+    features: StoredFeatures | None = None
 
 
 class SweepResults(Part):

@@ -392,6 +392,15 @@ def test_what_was_spent_counts_the_confirm_runs(known, words):
     assert page.spent(Spent(**known)) == words
 
 
+def test_what_was_read_of_frozen_layers_is_said():
+    assert page.stored(Spent()) is None
+    known = {"features": {"trials": 11, "examples": 11880, "seconds": 28.9}}
+    assert page.stored(Spent(**known)) == (
+        "11 trials and runs read their output for 11,880 examples in place of computing it;"
+        " to compute it once and to check it took 28.9 s"
+    )
+
+
 @pytest.mark.parametrize(
     ("taken", "words"), [(100.2, "it took as long"), (150.0, "50% longer"), (50.0, "50% less")]
 )

@@ -65,7 +65,8 @@ def test_a_parameter_keeps_its_type():
 
 
 def test_a_trial_config_survives_json_and_has_a_short_label():
-    training = Spec.model_validate(SMALLEST).training.model_dump() | {"learning_rate": 0.02139}
+    training = Spec.model_validate(SMALLEST).training.model_dump(exclude={"cache_features"})
+    training |= {"learning_rate": 0.02139}
     config = TrialConfig(
         strategy="bvg_ls", parameters={"ema_decay": 0.93}, training=training, seed=3
     )

@@ -16,7 +16,13 @@ from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.spec.sweep import ObjectiveSpec, Spec
 from raysel.sweep import fold_results as fold_results_module
-from raysel.sweep.fold_results import confirm_rows, fold_results, fold_verdict, trial_result
+from raysel.sweep.fold_results import (
+    confirm_rows,
+    fold_results,
+    fold_verdict,
+    stored_features,
+    trial_result,
+)
 from raysel.sweep.inputs import SweepInputs
 from raysel.sweep.results import ConfirmedStrategy, SourceFacts, Spent, SweepResults
 from raysel.tasks.data_summary import DataSummary
@@ -135,6 +141,7 @@ def test_the_head_of_the_file_says_what_the_sweep_was():
         "trials": 5,
         "runs": 6,
         "epochs": 2 + 2 + 1 + 1 + 6 * 2,
+        "features": None,
     }
     assert _results(SEARCH, complete=False)["status"] == "interrupted"
 
@@ -418,3 +425,20 @@ def test_answers_that_cannot_be_read_are_named_in_the_verdict(tmp_path):
     for run in CONFIRM:
         (tmp_path / run.id / FILE).unlink()
     assert "cannot be read" not in sentence(), "a sweep of an older version kept none"
+
+
+def test_what_was_read_of_frozen_layers_is_added_up_over_trials_and_epochs():
+    def epochs(*rows: tuple[float, float]) -> TrialState:
+        return TrialState(
+            "x",
+            epochs=tuple(
+                {"epoch": 1 + i, "cost/features_read": read, "cost/features_seconds": took}
+                for i, (read, took) in enumerate(rows)
+            ),
+        )
+
+    without = TrialState("y", epochs=_epochs(0.5, 0.4))
+    assert stored_features([without]) is None
+    found = stored_features([epochs((10, 1.5), (20, 0.0)), without, epochs((5, 0.25))])
+    assert found is not None
+    assert (found.trials, found.examples, found.seconds) == (2, 35, 1.75)
