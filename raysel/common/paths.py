@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -47,6 +48,13 @@ def plain(text: str) -> str:
     such a path for a URI.
     """
     return str(Path("/" + text.lstrip("/") if text.startswith("//") else text))
+
+
+def file_beside(text: str, words: Collection[str]) -> str:
+    """`plain`, but a path that would then be one of the words keeps what makes it a path: the file
+    `./pretrained` is not the word `pretrained`."""
+    path = plain(text)
+    return f"./{path}" if path in words else path
 
 
 def path_problem(text: str) -> str | None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from torch import nn
 
 from raysel.common.errors import UserError, user_error
+from raysel.common.text import and_more, quoted
 from raysel.models.compatibility import ModelRequirements, check_logits, incompatible
 from raysel.models.delimiter import Trace, traced
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
@@ -136,16 +137,32 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
     """Where a partition leaves little to choose, or a layer is not what its name says."""
     whole = sum(layer.size for layer in layers)
     largest = max(layers, key=lambda layer: layer.size, default=None)
-    if largest is not None and len(layers) > 1 and largest.size > NEARLY_ALL * whole:
+    if len(layers) == 1:
+        yield "the whole model is one layer: there is none to choose"
+    elif largest is not None and largest.size > NEARLY_ALL * whole:
         share = largest.size / whole
         yield f"the layer {largest.name} has {share:.1%} of the parameters"
     own = next((layer for layer in layers if set(layer.parameters) & set(head)), None)
     if own is None:
         return
     others = [name for layer in layers if layer is not own for name in layer.parameters]
-    if blocks := blocks_in_head(model, own.parameters, others):
+    blocks = blocks_in_head(model, own.parameters, others) or _of_patterns(model, own, others)
+    if blocks:
         more = f" and {len(blocks) - 1} more" if len(blocks) > 1 else ""
-        yield f"the layer {own.name} holds the classifier and parts of blocks ({blocks[0]}{more})"
+        held = f"the classifier and parts of blocks ({blocks[0]}{more})"
+        yield f"the layer {own.name} holds {held}; linear_probe moves all of it"
+
+
+def _of_patterns(model: nn.Module, head: Layer, others: Sequence[str]) -> list[str]:
+    """The blocks beside the classifier where only the head's layer has any: patterns can do so."""
+    modules = dict(model.named_modules())
+    return [
+        path
+        for path in own_paths(head.parameters, others)
+        if path in modules
+        and is_block(modules[path])
+        and not any(under(name, path) and of_classifier(name, model) for name in head.parameters)
+    ]
 
 
 def _groups(
@@ -223,14 +240,13 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
         }
     except PatternError as error:
         raise user_error("model.partition", str(error)) from None
+    matched = {
+        pattern: {name for name in names if under(name, pattern)} | set(found.get(pattern, ()))
+        for pattern in patterns
+    }
     keys: dict[str, int] = {}
     for name in names:
-        fits = (
-            index
-            for index, pattern in enumerate(patterns)
-            if under(name, pattern) or name in found.get(pattern, ())
-        )
-        key = next(fits, None)
+        key = next((i for i, pattern in enumerate(patterns) if name in matched[pattern]), None)
         if key is not None:
             keys[name] = key
     used = set()
@@ -240,7 +256,14 @@ def _pattern_keys(model: nn.Module, patterns: Sequence[str]) -> dict[str, int]:
         used.add(keys[name])
     for index, pattern in enumerate(patterns):
         if index not in used:
-            raise user_error("model.partition", f'"{pattern}" matches no parameter')
+            takers = dict.fromkeys(
+                patterns[keys[name]] for name in names if name in matched[pattern]
+            )
+            what = f'"{pattern}" matches no parameter'
+            if takers:
+                above = and_more([quoted(taker) for taker in takers])
+                what += f" that is left: what it matches is taken by {above} before it"
+            raise user_error("model.partition", what)
     return keys
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from raysel.common.paths import path_problem, plain
+from raysel.common.paths import file_beside, path_problem
 from raysel.spec.values import A_LIST, A_VALUE, FrozenModel, OneLine, not_empty
 
 
@@ -29,12 +29,15 @@ AUTO = "auto"
 """`model.weights` by the task: settled when the file is read."""
 
 
+_WORDS = ("source", "pretrained", AUTO)
+
+
 def _weights(text: str) -> str:
-    if text in ("source", "pretrained", AUTO):
+    if text in _WORDS:
         return text
     if wrong := path_problem(text):
         raise ValueError(f"{wrong}; or give source or pretrained")
-    return plain(text)
+    return file_beside(text, _WORDS)
 
 
 class ModelSpec(FrozenModel):

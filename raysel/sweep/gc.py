@@ -14,6 +14,7 @@ from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError, UserError, user_error
 from raysel.common.locations import sweep_url, working_folder
 from raysel.common.object_store import Bucket
+from raysel.common.text import and_more
 from raysel.record.layout import CACHE, SweepFolder
 from raysel.record.ownership import FileOwner, OwnedElsewhere, holder_of_file
 from raysel.record.read_only import drop_schema, lease_holder
@@ -32,6 +33,8 @@ from raysel.sweep.views import (
     read_all,
     read_sweep,
 )
+
+_SHOWN = 3  # links within a folder
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
         return Leftover(what, (folder.path,), 0)
     what = f"{name}: everything in {folder.path}"
     what += f" and in {folder.bucket}" if folder.bucket is not None else ""
+    what += _links_within(folder.path)
     found = replace(_leftover(what, [folder.path]), bucket=folder.bucket, folder=folder)
     if spec is None or spec.database_url is None:
         return found
@@ -170,6 +174,22 @@ def suite_to_remove(storage: str, name: str) -> list[Leftover]:
     own = _leftover(f"{name}: the suite's own files in {folder.path}", [folder.path])
     own = replace(own, bytes=own.bytes - sum(cell.bytes for cell in cells))
     return [*cells, replace(own, bucket=folder.bucket, folder=folder)]
+
+
+def _links_within(folder: Path) -> str:
+    """What stays although the folder goes: what links in it lead to, elsewhere."""
+    whole = folder.resolve()
+    links = [
+        path
+        for parent, folders, files in os.walk(folder)
+        for path in (Path(parent, name) for name in (*folders, *files))
+        if path.is_symlink() and not path.resolve().is_relative_to(whole)
+    ]
+    if not links:
+        return ""
+    shown = and_more([f"{link.relative_to(folder)} to {link.resolve()}" for link in links], _SHOWN)
+    what = "the link" if len(links) == 1 else "the links"
+    return f"; of {what} {shown} the target stays"
 
 
 def _spec(folder: SweepFolder) -> Spec | None:

@@ -59,7 +59,8 @@ def _meant(path: Path, what: What) -> str:
     except OSError:
         return f", and no folder {path.parent}"
     fitting = [entry.name for entry in beside if entry.is_dir() == (what == "folder")]
-    close = difflib.get_close_matches(path.name, fitting, n=1)
+    same = [name for name in fitting if name.casefold() == path.name.casefold()]
+    close = same or difflib.get_close_matches(path.name, fitting, n=1)
     if close:
         return f"; did you mean {quoted(path.with_name(close[0]), LINE)}?"
     stems = [entry for entry in beside if entry.is_file() and entry.name.split(".")[0] == path.name]

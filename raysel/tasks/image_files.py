@@ -21,6 +21,7 @@ ENDING = "no image by the ending"
 NO_ENDING = "without an ending"
 BESIDE = "beside the class folders"
 NOT_REGULAR = "no regular file (a named pipe, a socket, a device)"
+LINKED_TWICE = "a link to a folder that is looked through already"
 UNLISTED = "in no row of the table"
 """Reasons, as a person reads them after the count."""
 
@@ -36,10 +37,15 @@ _EXAMPLES = 3
 
 
 class LeftOutFiles:
-    """Collects the files that are not taken, by reason."""
+    """Collects the files that are not taken, by reason.
+
+    Attributes:
+        broken_links: links that lead nowhere, which are taken: pictures that cannot be read.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.broken_links: list[Path] = []
         self._paths: dict[str, list[Path]] = {}
 
     def add(self, reason: str, path: Path) -> None:
@@ -48,6 +54,7 @@ class LeftOutFiles:
 
     def extend(self, other: LeftOutFiles) -> None:
         """Count what another has collected below this one's root."""
+        self.broken_links += other.broken_links
         for reason, paths in other._paths.items():
             for path in paths:
                 self.add(reason, path)
@@ -126,6 +133,7 @@ def images_below(folder: Path, left_out: LeftOutFiles) -> list[Path]:
         place = os.path.realpath(parent)
         # a link may lead to a folder that was walked, or to one around the class
         if place in walked:
+            left_out.add(LINKED_TWICE, parent)
             continue
         walked.add(place)
         for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
@@ -159,9 +167,11 @@ def count_all_below(folder: Path, reason: str, left_out: LeftOutFiles) -> None:
 def _take(entry: os.DirEntry[str], found: list[Path], left_out: LeftOutFiles) -> None:
     path = Path(entry.path)
     reason = reason_to_leave_out(path)
-    # a link that leads nowhere is taken: it is a picture that cannot be read
-    if reason is None and not entry.is_file() and (not entry.is_symlink() or path.exists()):
-        reason = NOT_REGULAR
+    if reason is None and not entry.is_file():
+        if entry.is_symlink() and not path.exists():
+            left_out.broken_links.append(path)
+        else:
+            reason = NOT_REGULAR
     if reason is None:
         found.append(path)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from raysel.common.errors import UserError, nearest, user_error
-from raysel.common.text import quoted
+from raysel.common.text import and_more, quoted
 from raysel.tasks.class_names import listed, normalised
 from raysel.tasks.image_files import is_image_name
 from raysel.tasks.splits import POOL_OF_FOLDER
@@ -33,6 +33,8 @@ _LABELS = (
 
 _SPLIT = "split"
 _SPLITS = ("subset", "partition", "set", "dataset", "datasplit", "part", "phase")
+_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test"}
+"""Columns of true and false that say which rows are a part; fastai's tables have `is_valid`."""
 _ONES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -70,19 +72,23 @@ def cells(table: TableText, wanted: ColumnNames) -> Columns:
         raise _without_rows(table)
     file = _file_column(table, wanted)
     split = _split_column(table, file)
-    label = _label_column(table, wanted, {file} | ({split} if split is not None else set()))
+    parts = [split] if split is not None else _flag_columns(table)
+    taken = {file, *parts}
+    label = _label_column(table, wanted, taken)
     notes: tuple[str, ...] = ()
     if label is not None:
         labels = table.column(label)
+        notes = _unread(table, {label, *taken})
     else:
-        rest = [place for place in range(len(table.head)) if place not in (file, split)]
+        rest = [place for place in range(len(table.head)) if place not in taken]
         labels = _one_hot(table, rest, wanted)
         notes = ("a row's label is the name of the column that has its 1 (one-hot)",)
     files = table.column(file)
     for row, name, text in zip(table.rows, files, labels, strict=True):
         if not name or not text:
             raise wrong_row(table.path, row.line, "the file or the label is empty")
-    return Columns(files, labels, None if split is None else table.column(split), notes)
+    splits = _flagged(table, parts) if parts and split is None else None
+    return Columns(files, labels, splits if split is None else table.column(split), notes)
 
 
 def _key(name: str) -> str:
@@ -165,7 +171,10 @@ def _head_hint(table: TableText, what: str) -> str:
 def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> UserError:
     names = listed([table.head[place] for place in places])
     message = f"{table.path} has several columns that may hold the {what}: {names}"
-    return user_error("task.data", f"{message}; write task.data.{key}: {table.head[places[0]]}")
+    first = table.head[places[0]]
+    if len(_named(table.head, first)) > 1:
+        return user_error("task.data", f"{message}; rename one of those named {quoted(first)}")
+    return user_error("task.data", f"{message}; write task.data.{key}: {first}")
 
 
 def _are_one(table: TableText, places: Sequence[int]) -> bool:
@@ -186,6 +195,35 @@ def _split_column(table: TableText, file: int) -> int | None:
         ):
             return place
     return None
+
+
+def _flag_columns(table: TableText) -> list[int]:
+    """The columns that say of each row whether it is of a part."""
+    return [
+        place
+        for place, name in enumerate(table.head)
+        if _key(name) in _FLAGS and all(c.casefold() in _ONES for c in table.column(place))
+    ]
+
+
+def _flagged(table: TableText, flags: Sequence[int]) -> list[str]:
+    """The part of each row: that of its one true flag, else train."""
+    parts = []
+    for row in table.rows:
+        true = [table.head[place] for place in flags if _ONES[row.cells[place].casefold()]]
+        if len(true) > 1:
+            raise wrong_row(table.path, row.line, f"{listed(true)} are both true: one part a row")
+        parts.append(_FLAGS[_key(true[0])] if true else "train")
+    return parts
+
+
+def _unread(table: TableText, read: set[int]) -> tuple[str, ...]:
+    """Which columns are of no use here: one of them may have been meant."""
+    rest = [name for place, name in enumerate(table.head) if place not in read and name]
+    if not rest:
+        return ()
+    what = "column" if len(rest) == 1 else "columns"
+    return (f"{what} of {table.path.name} not read: {and_more(rest)}",)
 
 
 # --- one-hot ---------------------------------------------------------------------------------

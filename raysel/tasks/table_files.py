@@ -59,7 +59,7 @@ class Files:
         if folder not in self._names:
             there: list[str] = []
             with suppress(OSError):
-                there = sorted(entry.name for entry in os.scandir(folder))
+                there = sorted(entry.name for entry in os.scandir(folder) if not _broken(entry))
             # the exact spelling wins where a folder holds a name in two forms
             self._names[folder] = {normalised(n): n for n in there} | {n: n for n in there}
             stems: dict[str, list[str]] = defaultdict(list)
@@ -68,6 +68,11 @@ class Files:
                     stems[normalised(PurePath(name).stem)].append(name)
             self._stems[folder] = dict(stems)
         return self._names[folder]
+
+
+def _broken(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link that leads nowhere."""
+    return entry.is_symlink() and not Path(entry.path).exists()
 
 
 def as_on_disk(path: Path) -> Path:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SHOWN = 12  # columns of a head
+_LOOKED_THROUGH = 10
+"""Lines at the top, one of which is the head."""
 
 
 class Row(NamedTuple):
@@ -127,15 +130,19 @@ def _cell(value: object) -> str:
 
 def _csv(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> TableText:
     skipped = re.match(r'"?sep=(.)"?\r?\n', text)  # a line of Excel's
-    body = text[skipped.end() :] if skipped else text
+    above = 1 if skipped else _lines_above_head(path, text, fits)
+    lines = io.StringIO(text, newline="")
+    for _ in range(above):
+        lines.readline()
+    body = lines.read()
     delimiter = skipped[1] if skipped else _delimiter(body, fits)
-    begun, rows = (1 if skipped else 0), []
+    begun, rows = above, []
     reader = csv.reader(
         io.StringIO(body, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
     try:
         for cells in reader:
-            rows.append(Row(reader.line_num + bool(skipped), tuple(c.strip() for c in cells)))
+            rows.append(Row(reader.line_num + above, tuple(c.strip() for c in cells)))
             begun = rows[-1].line
     except csv.Error as error:
         message = str(error)
@@ -149,6 +156,27 @@ def _csv(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> TableT
     rows = [row for row in rows if any(row.cells)]
     head = rows[0].cells if rows else ()
     return TableText(path, head, tuple(_fitted(path, head, row) for row in rows[1:]))
+
+
+def _lines_above_head(path: Path, text: str, fits: Callable[[Sequence[str]], bool]) -> int:
+    """How many lines of comment (`# …`) stand above the head.
+
+    Raises:
+        UserError: what stands above a line that reads as the head is no comment.
+    """
+    lines = list(islice(io.StringIO(text, newline=None), _LOOKED_THROUGH))
+    head = next((i for i, line in enumerate(lines) if _heads(line, fits)), 0)
+    above = [line for line in lines[:head] if line.strip()]
+    if not all(line.startswith("#") for line in above):
+        what = f'reads as the head, "{lines[head].strip()}"'
+        raise wrong_row(path, head + 1, f"{what}: delete what stands above it")
+    return head
+
+
+def _heads(line: str, fits: Callable[[Sequence[str]], bool]) -> list[str]:
+    """The delimiters by which a line has the columns that are needed."""
+    cells = {sign: next(csv.reader([line], delimiter=sign), []) for sign in _DELIMITERS}
+    return [sign for sign in _DELIMITERS if fits([cell.strip() for cell in cells[sign]])]
 
 
 def _fitted(path: Path, head: Sequence[str], row: Row) -> Row:
@@ -168,6 +196,7 @@ def _delimiter(text: str, fits: Callable[[Sequence[str]], bool]) -> str:
     """The delimiter by which the head has the columns that are needed; else the most columns."""
     lines = (line for line in io.StringIO(text, newline=None) if line.strip())
     first = next(lines, "")
-    heads = {sign: next(csv.reader([first], delimiter=sign), []) for sign in _DELIMITERS}
-    fitting = [sign for sign in _DELIMITERS if fits([cell.strip() for cell in heads[sign]])]
-    return max(fitting or _DELIMITERS, key=lambda sign: len(heads[sign]))
+    return max(
+        _heads(first, fits) or _DELIMITERS,
+        key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])),
+    )

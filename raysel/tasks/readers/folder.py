@@ -86,9 +86,17 @@ def _read(root: Path, name: str, nested: Nested | None) -> ImageDataset:
         labels=np.array([label for _, label, _ in rows], np.int64),
         sources=[path for path, _, _ in rows],
         official_splits=np.array([pool for _, _, pool in rows]) if len(parts) > 1 else None,
-        notes=tuple(notes),
+        notes=(*notes, *_broken(left_out.broken_links)),
         left_out=left_out.by_reason(),
     )
+
+
+def _broken(links: Sequence[Path]) -> tuple[str, ...]:
+    """That links lead nowhere: no picture is opened yet, and they would be counted as sound."""
+    if not links:
+        return ()
+    what = "link leads" if len(links) == 1 else "links lead"
+    return (f"{len(links):,} {what} nowhere, such as {links[0]}: pictures that cannot be read",)
 
 
 def _by_class(

@@ -179,6 +179,27 @@ def test_a_large_layer_and_blocks_in_the_head_are_noted():
 
 
 @pytest.mark.parametrize(
+    ("name", "patterns", "held"),
+    [
+        ("vit_tiny_patch16_224", ("cls|pos|patch", "blocks|norm|head"), "blocks"),
+        ("test_efficientnet", ("conv_stem|bn1", "blocks|conv_head|bn2|classifier"), "blocks."),
+        ("resnet18", ("^conv1|^bn1|^layer[123]", "^layer4|^fc"), "layer4"),
+    ],
+)
+def test_patterns_that_put_blocks_beside_the_classifier_are_noted(name, patterns, held):
+    notes = partition_of(name, patterns, 10).notes
+    said = f"the layer {patterns[-1]} holds the classifier and parts of blocks ({held}"
+    (note,) = (note for note in notes if note.startswith(said))
+    assert note.endswith("linear_probe moves all of it")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "test_efficientnet"])
+def test_one_layer_leaves_none_to_choose(name):
+    notes = partition_of(name, (".",), 10).notes
+    assert notes[0] == "the whole model is one layer: there is none to choose"
+
+
+@pytest.mark.parametrize(
     ("name", "ending"),
     [
         ("densenet121", ("features.denseblock3", "features.denseblock4", "head")),

@@ -291,7 +291,10 @@ def test_a_prefix_ends_at_a_dot():
     [
         (("layer",), r'no pattern matches the parameter "conv1'),
         (("nothing", "."), '"nothing" matches no parameter'),
-        ((".", "fc"), '"fc" matches no parameter'),  # the first took them all
+        (
+            (".", "fc"),
+            '"fc" matches no parameter that is left: what it matches is taken by "." before it',
+        ),
     ],
 )
 def test_patterns_that_do_not_fit_are_reported(rule, said):

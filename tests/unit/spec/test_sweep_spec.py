@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from raysel.spec.model import ModelSpec
 from raysel.spec.reader import parse
 from raysel.spec.sweep import FloatRange, Spec, StrategySpec, TrainingOverride, TrialConfig
 from raysel.spec.task import PUBLISHED_NAMES
@@ -17,6 +18,15 @@ SMALLEST: dict[str, Any] = {
     "model": {"name": "resnet10t"},
     "strategies": {"full": None},
 }
+
+
+def test_a_file_named_as_a_word_of_weights_is_a_path():
+    words = ("pretrained", "source", "auto")
+    for word in words:
+        assert ModelSpec(name="resnet18", weights=word).weights == word
+        assert ModelSpec(name="resnet18", weights=f"./{word}").weights == f"./{word}"
+        assert ModelSpec(name="resnet18", weights=f".//./{word}").weights == f"./{word}"
+    assert ModelSpec(name="resnet18", weights="./w.safetensors").weights == "w.safetensors"
 
 
 def test_all_but_name_task_model_and_strategies_has_a_default():

@@ -149,6 +149,19 @@ def test_rm_of_a_link_removes_the_link_alone_and_says_so(
     assert (storage / "a" / "sweep.db").is_file()
 
 
+def test_rm_says_that_what_a_link_within_leads_to_stays(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (storage / "a" / "trials").symlink_to(elsewhere)
+    code, out = reported(capsys, "rm", "a", "--storage", str(storage), "--yes")
+    assert code == 0, out
+    assert f"of the link trials to {elsewhere} the target stays" in out
+    assert elsewhere.is_dir()
+    assert not (storage / "a").exists()
+
+
 def test_databases_are_their_users_own(storage: Path) -> None:
     record = storage / "a" / "sweep.db"
     copy(record, record.with_name("sweep.backup.db"))

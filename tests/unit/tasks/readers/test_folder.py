@@ -131,6 +131,10 @@ def test_a_link_to_a_folder_is_followed_but_not_in_circles(tmp_path):
     pictures = image_folder(root)
     names = [path.relative_to(root).as_posix() for path in pictures.sources]
     assert names == ["cat/00.png", "dog/00.png", "dog/more/z.png"]
+    twice = LeftOut(
+        "a link to a folder that is looked through already", 2, ("dog/more/up", "dog/again")
+    )
+    assert pictures.left_out == (twice,)
 
 
 def test_an_empty_class_is_refused(tmp_path):
@@ -353,3 +357,13 @@ def test_only_regular_files_are_taken(tmp_path):
     (left_out,) = pictures.left_out
     assert (left_out.count, left_out.examples) == (2, ("cat/pipe.png", "cat/zero.png"))
     assert left_out.reason.startswith("no regular file")
+
+
+def test_links_that_lead_nowhere_are_told_before_any_picture_is_opened(tmp_path):
+    root = folder(tmp_path / "pets", each=2)
+    assert image_folder(root).notes == ()
+    (root / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    pictures = image_folder(root)
+    assert len(pictures) == 5
+    gone = f"1 link leads nowhere, such as {root / 'cat' / 'gone.png'}"
+    assert pictures.notes == (f"{gone}: pictures that cannot be read",)
