@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import TrialConfig
+from raysel.training.source_run import SourceContext
 from raysel.training.trial_worker import PhaseContext
-from raysel.training.worker_messages import EpochMessage
+
+Message = TypeVar("Message", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,35 @@ class Assignment:
     config: TrialConfig
     reported_epochs: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """As a worker takes it."""
+        config = self.config.model_dump(mode="json")
+        return {"trial": self.trial, "config": config, "reported_epochs": self.reported_epochs}
 
-class TrialSource(Protocol):
-    """Decides which trials run; every call is written to the event log before it returns."""
 
-    def next_trial(self) -> Assignment | None:
+@dataclass(frozen=True)
+class SourceAssignment:
+    """A source model to train: a name among the trials, and its number."""
+
+    trial: str
+    index: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a worker takes it."""
+        return {"trial": self.trial, "source_model": self.index}
+
+
+class TrialSource(Protocol[Message]):
+    """Decides which trials run, and takes their messages: an `EpochMessage` for each epoch, or
+    those of a source model's training. A call that changes the record is written to the event log
+    before it returns."""
+
+    def next_trial(self) -> Assignment | SourceAssignment | None:
         """The next trial to run, None when there is none left."""
         ...
 
-    def epoch(self, trial: str, message: EpochMessage) -> bool:
-        """Record an epoch; return whether the trial is to stop."""
+    def epoch(self, trial: str, message: Message) -> bool:
+        """Take a message; return whether the trial is to stop."""
         ...
 
     def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
@@ -43,17 +64,20 @@ class TrialSource(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """Trials that share a context: those of the search, or of a round of the confirm phase.
+    """Trials that share a context: those of the search, or of a round of the confirm phase; or the
+    trainings of source models before them.
 
     Attributes:
         size: how many trials it has at most.
         last: no phase follows, so workers without a trial end at once.
+        next_size: how many trials are known to follow: so many workers start while this one's run.
     """
 
-    source: TrialSource
-    context: PhaseContext
+    source: TrialSource[Any]
+    context: PhaseContext | SourceContext
     size: int
     last: bool = False
+    next_size: int = 0
 
 
 class WorkerEnvironmentError(Exception):

@@ -1,8 +1,8 @@
 """Ray Tune as the engine that runs trials, and nothing more.
 
 What to run next and when to stop it is decided by a `TrialSource` on the driver: the search has
-one over the Optuna study, a round of the confirm phase one over a list. All of a sweep's phases
-are one run of Tune, so that workers start once.
+one over the Optuna study, a round of the confirm phase one over a list. All of a sweep's phases,
+the training of its source model included, are one run of Tune, so that workers start once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from raysel.engine.capacity import bundle
 from raysel.engine.trial_source import (
     Assignment,
     Phase,
+    SourceAssignment,
     StopRequest,
     TrialSource,
     WorkerEnvironmentError,
@@ -37,6 +38,7 @@ from raysel.engine.trial_source import (
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
 from raysel.training.gpu_share import keep_to_share
+from raysel.training.source_run import SourceContext, SourceMessage, SourceRun
 from raysel.training.trial import TrialRun
 from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import (
@@ -48,6 +50,8 @@ from raysel.training.worker_messages import (
 
 # Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
+
+Context = PhaseContext | SourceContext
 
 MESSAGE = "message"
 """The key of a worker's message in Tune's result."""
@@ -106,12 +110,12 @@ class _PhaseSearcher(_DriverOnly, Searcher):
         self._phases, self._concurrent, self._stop = phases, concurrent, stop
         self._phase: Phase | None = None
         self._exhausted = False  # all trials of the phase have begun
-        self._context: tuple[PhaseContext, _ContextRef] | None = None
+        self._context: tuple[Context, _ContextRef] | None = None
         self._in_progress: set[str] = set()
         self._idle: set[str] = set()
         self._starting = 0  # how many workers are to start before the first trial
         self._first_message = math.inf
-        self.trials: dict[str, tuple[str, TrialSource]] = {}
+        self.trials: dict[str, tuple[str, TrialSource[Any]]] = {}
         self.lost: dict[str, str] = {}
         self.workers: set[tuple[str, int]] = set()
 
@@ -154,19 +158,17 @@ class _PhaseSearcher(_DriverOnly, Searcher):
             if self._phase.last:
                 break
             if self._in_progress:
-                return self._idling(trial_id, len(self.workers))
+                following = min(self._concurrent, self._phase.next_size)
+                return self._idling(trial_id, max(len(self.workers), following))
             self._phase = next(self._phases, None)
         return Searcher.FINISHED
 
-    def _assigned(self, trial_id: str, phase: Phase, assignment: Assignment) -> dict[str, Any]:
+    def _assigned(
+        self, trial_id: str, phase: Phase, assignment: Assignment | SourceAssignment
+    ) -> dict[str, Any]:
         self.trials[trial_id] = assignment.trial, phase.source
         self._in_progress.add(trial_id)
-        return {
-            "trial": assignment.trial,
-            "config": assignment.config.model_dump(mode="json"),
-            "reported_epochs": assignment.reported_epochs,
-            "context": self._reference(phase.context),
-        }
+        return {**assignment.to_dict(), "context": self._reference(phase.context)}
 
     def _idling(self, trial_id: str, workers: int) -> dict[str, Any] | None:
         """None where more than so many workers would be kept."""
@@ -176,7 +178,7 @@ class _PhaseSearcher(_DriverOnly, Searcher):
         seconds = max(MIN_IDLE_SECONDS, self._concurrent / MAX_IDLE_MESSAGES)
         return {"trial": f"idle-{trial_id}", "idle_seconds": seconds}
 
-    def _reference(self, context: PhaseContext) -> _ContextRef:
+    def _reference(self, context: Context) -> _ContextRef:
         """The context in the object store, where each is put once."""
         if self._context is None or self._context[0] is not context:
             self._context = context, _ContextRef(ray.put(context))
@@ -224,7 +226,7 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         ends = True
         try:
             if not self._stop.error:  # what comes after is not written any more
-                message: WorkerMessage | None = result[MESSAGE]
+                message: WorkerMessage | SourceMessage | None = result[MESSAGE]
                 self._searcher.heard_of((result[HOSTNAME], result[PID]))
                 waits = self._searcher.waits
                 ends = not waits if message is None else self._report(trial, message)
@@ -239,11 +241,13 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
             self._last_epoch[trial.trial_id] = epoch
             trial.run_metadata.num_failures = 0
 
-    def _report(self, ray_trial: Any, message: WorkerMessage) -> bool:
+    def _report(self, ray_trial: Any, message: WorkerMessage | SourceMessage) -> bool:
         """Report a message, its files before its epoch; return whether the trial ends."""
         if isinstance(message, EpochMessage):
             self._reset_failures(ray_trial, message.epoch)
         trial, source = self._searcher.trials[ray_trial.trial_id]
+        if isinstance(message, SourceMessage):
+            return source.epoch(trial, message)
         for name, content in message.files.items():
             self._worker_events.receive(trial, name, content)
         if isinstance(message, EnvironmentErrorMessage):
@@ -337,14 +341,14 @@ def run_phases(
 class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
-    The configuration is `{"trial": id, "config": TrialConfig as a dict, "reported_epochs": number
-    of epochs in the record, "context": a _ContextRef}`; a result is `{MESSAGE: a worker's
-    message}`, or None for a worker that idles (`{"idle_seconds": seconds}`).
+    The configuration is an assignment as a dict and `"context": a _ContextRef`; a result is
+    `{MESSAGE: a worker's message}`, or None for a worker that idles (`{"idle_seconds": seconds}`).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial; nothing is built before the first step."""
         self._context: _ContextRef | None = None
+        self._worker: TrialWorker | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -353,20 +357,28 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._run: TrialRun | None = None
+        self._run: TrialRun | SourceRun | None = None
         self._idle_seconds = config.get("idle_seconds", 0.0)
-        if "context" not in config:
-            return
-        if config["context"] != self._context:
-            self._context = config["context"]
-            shared: PhaseContext = ray.get(config["context"].ref)
+        if "source_model" in config:
+            context: SourceContext = ray.get(config["context"].ref)
+            keep_to_share(context.gpus)
+            self._run = SourceRun(context, config["source_model"])
+        elif "context" in config:
+            asked = TrialConfig.model_validate(config["config"])
+            worker = self._worker_of(config["context"])
+            self._run = TrialRun(worker, config["trial"], asked, config["reported_epochs"])
+
+    def _worker_of(self, context: _ContextRef) -> TrialWorker:
+        """The one that keeps what trials of this context share."""
+        if self._worker is None or context != self._context:
+            self._context = context
+            shared: PhaseContext = ray.get(context.ref)
             keep_to_share(shared.gpus)
             self._worker = TrialWorker(shared)
-        asked = TrialConfig.model_validate(config["config"])
-        self._run = TrialRun(self._worker, config["trial"], asked, config["reported_epochs"])
+        return self._worker
 
     def step(self) -> dict[str, Any]:
-        """One epoch, or a moment without a trial."""
+        """One epoch, a second of a source model's training, or a moment without a trial."""
         if self._run is None:
             time.sleep(self._idle_seconds)
             return {MESSAGE: None}

@@ -1,12 +1,14 @@
-"""The source model of a sweep on a cluster: the cached one, or one that a worker trains."""
+"""The source models of a sweep on a cluster: the cached ones, and those that its workers train."""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from raysel.engine.source_training import train_on_worker
-from raysel.engine.trial_source import StopRequest
+from raysel.common.errors import OperationalError
+from raysel.engine.trial_source import Phase, SourceAssignment
+from raysel.record.failure_kind import FailureKind
 from raysel.sweep.inputs import SweepInputs, source_training
 from raysel.training.source_model import (
     SourceModel,
@@ -14,32 +16,110 @@ from raysel.training.source_model import (
     cache_source_model,
     cached_source_model,
 )
+from raysel.training.source_run import (
+    SourceContext,
+    SourceErrorMessage,
+    SourceMessage,
+    SourceModelMessage,
+    SourceProgressMessage,
+)
+
+SOURCE = "source-"
+"""What the names of the trainings begin with; no trial's name does."""
 
 
-def of_the_source(
-    inputs: SweepInputs, cache: Path, stop: StopRequest, progress: StepProgress, index: int = 0
-) -> SourceModel | None:
-    """A source model of a sweep, which is trained if none is cached.
+class SourceModels:
+    """Assigns the trainings of a sweep's source models; see `raysel.engine.trial_source`.
 
     Args:
         cache: the folder of source models.
-        stop: ends the training.
-        progress: called now and then with the steps done and the total.
-        index: which of the source models (`confirm.source_seeds`).
-
-    Returns:
-        None if the sweep was stopped before it was trained.
+        progress: called now and then with the steps done and the total, of all trainings.
     """
-    inputs = inputs.seeded(index)
-    spec, model_config = inputs.spec, inputs.model_config
-    how = source_training(inputs)
-    kept = cached_source_model(inputs.task, model_config, how, cache)
-    if kept is not None:
-        return kept
-    task = replace(inputs.task, test=None)  # type: ignore[arg-type]  # sealed parts stay here
-    model = train_on_worker(spec, task, model_config, inputs.code, how, cache, stop, progress)
-    if model is None:
-        return None
-    if cached_source_model(task, model_config, how, cache) is None:
-        cache_source_model(model, task, model_config, how, cache)  # the worker's disk has it
-    return model
+
+    def __init__(self, inputs: SweepInputs, cache: Path, progress: StepProgress) -> None:
+        spec = inputs.spec
+        numbers = range(spec.confirm.source_seeds)
+        self._context = SourceContext(
+            task=replace(inputs.task, test=None),  # type: ignore[arg-type]  # sealed parts stay here
+            model_config=inputs.model_config,
+            trainings=tuple(source_training(inputs.seeded(index)) for index in numbers),
+            cache=cache,
+            code=inputs.code,
+            gpus=spec.resources.gpus,
+        )
+        found = {index: self._cached(index) for index in numbers}
+        self._models = {index: model for index, model in found.items() if model is not None}
+        self._waiting = deque(index for index in numbers if index not in self._models)
+        self._progress = progress
+        self._steps: dict[str, SourceProgressMessage] = {}
+
+    @property
+    def models(self) -> list[SourceModel]:
+        """Those that are there, in the order of their numbers."""
+        return [self._models[index] for index in sorted(self._models)]
+
+    def phase(self, next_size: int) -> Phase | None:
+        """The phase in which they are trained; None where all are cached.
+
+        Args:
+            next_size: how many trials come after it, for which workers start meanwhile.
+        """
+        if not self._waiting:
+            return None
+        self._steps = {_name(index): SourceProgressMessage(0, 0) for index in self._waiting}
+        return Phase(self, self._context, len(self._waiting), next_size=next_size)
+
+    def next_trial(self) -> SourceAssignment | None:
+        """The next training, None when all have begun."""
+        if not self._waiting:
+            return None
+        index = self._waiting.popleft()
+        return SourceAssignment(_name(index), index)
+
+    def epoch(self, trial: str, message: SourceMessage) -> bool:
+        """Take a message of a training; return whether it has ended.
+
+        Raises:
+            Exception: the training's own.
+        """
+        if isinstance(message, SourceErrorMessage):
+            raise message.error
+        if isinstance(message, SourceProgressMessage):
+            self._steps[trial] = message
+            self._report()
+            return False
+        self._keep(int(trial.removeprefix(SOURCE)), message)
+        return True
+
+    def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
+        """The training lost its worker again and again.
+
+        Raises:
+            OperationalError: always.
+        """
+        raise OperationalError("source", f"the training on the source part failed: {cause}")
+
+    def _report(self) -> None:
+        total = max(steps.total for steps in self._steps.values()) * len(self._steps)
+        if total:
+            self._progress(sum(steps.done for steps in self._steps.values()), total)
+
+    def _keep(self, index: int, message: SourceModelMessage) -> None:
+        name, of_all = _name(index), max(steps.total for steps in self._steps.values())
+        self._steps[name] = SourceProgressMessage(of_all, of_all)
+        self._models[index] = message.model
+        if self._cached(index) is None:  # the worker's disk has it
+            context = self._context
+            how = context.trainings[index]
+            cache_source_model(
+                message.model, context.task, context.model_config, how, context.cache
+            )
+
+    def _cached(self, index: int) -> SourceModel | None:
+        context = self._context
+        how = context.trainings[index]
+        return cached_source_model(context.task, context.model_config, how, context.cache)
+
+
+def _name(index: int) -> str:
+    return f"{SOURCE}{index}"

@@ -39,7 +39,7 @@ from raysel.sweep.confirm_rounds import asked, rounds, undecided
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
-from raysel.sweep.initial_weights import of_the_source
+from raysel.sweep.initial_weights import SOURCE, SourceModels
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
@@ -148,7 +148,8 @@ class Session:
         writer = self._start_writer()  # before Ray: MLflow takes seconds to import
         try:
             with connected() as there, watching(self._leave), self._in_time():
-                outcome = self._outcome(self._run(there))
+                self._run(there)
+                outcome = self._outcome()
                 outcome = self._end(outcome, publish)
                 self._drain(writer)
                 self.sweep.deliver()
@@ -160,8 +161,8 @@ class Session:
         finally:
             writer.stop()
 
-    def _run(self, there: Sequence[Node]) -> SweepInputs:
-        """Run the trials, and return their inputs with the weights, where they were made."""
+    def _run(self, there: Sequence[Node]) -> None:
+        """Run the trials; their inputs then have the weights, where these were made."""
         inputs, spec = self.inputs, self.spec
         if not self.stop.asked:  # while Ray was starting
             concurrent = most_at_a_time(there, spec.resources, grows())
@@ -171,30 +172,22 @@ class Session:
             notes = (*inputs.task.notes, space.single_note(), nodes.check_storage(self.folder))
             for note in filter(None, notes):
                 self.reporter.note(note)
-            inputs = self._with_weights(inputs)
-            if inputs.weights is not None:
-                shared = inputs.shared(self.folder.path)
-                shared = replace(shared, bucket=self.folder.bucket, token=token)
-                self._run_phases(shared, concurrent, total)
+            self._run_phases(concurrent, total, token)
         if self.stop.asked:
             self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
-        return inputs
 
-    def _with_weights(self, inputs: SweepInputs) -> SweepInputs:
-        """With the initial weights; without, if the sweep was stopped before they were made."""
-        if inputs.weights is not None:
-            return inputs
-        cache, progress = self.folder.source_cache, self.reporter.source_training
-        task, models = inputs.task, []
-        for index in range(self.spec.confirm.source_seeds):
-            model = of_the_source(inputs, cache, self.stop, progress, index)
-            if model is None:
-                return inputs
-            examples = len(task.source_train or ()) + len(task.source_validation or ())
+    def _train_source(self, total: int) -> Iterator[Phase]:
+        """The phase that makes the initial weights, where they are not cached."""
+        source = SourceModels(self.inputs, self.folder.source_cache, self.reporter.source_training)
+        phase = source.phase(total)
+        if phase is not None:
+            yield phase
+        task = self.inputs.task
+        examples = len(task.source_train or ()) + len(task.source_validation or ())
+        for model in source.models:
             self.reporter.source(model, self.spec, examples)
             refuse_weak(model, self.spec)
-            models.append(model)
-        return inputs.with_source(models)
+        self.inputs = self.inputs.with_source(source.models)
 
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
@@ -212,8 +205,8 @@ class Session:
         hurry.cancel()
         leave(error, code)
 
-    def _outcome(self, inputs: SweepInputs) -> Outcome:
-        complete = not self.stop.asked
+    def _outcome(self) -> Outcome:
+        inputs, complete = self.inputs, not self.stop.asked
         spent = Spent(seconds=self._spent(), planned=brief(read_plan(self.spec)))
         results = fold_results(
             inputs, self.sweep.id, self._trials(), spent, versions(), complete, self.folder.trial
@@ -265,17 +258,21 @@ class Session:
         writer.start()
         return writer
 
-    def _run_phases(self, shared: PhaseContext, concurrent: int, total: int) -> None:
+    def _run_phases(self, concurrent: int, total: int, token: str | None) -> None:
         storage = self.folder.tune / str(time.time_ns())
-        with closing(self._phases(shared, total)) as phases:
+        with closing(self._phases(total, token)) as phases:
             first = next(phases, None)
             if first is not None:  # else everything has ended already
                 every = itertools.chain([first], phases)
                 run_phases(every, self.spec.resources, concurrent, storage, self, self.stop)
 
-    def _phases(self, shared: PhaseContext, total: int) -> Generator[Phase]:
-        """Search, then the rounds of the confirm phase; only what has not ended yet. Each is asked
-        for when the trials of the one before have ended."""
+    def _phases(self, total: int, token: str | None) -> Generator[Phase]:
+        """Training of the source model, search, then the rounds of the confirm phase; only what
+        has not ended yet. Each is asked for when the trials of the one before have ended."""
+        if self.inputs.weights is None:
+            yield from self._train_source(total)
+        shared = self.inputs.shared(self.folder.path)
+        shared = replace(shared, bucket=self.folder.bucket, token=token)
         controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         if count := max(total, len(done)):  # num_trials may be lowered; 0: nothing is searched
@@ -341,7 +338,9 @@ class Session:
 
     def worker_lost(self, trial: str) -> None:
         """See `engine.WorkerEvents`."""
-        if any(t.id == trial and t.status == RUNNING for t in self._trials()):
+        if trial.startswith(SOURCE):
+            self.reporter.note("the source model's training lost its worker; it begins anew")
+        elif any(t.id == trial and t.status == RUNNING for t in self._trials()):
             self.reporter.note(f"trial {trial} lost its worker; it goes on with another")
 
     def _drop_checkpoints(self, outcome: Outcome) -> None:

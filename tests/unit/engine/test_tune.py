@@ -4,6 +4,7 @@ keeps of one."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -134,6 +135,25 @@ def test_the_next_phase_begins_when_the_trials_of_the_one_before_have_ended():
     searcher.on_trial_complete("3")
     assert given(searcher, "6") == "d"
     assert given(searcher, "7") == Searcher.FINISHED
+
+
+def test_workers_start_while_the_source_model_is_trained():
+    source = replace(phase("source-0", context="source"), next_size=30)
+    searcher = searching(source, phase("a", "b", "c"))
+    assert [given(searcher, name) for name in "123"] == ["source-0", "idle-2", None]
+    searcher.heard_of(("here", 1))
+    searcher.heard_of(("here", 2))
+    assert searcher.waits, "the second worker is kept for the search"
+    searcher.on_trial_complete("1")
+    assert given(searcher, "4") == "a" and not searcher.waits
+    searcher.on_trial_complete("2")
+    assert given(searcher, "5") == "b"
+
+
+def test_no_more_workers_start_meanwhile_than_trials_follow():
+    source = replace(phase("source-0", context="source"), next_size=1)
+    searcher = searching(source, phase("a"), concurrent=9)
+    assert [given(searcher, name) for name in "12"] == ["source-0", None]
 
 
 def test_phases_are_made_one_after_the_other():

@@ -12,15 +12,14 @@ import pytest
 
 from raysel.engine.capacity import Node
 from raysel.engine.trial_source import Phase, StopRequest
-from raysel.models.build import build
+from raysel.models.build import ModelConfig, build
 from raysel.record.layout import SweepFolder
 from raysel.spec.reader import parse
-from raysel.sweep import session
-from raysel.sweep.inputs import SweepInputs
+from raysel.sweep import initial_weights, session
 from raysel.sweep.outcome import Outcome
 from raysel.training.source_model import SourceModel
 from raysel.training.trial import TrialRun
-from raysel.training.trial_worker import TrialWorker
+from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EpochMessage
 
 FILE = """
@@ -38,6 +37,7 @@ def in_this_process(phases: Iterator[Phase], *others: Any) -> None:
     """Run the phases' trials one after another; a stopped one is left after its epoch."""
     stop: StopRequest = others[-1]
     for phase in phases:
+        assert isinstance(phase.context, PhaseContext)
         worker, source = TrialWorker(phase.context), phase.source
         while not stop.asked and (given := source.next_trial()) is not None:
             run = TrialRun(worker, given.trial, given.config, given.reported_epochs)
@@ -50,8 +50,8 @@ def in_this_process(phases: Iterator[Phase], *others: Any) -> None:
             return
 
 
-def untrained(inputs: SweepInputs, *_: Any) -> SourceModel:
-    return SourceModel(dict(build(inputs.model_config, 0).state_dict()), 0.5, 1.0)
+def untrained(task: Any, model_config: ModelConfig, *_: Any) -> SourceModel:
+    return SourceModel(dict(build(model_config, 0).state_dict()), 0.5, 1.0)
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +67,10 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         "expected_nodes": lambda: here,
         "watching": lambda _: nullcontext(),
         "run_phases": in_this_process,
-        "of_the_source": untrained,
         "WriterProcess": MagicMock(),
     }.items():
         monkeypatch.setattr(session, name, stand_in)
+    monkeypatch.setattr(initial_weights, "cached_source_model", untrained)
     for name in ("check_storage", "tidied"):
         monkeypatch.setattr(session.nodes, name, lambda _: None)
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from rights_kit import refused
+from source_kit import BLUEPRINT, TASK, THREADS, how
+from source_kit import examples as _examples
 
 import raysel
 from raysel.models import timm
@@ -24,32 +26,8 @@ from raysel.tasks.data import Examples, SealedTest, Task
 from raysel.training import source_model as source
 from raysel.training.source_model import (
     SourceModel,
-    SourceTraining,
     cached_source_model,
     source_model,
-)
-
-BLUEPRINT = ModelConfig("test_resnet", classes=3, channels=1, image_size=(8, 8))
-THREADS = 1
-
-
-def _examples(count: int, seed: int) -> Examples:
-    labels = np.arange(count) % 3
-    patterns = np.random.default_rng(9).random((3, 1, 8, 8), dtype=np.float32)
-    noise = np.random.default_rng(seed).random((count, 1, 8, 8), dtype=np.float32)
-    return Examples((0.7 * patterns[labels] + 0.3 * noise).astype(np.float32), labels)
-
-
-TASK = Task(
-    name="three",
-    classes=("a", "b", "c"),
-    source_train=_examples(60, 1),
-    source_validation=_examples(30, 2),
-    train=_examples(6, 3),
-    validation=_examples(6, 4),
-    test=SealedTest(_examples(6, 5)),
-    mean=(0.5,),
-    std=(0.25,),
 )
 
 
@@ -60,10 +38,6 @@ def trained(tmp_path_factory) -> tuple[SourceModel, Path]:
     model = source_model(TASK, BLUEPRINT, how(), cache)
     torch.set_num_threads(before)
     return model, cache
-
-
-def how(seed: int = 0, threads: int = THREADS, **given: object) -> SourceTraining:
-    return SourceTraining(seed, threads, SourceSpec.model_validate(given))
 
 
 def _kept(cache: Path, task: Task = TASK, model_config: ModelConfig = BLUEPRINT, **given: object):
