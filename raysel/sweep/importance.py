@@ -11,13 +11,16 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FixedTrial, create_trial
 
+from raysel.common.deferred import Deferred
 from raysel.record.state import COMPLETE, TrialState
 from raysel.search.space import Space
 from raysel.spec.sweep import Spec
 from raysel.sweep.results import Importance
+
+optuna_importance = Deferred("optuna.importance")
+"""Imports scikit-learn, which only the end of a sweep needs."""
 
 FEWEST = 20
 """Fewest complete trials for an importance."""
@@ -68,8 +71,8 @@ def _shares(spec: Spec, space: Space, trials: Sequence[TrialState]) -> dict[str,
                 distributions={name: values[name][1] for name in names},
             )
         )
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
-    shares = get_param_importances(study, evaluator=evaluator, params=names)
+    evaluator = optuna_importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
+    shares = optuna_importance.get_param_importances(study, evaluator=evaluator, params=names)
     return {name: float(share) for name, share in shares.items()}
 
 

@@ -93,8 +93,8 @@ class SourceRun:
                 user_code.load(context.code)
                 self._end = SourceModelMessage(source_model(*inputs, self._progress))
         except BaseException as error:  # in a thread nobody else would hear of it
-            told = error if isinstance(error, Exception) else CodeExit(repr(error))
-            self._end = SourceErrorMessage(told)
+            known = error if isinstance(error, Exception) else CodeExit(repr(error))
+            self._end = SourceErrorMessage(known)
 
     def _progress(self, done: int, total: int) -> None:
         self._steps = done, total

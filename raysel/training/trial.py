@@ -8,6 +8,7 @@ same lines.
 from __future__ import annotations
 
 import gc
+import time
 import traceback
 from collections import deque
 from contextlib import suppress
@@ -47,6 +48,11 @@ MACHINE = "machine.json"
 """In a trial's folder: the environments that it ran in."""
 
 
+CHECKPOINT_SECONDS = 10.0
+"""The shortest time between two checkpoints of a trial, whose last epoch always has one: of a trial
+with epochs of less than a second they were a fifth of the time."""
+
+
 class TrialRun:
     """Runs the epochs of one trial; nothing is built before the first one.
 
@@ -74,6 +80,7 @@ class TrialRun:
         self._note: str | None = None
         self._halved_at: int | None = None
         self._halves = False
+        self._checkpoint_epoch, self._checkpoint_at = 0, time.monotonic()
 
     def epoch(self) -> WorkerMessage:
         """Run one epoch."""
@@ -120,11 +127,29 @@ class TrialRun:
         smaller = failures.halved(self._asked)
         assert smaller is not None
         epoch = self.tuning.epoch if self.tuning else 1
+        done = len(self._rows)
+        self._drop_tuning()
+        self._halves = True
+        if self._checkpoint_epoch < done:
+            self._repeat_until(done)
         self._note, self._halved_at = failures.halving(self._asked, smaller, epoch), epoch
-        self.config, self.tuning, self._halves = smaller, None, True
+        self.config = smaller
+
+    def _drop_tuning(self) -> None:
+        self.tuning = None
         gc.collect()  # a trial refers to itself
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _repeat_until(self, epoch: int) -> None:
+        """Run the epochs since the last checkpoint again, with the whole batch as they ran before,
+        and checkpoint the last of them."""
+        self.tuning = tuning = self._start()
+        while tuning.epoch < epoch:
+            self._rows.append(EpochMessage(*self._trained(tuning)).to_dict())
+        self._checkpoint(tuning)
+        del tuning
+        self._drop_tuning()
 
     def _failure(self, kind: FailureKind, cause: str) -> FailureMessage:
         epoch = self.tuning.epoch if self.tuning else 0
@@ -141,16 +166,17 @@ class TrialRun:
         if self._unreported:
             return EpochMessage(**self._unreported.popleft())
         self._halves = False
-        result = tuning.run_epoch()
-        metrics = result.metrics | self._curve(tuning)
-        if result.epoch == self.config.training.epochs:
+        epoch, metrics = self._trained(tuning)
+        is_last = epoch == self.config.training.epochs
+        if is_last:
             metrics |= self._test(tuning)
         self._note_features()
-        message = EpochMessage(result.epoch, metrics, self._note, self._halved_at)
-        self._halved_at = None
+        message = EpochMessage(epoch, metrics, self._note, self._halved_at)
+        self._note = self._halved_at = None
         self._rows.append(message.to_dict())
-        state = {**tuning.state_dict(), "rows": self._rows}
-        self._note = self._files.keep(state)  # reported with the next epoch
+        halved = message.halved_at_epoch is not None  # once it is, it stays so
+        if is_last or halved or time.monotonic() - self._checkpoint_at >= CHECKPOINT_SECONDS:
+            self._note = self._checkpoint(tuning)  # reported with the next epoch
         return message
 
     def _note_features(self) -> None:
@@ -158,6 +184,17 @@ class TrialRun:
         if self._worker.features is not None:
             notes = [self._note, *self._worker.features.take_notes()]
             self._note = "; ".join(note for note in notes if note) or None
+
+    def _trained(self, tuning: FineTuning) -> tuple[int, dict[str, float]]:
+        """An epoch's number and metrics."""
+        result = tuning.run_epoch()
+        return result.epoch, result.metrics | self._curve(tuning)
+
+    def _checkpoint(self, tuning: FineTuning) -> str | None:
+        """Write a checkpoint; see `TrialFiles.keep`."""
+        said = self._files.keep({**tuning.state_dict(), "rows": self._rows})
+        self._checkpoint_epoch, self._checkpoint_at = tuning.epoch, time.monotonic()
+        return said
 
     def _start(self) -> FineTuning:
         """Build the trial, and continue from its checkpoint where it has one."""
@@ -189,6 +226,7 @@ class TrialRun:
         self._rows = []
         if state is not None:
             tuning.load_state_dict(state)
+            self._checkpoint_epoch = tuning.epoch
             self._rows = list(state["rows"])
             # the checkpoint's epoch may not have been reported yet; before a halving it was
             if not self._halves:

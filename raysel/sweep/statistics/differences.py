@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+
+from raysel.common.deferred import Deferred
+
+stats = Deferred("scipy.stats")
 
 CONFIDENCE = 0.95
 

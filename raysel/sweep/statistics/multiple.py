@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+
+from raysel.common.deferred import Deferred
+
+stats = Deferred("scipy.stats")
 
 RESAMPLES = 2_000
 """Bootstrap samples of a probability of improvement."""

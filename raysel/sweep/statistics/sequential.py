@@ -17,7 +17,11 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+
+from raysel.common.deferred import Deferred
+
+optimize = Deferred("scipy.optimize")
+stats = Deferred("scipy.stats")
 
 ALPHA = 0.05
 

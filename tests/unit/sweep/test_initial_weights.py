@@ -1,4 +1,4 @@
-"""Which source models are trained, what is told meanwhile, and how their trainings end."""
+"""Which source models are trained, what is reported meanwhile, and how their trainings end."""
 
 from __future__ import annotations
 

@@ -55,5 +55,5 @@ def test_of_two_columns_of_one_name_no_name_is_advised(tmp_path, head):
     found = reported(tmp_path, f"{head}\na,x,p\nb,y,p\n")
     if len(set(head.split(","))) < 3:
         assert found.endswith('rename one of those named "label"')
-    else:  # these can be told apart
+    else:  # these differ
         assert found.endswith("write task.data.label_column: Label")

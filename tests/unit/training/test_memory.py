@@ -22,7 +22,7 @@ from raysel.spec.sweep import ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Decision, Step, Strategy
 from raysel.sweep import local_trial
 from raysel.tasks.data import Examples
-from raysel.training import checkpoint, failures
+from raysel.training import checkpoint, failures, trial
 from raysel.training.trial import TrialRun
 from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EpochMessage, FailureMessage, WorkerMessage
@@ -145,6 +145,10 @@ def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_reported_twice(
     assert found[2].halved_at_epoch == 3
     monkeypatch.setattr(Greedy, "largest", 20)
     assert found[:2] == rows(begun(tmp_path / "b", asked()), 2)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)  # then none of them runs twice
+    monkeypatch.setattr(Greedy, "largest", 10)
+    assert rows(begun(tmp_path / "d", asked())) == found
+    monkeypatch.setattr(Greedy, "largest", 20)
     # run again from its record, as `raysel reproduce` does
     run = local_trial.run(shared(tmp_path / "c"), "0000", asked(), halved_at_epoch=3)
     again = [timeless(message) for message, _ in run if isinstance(message, EpochMessage)]
@@ -152,7 +156,10 @@ def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_reported_twice(
     assert [plain(row) for row in again] == [plain(row) for row in found]
 
 
-def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_path: Path) -> None:
+def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
     whole = begun(tmp_path / "a", asked())
     expected = rows(whole)
     rows(begun(tmp_path / "b", asked()), 2)  # its process is gone
@@ -165,6 +172,13 @@ def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(tmp_pa
         for row in state["rows"]:
             row["metrics"].pop("cost/seconds", None)
     assert differences(*states) == []
+
+
+def test_the_epoch_of_the_halving_has_a_checkpoint(tmp_path: Path) -> None:
+    rows(begun(tmp_path, asked()), 1)  # its process is gone
+    again = begun(tmp_path, asked(), reported=1)
+    assert rows(again, 2)[1].halved_at_epoch is None, "it is not halved a second time"
+    assert again.config.training.batch_size == 10
 
 
 def test_half_the_batch_that_is_too_much_as_well_fails_the_trial(

@@ -1,4 +1,4 @@
-"""The training of a source model on a worker: the model of `source_model`, told from outside."""
+"""The training of a source model on a worker: the model of `source_model`, watched from outside."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 from shared_kit import shared
 from trial_kit import config
 
+from raysel.training import trial
 from raysel.training.checkpoint import InFolder
 from raysel.training.trial import TrialRun
 from raysel.training.trial_files import TOKEN
@@ -80,6 +81,7 @@ def test_a_checkpoint_that_cannot_be_written_is_the_sweeps_failure(
         raise OSError(number, "cannot", str(folder))
 
     monkeypatch.setattr(InFolder, "save", fails)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
     row = steps.epoch()
     assert isinstance(row, EnvironmentErrorMessage) and "cannot" in row.cause
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from test_memory import begun, rows
 from trial_kit import config
+
+from raysel.training import trial
+from raysel.training.checkpoint import InFolder
 
 EPOCHS = 4
 ASKED = config("full", epochs=EPOCHS)
@@ -24,7 +28,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one whose process is gone after three epochs."""
     folder = tmp_path_factory.mktemp("left")
-    rows(begun(folder, ASKED), 3)
+    with pytest.MonkeyPatch.context() as every_epoch:
+        every_epoch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
+        rows(begun(folder, ASKED), 3)
     return folder
 
 
@@ -39,3 +45,29 @@ def test_epochs_that_the_record_lacks_are_reported_again_the_last_one_always(
     assert rows(again, 3 - first + 1) == whole[first - 1 : 3]
     assert {part.name: part.stat().st_mtime_ns for part in parts.iterdir()} == written
     assert rows(again, 1) == whole[3:]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"), [(0.0, [1, 2, 3, 4]), (2.5, [3, 4]), (10.0, [4]), (0.5, [1, 2, 3, 4])]
+)
+def test_a_checkpoint_is_written_after_so_many_seconds_and_after_the_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: list[int]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", seconds)
+    saved: list[int] = []
+    monkeypatch.setattr(InFolder, "save", lambda _, state: saved.append(state["epoch"]))
+    run = begun(tmp_path, ASKED)
+    for _ in range(EPOCHS):
+        now[0] += 1.0
+        run.epoch()
+    assert saved == kept
+
+
+def test_what_ran_since_the_last_checkpoint_runs_again_and_is_the_same(
+    whole: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "a"
+    assert rows(begun(folder, ASKED), 3) == whole[:3]  # its process is gone; no checkpoint yet
+    assert rows(begun(folder, ASKED, reported=3), EPOCHS) == whole

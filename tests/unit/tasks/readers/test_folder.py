@@ -359,7 +359,7 @@ def test_only_regular_files_are_taken(tmp_path):
     assert left_out.reason.startswith("no regular file")
 
 
-def test_links_that_lead_nowhere_are_told_before_any_picture_is_opened(tmp_path):
+def test_links_that_lead_nowhere_are_reported_before_any_picture_is_opened(tmp_path):
     root = folder(tmp_path / "pets", each=2)
     assert image_folder(root).notes == ()
     (root / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
