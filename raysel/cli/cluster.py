@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked_for_there, day, path_option
+from raysel.cli import suite_verbs
+from raysel.cli.arguments import (
+    AsJson,
+    ManyCells,
+    Overrides,
+    SweepFile,
+    checked_for_there,
+    day,
+    path_option,
+)
 from raysel.common.errors import INTERRUPTED, user_error
 from raysel.common.output import (
     LogPrinter,
@@ -75,16 +84,23 @@ def submit(
         int | None,
         typer.Option("--grace", min=10, help="Seconds to end in after a stop: 120."),
     ] = None,
+    yes: ManyCells = False,
     as_json: AsJson = False,
 ) -> int:
-    """Run a sweep on a cluster, and follow its output; submitted again, it goes on."""
+    """Run a sweep or a suite on a cluster, and follow its output; submitted again, it goes on."""
     from raysel.service import submit as submission  # noqa: PLC0415
     from raysel.service.jobs import connect  # noqa: PLC0415
 
-    spec = checked_for_there(file, set_ or ())
+    if is_suite := suite_verbs.is_suite(file, set_ or ()):
+        suite = suite_verbs.checked_for_there(file, set_ or (), yes)
+    else:
+        spec = checked_for_there(file, set_ or ())
     cluster = connect(address)
     options = _options(cluster, env or (), installed, open_cluster, grace)
-    result = submission.submit(cluster, spec, options, include or ())
+    if is_suite:
+        result = submission.submit_suite(cluster, suite, options, include or ())
+    else:
+        result = submission.submit(cluster, spec, options, include or ())
     return _print_submitted(cluster, result, no_wait, as_json)
 
 

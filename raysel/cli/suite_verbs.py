@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,32 @@ def checked_suite(file: Path, overrides: Sequence[str], even_many: bool) -> Chec
     from raysel.search import validate_suite  # noqa: PLC0415
 
     return validate_suite.read(file, overrides, even_many)
+
+
+def checked_for_there(file: Path, overrides: Sequence[str], even_many: bool) -> Suite:
+    """Read and check a suite that will run on a cluster: whether its storage can be written, and
+    which packages its databases need, is checked on the machines there."""
+    from raysel.common.locations import check_bucket, check_record_url, is_bucket  # noqa: PLC0415
+    from raysel.search import validate_suite  # noqa: PLC0415
+    from raysel.spec import reader, suite  # noqa: PLC0415
+
+    given = reader.read(file, overrides)
+    wanted = suite.read_suite(given, even_many)
+    first = wanted.cells[0].spec
+    problems = [check_bucket(first.storage)] if is_bucket(first.storage) else []
+    if first.database_url is not None:
+        names = (cell.spec.name for cell in wanted.cells)
+        problems += [check_record_url(first.database_url, name) for name in names]
+    if found := [problem for problem in problems if problem]:
+        raise UserError(*given.locate(dict.fromkeys(found)))
+    apart = ("database_url=", "tracking.uri=", f"storage={tempfile.gettempdir()}")
+    checked = validate_suite.read(file, [*overrides, *apart], even_many)
+    code = checked.cells[0].spec.code_files
+    cells = tuple(
+        replace(cell, spec=cell.spec.model_copy(update={"code_files": code}))
+        for cell in wanted.cells
+    )
+    return replace(wanted, cells=cells)
 
 
 # --- validate -------------------------------------------------------------------------------------
@@ -229,10 +256,12 @@ def show(storage: str, name: str, as_json: bool) -> None:
         searched = f"{row.done}/{row.trials}" if row.trials else ""
         confirmed = f"{row.confirmed}/{row.runs}" if row.runs else ""
         best = "" if row.best is None else f"{row.best:.3f}"
-        words = row.verdict or row.cause or ""
-        table.append((cell.cell.name, cell.state, searched, confirmed, best, words))
-    head = ("cell", "state", "search", "confirm", "best", "verdict")
+        table.append((cell.cell.name, cell.state, searched, confirmed, best, row.best_label or ""))
+    head = ("cell", "state", "search", "confirm", "best", "with")
     print_table(head, table, numbers=(2, 3, 4), whole=range(5))
+    for cell_name, row in rows.items():
+        if row is not None and (words := row.verdict or row.cause):
+            say(f"{cell_name}: {words}")
     return say("", f"one cell: raysel show {name}/{view.cells[0].cell.name}")
 
 

@@ -39,15 +39,12 @@ class CheckedSuite:
     cells: tuple[CheckedCell, ...]
 
 
-def read(
-    path: Path, overrides: Sequence[str] = (), even_many: bool = False, apart: Sequence[str] = ()
-) -> CheckedSuite:
+def read(path: Path, overrides: Sequence[str] = (), even_many: bool = False) -> CheckedSuite:
     """Read a suite's file, run the code that it names, and check every cell.
 
     Args:
         overrides: `a.b=c` strings, applied on top.
         even_many: also a suite of more than `raysel.spec.axes.MOST_CELLS` cells.
-        apart: keys whose problems are left to others.
 
     Raises:
         UserError: all problems, each once, with the cells that have it.
@@ -65,8 +62,7 @@ def read(
     for cell in suite.cells:
         spec = user_code.located(cell.spec, sources)
         task = _opened(spec, opened)
-        found = [p for p in validate.check(spec, task) if p.path not in apart]
-        if found:
+        if found := validate.check(spec, task):
             problems[cell.name] = found
         checked.append(CheckedCell(cell.name, spec, task))
     if problems:

@@ -10,7 +10,9 @@ import raysel
 from raysel.common.errors import user_error
 from raysel.common.user_files import irregular
 from raysel.record.layout import CODE
+from raysel.service.sent_file import SentFile
 from raysel.spec import user_code
+from raysel.spec.suite import Suite
 from raysel.spec.sweep import Spec
 
 SWEEP_FILE = "sweep.yaml"
@@ -59,7 +61,17 @@ def bundle(spec: Spec, include: Sequence[Path] = ()) -> Bundle:
     """
     sources = user_code.read(spec.listed_code, Path())
     there = user_code.located(spec, sources, CODE)
-    texts = {SWEEP_FILE: there.to_yaml()} | {f"{CODE}/{s.name}": s.text for s in sources}
+    return _bundle(SentFile.of_sweep(there), sources, include)
+
+
+def suite_bundle(suite: Suite, include: Sequence[Path] = ()) -> Bundle:
+    """The files of a suite whose code files have a path that is valid here; as in `bundle`."""
+    sources = user_code.read(suite.cells[0].spec.listed_code, Path())
+    return _bundle(SentFile.of_suite(suite, sources), sources, include)
+
+
+def _bundle(file: SentFile, sources: Sequence[user_code.Source], include: Sequence[Path]) -> Bundle:
+    texts = {SWEEP_FILE: file.text} | {f"{CODE}/{s.name}": s.text for s in sources}
     return Bundle(texts, dict(_named(include)))
 
 

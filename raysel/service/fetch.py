@@ -19,8 +19,8 @@ from raysel.common.user_files import lies_below
 from raysel.service import results_stream
 from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
+from raysel.service.sent_file import SentFile
 from raysel.service.storage import for_a_shell, seen_here
-from raysel.spec import reader
 
 LIMIT = 2**30
 """Largest results stream in bytes: it stays in Ray's logs on the head."""
@@ -40,7 +40,7 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
         raise user_error(job.id, "was not submitted by raysel submit: copy its runs from the head")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise user_error("--to", f"{to} holds something already; give another folder")
-    storage = reader.parse(job.metadata[SPEC]).storage
+    storage = SentFile.read(job.metadata[SPEC]).storage
     seen = None if is_bucket(storage) else seen_here(job, storage)
     if seen is not None and lies_below(to, seen.path):
         words = f"{to} lies in {seen.path}, which is copied; give a folder outside"
@@ -64,21 +64,31 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
 def _bring(bucket: Bucket, folder: Path) -> None:
     """From a bucket, with the credentials of this machine."""
     try:
-        names = [n for n in bucket.sizes() if n.partition("/")[0] in results_stream.WANTED]
+        there = bucket.sizes()
+        names = [name for name in there if _is_wanted(name, results_stream.SUITE in there)]
         for name in names:
             bucket.get(name, folder / name)
     except OSError as error:
         raise OperationalError(str(bucket), f"cannot be read: {said(error)}") from error
-    if "spec.yaml" not in names:
+    if not {"spec.yaml", results_stream.SUITE} & set(names):
         raise OperationalError(str(bucket), "holds no sweep yet")
+
+
+def _is_wanted(name: str, of_suite: bool) -> bool:
+    """Whether an object of a sweep's, or of a suite's and its cells', is fetched."""
+    first, _, rest = name.partition("/")
+    if first in (*results_stream.WANTED, results_stream.SUITE):
+        return True
+    return of_suite and rest.partition("/")[0] in results_stream.WANTED
 
 
 def _copy(source: Path, folder: Path) -> None:
     """From a folder that this machine sees too."""
-    for name in results_stream.WANTED:
+    for name in results_stream.wanted(source):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name)
-        elif (source / name).exists():
+        else:
             shutil.copy2(source / name, folder / name)
 
 

@@ -16,10 +16,22 @@ from pathlib import Path
 
 WANTED = ("results.json", "spec.yaml", "manifest.json", "report", "best")
 
+SUITE = "suite.json"
+"""In the folder of a suite, whose cells lie in folders of their own."""
+
 BEGIN, END = "raysel-results-begin", "raysel-results-end"
 
 LINE_BYTES = 6000
 """Of contents a line, a multiple of 3; base64 makes a third more of it."""
+
+
+def wanted(folder: Path) -> list[str]:
+    """What is sent of a sweep's folder, or of a suite's and its cells', by its path in it."""
+    if not (folder / SUITE).is_file():
+        return [name for name in WANTED if (folder / name).exists()]
+    cells = sorted(path.name for path in folder.iterdir() if (path / "spec.yaml").is_file())
+    of_cells = [f"{cell}/{name}" for cell in cells for name in wanted(folder / cell)]
+    return [SUITE, *(name for name in ("report",) if (folder / name).exists()), *of_cells]
 
 
 class Lines(io.RawIOBase):
@@ -53,8 +65,8 @@ class Lines(io.RawIOBase):
 def main(arguments: list[str]) -> int:
     """Print the stream; 1 if there is nothing to send, or too much."""
     folder, limit = Path(arguments[0]), int(arguments[1])
-    there = [folder / name for name in WANTED if (folder / name).exists()]
-    if not (folder / "spec.yaml").is_file():
+    there = [folder / name for name in wanted(folder)]
+    if not any((folder / name).is_file() for name in ("spec.yaml", SUITE)):
         print(f"there is no sweep in {folder} on the head", file=sys.stderr)
         return 1
     files = [f for path in there for f in (path.rglob("*") if path.is_dir() else [path])]
@@ -70,7 +82,7 @@ def main(arguments: list[str]) -> int:
     lines = Lines()
     with tarfile.open(fileobj=lines, mode="w|gz") as stream:
         for path in there:
-            stream.add(path, arcname=path.name)
+            stream.add(path, arcname=path.relative_to(folder).as_posix())
     print(END, lines.finish(), flush=True)
     return 0
 

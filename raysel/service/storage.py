@@ -31,5 +31,6 @@ def seen_here(job: Job, storage: str) -> SweepFolder | None:
     if not storage.startswith("/"):
         return None
     folder = SweepFolder.of(storage, job.name)
-    mine = folder.spec.is_file() and kept(folder.manifest).get("sent_as") == job.sweep
-    return folder if mine else None
+    file = folder.suite if folder.suite.is_file() else folder.manifest
+    there = folder.spec.is_file() or folder.suite.is_file()
+    return folder if there and kept(file).get("sent_as") == job.sweep else None

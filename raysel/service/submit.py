@@ -21,12 +21,13 @@ from raysel.service.bundle import (
     check_size,
     package_folder,
     package_sizes,
+    suite_bundle,
 )
 from raysel.service.jobs import ATTEMPT, COMMIT, NAME, SPEC, SWEEP, Cluster, Job
+from raysel.service.sent_file import SentFile
 from raysel.service.storage import for_a_shell, lasting
-from raysel.spec import reader
+from raysel.spec.suite import Suite
 from raysel.spec.sweep import Spec
-from raysel.sweep.existing import continued
 from raysel.sweep.manifest import GIT_SHA, SENT_AS, git_sha
 
 CODE_TEXTS = "raysel.code"
@@ -67,10 +68,10 @@ class SubmitResult:
     new: bool
 
 
-def sweep_id(spec: Spec) -> str:
-    """The sweep's name and a hash of its name and resolved file."""
-    text = f"{spec.name}\n{spec.to_yaml()}"
-    return f"{spec.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+def sent_id(file: SentFile) -> str:
+    """The sweep's or the suite's name and a hash of its name and resolved file."""
+    text = f"{file.name}\n{file.text}"
+    return f"{file.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def submit(
@@ -87,6 +88,13 @@ def submit(
         OperationalError: the cluster asks for no token, or does not take the job.
     """
     return _submit(cluster, bundle(spec, include), options, again=False)
+
+
+def submit_suite(
+    cluster: Cluster, suite: Suite, options: SubmitOptions, include: Sequence[Path] = ()
+) -> SubmitResult:
+    """The same for a suite, which is one job."""
+    return _submit(cluster, suite_bundle(suite, include), options, again=False)
 
 
 def resume(
@@ -107,10 +115,9 @@ def resume(
         raise user_error(
             job.id, "this job's code is not stored with it; resume with: raysel submit FILE"
         )
-    text = job.metadata[SPEC]
-    spec = continued(reader.parse(text), reader.parse(text, overrides))
+    file = SentFile.read(job.metadata[SPEC]).with_overrides(overrides)
     code = json.loads(job.metadata[CODE_TEXTS])
-    return _submit(cluster, Bundle({SWEEP_FILE: spec.to_yaml()} | code, {}), options, again=True)
+    return _submit(cluster, Bundle({SWEEP_FILE: file.text} | code, {}), options, again=True)
 
 
 def _submit(cluster: Cluster, files: Bundle, options: SubmitOptions, again: bool) -> SubmitResult:
@@ -120,20 +127,20 @@ def _submit(cluster: Cluster, files: Bundle, options: SubmitOptions, again: bool
             "asks for no token: whoever reaches it can run code on it. Start it with "
             "RAY_AUTH_MODE=token, or give --open-cluster",
         )
-    spec = reader.parse(files.texts[SWEEP_FILE])
-    sweep = sweep_id(spec)
-    jobs = [job for job in cluster.jobs() if job.name == spec.name]
+    file = SentFile.read(files.texts[SWEEP_FILE])
+    sweep = sent_id(file)
+    jobs = [job for job in cluster.jobs() if job.name == file.name]
     mine = [job for job in jobs if job.sweep == sweep]
     if existing := _existing_job(jobs, mine, sweep, again):
         return existing
     check_size(files.sizes() | ({} if options.installed else package_sizes()))
     attempt = 1 + max((job.attempt for job in mine), default=0)
-    job = Job(f"{sweep}-r{attempt}", "PENDING", metadata=_metadata(spec, sweep, attempt, files))
+    job = Job(f"{sweep}-r{attempt}", "PENDING", metadata=_metadata(file, sweep, attempt, files))
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         files.write(Path(folder))
         environment = _runtime_env(Path(folder), cluster, options, sweep)
         try:
-            cluster.submit(job.id, entrypoint(spec), environment, dict(job.metadata))
+            cluster.submit(job.id, entrypoint(file.storage), environment, dict(job.metadata))
         except OperationalError:
             # another client was a moment earlier
             if other := next((j for j in cluster.jobs() if j.id == job.id), None):
@@ -159,18 +166,18 @@ def _existing_job(jobs: list[Job], mine: list[Job], sweep: str, again: bool) -> 
     return None
 
 
-def entrypoint(spec: Spec) -> str:
+def entrypoint(storage: str) -> str:
     """The command of a job."""
-    wanted = "" if lasting(spec.storage) else f" --set storage={for_a_shell(spec.storage)}"
+    wanted = "" if lasting(storage) else f" --set storage={for_a_shell(storage)}"
     return f"exec python -m raysel run {SWEEP_FILE} --resume-if-exists{wanted}"
 
 
-def _metadata(spec: Spec, sweep: str, attempt: int, files: Bundle) -> dict[str, str]:
+def _metadata(file: SentFile, sweep: str, attempt: int, files: Bundle) -> dict[str, str]:
     metadata = {
-        NAME: spec.name,
+        NAME: file.name,
         SWEEP: sweep,
         ATTEMPT: str(attempt),
-        SPEC: spec.to_yaml(),
+        SPEC: file.text,
         "raysel.version": raysel.__version__,
         COMMIT: git_sha() or "",
     }

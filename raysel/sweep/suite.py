@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from raysel.spec import user_code
 from raysel.spec.suite import Suite
 from raysel.spec.sweep import Spec
 from raysel.sweep import start
+from raysel.sweep.manifest import SENT_AS
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.session import run_session
@@ -156,7 +158,11 @@ def stored(suite: Suite, specs: Sequence[Spec]) -> StoredSuite:
     )
     axes = tuple(StoredAxis(keys=axis.keys) for axis in suite.axes.axes)
     return StoredSuite(
-        name=suite.name, description=suite.description, axes=axes, cells=tuple(cells)
+        name=suite.name,
+        description=suite.description,
+        axes=axes,
+        cells=tuple(cells),
+        sent_as=os.environ.get(SENT_AS),
     )
 
 

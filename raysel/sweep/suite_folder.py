@@ -60,13 +60,18 @@ class StoredCell(FrozenModel):
 
 
 class StoredSuite(FrozenModel):
-    """The content of `suite.json`."""
+    """The content of `suite.json`.
+
+    Attributes:
+        sent_as: under which id it was sent, of a job's suite.
+    """
 
     kind: Literal["suite"] = "suite"
     name: str
     description: str = ""
     axes: tuple[StoredAxis, ...]
     cells: tuple[StoredCell, ...]
+    sent_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -207,10 +212,10 @@ def read_cells(storage: str, name: str) -> list[tuple[StoredCell, SweepView, Swe
 
 
 def merged(stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str]) -> StoredSuite:
-    """A stored suite with the cells of its file as it is now.
+    """A suite as its file is now, in the place of the stored one.
 
     Args:
-        begun: the names of the cells that have a folder.
+        begun: the names of the cells that have a folder; what they are is in it.
 
     Raises:
         UserError: a cell that has begun is not in the file any more.
@@ -219,4 +224,4 @@ def merged(stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str]) -> St
     if gone := [name for name in begun if name not in known]:
         way_on = f"remove it with raysel rm {stored.name}/{gone[0]}, or keep its value in the file"
         raise UserError(Problem("axes", f"no cell {and_more(gone)}, which has begun; {way_on}"))
-    return stored.model_copy(update={"axes": wanted.axes, "cells": wanted.cells})
+    return wanted

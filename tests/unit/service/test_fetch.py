@@ -124,3 +124,23 @@ def test_a_bucket_that_does_not_answer_is_one_line(
 def test_a_job_of_another_command_has_nothing_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="raysel submit"):
         fetch(Unasked(), Job("raysubmit_1", "SUCCEEDED"), tmp_path / "x")
+
+
+def test_of_a_suite_the_cells_come_with_its_page(tmp_path: Path) -> None:
+    suite = tmp_path / "shared" / "digits"
+    for cell in ("shots5", "shots10"):
+        (suite / cell / "report").mkdir(parents=True)
+        (suite / cell / "spec.yaml").write_text("name: x")
+        (suite / cell / "report" / "index.html").write_text("page")
+        (suite / cell / "sweep.db").write_bytes(b"stays")
+    (suite / "report").mkdir()
+    (suite / "report" / "index.html").write_text("table")
+    (suite / "suite.json").write_text('{"sent_as": "digits-1a"}')
+    text = parse(SWEEP, [f"storage={suite.parent}"]).to_yaml() + "axes: {training.shots: [5, 10]}\n"
+    reported = {"raysel.name": "digits", "raysel.sweep": "digits-1a", "raysel.spec": text}
+    sent = Job("digits-1a-r1", "SUCCEEDED", metadata=reported)
+    to = fetch(Unasked(), sent, tmp_path / "new")
+    there = {str(path.relative_to(to)) for path in to.rglob("*") if path.is_file()}
+    pages = {f"{cell}/{file}" for cell in ("shots5", "shots10") for file in
+             ("spec.yaml", "report/index.html")}  # fmt: skip
+    assert there == {"suite.json", "report/index.html", *pages}

@@ -14,8 +14,10 @@ from raysel.common.errors import OperationalError, UserError
 from raysel.service.bundle import bundle, check_size, package_sizes
 from raysel.service.endpoint import ClusterEndpoint
 from raysel.service.jobs import Cluster, Job
-from raysel.service.submit import SubmitOptions, entrypoint, resume, submit, sweep_id
-from raysel.spec.reader import parse
+from raysel.service.sent_file import SentFile
+from raysel.service.submit import SubmitOptions, entrypoint, resume, sent_id, submit, submit_suite
+from raysel.spec.reader import SweepFile, parse
+from raysel.spec.suite import Suite, read_suite
 from raysel.spec.sweep import Spec
 from raysel.spec.user_code import located, read
 from raysel.sweep.manifest import SENT_AS
@@ -114,10 +116,14 @@ def test_raysel_itself_is_small_and_goes_along_unless_it_is_there() -> None:
     assert "py_modules" not in second.given[0]["env"]
 
 
+def id_of(*overrides: str) -> str:
+    return sent_id(SentFile.of_sweep(spec(*overrides)))
+
+
 def test_the_id_is_of_name_and_file() -> None:
-    one = sweep_id(spec())
-    assert one.startswith("digits-") and one == sweep_id(spec())
-    assert len({one, sweep_id(spec("name=other")), sweep_id(spec("training.epochs=7"))}) == 3
+    one = id_of()
+    assert one.startswith("digits-") and one == id_of()
+    assert len({one, id_of("name=other"), id_of("training.epochs=7")}) == 3
 
 
 def test_what_was_stopped_goes_on_under_the_next_number() -> None:
@@ -233,4 +239,34 @@ def test_the_metadata_say_what_runs() -> None:
     ],
 )
 def test_a_relative_storage_lies_in_a_place_that_stays(storage: str, reported: str) -> None:
-    assert entrypoint(spec().model_copy(update={"storage": storage})).endswith("exists" + reported)
+    assert entrypoint(storage).endswith("exists" + reported)
+
+
+def suite(tmp_path: Path, *overrides: str) -> Suite:
+    text = SWEEP + "axes: {training.shots: [5, 10]}\n"
+    return read_suite(SweepFile("suite.yaml", text, overrides))
+
+
+def test_a_suite_is_one_job_whose_file_is_the_suites(tmp_path: Path) -> None:
+    cluster = Noted()
+    result = submit_suite(cluster, suite(tmp_path, "training.epochs=7"), SubmitOptions())
+    assert result.job.name == "digits"
+    sent = read_suite(SweepFile("sweep.yaml", cluster.files["sweep.yaml"]))
+    assert [cell.spec.training.epochs for cell in sent.cells] == [7, 7]
+    assert [cell.name for cell in sent.cells] == ["shots5", "shots10"]
+    again = submit_suite(cluster, suite(tmp_path, "training.epochs=7"), SubmitOptions())
+    assert not again.new
+
+
+def test_a_suite_goes_on_with_more_cells_but_not_with_other_ones(tmp_path: Path) -> None:
+    cluster = Noted()
+    submit_suite(cluster, suite(tmp_path), SubmitOptions())
+    ended(cluster, "STOPPED")
+    more = ["axes.training.shots=[5, 10, 15]"]
+    assert resume(cluster, "digits", more, SubmitOptions()).new
+    assert "- 15" in cluster.files["sweep.yaml"]
+    ended(cluster, "STOPPED")
+    with pytest.raises(UserError, match="axes: the cell shots10 is not there any more"):
+        resume(cluster, "digits", ["axes.training.shots=[5]"], SubmitOptions())
+    with pytest.raises(UserError, match=r"training\.epochs"):
+        resume(cluster, "digits", ["training.epochs=3"], SubmitOptions())
