@@ -106,10 +106,14 @@ def export(
     kept = origin_of(view.folder.best) == {"sweep": results.sweep_id, "run": run}
     with _staged(target) as staged:
         if name == winner and kept:
+            if not check:
+                notify(f"checking that {view.folder.best} answers as the trained model did …")
             out = _copy_best(view, run, name, staged, compare=not check)
         else:
             out = _run_again(view, run, staged, notify)
-        out = replace(out, check=_checked(view, out) if check else None)
+        if check:
+            notify("comparing it, loaded by timm alone, with the sweep's own validation …")
+            out = replace(out, check=_checked(view, out))
         if out.written:
             for path in sorted(staged.iterdir()):
                 path.replace(target / path.name)

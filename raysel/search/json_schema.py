@@ -8,6 +8,7 @@ from raysel.common.paths import A_NAME
 from raysel.spec.axes import AXES, EXCLUDE, ZIP
 from raysel.spec.sweep import Spec
 from raysel.strategies import Strategy, registered
+from raysel.tasks.shifts import SHIFTS
 
 
 def sweep_schema() -> dict[str, Any]:
@@ -21,6 +22,9 @@ def sweep_schema() -> dict[str, Any]:
         },
         "additionalProperties": _arm_schema(any_strategy),
     }
+    kind = schema["$defs"]["ShiftSpec"]["properties"]["kind"]
+    kind["description"] = f"name of the shift: {', '.join(SHIFTS)}"
+    kind["examples"] = list(SHIFTS)
     schema["properties"]["name"]["pattern"] = A_NAME.pattern  # a cell's is not written by hand
     schema["properties"][AXES] = _axes_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

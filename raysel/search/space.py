@@ -95,9 +95,10 @@ def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
     """Resolve a value of the file: `search` is the strategy's own range."""
     if value != SEARCH:
         return value
-    if parameter.kind == "layers":
-        return Choice(categorical=tuple(layers))
-    return parameter.search
+    if parameter.search is not None:
+        return parameter.search
+    options = {"layers": tuple(layers), "bool": (False, True)}
+    return Choice(categorical=options.get(parameter.kind, parameter.options))
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,14 @@ class SearchedValue:
         strategy: the arm's name.
         published: what is tried first: the file's own `first`, else the paper's value; the
             nearest one that the distribution holds.
+        moved_from: that value itself, where the distribution does not hold it.
     """
 
     strategy: str
     name: str
     distribution: Distribution
     published: Any
+    moved_from: Any = None
 
     @property
     def scoped(self) -> str:
@@ -272,6 +275,16 @@ class Space:
         """For each arm what is searched, in words; empty where nothing is."""
         return {arm: ", ".join(map(str, self.searched.get(arm, ()))) for arm in self.arms}
 
+    def moved_notes(self) -> list[str]:
+        """Which published values the file's distributions do not hold, in a sentence each."""
+        return [
+            f"{value.strategy}: the published {value.name} is {value.moved_from}, not in"
+            f" {described(value.distribution)}; {value.published} is tried first"
+            for own in self.searched.values()
+            for value in own
+            if value.moved_from is not None
+        ]
+
     def single_note(self) -> str | None:
         """Which arms are not searched, in a sentence."""
         if not self.single:
@@ -356,7 +369,9 @@ def _searched(
     value = published[name] if name in published else training[name]
     if isinstance(distribution, FloatRange | IntRange) and distribution.first is not None:
         value = distribution.first
-    return SearchedValue(arm, name, distribution, nearest_value(distribution, value))
+    held = nearest_value(distribution, value)
+    moved = None if value is None or held == value else value
+    return SearchedValue(arm, name, distribution, held, moved)
 
 
 def _defaults() -> dict[str, Any]:

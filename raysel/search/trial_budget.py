@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from raysel.search.space import CROSS_VALIDATION, Space, count
-from raysel.spec.sweep import SearchSpec
+from raysel.spec.sweep import Choice, SearchSpec
 
 _ENDLESS = 2**62
 
@@ -41,6 +41,21 @@ def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
         for name, count in points.items()
         if count < search.num_trials and not walks_strategy(search, space, name)
     }
+
+
+def untried_notes(search: SearchSpec, space: Space) -> list[str]:
+    """Of which choices an arm has too few trials to try every option, in a sentence each."""
+    if walks_every_point(search, space):
+        return []
+    most = shares(search, space) if is_equal(search, space) else {}
+    return [
+        f"{arm}: {value.name} has {len(value.distribution.options)} values, and the arm"
+        f" {most.get(arm, search.num_trials)} trials: some are never tried"
+        for arm, own in space.searched.items()
+        for value in own
+        if isinstance(value.distribution, Choice)
+        and len(value.distribution.options) > most.get(arm, search.num_trials)
+    ]
 
 
 def is_equal(search: SearchSpec, space: Space) -> bool:

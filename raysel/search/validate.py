@@ -31,7 +31,7 @@ from raysel.search.space import (
     registered_strategies,
     strategies_of,
 )
-from raysel.search.trial_budget import may_repeat
+from raysel.search.trial_budget import may_repeat, untried_notes
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_search import (
     allocation_problems,
@@ -149,6 +149,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     mine = facts_of(spec.model.name).notes
     layers = [f"model.partition: {note}" for note in partition.notes]
     arms = [*baseline_notes(registered_strategies(spec)), *filter(None, [space.single_note()])]
+    arms += [*space.moved_notes(), *untried_notes(spec.search, space)]
     phase = confirm_notes(spec.confirm)
     notes = [*phase, *arms, *_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])

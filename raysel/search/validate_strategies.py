@@ -123,8 +123,8 @@ def _parameter_messages(
     if value is None:
         return [] if parameter.optional else [f"is missing: {parameter.help}"]
     if value == SEARCH:
-        known = parameter.search is not None or parameter.kind == "layers"
-        return [] if known else [f"declares no range to search; give {_accepted(parameter)}"]
+        missing = f"declares no range to search; give {_accepted(parameter)}"
+        return [] if parameter.has_search else [missing]
     if isinstance(value, Distribution) and not isinstance(value, DISTRIBUTIONS[parameter.kind]):
         return [f"{described(value)} is not accepted; give {_accepted(parameter)}"]
     if parameter.kind == "layers" and layers is None:
@@ -138,8 +138,8 @@ def _accepted(parameter: Parameter) -> str:
     return {
         "float": f"a number in {parameter.interval()}, or {{float: [low, high]}}",
         "int": f"a whole number in {parameter.interval()}, or {{int: [low, high]}}",
-        "bool": "true, false, or {categorical: [true, false]}",
-        "choice": f"{', '.join(parameter.options)}, or {{categorical: [a, b]}}",
+        "bool": "true, false, or search",
+        "choice": f"{', '.join(parameter.options)}, {{categorical: [a, b]}}, or search",
         "layers": "layer names joined by +, {categorical: [a, b]}, or search",
     }[parameter.kind]
 

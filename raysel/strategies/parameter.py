@@ -33,7 +33,7 @@ class Parameter:
         optional: whether None is a value (the strategy then computes its own).
         published: the paper's value where the default is computed.
         search: what the word `search` in a sweep file stands for; for `layers` it is
-            every layer of the model.
+            every layer of the model, for `bool` and `choice` every option if not given.
 
     Raises:
         ValueError: a kind that there is not, a default that is not accepted, or a search that
@@ -56,6 +56,12 @@ class Parameter:
         wrong = self._declared_wrongly()
         if wrong:
             raise ValueError(f"parameter {self.name}: {wrong}")
+
+    @property
+    def has_search(self) -> bool:
+        """Whether the word `search` stands for something: a range that is declared, or the options
+        of what has no other values."""
+        return self.search is not None or self.kind in ("layers", "bool", "choice")
 
     def _declared_wrongly(self) -> str | None:
         if self.kind not in DISTRIBUTIONS:

@@ -30,7 +30,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.record.state import ENDED, RUNNING, TrialState, fold
-from raysel.search.trial_budget import budget
+from raysel.search.trial_budget import budget, untried_notes
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk
@@ -169,7 +169,12 @@ class Session:
             space, total = inputs.space, budget(spec.search, inputs.space)
             self.reporter.began(spec, total, len(space.arms), concurrent)
             token = nodes.new_token(self.folder)
-            notes = (*inputs.task.notes, space.single_note(), nodes.check_storage(self.folder))
+            of_space = (
+                space.single_note(),
+                *space.moved_notes(),
+                *untried_notes(spec.search, space),
+            )
+            notes = (*inputs.task.notes, *of_space, nodes.check_storage(self.folder))
             for note in filter(None, notes):
                 self.reporter.note(note)
             self._run_phases(concurrent, total, token)

@@ -69,7 +69,7 @@ def name_problems(spec: TaskSpec) -> list[Problem]:
     if isinstance(spec.data, str):
         named.insert(0, ("task.data", "data set", spec.data, (*_OPENERS, *NAMES)))
     return [
-        Problem(path, f'no {what} is called "{given}"; {nearest(given, known)}')
+        Problem(path, f'no {what} is called "{given}"; {nearest(given, known, len(SHIFTS))}')
         for path, what, given, known in named
         if given not in known
     ]

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import FixedTrial
 
 from raysel.common.errors import UserError
-from raysel.search.space import Space, most_shots, nearest_value, strategies_of
+from raysel.search.space import Space, declared, most_shots, nearest_value, strategies_of
+from raysel.search.trial_budget import untried_notes
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec, TrainingOverride
 from raysel.strategies import registry
@@ -267,3 +268,33 @@ def test_what_a_range_names_first_lies_in_it():
     with pytest.raises(UserError, match=r"first: 0\.5 is outside") as caught:
         space("training.learning_rate={float: [1e-4, 1e-1], log: true, first: 0.5}")
     assert caught.value.problems[0].path == "training.learning_rate"
+
+
+def test_a_published_value_that_the_range_does_not_hold_is_noted():
+    assert space().moved_notes() == []
+    moved = space("strategies.bvg_ls.ema_decay={float: [0.95, 0.99]}")
+    assert moved.moved_notes() == [
+        "bvg_ls: the published ema_decay is 0.9, not in [0.95, 0.99]; 0.95 is tried first"
+    ]
+
+
+@pytest.mark.parametrize(("trials", "share"), [(8, 2), (11, 3), (12, 3), (13, 4)])
+def test_a_choice_of_more_values_than_trials_is_noted(trials, share):
+    overrides = (f"search.num_trials={trials}",)
+    found = untried_notes(sweep(*overrides).search, space(*overrides))
+    noted = f"surgical: block has 3 values, and the arm {share} trials: some are never tried"
+    assert found == ([noted] if share == 2 else [])
+
+
+def test_under_one_budget_for_all_a_choice_may_be_tried_whole():
+    overrides = ("search.num_trials=8", "search.allocation=adaptive")
+    assert untried_notes(sweep(*overrides).search, space(*overrides)) == []
+
+
+def test_the_word_search_stands_for_every_option():
+    flag = Parameter("flag", "bool", False, "a flag")
+    kind = Parameter("kind", "choice", "a", "a kind", options=("a", "b"))
+    assert declared(flag, "search", ()) == Choice(categorical=(False, True))
+    assert declared(kind, "search", ()) == Choice(categorical=("a", "b"))
+    assert flag.has_search and kind.has_search
+    assert not Parameter("x", "float", 1.0, "a number").has_search
