@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.cli import suite_verbs
-from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked
+from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked_opened
 from raysel.common.output import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
@@ -29,14 +29,27 @@ def plan(
     price: Annotated[
         float | None, typer.Option("--price-per-gpu-hour", min=0, help="For the cost.")
     ] = None,
+    images_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--images-per-second",
+            min=0.001,
+            help="Training images a second of one trial: for the hours, where nothing is measured.",
+        ),
+    ] = None,
     yes: ManyCells = False,
     as_json: AsJson = False,
 ) -> None:
     """Estimate a sweep, or a suite of them: trials, time, memory, disk, cost. Runs a short
-    calibration."""
+    calibration; without the data it counts what there is to do."""
     if suite_verbs.is_suite(file, set_ or ()):
-        return suite_verbs.plan(file, set_ or (), yes, gpus, price, as_json)
-    spec = checked(file, set_ or ())
+        return suite_verbs.plan(file, set_ or (), yes, gpus, price, images_per_second, as_json)
+    spec, task = checked_opened(file, set_ or ())
+    if task.missing is not None:
+        from raysel.cli.plan_words import print_counted  # noqa: PLC0415
+        from raysel.service.plan.counted import counted  # noqa: PLC0415
+
+        return print_counted(spec.name, {"": counted(spec, task)}, images_per_second, as_json)
     from raysel.service.plan.estimate_sweep import estimate_sweep  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
     from raysel.sweep.plan_cache import write_plan  # noqa: PLC0415

@@ -294,11 +294,13 @@ def plan(
     even_many: bool,
     gpus: int | None,
     price: float | None,
+    rate: float | None,
     as_json: bool,
 ) -> None:
     """`raysel plan SUITE`."""
     checked = checked_suite(file, overrides, even_many)
-    refuse_absent(checked)
+    if any(cell.task.missing for cell in checked.cells):
+        return _count(checked, rate, as_json)
     from raysel.service.plan.estimate_suite import SuitePlan  # noqa: PLC0415
     from raysel.service.plan.estimate_sweep import estimate_sweeps  # noqa: PLC0415
     from raysel.spec import user_code  # noqa: PLC0415
@@ -319,6 +321,15 @@ def plan(
         write_plan(spec, found.as_json())
     suite = SuitePlan(checked.suite.name, plans, budget)
     return print_json(suite.as_json()) if as_json else _print_plan(suite)
+
+
+def _count(checked: CheckedSuite, rate: float | None, as_json: bool) -> None:
+    """The plan of a suite whose data are not here."""
+    from raysel.cli.plan_words import print_counted  # noqa: PLC0415
+    from raysel.service.plan.counted import counted  # noqa: PLC0415
+
+    cells = {cell.name: counted(cell.spec, cell.task) for cell in checked.cells}
+    print_counted(checked.suite.name, cells, rate, as_json)
 
 
 def _print_plan(found: SuitePlan) -> None:

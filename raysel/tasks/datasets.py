@@ -20,6 +20,7 @@ from raysel.tasks.decoding import CIFAR_F
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.readers import breeds, cifar_c
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
+from raysel.tasks.readers.counted import counted_pictures
 from raysel.tasks.readers.folder import image_folder
 from raysel.tasks.readers.published import PUBLISHED, Published
 from raysel.tasks.readers.table import TableOptions, picture_table
@@ -152,6 +153,21 @@ def _table(data: TableData) -> ImageDataset:
 def class_count(spec: TaskSpec) -> int | None:
     """The number of classes where it is known without the data; else None."""
     return _source(spec).class_count
+
+
+def counted(spec: TaskSpec) -> ImageDataset | None:
+    """A data set that is known by name, by its counts alone; None of any other."""
+    if not isinstance(spec.data, str):
+        return None
+    found = counted_pictures("cifar10" if spec.data == CIFAR_F else spec.data)
+    return None if found is None else replace(found, name=spec.name)
+
+
+def download_bytes(spec: TaskSpec) -> int:
+    """The size of a published data set that raysel downloads; 0 of any other."""
+    if spec.data not in (*PUBLISHED, CIFAR_F):
+        return 0
+    return _published(str(spec.data))[1].megabytes * 1_000_000
 
 
 def missing(spec: TaskSpec) -> str | None:

@@ -16,6 +16,7 @@ from raysel.tasks.data_paths import is_there
 from raysel.tasks.data_summary import ClassCount, DataSummary, PartCount
 from raysel.tasks.datasets import (
     class_count,
+    counted,
     download_note,
     is_pictures,
     missing,
@@ -205,6 +206,13 @@ def open_task(spec: TaskSpec, download: bool = False) -> OpenedTask:
         return _divided(spec, open_pictures(spec, download), [])
     except UserError as error:
         return OpenedTask(spec, tuple(error.problems))
+
+
+def counted_task(spec: TaskSpec) -> OpenedTask | None:
+    """A task whose data are not there, divided by the counts that are published; None where they
+    are not known."""
+    pictures = counted(spec)
+    return None if pictures is None else _divided(spec, pictures, [])
 
 
 def _divided(spec: TaskSpec, data: Dataset | ImageDataset, problems: list[Problem]) -> OpenedTask:
