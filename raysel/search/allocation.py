@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna import Study
@@ -24,34 +24,77 @@ from raysel.spec.sweep import SearchSpec
 _FIXED = "fixed_params"
 
 
-def next_strategy(search: SearchSpec, space: Space, trials: Iterable[FrozenTrial]) -> str | None:
+class TrialsByArm:
+    """The numbers of each arm's trials. A trial is looked at until its arm is known, and no more: a
+    study of thousands of trials is asked at every epoch."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, list[int]] = {}
+        self._seen = 0
+        self._without: list[int] = []
+
+    def of(self, trials: Sequence[FrozenTrial], arm: str | None) -> list[FrozenTrial]:
+        """The trials of an arm, in their order.
+
+        Args:
+            trials: all of the study, in the order of their numbers; later calls may have more.
+        """
+        self._update(trials)
+        return [trials[number] for number in self._numbers.get(arm or "", ())]
+
+    def count(self, trials: Sequence[FrozenTrial], arm: str) -> int:
+        """How many trials an arm has."""
+        self._update(trials)
+        return len(self._numbers.get(arm, ()))
+
+    def _update(self, trials: Sequence[FrozenTrial]) -> None:
+        unknown = [*self._without, *range(self._seen, len(trials))]
+        self._seen, self._without = len(trials), []
+        for number in unknown:
+            arm = arm_of_trial(trials[number])
+            if arm is None:
+                self._without.append(number)
+            else:
+                insort(self._numbers.setdefault(arm, []), number)
+
+
+def next_strategy(
+    search: SearchSpec, space: Space, arms: TrialsByArm, trials: Sequence[FrozenTrial]
+) -> str | None:
     """The strategy of the next trial: of those with trials left the one with the fewest, the first
     in the file among equals; None where every share is used up."""
-    had = Counter(arm_of_trial(trial) for trial in trials)
+    had = {name: arms.count(trials, name) for name in space.strategies}
     left = [name for name, share in shares(search, space).items() if had[name] < share]
-    return min(left, key=lambda name: had[name], default=None)
+    return min(left, key=had.__getitem__, default=None)
 
 
 def replicate_of(
-    space: Space, trials: Iterable[FrozenTrial], strategy: str | None
+    space: Space, trials: Sequence[FrozenTrial], strategy: str
 ) -> dict[str, Any] | None:
     """The values of the next trial of a strategy all of whose configurations were tried: of the
     better half of them, the one with the fewest trials, the best among equals.
 
+    Args:
+        trials: the strategy's own.
+
     Returns:
         None where a configuration is left.
     """
-    if strategy is None:
+    points = points_of(space, strategy)
+    if len(trials) < points:
         return None
     own: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
-        if arm_of_trial(trial) == strategy:
-            own.setdefault(repr(sorted(trial.params.items())), []).append(trial)
-    points = points_of(space, strategy)
+        own.setdefault(configuration_of(trial.params), []).append(trial)
     if len(own) < points:
         return None
     ranked = sorted(own.values(), key=_mean_value)[: (points + 1) // 2]
     return dict(min(ranked, key=len)[0].params)
+
+
+def configuration_of(params: Mapping[str, Any]) -> str:
+    """Equal for equal values, and for no others."""
+    return repr(sorted(params.items()))
 
 
 def _mean_value(trials: Iterable[FrozenTrial]) -> float:
@@ -72,23 +115,30 @@ class WithinStrategy(BasePruner):
 
     def __init__(self, pruner: BasePruner) -> None:
         self.pruner = pruner
+        self._arms = TrialsByArm()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to prune the trial against its own strategy's trials."""
+        arm = arm_of_trial(trial)
+        if arm is None:  # there is one strategy
+            return self.pruner.prune(study, trial)
         peers = copy.copy(study)
-        peers._storage = _Peers(study._storage, arm_of_trial(trial))  # type: ignore[assignment]
+        peers._storage = _Peers(study._storage, self._arms, arm)  # type: ignore[assignment]
         return self.pruner.prune(peers, trial)
 
 
 class _Peers:
     """A storage that lists the trials of one strategy only."""
 
-    def __init__(self, storage: Any, strategy: str | None) -> None:
-        self._storage, self._strategy = storage, strategy
+    def __init__(self, storage: Any, arms: TrialsByArm, arm: str) -> None:
+        self._storage, self._arms, self._arm = storage, arms, arm
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
-    def get_all_trials(self, *arguments: Any, **named: Any) -> list[FrozenTrial]:
-        trials: list[FrozenTrial] = self._storage.get_all_trials(*arguments, **named)
-        return [trial for trial in trials if arm_of_trial(trial) == self._strategy]
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._arms.of(self._storage.get_all_trials(study_id, deepcopy=False), self._arm)
+        found = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found

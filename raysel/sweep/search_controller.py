@@ -8,7 +8,7 @@ one cannot rebuild.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,9 @@ class SearchController:
         searched = [trial for trial in states.values() if trial.phase == "search"]
         self.study = study_of(spec, space, searched)
         self._budget = budget(spec.search, space)
+        self._arms = allocation.TrialsByArm()
+        begun = (t for t in self._trials() if t.state != OptunaState.WAITING)
+        self._tried = Counter(allocation.configuration_of(trial.params) for trial in begun)
         self._live: dict[str, _Live] = {}
         self._left = deque(trial for trial in searched if trial.status not in ENDED)
         """What an earlier driver left."""
@@ -76,11 +79,10 @@ class SearchController:
         while self._left:
             if (assignment := self._resumed(self._left.popleft())) is not None:
                 return assignment
-        trials = self._trials()
-        trial = self._ask(trials)
+        trial = self._ask(self._trials())
         if trial is None:
             return None
-        config = self._replicate(trial, self._space.suggest(trial), trials)
+        config = self._replicate(trial, self._space.suggest(trial))
         return self._assigned(_Live(trial, config), facts_of(trial))
 
     def _resumed(self, state: TrialState) -> Assignment | None:
@@ -165,16 +167,15 @@ class SearchController:
         cause = f"{self._metric} is not finite at epoch {epoch}"
         return failed_end(FailureKind.NOT_FINITE, cause)
 
-    def _replicate(
-        self, trial: Trial, config: TrialConfig, trials: list[FrozenTrial]
-    ) -> TrialConfig:
+    def _replicate(self, trial: Trial, config: TrialConfig) -> TrialConfig:
         """A configuration that was tried before runs with a seed of its own.
 
         With the same seed it would give the same numbers again; with another one it shows how
         far they are chance. The seed is a function of the study: of the trials before it.
         """
-        chosen = trial.params
-        before = sum(t.params == chosen for t in trials if t.number < trial.number)
+        configuration = allocation.configuration_of(trial.params)
+        before = self._tried[configuration]
+        self._tried[configuration] += 1
         if not before:
             return config
         return config.model_copy(update={"seed": config.seed + FIRST_REPLICATE + before - 1})
@@ -194,8 +195,9 @@ class SearchController:
         search = self._spec.search
         if not is_equal(search, self._space) or walks_every_point(search, self._space):
             return None
-        strategy = allocation.next_strategy(search, self._space, trials)
-        again = allocation.replicate_of(self._space, trials, strategy)
+        strategy = allocation.next_strategy(search, self._space, self._arms, trials)
+        own = self._arms.of(trials, strategy)
+        again = allocation.replicate_of(self._space, own, strategy) if strategy else None
         self.study.enqueue_trial({STRATEGY: strategy} if again is None else again)
         return strategy
 
