@@ -35,15 +35,14 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
     for name in every_strategy(sweeps):
-        rows = [(s.shots, s.confirmed[name]) for s in sweeps if name in s.confirmed]
-        points = sorted((n, r) for n, r in _known(rows))
-        if not points:
-            continue
-        x = [n for n, _ in points]
-        y = [1 - row[0] for _, row in points]
-        axes.plot(x, y, marker=style_of[name].marker, ms=5, lw=1.4, color=style_of[name].light)
-        for n, (_, low, high) in points:
-            axes.plot([n, n], [1 - high, 1 - low], color=style_of[name].light, lw=1, alpha=0.6)
+        for alike in dict.fromkeys((s.model, s.data) for s in sweeps):  # a line each
+            own = [s for s in sweeps if (s.model, s.data) == alike and name in s.confirmed]
+            points = sorted(_known([(s.shots, s.confirmed[name]) for s in own]))
+            x = [n for n, _ in points]
+            y = [1 - row[0] for _, row in points]
+            axes.plot(x, y, marker=style_of[name].marker, ms=5, lw=1.4, color=style_of[name].light)
+            for n, (_, low, high) in points:
+                axes.plot([n, n], [1 - high, 1 - low], color=style_of[name].light, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
     several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
     axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")

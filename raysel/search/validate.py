@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from raysel.common.errors import Problem, UserError, nearest
@@ -52,7 +53,7 @@ from raysel.spec import reader, user_code
 from raysel.spec.sweep import Spec
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
-from raysel.tasks.opened_task import OpenedTask, TaskShape, open_task
+from raysel.tasks.opened_task import OpenedTask, TaskShape, counted_task, open_task
 from raysel.tasks.shots import shortage
 
 MOST_BYTES_OF_A_SWEEP = 470
@@ -94,12 +95,15 @@ def read_opened(path: Path, overrides: Iterable[str] = ()) -> tuple[Spec, Opened
 
 
 def check(spec: Spec, task: OpenedTask | None = None) -> list[Problem]:
-    """Everything wrong with a sweep that can be known without compute; nothing is written.
+    """Everything wrong with a sweep that can be known without compute; nothing is written. Whether
+    data that are not there hold the split is known by their published counts.
 
     Args:
         task: the sweep's, where it was opened before.
     """
     task = task or open_task(spec.task)
+    if task.missing is not None and (known := counted_task(spec.task)) is not None:
+        task = replace(task, problems=(*task.problems, *known.problems))
     model = _model_problems(spec, task)
     layers = None if model else partition_for(spec, task).names
     strategies = [

@@ -32,6 +32,7 @@ from raysel.sweep.views import (
     leads_nowhere,
     read_all,
     read_sweep,
+    suites,
 )
 
 _SHOWN = 3  # links within a folder
@@ -96,6 +97,12 @@ def leftovers(storage: str) -> Leftovers:
             kept.append(f"{name}: stays as it is; it is run by {view.holder}")
             continue
         found += _of_sweep(view)
+    for name in suites(storage):
+        folder = SweepFolder.of(storage, name)
+        if holder_of_file(folder.lock) is None and folder.tune.is_dir():
+            found.append(
+                replace(_leftover(f"{name}: Ray's own files", [folder.tune]), folder=folder)
+            )
     cache = working_folder(storage) / CACHE
     if may_run and cache.is_dir():
         kept.append(f"{CACHE}: stays while a sweep runs or cannot be read")

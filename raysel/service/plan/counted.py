@@ -36,7 +36,9 @@ class Counted:
         evaluated: pictures through forward passes alone.
         downloads: bytes of data and weights that are not here; the same data of several sweeps are
             downloaded once.
-        disk: bytes of records, best models and the checkpoints of confirm runs, about.
+        kept: bytes of records and models, about.
+        checkpoints: bytes of the confirm runs' checkpoints, about, which go when the sweep ends; of
+            several sweeps those of the largest.
     """
 
     trials: float
@@ -46,7 +48,13 @@ class Counted:
     trained: float
     evaluated: float
     downloads: dict[str, int]
-    disk: float
+    kept: float
+    checkpoints: float
+
+    @property
+    def disk(self) -> float:
+        """Bytes at the most, about."""
+        return self.kept + self.checkpoints
 
     def hours(self, images_per_second: float) -> float:
         """Hours of one worker that trains so many pictures a second."""
@@ -54,7 +62,7 @@ class Counted:
 
     def to_dict(self) -> dict[str, Any]:
         """For a script."""
-        return asdict(self)
+        return asdict(self) | {"disk": self.disk}
 
 
 def counted(spec: Spec, task: OpenedTask) -> Counted:
@@ -91,7 +99,8 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
         trained=trained,
         evaluated=validation * total + test * tested,
         downloads=_downloads(spec, task, weights),
-        disk=RECORD_BYTES * total + weights * (2 + _CHECKPOINT * runs),
+        kept=RECORD_BYTES * total + 2 * weights,
+        checkpoints=_CHECKPOINT * weights * runs,
     )
 
 
@@ -105,7 +114,8 @@ def summed(every: Sequence[Counted]) -> Counted:
         trained=sum(one.trained for one in every),
         evaluated=sum(one.evaluated for one in every),
         downloads={name: size for one in every for name, size in one.downloads.items()},
-        disk=sum(one.disk for one in every),
+        kept=sum(one.kept for one in every),
+        checkpoints=max(one.checkpoints for one in every),
     )
 
 

@@ -6,15 +6,19 @@ import pytest
 from few_kit import slow
 
 from raysel.models.papers import BLOCKWISE, BVG_LS
-from raysel.search import validate
+from raysel.search import validate, validate_suite
 from raysel.search.space import Space, strategies_of
+from raysel.search.trial_budget import budget
+from raysel.service.plan.counted import counted
 from raysel.spec import reader
+from raysel.spec.confirm import BestBy
 from raysel.sweep import absences
 from raysel.tasks.opened_task import open_task
 
 FOLDER = Path(__file__).parents[3] / "search_spaces"
-FILES = sorted(FOLDER.rglob("*.yaml"))
+FILES = sorted(set(FOLDER.rglob("*.yaml")) - set((FOLDER / "papers" / "tables").iterdir()))
 PAPERS = sorted((FOLDER / "papers").glob("*.yaml"))
+TABLES = sorted((FOLDER / "papers" / "tables").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +106,50 @@ def test_the_automatic_paper_has_all_methods_of_its_table(data):
     assert rates == {f"{name}.learning_rate": 1e-5 for name in spec.strategies}
     # every method gets ten trials
     assert spec.search.num_trials == 10 * len(TABLE_1 - without)
+
+
+# --- whole tables, one file each --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", TABLES, ids=named)
+def test_a_table_is_sound_and_counted_without_its_data(file):
+    checked = validate_suite.read(file)
+    for cell in checked.cells:
+        assert counted(cell.spec, cell.task).runs > 0
+    assert list(Path().iterdir()) == []
+
+
+def cells_of(name):
+    return validate_suite.read(FOLDER / "papers" / "tables" / f"{name}.yaml").cells
+
+
+def space_of(cell):
+    return Space(cell.spec, validate.partition_for(cell.spec, cell.task).names)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("bvg_ls_table3", 7), ("bvg_ls_table4", 21)])
+def test_every_arm_of_a_table_is_tested_in_every_cell(name, cells):
+    """One configuration an arm: it goes to the confirm phase whatever a search would find."""
+    found = cells_of(name)
+    assert len(found) == cells
+    for cell in found:
+        space = space_of(cell)
+        assert set(space.single) == set(space.arms)
+        assert cell.spec.confirm.runs >= 3
+
+
+@pytest.mark.parametrize("name", ["surgical_bars", "blockwise_figures"])
+def test_every_block_of_a_figure_is_tried_and_tested(name):
+    for cell in cells_of(name):
+        space, confirm = space_of(cell), cell.spec.confirm
+        assert confirm.configurations == BestBy(by=("block",))
+        points = space.size()
+        assert points is not None and budget(cell.spec.search, space) >= points
+
+
+def test_the_rows_of_table_3_are_those_that_are_published():
+    (cell, *_) = cells_of("bvg_ls_table3")
+    spec = cell.spec
+    layers = {name: arm.parameters.get("layers") for name, arm in spec.strategies.items()}
+    assert {layers[arm] for arm in ("L2-L6", "L3-L6", "L4-L6", "L5-L6")} == {5, 4, 3, 2}
+    assert {"full", "linear_probe", "bvg_ls", "bvg_ls_threshold"} <= set(layers)

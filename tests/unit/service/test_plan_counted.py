@@ -9,6 +9,7 @@ import pytest
 
 from raysel.cli.main import main
 from raysel.common.errors import UserError
+from raysel.search.validate import check
 from raysel.service.plan.counted import Counted, counted, summed
 from raysel.spec.reader import parse
 from raysel.tasks.opened_task import counted_task, open_task
@@ -77,6 +78,12 @@ def test_what_nobody_has_counted_is_refused_with_what_is_missing():
 def test_a_split_that_the_counts_do_not_hold_is_refused():
     with pytest.raises(UserError, match=r"task\.split"):
         found("task.split={train: 5000, validation: 100, test: all}")
+
+
+def test_a_split_that_does_not_hold_is_refused_by_validate_without_the_data():
+    spec = parse(FILE, ["task.split={train: 5000, validation: 100, test: all}"])
+    assert [problem.path for problem in check(spec)] == ["task.split"]
+    assert check(parse(FILE)) == []
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "cifar10c", "living17", "entity30"])

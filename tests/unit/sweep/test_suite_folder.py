@@ -10,6 +10,7 @@ from raysel.cli.main import main
 from raysel.common.errors import OperationalError, UserError
 from raysel.record.layout import SweepFolder, tracking_uri
 from raysel.record.ownership import FileOwner
+from raysel.sweep.gc import leftovers, remove
 from raysel.sweep.suite_folder import is_suite, merged, read_suite, stored_suite
 from raysel.sweep.views import every_name, names, read_sweep, suites
 
@@ -119,3 +120,13 @@ def test_a_suite_that_is_run_is_not_removed(tmp_path, capsys):
         owner.release()
     assert "stop it first: raysel stop table" in capsys.readouterr().err
     assert folder.suite.exists()
+
+
+def test_gc_takes_what_ray_left_in_a_suites_folder(tmp_path):
+    folder = make_suite(tmp_path)
+    (folder.tune / "1").mkdir(parents=True)
+    (folder.tune / "1" / "searcher").write_bytes(b"x" * 100)
+    found = leftovers(str(tmp_path))
+    assert [item.what for item in found.found] == ["table: Ray's own files"]
+    assert remove(found.found) == []
+    assert not folder.tune.exists()
