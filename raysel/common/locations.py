@@ -225,7 +225,7 @@ def secret_keys(url: URL) -> list[str]:
 
 
 def check_record_url(record: str, sweep: str) -> Problem | None:
-    """What is wrong with `record` of a sweep file."""
+    """What is wrong with `database_url` of a sweep file."""
     if secret := secret_in(record):
         return Problem("database_url", f"holds {secret}; put it into PGPASSWORD or ~/.pgpass")
     try:
@@ -236,7 +236,7 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
         )
     if url.get_backend_name() != "postgresql":
         return Problem(
-            "record",
+            "database_url",
             f"{url.drivername} is not supported; give postgresql://…, or leave"
             " it out for SQLite beside the runs",
         )

@@ -180,3 +180,10 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {first_line(error)}"
     return first_line(error)
+
+
+def dangling_link(path: Path) -> str | None:
+    """That a path is a link which leads nowhere, in words; None if it is not."""
+    if not path.is_symlink() or path.exists():
+        return None
+    return f"{path} is a link to {path.readlink()}, which is not there; give another folder"

@@ -14,7 +14,7 @@ import safetensors.torch
 
 from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
-from raysel.common.user_files import any_error_as, lies_below
+from raysel.common.user_files import any_error_as, dangling_link, lies_below
 from raysel.export.best_model import origin_of, trained_again
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import (
@@ -162,6 +162,8 @@ def _check_target(target: Path, best: Path) -> None:
     if lies_below(target, best):
         words = f"{target} lies in {best}, the model that is copied; give a folder outside"
         raise user_error("--to", words)
+    if dangling := dangling_link(target):
+        raise user_error("--to", dangling)
     try:
         if target.exists() and not target.is_dir():
             raise user_error("--to", f"{target} is a file; give a folder")

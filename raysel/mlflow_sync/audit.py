@@ -98,7 +98,9 @@ class Audit:
             self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
         if known and is_moved(uri, known.artifact_location, artifact_root):
             there = known.artifact_location
-            self._add_difference(f"MLflow looks for files in {there}, they are in {artifact_root}")
+            folder = Path(artifact_root.removeprefix("file://"))
+            has = "they are in" if folder.is_dir() else "they are not in"
+            self._add_difference(f"MLflow looks for files in {there}, {has} {artifact_root}")
             self.files.moved = there, artifact_root
         if folder is not None:
             for name in images:

@@ -41,6 +41,29 @@ def why_not_built(
         yield f"{name}({asked}) gives {type(model).__name__}, and no torch.nn.Module"
 
 
+def why_not_trained(
+    name: str, classes: int, channels: int, image_size: tuple[int, int]
+) -> Iterator[str]:
+    """Why a model of the user's own, which can be built and run, cannot be trained, in a line."""
+    with torch.device("meta"):
+        model = create_model(
+            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
+        )
+        images = torch.empty(2, channels, *image_size)
+    whole = [n for n, p in model.named_parameters() if not p.dtype.is_floating_point]
+    if whole:
+        kind = str(model.get_parameter(whole[0]).dtype).removeprefix("torch.")
+        yield f"{name}: the parameter {whole[0]} is {kind}; make it a buffer (register_buffer)"
+        return
+    try:
+        with torch.enable_grad():
+            logits = model.requires_grad_(True)(images)
+    except Exception:  # of the user's own code: training says where
+        return
+    if not logits.requires_grad:
+        yield f"{name} gives logits without a gradient (detach, no_grad): no layer could learn"
+
+
 def notes(name: str) -> Iterator[str]:
     """What a model of the user's own lacks, and what is done in its place."""
     if is_custom(name) and pretrained_cfg(name) is None:

@@ -77,7 +77,11 @@ def partition_of(
 
 
 def facts_of(name: str) -> ModelFacts:
-    """What timm says of a model; of an unknown one, what is usual."""
+    """What timm says of a model; of an unknown one, what is usual.
+
+    Raises:
+        UserError: it has no weights of the tag in the model's name (path `model.name`).
+    """
 
     return _remembered(ModelFacts, "facts", (name,), lambda: _facts(name))
 
@@ -85,7 +89,9 @@ def facts_of(name: str) -> ModelFacts:
 def _facts(name: str) -> ModelFacts:
     from raysel.models import custom_models, timm  # noqa: PLC0415  (slow)
     from raysel.models.data_config import model_input  # noqa: PLC0415
+    from raysel.models.shapes import check_tag  # noqa: PLC0415
 
+    check_tag(name)
     known, place = timm.models.get_pretrained_cfg(name, allow_unregistered=True), None
     elsewhere = known is not None and not (known.file or known.state_dict)
     if elsewhere and (known.hf_hub_id or known.url):

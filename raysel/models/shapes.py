@@ -32,6 +32,7 @@ def shapes_of(
     """
     if not timm.is_model(name):
         raise user_error("model.name", f'timm has no model "{name}"; {_nearest_model(name)}')
+    check_tag(name)
     with torch.device("meta"):
         model: nn.Module = create_model(
             name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
@@ -57,6 +58,21 @@ def of_classifier(name: str, model: nn.Module) -> bool:
 def under(name: str, path: str) -> bool:
     """Whether a parameter is the one at a path, or belongs to the module there."""
     return bool(path) and (name == path or name.startswith(path + "."))
+
+
+def check_tag(name: str) -> None:
+    """What follows the dot in a model's name must be one of its pretrained weights.
+
+    Raises:
+        UserError: timm has none of that tag (path `model.name`).
+    """
+    model, dot, tag = name.partition(".")
+    if not dot or not timm.is_model(name):
+        return
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{model}.*")]
+    if tag not in tags:
+        hint = nearest(tag, tags) if tags else "it has none"
+        raise user_error("model.name", f'timm has no weights "{tag}" of {model}; {hint}')
 
 
 def _nearest_model(name: str) -> str:

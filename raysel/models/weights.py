@@ -78,7 +78,17 @@ def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[st
         for name in body
         if name in given and given[name].shape != body[name].shape
     ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    whole = [
+        f"{name} ({str(given[name].dtype).removeprefix('torch.')})"
+        for name in body
+        if name in given and body[name].is_floating_point() and not given[name].is_floating_point()
+    ]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": shapes,
+        "of whole numbers": whole,
+    }
     mistakes = [f"{kind}: {and_more(names, _SHOWN)}" for kind, names in kinds.items() if names]
     if mistakes:
         raise user_error(_PATH, "does not fit the model; " + "; ".join(mistakes))

@@ -241,12 +241,24 @@ def _pattern_problems(spec: Spec) -> Iterator[Problem]:
 def _partition_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
     try:
         partition_for(spec, task)
+        return list(_untrainable(spec, task))
     except UserError as error:
         problems = [_of_fixed_size(spec, problem) for problem in error.problems]
         incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
         # of a model of the user's own more can be said
         return (list(_own_model_problems(spec, task)) if incompatible else []) or problems
-    return []
+
+
+def _untrainable(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
+    """Why a model of the user's own cannot be trained."""
+    if not spec.listed_code:
+        return  # nothing is imported to look
+    from raysel.models import custom_models  # noqa: PLC0415  (imports torch and timm)
+
+    shape = _shape(spec, task)
+    if custom_models.is_custom(spec.model.name):
+        facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
+        yield from (Problem("model.name", why) for why in custom_models.why_not_trained(*facts))
 
 
 def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:

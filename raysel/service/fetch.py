@@ -15,7 +15,7 @@ from typing import IO
 from raysel.common.errors import OperationalError, user_error
 from raysel.common.locations import is_bucket
 from raysel.common.object_store import Bucket, said
-from raysel.common.user_files import lies_below
+from raysel.common.user_files import dangling_link, lies_below
 from raysel.service import results_stream
 from raysel.service.follow import follow
 from raysel.service.jobs import SPEC, Cluster, Job
@@ -38,6 +38,8 @@ def fetch(cluster: Cluster, job: Job, to: Path) -> Path:
     """
     if SPEC not in job.metadata:
         raise user_error(job.id, "was not submitted by raysel submit: copy its runs from the head")
+    if dangling := dangling_link(to):
+        raise user_error("--to", dangling)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise user_error("--to", f"{to} holds something already; give another folder")
     storage = SentFile.read(job.metadata[SPEC]).storage
@@ -84,12 +86,19 @@ def _is_wanted(name: str, of_suite: bool) -> bool:
 
 def _copy(source: Path, folder: Path) -> None:
     """From a folder that this machine sees too."""
-    for name in results_stream.wanted(source):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if (source / name).is_dir():
-            shutil.copytree(source / name, folder / name)
-        else:
-            shutil.copy2(source / name, folder / name)
+    try:
+        for name in results_stream.wanted(source):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (source / name).is_dir():
+                shutil.copytree(source / name, folder / name)
+            else:
+                shutil.copy2(source / name, folder / name)
+    except shutil.Error as error:  # of a tree: a triple for each file
+        file, _, why = error.args[0][0]
+        raise OperationalError(file, f"cannot be copied: {why}") from None
+    except OSError as error:
+        place = str(error.filename or source)
+        raise OperationalError(place, f"cannot be copied: {error.strerror}") from None
 
 
 def _send_for(cluster: Cluster, job: Job, storage: str, folder: Path) -> None:

@@ -81,7 +81,8 @@ class Job:
     @property
     def attempt(self) -> int:
         """The attempt number of the job in its sweep, from 1."""
-        return int(self.metadata.get(ATTEMPT, "1"))
+        given = self.metadata.get(ATTEMPT, "1")
+        return int(given) if given.isdecimal() else 1  # whoever submits a job may write anything
 
     @property
     def exit_code(self) -> int:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError, UserError, user_error
 from raysel.common.locations import sweep_url, working_folder
@@ -150,6 +152,8 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
     holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
     if holder is not None:
         raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+    if not folder.lock.exists() and (pid := _opened_by(folder.record)) is not None:
+        raise user_error(name, f"its record is open in process {pid}; end that one first")
     if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
         raise user_error(name, f"{why}; stop it there, or remove it all the same: --yes")
     if folder.path.is_symlink() and folder.bucket is None:
@@ -181,6 +185,15 @@ def suite_to_remove(storage: str, name: str) -> list[Leftover]:
     own = _leftover(f"{name}: the suite's own files in {folder.path}", [folder.path])
     own = replace(own, bytes=own.bytes - sum(cell.bytes for cell in cells))
     return [*cells, replace(own, bucket=folder.bucket, folder=folder)]
+
+
+def _opened_by(file: Path) -> int | None:
+    """A process of this machine that has a file open; None if none is known."""
+    wanted = str(file.resolve())
+    for process in psutil.process_iter(["pid", "open_files"]):
+        if any(opened.path == wanted for opened in process.info["open_files"] or ()):
+            return int(process.info["pid"])
+    return None
 
 
 def _links_within(folder: Path) -> str:

@@ -124,7 +124,8 @@ def _refuse_gaps(
     message = (
         f"label {highest.text} makes {count} classes of {len(rows)} rows, and none has {absent}"
     )
-    wanted = f"[{', '.join(quoted(str(number)) for number in present[:3])}, …]"
+    written = {number: row.text for row, number in zip(rows, whole, strict=True)}
+    wanted = f"[{', '.join(quoted(written[number]) for number in present[:3])}, …]"
     hint = f"list the labels that are classes in task.data.classes: {wanted}"
     raise _wrong(where, highest, f"{message}; {hint}")
 

@@ -149,7 +149,7 @@ def _label_column(table: TableText, wanted: ColumnNames, taken: set[int]) -> int
     rest = [place for place in range(len(table.head)) if place not in taken]
     if _indicators(table, rest, wanted):
         return None
-    hint = _head_hint(table, "label")
+    hint = _head_hint(table, "label", [table.head[place] for place in rest])
     raise user_error("task.data", f"{table.path} has no column of labels; {hint}")
 
 
@@ -160,12 +160,16 @@ def _without_rows(table: TableText) -> UserError:
     return user_error("task.data", f"{table.path} {message}")
 
 
-def _head_hint(table: TableText, what: str) -> str:
+def _head_hint(table: TableText, what: str, others: Sequence[str] = ()) -> str:
+    """How the column is named, or a head written; `others`: the columns that may be meant."""
     if any(is_image_name(name) for name in table.head):
-        return f"its first line is {table.shown_head()}: write the head file,label above it"
-    other = next((n for n in table.head if not _usual([n], _FILES)), "NAME")
-    name = other if what == "label" else "NAME"
-    return f"its head is {table.shown_head()}; name it: task.data.{what}_column: {name}"
+        head = "the head file,label"
+        if len(table.head) != 2:
+            head = f"a head of {len(table.head)} names, file and label among them,"
+        return f"its first line is {table.shown_head()}: write {head} above it"
+    name = and_more(others) if len(others) == 1 else "NAME"
+    which = f", one of {and_more(others)}" if len(others) > 1 else ""
+    return f"its head is {table.shown_head()}; name it: task.data.{what}_column: {name}{which}"
 
 
 def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> UserError:

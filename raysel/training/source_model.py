@@ -20,6 +20,7 @@ from torch import Tensor
 
 import raysel
 from raysel.common.code_exits import as_exceptions
+from raysel.common.errors import user_error
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, whole
@@ -30,6 +31,7 @@ from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.image_batches import on_device
 from raysel.training.loop import FineTuning, TrialData
+from raysel.training.nonfinite import Diverged
 
 Weights = Mapping[str, "np.ndarray[Any, Any]"]
 """Tensors by name."""
@@ -225,6 +227,11 @@ def _train(
     try:
         with as_exceptions():
             result = [trial.run_epoch() for _ in range(spec.epochs)][-1]
+    except Diverged as error:
+        given = f"{spec.learning_rate:g}"
+        message = f"{given} is too large: the training of the source model diverged ({error})"
+        hint = ", or its weights are not finite" if training.initial is not None else ""
+        raise user_error("source.learning_rate", message + hint) from None
     except Exception as error:
         raise user_code.mistake(error) or error from error.__cause__
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}

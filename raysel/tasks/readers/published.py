@@ -70,7 +70,8 @@ class Published:
         _refuse_irregular(root / Path(self.folder).parts[0])
         reader = getattr(_torchvision_datasets(), self.torchvision)
         message = f"{name} in {self.expected(root)} cannot be read"
-        with any_error_as(lambda why: user_error("task.data", f"{message}: {why}")):
+        way_on = "; remove it and write --set task.download=true"
+        with any_error_as(lambda _: user_error("task.data", f"{message}: it is damaged{way_on}")):
             try:
                 pictures = self.read(name, reader, root, download, seed)
             except OSError as error:  # of a file within the data set, which is named

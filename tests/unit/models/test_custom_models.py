@@ -98,6 +98,12 @@ def test_a_configuration_on_the_model_itself_is_followed(tmp_path):
         ("own_raises", {"more": "raise KeyError('size')"}, "cannot be built"),
         ("own_none", {"made": "None"}, "cannot be built"),
         ("own_empty", {"made": "nn.Flatten()"}, "own_empty"),
+        (
+            "own_whole",
+            {"more": "self.n = nn.Parameter(torch.zeros(1, dtype=torch.int64), False)"},
+            "the parameter n is int64; make it a buffer",
+        ),
+        ("own_detached", {"given": "x.detach()"}, "logits without a gradient"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_runs(tmp_path, name, values, words):

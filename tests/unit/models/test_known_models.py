@@ -5,6 +5,7 @@ import json
 import pytest
 from torch import nn
 
+from raysel.common.errors import UserError
 from raysel.models import known_models, layers, timm
 from raysel.models.known_models import facts_of, partition_of
 
@@ -112,3 +113,24 @@ def test_where_timm_is_loaded_it_is_asked_itself(cache, monkeypatch):
     monkeypatch.setattr(known_models, "_is_timm_loaded", lambda: True)
     partition_of(*QUESTION)
     assert len(cache) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet18.a1_in2k", 'did you mean "a1_in1k"?'),
+        ("resnet18.", "there is a1_in1k, a2_in1k"),
+        ("test_resnet.nope", "there is r160_in1k"),
+        ("cifar_wrn_16_1.x", "it has none"),
+    ],
+)
+def test_weights_that_a_model_has_not_are_refused_with_the_nearest(name, hint):
+    with pytest.raises(UserError) as caught:
+        facts_of(name)
+    (problem,) = caught.value.problems
+    assert problem.path == "model.name" and hint in problem.message
+
+
+def test_weights_that_it_has_are_taken():
+    assert facts_of("resnet18.a1_in1k").has_weights
+    assert not facts_of("cifar_wrn_16_1").has_weights

@@ -71,13 +71,16 @@ def test_a_tensor_that_no_model_takes_is_refused_with_its_name(tmp_path, odd, ki
     )
 
 
-@pytest.mark.parametrize("wrong", ["missing", "unexpected", "of another shape"])
+@pytest.mark.parametrize("wrong", ["missing", "unexpected", "of another shape", "of whole numbers"])
 def test_weights_that_do_not_fit_are_reported_and_change_nothing(wrong):
     model = build(RESNET, seed=1)
     weights, before = _state(build(RESNET, seed=0)), _state(model)
     name = next(n for n in weights if n.endswith("conv1.weight"))
     if wrong == "missing":
         del weights[name]
+    elif wrong == "of whole numbers":
+        weights[name] = weights[name].to(torch.int32)
+        name = f"{name} (int32)"
     elif wrong == "unexpected":
         name = "somewhere.weight"
         weights[name] = torch.zeros(2)

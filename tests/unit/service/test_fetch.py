@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,33 @@ def test_a_folder_below_what_is_copied_is_refused(shared: Path) -> None:
     with pytest.raises(UserError, match=r"--to: .* lies in"):
         fetch(Unasked(), job(str(shared)), to)
     assert [path.name for path in (shared / "digits" / "best").iterdir()] == ["model.safetensors"]
+
+
+def test_a_link_that_leads_nowhere_is_no_place(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "to").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"to is a link to .*gone, which is not there"):
+        fetch(Unasked(), job(str(shared)), tmp_path / "to")
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "file"])
+def test_a_file_that_cannot_be_copied_is_named_and_nothing_is_left(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    odd = shared / "digits" / "best" / "odd"
+    if what == "link":
+        odd.symlink_to(tmp_path / "gone")
+    elif what == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd = shared / "digits" / "spec.yaml"
+
+        def refuse(source: Path, to: Path) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(source))
+
+        monkeypatch.setattr(fetching.shutil, "copy2", refuse)
+    with pytest.raises(OperationalError, match=rf"{odd}: cannot be copied: "):
+        fetch(Unasked(), job(str(shared)), tmp_path / "to")
+    assert not (tmp_path / "to").exists()
 
 
 def test_an_empty_folder_is_filled(shared: Path, tmp_path: Path) -> None:

@@ -88,3 +88,8 @@ def test_a_head_that_fell_silent_is_not_waited_for_for_ever(
         monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
         with pytest.raises(OperationalError, match="timed out"):
             cluster.stop("digits-1a-r1")
+
+
+@pytest.mark.parametrize(("given", "attempt"), [("3", 3), ("abc", 1), ("", 1), ("-2", 1)])
+def test_an_attempt_that_is_no_number_is_the_first(given: str, attempt: int) -> None:
+    assert Job("j", "RUNNING", metadata={"raysel.attempt": given}).attempt == attempt

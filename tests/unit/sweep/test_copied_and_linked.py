@@ -3,6 +3,7 @@ databases are their user's own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from contextlib import closing
@@ -147,6 +148,17 @@ def test_rm_of_a_link_removes_the_link_alone_and_says_so(
     assert "0.0 MB freed" in out
     assert not (storage / "b").is_symlink()
     assert (storage / "a" / "sweep.db").is_file()
+
+
+def test_rm_refuses_a_sweep_that_is_open_though_its_lock_is_gone(
+    storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (storage / "a" / "owner.lock").unlink(missing_ok=True)
+    with (storage / "a" / "sweep.db").open():
+        assert main(("rm", "a", "--storage", str(storage), "--yes")) == 2
+    assert f"its record is open in process {os.getpid()}" in capsys.readouterr().err
+    assert (storage / "a" / "sweep.db").is_file()
+    assert reported(capsys, "rm", "a", "--storage", str(storage), "--yes")[0] == 0
 
 
 def test_rm_says_that_what_a_link_within_leads_to_stays(

@@ -73,6 +73,7 @@ def test_a_joint_name_that_is_listed_is_a_class(tmp_path):
         (("NULL", "cat"), 'label "NULL" stands for no value'),
         (('"1,000"', "2"), 'label "1,000" is formatted for reading; write 1000'),
         (("1e3", "0"), "label 1e3 makes 1001 classes of 2 rows"),
+        (("01", "02", "10"), 'task.data.classes: ["01", "02", "10", …]'),
         (("2", "2.0", "cat"), 'labels "2" and "2.0" are one number; write one of them'),
     ],
 )

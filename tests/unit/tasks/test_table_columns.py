@@ -57,3 +57,17 @@ def test_of_two_columns_of_one_name_no_name_is_advised(tmp_path, head):
         assert found.endswith('rename one of those named "label"')
     else:  # these differ
         assert found.endswith("write task.data.label_column: Label")
+
+
+def test_of_several_columns_that_may_be_the_label_none_is_advised(
+    tmp_path,
+):
+    found = reported(tmp_path, "datei,klasse,gewicht\na.png,x,3\nb.png,y,4\n")
+    assert found.endswith("task.data.label_column: NAME, one of klasse, gewicht")
+    found = reported(tmp_path, "file,sort\na,x\nb,y\n")
+    assert found.endswith("task.data.label_column: sort")
+
+
+def test_a_head_that_is_missing_has_a_name_for_each_column(tmp_path):
+    found = reported(tmp_path, "TRAIN,a.png,cat\nTEST,b.png,dog\n")
+    assert found.endswith("write a head of 3 names, file and label among them, above it")

@@ -18,6 +18,7 @@ from source_kit import BLUEPRINT, TASK, THREADS, how
 from source_kit import examples as _examples
 
 import raysel
+from raysel.common.errors import UserError
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
@@ -236,3 +237,13 @@ def test_a_clock_reports_the_time_left_not_too_often():
     assert clock.line(310, 1000) == f"{start} 310 of 1,000 (31%), about 2:18 left"
     now[0] = 61.0
     assert clock.line(1000, 1000) == f"{start} 1,000 of 1,000 (100%)"
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e20])
+def test_one_that_diverges_is_refused_by_its_rate(tmp_path, rate):
+    given = how(optimizer="sgd", learning_rate=rate, epochs=3)
+    with pytest.raises(UserError) as caught:
+        source_model(TASK, BLUEPRINT, given, tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.path == "source.learning_rate"
+    assert problem.message.startswith(f"{rate:g} is too large: the training of the source model")
