@@ -147,7 +147,7 @@ class TrialRun:
         self.tuning = tuning = self._start()
         while tuning.epoch < epoch:
             self._rows.append(EpochMessage(*self._trained(tuning)).to_dict())
-        self._checkpoint(tuning)
+        self.checkpoint()
         del tuning
         self._drop_tuning()
 
@@ -176,7 +176,7 @@ class TrialRun:
         self._rows.append(message.to_dict())
         halved = message.halved_at_epoch is not None  # once it is, it stays so
         if is_last or halved or time.monotonic() - self._checkpoint_at >= CHECKPOINT_SECONDS:
-            self._note = self._checkpoint(tuning)  # reported with the next epoch
+            self._note = self.checkpoint()  # reported with the next epoch
         return message
 
     def _note_features(self) -> None:
@@ -190,8 +190,10 @@ class TrialRun:
         result = tuning.run_epoch()
         return result.epoch, result.metrics | self._curve(tuning)
 
-    def _checkpoint(self, tuning: FineTuning) -> str | None:
-        """Write a checkpoint; see `TrialFiles.keep`."""
+    def checkpoint(self) -> str | None:
+        """Write a checkpoint of the last epoch; see `TrialFiles.keep`."""
+        tuning = self.tuning
+        assert tuning is not None
         said = self._files.keep({**tuning.state_dict(), "rows": self._rows})
         self._checkpoint_epoch, self._checkpoint_at = tuning.epoch, time.monotonic()
         return said

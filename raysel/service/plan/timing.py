@@ -54,7 +54,7 @@ class Timing:
     """Measurements of a sample, scaled to the sweep's data; seconds and bytes.
 
     Attributes:
-        epoch: of training, validation, checkpoint and trace.
+        epoch: of training, validation and trace.
         start: before its first epoch: weights filled in, the strategy prepared.
         example: of validating one example.
         checkpoint: bytes of its checkpoint.
@@ -240,6 +240,7 @@ def _epochs(
         walls.append(time.perf_counter() - before)
         inner.append(message.metrics["cost/seconds"])
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    steps.checkpoint()  # so few epochs have none
     run = steps.tuning
     assert run is not None
     before = time.perf_counter()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from few_kit import several
 from rights_kit import refused
 from session_kit import run, without_ray
 
@@ -142,7 +143,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("spoil", WRONG)
+@pytest.mark.parametrize("spoil", several(2, WRONG))
 def test_a_wrong_split_is_reported_and_made_again_from_the_data(
     toy: SweepFolder, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
