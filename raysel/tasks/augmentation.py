@@ -35,10 +35,21 @@ def random_crop(pixels: Pixels, geometry: Geometry, generator: np.random.Generat
     """The centre, moved by up to an eighth of its size over a black border, then `flip`:
     CIFAR's usual augmentation (4 of 32 pixels)."""
     size = geometry.input.size
-    border = size // 8
+    border = border_of(size)
     padded = np.pad(geometry.centre(pixels), ((border, border), (border, border), (0, 0)))
-    top, left = generator.integers(0, 2 * border, size=2, endpoint=True)
+    top, left = crop_place(size, generator)
     return _mirrored(padded[top : top + size, left : left + size], generator)
+
+
+def border_of(size: int) -> int:
+    """Pixels of the border of `random_crop`."""
+    return size // 8
+
+
+def crop_place(size: int, generator: np.random.Generator) -> tuple[int, int]:
+    """Top and left of what `random_crop` cuts, counted from the border's outer edge."""
+    top, left = generator.integers(0, 2 * border_of(size), size=2, endpoint=True)
+    return int(top), int(left)
 
 
 def random_resized_crop(
@@ -51,7 +62,9 @@ def random_resized_crop(
     box = crop_box(*image.size, generator)
     size = geometry.input.size
     cut = image.crop(box).resize((size, size), geometry.resampling)
-    return _mirrored(np.asarray(cut), generator)
+    if is_mirrored(generator):
+        cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(cut)
 
 
 def crop_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
@@ -89,4 +102,6 @@ def is_mirrored(generator: np.random.Generator) -> bool:
 
 
 def _mirrored(pixels: Pixels, generator: np.random.Generator) -> Pixels:
-    return pixels[:, ::-1] if is_mirrored(generator) else pixels
+    if not is_mirrored(generator):
+        return pixels
+    return pixels.take(np.arange(pixels.shape[1])[::-1], axis=1)  # a view is slow to copy later

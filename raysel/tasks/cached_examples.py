@@ -98,17 +98,19 @@ class CachedExamples:
             return self.centres(which)
 
         def seen(example: int) -> Pixels:
-            generator = self._generator(example, seed, epoch)
+            generator = self.generator(example, seed, epoch)
             return augment(self.opened[self.rows[example]], self.geometry, generator)
 
         return np.stack([seen(example) for example in which])
 
     def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
         """[m]: which of the examples this epoch mirrors, where the augmentation is `flip`."""
-        draws = (is_mirrored(self._generator(example, seed, epoch)) for example in which)
+        draws = (is_mirrored(self.generator(example, seed, epoch)) for example in which)
         return np.fromiter(draws, np.bool_, len(which))
 
-    def _generator(self, example: int, seed: int, epoch: int) -> np.random.Generator:
+    def generator(self, example: int, seed: int, epoch: int) -> np.random.Generator:
+        """What an epoch draws of an example: a function of the trial's seed, the epoch and the
+        example's place in its data set."""
         return np.random.default_rng([seed, epoch, int(self.indices[example])])
 
     def __getstate__(self) -> dict[str, Any]:

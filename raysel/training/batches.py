@@ -38,6 +38,10 @@ class Data(Protocol):
         """Some of the examples."""
         ...
 
+    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
+        """The examples at each of these places, in their order; pictures may be read ahead."""
+        ...
+
     def only(self, index: Tensor) -> Data:
         """A subset with these examples, in their order."""
         ...
@@ -83,6 +87,10 @@ class Batch:
         """Some of the examples."""
         return Batch(self.images[index], self.labels[index])
 
+    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
+        """The examples at each of these places."""
+        return map(self.part, on_one_device(places, self.labels.device))
+
     def only(self, index: Tensor) -> Batch:
         """The same as `part`."""
         return self.part(index)
@@ -116,7 +124,7 @@ class LazyBatches(Sequence[Batch]):
 
     Attributes:
         data: what they are of.
-        places: for each batch the places of its examples, on the data's device.
+        places: for each batch the places of its examples, on the host.
     """
 
     data: Data
@@ -136,10 +144,21 @@ class LazyBatches(Sequence[Batch]):
             return LazyBatches(self.data, self.places[index])
         return self.data.part(self.places[index])
 
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches, read ahead."""
+        return self.data.batches(self.places)
+
+
+def on_one_device(places: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    """The places on a device, brought there at once: a copy a batch would wait for the device."""
+    if not places or all(place.device == device for place in places):
+        return places
+    return torch.cat(list(places)).to(device).split([len(place) for place in places])
+
 
 def in_order(data: Data, order: Tensor, size: int) -> LazyBatches:
     """The examples at the places [m] of `order`, `size` at a time; the last may be smaller."""
-    return LazyBatches(data, order.to(data.labels.device).split(size) if len(order) else ())
+    return LazyBatches(data, order.cpu().split(size) if len(order) else ())
 
 
 def to_device(
@@ -170,12 +189,10 @@ def epoch_batches(data: Data, batch_size: int, seed: int, epoch: int) -> Iterato
     A last batch of a single example is left out (batch norm cannot take it) unless every
     batch is one example, or it is the only one.
     """
-    order = epoch_order(len(data), seed, epoch).to(data.labels.device)
-    data = data.augmented(seed, epoch)
-    for start in range(0, len(data), batch_size):
-        index = order[start : start + batch_size]
-        if len(index) > 1 or batch_size == 1 or start == 0:
-            yield data.part(index)
+    places = epoch_order(len(data), seed, epoch).split(batch_size)
+    if len(places) > 1 and len(places[-1]) == 1 and batch_size > 1:
+        places = places[:-1]
+    return data.augmented(seed, epoch).batches(places if len(data) else ())
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ import raysel
 from raysel.models import timm
 from raysel.models.frozen_prefix import PROBED, CutModel, FrozenPrefix, NoPrefix, checked_prefix
 from raysel.spec.training import TrainingSettings
-from raysel.training.batches import Batch, Data, LazyBatches, in_order
+from raysel.training.batches import Batch, Data, LazyBatches, in_order, on_one_device
 from raysel.training.feature_files import (
     VERSION,
     FeatureFile,
@@ -92,15 +92,26 @@ class FeatureData:
         """Some of the examples."""
         if isinstance(index, slice):
             index = torch.arange(len(self))[index]
+        return self._batch(self._rows(index), index)
+
+    def batches(self, places: Sequence[Tensor]) -> Iterator[FeatureBatch]:
+        """The examples at each of these places."""
+        return map(self._batch, map(self._rows, places), on_one_device(places, self.labels.device))
+
+    def _rows(self, index: Tensor) -> Tensor:
         which = index.cpu().numpy()
         rows = which * self.views
         if self.epoch is not None and self.views > 1:
             rows = rows + self.data.mirrored(which, *self.epoch)
         self.read(len(rows))
-        labels = self.labels
-        features = self.file.read(rows).to(labels.device, non_blocking=True)
-        images = torch.empty((len(rows), *self.image), device=labels.device)
-        return FeatureBatch(images, labels[index.to(labels.device)], features)
+        features = self.file.read(rows)
+        return features.pin_memory() if self.labels.is_cuda else features
+
+    def _batch(self, features: Tensor, index: Tensor) -> FeatureBatch:
+        device = self.labels.device
+        images = torch.empty((len(features), *self.image), device=device)
+        labels = self.labels[index.to(device)]
+        return FeatureBatch(images, labels, features.to(device, non_blocking=True))
 
     def only(self, index: Tensor) -> Data:
         """A subset, without features."""

@@ -29,7 +29,7 @@ from raysel.spec import user_code
 from raysel.spec.source import SourceSpec
 from raysel.spec.sweep import TrialConfig
 from raysel.tasks.data import Examples, Part, Task
-from raysel.training.image_batches import on_device
+from raysel.training.image_batches import on_device, threads_ahead
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.nonfinite import Diverged
 
@@ -206,7 +206,7 @@ def _train(
         load_weights(model, {n: torch.tensor(a) for n, a in training.initial.items()})
     model = model.to(device)
     train, validation = (
-        on_device(part, task.mean, task.std, device)
+        on_device(part, task.mean, task.std, device, threads_ahead(training.threads, device))
         for part in (task.source_train, task.source_validation)
     )
     config = TrialConfig(

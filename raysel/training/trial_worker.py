@@ -19,8 +19,8 @@ from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import DrawnSplit, Part
 from raysel.tasks.shots import first_shots
 from raysel.training.batches import Data
+from raysel.training.device_images import trial_data
 from raysel.training.features import FeatureCache
-from raysel.training.image_batches import on_device
 from raysel.training.loop import TrialData
 from raysel.training.trial_files import TrialFiles, sees
 
@@ -177,4 +177,5 @@ class TrialWorker:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def _on_device(self, part: Part) -> Data:
-        return on_device(part, self.shared.mean, self.shared.std, self._device)
+        shared = self.shared
+        return trial_data(part, shared.mean, shared.std, self._device, shared.threads)

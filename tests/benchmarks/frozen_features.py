@@ -44,7 +44,7 @@ SPLIT = {"train": 400, "validation": 160, "test": 160}
 
 def load(folder: Path, cache: Path, size: int, model: str) -> Task:
     spec = {"data": {"folder": str(folder)}, "image_size": size, "cache": str(cache)}
-    spec |= {"split": SPLIT}
+    spec |= {"split": SPLIT, "duplicates": "keep"}
     return load_task(TaskSpec.model_validate(spec), model_input(model), with_source=False)
 
 
@@ -112,6 +112,7 @@ def sweep_file(folder: Path, scratch: Path, given: argparse.Namespace) -> Path:
             "data": {"folder": str(folder)},
             "image_size": given.size,
             "split": SPLIT,
+            "duplicates": "keep",
             "cache": str(scratch / "cache"),
         },
         "model": {"name": SWEPT, "weights": str(scratch / "weights.pt")},
@@ -135,7 +136,8 @@ def all_blocks(folder: Path, given: argparse.Namespace, scratch: Path) -> None:
     for side in ("off", "auto") if given.off_first else ("auto", "off"):
         storage = scratch / f"runs-{side}"
         command = [sys.executable, "-m", "raysel", "run", str(path)]
-        command += ["--set", f"training.cache_features={side}", f"storage={storage}"]
+        command += ["--set", f"training.cache_features={side}"]
+        command += ["--set", f"storage={storage}"]
         started = time.perf_counter()
         subprocess.run(command, check=True, cwd=scratch, stdout=subprocess.DEVNULL)
         whole = time.perf_counter() - started

@@ -168,6 +168,32 @@ def test_augmentation_does_not_depend_on_the_split(folder):
     )
 
 
+@pytest.mark.parametrize("threads", few(3, 1))
+def test_batches_that_are_read_ahead_are_the_same(folder, threads):
+    stored = _stored(_task(folder, augmentation="random_resized_crop"))
+    ahead = replace(stored, threads=threads)
+    pairs = zip(epoch_batches(stored, 8, 1, 2), epoch_batches(ahead, 8, 1, 2), strict=True)
+    whole = zip(stored.split(10), ahead.split(10), strict=True)
+    found = list(pairs)
+    assert len(found) == 5
+    for mine, theirs in [*found, *whole]:
+        assert torch.equal(mine.images, theirs.images)
+        assert torch.equal(mine.labels, theirs.labels)
+
+
+def test_a_trial_that_reads_ahead_is_the_same_trial(folder):
+    task = _task(folder, augmentation="random_crop")
+    ended = []
+    for threads in (0, 2):
+        parts = (
+            on_device(p, task.mean, task.std, CPU, threads) for p in (task.train, task.validation)
+        )
+        run = trial(config(epochs=2), model=_net(), data=TrialData(*parts))
+        ended.append(([*map(without_seconds, finished(run))], learnt(run)))
+    assert ended[0][0] == ended[1][0]
+    assert differences(ended[0][1], ended[1][1]) == []
+
+
 def test_training_augments_and_measurement_does_not(folder):
     stored = _stored(_task(folder, augmentation="random_resized_crop"))
     plain = _stored(_task(folder, augmentation="random_resized_crop"), "train").part(slice(None))
