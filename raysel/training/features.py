@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 import raysel
 from raysel.models import timm
-from raysel.models.frozen_prefix import PROBED, CutModel, FrozenPrefix, NoPrefix, checked_prefix
+from raysel.models.find_prefix import PROBED, checked_prefix
+from raysel.models.frozen_prefix import CutModel, FrozenPrefix, NoPrefix
 from raysel.spec.training import TrainingSettings
 from raysel.training.batches import Batch, Data, LazyBatches, in_order, on_one_device
 from raysel.training.feature_files import (
@@ -47,7 +48,7 @@ _CHUNK = 64  # examples that are computed together: the same in every trial, so 
 
 @dataclass(frozen=True)
 class FeatureBatch(Batch):
-    """A batch whose pictures were not read: its images are empty.
+    """A batch whose pictures were not read: it has no images.
 
     Attributes:
         features: what the frozen layers give for them, on the labels' device.
@@ -64,7 +65,6 @@ class FeatureData:
         data: the part itself.
         file: a row for each example and view, the views of an example side by side.
         views: 2 where pictures may be mirrored.
-        image: channels, height and width.
         read: called with the number of rows that were read.
         epoch: (a trial's seed, its epoch) where the part is augmented.
     """
@@ -72,7 +72,6 @@ class FeatureData:
     data: Data
     file: FeatureFile
     views: int
-    image: tuple[int, ...]
     read: Callable[[int], None]
     epoch: tuple[int, int] | None = None
 
@@ -109,8 +108,8 @@ class FeatureData:
 
     def _batch(self, features: Tensor, index: Tensor) -> FeatureBatch:
         device = self.labels.device
-        images = torch.empty((len(features), *self.image), device=device)
         labels = self.labels[index.to(device)]
+        images = torch.empty(0, device=device)
         return FeatureBatch(images, labels, features.to(device, non_blocking=True))
 
     def only(self, index: Tensor) -> Data:
@@ -146,6 +145,7 @@ class FeatureCache:
     def __init__(self, folder: Path, threads: int) -> None:
         self.folder, self.threads = folder, threads
         self._opened: dict[str, FeatureFile] = {}
+        self._checked: dict[tuple[object, ...], FrozenPrefix | None] = {}
         self._notes: list[str] = []
         self._noted: set[str] = set()
 
@@ -164,6 +164,25 @@ class FeatureCache:
             return None
         self._opened[spec.key] = opened
         return opened
+
+    def prefix(
+        self, model: nn.Module, precision: str, check: Callable[[], FrozenPrefix | None]
+    ) -> FrozenPrefix | None:
+        """Where a model is cut; checked once for the parameters that move and the modes of its
+        modules, unless a part of the cut depends on the weights.
+
+        Raises:
+            NoPrefix: as `check` does.
+        """
+        moving = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
+        modes = tuple(module.training for module in model.modules())
+        key = (model, moving, modes, precision)
+        if key in self._checked:
+            return self._checked[key]
+        found = check()
+        if found is None or not found.has_values:
+            self._checked[key] = found
+        return found
 
     def note(self, why: str) -> None:
         """Remember why features are not used where they could be; each reason once a process."""
@@ -247,7 +266,11 @@ class TrialFeatures:
     def _find_cut(self) -> None:
         images = torch.randn((PROBED, *self._image), generator=torch.Generator().manual_seed(0))
         images = images.to(self._device)
-        prefix = checked_prefix(self._model, self._forward, images)
+        prefix = self._cache.prefix(
+            self._model,
+            self._settings.precision,
+            lambda: checked_prefix(self._model, self._forward, images),
+        )
         if prefix is None or not self._is_small(prefix):
             return
         self._cut = CutModel(self._model, prefix, self._image)
@@ -288,7 +311,7 @@ class TrialFeatures:
         file = self._cache.open(spec, lambda: self._rows(data, views))
         if file is None:
             return data
-        return FeatureData(data, file, views, self._image, self._count)
+        return FeatureData(data, file, views, self._count)
 
     def _count(self, rows: int) -> None:
         self._read += rows

@@ -133,6 +133,48 @@ FAULTS = [
         "tasks/test_image_cache.py",
     ),
     Fault(
+        "models/find_prefix.py",
+        "call.moves = call.moves or any(tensor.requires_grad for tensor in tensors)",
+        "pass",
+        "models/test_frozen_prefix.py",
+    ),
+    Fault(
+        "models/find_prefix.py",
+        "return not drew and not wrote and _equal(training, evaluation)",
+        "return True",
+        "models/test_frozen_prefix.py",
+    ),
+    Fault(
+        "training/features.py",
+        "rows = rows + self.data.mirrored(which, *self.epoch)",
+        "rows = rows + ~self.data.mirrored(which, *self.epoch)",
+        "training/test_features.py",
+    ),
+    Fault(
+        "training/features.py",
+        "digest.update(data.fingerprint())",
+        "pass",
+        "training/test_features.py",
+    ),
+    Fault(
+        "training/feature_files.py",
+        '_checksum(own / _DATA) != facts["crc32"]',
+        "False",
+        "training/test_feature_files.py",
+    ),
+    Fault(
+        "training/read_ahead.py",
+        "yield waiting.popleft().result()",
+        "yield waiting.pop().result()",
+        "training/test_read_ahead.py",
+    ),
+    Fault(
+        "training/resized_crops.py",
+        "reach = support * wide",
+        "reach = support * scale",
+        "training/test_device_images.py",
+    ),
+    Fault(
         "models/head.py",
         "nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT)",
         "nn.Linear(features, HIDDEN), nn.Dropout(DROPOUT), nn.ReLU()",

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from trial_kit import TinyNet, tiny
 
 from raysel.models import timm
-from raysel.models.frozen_prefix import PROBED, CutModel, NoPrefix, checked_prefix
+from raysel.models.find_prefix import PROBED, checked_prefix
+from raysel.models.frozen_prefix import CutModel, NoPrefix
 from raysel.models.layers import partition
 from raysel.training.modes import set_training_mode
 

@@ -4,12 +4,14 @@ where there is no room."""
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,24 +89,33 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
     assert not (tmp_path / "key.partial").exists()
 
 
-def test_two_at_once_compute_once(tmp_path):
-    class Slow(Compute):
-        def __call__(self) -> Iterator[Tensor]:
-            time.sleep(0.3)
-            return super().__call__()
+def _open_beside_others(folder: Path, gate: Any, number: int) -> None:
+    """In a process of its own: what it computes, and what it reads, become files."""
 
-    computes = [Slow(), Slow()]
-    files = []
-    threads = [
-        threading.Thread(target=lambda c=c: files.append(open_features(tmp_path, SPEC, c)))
-        for c in computes
+    def compute() -> Iterator[Tensor]:
+        (folder.parent / f"computed-{number}").touch()
+        time.sleep(0.3)
+        yield ROWS
+
+    gate.wait()
+    rows = open_features(folder, SPEC, compute).read(np.arange(10))
+    np.save(folder.parent / f"read-{number}.npy", rows.numpy())
+
+
+def test_of_processes_that_begin_at_once_one_computes(tmp_path):
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(3)
+    processes = [
+        context.Process(target=_open_beside_others, args=(tmp_path / "features", gate, number))
+        for number in range(3)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(files) == 2
-    assert sum(compute.calls for compute in computes) == 1
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert len(list(tmp_path.glob("computed-*"))) == 1
+    read = [np.load(path) for path in tmp_path.glob("read-*.npy")]
+    assert len(read) == 3 and all((rows == ROWS.numpy()).all() for rows in read)
 
 
 def test_the_wait_for_another_process_has_an_end(tmp_path):

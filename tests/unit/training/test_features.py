@@ -19,7 +19,7 @@ from raysel.models import timm
 from raysel.models.layers import partition
 from raysel.spec.sweep import TaskSpec
 from raysel.tasks.load_task import load_task
-from raysel.training import feature_files
+from raysel.training import feature_files, features
 from raysel.training.features import READ, SECONDS, FeatureCache
 from raysel.training.image_batches import on_device
 from raysel.training.loop import FineTuning, TrialData
@@ -90,6 +90,21 @@ def test_trials_with_the_same_frozen_layers_share_their_output(tmp_path, monkeyp
         assert READ in finished(run)[0]
     assert head == "head"
     assert len(made) == 2  # training part and validation part
+
+
+def test_a_cut_is_checked_once_a_worker_for_what_moves(tmp_path, monkeypatch):
+    checked = []
+    real = features.checked_prefix
+    monkeypatch.setattr(features, "checked_prefix", lambda *a: checked.append(1) or real(*a))
+    cache, model, data = _cache(tmp_path), _model("test_resnet"), _data(32)
+    rows = []
+    for arm in ("linear_probe", "linear_probe", "suffix", "linear_probe"):
+        chosen = config(arm, {"layers": 2} if arm == "suffix" else {}, batch_norm="eval", epochs=1)
+        model.load_state_dict(_model("test_resnet").state_dict())
+        rows.append(finished(trial(chosen, model, data, features=cache))[0])
+    assert len(checked) == 2
+    assert rows[0]["val/loss"] == rows[1]["val/loss"] == rows[3]["val/loss"]
+    assert all(READ in row for row in rows)
 
 
 def test_a_moved_weight_or_another_picture_makes_another_file(tmp_path):
