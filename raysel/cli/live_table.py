@@ -18,8 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from raysel.cli.render_outcome import outcome_lines, suite_lines
+from raysel.cli.suite_progress import CellReporter, SuiteProgress
 from raysel.common.output import guarded_streams, print_json
 from raysel.common.rich_output import TextConsole, plain
+from raysel.common.text import clock
 from raysel.record.events import Event, Kind
 from raysel.record.state import COMPLETE, FAILED, PRUNED, RUNNING, TrialState, fold
 from raysel.service.progress import Progress
@@ -54,18 +56,23 @@ class ConsoleReporter:
         self._objective, self._tested = "val/error", _TESTED_ONCE
         self._chosen = ""
         self._source_clock: TrainingClock | None = None
-        self._in_suite = False
+        self._suite: SuiteProgress | None = None
 
     def suite(self, name: str, cells: int, complete: int) -> None:
         """One line before the first cell."""
-        self._in_suite = True
         done = f", {complete} of them complete" if complete else ""
-        self._console.print(plain(name, "bold") + plain(f" · {cells} cells{done}"), "", sep="\n")
+        self._console.print(plain(name, "bold") + plain(f" · {cells} cells{done}"))
+        self._suite = SuiteProgress(self._console, self._always, self._show, cells, complete)
 
-    def cell_ended(self, name: str, number: int, cells: int, words: str) -> None:
+    def cell(self, name: str) -> CellReporter:
+        """A cell of the suite begins."""
+        assert self._suite is not None
+        return CellReporter(self._suite, name)
+
+    def cell_ended(self, name: str, words: str) -> None:
         """A cell's outcome in a line."""
-        self._close()
-        self._always.print(plain(f"cell {number}/{cells}  {name}: {words}"), "", sep="\n")
+        assert self._suite is not None
+        self._suite.end(name, words)
 
     def began(self, spec: Spec, trials: int, strategies: int, concurrent: int) -> None:
         """One line before anything happens."""
@@ -76,10 +83,8 @@ class ConsoleReporter:
         self._console.print(plain(spec.name, "bold") + plain(counts))
 
     def data(self, summary: DataSummary) -> None:
-        """What was read; not of every cell of a suite."""
+        """What was read."""
         self._close()
-        if self._in_suite:
-            return
         self._console.print(*summary.text(), "", sep="\n")
 
     def source_training(self, done: int, total: int) -> None:
@@ -282,19 +287,24 @@ class _Renderer:
 class JsonReporter:
     """Every event as a JSON object on a line of its own, for scripts."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: str = "") -> None:
         self._source_clock = TrainingClock(LINE_SECONDS)
+        self._cell = {"cell": cell} if cell else {}
 
     def _line(self, **content: Any) -> None:
-        print_json(content, indent=None)
+        print_json(self._cell | content, indent=None)
 
     def suite(self, name: str, cells: int, complete: int) -> None:
         """The suite begins."""
         self._line(kind="suite", name=name, cells=cells, complete=complete)
 
-    def cell_ended(self, name: str, number: int, cells: int, words: str) -> None:
+    def cell(self, name: str) -> JsonReporter:
+        """A cell begins; its lines have its name."""
+        return JsonReporter(name)
+
+    def cell_ended(self, name: str, words: str) -> None:
         """A cell has ended."""
-        self._line(kind="cell", name=name, number=number, cells=cells, outcome=words)
+        self._line(kind="cell", name=name, outcome=words)
 
     def suite_outcome(self, outcome: SuiteOutcome) -> None:
         """How the suite ended."""
@@ -380,10 +390,3 @@ def shown(quiet: bool, as_json: bool) -> Iterator[ConsoleReporter | JsonReporter
             yield reporter
         finally:
             reporter.finish()
-
-
-def clock(seconds: float) -> str:
-    """`1:31`, `2:05:00`."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

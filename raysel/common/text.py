@@ -75,6 +75,13 @@ def quoted(value: object, most: int = NAME) -> str:
     return f'"{one_line(value, most)}"'
 
 
+def clock(seconds: float) -> str:
+    """`1:31`, `2:05:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def and_more(names: Sequence[object], most: int = 4) -> str:
     """The first names and how many more there are: `a, b, c, d and 3 more`."""
     shown = ", ".join(map(str, names[:most]))

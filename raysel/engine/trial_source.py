@@ -6,6 +6,7 @@ Nothing here knows of Ray; `raysel.engine.tune` runs it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -80,6 +81,32 @@ class Phase:
     next_size: int = 0
 
 
+@dataclass(frozen=True)
+class Wait:
+    """In the place of a phase: the lane waits for another one, until `is_over`."""
+
+    is_over: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The phases of one sweep, run one after the other, beside the lanes of other sweeps.
+
+    Attributes:
+        phases: asked for the next one when the trials of the one before have ended.
+        events: receives the trials' files and the losses of workers.
+        stop: ends this lane; of a sweep alone it ends the run.
+        name: of the lane among others; empty of a sweep alone.
+        ended: called once, when its trials have ended or it was stopped.
+    """
+
+    phases: Iterator[Phase | Wait]
+    events: WorkerEvents
+    stop: StopRequest
+    name: str = ""
+    ended: Callable[[], None] = lambda: None
+
+
 class WorkerEnvironmentError(Exception):
     """Raised when a worker's environment (such as a full disk) makes the whole sweep impossible."""
 
@@ -99,35 +126,47 @@ class WorkerEvents(Protocol):
 class StopRequest:
     """A request to stop the engine: asked once, in order; asked twice, at once.
 
-    Attributes:
-        cause: why, in words; the first one that was given.
-        error: a failure of the driver itself; nothing more is written after it.
+    Args:
+        above: the request to stop a suite, which stops each of its cells.
+
+    Nothing more is written after an `error`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, above: StopRequest | None = None) -> None:
+        self._above = above
         self._orderly = threading.Event()
         self._at_once = threading.Event()
-        self.cause = ""
-        self.error: Exception | None = None
+        self._cause = ""
+        self._error: Exception | None = None
+
+    @property
+    def cause(self) -> str:
+        """Why, in words."""
+        return self._cause or (self._above.cause if self._above else "")
+
+    @property
+    def error(self) -> Exception | None:
+        """A failure of the driver itself."""
+        return self._error or (self._above.error if self._above else None)
 
     def ask(self, cause: str) -> None:
         """Running trials end their epoch; asked again, nothing is waited for."""
-        self.cause = self.cause or cause
+        self._cause = self._cause or cause
         (self._at_once if self._orderly.is_set() else self._orderly).set()
 
     def fail(self, error: Exception) -> None:
         """Stop at once: the event log cannot be written."""
-        self.error = self.error or error
-        self.cause = self.cause or str(error)
+        self._error = self._error or error
+        self._cause = self._cause or str(error)
         self._orderly.set()
         self._at_once.set()
 
     @property
     def asked(self) -> bool:
         """Whether no more trial and no more epoch is to begin."""
-        return self._orderly.is_set()
+        return self._orderly.is_set() or (self._above is not None and self._above.asked)
 
     @property
     def at_once(self) -> bool:
         """Whether running epochs are given up too."""
-        return self._at_once.is_set()
+        return self._at_once.is_set() or (self._above is not None and self._above.at_once)

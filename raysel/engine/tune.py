@@ -2,17 +2,16 @@
 
 What to run next and when to stop it is decided by a `TrialSource` on the driver: the search has
 one over the Optuna study, a round of the confirm phase one over a list. All of a sweep's phases,
-the training of its source model included, are one run of Tune, so that workers start once.
+the training of its source model included, are one run of Tune, so that workers start once; and so
+are several sweeps, the cells of a suite.
 """
 
 from __future__ import annotations
 
 import raysel.engine.ray_env  # noqa: F401
 
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,19 @@ from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.result import DONE, HOSTNAME, NODE_IP, PID, TRAINING_ITERATION, TRIAL_ID
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from raysel.common import credentials
 from raysel.engine.capacity import bundle
+from raysel.engine.searcher import ContextRef, DriverOnly, Given, LaneSearcher
 from raysel.engine.trial_source import (
-    Assignment,
+    Lane,
     Phase,
-    SourceAssignment,
     StopRequest,
-    TrialSource,
+    Wait,
     WorkerEnvironmentError,
     WorkerEvents,
 )
-from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import ResourcesSpec, TrialConfig
 from raysel.training.gpu_share import keep_to_share
 from raysel.training.source_run import SourceContext, SourceMessage, SourceRun
@@ -51,171 +48,19 @@ from raysel.training.worker_messages import (
 # Tune would put the driver's keys into the arguments of every worker, and Ray into its logs.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(credentials.NAMES, ["AWS_SECURITY_TOKEN"])
 
-Context = PhaseContext | SourceContext
-
 MESSAGE = "message"
 """The key of a worker's message in Tune's result."""
 
 MAX_WORKER_FAILURES = 3
 """How many workers a trial may lose without a new epoch in between; the next one fails it."""
 
-START_SECONDS = 10.0
-"""How long the first worker waits for the others to start."""
 
-MIN_IDLE_SECONDS = 0.2
-"""The shortest time between two messages of a worker that idles."""
-
-MAX_IDLE_MESSAGES = 50
-"""The most messages a second of all workers that idle."""
-
-
-class _DriverOnly:
-    """Left out of the pickles that Tune writes and raysel never reads: a trial source holds a
-    database connection, and the record is the state.
-    """
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _DriverOnly:
-        return self
-
-
-@dataclass(frozen=True)
-class _ContextRef:
-    """A phase's context in the object store, as a value of a trial's configuration."""
-
-    ref: ray.ObjectRef
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _ContextRef:
-        return self
-
-
-class _PhaseSearcher(_DriverOnly, Searcher):
-    """Takes the next trial from the source of the current phase; the next phase begins when the
-    trials of the one before have ended.
-
-    A worker that has no trial until then idles: Tune would end it, and its process would have to
-    start and import torch anew. Workers also idle at first, until all have started: a trial that
-    waits for a worker to start is given to the first one that is free, and Tune ends the other.
-
-    Attributes:
-        trials: Ray's id -> our id and the trial's source.
-        lost: Ray's id -> how its worker was lost.
-        workers: those that have sent a message.
-    """
-
-    def __init__(self, phases: Iterator[Phase], concurrent: int, stop: StopRequest) -> None:
-        super().__init__(metric=TRAINING_ITERATION, mode="max")  # of Tune's own, in every result
-        self._phases, self._concurrent, self._stop = phases, concurrent, stop
-        self._phase: Phase | None = None
-        self._exhausted = False  # all trials of the phase have begun
-        self._context: tuple[Context, _ContextRef] | None = None
-        self._in_progress: set[str] = set()
-        self._idle: set[str] = set()
-        self._starting = 0  # how many workers are to start before the first trial
-        self._first_message = math.inf
-        self.trials: dict[str, tuple[str, TrialSource[Any]]] = {}
-        self.lost: dict[str, str] = {}
-        self.workers: set[tuple[str, int]] = set()
-
-    def heard_of(self, worker: tuple[str, int]) -> None:
-        """A worker has sent a message."""
-        self.workers.add(worker)
-        self._first_message = min(self._first_message, time.monotonic())
-
-    @property
-    def waits(self) -> bool:
-        """Whether idle workers are to wait: for others to start, or for running trials to end."""
-        running = self._exhausted and self._in_progress
-        return not self._stop.asked and bool(self._are_starting or running)
-
-    @property
-    def _are_starting(self) -> bool:
-        """Whether a worker is to start yet before the first trial begins."""
-        late = time.monotonic() - self._first_message > START_SECONDS
-        return len(self.workers) < self._starting and not late
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        try:
-            return self._suggest(trial_id)
-        except Exception as error:  # Tune would go on without it
-            self._stop.fail(error)
-            return Searcher.FINISHED
-
-    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self._phase is None:
-            self._phase = next(self._phases, None)
-            size = min(self._concurrent, self._phase.size) if self._phase else 0
-            self._starting = size if size > 1 else 0
-        while self._phase is not None and not self._stop.asked:
-            if self._are_starting:
-                return self._idling(trial_id, self._starting)
-            assignment = self._phase.source.next_trial()
-            self._exhausted = assignment is None
-            if assignment is not None:
-                return self._assigned(trial_id, self._phase, assignment)
-            if self._phase.last:
-                break
-            if self._in_progress:
-                following = min(self._concurrent, self._phase.next_size)
-                return self._idling(trial_id, max(len(self.workers), following))
-            self._phase = next(self._phases, None)
-        return Searcher.FINISHED
-
-    def _assigned(
-        self, trial_id: str, phase: Phase, assignment: Assignment | SourceAssignment
-    ) -> dict[str, Any]:
-        self.trials[trial_id] = assignment.trial, phase.source
-        self._in_progress.add(trial_id)
-        return {**assignment.to_dict(), "context": self._reference(phase.context)}
-
-    def _idling(self, trial_id: str, workers: int) -> dict[str, Any] | None:
-        """None where more than so many workers would be kept."""
-        if len(self._in_progress) + len(self._idle) >= workers:
-            return None
-        self._idle.add(trial_id)
-        seconds = max(MIN_IDLE_SECONDS, self._concurrent / MAX_IDLE_MESSAGES)
-        return {"trial": f"idle-{trial_id}", "idle_seconds": seconds}
-
-    def _reference(self, context: Context) -> _ContextRef:
-        """The context in the object store, where each is put once."""
-        if self._context is None or self._context[0] is not context:
-            self._context = context, _ContextRef(ray.put(context))
-        return self._context[1]
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """The source knows of every end but this one: more than `MAX_WORKER_FAILURES` workers were
-        lost without a new epoch."""
-        self._in_progress.discard(trial_id)
-        self._idle.discard(trial_id)
-        if not error or trial_id not in self.trials:
-            return
-        trial, source = self.trials[trial_id]
-        words = self.lost.get(trial_id, "no reason was given")
-        try:
-            source.failed(trial, FailureKind.WORKER_LOST, f"worker lost: {words}")
-        except Exception as failure:
-            self._stop.fail(failure)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the record is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the record is the state."""
-
-
-class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
+class _TrialSourceScheduler(DriverOnly, FIFOScheduler):
     """Reports results to the trial's source and stops a trial when the source says so."""
 
-    def __init__(
-        self, searcher: _PhaseSearcher, worker_events: WorkerEvents, stop: StopRequest
-    ) -> None:
+    def __init__(self, searcher: LaneSearcher, stop: StopRequest) -> None:
         super().__init__()
         self._searcher, self._stop = searcher, stop
-        self._worker_events = worker_events
         self._last_epoch: dict[str, int] = {}  # Ray's id -> the last epoch that was new
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -223,16 +68,18 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        given = self._searcher.trials.get(trial.trial_id)
+        stop = self._stop if given is None else given.lane.stop
         ends = True
         try:
-            if not self._stop.error:  # what comes after is not written any more
+            if not stop.error:  # what comes after is not written any more
                 message: WorkerMessage | SourceMessage | None = result[MESSAGE]
                 self._searcher.heard_of((result[HOSTNAME], result[PID]))
                 waits = self._searcher.waits
-                ends = not waits if message is None else self._report(trial, message)
+                ends = not waits if given is None else self._report(trial, given, message)
         except Exception as error:  # Tune would hide it in one of its own
-            self._stop.fail(error)
-        return TrialScheduler.STOP if ends or self._stop.asked else TrialScheduler.CONTINUE
+            stop.fail(error)
+        return TrialScheduler.STOP if ends or stop.asked else TrialScheduler.CONTINUE
 
     def _reset_failures(self, trial: Any, epoch: int) -> None:
         """Reset the count of lost workers after a new epoch: on spot machines a long trial
@@ -241,15 +88,18 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
             self._last_epoch[trial.trial_id] = epoch
             trial.run_metadata.num_failures = 0
 
-    def _report(self, ray_trial: Any, message: WorkerMessage | SourceMessage) -> bool:
+    def _report(
+        self, ray_trial: Any, given: Given, message: WorkerMessage | SourceMessage | None
+    ) -> bool:
         """Report a message, its files before its epoch; return whether the trial ends."""
+        assert message is not None
         if isinstance(message, EpochMessage):
             self._reset_failures(ray_trial, message.epoch)
-        trial, source = self._searcher.trials[ray_trial.trial_id]
+        trial, source = given.trial, given.source
         if isinstance(message, SourceMessage):
             return source.epoch(trial, message)
         for name, content in message.files.items():
-            self._worker_events.receive(trial, name, content)
+            given.lane.lane.events.receive(trial, name, content)
         if isinstance(message, EnvironmentErrorMessage):
             raise WorkerEnvironmentError(f"{trial}: {message.cause}")
         if isinstance(message, FailureMessage):
@@ -262,12 +112,12 @@ class _TrialSourceScheduler(_DriverOnly, FIFOScheduler):
         error = trial.get_error() or trial.get_pickled_error()
         words = str(error).strip().splitlines() or ["no reason was given"]
         self._searcher.lost[trial.trial_id] = words[-1]
-        assigned = self._searcher.trials.get(trial.trial_id)
-        if assigned is not None and trial.should_recover() and not self._stop.asked:
-            self._worker_events.worker_lost(assigned[0])
+        given = self._searcher.trials.get(trial.trial_id)
+        if given is not None and trial.should_recover() and not given.lane.stop.asked:
+            given.lane.lane.events.worker_lost(given.trial)
 
 
-class _ImmediateStopper(_DriverOnly, Stopper):
+class _ImmediateStopper(DriverOnly, Stopper):
     """Ends Tune's run when the user asked twice.
 
     It is also the one that Tune shows the result itself, when the scheduler's copy is made, and so
@@ -297,34 +147,66 @@ def of_trial(resources: ResourcesSpec) -> tune.PlacementGroupFactory:
 
 
 def run_phases(
-    phases: Iterator[Phase],
+    phases: Iterator[Phase | Wait],
     resources: ResourcesSpec,
     concurrent: int,
     storage: Path,
     worker_events: WorkerEvents,
     stop: StopRequest,
 ) -> None:
-    """Run the trials of all phases, one phase after the other, on the connected Ray cluster.
+    """Run the trials of all phases of one sweep; see `run_lanes`.
 
     Args:
         phases: asked for the next one when the trials of the one before have ended.
+        worker_events: receives the trials' files and the losses of workers.
+    """
+    run_lanes(iter([Lane(phases, worker_events, stop)]), resources, concurrent, storage, stop)
+
+
+def run_lanes(
+    lanes: Iterator[Lane],
+    resources: ResourcesSpec,
+    concurrent: int,
+    storage: Path,
+    stop: StopRequest,
+) -> None:
+    """Run the trials of all lanes on the connected Ray cluster, in one run of Tune.
+
+    Args:
+        lanes: asked for the next one when no open lane has a trial for a free worker.
+        resources: of each trial.
         concurrent: how many trials run at a time.
         storage: folder for Ray's own files.
-        worker_events: receives the trials' files and the losses of workers.
+        stop: ends the run.
 
     Raises:
-        Exception: what a trial source or `phases` raised; the run was left at once.
+        Exception: what the driver failed of; the run was left at once. The error of a lane that has
+            a request to stop of its own is there.
     """
-    searcher = _PhaseSearcher(phases, concurrent, stop)
+    searcher = LaneSearcher(lanes, concurrent, stop)
+    if searcher.prepare():
+        _run(searcher, resources, concurrent, storage, stop)
+    searcher.end()
+    if stop.error:
+        raise stop.error
+
+
+def _run(
+    searcher: LaneSearcher,
+    resources: ResourcesSpec,
+    concurrent: int,
+    storage: Path,
+    stop: StopRequest,
+) -> None:
     tune.Tuner(
         tune.with_resources(TrialTrainable, of_trial(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=searcher,
-            scheduler=_TrialSourceScheduler(searcher, worker_events, stop),
+            scheduler=_TrialSourceScheduler(searcher, stop),
             max_concurrent_trials=concurrent,
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.config["trial"]),
+            trial_dirname_creator=lambda trial: str(trial.config["folder"]),
         ),
         run_config=tune.RunConfig(
             name=storage.name,
@@ -334,20 +216,18 @@ def run_phases(
             verbose=0,
         ),
     ).fit()
-    if stop.error:
-        raise stop.error
 
 
 class TrialTrainable(tune.Trainable):
     """Runs trials one after another in one process.
 
-    The configuration is an assignment as a dict and `"context": a _ContextRef`; a result is
+    The configuration is an assignment as a dict and `"context": a ContextRef`; a result is
     `{MESSAGE: a worker's message}`, or None for a worker that idles (`{"idle_seconds": seconds}`).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial; nothing is built before the first step."""
-        self._context: _ContextRef | None = None
+        self._context: ContextRef | None = None
         self._worker: TrialWorker | None = None
         self._begin(config)
 
@@ -368,7 +248,7 @@ class TrialTrainable(tune.Trainable):
             worker = self._worker_of(config["context"])
             self._run = TrialRun(worker, config["trial"], asked, config["reported_epochs"])
 
-    def _worker_of(self, context: _ContextRef) -> TrialWorker:
+    def _worker_of(self, context: ContextRef) -> TrialWorker:
         """The one that keeps what trials of this context share."""
         if self._worker is None or context != self._context:
             self._context = context

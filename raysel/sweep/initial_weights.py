@@ -15,6 +15,7 @@ from raysel.training.source_model import (
     StepProgress,
     cache_source_model,
     cached_source_model,
+    source_file,
 )
 from raysel.training.source_run import (
     SourceContext,
@@ -57,6 +58,16 @@ class SourceModels:
     def models(self) -> list[SourceModel]:
         """Those that are there, in the order of their numbers."""
         return [self._models[index] for index in sorted(self._models)]
+
+    @property
+    def missing(self) -> set[Path]:
+        """The files of those that are to be trained, by which sweeps that train the same know each
+        other."""
+        context = self._context
+        return {
+            source_file(context.task, context.model_config, context.trainings[index], context.cache)
+            for index in self._waiting
+        }
 
     def phase(self, next_size: int) -> Phase | None:
         """The phase in which they are trained; None where all are cached.

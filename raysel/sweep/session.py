@@ -6,24 +6,23 @@ over the same folder.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from raysel.common.disk_errors import of_the_disk
-from raysel.common.errors import OperationalError, UserError
+from raysel.common.errors import UserError
 from raysel.common.text import LINE, first_line
 from raysel.engine import nodes
-from raysel.engine.capacity import Node, too_large
 from raysel.engine.capacity import concurrent as most_at_a_time
+from raysel.engine.capacity import too_large
 from raysel.engine.connect import connected, expected_nodes, grows
 from raysel.engine.ray_processes import leave, watching, without_ray
 from raysel.engine.signals import after_seconds, on_signals
-from raysel.engine.trial_source import Phase, WorkerEnvironmentError
+from raysel.engine.trial_source import Phase, Wait
 from raysel.engine.tune import run_phases
 from raysel.mlflow_sync.process import WriterProcess
 from raysel.record.event_log import EventLog
@@ -36,6 +35,7 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk
 from raysel.sweep.confirm import ConfirmController, of_round, runs_of
 from raysel.sweep.confirm_rounds import asked, rounds, undecided
+from raysel.sweep.errors_in_words import in_words
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
@@ -83,7 +83,7 @@ def run_session(
     started = time.perf_counter()
     sweep: OwnedSweep | None = None
     try:
-        inputs = _inputs(spec, reporter, code)
+        inputs = inputs_of(spec, reporter, code)
         stopper = Stopper(reporter)
         failures = Failures(stopper.ask)
 
@@ -96,19 +96,13 @@ def run_session(
             session = Session(inputs, folder, reporter, sweep, stopper, failures, started)
             return session.run(publish)
     except Exception as error:
-        # whatever it led to, be it a database that cannot be written, has this cause
-        if sweep is not None and (gone := sweep.watch.gone()):
-            raise gone from error
-        if isinstance(error, UserError | OperationalError):
+        found = in_words(error, sweep, folder)
+        if found is error:
             raise
-        hindered = isinstance(error, WorkerEnvironmentError)
-        if words := str(error) if hindered else of_the_disk(error):
-            way_on = f"then go on: {folder.continue_command}"
-            raise OperationalError(str(folder.path), f"{words}; {way_on}") from error
-        raise
+        raise found from error
 
 
-def _inputs(
+def inputs_of(
     spec: Spec, reporter: ProgressReporter, code: tuple[user_code.Source, ...]
 ) -> SweepInputs:
     """What the trials work on, with the weights that need no training."""
@@ -126,7 +120,11 @@ def _inputs(
 
 
 class Session:
-    """One attempt over a sweep that this process owns."""
+    """One attempt over a sweep that this process owns.
+
+    Args:
+        in_training: source models that cells of the suite train now, shared by these.
+    """
 
     def __init__(
         self,
@@ -137,7 +135,9 @@ class Session:
         stopper: Stopper,
         failures: Failures,
         started: float,
+        in_training: set[Path] | None = None,
     ) -> None:
+        self.in_training = set() if in_training is None else in_training
         self.inputs, self.spec, self.folder = inputs, inputs.spec, folder
         self.reporter, self.sweep = reporter, sweep
         self.stopper, self.stop, self.failures = stopper, stopper.request, failures
@@ -145,48 +145,67 @@ class Session:
 
     def run(self, publish: Publish) -> Outcome:
         """Search, confirm, sum up; see `run_session`."""
-        writer = self._start_writer()  # before Ray: MLflow takes seconds to import
+        writer = self.start_writer()  # before Ray: MLflow takes seconds to import
         try:
             with connected() as there, watching(self._leave), self._in_time():
-                self._run(there)
-                outcome = self._outcome()
-                outcome = self._end(outcome, publish)
-                self._drain(writer)
+                if not self.stop.asked:  # while Ray was starting
+                    concurrent = most_at_a_time(there, self.spec.resources, grows())
+                    storage = self.folder.tune / str(time.time_ns())
+                    phases = self.phases(concurrent)
+                    run_phases(phases, self.spec.resources, concurrent, storage, self, self.stop)
+                outcome = self.end(publish)
+                self.drain(writer)
                 self.sweep.deliver()
                 self.sweep.watch.check()
                 return outcome
         except Exception as error:
-            self._record_end(first_line(error, LINE))
+            self.record_end(first_line(error, LINE))
             raise
         finally:
             writer.stop()
 
-    def _run(self, there: Sequence[Node]) -> None:
-        """Run the trials; their inputs then have the weights, where these were made."""
-        inputs, spec = self.inputs, self.spec
-        if not self.stop.asked:  # while Ray was starting
-            concurrent = most_at_a_time(there, spec.resources, grows())
-            space, total = inputs.space, budget(spec.search, inputs.space)
-            self.reporter.began(spec, total, len(space.arms), concurrent)
-            token = nodes.new_token(self.folder)
-            of_space = (
-                space.single_note(),
-                *space.moved_notes(),
-                *untried_notes(spec.search, space),
-            )
-            notes = (*inputs.task.notes, *of_space, nodes.check_storage(self.folder))
-            for note in filter(None, notes):
-                self.reporter.note(note)
-            self._run_phases(concurrent, total, token)
+    def phases(self, concurrent: int) -> Generator[Phase | Wait]:
+        """All phases, after what is said first; the inputs then have the weights, where these were
+        made.
+
+        Args:
+            concurrent: how many trials run at a time.
+        """
+        spec, space = self.spec, self.inputs.space
+        total = budget(spec.search, space)
+        self.reporter.began(spec, total, len(space.arms), concurrent)
+        token = nodes.new_token(self.folder)
+        of_space = (space.single_note(), *space.moved_notes(), *untried_notes(spec.search, space))
+        notes = (*self.inputs.task.notes, *of_space, nodes.check_storage(self.folder))
+        for note in filter(None, notes):
+            self.reporter.note(note)
+        yield from self._phases(total, token)
+
+    def end(self, publish: Publish) -> Outcome:
+        """Sum up, publish, and record the end.
+
+        Raises:
+            Exception: the driver's failure: nothing more is written.
+        """
+        if self.stop.error is not None:
+            raise self.stop.error
         if self.stop.asked:
             self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
+        return self._end(self._outcome(), publish)
 
-    def _train_source(self, total: int) -> Iterator[Phase]:
+    def _train_source(self, total: int) -> Iterator[Phase | Wait]:
         """The phase that makes the initial weights, where they are not cached."""
-        source = SourceModels(self.inputs, self.folder.source_cache, self.reporter.source_training)
-        phase = source.phase(total)
-        if phase is not None:
-            yield phase
+        cache, progress = self.folder.source_cache, self.reporter.source_training
+        source = SourceModels(self.inputs, cache, progress)
+        while not self.in_training.isdisjoint(missing := source.missing):
+            yield Wait(partial(self.in_training.isdisjoint, missing))
+            source = SourceModels(self.inputs, cache, progress)
+        self.in_training |= missing
+        try:
+            if (phase := source.phase(total)) is not None:
+                yield phase
+        finally:
+            self.in_training -= missing
         task = self.inputs.task
         examples = len(task.source_train or ()) + len(task.source_validation or ())
         for model in source.models:
@@ -203,7 +222,7 @@ class Session:
         hurry.daemon = True
         hurry.start()
         self.stop.fail(error)  # the main thread writes nothing more
-        self._record_end(cause)
+        self.record_end(cause)
         with suppress(Exception):
             self.sweep.close()
         self.reporter.finish()
@@ -230,8 +249,6 @@ class Session:
         )
 
     def _end(self, outcome: Outcome, publish: Publish) -> Outcome:
-        if self.stop.error is not None:
-            raise self.stop.error  # nothing more is written
         self.sweep.watch.check()
         write_json(self.folder.results, outcome.results.to_dict())
         outcome = publish(outcome)
@@ -240,14 +257,15 @@ class Session:
         self._finish(outcome)
         return outcome
 
-    def _drain(self, writer: WriterProcess) -> None:
+    def drain(self, writer: WriterProcess) -> None:
         """Wait for MLflow with a timeout, and report what it does not have then."""
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.lag()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
             self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.name}")
 
-    def _start_writer(self) -> WriterProcess:
+    def start_writer(self) -> WriterProcess:
+        """Start the export to MLflow."""
         spec, folder = self.spec, self.folder
         writer = WriterProcess(
             self.sweep.url,
@@ -263,15 +281,7 @@ class Session:
         writer.start()
         return writer
 
-    def _run_phases(self, concurrent: int, total: int, token: str | None) -> None:
-        storage = self.folder.tune / str(time.time_ns())
-        with closing(self._phases(total, token)) as phases:
-            first = next(phases, None)
-            if first is not None:  # else everything has ended already
-                every = itertools.chain([first], phases)
-                run_phases(every, self.spec.resources, concurrent, storage, self, self.stop)
-
-    def _phases(self, total: int, token: str | None) -> Generator[Phase]:
+    def _phases(self, total: int, token: str | None) -> Generator[Phase | Wait]:
         """Training of the source model, search, then the rounds of the confirm phase; only what
         has not ended yet. Each is asked for when the trials of the one before have ended."""
         if self.inputs.weights is None:
@@ -328,7 +338,7 @@ class Session:
             if trial.status == RUNNING:
                 event_log.interrupted(trial.id, cause)
 
-    def _record_end(self, cause: str) -> None:
+    def record_end(self, cause: str) -> None:
         """Write into the record why this driver ends before the sweep does, as far as it can be
         written: `raysel list` then need not guess. What is ended already stays as it is."""
         payload = {"status": "INTERRUPTED", "cause": cause, "verdict": None, "model": None}

@@ -68,6 +68,19 @@ def resume(
         UserError: there is no such sweep, or it would change its meaning.
         OperationalError: the sweep's record cannot be read or kept.
     """
+    folder, spec = resumed(storage, name, overrides, from_backup)
+    sources = user_code.read(spec.listed_code, folder.path)
+    return run_session(spec, folder, reporter, sources, publish)
+
+
+def resumed(
+    storage: str, name: str, overrides: Sequence[str] = (), from_backup: bool = False
+) -> tuple[SweepFolder, Spec]:
+    """The folder of a sweep that will be resumed, and its sweep file with what extends it.
+
+    Args, Raises:
+        As `resume`.
+    """
     folder = folder_of(storage, name)
     if text := lost_spec(folder):
         write_whole(folder.spec, text)
@@ -81,8 +94,7 @@ def resume(
         restore(folder)
     if spec.database_url is None:
         own_events(folder, spec)  # before data are read
-    sources = user_code.read(spec.listed_code, folder.path)
-    return run_session(spec, folder, reporter, sources, publish)
+    return folder, spec
 
 
 def _exists(folder: SweepFolder, stored: Spec) -> Problem:

@@ -9,12 +9,15 @@ from raysel.sweep.progress_reporter import ProgressReporter
 class Stopper:
     """Asks the sweep to stop, and says so once.
 
+    Args:
+        request: of a cell, which its suite's stops too.
+
     Attributes:
         request: what the engine looks at.
     """
 
-    def __init__(self, reporter: ProgressReporter) -> None:
-        self.request, self._reporter = StopRequest(), reporter
+    def __init__(self, reporter: ProgressReporter, request: StopRequest | None = None) -> None:
+        self.request, self._reporter = request or StopRequest(), reporter
 
     def ask(self, cause: str) -> None:
         """The sweep is to end in order."""

@@ -1,28 +1,26 @@
-"""Start a suite, or resume one: its cells one after another on one Ray."""
+"""Start a suite, or resume one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from raysel.common.errors import OperationalError, Problem, UserError
-from raysel.common.text import first_line
-from raysel.engine.connect import connected
+from raysel.common.locations import SPEC_FILE
 from raysel.record.layout import CODE, SweepFolder, tracking_uri, write_whole
 from raysel.record.ownership import FileOwner
 from raysel.record.state import COMPLETE
 from raysel.spec import user_code
+from raysel.spec.reader import SweepFile
 from raysel.spec.suite import Suite
-from raysel.spec.sweep import Spec
+from raysel.spec.sweep import BudgetSpec, Spec
 from raysel.sweep import start
+from raysel.sweep.existing import continued
 from raysel.sweep.manifest import SENT_AS
-from raysel.sweep.outcome import Outcome, Publish
-from raysel.sweep.progress_reporter import ProgressReporter
-from raysel.sweep.session import run_session
+from raysel.sweep.outcome import Publish
 from raysel.sweep.suite_folder import (
     CellView,
     StoredAxis,
@@ -34,19 +32,7 @@ from raysel.sweep.suite_folder import (
     read_suite,
     write_suite,
 )
-from raysel.sweep.views import folder_of
-
-
-class SuiteReporter(ProgressReporter, Protocol):
-    """Shows the progress of a suite to the user."""
-
-    def suite(self, name: str, cells: int, complete: int) -> None:
-        """How many cells there are, and how many are complete already."""
-        ...
-
-    def cell_ended(self, name: str, number: int, cells: int, words: str) -> None:
-        """A cell has ended: its verdict, or why it failed."""
-        ...
+from raysel.sweep.suite_session import CellToRun, SuiteReporter, SuiteSession
 
 
 @dataclass(frozen=True)
@@ -184,29 +170,12 @@ def _run(
     overrides: Sequence[str],
 ) -> SuiteOutcome:
     view = read_suite(storage, name)
-    reporter.suite(name, len(view.cells), view.complete)
+    budget = _budget(view, overrides)
     failed: dict[str, str] = {}
-    cause: str | None = None
-    open_ones = [cell for cell in view.cells if overrides or cell.state != COMPLETE]
-    with connected():
-        for number, cell in enumerate(view.cells, 1):
-            if cell not in open_ones:
-                continue
-            try:
-                outcome = _run_cell(storage, view, cell, reporter, publish, overrides)
-            except UserError as error:
-                failed[cell.cell.name] = " · ".join(str(error).splitlines())
-                words = f"failed: {failed[cell.cell.name]}"
-            else:
-                words = outcome.results.verdict.sentence
-                if outcome.failed:
-                    failed[cell.cell.name] = outcome.cause or first_line(Exception("failed"))
-                    words = f"failed: {outcome.cause}"
-                elif not outcome.complete:
-                    cause = outcome.cause
-                    break
-            reporter.cell_ended(f"{name}/{cell.cell.name}", number, len(view.cells), words)
-    ended = read_suite(storage, name)
+    cells = list(_to_run(storage, view, overrides, failed))
+    reporter.suite(name, len(view.cells), len(view.cells) - len(cells) - len(failed))
+    session = SuiteSession(view.folder, cells, reporter, publish, budget, failed)
+    cause = session.run() if cells else None
     report = None
     with suppress(OperationalError):  # no cell has results
         report = publish_suite(storage, name)
@@ -214,7 +183,7 @@ def _run(
     return SuiteOutcome(
         folder=view.folder,
         cells=len(view.cells),
-        complete=ended.complete,
+        complete=read_suite(storage, name).complete,
         failed=failed,
         cause=cause,
         resume=view.folder.resume(),
@@ -223,19 +192,47 @@ def _run(
     )
 
 
-def _run_cell(
-    storage: str,
-    view: SuiteView,
-    cell: CellView,
-    reporter: ProgressReporter,
-    publish: Publish,
-    overrides: Sequence[str],
-) -> Outcome:
+def _budget(view: SuiteView, overrides: Sequence[str]) -> float | None:
+    """Seconds of the suite; what `overrides` say goes before its file."""
+    own = [one for one in overrides if one.partition(".")[0].strip() == "budget"]
+    return SweepFile(SPEC_FILE, view.suite.cells[0].spec, tuple(own), True).spec().budget.total
+
+
+def _to_run(
+    storage: str, view: SuiteView, overrides: Sequence[str], failed: dict[str, str]
+) -> Iterator[CellToRun]:
+    """The cells that are not complete; with `overrides`, which may extend them, all of them.
+
+    Args:
+        failed: gets the cells that cannot be read, with the reason.
+
+    Raises:
+        UserError: something would change what a cell's results mean.
+    """
+    problems: dict[Problem, None] = {}
+    for cell in view.cells:
+        if cell.state == COMPLETE and not overrides:
+            continue
+        try:
+            yield _cell_to_run(storage, view, cell, overrides)
+        except UserError as error:
+            problems |= dict.fromkeys(error.problems)
+        except OperationalError as error:
+            failed[cell.cell.name] = str(error)
+    if problems:
+        raise UserError(*problems)
+
+
+def _cell_to_run(
+    storage: str, view: SuiteView, cell: CellView, overrides: Sequence[str]
+) -> CellToRun:
     whole = f"{view.suite.name}/{cell.cell.name}"
-    if cell.view is not None or cell.problem is not None:
-        folder_of(storage, whole)
-        return start.resume(storage, whole, reporter, publish, overrides)
-    spec = cell.cell.parsed().model_copy(update={"storage": storage})
-    sources = user_code.read(spec.listed_code, view.folder.path)
-    folder = SweepFolder.of(storage, whole)
-    return run_session(spec, folder, reporter, sources, publish)
+    if cell.view is None and cell.problem is None:
+        spec = SweepFile(SPEC_FILE, cell.cell.spec, tuple(overrides), True).spec()
+        spec = continued(cell.cell.parsed(), spec).model_copy(update={"storage": storage})
+        folder, code = SweepFolder.of(storage, whole), view.folder.path
+    else:
+        folder, spec = start.resumed(storage, whole, overrides)
+        code = folder.path
+    spec = spec.model_copy(update={"budget": BudgetSpec()})  # the suite's ends it
+    return CellToRun(whole, spec, folder, user_code.read(spec.listed_code, code))

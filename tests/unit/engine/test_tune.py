@@ -3,7 +3,7 @@ keeps of one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,13 +16,13 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher, SearchGenerator
 from trial_kit import SETTINGS
 
-from raysel.engine import tune
-from raysel.engine.trial_source import Assignment, Phase, StopRequest
+from raysel.engine import searcher as searching_module
+from raysel.engine.searcher import Given, LaneSearcher, OpenLane
+from raysel.engine.trial_source import Assignment, Lane, Phase, StopRequest
 from raysel.engine.tune import (
     MAX_WORKER_FAILURES,
     MESSAGE,
     _ImmediateStopper,
-    _PhaseSearcher,
     _TrialSourceScheduler,
 )
 from raysel.spec.sweep import TrialConfig
@@ -61,19 +61,27 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         contexts.append(context)
         return f"ref {len(contexts)}"
 
-    monkeypatch.setattr(tune.ray, "put", put)
+    monkeypatch.setattr(searching_module.ray, "put", put)
     return contexts
 
 
-def searching(*phases: Phase, concurrent: int = 2) -> _PhaseSearcher:
-    return _PhaseSearcher(iter(phases), concurrent, StopRequest())
+def searching(*phases: Phase, concurrent: int = 2) -> LaneSearcher:
+    return over((phase for phase in phases), concurrent)
+
+
+def over(phases: Generator[Phase], concurrent: int = 2, events: Any = None) -> LaneSearcher:
+    """The searcher of one sweep, whose first phase is there."""
+    stop = StopRequest()
+    found = LaneSearcher(iter([Lane(cast(Any, phases), events, stop)]), concurrent, stop)
+    found.prepare()
+    return found
 
 
 def phase(*trials: str, last: bool = False, context: str = "search") -> Phase:
     return Phase(Source(*trials), cast(Any, context), len(trials), last)
 
 
-def given(searcher: _PhaseSearcher, name: str) -> str | None:
+def given(searcher: LaneSearcher, name: str) -> str | None:
     """The trial that Tune's trial of that name is to run; None: none for now."""
     suggestion = searcher.suggest(name)
     if isinstance(suggestion, dict):
@@ -81,7 +89,7 @@ def given(searcher: _PhaseSearcher, name: str) -> str | None:
     return suggestion
 
 
-def started(searcher: _PhaseSearcher) -> None:
+def started(searcher: LaneSearcher) -> None:
     """Both workers have started, and no longer idle."""
     for name in ("w1", "w2"):
         assert given(searcher, name) == f"idle-{name}"
@@ -109,7 +117,7 @@ def test_a_worker_that_does_not_start_is_not_waited_for(monkeypatch):
     given(searcher, "1")
     searcher.heard_of(("here", 1))
     assert searcher.waits
-    monkeypatch.setattr(tune, "START_SECONDS", 0.0)
+    monkeypatch.setattr(searching_module, "START_SECONDS", 0.0)
     assert not searcher.waits
     searcher.on_trial_complete("1")
     assert given(searcher, "2") == "a"
@@ -159,12 +167,12 @@ def test_no_more_workers_start_meanwhile_than_trials_follow():
 def test_phases_are_made_one_after_the_other():
     begun = []
 
-    def phases() -> Iterator[Phase]:
+    def phases() -> Generator[Phase]:
         for name in "ab":
             begun.append(name)
             yield phase(name)
 
-    searcher = _PhaseSearcher(phases(), 2, StopRequest())
+    searcher = over(phases())
     assert given(searcher, "1") == "a" and given(searcher, "2") is None and begun == ["a"]
     searcher.on_trial_complete("1")
     assert given(searcher, "3") == "b" and begun == ["a", "b"]
@@ -194,11 +202,11 @@ def test_after_a_request_to_stop_nothing_begins_and_nobody_waits():
 
 
 def test_a_failure_of_the_driver_between_phases_stops_the_run():
-    def phases() -> Iterator[Phase]:
+    def phases() -> Generator[Phase]:
         yield phase("a")
         raise OSError("the disk is full")
 
-    searcher = _PhaseSearcher(phases(), 2, StopRequest())
+    searcher = over(phases())
     given(searcher, "1")
     searcher.on_trial_complete("1")
     assert given(searcher, "2") == Searcher.FINISHED
@@ -209,7 +217,7 @@ def test_an_idle_worker_ends_when_there_is_work_and_its_loss_is_no_trials():
     first = phase("a", "b")
     searcher = searching(first, phase("c"))
     started(searcher)
-    scheduler = _TrialSourceScheduler(searcher, cast(Any, first.source), searcher._stop)
+    scheduler = _TrialSourceScheduler(searcher, searcher._stop)
     for name in "12":
         given(searcher, name)
     searcher.on_trial_complete("1")
@@ -228,9 +236,10 @@ def test_an_idle_worker_ends_when_there_is_work_and_its_loss_is_no_trials():
 def drivers(*epochs: int | None) -> bool:
     """Whether the trial is tried again after these: an epoch that ended, or a lost worker."""
     searcher = searching(phase())
-    scheduler = _TrialSourceScheduler(searcher, cast(Any, None), searcher._stop)
+    scheduler = _TrialSourceScheduler(searcher, searcher._stop)
     trial = Trial("_", stub=True, max_failures=MAX_WORKER_FAILURES)
-    searcher.trials[trial.trial_id] = "0001", Source()
+    lane = OpenLane(Lane(cast(Any, None), cast(Any, None), searcher._stop))
+    searcher.trials[trial.trial_id] = Given("0001", cast(Any, Source()), lane)
     for epoch in epochs:
         if epoch is None:
             trial.run_metadata.num_failures += 1  # as Trial.handle_error
@@ -272,7 +281,7 @@ def test_tune_keeps_no_metric_and_no_file_of_a_trial():
 def test_tune_finds_the_searchers_metric_in_what_a_worker_sends():
     """Tune refuses a result without it, and with that the whole phase."""
     searcher = searching(phase())
-    scheduler = _TrialSourceScheduler(searcher, cast(Any, None), searcher._stop)
+    scheduler = _TrialSourceScheduler(searcher, searcher._stop)
     controller = SimpleNamespace(
         _metric=None, _scheduler_alg=scheduler, _search_alg=SearchGenerator(searcher)
     )
