@@ -335,6 +335,8 @@ class LaneSearcher(DriverOnly, Searcher):
     def end(self) -> None:
         """The run has ended, and with it the lanes that are open."""
         for lane in self._open:
+            if not lane.stop.asked and (lane.in_progress or not lane.has_begun_all):
+                lane.stop.ask("Ray Tune ended before the trials were done")
             lane.end()
 
     def save(self, checkpoint_path: str) -> None:

@@ -185,7 +185,10 @@ def run_lanes(
     """
     searcher = LaneSearcher(lanes, concurrent, stop)
     if searcher.prepare():
-        _run(searcher, resources, concurrent, storage, stop)
+        try:
+            _run(searcher, resources, concurrent, storage, stop)
+        except Exception as error:
+            stop.fail(error)
     searcher.end()
     if stop.error:
         raise stop.error

@@ -182,3 +182,11 @@ def test_cells_that_have_nothing_to_run_end_at_once():
     found = LaneSearcher(iter([lane]), 2, stop)
     assert not found.prepare()
     assert ended == ["a"]
+
+
+def test_a_run_that_ends_before_the_trials_are_done_stops_the_cells_that_are_open():
+    suite = Suite(a=[("0", "1", "last")], b=[("0", "last")])
+    assert suite.next() == "a-0"
+    suite.searcher.end()
+    assert suite.stops["a"].cause == "Ray Tune ended before the trials were done"
+    assert suite.ended == ["a", "b"]
