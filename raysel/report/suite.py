@@ -17,6 +17,7 @@ from raysel.report.comparison_tables import comparison_tables
 from raysel.report.drawing import css, drawn
 from raysel.report.page import safe, templates
 from raysel.report.suite_table import arm_rows, published_entries, published_table, suite_table
+from raysel.report.table import Table
 from raysel.report.table_files import write_figures, write_tables
 from raysel.sweep.suite_folder import SuiteView, read_cells, read_suite
 
@@ -62,9 +63,10 @@ def _read(
     return view, cells, {one_line(cell.name): cell.settings for cell, _, _ in read}
 
 
-def _tables(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+def _tables(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     found = [suite_table(cells, axes), published_table(cells)]
-    return [*filter(None, found), *comparison_tables(cells)]
+    others = [table for table in comparison_tables(cells) if table.name != "errors"]  # the first
+    return [*filter(None, found), *others]
 
 
 def _page(

@@ -66,13 +66,14 @@ def arm_rows(cells: Sweeps) -> list[ArmRow]:
 
 def _marks(cell: Compared) -> dict[str, str]:
     """Arm -> its mark in a cell."""
-    known = [row for row in cell.confirmed.values() if row.mean is not None]
-    ordered = sorted(known, key=lambda row: row.mean or 0.0)
-    if len(ordered) < 2:
+    known = {name: row.mean for name, row in cell.confirmed.items() if row.mean is not None}
+    means = {name: round(mean, 9) for name, mean in known.items()}  # of rates of a count
+    levels = sorted(set(means.values()))
+    if len(means) < 2:
         return {}
-    best, second, *rest = ordered
-    marks = {best.strategy: BEST, second.strategy: SECOND}
-    return marks | {row.strategy: CLOSE for row in rest if _holds(row, best.mean or 0.0)}
+    marks = {name: CLOSE for name in means if _holds(cell.confirmed[name], levels[0])}
+    marks |= {name: SECOND for name, mean in means.items() if mean in levels[1:2]}
+    return marks | {name: BEST for name, mean in means.items() if mean == levels[0]}
 
 
 def _holds(row: ConfirmRow, value: float) -> bool:

@@ -67,3 +67,9 @@ def test_the_table_goes_into_a_paper_and_to_a_script(cells):
     assert csv[0].startswith("arm,average,mean_rank,a")
     assert len(csv) == 4
     assert r"0.200 $\pm$ 0.010{*}{*}" in to_latex(table, "suite")
+
+
+def test_equals_share_a_mark(results):
+    found = cell(results, "a", full=(0.2, 0.0), surgical=(0.2, 0.0), bvg_ls=(0.3, 0.0))
+    marks = {row.arm: row.entries[0].mark for row in arm_rows([found])}
+    assert marks == {"full": "best", "surgical": "best", "bvg_ls": "second"}
