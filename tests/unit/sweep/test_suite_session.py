@@ -72,6 +72,7 @@ def test_resume_leaves_ended_cells_alone_and_goes_on_with_the_others(tmp_path):
     assert kinds(tmp_path, "shots1").count("resumed") == 1
 
 
+@pytest.mark.slow
 def test_an_error_of_raysels_own_is_raised_when_the_other_cells_are_done(tmp_path):
     with pytest.raises(ZeroDivisionError):
         kit.run(tmp_path, None, fails_in("shots1", ZeroDivisionError("a bug")))
@@ -95,12 +96,14 @@ def test_overrides_extend_every_cell(tmp_path):
     assert [trials(tmp_path, cell) for cell in ("shots1", "shots2")] == [before + 2] * 2
 
 
+@pytest.mark.slow
 def test_what_would_change_the_results_meaning_is_refused_for_all_cells_at_once(tmp_path):
     kit.run(tmp_path)
     with pytest.raises(UserError, match=r"training\.epochs: 2 in the sweep, 3 now"):
         kit.resume(tmp_path, "training.epochs=3")
 
 
+@pytest.mark.slow
 def test_a_file_with_more_values_adds_cells_and_a_second_run_is_refused(tmp_path):
     def run(shots: str, again: bool):
         sets = (f"axes.training.shots={shots}", "task.split.train=40")
