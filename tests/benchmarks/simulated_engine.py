@@ -6,8 +6,9 @@
 The search controller, the record and its database are those of a sweep; in the place of Ray and the
 workers stands a queue of events in simulated time, each trial an epoch a second or so, with errors
 that are made up. For every tenth of the trials it prints the events and their number a second, the
-driver's seconds a trial (of it: suggesting, pruning, the database) and its memory; at the end how
-long the exporter's reading of all events takes.
+driver's milliseconds a trial (wall time: the next trial, the reports of epochs, of both the
+database; and its processor time, which other work on the machine changes least) and its memory; at
+the end how long the exporter's reading of all events takes.
 
 With --kill a second process runs the search and is ended by SIGKILL at a random moment; whatever it
 had acknowledged on its output must be in the record.
@@ -24,6 +25,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,7 +36,7 @@ import psutil
 
 from raysel.engine.trial_source import Assignment
 from raysel.record.event_log import EventLog
-from raysel.record.events import Event, Record, sqlite_url
+from raysel.record.events import Event, Kind, Record, sqlite_url
 from raysel.record.read_only import read_events
 from raysel.search.space import Space
 from raysel.spec.reader import parse
@@ -69,12 +71,12 @@ class Costs:
     reporting: float = 0.0
     database: float = 0.0
     events: int = 0
-    marks: list[tuple[float, float, float, float, int]] = field(default_factory=list)
+    marks: list[tuple[float, ...]] = field(default_factory=list)
 
     def mark(self) -> None:
         """Note the state after a tenth of the trials."""
-        now = time.perf_counter()
-        self.marks.append((now, self.suggesting, self.reporting, self.database, self.events))
+        clocks = time.perf_counter(), time.process_time()
+        self.marks.append((*clocks, self.suggesting, self.reporting, self.database, self.events))
 
 
 class TimedRecord(Record):
@@ -148,13 +150,15 @@ class Engine:
 def report(costs: Costs, tenth: int, ended: int) -> None:
     """One line for the last tenth of the trials."""
     pairs = zip(*costs.marks[-2:], strict=True)
-    wall, suggesting, reporting, in_database, events = (now - before for before, now in pairs)
+    spent = [now - before for before, now in pairs]
+    wall, processor, suggesting, reporting, in_database, events = spent
     memory = psutil.Process().memory_info().rss / MEBIBYTE
     per = 1000 / tenth
     print(
         f"{ended:6d} trials  {events:6.0f} events, {events / wall:6.0f} a second  "
         f"{wall * per:6.2f} ms a trial: next {suggesting * per:6.2f}, "
-        f"reports {reporting * per:6.2f}, of both the database {in_database * per:5.2f}  "
+        f"reports {reporting * per:6.2f}, of both the database {in_database * per:5.2f}; "
+        f"processor {processor * per:6.2f}  "
         f"{memory:5.0f} MiB",
         flush=True,
     )
@@ -165,7 +169,7 @@ def database(kind: str) -> Iterator[str]:
     """The URL of an empty database."""
     with ExitStack() as stack:
         if kind == "sqlite":
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd()))
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
             yield sqlite_url(Path(folder) / "sweep.db")
         else:
             from tests.integration.postgres import running
@@ -201,19 +205,21 @@ def simulate(url: str, options: argparse.Namespace, acknowledge: Callable[[Event
 
 def killed(options: argparse.Namespace) -> None:
     """End a search by SIGKILL; everything that it acknowledged must be there."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         url = sqlite_url(Path(folder) / "sweep.db")
         arguments = ["--child", url, "--trials", str(options.trials), "--sampler", options.sampler]
         process = subprocess.Popen(
             [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        time.sleep(5.0 + 3.0 * random.random())
-        process.send_signal(signal.SIGKILL)
-        lines = [line for line in process.stdout.read().splitlines() if line.startswith("[")]
+        lines = [process.stdout.readline()]
+        moment = threading.Timer(1.0 + 3.0 * random.random(), process.send_signal, [signal.SIGKILL])
+        moment.start()
+        lines += process.stdout.read().splitlines()
         process.wait()
-        acknowledged = {tuple(json.loads(line)) for line in lines if line.endswith("]")}
-        there = {(e.trial, str(e.kind), e.epoch) for e in read_events(url)}
+        whole = (line for line in map(str.strip, lines) if line[:1] == "[" and line[-1:] == "]")
+        acknowledged = {tuple(json.loads(line)) for line in whole}
+        there = {(e.trial, Kind(e.kind).value, e.epoch) for e in read_events(url)}
     lost = acknowledged - there
     print(f"killed after {len(acknowledged)} acknowledged events; {len(lost)} of them are lost")
     raise SystemExit(bool(lost) or not acknowledged)
@@ -235,7 +241,7 @@ def main() -> None:
     if options.child:
 
         def acknowledge(event: Event) -> None:
-            print(json.dumps([event.trial, str(event.kind), event.epoch]), flush=True)
+            print(json.dumps([event.trial, Kind(event.kind).value, event.epoch]), flush=True)
 
         simulate(options.child, options, acknowledge)
         return
