@@ -105,7 +105,9 @@ def _outputs(given: Any, examples: int) -> Any:
     return tree_map_only(Tensor, lambda tensor: Output.of(tensor, examples), given)
 
 
-def checked_prefix(model: nn.Module, forward: Forward, images: Tensor) -> FrozenPrefix | None:
+def checked_prefix(
+    model: nn.Module, forward: Forward, images: Tensor, most_bytes: float = float("inf")
+) -> FrozenPrefix | None:
     """The highest cut below all parameters that require a gradient, as the model stands: its
     modules in the modes that they train in.
 
@@ -115,10 +117,11 @@ def checked_prefix(model: nn.Module, forward: Forward, images: Tensor) -> Frozen
     Args:
         forward: runs the model on images as the trial does.
         images: `PROBED` examples.
+        most_bytes: of an example's output; a cut that gives more is not taken.
 
     Returns:
-        None where nothing is frozen, or the frozen modules give something else in training than
-        in evaluation (batch statistics, dropout).
+        None where nothing is frozen, the cut would give too much, or the frozen modules give
+        something else in training than in evaluation (batch statistics, dropout).
 
     Raises:
         NoPrefix: no cut gives the logits of the whole model, bit for bit.
@@ -128,20 +131,21 @@ def checked_prefix(model: nn.Module, forward: Forward, images: Tensor) -> Frozen
         with recorder.watching(model), torch.enable_grad():
             forward(images)
         check.restore()
-        for tried, prefix in enumerate(islice(_candidates(recorder, len(images)), _TRIED)):
+        cuts = list(islice(_candidates(recorder, len(images)), _TRIED))
+        for place, prefix in enumerate(cuts):
             cut = CutModel(model, prefix, tuple(images.shape[1:]))
-            if not check.is_fixed(cut):
-                if not tried:
-                    return None
-            elif check.is_same(cut):
+            usable = prefix.row_bytes <= most_bytes and check.is_fixed(cut)
+            if usable and check.is_same(cut):
                 return prefix
+            if not place and not usable:
+                return None
     except Exception as error:  # a model's code may raise whatever it likes
         raise NoPrefix(first_line(error)) from error
     finally:
         check.restore()
-    if not any(True for _ in _candidates(recorder, len(images))):
-        return None
-    raise NoPrefix("the logits from stored features are not those of the whole model")
+    if all(prefix.row_bytes <= most_bytes for prefix in cuts) and cuts:
+        raise NoPrefix("the logits from stored features are not those of the whole model")
+    return None
 
 
 class _Check:

@@ -43,6 +43,10 @@ READ = "cost/features_read"
 SECONDS = "cost/features_seconds"
 """Seconds of an epoch in which features were computed, waited for or checked."""
 
+ROW_SHARE = {"cpu": 2.0, "cuda": 1.0}
+"""The most bytes of an example's features, relative to its picture in float32: what the first few
+modules give is large and soon computed, and a GPU has it brought over."""
+
 _CHUNK = 64  # examples that are computed together: the same in every trial, so that bits are too
 
 
@@ -266,12 +270,13 @@ class TrialFeatures:
     def _find_cut(self) -> None:
         images = torch.randn((PROBED, *self._image), generator=torch.Generator().manual_seed(0))
         images = images.to(self._device)
+        most_bytes = ROW_SHARE[self._device.type] * images[0].nbytes
         prefix = self._cache.prefix(
             self._model,
             self._settings.precision,
-            lambda: checked_prefix(self._model, self._forward, images),
+            lambda: checked_prefix(self._model, self._forward, images, most_bytes),
         )
-        if prefix is None or not self._is_small(prefix):
+        if prefix is None:
             return
         self._cut = CutModel(self._model, prefix, self._image)
         digest = hashlib.sha256(json.dumps(self._facts(prefix), sort_keys=True).encode())
@@ -280,10 +285,6 @@ class TrialFeatures:
             digest.update(_bytes(tensor))
         digest.update(_bytes(self._frozen_output(images)))  # whatever else determines them
         self._key = digest.digest()
-
-    def _is_small(self, prefix: FrozenPrefix) -> bool:
-        """On a GPU a row has to be brought there: no more of it than of a picture."""
-        return self._device.type == "cpu" or prefix.row_bytes <= 4 * int(np.prod(self._image))
 
     def _facts(self, prefix: FrozenPrefix) -> dict[str, object]:
         cuda = self._device.type == "cuda"

@@ -124,7 +124,7 @@ def all_blocks(folder: Path, given: argparse.Namespace, scratch: Path) -> None:
     print("\n| block that moves | without, s | with, s | without / with | processor |")
     print("|---|---|---|---|---|")
     totals = {"without": Took(0.0, 0.0), "with": Took(0.0, 0.0)}
-    for turn, name in enumerate(names):
+    for turn, name in enumerate(given.blocks or names):
         arm = ("blockwise", {"block": name})
         sides = [("without", None), ("with", cache)]
         took, rows = {}, {}
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--train", type=int, default=400)
     parser.add_argument("--only", choices=["probing", "blocks"])
+    parser.add_argument("--blocks", nargs="*", help="these layers alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:

@@ -57,8 +57,9 @@ def _cuts(model: nn.Module) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "size"), several(1, MODELS))
-def test_every_cut_gives_the_trial_that_there_is_without(tmp_path, name, size):
+def test_every_cut_gives_the_trial_that_there_is_without(tmp_path, monkeypatch, name, size):
     data = _data(size)
+    monkeypatch.setitem(features.ROW_SHARE, "cpu", 100.0)  # the lowest cuts too
     for arm in _cuts(_model(name)):
         chosen = config(**arm, batch_norm="frozen_eval", epochs=2, learning_rate=0.01)
         plain = finished(trial(chosen, _model(name), data))
@@ -175,6 +176,20 @@ def test_trials_that_cannot_use_them_are_as_before_and_say_nothing(tmp_path, arm
         assert [mine[m] for m in METRICS] == [theirs[m] for m in METRICS]
     assert differences(learnt(stored), learnt(plain)) == []
     assert cache.take_notes() == [] and not (tmp_path / "features").exists(), why
+
+
+def test_output_that_is_large_for_its_picture_is_not_stored(tmp_path, monkeypatch):
+    name = partition(_model("test_resnet")).names[1]
+    chosen = config("blockwise", {"block": name}, batch_norm="eval", epochs=1)
+
+    def row(share: float) -> dict[str, float]:
+        monkeypatch.setitem(features.ROW_SHARE, "cpu", share)
+        return finished(trial(chosen, _model("test_resnet"), _data(32), features=_cache(tmp_path)))[
+            0
+        ]
+
+    assert READ not in row(0.1) and not (tmp_path / "features").exists()
+    assert READ in row(10.0)
 
 
 def test_without_room_the_trial_is_as_before_and_a_note_says_why_once(tmp_path, monkeypatch):
