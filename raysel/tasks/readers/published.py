@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,10 @@ class Published:
         _refuse_irregular(root / Path(self.folder).parts[0])
         reader = getattr(_torchvision_datasets(), self.torchvision)
         message = f"{name} in {self.expected(root)} cannot be read"
-        way_on = "; remove it and write --set task.download=true"
-        with any_error_as(lambda _: user_error("task.data", f"{message}: it is damaged{way_on}")):
+        way_on = "remove it and write --set task.download=true"
+        with any_error_as(
+            lambda why: user_error("task.data", f"{message}: {_own_words(why)}; {way_on}")
+        ):
             try:
                 pictures = self.read(name, reader, root, download, seed)
             except OSError as error:  # of a file within the data set, which is named
@@ -107,6 +110,11 @@ class Published:
                     f"{pictures.name}: {there:,} {what}, expected {wanted:,};"
                     " the copy is incomplete",
                 )
+
+
+def _own_words(why: str) -> str:
+    """What torchvision says, without its advice to a programmer (`download=True`)."""
+    return re.sub(r"\.?\s*You can use download=True.*", "", why)
 
 
 def _refuse_irregular(folder: Path) -> None:

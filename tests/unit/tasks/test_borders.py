@@ -101,7 +101,9 @@ def test_whatever_torchvision_raises_is_a_line(tmp_path, monkeypatch, raised):
 
     (tmp_path / "cifar-10-batches-py").mkdir()
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Broken)
-    with pytest.raises(UserError, match=r"^task.data: cifar10 in .* cannot be read: x$"):
+    with pytest.raises(
+        UserError, match=r"^task.data: cifar10 in .* cannot be read: x; remove it and"
+    ):
         PUBLISHED["cifar10"].open("cifar10", tmp_path, False, 0)
 
 

@@ -173,7 +173,7 @@ def test_a_copy_without_an_annotation_file_is_reported(tmp_path):
 
 def test_a_damaged_checksum_is_reported(tmp_path):
     kit.cifar10(tmp_path)  # not the published bytes
-    way_on = "cannot be read: it is damaged; remove it and write --set task.download=true"
+    way_on = "cannot be read: Dataset not found or corrupted; remove it and write --set task"
     assert way_on in _reported("cifar10", tmp_path)
 
 
