@@ -80,11 +80,13 @@ def checked(file: Path, overrides: Sequence[str]) -> Spec:
     return checked_opened(file, overrides)[0]
 
 
-def checked_opened(file: Path, overrides: Sequence[str]) -> tuple[Spec, OpenedTask]:
-    """The same, with the data set that was opened for it."""
+def checked_opened(
+    file: Path, overrides: Sequence[str], counted: bool = False
+) -> tuple[Spec, OpenedTask]:
+    """The same, with the data set that was opened for it; `counted`: see `validate.check`."""
     from raysel.search.validate import read_opened  # noqa: PLC0415
 
-    return read_opened(file, overrides)
+    return read_opened(file, overrides, counted)
 
 
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:

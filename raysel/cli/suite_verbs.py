@@ -30,11 +30,13 @@ def is_suite(file: Path, overrides: Sequence[str]) -> bool:
     return suite.is_suite(reader.read(file, overrides))
 
 
-def checked_suite(file: Path, overrides: Sequence[str], even_many: bool) -> CheckedSuite:
-    """Read and check a suite's file."""
+def checked_suite(
+    file: Path, overrides: Sequence[str], even_many: bool, counted: bool = False
+) -> CheckedSuite:
+    """Read and check a suite's file; `counted`: see `validate.check`."""
     from raysel.search import validate_suite  # noqa: PLC0415
 
-    return validate_suite.read(file, overrides, even_many)
+    return validate_suite.read(file, overrides, even_many, counted)
 
 
 def checked_for_there(file: Path, overrides: Sequence[str], even_many: bool) -> Suite:
@@ -71,7 +73,7 @@ def validate(
 ) -> int:
     """`raysel validate SUITE`."""
     try:
-        checked = checked_suite(file, overrides, even_many)
+        checked = checked_suite(file, overrides, even_many, counted=without_data)
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})

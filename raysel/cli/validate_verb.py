@@ -42,7 +42,7 @@ def validate(
     if suite_verbs.is_suite(file, set_ or ()):
         return suite_verbs.validate(file, set_ or (), yes, without_data, as_json)
     try:
-        spec, task = checked_opened(file, set_ or ())
+        spec, task = checked_opened(file, set_ or (), counted=without_data)
         data = _data(spec, task)
     except UserError as error:
         if as_json:

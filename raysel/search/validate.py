@@ -77,8 +77,14 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Spec:
     return read_opened(path, overrides)[0]
 
 
-def read_opened(path: Path, overrides: Iterable[str] = ()) -> tuple[Spec, OpenedTask]:
-    """Like `read`, with the data set that was opened for it."""
+def read_opened(
+    path: Path, overrides: Iterable[str] = (), counted: bool = False
+) -> tuple[Spec, OpenedTask]:
+    """Like `read`, with the data set that was opened for it.
+
+    Args:
+        counted: see `check`.
+    """
     file = reader.read(path, overrides)
     spec = file.spec()
     try:
@@ -88,21 +94,22 @@ def read_opened(path: Path, overrides: Iterable[str] = ()) -> tuple[Spec, Opened
     user_code.load(sources)
     spec = user_code.located(spec, sources)
     task = open_task(spec.task)
-    problems = check(spec, task)
+    problems = check(spec, task, counted)
     if problems:
         raise UserError(*file.locate(problems))
     return spec, task
 
 
-def check(spec: Spec, task: OpenedTask | None = None) -> list[Problem]:
-    """Everything wrong with a sweep that can be known without compute; nothing is written. Whether
-    data that are not there hold the split is known by their published counts.
+def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> list[Problem]:
+    """Everything wrong with a sweep that can be known without compute; nothing is written.
 
     Args:
         task: the sweep's, where it was opened before.
+        counted: whether data that are not there hold the split, by their published counts; where
+            the data must be there, their absence is what is said.
     """
     task = task or open_task(spec.task)
-    if task.missing is not None and (known := counted_task(spec.task)) is not None:
+    if counted and task.missing is not None and (known := counted_task(spec.task)) is not None:
         task = replace(task, problems=(*task.problems, *known.problems))
     model = _model_problems(spec, task)
     layers = None if model else partition_for(spec, task).names

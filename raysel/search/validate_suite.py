@@ -39,12 +39,15 @@ class CheckedSuite:
     cells: tuple[CheckedCell, ...]
 
 
-def read(path: Path, overrides: Sequence[str] = (), even_many: bool = False) -> CheckedSuite:
+def read(
+    path: Path, overrides: Sequence[str] = (), even_many: bool = False, counted: bool = False
+) -> CheckedSuite:
     """Read a suite's file, run the code that it names, and check every cell.
 
     Args:
         overrides: `a.b=c` strings, applied on top.
         even_many: also a suite of more than `raysel.spec.axes.MOST_CELLS` cells.
+        counted: see `validate.check`.
 
     Raises:
         UserError: all problems, each once, with the cells that have it.
@@ -62,7 +65,7 @@ def read(path: Path, overrides: Sequence[str] = (), even_many: bool = False) -> 
     for cell in suite.cells:
         spec = user_code.located(cell.spec, sources)
         task = _opened(spec, opened)
-        if found := validate.check(spec, task):
+        if found := validate.check(spec, task, counted):
             problems[cell.name] = found
         checked.append(CheckedCell(cell.name, spec, task))
     if problems:

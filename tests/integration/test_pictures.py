@@ -130,7 +130,8 @@ def test_missing_data_are_refused_unless_validate_is_to_do_without(
     file: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reported = f"pets is not in {tmp_path}/ (expected {tmp_path}/oxford-iiit-pet). Download it"
-    changes = ["task.data=pets", f"task.root={tmp_path}", "name=pets"]
+    split = "task.split={train: 100, validation: 100, test: 100}"
+    changes = ["task.data=pets", f"task.root={tmp_path}", "name=pets", split]
     setting = [word for change in changes for word in ("--set", change)]
     assert main(["validate", str(file), *setting]) == 2
     assert f"error  task.data: {reported}" in capsys.readouterr().err
