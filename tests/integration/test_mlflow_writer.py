@@ -1,5 +1,6 @@
 """Events arrive in a real MLflow (SQLite) store, once, whatever dies in between."""
 
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -316,7 +317,8 @@ def test_an_outage_is_waited_out_and_reported_once_with_its_end(sweep):
     errors = ConnectionError("down"), OSError("down"), OSError("down")
     assert reported.run(sweep, failing(sweep, *errors))
     assert len(sweep.points("0000")) == 6
-    assert reported == [f"{sweep.uri} does not answer", "back after 0 s; 6 records sent"]
+    assert reported[0] == f"{sweep.uri} does not answer"
+    assert re.fullmatch(r"back after \d s; 6 records sent", reported[1]) and len(reported) == 2
 
 
 def test_a_single_lost_connection_is_nobodys_business(sweep):
@@ -368,5 +370,6 @@ def test_files_wait_while_the_tracker_is_away_and_come_after_it(sweep, monkeypat
     monkeypatch.setattr(MlflowStore, "upload", away)
     reported = Listener()
     assert reported.run(sweep, sweep.connect)
-    assert reported == [f"{sweep.uri} does not answer", "back after 0 s"]
+    assert reported[0] == f"{sweep.uri} does not answer"
+    assert re.fullmatch(r"back after \d s", reported[1]) and len(reported) == 2
     assert sweep.artifacts("0000") == ["selection"]
