@@ -66,7 +66,8 @@ def list_sweeps(
     for name, line in broken.items():
         say(f"{name}: cannot be read: {line}")
     if known:
-        say("")
+        if rows or broken:
+            say("")
         rows_of = [suite_verbs.as_row(storage, name) for name in known]
         cells = [
             (row["name"], row["state"], f"{row['complete']}/{row['cells']}") for row in rows_of

@@ -4,6 +4,7 @@ compares."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,6 +26,9 @@ from raysel.report.drawing import (
 from raysel.report.maps import OPACITY, opacity_legend, shade
 from raysel.report.tables import ConfirmRow, percent, strategies
 
+_DASHES = ("-", "--", ":", "-.")
+"""Of the lines of each model and data set."""
+
 
 def error_by_shots(sweeps: Sweeps) -> Figure | None:
     """Test accuracy of each strategy against the sweeps' numbers of examples a class."""
@@ -34,19 +38,29 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
     style_of = styles_of(sweeps)
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
+    lines = list(dict.fromkeys((sweep.model, sweep.data) for sweep in sweeps))
     for name in every_strategy(sweeps):
-        for alike in dict.fromkeys((s.model, s.data) for s in sweeps):  # a line each
+        for alike, dashes in zip(lines, cycle(_DASHES), strict=False):  # a line each
             own = [s for s in sweeps if (s.model, s.data) == alike and name in s.confirmed]
             points = sorted(_known([(s.shots, s.confirmed[name]) for s in own]))
             x = [n for n, _ in points]
             y = [1 - row[0] for _, row in points]
-            axes.plot(x, y, marker=style_of[name].marker, ms=5, lw=1.4, color=style_of[name].light)
+            color = style_of[name].light
+            axes.plot(x, y, dashes, marker=style_of[name].marker, ms=5, lw=1.4, color=color)
             for n, (_, low, high) in points:
-                axes.plot([n, n], [1 - high, 1 - low], color=style_of[name].light, lw=1, alpha=0.6)
+                ends = [max(0.0, 1 - high), min(1.0, 1 - low)]
+                axes.plot([n, n], ends, color=color, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
     several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
     axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")
-    legend(figure, strategy_keys(every_strategy(sweeps), style_of), "outside lower right")
+    keys = strategy_keys(every_strategy(sweeps), style_of)
+    if len(lines) > 1:
+        same_data = len({data for _, data in lines}) == 1
+        keys += [
+            Line2D([], [], ls=dashes, color="0.4", label=model if same_data else f"{model}, {data}")
+            for (model, data), dashes in zip(lines, cycle(_DASHES), strict=False)
+        ]
+    legend(figure, keys, "outside lower right")
     return figure
 
 
