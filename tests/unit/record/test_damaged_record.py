@@ -146,6 +146,7 @@ def test_a_database_server_that_is_not_there_is_reported(tmp_path):
 def test_a_record_url_that_cannot_be_used_is_refused(url, words):
     problem = check_record_url(url, "digits")
     assert problem is not None and words in problem.message and "hunter2" not in problem.message
+    assert problem.path == "database_url"
 
 
 def test_a_database_host_that_vanishes_is_noticed_and_psycopg_knows_how():

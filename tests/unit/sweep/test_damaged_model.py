@@ -81,6 +81,16 @@ def test_a_target_below_the_model_is_refused(
     assert sorted(best.rglob("*")) == before
 
 
+def test_a_link_that_leads_nowhere_is_no_target(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "to").symlink_to(tmp_path / "gone")
+    arguments = ["export", "a", "--to", str(tmp_path / "to"), "--storage", str(best.parents[1])]
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"to is a link to {tmp_path / 'gone'}, which is not there" in line
+
+
 def test_a_full_disk_leaves_no_part_of_a_model(
     best: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
