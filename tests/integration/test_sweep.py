@@ -17,6 +17,7 @@ from raysel.models import timm
 from raysel.spec.sweep import Spec
 from raysel.sweep import session
 from raysel.sweep.start import start
+from raysel.training.source_run import SourceContext
 
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
 
@@ -53,7 +54,9 @@ def finished(
     def watched(given, *rest):  # type: ignore[no-untyped-def]
         def seen():  # type: ignore[no-untyped-def]
             for phase in given:
-                phases.append((type(phase.source).__name__, phase.context.test is not None))
+                given_to = phase.context
+                inside = given_to.task if isinstance(given_to, SourceContext) else given_to
+                phases.append((type(phase.source).__name__, inside.test is not None))
                 yield phase
 
         real(seen(), *rest)
@@ -171,7 +174,9 @@ def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: 
 def test_the_test_split_is_nowhere_before_the_confirm_phase(
     finished: Path, phases: list[tuple[str, bool]]
 ) -> None:
-    assert phases == [("SearchController", False), ("ConfirmController", True)]
+    *source, search, confirm = phases
+    assert (search, confirm) == (("SearchController", False), ("ConfirmController", True))
+    assert source in ([], [("SourceModels", False)])  # it may be cached
 
 
 @pytest.mark.slow  # in passing: the sweep of test_chaos is the reference's too
