@@ -4,6 +4,7 @@ keep to what training and export need of them."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,10 +28,7 @@ def why_not_built(
     """Why a model of the user's own cannot be built as a trial builds it, in a line."""
     asked = f"num_classes={classes}, in_chans={channels}"
     try:
-        with torch.device("meta"):
-            model = create_model(
-                name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
-            )
+        model = _without_data(name, classes, channels, image_size)
     except Exception as error:  # whatever the user's own code raises
         yield (
             f"{name}({asked}) cannot be built: {first_line(error)}; its function has to take"
@@ -41,15 +39,20 @@ def why_not_built(
         yield f"{name}({asked}) gives {type(model).__name__}, and no torch.nn.Module"
 
 
+def _without_data(name: str, classes: int, channels: int, image_size: tuple[int, int]) -> Any:
+    """What the model's function gives, on the meta device."""
+    with torch.device("meta"):
+        return create_model(
+            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
+        )
+
+
 def why_not_trained(
     name: str, classes: int, channels: int, image_size: tuple[int, int]
 ) -> Iterator[str]:
     """Why a model of the user's own, which can be built and run, cannot be trained, in a line."""
-    with torch.device("meta"):
-        model = create_model(
-            name, num_classes=classes, in_chans=channels, **size_arguments(name, image_size)
-        )
-        images = torch.empty(2, channels, *image_size)
+    model = _without_data(name, classes, channels, image_size)
+    images = torch.empty(2, channels, *image_size, device="meta")
     whole = [n for n, p in model.named_parameters() if not p.dtype.is_floating_point]
     if whole:
         kind = str(model.get_parameter(whole[0]).dtype).removeprefix("torch.")

@@ -99,6 +99,11 @@ class SweepFolder:
             return str(self.root)
         return (self.bucket.above.above if self.is_cell else self.bucket.above).uri
 
+    def storage_of_its_file(self, given: str) -> str:
+        """The `storage` of the sweep file, found in `given`: a cell may be looked for in its
+        suite's folder, and has the storage of the suite."""
+        return self.storage if self.is_cell else given
+
     @property
     def spec(self) -> Path:
         """The resolved sweep file."""

@@ -58,7 +58,7 @@ def _read(
 ) -> tuple[SuiteView, list[Compared], dict[str, Mapping[str, Any]]]:
     """The suite, its cells with results, and the axes' values of each of them."""
     view = read_suite(storage, name)
-    read = read_cells(storage, name)
+    read = read_cells(view)
     cells = [Compared(one_line(c.name), safe(results), sweep.spec) for c, sweep, results in read]
     return view, cells, {one_line(cell.name): cell.settings for cell, _, _ in read}
 

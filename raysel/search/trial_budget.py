@@ -43,6 +43,13 @@ def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
     }
 
 
+def space_notes(search: SearchSpec, space: Space) -> list[str]:
+    """What a search leaves out or moves, in a sentence each."""
+    alone = space.single_note()
+    found = [*space.moved_notes(), *untried_notes(search, space)]
+    return found if alone is None else [alone, *found]
+
+
 def untried_notes(search: SearchSpec, space: Space) -> list[str]:
     """Of which choices an arm has too few trials to try every option, in a sentence each."""
     if walks_every_point(search, space):

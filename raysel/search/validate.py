@@ -32,7 +32,7 @@ from raysel.search.space import (
     registered_strategies,
     strategies_of,
 )
-from raysel.search.trial_budget import may_repeat, untried_notes
+from raysel.search.trial_budget import may_repeat, space_notes
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_search import (
     allocation_problems,
@@ -159,8 +159,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     )
     mine = facts_of(spec.model.name).notes
     layers = [f"model.partition: {note}" for note in partition.notes]
-    arms = [*baseline_notes(registered_strategies(spec)), *filter(None, [space.single_note()])]
-    arms += [*space.moved_notes(), *untried_notes(spec.search, space)]
+    arms = [*baseline_notes(registered_strategies(spec)), *space_notes(spec.search, space)]
     phase = confirm_notes(spec.confirm)
     notes = [*phase, *arms, *_weights_notes(spec), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
@@ -226,13 +225,17 @@ def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
     return problems if incompatible else [*problems, *_weights_problems(spec, task)]
 
 
-def _own_model_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
+def _own_model_problems(spec: Spec, task: OpenedTask, is_built: bool) -> Iterator[Problem]:
+    """Why a model of the user's own cannot be built or, where it can, cannot be trained."""
+    if is_built and not spec.listed_code:
+        return  # nothing is imported to look
     from raysel.models import custom_models  # noqa: PLC0415  (imports torch and timm)
 
     shape = _shape(spec, task)
     if custom_models.is_custom(spec.model.name):
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        yield from (Problem("model.name", reason) for reason in custom_models.why_not_built(*facts))
+        why = custom_models.why_not_trained if is_built else custom_models.why_not_built
+        yield from (Problem("model.name", reason) for reason in why(*facts))
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:
@@ -248,24 +251,13 @@ def _pattern_problems(spec: Spec) -> Iterator[Problem]:
 def _partition_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
     try:
         partition_for(spec, task)
-        return list(_untrainable(spec, task))
+        return list(_own_model_problems(spec, task, is_built=True))
     except UserError as error:
         problems = [_of_fixed_size(spec, problem) for problem in error.problems]
         incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
         # of a model of the user's own more can be said
-        return (list(_own_model_problems(spec, task)) if incompatible else []) or problems
-
-
-def _untrainable(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
-    """Why a model of the user's own cannot be trained."""
-    if not spec.listed_code:
-        return  # nothing is imported to look
-    from raysel.models import custom_models  # noqa: PLC0415  (imports torch and timm)
-
-    shape = _shape(spec, task)
-    if custom_models.is_custom(spec.model.name):
-        facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        yield from (Problem("model.name", why) for why in custom_models.why_not_trained(*facts))
+        own = _own_model_problems(spec, task, is_built=False) if incompatible else ()
+        return list(own) or problems
 
 
 def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:

@@ -13,9 +13,9 @@ from raysel.sweep.inputs import SweepInputs, source_training
 from raysel.training.source_model import (
     SourceModel,
     StepProgress,
-    cache_source_model,
-    cached_source_model,
+    read_source_model,
     source_file,
+    write_source_model,
 )
 from raysel.training.source_run import (
     SourceContext,
@@ -48,6 +48,7 @@ class SourceModels:
             code=inputs.code,
             gpus=spec.resources.gpus,
         )
+        self._files = {index: self._file(index) for index in numbers}
         found = {index: self._cached(index) for index in numbers}
         self._models = {index: model for index, model in found.items() if model is not None}
         self._waiting = deque(index for index in numbers if index not in self._models)
@@ -63,11 +64,7 @@ class SourceModels:
     def missing(self) -> set[Path]:
         """The files of those that are to be trained, by which sweeps that train the same know each
         other."""
-        context = self._context
-        return {
-            source_file(context.task, context.model_config, context.trainings[index], context.cache)
-            for index in self._waiting
-        }
+        return {self._files[index] for index in self._waiting}
 
     def phase(self, next_size: int) -> Phase | None:
         """The phase in which they are trained; None where all are cached.
@@ -120,16 +117,16 @@ class SourceModels:
         self._steps[name] = SourceProgressMessage(of_all, of_all)
         self._models[index] = message.model
         if self._cached(index) is None:  # the worker's disk has it
-            context = self._context
-            how = context.trainings[index]
-            cache_source_model(
-                message.model, context.task, context.model_config, how, context.cache
-            )
+            write_source_model(message.model, self._files[index])
 
     def _cached(self, index: int) -> SourceModel | None:
+        return read_source_model(self._files[index])
+
+    def _file(self, index: int) -> Path:
+        """The file of a source model; it takes a hash of all source examples."""
         context = self._context
         how = context.trainings[index]
-        return cached_source_model(context.task, context.model_config, how, context.cache)
+        return source_file(context.task, context.model_config, how, context.cache)
 
 
 def _name(index: int) -> str:

@@ -94,7 +94,7 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
         OperationalError: it is running, or its record cannot be read.
     """
     folder = folder_of(storage, name)
-    there = folder.storage if folder.is_cell else storage
+    there = folder.storage_of_its_file(storage)
     spec = own_spec(folder).model_copy(update={"storage": there})
     if dry_run:
         return _looked_at(folder, spec, close)

@@ -6,7 +6,6 @@ over the same folder.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, suppress
@@ -20,7 +19,7 @@ from raysel.engine import nodes
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.capacity import too_large
 from raysel.engine.connect import connected, expected_nodes, grows
-from raysel.engine.ray_processes import leave, watching, without_ray
+from raysel.engine.ray_processes import watching
 from raysel.engine.signals import after_seconds, on_signals
 from raysel.engine.trial_source import Phase, Wait
 from raysel.engine.tune import run_phases
@@ -29,7 +28,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.layout import SweepFolder, tracking_uri, write_json, write_whole
 from raysel.record.state import ENDED, RUNNING, TrialState, fold
-from raysel.search.trial_budget import budget, untried_notes
+from raysel.search.trial_budget import budget, space_notes
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.sweep.changed_verdict import changed_on_disk
@@ -45,6 +44,7 @@ from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
 from raysel.sweep.progress_reporter import ProgressReporter
+from raysel.sweep.ray_gone import leave_without_ray
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
@@ -58,9 +58,6 @@ DRAIN_SECONDS = 60.0
 
 DRAIN_AT_ONCE = 2.0
 """The same after a request to stop at once."""
-
-LEAVE_SECONDS = 20.0
-"""Time for a sweep to record its end after Ray is gone."""
 
 
 def run_session(
@@ -175,7 +172,7 @@ class Session:
         total = budget(spec.search, space)
         self.reporter.began(spec, total, len(space.arms), concurrent)
         token = nodes.new_token(self.folder)
-        of_space = (space.single_note(), *space.moved_notes(), *untried_notes(spec.search, space))
+        of_space = space_notes(spec.search, space)
         notes = (*self.inputs.task.notes, *of_space, nodes.check_storage(self.folder))
         for note in filter(None, notes):
             self.reporter.note(note)
@@ -216,18 +213,13 @@ class Session:
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
-        stopped = self.stop.cause if self.stop.asked else None
-        cause, error, code = without_ray(stopped, self.folder.name, what, self._resume())
-        hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
-        hurry.daemon = True
-        hurry.start()
-        self.stop.fail(error)  # the main thread writes nothing more
-        self.record_end(cause)
-        with suppress(Exception):
-            self.sweep.close()
-        self.reporter.finish()
-        hurry.cancel()
-        leave(error, code)
+
+        def record(cause: str) -> None:
+            self.record_end(cause)
+            with suppress(Exception):
+                self.sweep.close()
+
+        leave_without_ray(self.stop, self.reporter, self.folder.name, what, self._resume(), record)
 
     def _outcome(self) -> Outcome:
         inputs, complete = self.inputs, not self.stop.asked

@@ -86,7 +86,7 @@ def resumed(
         write_whole(folder.spec, text)
     stored = own_spec(folder)
     wanted = reader.load_resolved(folder.spec, overrides)
-    there = folder.storage if folder.is_cell else storage
+    there = folder.storage_of_its_file(storage)
     spec = continued(stored, wanted).model_copy(update={"storage": there})
     if from_backup:
         if spec.database_url is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,9 +24,10 @@ from raysel.record.state import COMPLETE, INTERRUPTED, RUNNING
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.spec.values import FrozenModel
+from raysel.sweep.own_record import own_results
 from raysel.sweep.replica import storage_errors
 from raysel.sweep.results import SweepResults
-from raysel.sweep.views import SweepView, names, read_results, read_sweep, suites
+from raysel.sweep.views import SweepView, names, read_sweep, suites
 
 _MOST_BYTES = 1024 * MIB
 
@@ -192,22 +194,22 @@ def read_suite(storage: str, name: str) -> SuiteView:
     return SuiteView(folder, suite, tuple(cells), holder)
 
 
-def read_cells(storage: str, name: str) -> list[tuple[StoredCell, SweepView, SweepResults]]:
+def read_cells(suite: SuiteView) -> list[tuple[StoredCell, SweepView, SweepResults]]:
     """The cells of a suite that have results, complete or not.
 
     Raises:
-        UserError, OperationalError: as in `stored_suite`, or none has results yet.
+        OperationalError: none has results yet.
     """
-    view = read_suite(storage, name)
     found = []
-    for cell in view.cells:
-        try:
-            found.append((cell.cell, *read_results(storage, f"{name}/{cell.cell.name}")))
-        except (UserError, OperationalError):
+    for cell in suite.cells:
+        if cell.view is None:
             continue
+        with suppress(UserError, OperationalError):
+            results = own_results(cell.view.folder, cell.view.sweep)
+            found.append((cell.cell, cell.view, results))
     if not found:
-        go_on = view.folder.resume()
-        raise OperationalError(name, f"no cell has results yet; go on with: {go_on}")
+        go_on = suite.folder.resume()
+        raise OperationalError(suite.suite.name, f"no cell has results yet; go on with: {go_on}")
     return found
 
 

@@ -7,7 +7,6 @@ threads of their own, so that workers need not wait.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from raysel.common.text import LINE, first_line
 from raysel.engine import nodes
 from raysel.engine.capacity import concurrent as most_at_a_time
 from raysel.engine.connect import connected, grows
-from raysel.engine.ray_processes import leave, watching, without_ray
+from raysel.engine.ray_processes import watching
 from raysel.engine.signals import after_seconds, on_signals
 from raysel.engine.trial_source import Lane, Phase, StopRequest, Wait
 from raysel.engine.tune import run_lanes
@@ -34,8 +33,9 @@ from raysel.sweep.errors_in_words import in_words
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.progress_reporter import ProgressReporter
+from raysel.sweep.ray_gone import leave_without_ray
 from raysel.sweep.repeated_failures import Failures
-from raysel.sweep.session import LEAVE_SECONDS, Session, inputs_of
+from raysel.sweep.session import Session, inputs_of
 from raysel.sweep.stopper import Stopper
 
 
@@ -147,18 +147,13 @@ class SuiteSession:
 
     def _leave(self, what: str) -> None:
         """Ray has ended under the suite; see `Session`."""
-        stopped = self.stop.cause if self.stop.asked else None
-        resume = self.folder.resume()
-        cause, error, code = without_ray(stopped, self.folder.name, what, resume)
-        hurry = threading.Timer(LEAVE_SECONDS, leave, [error, code])
-        hurry.daemon = True
-        hurry.start()
-        self.stop.fail(error)  # the main thread writes nothing more
-        for cell in list(self.open_cells):
-            cell.record_end(cause)
-        self.reporter.finish()
-        hurry.cancel()
-        leave(error, code)
+
+        def record(cause: str) -> None:
+            for cell in list(self.open_cells):
+                cell.record_end(cause)
+
+        way_on = self.folder.resume()
+        leave_without_ray(self.stop, self.reporter, self.folder.name, what, way_on, record)
 
 
 class _Cell:

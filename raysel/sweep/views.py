@@ -306,7 +306,7 @@ def read_results(storage: str, name: str) -> tuple[SweepView, SweepResults]:
 
 def _spec(folder: SweepFolder, storage: str) -> Spec:
     """The sweep file, with the storage where it was found: the folder may have been moved."""
-    there = folder.storage if folder.is_cell else storage
+    there = folder.storage_of_its_file(storage)
     return own_spec(folder).model_copy(update={"storage": there})
 
 

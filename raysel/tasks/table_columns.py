@@ -72,8 +72,8 @@ def cells(table: TableText, wanted: ColumnNames) -> Columns:
         raise _without_rows(table)
     file = _file_column(table, wanted)
     split = _split_column(table, file)
-    parts = [split] if split is not None else _flag_columns(table)
-    taken = {file, *parts}
+    flags = _flag_columns(table) if split is None else []
+    taken = {file, *flags} if split is None else {file, split}
     label = _label_column(table, wanted, taken)
     notes: tuple[str, ...] = ()
     if label is not None:
@@ -87,8 +87,9 @@ def cells(table: TableText, wanted: ColumnNames) -> Columns:
     for row, name, text in zip(table.rows, files, labels, strict=True):
         if not name or not text:
             raise wrong_row(table.path, row.line, "the file or the label is empty")
-    splits = _flagged(table, parts) if parts and split is None else None
-    return Columns(files, labels, splits if split is None else table.column(split), notes)
+    if split is not None:
+        return Columns(files, labels, table.column(split), notes)
+    return Columns(files, labels, _flagged(table, flags) if flags else None, notes)
 
 
 def _key(name: str) -> str:

@@ -123,8 +123,12 @@ def cached_source_model(
     task: Task, model_config: ModelConfig, training: SourceTraining, cache: Path
 ) -> SourceModel | None:
     """The cached source model for these inputs; None if there is none, or it is damaged."""
+    return read_source_model(source_file(task, model_config, training, cache))
+
+
+def read_source_model(path: Path) -> SourceModel | None:
+    """The source model of a file of the cache; None if there is none, or it is damaged."""
     try:
-        path = source_file(task, model_config, training, cache)
         weights = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -167,12 +171,17 @@ def cache_source_model(
     training: SourceTraining,
     cache: Path,
 ) -> None:
-    """Write a source model where `cached_source_model` of the same inputs finds it.
+    """Write a source model where `cached_source_model` of the same inputs finds it; see
+    `write_source_model`."""
+    write_source_model(model, source_file(task, model_config, training, cache))
+
+
+def write_source_model(model: SourceModel, path: Path) -> None:
+    """Write a source model as a file of the cache.
 
     A full disk, or a folder that this user may not write, keeps none: it is trained again the next
     time.
     """
-    path = source_file(task, model_config, training, cache)
     partial = path.with_suffix(".partial")
     metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
     try:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from raysel.common.errors import user_error
-from raysel.models.weight_sources import names_weights
 from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import Space
 from raysel.search.validate import partition_for
@@ -76,7 +75,8 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
     if known is None:
         raise user_error("task.data", f"{task.missing}; without it nothing can be counted")
     data, parts = known.divided()
-    space = Space(spec, partition_for(spec, task).names)
+    partition = partition_for(spec, task)
+    space = Space(spec, partition.names)
     train, validation, test = len(parts.train), len(parts.validation), len(parts.test)
     work = workloads(spec, space, train, len(data.classes))
     kept = _kept(spec, space, work)
@@ -89,7 +89,7 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
     )
     if spec.model.weights == "source":
         trained += len(parts.source_train) * spec.source.epochs * spec.confirm.source_seeds
-    weights = _WEIGHT_BYTES * partition_for(spec, task).size
+    weights = _WEIGHT_BYTES * partition.size
     total, runs = sum(epochs.values()), sum(one.confirm for one in work)
     return Counted(
         trials=sum(one.trials for one in work),
@@ -130,6 +130,6 @@ def _downloads(spec: Spec, task: OpenedTask, weights: int) -> dict[str, int]:
     found = {}
     if task.missing is not None and (size := download_bytes(spec.task)):
         found[spec.task.name] = size
-    if spec.model.weights == "pretrained" and not names_weights(spec.model.weights):
+    if spec.model.weights == "pretrained":
         found[f"weights of {spec.model.name}"] = weights
     return found

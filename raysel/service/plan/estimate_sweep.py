@@ -31,7 +31,7 @@ from raysel.sweep.inputs import SweepInputs, read_inputs, source_training
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
-from raysel.training.source_model import cached_source_model, source_file
+from raysel.training.source_model import read_source_model, source_file
 from raysel.training.step_memory import Device, StepMemory, step_memory
 from raysel.training.trial_worker import PhaseContext
 
@@ -325,8 +325,8 @@ def _source_to_train(inputs: SweepInputs) -> str | None:
         # they are not fetched for an estimate
         return f"pretrained {spec.model.name} {spec.task.model_dump_json(exclude={'shift'})}"
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
-    asked = (task, inputs.model_config, source_training(inputs), cache)
-    return None if cached_source_model(*asked) is not None else source_file(*asked).stem
+    file = source_file(task, inputs.model_config, source_training(inputs), cache)
+    return None if read_source_model(file) is not None else file.stem
 
 
 def configurations(spec: Spec, space: Space, strategy: str) -> list[TrialConfig]:

@@ -12,10 +12,11 @@ import pytest
 
 from raysel.engine.capacity import Node
 from raysel.engine.trial_source import Phase, StopRequest
-from raysel.models.build import ModelConfig, build
+from raysel.models.build import build
 from raysel.record.layout import SweepFolder
 from raysel.spec.reader import parse
-from raysel.sweep import initial_weights, session
+from raysel.sweep import session
+from raysel.sweep.initial_weights import SourceModels
 from raysel.sweep.outcome import Outcome
 from raysel.training.source_model import SourceModel
 from raysel.training.trial import TrialRun
@@ -50,8 +51,8 @@ def in_this_process(phases: Iterator[Phase], *others: Any) -> None:
             return
 
 
-def untrained(task: Any, model_config: ModelConfig, *_: Any) -> SourceModel:
-    return SourceModel(dict(build(model_config, 0).state_dict()), 0.5, 1.0)
+def untrained(source: SourceModels, _: int) -> SourceModel:
+    return SourceModel(dict(build(source._context.model_config, 0).state_dict()), 0.5, 1.0)
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +71,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         "WriterProcess": MagicMock(),
     }.items():
         monkeypatch.setattr(session, name, stand_in)
-    monkeypatch.setattr(initial_weights, "cached_source_model", untrained)
+    monkeypatch.setattr(SourceModels, "_cached", untrained)
     for name in ("check_storage", "tidied"):
         monkeypatch.setattr(session.nodes, name, lambda _: None)
 
