@@ -28,7 +28,7 @@ from raysel.service.progress import Progress
 from raysel.spec.sweep import Spec, objective_in_words
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.ranking import best_epoch, best_trial, leaders
-from raysel.sweep.suite import SuiteOutcome
+from raysel.sweep.start_suite import SuiteOutcome
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import LINE_SECONDS, SourceModel, TrainingClock
 

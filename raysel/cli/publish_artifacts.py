@@ -8,12 +8,12 @@ from pathlib import Path
 from raysel.common.tracking_uri import mlflow_hint
 from raysel.export.best_model import save_best
 from raysel.report.page import write_report
-from raysel.report.suite import write_suite_report
+from raysel.report.suite_page import write_suite_report
 from raysel.sweep.outcome import Outcome
 
 
 def publish_suite(storage: str, name: str) -> Path:
-    """Write the page of a suite; see `raysel.sweep.suite.PublishSuite`."""
+    """Write the page of a suite; see `raysel.sweep.start_suite.PublishSuite`."""
     return write_suite_report(storage, name)
 
 

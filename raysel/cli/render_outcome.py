@@ -10,7 +10,7 @@ from raysel.common.rich_output import TextConsole, fitting_table, plain
 from raysel.common.tracking_uri import mlflow_hint
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
-from raysel.sweep.suite import SuiteOutcome
+from raysel.sweep.start_suite import SuiteOutcome
 
 SHOWN = ("better", "worse")
 _STAR = "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raysel.search.validate_suite import CheckedSuite
     from raysel.service.plan.estimate_suite import SuitePlan
     from raysel.spec.suite import Suite
-    from raysel.sweep.suite import SuiteOutcome
+    from raysel.sweep.start_suite import SuiteOutcome
 
 
 def is_suite(file: Path, overrides: Sequence[str]) -> bool:
@@ -165,13 +165,13 @@ def run(
     """`raysel run SUITE`."""
     checked = checked_suite(file, overrides, even_many)
     refuse_absent(checked)
-    from raysel.sweep import suite  # noqa: PLC0415
+    from raysel.sweep import start_suite  # noqa: PLC0415
 
     specs = [cell.spec for cell in checked.cells]
     return _session(
         quiet,
         as_json,
-        lambda reporter, publish, page: suite.start_suite(
+        lambda reporter, publish, page: start_suite.start_suite(
             checked.suite, specs, reporter, publish, page, resume_if_exists
         ),
     )
@@ -179,12 +179,12 @@ def run(
 
 def resume(storage: str, name: str, overrides: Sequence[str], quiet: bool, as_json: bool) -> int:
     """`raysel resume SUITE`."""
-    from raysel.sweep import suite  # noqa: PLC0415
+    from raysel.sweep import start_suite  # noqa: PLC0415
 
     return _session(
         quiet,
         as_json,
-        lambda reporter, publish, page: suite.resume_suite(
+        lambda reporter, publish, page: start_suite.resume_suite(
             storage, name, reporter, publish, page, overrides
         ),
     )
@@ -269,7 +269,7 @@ def show(storage: str, name: str, as_json: bool) -> None:
 
 def report(storage: str, name: str, tables: Path | None, as_json: bool) -> None:
     """`raysel report SUITE`."""
-    from raysel.report.suite import write_suite_report, write_suite_tables  # noqa: PLC0415
+    from raysel.report.suite_page import write_suite_report, write_suite_tables  # noqa: PLC0415
 
     index = write_suite_report(storage, name)
     files = [] if tables is None else write_suite_tables(storage, name, tables)

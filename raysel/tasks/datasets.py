@@ -20,9 +20,9 @@ from raysel.tasks.decoding import CIFAR_F
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.readers import breeds, cifar_c
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
-from raysel.tasks.readers.counted import counted_pictures
 from raysel.tasks.readers.folder import image_folder
 from raysel.tasks.readers.published import PUBLISHED, Published
+from raysel.tasks.readers.published_counts import counted_pictures
 from raysel.tasks.readers.table import TableOptions, picture_table
 from raysel.tasks.shifts import SHIFTS
 from raysel.tasks.table_files import as_on_disk

@@ -10,7 +10,7 @@ from raysel.record.events import Event
 from raysel.record.layout import SweepFolder
 from raysel.spec.reader import SweepFile
 from raysel.spec.suite import read_suite
-from raysel.sweep.suite import stored
+from raysel.sweep.start_suite import stored
 from raysel.sweep.suite_folder import StoredSuite, write_suite
 
 FILE = """\

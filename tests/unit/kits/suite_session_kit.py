@@ -21,7 +21,7 @@ from raysel.engine.trial_source import Lane, StopRequest
 from raysel.spec.reader import SweepFile
 from raysel.spec.suite import read_suite
 from raysel.spec.sweep import TrialConfig
-from raysel.sweep import suite, suite_session
+from raysel.sweep import start_suite, suite_session
 from raysel.sweep.outcome import Outcome
 from raysel.training.trial import TrialRun
 from raysel.training.trial_worker import TrialWorker
@@ -89,19 +89,21 @@ def run(
     *overrides: str,
     text: str = FILE,
     again: bool = False,
-) -> suite.SuiteOutcome:
+) -> start_suite.SuiteOutcome:
     """`raysel run SUITE`."""
     file = SweepFile("suite.yaml", text, (f"storage={os.fspath(storage)}", *overrides))
     read = read_suite(file)
     specs = [cell.spec for cell in read.cells]
     shown = reporter or MagicMock()
-    return suite.start_suite(read, specs, shown, publish, write_page, again)
+    return start_suite.start_suite(read, specs, shown, publish, write_page, again)
 
 
 def resume(
     storage: Path,
     *overrides: str,
     publish: Callable[[Outcome], Outcome] = lambda outcome: outcome,
-) -> suite.SuiteOutcome:
+) -> start_suite.SuiteOutcome:
     """`raysel resume SUITE`."""
-    return suite.resume_suite(str(storage), "suite", MagicMock(), publish, write_page, overrides)
+    return start_suite.resume_suite(
+        str(storage), "suite", MagicMock(), publish, write_page, overrides
+    )

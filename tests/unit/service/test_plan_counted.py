@@ -13,8 +13,8 @@ from raysel.search.validate import check
 from raysel.service.plan.counted import Counted, counted, summed
 from raysel.spec.reader import parse
 from raysel.tasks.opened_task import counted_task, open_task
-from raysel.tasks.readers.counted import counted_pictures
 from raysel.tasks.readers.published import PUBLISHED
+from raysel.tasks.readers.published_counts import counted_pictures
 
 FILE = """\
 name: pets
