@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from raysel.common.deferred import Deferred
 from raysel.common.errors import Problem, UserError, nearest, user_error
 from raysel.common.paths import is_text, plain
-from raysel.common.urls import secret_in
+from raysel.common.urls import port_problem, secret_in
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -240,6 +240,8 @@ def check_record_url(record: str, sweep: str) -> Problem | None:
             f"{url.drivername} is not supported; give postgresql://…, or leave"
             " it out for SQLite beside the runs",
         )
+    if wrong := port_problem(record):
+        return Problem("database_url", wrong)
     if len(schema_name(sweep).encode()) > 63:
         return Problem("name", "with PostgreSQL a name has 56 characters at most")
     return None

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from raysel.common.locations import is_read_alike, sqlite_file
 from raysel.common.paths import path_problem
-from raysel.common.urls import REFUSED, secret_in
+from raysel.common.urls import REFUSED, port_problem, secret_in
 
 _SERVERS = ("http", "https")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -41,6 +41,8 @@ def validate_tracking_uri(uri: str) -> str:
         raise PydanticCustomError(
             REFUSED, f"holds {secret}; put it into PGPASSWORD or ~/.pgpass, or use a server"
         )
+    if scheme in (*_SERVERS, *_DATABASES) and (wrong := port_problem(uri)):
+        raise PydanticCustomError(REFUSED, f"{wrong}; {_WAYS}")
     if scheme == "sqlite" and (wrong := path_problem(uri.partition("///")[2].partition("?")[0])):
         raise PydanticCustomError(REFUSED, f"the path of its file {wrong}")
     if uri.startswith("databricks") or scheme in (*_SERVERS, *_DATABASES):

@@ -43,6 +43,17 @@ def secret_in(address: str) -> str | None:
     return None
 
 
+def port_problem(address: str) -> str | None:
+    """What is wrong with the port of an address, in words; None where it has none or a right one.
+
+    Libraries take any whole number and fail when they connect.
+    """
+    try:
+        return "port 0 is none to connect to" if urlsplit(address).port == 0 else None
+    except ValueError:
+        return "a port is a number from 1 to 65535"
+
+
 def masked(text: str) -> str:
     """A text in which passwords in addresses and secret keys of a query are left out."""
     without = _USER.sub(r"\1…@", _ODD_PASSWORD.sub(r"\1…@", text))

@@ -17,6 +17,8 @@ from raysel.common.text import first_line, one_line
 
 MIB = 2**20
 
+_SQLITE_HEAD = b"SQLite format 3\0"  # of every database of SQLite's
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe (FIFO)",
@@ -138,6 +140,20 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     if max(status.st_size, len(content)) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes / MIB:,.0f} MiB", str(path))
     return content
+
+
+def no_sqlite_database(file: Path) -> str | None:
+    """Why what lies at a path is not an SQLite database; None where it is one by its head."""
+    try:
+        if file.is_symlink() and not file.exists():
+            return f"is a link to {file.readlink()}, which is not there"
+        if kind := irregular(file):
+            return f"is {kind} and no database"
+        with file.open("rb") as stream:
+            start = stream.read(len(_SQLITE_HEAD))
+        return None if start == _SQLITE_HEAD else "is not an SQLite database"
+    except OSError as error:
+        return f"cannot be read ({reason(error)})"
 
 
 @contextmanager

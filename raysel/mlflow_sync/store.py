@@ -30,7 +30,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy.engine import make_url
 
 from raysel.common.locations import is_read_alike, mlflow_uri, sqlite_file
-from raysel.common.user_files import irregular, reason
+from raysel.common.user_files import no_sqlite_database
 from raysel.mlflow_sync.runs import SWEEP_ID, TRIAL_ID
 from raysel.record.database import make_private
 from raysel.record.events import SWEEP
@@ -39,7 +39,6 @@ SERVERS = ("http://", "https://", "databricks")
 """Prefixes of tracking URIs for which a server decides where files are stored."""
 
 _CONNECT_SECONDS = 10
-_HEAD = b"SQLite format 3\0"  # of every database of SQLite's
 
 WAY_ON = (
     "move it away (raysel reconcile SWEEP sends each sweep's runs anew), or give another"
@@ -79,7 +78,7 @@ def check_store(uri: str) -> None:
     if uri.startswith(SERVERS) or lost_store(uri):
         return
     file = sqlite_file(uri)
-    if file is not None and (wrong := _no_database(file)):
+    if file is not None and (wrong := no_sqlite_database(file)):
         raise UnusableStore(f"{wrong}; {WAY_ON}")
     found = _revision(uri)
     if found is None:
@@ -100,19 +99,6 @@ def check_store(uri: str) -> None:
     raise UnusableStore(
         f"has the tables of an MLflow newer than {ours} (schema {found}); install that one here"
     )
-
-
-def _no_database(file: Path) -> str | None:
-    """Why what lies at a path is not an SQLite database; None where it is one by its head."""
-    try:
-        if file.is_symlink() and not file.exists():
-            return f"is a link to {file.readlink()}, which is not there"
-        if kind := irregular(file):
-            return f"is {kind} and no database"
-        with file.open("rb") as stream:
-            return None if stream.read(len(_HEAD)) == _HEAD else "is not an SQLite database"
-    except OSError as error:
-        return f"cannot be read ({reason(error)})"
 
 
 def _revision(uri: str) -> str | None:

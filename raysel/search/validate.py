@@ -21,7 +21,13 @@ from raysel.common.locations import (
     sweep_url,
     working_folder,
 )
-from raysel.common.user_files import lies_there, nearest_above, why_not_made, why_not_writable
+from raysel.common.user_files import (
+    lies_there,
+    nearest_above,
+    no_sqlite_database,
+    why_not_made,
+    why_not_writable,
+)
 from raysel.models.known_models import facts_of, partition_of
 from raysel.models.partition_types import SIZE, Partition
 from raysel.models.patterns import PatternError, compiled
@@ -365,8 +371,12 @@ def _database_problems(spec: Spec) -> Iterator[Problem]:
         missing = missing_driver(uri)
         yield from [Problem("tracking.uri", missing)] if missing else []
         file = sqlite_file(uri)
-        if file is not None and not file.is_file() and (why := why_not_made(file.parent)):
-            yield Problem("tracking.uri", f'"{uri}" cannot be made: {why}')
+        if file is not None and not os.path.lexists(file):
+            why = why_not_made(file.parent)
+            yield from [Problem("tracking.uri", f'"{uri}" cannot be made: {why}')] if why else []
+        elif file is not None and (file.is_symlink() or not file.is_file() or file.stat().st_size):
+            why = no_sqlite_database(file)
+            yield from [Problem("tracking.uri", f"{file} {why}")] if why else []
     if spec.database_url is not None:
         try:
             sweep_url(spec.database_url, Path(), spec.name)

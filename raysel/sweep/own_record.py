@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from raysel.common.disk_errors import cannot, is_denied
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, UserError
 from raysel.common.locations import sqlite_url, sweep_url
 from raysel.common.text import NAME, one_line
 from raysel.common.user_files import MIB, read_regular, reason
@@ -126,7 +127,15 @@ def own_spec(folder: SweepFolder) -> Spec:
             raise OperationalError(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
         raise OperationalError(str(folder.spec), words)
-    return reader.load_resolved(folder.spec)
+    try:
+        return reader.load_resolved(folder.spec)
+    except UserError as error:
+        if (found := _found(folder)) is None:
+            raise
+        words = f"raysel wrote it, and {found[1].name} has it whole: remove it, then"
+        *others, last = error.problems
+        last = replace(last, message=f"{last.message}; {words} {folder.resume()} writes it anew")
+        raise UserError(*others, last) from None
 
 
 def lost_spec(folder: SweepFolder) -> str | None:

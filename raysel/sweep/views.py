@@ -18,6 +18,7 @@ from raysel.record.layout import SweepFolder
 from raysel.record.ownership import Holder, holder_of_file
 from raysel.record.read_only import lease_holder
 from raysel.record.state import (
+    COMPLETE,
     ENDED,
     INTERRUPTED,
     RUNNING,
@@ -79,6 +80,11 @@ class SweepView:
                 f"{self.folder.trials}: the files of {and_more(gone, 3)} are gone; what MLflow has"
                 f" of them is brought back by: raysel reconcile {self.folder.name}"
             )
+        if self.sweep.status == COMPLETE and self.holder is None:  # else it is being written
+            try:
+                own_results(self.folder, self.sweep)
+            except OperationalError as error:
+                found.append(str(error))
         return found
 
     def is_gone(self, trial: TrialState) -> bool:
@@ -271,7 +277,7 @@ def read_sweep(storage: str, name: str) -> SweepView:
     holder = holder_of(folder, spec)
     events = own_events(folder, spec)
     sweep, trials = located(fold_sweep(events), folder.path), fold(events)
-    if holder is not None:
+    if holder is not None and sweep.status != COMPLETE:  # reconcile holds an ended one too
         sweep = replace(sweep, status=RUNNING, cause=None)
     elif sweep.status == RUNNING:
         sweep = replace(sweep, status=INTERRUPTED, cause=LEFT)

@@ -33,8 +33,13 @@ _LABELS = (
 
 _SPLIT = "split"
 _SPLITS = ("subset", "partition", "set", "dataset", "datasplit", "part", "phase")
-_FLAGS = {"isvalid": "val", "isval": "val", "isvalidation": "val", "istest": "test"}
-"""Columns of true and false that say which rows are a part; fastai's tables have `is_valid`."""
+_FLAGS = {
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), "val"),
+    **dict.fromkeys(("istrain", "istraining", "istrainingimage"), "train"),
+    "istest": "test",
+}
+"""Columns of true and false that say which rows are a part: fastai's tables have `is_valid`, those
+of CUB-200 `is_training_image`."""
 _ONES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -212,13 +217,14 @@ def _flag_columns(table: TableText) -> list[int]:
 
 
 def _flagged(table: TableText, flags: Sequence[int]) -> list[str]:
-    """The part of each row: that of its one true flag, else train."""
-    parts = []
+    """The part of each row: that of its one true flag; else train, or test where train has one."""
+    parts, named = [], {_FLAGS[_key(table.head[place])] for place in flags}
+    other = "test" if "train" in named else "train"
     for row in table.rows:
         true = [table.head[place] for place in flags if _ONES[row.cells[place].casefold()]]
         if len(true) > 1:
             raise wrong_row(table.path, row.line, f"{listed(true)} are both true: one part a row")
-        parts.append(_FLAGS[_key(true[0])] if true else "train")
+        parts.append(_FLAGS[_key(true[0])] if true else other)
     return parts
 
 

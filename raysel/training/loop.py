@@ -180,6 +180,7 @@ class FineTuning:
                 self.after_step(self.step)
         self.nonfinite.check()
         trace.drop_nonfinite()
+        trace.check_weights()
         metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
             raise Diverged("the validation loss is not finite")

@@ -61,6 +61,21 @@ class EpochTrace:
         self._transients = list(compress(self._transients, taken))
         self._finite = list(compress(self._finite, taken))
 
+    def check_weights(self) -> None:
+        """Refuse weights that are none, which the optimizer would take for 0.
+
+        Raises:
+            ValueError: a weight of a step that was taken is not finite or is negative.
+        """
+        weights = _read(self._weights) if self._weights else np.zeros((0, len(self.layers)))
+        wrong = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))
+        if len(wrong):
+            row, layer = wrong[0]
+            raise ValueError(
+                f"the strategy gave layer {self.layers[layer]} the weight {weights[row, layer]:g} "
+                f"at step {self._steps[row]}; a weight is a finite number of at least 0"
+            )
+
     def summary(self) -> dict[str, float]:
         """`select/<layer>`, the mean weight; `score/<layer>`, the mean of the finite scores."""
         if not self._weights:

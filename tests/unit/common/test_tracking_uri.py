@@ -65,3 +65,9 @@ def test_an_unknown_scheme_and_no_address_at_all():
 def test_a_library_user_cannot_pass_by():
     with pytest.raises(ValidationError):
         TrackingSpec(uri="http://bob:hunter2@host")
+
+
+@pytest.mark.parametrize("port", ["99999", "port", "-1", "0"])
+@pytest.mark.parametrize("uri", ["http://host:{}", "postgresql://bob@host:{}/mlflow"])
+def test_a_port_that_is_none_is_refused(uri, port):
+    assert "port" in reported(uri.format(port))

@@ -321,6 +321,20 @@ def test_a_grid_of_too_many_values_is_refused():
     assert "walks every value, and full.epochs has 100,000; give a step" in line
 
 
+@pytest.mark.parametrize("port", ["99999", "0"])
+def test_a_record_at_a_port_that_is_none_is_refused(port):
+    (line,) = problems(f"database_url=postgresql://bob@host:{port}/runs")
+    assert line.startswith("database_url: ") and "port" in line
+
+
+def test_a_tracker_in_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "notes.db").write_text("not a database")
+    (line,) = problems(f"tracking.uri=sqlite:///{tmp_path}/notes.db")
+    assert line == f"tracking.uri: {tmp_path}/notes.db is not an SQLite database"
+    (line,) = problems(f"tracking.uri=sqlite:///{tmp_path}")
+    assert line.endswith("is a folder and no database")
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

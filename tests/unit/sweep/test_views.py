@@ -50,6 +50,35 @@ def test_a_sweep_that_somebody_runs_is_running(tmp_path):
     assert read_sweep(str(tmp_path), "a").sweep.status == "INTERRUPTED"
 
 
+def test_an_ended_sweep_that_reconcile_holds_is_complete(tmp_path):
+    folder = make(tmp_path, "a", FINISHED)
+    owner = FileOwner(folder.lock, "a")
+    try:
+        row = sweep_row(read_sweep(str(tmp_path), "a"))
+    finally:
+        owner.release()
+    assert row.state == "COMPLETE" and str(os.getpid()) in row.running
+
+
+def test_results_of_a_complete_sweep_that_are_cut_off_are_a_problem(tmp_path):
+    folder = make(tmp_path, "a", FINISHED)
+    folder.results.write_text('{"name": "a", "tri', encoding="utf-8")
+    (problem,) = read_sweep(str(tmp_path), "a").problems
+    assert problem.startswith(f"{folder.results}: cannot be read: ")
+    assert problem.endswith(f"; write it anew with: raysel resume a --storage {tmp_path}")
+
+
+def test_a_damaged_sweep_file_has_a_way_back(tmp_path):
+    folder = make(tmp_path, "torn", FINISHED)
+    folder.spec.write_text("name: [", encoding="utf-8")
+    with pytest.raises(UserError) as reported:
+        read_sweep(str(tmp_path), "torn")
+    assert reported.value.problems[-1].message.endswith(
+        "; raysel wrote it, and sweep.db has it whole: remove it, then raysel resume torn"
+        f" --storage {tmp_path} writes it anew"
+    )
+
+
 def test_a_visitor_leaves_everything_as_it_is(tmp_path):
     folder = make(tmp_path, "a", FINISHED)
     before = {p.name: p.read_bytes() for p in folder.path.iterdir()}

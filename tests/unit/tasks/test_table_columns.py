@@ -19,6 +19,14 @@ def test_two_such_columns_give_both_parts(tmp_path):
     assert pictures.official_splits.tolist() == ["train", "validation", "test"]
 
 
+@pytest.mark.parametrize("column", ["is_train", "isTraining", "is_training_image"])
+def test_a_column_of_training_rows_leaves_the_test_part(tmp_path, column):
+    pictures = table(tmp_path, f"file,label,{column}\na,x,1\nb,y,0\nc,x,1\n")
+    assert pictures.official_splits.tolist() == ["train", "test", "train"]
+    text = f"file,label,{column},is_valid\na,x,1,0\nb,y,0,1\nc,x,0,0\n"
+    assert table(tmp_path, text).official_splits.tolist() == ["train", "validation", "test"]
+
+
 def test_a_row_of_two_parts_is_refused(tmp_path):
     found = reported(tmp_path, "file,label,is_valid,is_test\na,x,0,0\nb,y,1,1\n")
     assert found == 'FILE line 3: "is_valid", "is_test" are both true: one part a row'

@@ -140,3 +140,18 @@ def test_a_step_that_the_device_did_not_take_is_forgotten_at_the_end(tmp_path):
     assert trace.moved() == [False, True, False]
     assert trace.summary()["select/body"] == 1.0
     assert trace.summary()["select/transient_share"] == 0.5
+
+
+@pytest.mark.parametrize(("weight", "shown"), [(NAN, "nan"), (-0.5, "-0.5"), (INF, "inf")])
+def test_a_weight_that_is_none_is_refused_by_layer_and_step(weight, shown):
+    trace = _trace(_decision([0, 1, 0]), _decision([1, 0, weight]))
+    with pytest.raises(ValueError, match=f"layer head the weight {shown} at step 12; a weight is"):
+        trace.check_weights()
+
+
+def test_weights_of_a_step_that_was_not_taken_are_not_judged():
+    trace = EpochTrace(LAYERS, epoch=1)
+    trace.add(1, _decision([NAN, 1, 0]), torch.tensor(False))
+    trace.add(2, _decision([0, 1, 0]), torch.tensor(True))
+    trace.drop_nonfinite()
+    trace.check_weights()
