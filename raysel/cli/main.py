@@ -22,6 +22,7 @@ from raysel.cli import (
     cluster,
     doctor_verb,
     plan_verb,
+    predict_verb,
     report_verb,
     review_verbs,
     run_verbs,
@@ -239,6 +240,7 @@ validate_verb.add_to(app)
 review_verbs.add_to(app)
 report_verb.add_to(app)
 trial_verbs.add_to(app)
+predict_verb.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)
 cluster.add_to(app)

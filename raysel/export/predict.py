@@ -60,32 +60,32 @@ Transform = Callable[[Image.Image], Tensor]
 """From a picture to what the model takes: [c, h, w]."""
 
 
-def config() -> dict[str, Any]:
+def config(folder: Path = FOLDER) -> dict[str, Any]:
     """The content of config.json."""
-    content: dict[str, Any] = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return content
 
 
-def load() -> tuple[nn.Module, Transform, list[str]]:
+def load(folder: Path = FOLDER) -> tuple[nn.Module, Transform, list[str]]:
     """The model in eval mode, timm's transform for it, and the names of its classes in order."""
-    facts = config()
+    facts = config(folder)
     if _is_timms_own(facts):
-        model = timm.create_model(f"local-dir:{FOLDER}", pretrained=True)
+        model = timm.create_model(f"local-dir:{folder}", pretrained=True)
         data = timm.data.resolve_model_data_config(model)
     else:
-        model = _built(facts)
+        model = _built(facts, folder)
         data = timm.data.resolve_data_config({}, pretrained_cfg=facts["pretrained_cfg"])
     transform = timm.data.create_transform(**data, is_training=False)
     return model.eval(), transform, list(facts["label_names"])
 
 
-def open_picture(path: str | Path) -> Image.Image:
-    """The picture in a file: RGB, or grey for a model of one channel.
+def open_picture(path: str | Path, folder: Path = FOLDER) -> Image.Image:
+    """The picture in a file: RGB, or grey for the model of a folder that has one channel.
 
     Raises:
         Exception: whatever Pillow raises on a file that is damaged or no picture.
     """
-    facts = config()
+    facts = config(folder)
     with Image.open(path) as image:
         image.load()
         turn = _TURNS.get(_orientation(image))
@@ -137,17 +137,17 @@ def _is_timms_own(facts: dict[str, Any]) -> bool:
     return not facts["raysel"].get("code") and not facts["raysel"].get("head")
 
 
-def _built(facts: dict[str, Any]) -> nn.Module:
+def _built(facts: dict[str, Any], folder: Path) -> nn.Module:
     """A model that timm alone cannot build: the code of its architecture lies in this folder, or
     its classifier has two layers."""
     for name in facts["raysel"].get("code", ()):
-        _run(FOLDER / "code" / Path(name).name)
+        _run(folder / "code" / Path(name).name)
     model: nn.Module = timm.create_model(
         facts["architecture"], pretrained=False, **facts["model_args"]
     )
     for head in facts["raysel"].get("head", ()):
         _put_head(model, head)
-    model.load_state_dict(load_file(FOLDER / "model.safetensors"))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
     return model
 
 

@@ -67,6 +67,19 @@ def fits(head: Sequence[str], wanted: ColumnNames) -> bool:
     return bool(file) and (bool(label) or len(head) > 2)
 
 
+def has_files(head: Sequence[str]) -> bool:
+    """Whether a head has a column of files by its name."""
+    return bool(_usual(head, _FILES))
+
+
+def listed_files(table: TableText) -> list[str] | None:
+    """The column of files, whatever else a table holds; None where it has none, or several."""
+    try:
+        return table.column(_file_column(table, ColumnNames())) if table.rows else []
+    except UserError:
+        return None
+
+
 def cells(table: TableText, wanted: ColumnNames) -> Columns:
     """The columns of files, labels and parts.
 

@@ -14,22 +14,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from exported_kit import exported, validated
 from files_kit import KINDS, write_pictures
-from torch import nn
 
 import raysel
 from raysel.common.errors import OperationalError
-from raysel.export.check import check, expected_outputs
+from raysel.export.check import check
 from raysel.export.check_pictures import validation_pictures
-from raysel.export.timm_layout import write_model
 from raysel.models import timm
-from raysel.models.build import ModelConfig, build
-from raysel.models.data_config import model_input
-from raysel.spec.reader import parse
 from raysel.tasks.datasets import open_pictures
 from raysel.tasks.image_io import read_image
-from raysel.tasks.load_task import load_task
-from raysel.training.image_batches import on_device
 
 TIMM_ALONE = """
 import sys
@@ -49,45 +43,6 @@ assert "raysel" not in sys.modules
 save_file({"logits": torch.cat(said)}, sys.argv[2])
 """
 """What a user of timm writes; that cameras note the rotation is common knowledge."""
-
-
-def spec_of(folder: Path, name: str, **task: object):
-    """A sweep over the pictures of a folder."""
-    import yaml
-
-    content = {
-        "name": "pictures",
-        "task": {
-            "data": {"folder": str(folder)},
-            "cache": str(folder.parent / "cache"),
-            "split": {"train": "all", "validation": "all", "test": "all"},
-            **task,
-        },
-        "model": {"name": name, "weights": "pretrained"},
-        "strategies": {"full": None},
-        "training": {"epochs": 1},
-    }
-    return parse(yaml.safe_dump(content))
-
-
-def exported(folder: Path, to: Path, name: str, head: str = "linear", **task: object):
-    """A model as a sweep leaves it, with weights that a seed gives."""
-    spec = spec_of(folder, name, **task)
-    loaded = load_task(spec.task, model_input(name), with_source=False)
-    model_config = ModelConfig(name, len(loaded.classes), 3, loaded.image_size, head)
-    model = build(model_config, seed=1).eval()
-    for parameter in model.get_classifier().parameters():  # timm begins with nearly nothing
-        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(2))
-    said = expected_outputs(model, loaded)
-    write_model(model, name, loaded, {"sweep": "pictures-1", "run": "confirm-full-s0"}, to)
-    return SimpleNamespace(spec=spec, task=loaded, model=model, expected_outputs=said, folder=to)
-
-
-def validated(out: SimpleNamespace) -> torch.Tensor:
-    """The logits that raysel's own validation gives."""
-    part = on_device(out.task.validation, out.task.mean, out.task.std, torch.device("cpu"))
-    with torch.inference_mode():
-        return torch.cat([out.model(batch.images).float() for batch in part.split(1)])
 
 
 def checked(out: SimpleNamespace, scratch: Path):
