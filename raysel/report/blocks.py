@@ -1,5 +1,8 @@
 """Which part of a model is the one to tune: accuracy against the place of the block that moved.
 
+It is test accuracy where the confirm phase had every block (`confirm.configurations: {by:
+[block]}`, or `all`), else the validation accuracy of each block's best trial.
+
 A block is what `surgical` or `blockwise` tuned in a trial. Its quarter is that of the
 block-wise paper: block i of N is in quarter k = ceil(4 i / N); the head is none of
 `blockwise`'s blocks, for it moves beside each of them.
@@ -8,7 +11,7 @@ block-wise paper: block i of N is in quarter k = ceil(4 i / N); the head is none
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +24,7 @@ from raysel.common.text import one_line
 from raysel.report.curves import accuracy_of
 from raysel.report.drawing import INK, LABEL, Style, legend, panels, styles
 from raysel.report.tables import completed, strategies
-from raysel.sweep.ranking import best_trial, leaders
+from raysel.sweep.ranking import best_trial, confirmed_rank, leaders
 from raysel.sweep.results import SweepResults, TrialResult
 
 TUNERS = ("blockwise", "surgical")
@@ -36,18 +39,26 @@ _HEAD = "head"
 
 @dataclass(frozen=True)
 class BlockScore:
-    """The best trial of one block.
+    """One block that was tuned.
 
     Attributes:
         place: of its first layer among the model's, from 0.
         quarter: 1 to 4; None of a block of several layers.
-        accuracy: on validation data, 0..1.
+        accuracy: 0..1, on test data, or of its best trial on validation data.
+        tested: by seed the test error of its confirm runs; None where validation data are meant.
     """
 
     block: str
     place: int
     quarter: int | None
     accuracy: float
+    tested: Mapping[int, float] | None = None
+
+
+def measured_in_words(scores: Iterable[BlockScore]) -> str:
+    """What the accuracies are of: `test accuracy`."""
+    kinds = {"validation" if score.tested is None else "test" for score in scores}
+    return f"{' or '.join(sorted(kinds))} accuracy"
 
 
 def tuners(results: SweepResults) -> list[str]:
@@ -56,25 +67,56 @@ def tuners(results: SweepResults) -> list[str]:
 
 
 def block_scores(results: SweepResults, arm: str) -> list[BlockScore]:
-    """Every block that an arm tuned to the end, in forward order; each one's best trial."""
+    """Every block that an arm tuned to the end, in forward order."""
     tried: dict[str, list[TrialResult]] = {}
     for trial in completed(results):
         block = trial.parameters.get("block")
         if trial.strategy == arm and isinstance(block, str):
             tried.setdefault(block, []).append(trial)
+    tested = _tested_blocks(results, arm)
+    all_tested = tested.keys() >= tried.keys() and bool(tested)
     scores = []
-    for block, trials in tried.items():
-        best = best_trial(trials, results.objective.metric)
-        accuracy = accuracy_of(best) if best else None
+    for block in tested if all_tested else tried:
+        errors = tested[block] if all_tested else None
+        accuracy = _accuracy(tried.get(block, ()), errors, results.objective.metric)
         place = _place(block, results.layers)
         if accuracy is not None and place is not None:
             quarter = _quarter(block, results.layers, results.registered[arm])
-            scores.append(BlockScore(block, place, quarter, accuracy))
+            scores.append(BlockScore(block, place, quarter, accuracy, errors))
     return sorted(scores, key=lambda score: (score.place, score.block))
 
 
-def baseline_accuracies(results: SweepResults) -> dict[str, float]:
-    """Baseline -> validation accuracy of its best complete trial."""
+def _accuracy(
+    trials: Sequence[TrialResult], errors: Mapping[int, float] | None, metric: str
+) -> float | None:
+    if errors is not None:
+        return 1 - math.fsum(errors.values()) / len(errors)
+    best = best_trial(trials, metric)
+    return accuracy_of(best) if best else None
+
+
+def _tested_blocks(results: SweepResults, arm: str) -> dict[str, Mapping[int, float]]:
+    """Block -> by seed the test errors of the best of its configurations that was confirmed."""
+    of_trial = {trial.id: trial.parameters for trial in results.trials}
+    entries = [
+        entry
+        for entry in (*results.confirm, *results.other_configurations)
+        if entry.strategy == arm and entry.by_seed("test/error")
+    ]
+    found: dict[str, Mapping[int, float]] = {}
+    for entry in sorted(entries, key=lambda e: confirmed_rank(e, results.objective.metric)):
+        parameters = of_trial.get(entry.trial or "", entry.config.get("parameters") or {})
+        if isinstance(block := parameters.get("block"), str):
+            found.setdefault(block, entry.by_seed("test/error"))
+    return found
+
+
+def baseline_accuracies(results: SweepResults, tested: bool = False) -> dict[str, float]:
+    """Baseline -> validation accuracy of its best complete trial, or its test accuracy."""
+    if tested:
+        entries = {entry.strategy: entry.test_error.mean for entry in results.confirm}
+        errors = {name: entries.get(results.arm_of(name) or "") for name in BASELINES}
+        return {name: 1 - error for name, error in errors.items() if error is not None}
     best = leaders(completed(results), results.objective.metric)
     arms = {name: results.arm_of(name) for name in BASELINES}
     found = {name: accuracy_of(best[arm]) for name, arm in arms.items() if arm in best}
@@ -91,7 +133,7 @@ def accuracy_by_block(results: SweepResults) -> Figure | None:
     if not found:
         return None
     style_of = styles(strategies(results), results.verdict.baseline)
-    levels = baseline_accuracies(results)
+    levels: dict[str, float] = {}
     figure, placed = panels(list(found), height=2.9)
     for name, axes in placed.items():
         scores = found[name]
@@ -100,34 +142,46 @@ def accuracy_by_block(results: SweepResults) -> Figure | None:
         axes.plot(
             places, values, marker=style_of[name].marker, ms=5, lw=1.2, color=style_of[name].light
         )
+        for at, score in zip(places, scores, strict=True):
+            if score.tested is not None:
+                half = standard_error(list(score.tested.values()))
+                axes.plot([at, at], [score.accuracy - half, score.accuracy + half], color=INK, lw=1)
         best = max(values)
         tops = [place for place, value in zip(places, values, strict=True) if value == best]
         axes.plot(tops, [best] * len(tops), "o", ms=11, mfc="none", color=INK)
-        _baselines(axes, levels, style_of)
+        levels |= (own := baseline_accuracies(results, scores[0].tested is not None))
+        _baselines(axes, own, style_of)
         named = scores[tops[0] - 1].block if len(tops) == 1 else f"{len(tops)} blocks alike"
         axes.set_title(f"{name} · best: {named}")
         _block_ticks(axes, [score.block for score in scores])
-        axes.set_ylabel("validation accuracy")
+        axes.set_ylabel(measured_in_words(scores))
     legend(figure, baseline_keys(levels, style_of), "outside lower right")
     return figure
 
 
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of some values; 0 of a single one."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
 def accuracy_by_quarter(results: SweepResults) -> Figure | None:
     """A box of all blocks of each quarter, with both baselines; nothing below four blocks."""
-    boxes = {name: by_quarter(scores) for name, scores in _found(results).items()}
+    found = _found(results)
+    boxes = {name: by_quarter(scores) for name, scores in found.items()}
     boxes = {name: box for name, box in boxes.items() if sum(map(len, box.values())) >= 4}
     if not boxes:
         return None
     style_of = styles(strategies(results), results.verdict.baseline)
-    levels = baseline_accuracies(results)
+    levels: dict[str, float] = {}
     figure, placed = panels(list(boxes), height=2.7)
     for name, axes in placed.items():
         draw_boxes(axes, [boxes[name][q] for q in QUARTERS], style_of[name].light)
         axes.set_xticks(QUARTERS, [f"Q{q} ({len(boxes[name][q])})" for q in QUARTERS])
-        _baselines(axes, levels, style_of)
+        levels |= (own := baseline_accuracies(results, found[name][0].tested is not None))
+        _baselines(axes, own, style_of)
         axes.set_title(name)
         axes.set_xlabel("quarter of the model, from the input (blocks)")
-        axes.set_ylabel("validation accuracy")
+        axes.set_ylabel(measured_in_words(found[name]))
     legend(figure, baseline_keys(levels, style_of), "outside lower right")
     return figure
 

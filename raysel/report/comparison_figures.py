@@ -10,7 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from raysel.report.blocks import BASELINES, QUARTERS, baseline_accuracies, by_quarter, draw_boxes
+from raysel.report.blocks import (
+    BASELINES,
+    QUARTERS,
+    BlockScore,
+    baseline_accuracies,
+    by_quarter,
+    draw_boxes,
+    measured_in_words,
+)
 from raysel.report.compared import Compared, Sweeps, every_strategy, ranking
 from raysel.report.curves import shots_axis
 from raysel.report.drawing import (
@@ -18,6 +26,7 @@ from raysel.report.drawing import (
     WIDTH,
     Style,
     is_left,
+    label_outer,
     legend,
     panels,
     strategy_keys,
@@ -120,19 +129,28 @@ def quarters(sweeps: Sweeps) -> Figure | None:
     found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
     if len(found) < 2:
         return None
+    data = list(dict.fromkeys(sweep.data for sweep, _ in found))
+    figure, placed = panels(data, height=3.0, share_y=True)
+    for name, axes in placed.items():
+        own = [(sweep, scores) for sweep, scores in found if sweep.data == name]
+        boxes = _boxes(own)
+        draw_boxes(axes, list(boxes.values()), ACCENT)
+        axes.set_xticks(range(1, len(boxes) + 1), list(boxes), rotation=30 if len(data) > 1 else 0)
+        axes.set_title(name if len(data) > 1 else "")
+    x = "blocks of each quarter; BL1: the head alone, BL2: everything"
+    label_outer(placed, x, measured_in_words(s for _, scores in found for s in scores))
+    return figure
+
+
+def _boxes(found: Sequence[tuple[Compared, Sequence[BlockScore]]]) -> dict[str, list[float]]:
+    """Accuracies of all blocks by quarter, and of both baselines, each under its label."""
     together = by_quarter([score for _, scores in found for score in scores])
-    levels = [baseline_accuracies(sweep.results) for sweep, _ in found]
+    levels = [baseline_accuracies(s.results, scores[0].tested is not None) for s, scores in found]
     boxes = {f"Q{q} ({len(together[q])})": together[q] for q in QUARTERS}
     for name, words in BASELINES.items():
         own = [level[name] for level in levels if name in level]
         boxes[f"{words.split(',')[0]} ({len(own)})"] = own
-    figure, placed = panels(["boxes"], height=3.0)
-    axes = placed["boxes"]
-    draw_boxes(axes, list(boxes.values()), ACCENT)
-    axes.set_xticks(range(1, len(boxes) + 1), list(boxes))
-    axes.set_xlabel("blocks of each quarter; BL1: the head alone, BL2: everything")
-    axes.set_ylabel("validation accuracy")
-    return figure
+    return boxes
 
 
 def blocks_by_model(sweeps: Sweeps) -> Figure | None:
@@ -144,7 +162,7 @@ def blocks_by_model(sweeps: Sweeps) -> Figure | None:
     figure, placed = panels(["blocks"], height=0.8 + 0.32 * len(found))
     axes = placed["blocks"]
     for place, (sweep, scores) in enumerate(found):
-        levels = baseline_accuracies(sweep.results)
+        levels = baseline_accuracies(sweep.results, scores[0].tested is not None)
         for name, value in levels.items():
             axes.plot(value, place, "|", ms=16, mew=2, color=style_of[name].light)
         best = max(score.accuracy for score in scores)
@@ -155,7 +173,7 @@ def blocks_by_model(sweeps: Sweeps) -> Figure | None:
     axes.set_yticks(range(len(found)), [sweep.name for sweep, _ in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("validation accuracy")
+    axes.set_xlabel(measured_in_words(s for _, scores in found for s in scores))
     keys = [
         Line2D([], [], ls="", color=ACCENT, marker=marker, mfc=fill, label=words)
         for marker, fill, words in (

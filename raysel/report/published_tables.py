@@ -137,11 +137,12 @@ def _table(paper: Mapping[str, Any], table: Mapping[str, Any], column: int) -> P
     rows = (
         PublishedRow(
             name=name,
-            strategy=paper["methods"][name]["strategy"],
+            strategy=strategy,
             parameters=paper["methods"][name].get("parameters") or {},
             error_rate=round((100 - value if is_accuracy else value) / 100, 6),
         )
         for name, value in values.items()
+        for strategy in _each(paper["methods"][name]["strategy"])
         if value is not None
     )
     shift = table.get("shift") or {}
@@ -159,6 +160,11 @@ def _table(paper: Mapping[str, Any], table: Mapping[str, Any], column: int) -> P
         remarks=(*paper["remarks"], *(table.get("remarks") or ())),
         rows=tuple(rows),
     )
+
+
+def _each(strategies: str | list[str]) -> list[str]:
+    """A method may be any of several registered strategies, by their parameters."""
+    return [strategies] if isinstance(strategies, str) else strategies
 
 
 def _rows(

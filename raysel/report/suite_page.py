@@ -12,11 +12,20 @@ from raysel.common.text import one_line
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
 from raysel.report.compared import Compared, Sweeps, ranking
-from raysel.report.comparison_figures import FIGURES, styles_of
+from raysel.report.comparison_figures import styles_of
 from raysel.report.comparison_tables import comparison_tables
 from raysel.report.drawing import css, drawn
 from raysel.report.page import safe, templates
-from raysel.report.suite_table import arm_rows, published_entries, published_table, suite_table
+from raysel.report.suite_figures import FIGURES
+from raysel.report.suite_table import (
+    arm_rows,
+    configuration_rows,
+    configuration_table,
+    published_entries,
+    published_table,
+    suite_table,
+    untouched_row,
+)
 from raysel.report.table import Table
 from raysel.report.table_files import write_figures, write_tables
 from raysel.sweep.suite_folder import SuiteView, read_cells, read_suite
@@ -64,7 +73,7 @@ def _read(
 
 
 def _tables(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    found = [suite_table(cells, axes), published_table(cells)]
+    found = [suite_table(cells, axes), configuration_table(cells), published_table(cells)]
     others = [table for table in comparison_tables(cells) if table.name != "errors"]  # the first
     return [*filter(None, found), *others]
 
@@ -89,6 +98,8 @@ def _page(
             missing=missing,
             axes=[" with ".join(axis.keys) for axis in view.suite.axes],
             rows=arm_rows(cells),
+            untouched=untouched_row(cells),
+            configurations=configuration_rows(cells),
             published=published_entries(cells),
             ranks=ranking(cells),
             figures={key: Markup(svg) for key, svg in pictures.items()},

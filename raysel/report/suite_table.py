@@ -12,13 +12,18 @@ from raysel.report.compared import Compared, Sweeps, by_rank, ranking
 from raysel.report.published_tables import ComparedRow, compare
 from raysel.report.sweep_tables import interval_values
 from raysel.report.table import Table, make
-from raysel.report.tables import ConfirmRow, plus_minus
+from raysel.report.tables import ConfirmRow, plus_minus, values_in_words
 from raysel.report.words import in_points
+from raysel.spec.confirm import BestBy
 from raysel.sweep.results import Interval
+from raysel.sweep.verdict import interval
 
 BEST, SECOND, CLOSE = "best", "second", "close"
 """Marks of an entry: the lowest test error of its cell, the second, and any other whose interval
 holds the lowest."""
+
+UNTOUCHED = "untouched"
+"""The row of the model before it was tuned."""
 
 SIGNS = {BEST: "**", SECOND: "*", CLOSE: "°", "": ""}
 """The marks where there is no bold type."""
@@ -64,6 +69,77 @@ def arm_rows(cells: Sweeps) -> list[ArmRow]:
     return rows
 
 
+def untouched_row(cells: Sweeps) -> ArmRow | None:
+    """The model before it was tuned; None where no cell has tested it. It has no mark and no rank:
+    it is no arm."""
+    found = [_as_interval(cell.results.untouched) for cell in cells]
+    means = [own.mean for own in found if own.mean is not None]
+    if not means:
+        return None
+    entries = tuple(Entry(plus_minus(own.mean, own.high)) for own in found)
+    average = math.fsum(means) / len(means) if len(means) == len(cells) else None
+    return ArmRow(UNTOUCHED, entries, average, None)
+
+
+@dataclass(frozen=True)
+class ConfigurationRow:
+    """One configuration of an arm, where the confirm phase had several.
+
+    Attributes:
+        values: the searched ones that tell it from the arm's others, in words.
+        entries: a cell each.
+    """
+
+    arm: str
+    values: str
+    entries: tuple[str, ...]
+
+
+def configuration_rows(cells: Sweeps) -> list[ConfigurationRow]:
+    """Every configuration that a cell tested (`confirm.configurations`), arm by arm; nothing where
+    the best of each arm alone was."""
+    if not any(cell.results.other_configurations for cell in cells):
+        return []
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for cell in cells:
+        searched = {trial.id: trial.searched for trial in cell.results.trials}
+        for entry in (*cell.results.confirm, *cell.results.other_configurations):
+            words = values_in_words(_named(cell, searched.get(entry.trial or "", {})))
+            shown = plus_minus(entry.test_error.mean, entry.test_error.high)
+            found.setdefault((entry.strategy, words), {})[cell.name] = shown
+    names = [cell.name for cell in cells]
+    return [
+        ConfigurationRow(arm, words, tuple(own.get(name, "–") for name in names))
+        for (arm, words), own in sorted(found.items())
+    ]
+
+
+def _named(cell: Compared, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of searched values those by which configurations were chosen."""
+    asked = cell.spec.confirm.configurations
+    return {k: v for k, v in values.items() if not isinstance(asked, BestBy) or k in asked.by}
+
+
+def configuration_table(cells: Sweeps) -> Table | None:
+    """The same for a paper and for a script."""
+    names = [cell.name for cell in cells]
+    rows = [
+        (
+            (row.arm, row.values, *row.entries),
+            {"arm": row.arm, "values": row.values} | dict(zip(names, row.entries, strict=True)),
+        )
+        for row in configuration_rows(cells)
+    ]
+    return make(
+        "configurations",
+        "Test error of every configuration",
+        "Mean test error and half the 95 % interval over the confirm runs of every configuration"
+        " that was tested, and not of each arm's best alone.",
+        {"arm": False, "with": False, **dict.fromkeys(names, True)},
+        rows,
+    )
+
+
 def _marks(cell: Compared) -> dict[str, str]:
     """Arm -> its mark in a cell."""
     known = {name: row.mean for name, row in cell.confirmed.items() if row.mean is not None}
@@ -96,6 +172,14 @@ def suite_table(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> Table |
             entry = next((e for e in cell.results.confirm if e.strategy == row.arm), None)
             values |= interval_values(cell.name, entry.test_error if entry else Interval())
         rows.append(((row.arm, *words, average, rank), values))
+    if (before := untouched_row(cells)) is not None:
+        average = "–" if before.average is None else f"{before.average:.3f}"
+        values = {"arm": before.arm, "average": before.average, "mean_rank": None}
+        for cell in cells:
+            values |= interval_values(cell.name, _as_interval(cell.results.untouched))
+        rows.append(
+            ((before.arm, *(entry.words for entry in before.entries), average, "–"), values)
+        )
     return make(
         "suite",
         "Test error of every arm in every cell",
@@ -105,6 +189,11 @@ def suite_table(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> Table |
         {"arm": False, **{cell.name: True for cell in cells}, "average": True, "mean rank": True},
         rows,
     )
+
+
+def _as_interval(values: Sequence[float]) -> Interval:
+    mean, low, high = interval(values) if values else (None, None, None)
+    return Interval(mean=mean, low=low, high=high, n=len(values))
 
 
 def _keys(axes: Mapping[str, Mapping[str, Any]]) -> str:

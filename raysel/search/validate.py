@@ -190,8 +190,13 @@ def reads_source(spec: Spec) -> bool:
 
 def needs_source(spec: Spec) -> bool:
     """Whether a strategy of the sweep looks at the source part."""
-    known, names = registered(), registered_strategies(spec).values()
-    return any(known[name].needs for name in names if name in known)
+    return any(_needs_source(spec, arm) for arm in strategies_of(spec))
+
+
+def _needs_source(spec: Spec, arm: str) -> bool:
+    """Whether an arm looks at it."""
+    strategy = registered().get(registered_strategies(spec)[arm])
+    return strategy is not None and bool(strategy.needs_with(strategies_of(spec)[arm].parameters))
 
 
 def partition_for(spec: Spec, task: OpenedTask) -> Partition:
@@ -316,9 +321,8 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if spec.model.weights == "source":
         remedy = "give task.split.test or task.source a number, or take pretrained or a file here"
         yield Problem("model.weights", f"the task leaves no source part to train on; {remedy}")
-    for name, its in registered_strategies(spec).items():
-        strategy = registered().get(its)
-        if strategy and strategy.needs:
+    for name in strategies_of(spec):
+        if _needs_source(spec, name):
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
 
 

@@ -16,6 +16,7 @@ from raysel.spec.values import (
     NonNegativeReal,
     OneLine,
     PositiveReal,
+    Scalar,
 )
 
 
@@ -35,6 +36,9 @@ class SourceSpec(FrozenModel):
     )
     strategy: OneLine = Field(
         default="full", description="a registered strategy, with the paper's values"
+    )
+    parameters: dict[str, Scalar] = Field(
+        default_factory=dict, description="of that strategy: {probe_rate: 1e4}"
     )
     weights: OneLine = Field(
         default="random",

@@ -186,6 +186,15 @@ class Strategy(ABC):
     """The paper's own mode (D4), used by `training.batch_norm: published` alone."""
     cost: ClassVar[Cost] = Cost()
 
+    @classmethod
+    def needs_with(cls, given: Mapping[str, Any]) -> frozenset[Need]:
+        """What it needs with some parameters; `needs`, unless one of them says more.
+
+        Args:
+            given: of an arm in the sweep file: constants, distributions, or `search`.
+        """
+        return cls.needs
+
     def __init__(self, partition: Partition, values: Mapping[str, Any]) -> None:
         """
         Args:

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from statistics import mean
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from raysel.common.deferred_torch import Tensor, functional, nn, torch
-from raysel.spec.sweep import Choice, IntRange
+from raysel.spec.sweep import SEARCH, Choice, IntRange
 from raysel.strategies.ablation import (
     has_no_identity,
     make_identity,
@@ -39,13 +39,14 @@ from raysel.strategies.ablation import (
     skipped,
     weighted_modules,
 )
-from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
+from raysel.strategies.base import Cost, Domain, Need, Parameter, Probe, TrainingOverride
 from raysel.strategies.outputs import sample
 from raysel.strategies.rates import NORMALISE, LayerRates, weights_from_scores
 from raysel.strategies.registry import register
 
 _PAPER = "Automatic fine-tuning strategies, section 4.4"
 _Examples = list[tuple[Tensor, Tensor]]
+_SOURCE: frozenset[Need] = frozenset({"source_inputs", "source_labels"})
 
 
 # --- the equations -----------------------------------------------------------------------------
@@ -273,6 +274,13 @@ class _OnTarget(_Criticality):
 
     paper = f"{_PAPER}, Algorithm 4"
 
+    @classmethod
+    def needs_with(cls, given: Mapping[str, Any]) -> frozenset[Need]:
+        """Source data, where the losses are, or may be, those of the source."""
+        data = given.get("criticality_data", "target")
+        options = data.options if isinstance(data, Choice) else (data,)
+        return _SOURCE if {"source", SEARCH} & set(options) else cls.needs
+
     def _domain(self) -> Domain:
         domain: Domain = self.values["criticality_data"]
         return domain
@@ -288,7 +296,7 @@ class CriticalityIdentitySource(_ByIdentity):
     name = "criticality_identity_source"
     summary = "learning rates by how much the source loss rises without each layer (identity)"
     paper = f"{_PAPER}, Algorithm 3"
-    needs = frozenset({"source_inputs", "source_labels"})
+    needs = _SOURCE
     cost = Cost(before=_BY_IDENTITY, memory=_MEMORY)
 
 
@@ -299,7 +307,7 @@ class CriticalityRandomSource(_ByRandom):
     name = "criticality_random_source"
     summary = "learning rates by how much the source loss rises with each layer re-initialised"
     paper = f"{_PAPER}, Algorithm 3"
-    needs = frozenset({"source_inputs", "source_labels"})
+    needs = _SOURCE
     cost = Cost(before=_BY_RANDOM, memory=_MEMORY)
 
 

@@ -53,8 +53,10 @@ def _data(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
 
 
 def _weights(spec: Spec) -> Iterator[Problem]:
-    weights = spec.model.weights
+    weights, begun = spec.model.weights, spec.source.weights
     if names_weights(weights) and not Path(weights).is_file():
         yield Problem("model.weights", f"there is no file {weights}")
+    elif weights == "source" and names_weights(begun) and not Path(begun).is_file():
+        yield Problem("source.weights", f"there is no file {begun}")
     elif weights == "pretrained" and (reason := why_not_available(spec.model.name)):
         yield Problem("model.weights", reason)

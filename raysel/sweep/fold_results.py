@@ -44,7 +44,7 @@ from raysel.sweep.verdict import improvements, interval, verdict
 from raysel.training.answers import FILE as ANSWERS_FILE
 from raysel.training.answers import Answers, read_answers
 from raysel.training.features import READ, SECONDS
-from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
+from raysel.training.forgetting import AFTER, BEFORE, DISTANCE, UNTOUCHED
 from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
 
 
@@ -351,6 +351,7 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
         "updated_share": _known(run.end_metrics, "confirm/updated_share"),
         "source_error_before": run.end_metrics.get(BEFORE),
         "source_error": run.end_metrics.get(AFTER),
+        "untouched_error": run.end_metrics.get(UNTOUCHED),
         "distance": {
             name.removeprefix(DISTANCE): value
             for name, value in run.end_metrics.items()

@@ -1,5 +1,6 @@
 """What fine-tuning did to the model beside its test error: how far each layer is from where it
-began, and what became of the error on the source's validation examples.
+began, what became of the error on the source's validation examples, and what the test error was
+before.
 
 Measured once, after a confirm run, with the weights that were tested. Nothing is chosen by it.
 """
@@ -20,20 +21,28 @@ from raysel.training.loop import FineTuning
 BEFORE, AFTER = "confirm/source_error_before", "confirm/source_error"
 """Error on the source's validation examples, 0..1: of the initial weights, of the tuned ones."""
 
+UNTOUCHED = "test/untouched_error"
+"""Test error of the initial weights, 0..1."""
+
 DISTANCE = "confirm/distance/"
 """Before a layer's name: ||theta_l - theta_l(0)|| / ||theta_l(0)||, over all its parameters."""
 
 
 def measure_forgetting(
-    tuning: FineTuning, initial: Callable[[], nn.Module], layers: Partition, source: Data | None
+    tuning: FineTuning,
+    initial: Callable[[], nn.Module],
+    layers: Partition,
+    source: Data | None,
+    test: Data | None = None,
 ) -> dict[str, float]:
-    """`BEFORE`, `AFTER` and `DISTANCE` of each layer.
+    """`BEFORE`, `AFTER`, `UNTOUCHED`, and `DISTANCE` of each layer.
 
     Args:
         tuning: a run that has ended; its model has the tuned weights, before and after.
         initial: puts the run's initial weights into the same model.
         layers: those of the model, also where the strategy works tensor by tensor.
         source: source validation examples, where the source has the same classes and head.
+        test: test examples, where the error of the initial weights on them is asked for.
 
     Returns:
         No errors without source examples; no distance of a layer that was 0 at the start.
@@ -46,6 +55,8 @@ def measure_forgetting(
         metrics |= {f"{DISTANCE}{n}": d for n, d in _distances(tuned, start, layers).items()}
         if source is not None:
             metrics[BEFORE] = tuning.measure(source).error
+        if test is not None:
+            metrics[UNTOUCHED] = tuning.measure(test).error
     finally:
         model.load_state_dict(tuned)
     return metrics

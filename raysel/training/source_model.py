@@ -61,6 +61,8 @@ class SourceTraining:
         given: dict[str, Any] = {}
         if self.spec.label_smoothing:
             given["label_smoothing"] = self.spec.label_smoothing
+        if self.spec.parameters:
+            given["parameters"] = self.spec.parameters
         if self.partition is not None:
             layers = [[layer.name, layer.parameters] for layer in self.partition.layers]
             given["strategy"] = [self.spec.strategy, layers]
@@ -219,7 +221,10 @@ def _train(
         for part in (task.source_train, task.source_validation)
     )
     config = TrialConfig(
-        strategy=spec.strategy, parameters={}, training=spec.settings, seed=training.seed
+        strategy=spec.strategy,
+        parameters=dict(spec.parameters),
+        training=spec.settings,
+        seed=training.seed,
     )
     partition = training.partition or whole(model)
     trial = FineTuning(

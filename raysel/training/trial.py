@@ -276,6 +276,8 @@ class TrialRun:
         assert measured.answers is not None
         write_answers(self.folder, measured.answers)
         matrix = measured.confusion.tolist()
+        # once a split is enough: the runs of full fine-tuning measure where all of them began
+        begins_with_a_head = self.config.strategy == "full" and not self._worker.has_fresh_head
         names = self._shared.classes or tuple(map(str, range(len(matrix))))
         write_confusion(self.folder, matrix, names)
         return {
@@ -287,6 +289,7 @@ class TrialRun:
                 lambda: self._worker.model(self._asked),
                 self._shared.partition,
                 self._worker.source_validation,
+                test if begins_with_a_head else None,
             ),
             **({} if memory is None else {PEAK_MEMORY: float(memory)}),
         }

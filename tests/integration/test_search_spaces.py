@@ -12,26 +12,19 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pictures_kit as kit
 import pyarrow.parquet as pq
 import pytest
-import safetensors.torch
-import torch
-from PIL import Image
 
 from raysel.cli.main import main
-from raysel.models.build import ModelConfig, build
 from raysel.search.space import strategies_of
 from raysel.spec import reader
-from raysel.tasks.readers.breeds import superclasses
 
 from .helpers import states
+from .paper_data import SIZE, write_data, write_weights
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted(set(FOLDER.rglob("*.yaml")) - set((FOLDER / "papers" / "tables").iterdir()))
-SIZE = 32
-
 SMALL = ["training.epochs=1", "training.batch_size=4", "resources={cpus: 1}", "confirm.seeds=1"]
 FEW = ["task.split.shots=2", "task.split.validation=30"]
 CIFAR = [
@@ -98,53 +91,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-
-
-def write_data(data: Path, patch: pytest.MonkeyPatch) -> None:
-    kit.counted(patch, "pets", 3, 36, 36)
-    kit.pets(data, ("Abyssinian", "Bengal", "Birman"), each=12)
-    kit.counted(patch, "cifar10", 10, 300, 60)
-    kit.cifar10(data, each_batch=60)
-    kit.cifar10c(data, ("gaussian_noise",), each=80)
-    darken(data / "CIFAR-10-C" / "gaussian_noise.npy")
-    kit.counted(patch, "caltech101", 3, 60, 0)
-    kit.caltech(data, ("accordion", "airplanes", "anchor"), each=20)
-    kit.counted(patch, "flowers102_all", 102, 510, 0)
-    numbers = list(range(1, 511))
-    kit.flowers(data, numbers[:204], numbers[204:408], numbers[408:], classes=102)
-    for name, each in (("living17", 3), ("entity30", 2)):
-        for kind in superclasses(name):
-            for wnid in (*kind.source, *kind.target):
-                light = 4 if wnid in kind.target else 1  # where nothing shifts surprise refuses
-                for part in ("train", "val"):
-                    folder = data / "imagenet" / part / wnid
-                    folder.mkdir(parents=True, exist_ok=True)
-                    for number in range(each):
-                        image = Image.fromarray(kit.pixels(number, 40, 36) // light)
-                        image.save(folder / f"{wnid}_{number}.JPEG")
-
-
-def darken(images: Path) -> None:
-    """Another distribution than the source's, without which surprise refuses to weigh."""
-    np.save(images, np.load(images) // 4)
-
-
-def write_weights(place: Path) -> None:
-    """Random weights under the files' own names, and those that `CHANGES` names."""
-    (place / "weights").mkdir()
-    (place / "data" / "robustbench").mkdir()
-    for name, classes in (("resnet10t", 3), ("test_vit", 3), ("test_resnet", 3)):
-        save(name, classes, place / "weights" / f"{name}-{classes}.safetensors")
-    save("test_resnet", 102, place / "weights" / "test_resnet-102.safetensors")
-    for name, classes in (("living17", 17), ("entity30", 30)):
-        save("resnet10t", classes, place / "data" / f"{name}_source.safetensors")
-    wide = build(ModelConfig("cifar_wrn_16_2", 10, 3, (32, 32)), seed=0)
-    torch.save({"state_dict": wide.state_dict()}, place / "data" / "robustbench" / "Standard.pt")
-
-
-def save(name: str, classes: int, path: Path) -> None:
-    made = build(ModelConfig(name, classes, 3, (SIZE, SIZE)), seed=0)
-    safetensors.torch.save_file(made.state_dict(), path)
 
 
 def test_every_file_is_made_small_here() -> None:

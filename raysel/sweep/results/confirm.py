@@ -37,6 +37,8 @@ class ConfirmRun(Part):
         updated_share: of the parameters that moved at least once.
         source_error_before, source_error: error on the source's validation examples, of the
             initial and of the tested weights; only where the runs begin with the source's model.
+        untouched_error: test error of the initial weights; only of full fine-tuning, and where
+            these have a classifier.
         distance: layer -> norm of the change of its parameters over their norm at the start.
         peak_memory_bytes: of torch's tensors; see `training.peak_memory`.
         test_curve: only where every epoch was tested.
@@ -60,6 +62,7 @@ class ConfirmRun(Part):
     updated_share: Number = None
     source_error_before: Number = None
     source_error: Number = None
+    untouched_error: Number = Field(default=None, exclude_if=_is_none)
     distance: dict[str, float] = Field(default_factory=dict)
     peak_memory_bytes: Number = None
     test_curve: tuple[TestedEpoch, ...] = Field(default=(), exclude_if=lambda curve: not curve)

@@ -99,6 +99,12 @@ class SweepResults(Part):
         return tuple(run for row in rows for run in row.runs)
 
     @property
+    def untouched(self) -> list[float]:
+        """Test errors of the model before it was tuned, of each run that measured it."""
+        runs = (run for row in self.confirm for run in row.runs)
+        return [run.untouched_error for run in runs if run.untouched_error is not None]
+
+    @property
     def registered(self) -> dict[str, str]:
         """Each arm -> its registered strategy."""
         confirmed = {row.strategy: row.registered or row.strategy for row in self.confirm}

@@ -1,6 +1,7 @@
 """Blocks by their place: quarters as the paper counts them, each block's best trial."""
 
 import pytest
+from blocks_kit import LAYERS, confirmed, sweep, trial
 from results_kit import typed
 
 from raysel.report import figures
@@ -11,29 +12,6 @@ from raysel.report.blocks import (
     by_quarter,
 )
 from raysel.report.drawing import draw_styled
-
-LAYERS = ["stem", *(f"blocks.{n}" for n in range(8)), "head"]
-
-
-def trial(number, strategy, error, block=None, status="COMPLETE"):
-    return {
-        "id": f"{number:04d}",
-        "number": number,
-        "strategy": strategy,
-        "status": status,
-        "value": error,
-        "best_epoch": 2,
-        "config": {"parameters": {} if block is None else {"block": block}, "training": {}},
-        "epochs": [
-            {"epoch": 1, "val/error": 0.9, "val/loss": 2.0},
-            {"epoch": 2, "val/error": error, "val/loss": 1.0},
-        ],
-    }
-
-
-def sweep(*trials):
-    objective = {"metric": "val/error", "mode": "min"}
-    return {"layers": LAYERS, "objective": objective, "trials": list(trials), "confirm": []}
 
 
 def every_block(strategy="blockwise"):
@@ -109,3 +87,32 @@ def test_one_block_is_no_curve_and_three_are_no_boxes():
     three = sweep(*(trial(n, "surgical", 0.4, LAYERS[n]) for n in range(3)))
     assert draw_styled(figures.FIGURES["accuracy_by_block"], typed(three)) is not None
     assert draw_styled(figures.FIGURES["accuracy_by_quarter"], typed(three)) is None
+
+
+# --- by test accuracy ---------------------------------------------------------------------------
+
+
+def test_where_every_block_was_confirmed_it_has_its_test_accuracy():
+    found = sweep(
+        trial(0, "surgical", 0.9, "stem"),
+        trial(1, "surgical", 0.8, "head"),
+        trial(2, "surgical", 0.1, "head"),
+        trial(3, "full", 0.5),
+    )
+    found["confirm"] = [confirmed("surgical", "0002", 0.1, 0.3), confirmed("full", "0003", 0.4)]
+    assert [s.tested for s in block_scores(typed(found), "surgical")] == [None, None]
+    found["other_configurations"] = [
+        confirmed("surgical", "0001", 0.7, 0.7),  # another rate of a block that has a better one
+        confirmed("surgical", "0000", 0.5, 0.6),
+    ]
+    scores = block_scores(typed(found), "surgical")
+    assert [(s.block, s.accuracy) for s in scores] == [
+        ("stem", pytest.approx(0.45)),
+        ("head", pytest.approx(0.8)),
+    ]
+    assert scores[1].tested == {0: 0.1, 1: 0.3}
+    assert baseline_accuracies(typed(found), tested=True) == {"full": pytest.approx(0.6)}
+    axes = draw_styled(figures.FIGURES["accuracy_by_block"], typed(found)).axes[0]
+    assert axes.get_ylabel() == "test accuracy"
+    # standard error of .1 and .3: .1414 / sqrt 2
+    assert list(axes.lines[2].get_ydata()) == pytest.approx([0.7, 0.9])

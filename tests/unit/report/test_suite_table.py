@@ -10,7 +10,7 @@ from comparison_kit import compared
 
 from raysel.report.compared import Compared
 from raysel.report.latex import to_latex
-from raysel.report.suite_table import arm_rows, suite_table
+from raysel.report.suite_table import arm_rows, configuration_rows, suite_table, untouched_row
 from raysel.report.table import to_csv
 
 
@@ -73,3 +73,42 @@ def test_equals_share_a_mark(results):
     found = cell(results, "a", full=(0.2, 0.0), surgical=(0.2, 0.0), bvg_ls=(0.3, 0.0))
     marks = {row.arm: row.entries[0].mark for row in arm_rows([found])}
     assert marks == {"full": "best", "surgical": "best", "bvg_ls": "second"}
+
+
+def untouched(one: Compared, *errors: float) -> Compared:
+    """The cell with these test errors of the model before its runs of full fine-tuning."""
+    results = one.results.to_dict()
+    (full,) = [entry for entry in results["confirm"] if entry["strategy"] == "full"]
+    for run, error in zip(full["runs"], errors, strict=False):
+        run["untouched_error"] = error
+    return compared(results, one.name)
+
+
+def test_the_untouched_model_is_a_row_without_a_rank(cells):
+    assert untouched_row(cells) is None
+    measured = [untouched(cells[0], 0.5, 0.7), cells[1]]
+    row = untouched_row(measured)
+    # mean .6, standard error .1: the half interval is 12.706 x .1
+    assert [entry.words for entry in row.entries] == ["0.600 ± 1.271", "–"]
+    assert (row.average, row.rank) == (None, None)
+    table = suite_table(measured, {"a": {}, "b": {}})
+    assert table.rows[-1] == ("untouched", "0.600 ± 1.271", "–", "–", "–")
+    assert untouched_row([untouched(cells[0], 0.5)]).average == pytest.approx(0.5)
+
+
+def test_every_configuration_that_was_tested_has_a_row_by_what_tells_it_apart(cells):
+    assert configuration_rows(cells) == []
+    results = cells[0].results.to_dict()
+    trials = {trial["id"]: trial for trial in results["trials"]}
+    (best,) = [entry for entry in results["confirm"] if entry["strategy"] == "surgical"]
+    values = {"block": "stem", "learning_rate": 0.01}
+    trials[best["trial"]]["searched"] = values
+    other = next(t for t in trials.values() if t["id"] != best["trial"])
+    other["searched"] = values | {"block": "head"}
+    results["other_configurations"] = [
+        {**best, "trial": other["id"], "test_error": {"mean": 0.5, "n": 1}}
+    ]
+    more = compared(results, "a", "confirm.configurations={by: [block]}")
+    rows = {row.values: row.entries for row in configuration_rows([more, cells[1]])}
+    assert rows["block stem"] == ("0.200 ± 0.010", "–")
+    assert rows["block head"] == ("0.500", "–")

@@ -6,7 +6,9 @@ from raysel.common.errors import OperationalError, UserError
 from raysel.search import validate
 from raysel.spec.reader import parse, parse_resolved
 from raysel.spec.source import SourceSpec
+from raysel.sweep.absences import absences
 from raysel.sweep.source_gate import refuse_weak
+from raysel.tasks.opened_task import open_task
 from raysel.training.source_model import SourceModel
 
 FILE = """\
@@ -35,6 +37,30 @@ def test_what_is_said_is_read_and_what_is_not_is_as_before():
 
 def test_a_sound_one_has_no_problem():
     assert problems("source={epochs: 3, optimizer: sgd, strategy: lp_ft, gate: 0.75}") == []
+    assert problems("source={strategy: lp_ft, parameters: {probe_rate: 1e4}}") == []
+
+
+def test_weights_that_are_not_here_are_an_absence_as_those_of_the_model_are():
+    spec = parse(FILE, ("source.weights=data/moco.pth.tar",))
+    assert validate.check(spec) == []
+    (problem,) = absences(spec, open_task(spec.task))
+    assert str(problem) == "source.weights: there is no file data/moco.pth.tar"
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ("", False),
+        ("criticality_data: target", False),
+        ("criticality_data: source", True),
+        ("criticality_data: {categorical: [target, source]}", True),
+        ("criticality_data: search", True),
+    ],
+)
+def test_criticality_looks_at_the_source_where_its_losses_are_of_the_source(given, needed):
+    arm = f"strategies.one={{strategy: criticality_identity_target, {given}}}"
+    spec = parse(FILE, (arm, "model.weights=weights.pt"))
+    assert validate.reads_source(spec) is needed
 
 
 @pytest.mark.parametrize(
@@ -53,6 +79,18 @@ def test_a_sound_one_has_no_problem():
             ("source.strategy=surprise",),
             "source.strategy: surprise compares with a source model, which is only made here; take"
             " full, linear_probe, lp_ft or gradual_unfreeze",
+        ),
+        (
+            ("source={strategy: lp_ft, parameters: {probe_rat: 3}}",),
+            'source.parameters.probe_rat: lp_ft has no such parameter; did you mean "probe_rate"?',
+        ),
+        (
+            ("source={strategy: lp_ft, parameters: {probe_epochs: -1}}",),
+            "source.parameters.probe_epochs: -1 is outside [0, inf); the paper uses 2",
+        ),
+        (
+            ("source.parameters={probe_rate: 3}",),
+            "source.parameters.probe_rate: full has no such parameter; it has none",
         ),
         (
             ("source.augmentation=flip",),

@@ -11,7 +11,7 @@ from shared_kit import examples, shared
 from trial_kit import config
 
 from raysel.training import peak_memory
-from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
+from raysel.training.forgetting import AFTER, BEFORE, DISTANCE, UNTOUCHED
 from raysel.training.trial import PEAK_MEMORY, TrialRun
 from raysel.training.trial_worker import PhaseContext, TrialWorker
 
@@ -35,6 +35,24 @@ def test_the_source_error_before_is_that_of_the_initial_weights(context):
     model = run._worker.model(run.config)
     assert any(not torch.equal(tuned[name], tensor) for name, tensor in model.state_dict().items())
     assert metrics[BEFORE] == run.tuning.measure(source).error
+
+
+def test_the_untouched_test_error_is_that_of_the_initial_weights_by_full_fine_tuning(context):
+    """Every test example is of the class that the initial weights give always, the tuned never."""
+    test = replace(context.test, labels=np.full_like(context.test.labels, 2))
+    context = replace(context, test=test)
+    run, metrics = ended(context)
+    assert metrics["test/error"] == run.tuning.measure(run._worker.test).error
+    run._worker.model(run.config)
+    assert metrics[UNTOUCHED] == run.tuning.measure(run._worker.test).error
+    assert (metrics[UNTOUCHED], metrics["test/error"]) == (0.0, 1.0)
+    assert UNTOUCHED not in ended(context, "linear_probe")[1]
+
+
+def test_a_model_whose_classifier_is_fresh_has_no_untouched_error(context):
+    head = context.partition.head
+    body = {name: array for name, array in context.weights.items() if name not in head}
+    assert UNTOUCHED not in ended(replace(context, weights=body))[1]
 
 
 def test_the_tuned_weights_stay_and_nothing_else_changes(context):

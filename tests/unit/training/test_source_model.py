@@ -133,6 +133,7 @@ def test_whatever_determines_it_leads_to_another(trained, monkeypatch):
     for given in (
         *({"epochs": 16}, {"batch_size": 32}, {"optimizer": "sgd"}, {"learning_rate": 0.1}),
         *({"schedule": "constant"}, {"weight_decay": 0.0}, {"label_smoothing": 0.1}),
+        {"parameters": {"probe_epochs": 1}},
     ):
         assert _kept(cache, **given) is None, given
     layers = partition_of("test_resnet", "coarse", 3, channels=1, image_size=(8, 8))
@@ -181,7 +182,8 @@ def test_it_is_trained_as_the_file_says(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "FineTuning", Seen)
     layers = partition_of("test_resnet", "coarse", 3, channels=1, image_size=(8, 8))
     given = {"epochs": 3, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05}
-    chosen = how(**given, strategy="lp_ft", label_smoothing=0.1)
+    given |= {"strategy": "lp_ft", "parameters": {"probe_epochs": 1, "probe_rate": 4.0}}
+    chosen = how(**given, label_smoothing=0.1)
     before = build(BLUEPRINT, 5).state_dict()
     begun = {name: tensor.numpy() for name, tensor in before.items() if not name.startswith("fc")}
     threads = torch.get_num_threads()
@@ -191,6 +193,7 @@ def test_it_is_trained_as_the_file_says(tmp_path, monkeypatch):
     assert (tuning.settings.epochs, tuning.settings.batch_size) == (3, 32)
     assert (tuning.settings.optimizer, tuning.settings.learning_rate) == ("sgd", 0.05)
     assert tuning.label_smoothing == 0.1
+    assert tuning.strategy.values == {"probe_epochs": 1, "probe_rate": 4.0}
     assert tuning.strategy.name == "lp_ft" and tuning.partition.names == layers.names
     assert tuning.probe.fresh_head  # the weights to begin with have no classifier
 
