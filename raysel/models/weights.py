@@ -1,8 +1,9 @@
-"""Weights from a file, whoever wrote it: read, unwrapped, and fitted to a model."""
+"""Weights from a file, whoever wrote it: read, unwrapped, and matched with a model by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,41 @@ from torch import Tensor, nn
 from raysel.common.errors import user_error
 from raysel.common.text import and_more
 from raysel.common.user_files import MIB, any_error_as, not_readable
+from raysel.models.by_position import is_counter
 from raysel.models.head import DENSE, has_dense_layers
 from raysel.models.shapes import classifier_paths, under
-from raysel.models.weight_files import NotTensors, read_tensor_file
+from raysel.models.weight_files import NotTensors, is_ordered, read_tensor_file, shards_of
 
 MOST_BYTES = 100 * 1024 * MIB
 """Of a file of weights."""
 
 _PATH = "model.weights"
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+_WRAPPERS = (*_AVERAGED, "state_dict", "model_state_dict", "model_state", "model")
+"""Keys of what wraps the tensors; as timm does it, averaged weights are preferred."""
+_AVERAGED_COUNTER = "n_averaged"  # torch's AveragedModel keeps it beside module.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
 _QUERY, _PROJECTOR = "encoder_q.", "fc."
 _SHOWN = 5
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch checkpoint.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: without what wraps them.
+        ordered: whether they are in the order of the network's modules.
+        notes: what was taken where a file holds more, in sentences.
+    """
+
+    tensors: dict[str, Tensor]
+    ordered: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The tensors of a safetensors file or of a torch checkpoint, of all shards where it is one.
 
     A checkpoint is read with `weights_only`, so that it cannot run code. What wraps the
     tensors is taken off: a key `state_dict` or the like, and a prefix that all names share
@@ -37,20 +57,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or holds no weights (path `model.weights`).
     """
-    if wrong := not_readable(path, MOST_BYTES):
-        raise user_error(_PATH, f"{path}: {wrong}; give another file, source or pretrained")
-    with any_error_as(lambda why: user_error(_PATH, f"{path} cannot be read: {why}")):
-        try:
-            tensors = _tensors(read_tensor_file(path))
-        except NotTensors as error:
-            raise user_error(_PATH, f"{path} {error}") from None
+    notes: list[str] = []
+    try:
+        files = shards_of(path)
+    except NotTensors as error:
+        raise user_error(_PATH, f"{path} {error}") from None
+    tensors = {name: t for file in files for name, t in _read(file, notes).items()}
     if not tensors:
         raise user_error(_PATH, f"{path} holds no tensors")
     for name, tensor in tensors.items():
         if kind := _unusual(tensor):
             message = f"{path}: {name} is {kind}; only dense tensors of real numbers are loaded"
             raise user_error(_PATH, message)
-    return _unwrapped(tensors)
+    return Checkpoint(_unwrapped(tensors), is_ordered(path), tuple(notes))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file alone; see `read_checkpoint`."""
+    return read_checkpoint(path).tensors
 
 
 def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -71,7 +95,7 @@ def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[st
     body = {name: tensor for name, tensor in own.items() if not _under(name, head)}
     aside = head if has_dense_layers(model) else (*head, DENSE)
     given = {name: tensor for name, tensor in weights.items() if not _under(name, aside)}
-    missing = [name for name in body if name not in given and not _is_counter(name)]
+    missing = [name for name in body if name not in given and not is_counter(name)]
     unexpected = [name for name in given if name not in body]
     shapes = [
         f"{name} {tuple(given[name].shape)} for {tuple(body[name].shape)}"
@@ -112,14 +136,34 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     model.load_state_dict(matching_weights(weights, model), strict=False)
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
+def _read(file: Path, notes: list[str]) -> dict[str, Tensor]:
+    if wrong := not_readable(file, MOST_BYTES):
+        raise user_error(_PATH, f"{file}: {wrong}; give another file, source or pretrained")
+    with any_error_as(lambda why: user_error(_PATH, f"{file} cannot be read: {why}")):
+        try:
+            return _tensors(read_tensor_file(file), notes)
+        except NotTensors as error:
+            raise user_error(_PATH, f"{file} {error}") from None
+
+
+def _tensors(content: Any, notes: list[str]) -> dict[str, Tensor]:
     """The tensors of a checkpoint, which may be under a key beside an optimizer's."""
     if not isinstance(content, Mapping):
         return {}
-    inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-    if inner is not None:
-        return _tensors(inner)
-    return {str(name): t.detach() for name, t in content.items() if isinstance(t, Tensor)}
+    keys = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+    if keys:
+        if len(keys) > 1:
+            what = " (averaged weights)" if keys[0] in _AVERAGED else ""
+            notes.append(f"holds {' and '.join(keys)}; {keys[0]}{what} is taken")
+        return _tensors(content[keys[0]], notes)
+    inner = [value for value in content.values() if isinstance(value, Mapping)]
+    if len(inner) == 1 and not any(isinstance(value, Tensor) for value in content.values()):
+        return _tensors(inner[0], notes)  # under a key of somebody's own
+    return {
+        str(name): value.detach()
+        for name, value in content.items()
+        if isinstance(value, Tensor) and name != _AVERAGED_COUNTER
+    }
 
 
 def _unusual(tensor: Tensor) -> str | None:
@@ -149,8 +193,3 @@ def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _under(name: str, paths: tuple[str, ...]) -> bool:
     return any(under(name, path) for path in paths)
-
-
-def _is_counter(name: str) -> bool:
-    """Batch norm's count of batches, which torch keeps since 1.0 and nothing here reads."""
-    return name.endswith(".num_batches_tracked")

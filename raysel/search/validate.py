@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from raysel.common.errors import Problem, UserError, nearest
+from raysel.common.errors import Problem, UserError
 from raysel.common.locations import (
     check_bucket,
     is_bucket,
@@ -22,7 +22,6 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.user_files import (
-    lies_there,
     nearest_above,
     no_sqlite_database,
     why_not_made,
@@ -31,7 +30,6 @@ from raysel.common.user_files import (
 from raysel.models.known_models import facts_of, partition_of
 from raysel.models.partition_types import SIZE, Partition
 from raysel.models.patterns import PatternError, compiled
-from raysel.models.weight_sources import SUFFIXES, names_weights
 from raysel.search.space import (
     Space,
     most_shots,
@@ -55,6 +53,7 @@ from raysel.search.validate_strategies import (
     strategy_problems,
     training_problems,
 )
+from raysel.search.validate_weights import weights_notes, weights_problems
 from raysel.spec import reader, user_code
 from raysel.spec.sweep import Spec
 from raysel.strategies import registered
@@ -167,19 +166,8 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     layers = [f"model.partition: {note}" for note in partition.notes]
     arms = [*baseline_notes(registered_strategies(spec)), *space_notes(spec.search, space)]
     phase = confirm_notes(spec.confirm)
-    notes = [*phase, *arms, *_weights_notes(spec), *task.notes(), *mine, *layers]
+    notes = [*phase, *arms, *weights_notes(spec, _shape(spec, task)), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
-
-
-def _weights_notes(spec: Spec) -> list[str]:
-    if "weights" in spec.model.model_fields_set:
-        return []
-    why = {
-        "pretrained": "timm's own, the default for pictures without a shift",
-        "source": "trained on the source part first, the default where the data are embedded or"
-        " shifted",
-    }
-    return [f"model.weights: {spec.model.weights} ({why[spec.model.weights]})"]
 
 
 def reads_source(spec: Spec) -> bool:
@@ -233,7 +221,7 @@ def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
 def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
     problems = list(_pattern_problems(spec)) or list(_partition_problems(spec, task))
     incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
-    return problems if incompatible else [*problems, *_weights_problems(spec, task)]
+    return problems if incompatible else [*problems, *weights_problems(spec, _shape(spec, task))]
 
 
 def _own_model_problems(spec: Spec, task: OpenedTask, is_built: bool) -> Iterator[Problem]:
@@ -277,41 +265,6 @@ def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
         return problem
     message = f"{problem.message}; the data's images are of one size, so take another model"
     return Problem("model.name", message)
-
-
-def _weights_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
-    weights = spec.model.weights
-    if weights == "source":
-        return
-    if weights == "pretrained":
-        if not facts_of(spec.model.name).has_weights:
-            message = f"timm has no weights for {spec.model.name}; give source or a file"
-            yield Problem("model.weights", message)
-    elif lies_there(Path(weights)):
-        yield from _file_problems(spec, task)
-    elif not names_weights(weights):
-        hint = nearest(weights, ["source", "pretrained"])
-        yield Problem("model.weights", f'there is no file "{weights}"; {hint}, or a file\'s path')
-
-
-def _file_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
-    """Whether a file's weights are the model's."""
-    if not names_weights(spec.model.weights):
-        endings = ", ".join(SUFFIXES)
-        message = f'"{spec.model.weights}" is not a file of weights ({endings})'
-        return [Problem("model.weights", message)]
-    from raysel.models.shapes import shapes_of  # noqa: PLC0415  (imports torch and timm)
-    from raysel.models.weights import matching_weights, read_weights  # noqa: PLC0415
-
-    shape = _shape(spec, task)
-    model = shapes_of(
-        spec.model.name, shape.class_count, shape.channels, spec.model.head, shape.image_size
-    )
-    try:
-        matching_weights(read_weights(Path(spec.model.weights)), model)
-    except UserError as error:
-        return error.problems
-    return []
 
 
 def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:

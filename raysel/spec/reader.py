@@ -20,6 +20,7 @@ from raysel.common.user_files import MIB, read_regular
 from raysel.spec import renamed_keys, yaml_core
 from raysel.spec.axes import AXES
 from raysel.spec.confirm import BestBy
+from raysel.spec.model import PackageWeights
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import CodeFile, Spec, TrainingOverride
 from raysel.spec.task import FolderData, TableData
@@ -30,6 +31,7 @@ from raysel.spec.values import (
     A_FLOAT_RANGE,
     A_FOLDER,
     A_LIST,
+    A_PACKAGE,
     A_TABLE,
     A_VALUE,
     AN_INT_RANGE,
@@ -260,6 +262,7 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     BY_VALUES: BestBy,
     A_FOLDER: FolderData,
     A_TABLE: TableData,
+    A_PACKAGE: PackageWeights,
 }
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from raysel.spec.model import SourceWeights
 from raysel.spec.task import Augmentation
 from raysel.spec.training import Optimizer, Schedule, TrainingSettings
 from raysel.spec.values import (
@@ -40,9 +41,10 @@ class SourceSpec(FrozenModel):
     parameters: dict[str, Scalar] = Field(
         default_factory=dict, description="of that strategy: {probe_rate: 1e4}"
     )
-    weights: OneLine = Field(
+    weights: SourceWeights = Field(
         default="random",
-        description="what the training starts from: random, pretrained (timm's) or a file",
+        description="what the training starts from: random, pretrained (timm's), a file or"
+        " {package: NAME}",
     )
     gate: Annotated[PositiveReal, Field(lt=1)] | None = Field(
         default=None,

@@ -176,6 +176,7 @@ A_LIST = "a list"
 A_FILE = "{path: FILE}"
 A_FOLDER = "{folder: PATH}"
 A_TABLE = "{csv: PATH}"
+A_PACKAGE = "{package: NAME}"
 BY_VALUES = "{by: [NAME]}"
 
 _TAG_OF_KEY = {"float": A_FLOAT_RANGE, "int": AN_INT_RANGE, "categorical": A_CHOICE}

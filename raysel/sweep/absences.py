@@ -11,7 +11,7 @@ from pathlib import Path
 
 from raysel.common.errors import Problem
 from raysel.engine.capacity import Node, too_large
-from raysel.models.weight_sources import names_weights, why_not_available
+from raysel.models.weight_sources import why_absent, why_not_available
 from raysel.spec.sweep import Spec
 from raysel.tasks.opened_task import OpenedTask
 
@@ -54,9 +54,9 @@ def _data(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
 
 def _weights(spec: Spec) -> Iterator[Problem]:
     weights, begun = spec.model.weights, spec.source.weights
-    if names_weights(weights) and not Path(weights).is_file():
-        yield Problem("model.weights", f"there is no file {weights}")
-    elif weights == "source" and names_weights(begun) and not Path(begun).is_file():
-        yield Problem("source.weights", f"there is no file {begun}")
+    if why := why_absent(weights):
+        yield Problem("model.weights", why)
+    elif weights == "source" and (why := why_absent(begun)):
+        yield Problem("source.weights", why)
     elif weights == "pretrained" and (reason := why_not_available(spec.model.name)):
         yield Problem("model.weights", reason)

@@ -14,13 +14,15 @@ from raysel.common.errors import user_error
 from raysel.common.locations import user_cache
 from raysel.models.build import ModelConfig
 from raysel.models.data_config import model_input
+from raysel.models.fit_weights import fitted_file
 from raysel.models.layers import Partition, partition_of, shapes_of
 from raysel.models.pretrained import pretrained_weights
-from raysel.models.weight_sources import names_weights
-from raysel.models.weights import matching_weights, read_weights
+from raysel.models.weight_sources import weights_file, why_absent
+from raysel.models.weights import matching_weights
 from raysel.search.space import Space, most_shots
 from raysel.search.validate import needs_source, reads_source
 from raysel.spec import user_code
+from raysel.spec.model import PackageWeights
 from raysel.spec.sweep import Spec
 from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
@@ -166,9 +168,8 @@ def layers_of(spec: Spec, task: Task) -> Partition:
     Raises:
         UserError: the file of the model's weights is not there.
     """
-    weights = spec.model.weights
-    if names_weights(weights) and not Path(weights).is_file():
-        raise user_error("model.weights", f"there is no file {weights}")
+    if why := why_absent(spec.model.weights):
+        raise user_error("model.weights", why)
     return partition_of(
         spec.model.name,
         spec.model.partition,
@@ -186,15 +187,20 @@ def model_config_of(spec: Spec, task: Task) -> ModelConfig:
     )
 
 
-def ready_weights(spec: Spec, model_config: ModelConfig) -> Weights | None:
+def ready_weights(
+    spec: Spec, model_config: ModelConfig, note: Callable[[str], None]
+) -> Weights | None:
     """Initial weights that need no training; None where a source model must be made.
+
+    Args:
+        note: called with each sentence on how a file's weights were fitted.
 
     Raises:
         UserError: `model.weights` names a file that cannot be read or does not fit.
         OperationalError: timm's pretrained weights cannot be fetched.
     """
     wanted = spec.model.weights
-    return None if wanted == "source" else _named_weights(wanted, model_config)
+    return None if wanted == "source" else _named_weights(wanted, model_config, note)
 
 
 def source_training(inputs: SweepInputs) -> SourceTraining:
@@ -215,11 +221,12 @@ def source_training(inputs: SweepInputs) -> SourceTraining:
     )
 
 
-def _named_weights(wanted: str, model_config: ModelConfig) -> Weights:
+def _named_weights(
+    wanted: str | PackageWeights,
+    model_config: ModelConfig,
+    note: Callable[[str], None] = lambda note: None,
+) -> Weights:
     """`pretrained`, or those of a file, as far as they fit the model."""
-    given = (
-        pretrained_weights(model_config) if wanted == "pretrained" else read_weights(Path(wanted))
-    )
     model = shapes_of(
         model_config.name,
         model_config.classes,
@@ -227,7 +234,13 @@ def _named_weights(wanted: str, model_config: ModelConfig) -> Weights:
         model_config.head,
         model_config.image_size,
     )
-    found = matching_weights(given, model)
+    if wanted == "pretrained":
+        found = matching_weights(pretrained_weights(model_config), model)
+    else:
+        fitted = fitted_file(weights_file(wanted), model)
+        found = fitted.weights
+        for sentence in fitted.notes:
+            note(sentence)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

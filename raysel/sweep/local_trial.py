@@ -56,7 +56,7 @@ def prepare_inputs(
     inputs = read_inputs(spec, code, opened=opened, splits=splits)
     for note in inputs.task.notes:
         notify(f"note     {note}")
-    ready = ready_weights(spec, inputs.model_config)
+    ready = ready_weights(spec, inputs.model_config, lambda note: notify(f"note     {note}"))
     if ready is not None:
         return replace(inputs, weights=ready)
     count = spec.confirm.source_seeds if confirm else 1

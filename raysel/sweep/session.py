@@ -113,7 +113,7 @@ def inputs_of(
     if spec.model.weights == "pretrained":
         reporter.note(f"taking timm's weights of {spec.model.name} …")
     # fetched before anything is left behind
-    return replace(inputs, weights=ready_weights(spec, inputs.model_config))
+    return replace(inputs, weights=ready_weights(spec, inputs.model_config, reporter.note))
 
 
 class Session:
