@@ -67,5 +67,5 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
             message = f"timm has no weights for {spec.model.name}; give random or a file"
             yield Problem(path, message)
     elif not names_weights(weights):
-        hint = nearest(weights, ["random", "pretrained"])
+        hint = nearest(str(weights), ["random", "pretrained"])
         yield Problem(path, f'there is no file of weights "{weights}"; {hint}, or a file\'s path')
