@@ -230,6 +230,17 @@ class Strategy(ABC):
         active = self.partition.parameters_of(self.active(epoch, epochs))
         return active & self.trainable_parameters()
 
+    def needs_gradients(self, number: int) -> Sequence[int] | None:
+        """Indices of the layers whose gradients step `number` (from 1) needs; None: of all that
+        are active.
+
+        Asked before each step, of a strategy that can do without some: the others get no
+        gradient at this step, the optimizer's state of theirs stays as it is, and the backward
+        pass ends above the lowest layer that is named. What the answer rests on must be known to
+        the host; a strategy that reads it from the device says how often.
+        """
+        return None
+
     def prepare(self, probe: Probe) -> None:
         """Called once before training."""
 

@@ -29,7 +29,7 @@ two batches alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from raysel.common import fused
 from raysel.common.deferred_torch import Tensor, torch
@@ -116,11 +116,19 @@ def default_threshold(ema_decay: float) -> float:
 
 
 class GradientMoments:
-    """The moving averages b and sum(v) of every tensor, and the ratio of every layer."""
+    """The moving averages b and sum(v) of every tensor, and the ratio of every layer.
 
-    def __init__(self, decay: float, debiased: bool) -> None:
+    Args:
+        decay: alpha.
+        debiased: start at zero, with Adam's correction.
+        own_clock: each layer's start value fades with the layer's own gradients and not with
+            the trial's steps (D44).
+    """
+
+    def __init__(self, decay: float, debiased: bool, own_clock: bool = False) -> None:
         self.decay = decay
         self.debiased = debiased
+        self._own_clock = own_clock
         self._mean: list[Tensor] | None = None  # T tensors b; None while momentum serves
         self._second: Tensor | None = None  # [T] float64, sum of v
         self._steps: Tensor | None = None  # 0-dim float64, finite steps so far
@@ -147,7 +155,7 @@ class GradientMoments:
         )
         sums = torch.stack([self._mean_squares(step), self._second, self._sizes])
         b_sq, v_sum, sizes = step.by_layer(_where(has_gradient, sums, 0.0)).unbind()
-        remainder = self.decay**self._steps
+        remainder = self.decay ** (self._seen if self._own_clock else self._steps)
         if self.debiased:
             correction = 1.0 - remainder
             ratio = bias_variance_ratio(b_sq / correction.square(), v_sum / correction)
@@ -185,10 +193,11 @@ class GradientMoments:
         return step.momentum_buffers is not None and step.momentum == self.decay
 
     def _mean_squares(self, step: Step) -> Tensor:
-        """Sum of b^2 of each tensor, [T]."""
+        """Sum of b^2 of each tensor with a gradient, [T]; 0 of the others."""
         if self._mean is None:
             # buf_t = mu buf + g is b_t / (1 - alpha) for mu = alpha (D42)
-            return squared_norms(step.momentum_buffers or [], step.device) * (1 - self.decay) ** 2
+            buffers = _given(step.momentum_buffers or [], step.gradients)
+            return squared_norms(buffers, step.device) * (1 - self.decay) ** 2
         pairs = [(b, g) for b, g in zip(self._mean, step.gradients, strict=True) if g is not None]
         means, gradients = [b for b, _ in pairs], [g for _, g in pairs]
         if not pairs:
@@ -198,7 +207,7 @@ class GradientMoments:
         else:
             skip = (~step.finite).to(torch.float32)
             fused.lerp_(means, gradients, 1.0 - self.decay, skip)
-        return squared_norms(self._mean, step.device)
+        return squared_norms(_given(self._mean, step.gradients), step.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages; empty before the first step."""
@@ -217,6 +226,11 @@ class GradientMoments:
         self._second = state.get("second")
         self._steps = state.get("steps")
         self._seen = state.get("seen")
+
+
+def _given(tensors: list[Tensor], gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """The tensors of those that have a gradient."""
+    return [t if g is not None else None for t, g in zip(tensors, gradients, strict=True)]
 
 
 def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
@@ -278,7 +292,7 @@ class BiasVarianceGuided(_Guided):
     name = "bvg_ls"
     summary = "at each step the layer with the largest bias-variance ratio of its gradient moves"
     paper = _PAPER
-    parameters = (
+    parameters: ClassVar[tuple[Parameter, ...]] = (
         _EMA_DECAY,
         _ema_init("paper"),
         Parameter("update_layers", "int", 1, "how many layers move at each step", low=1),

@@ -6,7 +6,8 @@
   the mean over the epoch's steps.
 - `parameter_change`: ||theta_l - theta_l(0)|| / ||theta_l(0)|| at the epoch's end.
 
-Each is taken over those tensors of a layer that may move. Which layers moved, and how much,
+Each is taken over those tensors of a layer that may move, the first two over the steps at which
+they got a gradient. Which layers moved, and how much,
 is in `select/<layer>` anyway. A step is measured on the device and read at the epoch's end;
 the trial is bit-identical with and without diagnostics.
 """
@@ -65,11 +66,11 @@ class Diagnostics:
         """Measure a step before the parameters move, without a synchronisation."""
         if "bias_variance_ratio" in self._wanted:
             ratio, _, _ = self._moments.advance(step)
-            self._ratio.add(ratio, step.finite)
+            self._ratio.add(_of_gradients(ratio, step), step.finite)
         if "relative_gradient_norm" in self._wanted:
             sizes = step.by_layer(squared_norms(step.parameters, step.device))
             norm = (step.by_layer(step.squared_norms) / sizes).sqrt()
-            self._gradient.add(norm, step.finite)
+            self._gradient.add(_of_gradients(norm, step), step.finite)
 
     @torch.no_grad()
     def end_epoch(self) -> dict[str, float]:
@@ -106,6 +107,13 @@ class Diagnostics:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self._moments.load_state_dict(state["moments"])
+
+
+def _of_gradients(values: Tensor, step: Step) -> Tensor:
+    """[L] values, NaN for the layers that got no gradient at this step."""
+    if step.has_gradient is None:
+        return values
+    return torch.where(step.layers_with(step.has_gradient), values, torch.nan)
 
 
 class _MeanOfFinite:

@@ -41,6 +41,7 @@ from raysel.training.modes import (
 from raysel.training.nonfinite import Diverged, NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
+from raysel.training.required_gradients import RequiredGradients
 from raysel.training.schedule import learning_rate
 from raysel.training.selection_trace import EpochTrace, by_layer
 
@@ -107,7 +108,8 @@ class FineTuning:
         strategy_type = strategy_named(config.strategy)
         self.layers, self.partition = partition, strategy_type.refine(partition)
         self.strategy = strategy_type(self.partition, config.parameters)
-        self.names = self._freeze(self.strategy.trainable_parameters())
+        self._required = RequiredGradients(model, self.strategy)
+        self.names = self._required.only(self.strategy.trainable_parameters())
         parameters = dict(model.named_parameters())
         layer_of = self.partition.layer_of
         self.layer_of = [layer_of[name] for name in self.names]
@@ -171,7 +173,7 @@ class FineTuning:
             if self.epoch == 1:
                 self.strategy.prepare(self.probe)
             self.strategy.epoch_start(self.epoch, self.settings.epochs, self.probe)
-        self._freeze(self.strategy.active_parameters(self.epoch, self.settings.epochs))
+        self._required.only(self.strategy.active_parameters(self.epoch, self.settings.epochs))
         with self._random_numbers(_DROPOUT):
             set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
             for batches in self._steps():
@@ -208,7 +210,9 @@ class FineTuning:
                 return
 
     def _backward(self, batches: list[Batch]) -> Tensor:
-        """Gradients of the mean loss over the batches of one step; the loss, 0-dim."""
+        """The gradients that the next step needs, of the mean loss over its batches; the loss,
+        0-dim."""
+        self._required.before_step(self.step + 1)
         for parameter in self.parameters:
             parameter.grad = None
         count = sum(len(batch) for batch in batches)
@@ -322,7 +326,7 @@ class FineTuning:
             metrics = by_layer(metrics, self.partition, self.layers)
         metrics["cost/updated_params"] = trace.mean_moved(self.layer_sizes)
         metrics["train/skipped_steps"] = float(self.nonfinite.skipped)
-        return metrics | self.diagnostics.end_epoch()
+        return metrics | self._required.metrics() | self.diagnostics.end_epoch()
 
     @property
     def updated_share(self) -> float:
@@ -372,16 +376,6 @@ class FineTuning:
         self.diagnostics.load_state_dict(state["diagnostics"])
         self.moved = list(state["moved"])
         self.best_epoch, self.best_value, self.best_state = state["best"]
-
-    def _freeze(self, trainable: frozenset[str]) -> list[str]:
-        """Only the named parameters get a gradient; their names in forward order."""
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name in trainable)
-            parameter.grad = None
-        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        if not names:
-            raise ValueError(f"{self.strategy.name}: no parameter may move")
-        return names
 
     def _random_numbers(self, purpose: int) -> AbstractContextManager[None]:
         return seeded(seed_of(self.config.seed, self.epoch, purpose), self.device)

@@ -30,6 +30,7 @@ from raysel.training.loop import _PROBE
 from raysel.training.nonfinite import NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
+from raysel.training.required_gradients import RequiredGradients
 
 Examples = tuple[Tensor, Tensor]
 """Images [n, c, h, w] as the model takes them, and labels [n]."""
@@ -69,7 +70,8 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         self.steps = 0
         self._model, self._seed, self._fresh_head = model, seed, fresh_head
         self._momentum = settings.momentum
-        names = self._require_grad_only(self.strategy.trainable_parameters())
+        self._required = RequiredGradients(model, self.strategy)
+        names = self._required.only(self.strategy.trainable_parameters())
         owned = dict(model.named_parameters())
         self._parameters = [owned[name] for name in names]
         layer_of = self.partition.layer_of
@@ -143,7 +145,8 @@ class _StrategyOptimizer(torch.optim.Optimizer):
                 self.strategy.prepare(probe)
                 self._prepared = True
             self.strategy.epoch_start(epoch, epochs, probe)
-        self._require_grad_only(self.strategy.active_parameters(epoch, epochs))
+        self._required.only(self.strategy.active_parameters(epoch, epochs))
+        self._required.before_step(self.steps + 1)
         self._epoch_begun = True
 
     def _random_numbers(self, epoch: int) -> AbstractContextManager[None]:
@@ -169,6 +172,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
                 loss = closure()
         with torch.no_grad():
             self._update()
+        self._required.before_step(self.steps + 1)
         return loss
 
     def _update(self) -> None:
@@ -194,17 +198,6 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         )
         self.decision = self.strategy.decide(step)
         self._layers.apply(self.decision.weights, float(self.param_groups[0]["lr"]), flag)
-
-    def _require_grad_only(self, names: frozenset[str]) -> list[str]:
-        """Only the named parameters get a gradient; their names in forward order."""
-        for name, parameter in self._model.named_parameters():
-            parameter.requires_grad_(name in names)
-            if name not in names:
-                parameter.grad = None
-        found = [name for name, _ in self._model.named_parameters() if name in names]
-        if not found:
-            raise ValueError(f"{self.strategy.name}: no parameter may move")
-        return found
 
     def state_dict(self) -> dict[str, Any]:
         """The state of optimizer and strategy, as tensors and plain values."""
@@ -239,6 +232,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         self._layers.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(copy.deepcopy(state["learnt"]))
         self._nonfinite.load_state_dict(state["health"])
+        self._required.before_step(self.steps + 1)
         self._epoch_begun = not _is_asked_before_an_epoch(type(self.strategy))
 
 

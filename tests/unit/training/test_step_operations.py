@@ -24,7 +24,7 @@ from raysel.training.loop import FineTuning, TrialData
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.selection_trace import EpochTrace
 
-LIMITS = {"full": 40, "bvg_ls": 80, "bvg_ls_threshold": 80}
+LIMITS = {"full": 40, "bvg_ls": 80, "bvg_ls_threshold": 80, "bvg_ls_lazy": 90}
 """Launches of a step's own part with SGD; before the calls were fused 947 and 2,502 (`full`)."""
 
 USUAL_LIMIT = 40
