@@ -59,22 +59,22 @@ def predict(
             shift = f"trained under the shift {predictor.shift}"
             say_error(f"note     {shift}: it expects pictures, or labels, that differ so")
         rows = list(_with_progress(predictor.predict(given.files, top), len(given.files)))
-    judged = compared_with_folders(rows, predictor.classes)
+    matched = compared_with_folders(rows, predictor.classes)
     failed = [row for row in rows if row.problem is not None]
     if as_json:
         print_json(
             {
                 "pictures": [_as_json(row) for row in rows],
                 "unreadable": len(failed),
-                "folders": judged and asdict(judged),
+                "folders": matched and asdict(matched),
             }
         )
     elif as_csv:
         _print_csv(rows, min(top, len(predictor.classes)))
     else:
         _print_rows(rows)
-    if judged is not None:
-        say_error(f"note     {judged}")
+    if matched is not None:
+        say_error(f"note     {matched}")
     if failed:
         say_error(f"error  {len(failed):,} of {len(rows):,} files cannot be read")
     return FAILED if failed else 0
@@ -82,10 +82,10 @@ def predict(
 
 def _with_progress(rows: Iterator[Prediction], count: int) -> Iterator[Prediction]:
     """The rows; a line on standard error every two seconds."""
-    told = time.monotonic()
+    shown = time.monotonic()
     for done, row in enumerate(rows, start=1):
-        if time.monotonic() - told >= _EVERY_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - shown >= _EVERY_SECONDS:
+            shown = time.monotonic()
             say_error(f"{done:>6,}/{count:,}  pictures")
         yield row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from raysel.cli.arguments import (
     checked,
     path_option,
 )
-from raysel.common.errors import FAILED
+from raysel.common.errors import FAILED, user_error
 from raysel.common.output import print_json, print_table, progress_stream, say, say_error
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from raysel.spec.sweep import Spec
     from raysel.sweep.finetune import FineTuned
     from raysel.sweep.views import SweepView
+
+
+class ExportLayout(str, Enum):
+    """What `raysel export` writes."""
+
+    timm = "timm"
+    onnx = "onnx"
+    torchscript = "torchscript"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -163,6 +172,10 @@ def export(
         str | None,
         typer.Option("--strategy", help="The best model of this strategy, not the winner's."),
     ] = None,
+    layout: Annotated[
+        ExportLayout,
+        typer.Option("--format", help="timm's own, or ONNX or TorchScript, which need no timm."),
+    ] = ExportLayout.timm,
     check: Annotated[
         bool,
         typer.Option("--check", help="Compare its logits on picture files, without raysel."),
@@ -176,12 +189,19 @@ def export(
     storage: Storage = "runs",
     as_json: AsJson = False,
 ) -> int:
-    """Write the best model into DIR: timm.create_model("local-dir:DIR", pretrained=True)."""
+    """Write the best model into DIR: timm.create_model("local-dir:DIR", pretrained=True); with
+    --format another one that `python DIR/predict.py` asks without timm."""
     from raysel.export.export_verb import export as hand_over  # noqa: PLC0415
     from raysel.sweep.views import read_sweep  # noqa: PLC0415
 
+    if register is not None and layout is not ExportLayout.timm:
+        raise user_error("--register", "registers timm's layout alone; leave --format out")
     view = read_sweep(storage, sweep)
-    out = hand_over(view, strategy, to, lambda line: say(line, to=progress_stream(as_json)), check)
+
+    def notify(line: str) -> None:
+        say(line, to=progress_stream(as_json))
+
+    out = hand_over(view, strategy, to, notify, check, layout.value)
     summary: dict[str, Any] = {"model": str(to) if out.written else None}
     summary |= {"strategy": out.strategy, "run": out.run}
     lines = [f"model    {to}: {out.strategy}, {out.run}"]

@@ -69,17 +69,54 @@ def card(config: Mapping[str, Any]) -> str:
     Args:
         config: the content of `config.json`.
     """
-    names = config["label_names"]
-    origin = config["raysel"]
-    return _TEMPLATE.format(
-        architecture=config["architecture"],
-        classes=len(names),
-        names=and_more([f"`{_plain(name)}`" for name in names], _SHOWN),
-        sweep=_plain(str(origin.get("sweep", ""))),
-        run=_plain(str(origin.get("run", ""))),
-        loading=_loading(origin),
-        pictures=_pictures(config),
-    )
+    return _TEMPLATE.format(**_described(config), loading=_loading(config["raysel"]))
+
+
+def _described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What every card says."""
+    names, origin = config["label_names"], config["raysel"]
+    return {
+        "architecture": config["architecture"],
+        "classes": len(names),
+        "names": and_more([f"`{_plain(name)}`" for name in names], _SHOWN),
+        "sweep": _plain(str(origin.get("sweep", ""))),
+        "run": _plain(str(origin.get("run", ""))),
+        "pictures": _pictures(config),
+    }
+
+
+_CONVERTED = """# {architecture}, fine-tuned, as {layout}
+
+{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).
+
+    python predict.py photo.jpg
+
+```python
+from predict import load, open_picture  # predict.py lies in this folder; no timm is needed
+
+ask, transform, classes = load()
+logits = ask(transform(open_picture("photo.jpg"))[None])
+print(classes[int(logits.argmax())])
+```
+
+{file} takes `images`, float32 [n, c, h, w] with any n, and gives `logits` [n, classes]. It needs
+{needs}.
+
+## Pictures
+
+{pictures}
+"""
+
+_NEEDS = {
+    "onnx": ("`model.onnx`", "onnxruntime, NumPy and Pillow"),
+    "torchscript": ("`model.torchscript.pt`", "torch, NumPy and Pillow"),
+}
+
+
+def converted_card(config: Mapping[str, Any], layout: str) -> str:
+    """The text of a README.md beside a model that was converted to ONNX or TorchScript."""
+    file, needs = _NEEDS[layout]
+    return _CONVERTED.format(**_described(config), layout=layout, file=file, needs=needs)
 
 
 def _loading(origin: Mapping[str, Any]) -> str:

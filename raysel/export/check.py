@@ -39,7 +39,7 @@ _PLACE = "the model"
 
 INPUTS = 4
 _SEED = 20
-_TOLERANCE = 1e-4
+TOLERANCE = 1e-4
 """|difference| <= T * max(1, |logit|): between processors; on one machine it is 0."""
 
 _GREY_LEVEL = 1.01
@@ -130,7 +130,7 @@ class Checked:
         if self.equal:
             return f"equal logits on {self.inputs} inputs, bit for bit"
         off = f"the logits on {self.inputs} inputs are off by {self.largest:.2g} at most"
-        right = self.largest <= _TOLERANCE
+        right = self.largest <= TOLERANCE
         return f"equal to rounding: {off}" if right else f"not the trial's model: {off}"
 
 
@@ -138,7 +138,7 @@ def expected_outputs(model: nn.Module, task: Task) -> ExpectedOutputs:
     """What the model says; it is left on the CPU in eval mode."""
     height, width = task.image_size
     shape = (task.channels, height, width)
-    return ExpectedOutputs(shape, logits_of(model.eval().cpu(), _inputs(shape)))
+    return ExpectedOutputs(shape, logits_of(model.eval().cpu(), fixed_inputs(shape)))
 
 
 def load_expected_outputs(folder: Path, way_on: str = "") -> ExpectedOutputs:
@@ -171,9 +171,9 @@ def check(
         OperationalError: it cannot be loaded there.
     """
     files = [] if pictures is None else pictures.files
-    outputs = _run_without_raysel(folder, _inputs(expected.shape), files)
-    largest = float(_off_by(outputs["logits"], expected.logits).max())
-    passed = largest <= _TOLERANCE
+    outputs = _run_without_raysel(folder, fixed_inputs(expected.shape), files)
+    largest = float(off_by(outputs["logits"], expected.logits).max())
+    passed = largest <= TOLERANCE
     if pictures is None:
         return Checked(INPUTS, largest, passed)
     seen = _compare_pictures(outputs["pictures"], outputs["picture_logits"], pictures)
@@ -188,13 +188,13 @@ def _compare_pictures(
     if given.shape == pictures.inputs.shape:
         off = (given - pictures.inputs).abs() * pictures.std * 255
         levels = off.flatten(1).amax(1)
-    off_by = _off_by(logits, pictures.logits)
-    right = (levels <= _GREY_LEVEL) & ((off_by <= _TOLERANCE) | (levels > 0.5))
+    differences = off_by(logits, pictures.logits)
+    right = (levels <= _GREY_LEVEL) & ((differences <= TOLERANCE) | (levels > 0.5))
     return CheckedPictures(
         files=count,
         kinds=pictures.kinds,
         grey_levels=round(float(levels.max()), 3),
-        largest=float(off_by.max()),
+        largest=float(differences.max()),
         passed=bool(right.all()),
         without=pictures.without,
     )
@@ -228,14 +228,15 @@ def _run_without_raysel(folder: Path, inputs: Tensor, files: Sequence[Path]) -> 
         return safetensors.torch.load_file(outputs)
 
 
-def _off_by(logits: Tensor, expected: Tensor) -> Tensor:
+def off_by(logits: Tensor, expected: Tensor) -> Tensor:
     """[n] how far the logits of each input are off at most."""
     if logits.shape != expected.shape:
         return torch.full((len(expected),), float("inf"))
     return ((logits - expected).abs() / expected.abs().clamp(min=1.0)).amax(1)
 
 
-def _inputs(shape: tuple[int, int, int]) -> Tensor:
+def fixed_inputs(shape: tuple[int, int, int]) -> Tensor:
+    """`INPUTS` images [n, c, h, w] of normal random numbers, the same wherever they are made."""
     with seeded(_SEED, torch.device("cpu")):
         return torch.randn(INPUTS, *shape)
 

@@ -25,6 +25,7 @@ from raysel.export.check import (
     load_expected_outputs,
 )
 from raysel.export.check_pictures import ValidationPictures, validation_pictures
+from raysel.export.convert import Layout, convert, missing_packages
 from raysel.export.kept_model import Examined, examine
 from raysel.export.timm_layout import WEIGHTS, damage_of, write_model
 from raysel.models.build import build
@@ -68,9 +69,14 @@ class Exported:
 
 
 def export(
-    view: SweepView, strategy: str | None, target: Path, notify: Notify, check: bool = False
+    view: SweepView,
+    strategy: str | None,
+    target: Path,
+    notify: Notify,
+    check: bool = False,
+    layout: Layout = "timm",
 ) -> Exported:
-    """Write a model in timm's layout into a folder that is empty or not there: whole, and only once
+    """Write a model into a folder that is empty or not there: whole, and only once
     its check has passed, or not at all.
 
     The best model lies in the sweep's folder. Other weights are not kept (those of the other
@@ -80,9 +86,11 @@ def export(
     Args:
         strategy: None takes the winner's.
         check: compare it with the trained model and with the sweep's own validation first.
+        layout: timm's, or what timm's is converted to after that.
 
     Raises:
-        UserError: the folder is not empty or cannot be written, or the strategy was not confirmed.
+        UserError: the folder is not empty or cannot be written, the strategy was not confirmed, or
+            the layout needs a package that is not installed.
         OperationalError: the best model is damaged or cannot be read, the run did not reproduce
             its recorded metrics, nothing was kept to compare with, or timm cannot load the model.
     """
@@ -99,6 +107,8 @@ def export(
         known = [row.strategy for row in results.confirm]
         hint = nearest(str(name), known) if known else "none was"
         raise user_error("--strategy", f'"{name}" was not confirmed; {hint}')
+    if missing := missing_packages(layout):
+        raise user_error("--format", missing)
     _check_target(target, view.folder.best)
     run = best_run(row.runs, results.objective.metric).id
     if name == winner:
@@ -115,6 +125,10 @@ def export(
             notify("comparing it, loaded by timm alone, with the sweep's own validation …")
             out = replace(out, check=_checked(view, out))
         if out.written:
+            if layout != "timm":
+                notify(f"converting it to {layout} …")
+                convert(staged, layout, staged.with_name(layout))
+                staged = staged.with_name(layout)
             for path in sorted(staged.iterdir()):
                 path.replace(target / path.name)
     return replace(out, folder=target)

@@ -19,6 +19,7 @@ from raysel.common.errors import OperationalError
 from raysel.common.text import one_line
 from raysel.common.user_files import any_error_as, irregular, reason
 from raysel.export import predict
+from raysel.export.predict_converted import ONNX, TORCHSCRIPT
 from raysel.export.timm_layout import damage_of
 from raysel.tasks.image_io import image_formats, without_warnings
 from raysel.training.failures import is_out_of_memory
@@ -60,6 +61,9 @@ class Predictor:
         Raises:
             OperationalError: the folder holds no such model, or a damaged one.
         """
+        if other := next((f for f in (ONNX, TORCHSCRIPT) if (folder / f).exists()), None):
+            words = f"holds {other}: ask it by python {folder / 'predict.py'} PICTURE"
+            raise OperationalError(str(folder), words)
         if damage := damage_of(folder):
             raise OperationalError(str(folder), f"holds no model that can be used: {damage}")
         image_formats()  # registers the readers of further formats
@@ -142,8 +146,8 @@ def compared_with_folders(
     """How often the model names the folder that a picture lies in; None where no folder has a
     class's name."""
     known = set(classes)
-    judged = [row for row in rows if row.problem is None and row.file.parent.name in known]
-    if not judged:
+    matched = [row for row in rows if row.problem is None and row.file.parent.name in known]
+    if not matched:
         return None
-    wrong = sum(row.classes[0] != row.file.parent.name for row in judged)
-    return FolderLabels(len(judged), wrong)
+    wrong = sum(row.classes[0] != row.file.parent.name for row in matched)
+    return FolderLabels(len(matched), wrong)

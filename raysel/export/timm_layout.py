@@ -37,6 +37,7 @@ CARD, CODE = "README.md", "code"
 
 COPIED = (
     Path(__file__).with_name("predict.py"),
+    Path(__file__).with_name("read_picture.py"),
     Path(torchvision_compat.__file__),
 )
 """Files that a user without raysel runs, and that import nothing of raysel."""

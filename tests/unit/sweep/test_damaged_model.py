@@ -19,7 +19,7 @@ from raysel.cli.main import main
 from raysel.common.errors import OperationalError
 from raysel.export import export_verb
 from raysel.export.best_model import _is_whole
-from raysel.export.check import Checked, ExpectedOutputs, _inputs, logits_of
+from raysel.export.check import Checked, ExpectedOutputs, fixed_inputs, logits_of
 from raysel.export.export_verb import Exported
 from raysel.export.kept_model import examine
 from raysel.export.sums import FILE, altered, write_sums
@@ -162,7 +162,7 @@ def kept_outputs(best: Path, add: float) -> None:
     model = timm.create_model("test_resnet", num_classes=2).eval()
     safetensors.torch.save_file(model.state_dict(), best / "model.safetensors")
     outputs = {"seed": 20, "shape": [3, 32, 32]}
-    logits = logits_of(model, _inputs((3, 32, 32))) + add
+    logits = logits_of(model, fixed_inputs((3, 32, 32))) + add
     (best / "check.json").write_text(json.dumps(outputs | {"logits": logits.tolist()}))
     config = json.loads((best / "config.json").read_text())
     size = {"input_size": [3, 32, 32], "num_classes": 2}
