@@ -12,6 +12,7 @@ from torch import nn
 
 from raysel.common.errors import OperationalError
 from raysel.common.user_files import MIB, read_regular
+from raysel.export.card_sections import sections
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
@@ -54,7 +55,9 @@ def save_best(outcome: Outcome) -> Path | None:
     if model is None:
         return None
     outputs = expected_outputs(model, outcome.inputs.task)
-    write_model(model, outcome.inputs.model_config.name, outcome.inputs.task, origin, target)
+    of_the_sweep = sections(outcome.results, winner, run, outcome.folder.trial(run.id))
+    name, task = outcome.inputs.model_config.name, outcome.inputs.task
+    write_model(model, name, task, origin, target, of_the_sweep)
     outputs.save(target)
     return target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,15 @@ _SHOWN = 20
 
 _TEMPLATE = """---
 library_name: timm
+pipeline_tag: image-classification
 tags: [timm, image-classification]
 ---
 
 # {architecture}, fine-tuned
 
 {classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).
+
+{sections}## Predict
 
     python predict.py photo.jpg
 
@@ -28,20 +32,45 @@ logits = model(transform(open_picture("photo.jpg")).unsqueeze(0))
 print(classes[int(logits.argmax())])
 ```
 
+## Load with timm
+
 {loading}
+
+## Convert
+
+```python
+import torch
+from predict import load  # as above
+
+model, _, _ = load()
+torch.onnx.export(  # needs the packages onnx and onnxscript
+    model,
+    (torch.zeros(2, {channels}, {height}, {width}),),
+    "model.onnx",
+    input_names=["images"],
+    output_names=["logits"],
+    dynamic_shapes=({{0: torch.export.Dim("batch")}},),
+    dynamo=True,
+)
+```
 
 ## Pictures
 
 {pictures}
 """
 
-_TIMMS_OWN = """timm alone loads it as well:
-`timm.create_model("local-dir:FOLDER", pretrained=True)`, with
-`timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)`.
-Where `import timm` fails with "operator torchvision::nms does not exist" (a CPU build of torch
-beside PyPI's torchvision), call `torchvision_compat.ensure_importable()` of this folder before."""
+_TIMMS_OWN = """```python
+import torchvision_compat  # of this folder; for a CPU build of torch beside PyPI's torchvision
 
-_BY_PREDICT = """timm alone cannot build it ({why}): take `load()`."""
+torchvision_compat.ensure_importable()
+import timm
+
+model = timm.create_model("local-dir:.", pretrained=True).eval()  # or another path of this folder
+data = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**data, is_training=False)
+```"""
+
+_BY_PREDICT = """timm alone cannot build it ({why}): take `load()` of `predict.py`."""
 
 _PREPARED = """Resized with {interpolation} to {resized} pixels ({how}), of which the centre of
 {size} x {size} is taken; values in [0, 1], less {mean}, over {std}. `open_picture` turns a picture
@@ -63,13 +92,22 @@ Trained and validated under the shift `{kind}` (severity {severity}): it expects
 labels, that differ so; the transform does not make them."""
 
 
-def card(config: Mapping[str, Any]) -> str:
+def card(config: Mapping[str, Any], sections: str = "") -> str:
     """The text of a README.md in Markdown.
 
     Args:
         config: the content of `config.json`.
+        sections: what the sweep says of the model, each section with an empty line at its end.
     """
-    return _TEMPLATE.format(**_described(config), loading=_loading(config["raysel"]))
+    channels, height, width = config["pretrained_cfg"]["input_size"]
+    return _TEMPLATE.format(
+        **_described(config),
+        loading=_loading(config["raysel"]),
+        sections=sections,
+        channels=channels,
+        height=height,
+        width=width,
+    )
 
 
 def _described(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,9 +116,9 @@ def _described(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "architecture": config["architecture"],
         "classes": len(names),
-        "names": and_more([f"`{_plain(name)}`" for name in names], _SHOWN),
-        "sweep": _plain(str(origin.get("sweep", ""))),
-        "run": _plain(str(origin.get("run", ""))),
+        "names": and_more([f"`{plain(name)}`" for name in names], _SHOWN),
+        "sweep": plain(str(origin.get("sweep", ""))),
+        "run": plain(str(origin.get("run", ""))),
         "pictures": _pictures(config),
     }
 
@@ -145,6 +183,11 @@ def _pictures(config: Mapping[str, Any]) -> str:
     return text + (_SHIFT.format(**origin["shift"]) if origin.get("shift") else "")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Without what would end a code span or a line."""
     return " ".join(text.replace("`", "'").split())
+
+
+def escaped(text: str) -> str:
+    """As text outside of a code span: no mark-up of Markdown or HTML."""
+    return re.sub(r"([\\\[\]*|])", r"\\\1", plain(text)).replace("<", "&lt;")

@@ -16,6 +16,7 @@ from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
 from raysel.common.user_files import any_error_as, dangling_link, lies_below
 from raysel.export.best_model import origin_of, trained_again
+from raysel.export.card_sections import sections
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import (
     Checked,
@@ -110,7 +111,8 @@ def export(
     if missing := missing_packages(layout):
         raise user_error("--format", missing)
     _check_target(target, view.folder.best)
-    run = best_run(row.runs, results.objective.metric).id
+    tested = best_run(row.runs, results.objective.metric)
+    run = tested.id
     if name == winner:
         _refuse_unreadable(view.folder.best)
     kept = origin_of(view.folder.best) == {"sweep": results.sweep_id, "run": run}
@@ -120,7 +122,8 @@ def export(
                 notify(f"checking that {view.folder.best} answers as the trained model did …")
             out = _copy_best(view, run, name, staged, compare=not check)
         else:
-            out = _run_again(view, run, staged, notify)
+            of_the_sweep = sections(results, row, tested, view.folder.trial(run))
+            out = _run_again(view, run, staged, notify, of_the_sweep)
         if check:
             notify("comparing it, loaded by timm alone, with the sweep's own validation …")
             out = replace(out, check=_checked(view, out))
@@ -225,7 +228,9 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path, compare: 
     return Exported(target, run, strategy, None, None, note=found.note)
 
 
-def _run_again(view: SweepView, name: str, target: Path, notify: Notify) -> Exported:
+def _run_again(
+    view: SweepView, name: str, target: Path, notify: Notify, of_the_sweep: str
+) -> Exported:
     """Train a confirm run once more for its weights."""
     trial = view.trial(name)
     notify(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
@@ -239,5 +244,5 @@ def _run_again(view: SweepView, name: str, target: Path, notify: Notify) -> Expo
     task = task_of(view.spec)
     expected = expected_outputs(model, task)
     origin = {"sweep": view.sweep.id, "run": name}
-    write_model(model, view.spec.model.name, task, origin, target)
+    write_model(model, view.spec.model.name, task, origin, target, of_the_sweep)
     return Exported(target, name, trial.strategy, expected, again)

@@ -53,7 +53,12 @@ _OF_THE_SOURCE = frozenset(
 
 
 def write_model(
-    model: nn.Module, name: str, task: Task, origin: Mapping[str, Any], target: Path
+    model: nn.Module,
+    name: str,
+    task: Task,
+    origin: Mapping[str, Any],
+    target: Path,
+    sections: str = "",
 ) -> None:
     """Write a model, whole or not at all, in place of what `target` held.
 
@@ -61,6 +66,7 @@ def write_model(
         model: of timm's architecture `name`, with its weights.
         task: gives class names, image size, normalisation and the way pictures are cut.
         origin: where the model comes from; stored under `raysel`.
+        sections: of the model card, from the sweep's results.
     """
     partial = target.with_name(f".{target.name}.partial")
     clear(partial)
@@ -71,7 +77,7 @@ def write_model(
     code = architecture_code(name)
     config = _config(model, name, task, dict(origin), [] if code is None else [code[0]])
     (partial / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    (partial / CARD).write_text(card(config), encoding="utf-8")
+    (partial / CARD).write_text(card(config, sections), encoding="utf-8")
     if code is not None:
         (partial / CODE).mkdir()
         (partial / CODE / code[0]).write_text(code[1], encoding="utf-8")

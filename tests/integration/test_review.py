@@ -250,7 +250,7 @@ def test_export_loads_in_timm_with_equal_logits(copy: Path, tmp_path: Path, repo
     to = tmp_path / "model"
     code, out = reported("export", "reference", "--to", to, "--check", "--storage", copy.parent)
     assert (code, out["check"]["equal"]) == (0, True)
-    beside = ["README.md", "SHA256SUMS", "predict.py", "torchvision_compat.py"]
+    beside = ["README.md", "SHA256SUMS", "predict.py", "read_picture.py", "torchvision_compat.py"]
     files = sorted(path.name for path in to.iterdir())
     assert files == sorted([*beside, "config.json", "model.safetensors"])
     assert "embedded" in out["check"]["note"]  # there are no picture files to start from
