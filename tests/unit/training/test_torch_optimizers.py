@@ -35,9 +35,16 @@ EXAMPLES = data(8)
 TRAIN = EXAMPLES.train.images, EXAMPLES.train.labels
 SOURCE = EXAMPLES.source.images, EXAMPLES.source.labels
 
-NAMED = ["bvg_ls", "bvg_ls_threshold", "surgical", "full", "random_layer"]
+NAMED = ["bvg_ls", "bvg_ls_lazy", "bvg_ls_threshold", "surgical", "full", "random_layer"]
 
-RESUMED = ["bvg_ls", "auto_rgn_hessian", "criticality_random_target", "random_layer", "lp_ft"]
+RESUMED = [
+    "bvg_ls",
+    "bvg_ls_lazy",
+    "auto_rgn_hessian",
+    "criticality_random_target",
+    "random_layer",
+    "lp_ft",
+]
 
 SETTINGS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sgd": (LayerwiseSGD, {"momentum": 0.9, "weight_decay": 0.0}),
