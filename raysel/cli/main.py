@@ -23,6 +23,7 @@ from raysel.cli import (
     doctor_verb,
     plan_verb,
     predict_verb,
+    profile_verb,
     report_verb,
     review_verbs,
     run_verbs,
@@ -243,6 +244,7 @@ trial_verbs.add_to(app)
 predict_verb.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)
+profile_verb.add_to(app)
 cluster.add_to(app)
 
 
