@@ -21,6 +21,7 @@ import raysel
 from raysel.cli import (
     cluster,
     doctor_verb,
+    mistakes_verb,
     plan_verb,
     predict_verb,
     profile_verb,
@@ -242,6 +243,7 @@ review_verbs.add_to(app)
 report_verb.add_to(app)
 trial_verbs.add_to(app)
 predict_verb.add_to(app)
+mistakes_verb.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)
 profile_verb.add_to(app)

@@ -7,7 +7,7 @@ the confusion matrices of the confirm runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from raysel.report.published_tables import Comparison, compare
 from raysel.report.sweep_tables import sweep_tables
 from raysel.report.table_files import write_figures, write_tables
 from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
+from raysel.report.wrong_pictures import Group, wrong_pictures
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.results import Spent, SweepResults
@@ -75,7 +76,9 @@ def write_report(results: SweepResults, folder: Path, mlflow_hint: str | None = 
     shown = _with_confusions(results, folder)
     pictures = drawn(figures.FIGURES, shown, own / "figures")
     index = own / "index.html"
-    write_whole(index, page(shown, pictures, _spec_text(folder), mlflow_hint))
+    text = _spec_text(folder)
+    wrong = wrong_pictures(shown, folder, readable(text))
+    write_whole(index, page(shown, pictures, text, mlflow_hint, wrong))
     return index
 
 
@@ -113,10 +116,12 @@ def page(
     drawn: Mapping[str, str],
     spec_text: str | None = None,
     mlflow_hint: str | None = None,
+    wrong: Sequence[Group] = (),
 ) -> str:
     """The page as text.
 
     Args:
+        wrong: pictures that are taken for another class.
         drawn: figures as SVG by their name in `figures.FIGURES`; what misses is left out.
     """
     confirm = tables.confirm_rows(results)
@@ -156,6 +161,7 @@ def page(
             stored=stored(results.spent),
             measures=measure_rows(results),
             mistakes=commonest_mistakes(results),
+            wrong=wrong,
             published=published_comparisons(results, spec_text),
             asked=asked(spec_text),
             spec=spec_text,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,20 @@ class Answers:
         labels: int64 [n] true classes.
         predicted: int64 [n] the likeliest class.
         in_top5: [n] whether the class is among the five likeliest; None of five classes or fewer.
+        confidence: float32 [n] probability of the predicted class by softmax; None of a run of an
+            older raysel.
     """
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     in_top5: NDArray[np.bool_] | None
+    confidence: NDArray[np.float32] | None = None
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """[n] whether another class was predicted."""
+        result: NDArray[np.bool_] = self.labels != self.predicted
+        return result
 
     def losses(self, measure: str) -> NDArray[np.float64] | None:
         """[n] a loss of each example whose mean is the run's metric.
@@ -40,7 +50,7 @@ class Answers:
         Returns:
             None for a metric that the answers do not give.
         """
-        wrong = (self.labels != self.predicted).astype(np.float64)
+        wrong = self.wrong.astype(np.float64)
         if measure == "test/error":
             return wrong
         if measure == "test/balanced_error":
@@ -60,7 +70,11 @@ def write_answers(folder: Path, answers: Answers) -> None:
         "labels": answers.labels.astype(np.int32),
         "predicted": answers.predicted.astype(np.int32),
     }
-    packed = {} if answers.in_top5 is None else {"in_top5": np.packbits(answers.in_top5)}
+    packed: dict[str, NDArray[Any]] = {}
+    if answers.in_top5 is not None:
+        packed["in_top5"] = np.packbits(answers.in_top5)
+    if answers.confidence is not None:
+        packed["confidence"] = answers.confidence.astype(np.float16)
     partial = folder / f".{FILE}.partial"
     with partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays, **packed)
@@ -74,10 +88,14 @@ def read_answers(folder: Path) -> Answers | None:
             return None
         with np.load(folder / FILE, allow_pickle=False) as file:
             labels, predicted = (file[name].astype(np.int64) for name in ("labels", "predicted"))
-            packed = file.get("in_top5")
+            packed, confidence = file.get("in_top5"), file.get("confidence")
         if labels.ndim != 1 or labels.shape != predicted.shape or not len(labels):
             return None
         in_top5 = None if packed is None else np.unpackbits(packed, count=len(labels)).astype(bool)
-        return Answers(labels, predicted, in_top5)
+        if confidence is not None:
+            confidence = confidence.astype(np.float32)
+            if confidence.shape != labels.shape:
+                return None
+        return Answers(labels, predicted, in_top5, confidence)
     except Exception:  # none, or damaged
         return None

@@ -6,6 +6,7 @@ All is counted on the device and read once, when every example was seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,6 +60,16 @@ class Measured:
         return metrics
 
 
+class _BatchAnswers(NamedTuple):
+    """[m] of a batch: true class, predicted class, its probability, whether the class is not among
+    the five likeliest."""
+
+    labels: Tensor
+    predicted: Tensor
+    confidence: Tensor
+    missed: Tensor | None
+
+
 class MetricAccumulator:
     """Counts batches on a device; nothing is read before `measured`.
 
@@ -68,7 +79,7 @@ class MetricAccumulator:
 
     def __init__(self, device: torch.device, answers: bool = False) -> None:
         self._device = device
-        self._answers: list[tuple[Tensor, Tensor, Tensor | None]] | None = [] if answers else None
+        self._answers: list[_BatchAnswers] | None = [] if answers else None
         self._loss = torch.zeros((), device=device, dtype=torch.float64)
         self._missed = torch.zeros((), device=device, dtype=torch.int64)
         self._confusion: Tensor | None = None
@@ -88,7 +99,8 @@ class MetricAccumulator:
             missed = (likeliest != labels[:, None]).all(dim=1)
             self._missed += missed.sum()
         if self._answers is not None:
-            self._answers.append((labels, predicted, missed))
+            confidence = logits.softmax(1).amax(1)
+            self._answers.append(_BatchAnswers(labels, predicted, confidence, missed))
         self._loss += functional.cross_entropy(logits, labels, reduction="sum").double()
 
     def measured(self) -> Measured:
@@ -102,13 +114,10 @@ class MetricAccumulator:
     def _kept(self) -> Answers | None:
         if self._answers is None:
             return None
-        labels, predicted = (
-            torch.cat(batches).cpu().numpy()
-            for batches in (
-                [labels for labels, _, _ in self._answers],
-                [predicted for _, predicted, _ in self._answers],
-            )
-        )
-        missed = [some for _, _, some in self._answers if some is not None]
+        whole = [
+            torch.cat([getattr(batch, name) for batch in self._answers]).cpu().numpy()
+            for name in ("labels", "predicted", "confidence")
+        ]
+        missed = [batch.missed for batch in self._answers if batch.missed is not None]
         in_top5 = ~torch.cat(missed).cpu().numpy() if missed else None
-        return Answers(labels, predicted, in_top5)
+        return Answers(whole[0], whole[1], in_top5, whole[2])

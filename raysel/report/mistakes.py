@@ -1,0 +1,188 @@
+"""Which pictures of the test part the confirmed models take for another class, by name.
+
+Every confirm run of a sweep is tested on the same examples in the same order, so that runs and
+strategies can be set side by side, picture by picture. What every run of every strategy gets wrong
+has a wrong label most often.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysel.common.errors import OperationalError, UserError
+from raysel.common.user_files import MIB, read_regular
+from raysel.record.layout import SweepFolder
+from raysel.spec.sweep import Spec
+from raysel.sweep.results import SweepResults
+from raysel.tasks.datasets import is_pictures, open_pictures
+from raysel.training.answers import Answers, read_answers
+from raysel.training.confusion import read_confusion
+
+_MOST_BYTES = 512 * MIB
+"""Of a split, as of `raysel.tasks.split_file`."""
+
+
+@dataclass(frozen=True)
+class WrongPicture:
+    """A picture of the test part that a strategy's runs take for another class.
+
+    Attributes:
+        picture: its file; of embedded data their name and the example's number.
+        given: the class that the data give it.
+        taken: the class that most of the wrong runs take it for.
+        wrong, runs: how many of the strategy's runs are wrong, of how many.
+        confidence: mean probability of the wrong class in these runs; None of older runs.
+        file: whether `picture` is a file.
+    """
+
+    picture: str
+    given: str
+    taken: str
+    wrong: int
+    runs: int
+    confidence: float | None
+    file: bool = False
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The mistakes of one strategy beside another's.
+
+    Attributes:
+        strategy: whose they are.
+        other: the strategy beside it: what the verdict compares the winner with, the baseline for
+            others; None where there is none.
+        examples: of the test part.
+        worst: what the strategy gets wrong, in most of its runs first, then by confidence.
+        only_ours, only_theirs: wrong in most runs of the one and right in most of the other.
+        everywhere: wrong in every run of every strategy.
+        lost: runs whose answers cannot be read.
+    """
+
+    strategy: str
+    other: str | None
+    examples: int
+    worst: tuple[WrongPicture, ...] = ()
+    only_ours: tuple[WrongPicture, ...] = ()
+    only_theirs: tuple[WrongPicture, ...] = ()
+    everywhere: tuple[WrongPicture, ...] = ()
+    lost: tuple[str, ...] = field(default=())
+
+
+def mistakes(
+    results: SweepResults, folder: SweepFolder, spec: Spec, strategy: str | None = None
+) -> Mistakes:
+    """The mistakes of a strategy of a sweep; of its winner if none is named.
+
+    Raises:
+        OperationalError: nothing was confirmed, or no answers of its runs can be read.
+    """
+    name = strategy or results.verdict.winner
+    runs = {row.strategy: [run.id for run in row.runs] for row in results.confirm}
+    answers = {arm: _read(folder, ids) for arm, ids in runs.items()}
+    if name is None or not answers.get(name):
+        words = "has no answers of confirmed models: they are kept since raysel compares pictures"
+        raise OperationalError(folder.name, words)
+    lost = [run for ids in runs.values() for run in ids if read_answers(folder.trial(run)) is None]
+    verdict = results.verdict
+    beside = verdict.against if name == verdict.winner else verdict.baseline
+    other = beside if beside != name and answers.get(beside or "") else None
+    named = _Named(folder, spec, len(answers[name][0].labels), runs[name][0])
+    ours = _share_wrong(answers[name])
+    every = [one for some in answers.values() for one in some]
+    whole = np.logical_and.reduce([one.wrong for one in every])
+    found = Mistakes(
+        strategy=name,
+        other=other,
+        examples=len(ours),
+        worst=named.rows(answers[name], ours > 0),
+        everywhere=named.rows(every, whole),
+        lost=tuple(lost),
+    )
+    if other is None:
+        return found
+    theirs = _share_wrong(answers[other])
+    return Mistakes(
+        **{
+            **vars(found),
+            "only_ours": named.rows(answers[name], (ours > 0.5) & (theirs < 0.5)),
+            "only_theirs": named.rows(answers[other], (theirs > 0.5) & (ours < 0.5)),
+        }
+    )
+
+
+def _read(folder: SweepFolder, runs: Sequence[str]) -> list[Answers]:
+    read = [read_answers(folder.trial(run)) for run in runs]
+    return [answers for answers in read if answers is not None]
+
+
+def _share_wrong(answers: Sequence[Answers]) -> NDArray[np.float64]:
+    """[n] share of runs that take each example for another class."""
+    result: NDArray[np.float64] = np.mean([one.wrong for one in answers], axis=0)
+    return result
+
+
+class _Named:
+    """The names of the test part's pictures and of the classes."""
+
+    def __init__(self, folder: SweepFolder, spec: Spec, count: int, run: str) -> None:
+        places = _places(folder, count)
+        self._files = None if places is None else _files(spec, places)
+        self._names = [f"{spec.task.name} {place}" for place in places or range(count)]
+        confusion = read_confusion(folder.trial(run))
+        self._classes = None if confusion is None else confusion[0]
+
+    def rows(
+        self, answers: Sequence[Answers], chosen: NDArray[np.bool_]
+    ) -> tuple[WrongPicture, ...]:
+        """The chosen examples, wrong in the most runs first, then by confidence."""
+        rows = [self._row(answers, int(index)) for index in np.flatnonzero(chosen)]
+        return tuple(sorted(rows, key=lambda row: (-row.wrong / row.runs, -(row.confidence or 0))))
+
+    def _row(self, answers: Sequence[Answers], index: int) -> WrongPicture:
+        wrong = [one for one in answers if one.wrong[index]]
+        taken = Counter(int(one.predicted[index]) for one in wrong).most_common(1)[0][0]
+        known = [
+            float(one.confidence[index])
+            for one in wrong
+            if one.confidence is not None and one.predicted[index] == taken
+        ]
+        return WrongPicture(
+            picture=self._files[index] if self._files else self._names[index],
+            given=self._class(int(wrong[0].labels[index])),
+            taken=self._class(taken),
+            wrong=len(wrong),
+            runs=len(answers),
+            confidence=sum(known) / len(known) if known else None,
+            file=self._files is not None,
+        )
+
+    def _class(self, index: int) -> str:
+        return str(index) if self._classes is None else self._classes[index]
+
+
+def _places(folder: SweepFolder, count: int) -> list[int] | None:
+    """Where in the data set each test example lies; None where the split cannot be read."""
+    try:
+        record = json.loads(read_regular(folder.split, _MOST_BYTES))
+        places = [int(place) for place in record["parts"]["test"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return places if len(places) == count else None
+
+
+def _files(spec: Spec, places: Sequence[int]) -> list[str] | None:
+    """The file of each test example; None of arrays, and where the data are not here."""
+    if not is_pictures(spec.task):
+        return None
+    try:
+        sources = open_pictures(spec.task).sources
+        return None if isinstance(sources, np.ndarray) else [str(sources[p]) for p in places]
+    except (OSError, IndexError, UserError, OperationalError):
+        return None

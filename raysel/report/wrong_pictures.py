@@ -1,0 +1,95 @@
+"""The worst pictures on a sweep's page, with thumbnails where their files are here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from raysel.common.errors import OperationalError
+from raysel.common.text import one_line
+from raysel.record.layout import SweepFolder
+from raysel.report.mistakes import Mistakes, WrongPicture, mistakes
+from raysel.spec.sweep import Spec
+from raysel.sweep.results import SweepResults
+from raysel.tasks.image_io import BadImage, read_image
+
+_SHOWN = 12
+_SIDE = 112
+"""Pixels of a thumbnail's longer side."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture: `image` is a data URI, None where its file is not here."""
+
+    image: Markup | None
+    name: str
+    given: str
+    taken: str
+    often: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures under one line of text; `more` of the kind are left out."""
+
+    title: str
+    pictures: tuple[Shown, ...]
+    more: int
+
+
+def wrong_pictures(results: SweepResults, folder: Path, spec: Spec | None) -> list[Group]:
+    """The groups that hold a picture; none for a sweep whose runs kept no answers.
+
+    Args:
+        folder: the sweep's.
+        spec: its sweep file, which names the data; None where it cannot be read.
+    """
+    if spec is None:
+        return []
+    try:
+        found = mistakes(results, SweepFolder(folder), spec)
+    except OperationalError:
+        return []
+    return [_group(title, rows) for title, rows in titled(found) if rows]
+
+
+def titled(found: Mistakes) -> list[tuple[str, tuple[WrongPicture, ...]]]:
+    """Each list with the line above it."""
+    lists = [(f"What {found.strategy} takes for another class", found.worst)]
+    if found.other is not None:
+        ours = f"Wrong with {found.strategy}, right with {found.other}, in most runs"
+        theirs = f"Wrong with {found.other}, right with {found.strategy}, in most runs"
+        lists += [(ours, found.only_ours), (theirs, found.only_theirs)]
+    every = "Wrong in every run of every strategy: a wrong label, most often, or a hard picture"
+    return [*lists, (every, found.everywhere)]
+
+
+def _group(title: str, rows: Sequence[WrongPicture]) -> Group:
+    return Group(title, tuple(map(_shown, rows[:_SHOWN])), max(len(rows) - _SHOWN, 0))
+
+
+def _shown(row: WrongPicture) -> Shown:
+    image = _thumbnail(Path(row.picture)) if row.file else None
+    sure = "" if row.confidence is None else f", {row.confidence:.0%} sure"
+    often = f"{row.wrong} of {row.runs} runs{sure}"
+    name = one_line(Path(row.picture).name if row.file else row.picture)
+    return Shown(image, name, one_line(row.given), one_line(row.taken), often)
+
+
+def _thumbnail(file: Path) -> Markup | None:
+    """A data URI of a small JPEG; None where the file cannot be read."""
+    try:
+        picture = read_image(file)
+    except (BadImage, OSError):
+        return None
+    picture.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "JPEG", quality=80)
+    # Markup: the page cuts every other text
+    return Markup(f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}")

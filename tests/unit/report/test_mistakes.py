@@ -1,0 +1,168 @@
+"""Pictures that are taken for another class, by hand: four runs over six examples."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from files_kit import scene
+from PIL import Image
+from results_kit import typed
+from view_kit import FINISHED, make
+
+from raysel.common.errors import OperationalError
+from raysel.record.layout import SweepFolder
+from raysel.report.mistakes import mistakes
+from raysel.report.page import write_report
+from raysel.report.wrong_pictures import wrong_pictures
+from raysel.spec.reader import parse
+from raysel.training.answers import Answers, write_answers
+from raysel.training.confusion import write_confusion
+
+CLASSES = ["ash", "elm", "oak"]
+LABELS = [0, 0, 1, 1, 2, 2]
+SAID = {
+    "confirm-ours-s0": [0, 1, 1, 0, 2, 0],
+    "confirm-ours-s1": [0, 2, 1, 0, 2, 0],
+    "confirm-ours-s2": [0, 1, 1, 1, 2, 0],
+    "confirm-full-s0": [1, 0, 1, 1, 0, 0],
+}
+SURE = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
+RESULTS = typed(
+    {
+        "confirm": [
+            {"strategy": "ours", "runs": [{"id": name} for name in SAID if "ours" in name]},
+            {"strategy": "full", "runs": [{"id": "confirm-full-s0"}]},
+        ],
+        "verdict": {"winner": "ours", "against": "full", "baseline": "full"},
+    }
+)
+
+
+def sweep(folder: Path, files: bool = True, sure: bool = True):
+    """A sweep's folder with its runs' answers, and its sweep file over six pictures."""
+    own = SweepFolder(folder / "a")
+    places = [7, 3, 0, 5, 1, 2]  # of the test part, in the data set
+    for name, said in SAID.items():
+        own.trial(name).mkdir(parents=True)
+        confidence = np.array(SURE, np.float32) if sure else None
+        write_answers(own.trial(name), Answers(np.array(LABELS), np.array(said), None, confidence))
+        write_confusion(own.trial(name), [[0] * 3] * 3, CLASSES)
+    own.split.write_text(json.dumps({"parts": {"test": places}}))
+    for number in range(8):
+        to = folder / "data" / CLASSES[number % 3]
+        to.mkdir(parents=True, exist_ok=True)
+        if files:
+            scene(number, 40, 30).save(to / f"{number}.png")
+    data = {"folder": str(folder / "data")}
+    return own, parse(
+        f"name: a\ntask: {{data: {json.dumps(data)}}}\nmodel: {{name: test_resnet}}\n"
+        "strategies: {ours: {strategy: full}, full: }\n"
+    )
+
+
+def shown(rows):
+    return [(row.given, row.taken, row.wrong, row.runs, row.confidence) for row in rows]
+
+
+def near(value):
+    return pytest.approx(value, abs=1e-3)
+
+
+def test_what_is_wrong_in_the_most_runs_comes_first_then_the_surest(tmp_path):
+    found = mistakes(RESULTS, *sweep(tmp_path))
+    assert (found.strategy, found.other, found.examples) == ("ours", "full", 6)
+    assert shown(found.worst) == [
+        ("oak", "ash", 3, 3, near(0.95)),  # example 5
+        ("ash", "elm", 3, 3, near(0.6)),  # example 1: elm twice, oak once
+        ("elm", "ash", 2, 3, near(0.8)),  # example 3
+    ]
+
+
+def test_runs_of_two_strategies_are_set_side_by_side(tmp_path):
+    found = mistakes(RESULTS, *sweep(tmp_path))
+    assert shown(found.only_ours) == [
+        ("ash", "elm", 3, 3, near(0.6)),
+        ("elm", "ash", 2, 3, near(0.8)),
+    ]
+    assert shown(found.only_theirs) == [
+        ("oak", "ash", 1, 1, near(0.9)),
+        ("ash", "elm", 1, 1, near(0.5)),
+    ]
+    assert shown(found.everywhere) == [("oak", "ash", 4, 4, near(0.95))]
+
+
+def test_pictures_have_the_names_of_their_files(tmp_path):
+    folder, spec = sweep(tmp_path)
+    found = mistakes(RESULTS, folder, spec)
+    # the data set: ash 0, 3, 6; elm 1, 4, 7; oak 2, 5
+    assert [Path(row.picture).name for row in found.everywhere] == ["6.png"]  # place 2
+    assert all(row.file for row in found.worst)
+
+
+def test_without_the_data_or_the_split_they_have_numbers(tmp_path):
+    folder, spec = sweep(tmp_path, files=False)
+    found = mistakes(RESULTS, folder, spec)
+    assert (found.everywhere[0].picture, found.everywhere[0].file) == ("data 2", False)
+    folder.split.unlink()
+    assert mistakes(RESULTS, folder, spec).everywhere[0].picture == "data 5"
+
+
+def test_another_strategy_is_set_beside_the_baseline_and_lost_runs_are_named(tmp_path):
+    folder, spec = sweep(tmp_path, sure=False)
+    (folder.trial("confirm-ours-s1") / "answers.npz").write_bytes(b"no archive")
+    found = mistakes(RESULTS, folder, spec, "full")
+    assert (found.strategy, found.other, found.lost) == ("full", None, ("confirm-ours-s1",))
+    assert found.worst[0].confidence is None
+    assert mistakes(RESULTS, folder, spec).worst[0].runs == 2
+
+
+def test_a_sweep_without_answers_says_so(tmp_path):
+    folder, spec = sweep(tmp_path)
+    for name in SAID:
+        (folder.trial(name) / "answers.npz").unlink()
+    with pytest.raises(OperationalError, match="has no answers of confirmed models"):
+        mistakes(RESULTS, folder, spec)
+    assert wrong_pictures(RESULTS, folder.path, spec) == []
+
+
+def test_the_page_has_thumbnails_where_the_files_are_here(tmp_path):
+    folder, spec = sweep(tmp_path)
+    folder.spec.write_text(spec.to_yaml(), encoding="utf-8")
+    groups = wrong_pictures(RESULTS, folder.path, spec)
+    assert [len(group.pictures) for group in groups] == [3, 2, 2, 1]
+    one = groups[0].pictures[0]
+    text = write_report(RESULTS, folder.path).read_text("utf-8")
+    encoded = re.findall(r'src="data:image/jpeg;base64,([^"]*)"', text)
+    assert len(encoded) == 8
+    with Image.open(io.BytesIO(base64.b64decode(encoded[0], validate=True))) as small:
+        assert small.size == (40, 30)
+    assert (one.given, one.taken, one.often) == ("oak", "ash", "3 of 3 runs, 95% sure")
+    for file in (tmp_path / "data").rglob("*.png"):
+        file.write_bytes(b"damaged")
+    assert wrong_pictures(RESULTS, folder.path, spec)[0].pictures[0].image is None
+
+
+def test_the_command_prints_lists_and_every_picture_as_csv(tmp_path, capsys, monkeypatch):
+    from raysel.cli import mistakes_verb
+    from raysel.sweep import views
+
+    folder, spec = sweep(tmp_path)
+    view = views.read_sweep(str(tmp_path / "s"), make(tmp_path / "s", "a", FINISHED).name)
+    view = replace(view, folder=folder, spec=spec)
+    monkeypatch.setattr(views, "read_results", lambda storage, name: (view, RESULTS))
+    mistakes_verb.mistakes("a", most=1)
+    text = capsys.readouterr().out
+    assert "ours: 3 of 6 test pictures are wrong in some run" in text
+    assert "and 2 more: --most 3, or --csv" in text
+    mistakes_verb.mistakes("a", as_csv=True)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["list"] for row in rows].count("worst") == 3
+    assert rows[0]["class"] == "oak" and rows[0]["confidence"] == "0.9502"
