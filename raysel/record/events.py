@@ -103,6 +103,8 @@ _EVENTS = sa.Table(
     sqlite_autoincrement=True,  # a sequence is never used twice: cursors point at them
 )
 
+_INSERT = sa.insert(_EVENTS)  # making it anew took a quarter of an event's processor time
+
 _CURSORS = sa.Table(
     "cursors",
     _METADATA,
@@ -183,8 +185,7 @@ class Record:
     def _insert(self, rows: Sequence[Mapping[str, Any]], again: bool) -> bool:
         try:
             with self._engine.begin() as connection:
-                for row in rows:
-                    connection.execute(sa.insert(_EVENTS).values(row))
+                connection.execute(_INSERT, rows)
         except IntegrityError:
             # a server that was cut off may have committed them and could not say so any more
             return again and self._has(rows[0])

@@ -172,9 +172,13 @@ def database(kind: str) -> Iterator[str]:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             yield sqlite_url(Path(folder) / "sweep.db")
         else:
-            from tests.integration.postgres import running
+            sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+            from postgres import Postgres
 
-            yield stack.enter_context(running())
+            server = Postgres()
+            stack.callback(server.close)
+            server.start()
+            yield server.new_database()
 
 
 def simulate(url: str, options: argparse.Namespace, acknowledge: Callable[[Event], None]) -> None:
