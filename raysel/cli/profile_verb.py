@@ -81,12 +81,13 @@ def _print(found: Profile) -> None:
     )
     layers = [(n, points(found.gain[n]), points(found.cost[n])) for n in found.layers]
     print_table(("layer", "tuned alone, gain", "left out, cost"), layers, numbers=(1, 2))
-    say("", "points of test error with 95 % intervals; rank correlations over the layers:", "")
+    say("", "points of test error, with 95 % intervals over the splits")
+    if found.at_edge:
+        edge = f"chosen at an end of the learning rates: {and_more(found.at_edge)}"
+        say(f"{edge}; a better one may lie beyond, widen training.learning_rate")
+    say("", "rank correlations of the criteria over the layers:", "")
     rows = []
     for name, (gain, cost) in found.correlations.items():
         best = max(zip(found.criteria[name], found.layers, strict=True), key=lambda pair: pair[0])
         rows.append((in_words(name), best[1], rank(gain), rank(cost)))
-    if found.at_edge:
-        edge = f"chosen at an end of the learning rates: {and_more(found.at_edge)}"
-        say(f"{edge}; a better one may lie beyond, widen training.learning_rate", "")
     print_table(("criterion", "highest", "with the gain", "with the cost"), rows, numbers=(2, 3))

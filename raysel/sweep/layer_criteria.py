@@ -19,6 +19,7 @@ their mean gradient, as the strategy ranks them (docs/algorithms.md, D9).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count as counter
 from itertools import islice
 from typing import Any
@@ -35,6 +36,7 @@ from raysel.strategies.base import Step
 from raysel.strategies.bias_variance import GradientMoments
 from raysel.strategies.gradients import layer_norms, mean_gradient
 from raysel.strategies.rates import LayerRates
+from raysel.strategies.surprise import NoInputShift
 from raysel.training.batches import Batch, Data, epoch_batches
 from raysel.training.diagnostics import EMA_DECAY
 from raysel.training.loop import FineTuning
@@ -49,7 +51,7 @@ _BY_STRATEGY: dict[str, tuple[str, dict[str, Any]]] = {
     "rgn": ("auto_rgn", {"batches": BATCHES, "aggregate": "norm_of_mean"}),
     "newton_step": ("auto_rgn_hessian", {"batches": BATCHES}),
     "snr": ("auto_snr", {"batches": 2}),
-    "surprise": ("surprise", {"fallback": "uniform"}),
+    "surprise": ("surprise", {}),
     "criticality": ("criticality_random_target", {"draws": 3}),
 }
 CRITERIA = ("gradient_norm", *_BY_STRATEGY, *(f"bvr_{steps}" for steps in STEPS))
@@ -57,7 +59,7 @@ CRITERIA = ("gradient_norm", *_BY_STRATEGY, *(f"bvr_{steps}" for steps in STEPS)
 
 def criteria_of(worker: TrialWorker, config: TrialConfig) -> dict[str, list[float]]:
     """Criterion -> a score a layer, [L]; NaN where a layer has none. `surprise` is left out where
-    the task has no source part.
+    the task has no source part, and where its inputs have not shifted beyond their noise.
 
     Args:
         config: of the run `full` on the split, whose seed the draws follow.
@@ -73,7 +75,8 @@ def criteria_of(worker: TrialWorker, config: TrialConfig) -> dict[str, list[floa
         if name != "surprise" or data.source is not None:
             rule = registered()[strategy](partition, parameters)
             assert isinstance(rule, LayerRates)
-            found[name] = rule.scores(probe)
+            with suppress(NoInputShift):
+                found[name] = rule.scores(probe)
     with probe.model() as copy:
         found |= _ratios(copy, partition, data.train, config)
     return {name: [float(score) for score in scores] for name, scores in found.items()}

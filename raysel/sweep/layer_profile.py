@@ -167,7 +167,7 @@ def measured(
     progressed = partial(_progressed, progress, total)
     search = [layer_run(mask, like, rate, 0) for mask in moving for rate in rates]
     tried = results_of(shared, search, file, processes, partial(progressed, 0))
-    rate_of = {mask.name: _best_rate(tried, mask.name) for mask in moving}
+    rate_of = {mask.name: _best_rate(tried, mask.name, sorted(rates)) for mask in moving}
     runs = [
         layer_run(mask, like, rate_of.get(mask.name, rates[0]), split)
         for split in range(1, splits + 1)
@@ -278,17 +278,18 @@ def _progressed(progress: Callable[[int, int], None], total: int, before: int, d
     progress(before + done, total)
 
 
-def _best_rate(results: Sequence[LayerResult], mask: str) -> float:
-    """The rate with the lowest validation error.
+def _best_rate(results: Sequence[LayerResult], mask: str, rates: Sequence[float]) -> float:
+    """The rate with the lowest validation error; of equal ones that nearest to the middle.
 
     Raises:
         OperationalError: the mask's runs diverged at every rate.
     """
-    ended = [(r.validation, r.rate) for r in results if r.mask == mask and r.validation is not None]
-    if not ended:
+    errors = {r.rate: r.validation for r in results if r.mask == mask and r.validation is not None}
+    if not errors:
         message = "diverged at every learning rate; give a lower training.learning_rate"
         raise OperationalError(mask, message)
-    return min(ended, key=lambda pair: pair[0])[1]
+    middle = (len(rates) - 1) / 2
+    return min(errors, key=lambda rate: (errors[rate], abs(rates.index(rate) - middle)))
 
 
 def _effect(

@@ -25,8 +25,8 @@ from raysel.spec import reader
 from raysel.spec.sweep import ObjectiveSpec
 from raysel.sweep import layer_profile, layer_runs
 from raysel.sweep.layer_criteria import CRITERIA
-from raysel.sweep.layer_profile import measured, rates_of, to_dict
-from raysel.sweep.layer_runs import masks_of
+from raysel.sweep.layer_profile import _best_rate, measured, rates_of, to_dict
+from raysel.sweep.layer_runs import LayerResult, masks_of
 from raysel.training.batches import Batch
 from raysel.training.loop import TrialData
 
@@ -195,6 +195,19 @@ strategies: {full: }
     assert rates("training.learning_rate={categorical: [0.1, 0.2]}") == (0.1, 0.2)
     assert rates("training.learning_rate=0.3") == (0.3,)
     assert rates("strategies.full={training: {learning_rate: 0.5}}") == (0.5,)
+
+
+def test_of_equal_learning_rates_the_middle_one_is_taken():
+    rates = (0.1, 0.2, 0.4)
+
+    def best(*errors: float | None) -> float:
+        results = [LayerResult("full", 0, *of, "") for of in zip(rates, errors, strict=True)]
+        return _best_rate(results, "full", rates)
+
+    assert best(0.5, 0.5, 0.5) == 0.2
+    assert best(0.5, None, 0.4) == 0.4
+    with pytest.raises(OperationalError, match="diverged at every learning rate"):
+        best(None, None, None)
 
 
 def test_a_run_that_fails_is_answered_in_one_line(tmp_path, monkeypatch):
