@@ -39,6 +39,7 @@ from raysel.mlflow_sync.store import (
     lost_store,
     runs_of,
 )
+from raysel.mlflow_sync.suite_run import find_suite_run, suite_of
 from raysel.record.events import SWEEP, Event
 from raysel.record.layout import make_folder
 from raysel.record.state import ENDED, SweepState, TrialState, fold, fold_sweep, located
@@ -93,6 +94,12 @@ class Audit:
         known = None if lost else self._client.get_experiment_by_name(experiment)
         runs = runs_of(self._client, known.experiment_id, sweep.id) if known else {}
         self.runs = {name: found[0] for name, found in runs.items()}
+        self._suite_run = ""
+        if (suite := suite_of(sweep)) is not None:
+            above = find_suite_run(self._client, known.experiment_id, suite) if known else None
+            self._suite_run = "" if above is None else above.info.run_id
+            if above is None and not lost:
+                self._add_difference(f"{suite.name}: MLflow does not have the suite's run")
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
             self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
@@ -134,7 +141,8 @@ class Audit:
         run = runs[0]
         if run.info.status != image.status:
             self._add_difference(f"{name}: {run.info.status} in MLflow, should be {image.status}")
-        tags = image.tags if image.trial == SWEEP else {**image.tags, PARENT: self._parent}
+        above = self._suite_run if image.trial == SWEEP else self._parent
+        tags = {**image.tags, **({PARENT: above} if above else {})}
         if wrong := _different(tags, run.data.tags):
             self._add_difference(f"{name}: MLflow's tag {wrong} is not the record's")
         if wrong := _different(image.params, run.data.params):

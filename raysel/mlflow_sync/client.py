@@ -21,6 +21,7 @@ from raysel.mlflow_sync.store import (
     move,
     runs_of,
 )
+from raysel.mlflow_sync.suite_run import ensure_suite_run, suite_of, update_suite_run
 from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
 
@@ -56,7 +57,7 @@ class MlflowStore:
             experiment: its name.
             artifact_root: where artifacts lie, a folder or a URI; a server decides that for
                 itself.
-            sweep: only its id and its objective are looked at.
+            sweep: its id, its objective, its name and its folder are looked at.
 
         Raises:
             UnusableStore: without a server: there is no database, or another MLflow's.
@@ -68,6 +69,7 @@ class MlflowStore:
         self._tag_experiment(sweep)
         found = runs_of(self._client, self._experiment, sweep.id)
         self._runs = {trial: _known(runs[0]) for trial, runs in found.items()}
+        self._suite, self._suite_run = suite_of(sweep), ""
 
     def has(self, trial: str) -> bool:
         """Whether there is a run of this trial, or of the sweep itself (`SWEEP`)."""
@@ -81,6 +83,8 @@ class MlflowStore:
         """
         with _explain_refusal():
             self._show(image, points)
+            if image.trial == SWEEP and self._suite is not None:
+                update_suite_run(self._client, self._experiment, self._above(), self._suite)
 
     def upload(self, trial: str, path: Path, folder: str | None = None) -> None:
         """Add a file, or all that a folder holds, to the run's artifacts, below `folder`.
@@ -150,8 +154,14 @@ class MlflowStore:
 
     def _tags(self, image: RunImage) -> dict[str, str]:
         """The image's tags and the parent's run id, since the parent may have changed."""
-        parent = {} if image.trial == SWEEP else {PARENT: self._runs[SWEEP].run_id}
-        return {**image.tags, **parent}
+        parent = self._above() if image.trial == SWEEP else self._runs[SWEEP].run_id
+        return {**image.tags, **({PARENT: parent} if parent else {})}
+
+    def _above(self) -> str:
+        """The id of the suite's run; empty where the sweep is no cell of one."""
+        if self._suite is not None and not self._suite_run:
+            self._suite_run = ensure_suite_run(self._client, self._experiment, self._suite)
+        return self._suite_run
 
     def _log(self, known: _Known, image: RunImage, points: Sequence[Point]) -> None:
         """Log points, missing parameters (MLflow forbids changes), and differing tags."""

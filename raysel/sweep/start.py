@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raysel.common.errors import Problem, UserError, user_error
+from raysel.common.locations import SPEC_FILE
 from raysel.record.layout import CODE, SweepFolder, write_whole
 from raysel.record.ownership import OwnedElsewhere
 from raysel.record.state import ENDED, fold
 from raysel.spec import reader, user_code
-from raysel.spec.sweep import Spec
+from raysel.spec.sweep import BudgetSpec, Spec
 from raysel.sweep.backup import restore
 from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
@@ -18,7 +19,7 @@ from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import run_session
-from raysel.sweep.suite_folder import is_suite
+from raysel.sweep.suite_folder import StoredCell, cell_not_begun, is_suite
 from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere, refuse_unreadable
 
 
@@ -58,7 +59,8 @@ def resume(
     overrides: Sequence[str] = (),
     from_backup: bool = False,
 ) -> Outcome:
-    """Resume an interrupted sweep; the results of a finished one are written again.
+    """Resume an interrupted sweep, or begin a suite's cell that has not begun; the results of a
+    finished one are written again.
 
     Args:
         overrides: `search.num_trials=60` and the like extend it.
@@ -68,9 +70,27 @@ def resume(
         UserError: there is no such sweep, or it would change its meaning.
         OperationalError: the sweep's record cannot be read or kept.
     """
-    folder, spec = resumed(storage, name, overrides, from_backup)
-    sources = user_code.read(spec.listed_code, folder.path)
+    if (found := cell_not_begun(storage, name)) is not None:
+        if from_backup:
+            raise user_error("--from-backup", f"{name} has not begun, so there is no copy")
+        suite, cell = found
+        folder, spec = first_begun(storage, name, cell, overrides)
+        sources = user_code.read(spec.listed_code, suite.path)
+    else:
+        folder, spec = resumed(storage, name, overrides, from_backup)
+        sources = user_code.read(spec.listed_code, folder.path)
     return run_session(spec, folder, reporter, sources, publish)
+
+
+def first_begun(
+    storage: str, name: str, cell: StoredCell, overrides: Sequence[str] = ()
+) -> tuple[SweepFolder, Spec]:
+    """The folder of a suite's cell that has not begun, and its sweep file with what extends it;
+    without the budget, which is for the suite as a whole."""
+    wanted = reader.SweepFile(SPEC_FILE, cell.spec, tuple(overrides), True).spec()
+    changes = {"storage": storage, "budget": BudgetSpec()}
+    spec = continued(cell.parsed(), wanted).model_copy(update=changes)
+    return SweepFolder.of(storage, name), spec
 
 
 def resumed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from raysel.spec.reader import SweepFile
 from raysel.spec.suite import Suite
 from raysel.spec.sweep import BudgetSpec, Spec
 from raysel.sweep import start
-from raysel.sweep.existing import continued
 from raysel.sweep.manifest import SENT_AS
 from raysel.sweep.outcome import Publish
 from raysel.sweep.suite_folder import (
@@ -144,6 +144,7 @@ def stored(suite: Suite, specs: Sequence[Spec]) -> StoredSuite:
     )
     axes = tuple(StoredAxis(keys=axis.keys) for axis in suite.axes.axes)
     return StoredSuite(
+        id=uuid.uuid4().hex,
         name=suite.name,
         description=suite.description,
         axes=axes,
@@ -228,9 +229,8 @@ def _cell_to_run(
 ) -> CellToRun:
     whole = f"{view.suite.name}/{cell.cell.name}"
     if cell.view is None and cell.problem is None:
-        spec = SweepFile(SPEC_FILE, cell.cell.spec, tuple(overrides), True).spec()
-        spec = continued(cell.cell.parsed(), spec).model_copy(update={"storage": storage})
-        folder, code = SweepFolder.of(storage, whole), view.folder.path
+        folder, spec = start.first_begun(storage, whole, cell.cell, overrides)
+        code = view.folder.path
     else:
         folder, spec = start.resumed(storage, whole, overrides)
         code = folder.path

@@ -27,7 +27,7 @@ from raysel.spec.values import FrozenModel
 from raysel.sweep.own_record import own_results
 from raysel.sweep.replica import storage_errors
 from raysel.sweep.results import SweepResults
-from raysel.sweep.views import SweepView, names, read_sweep, suites
+from raysel.sweep.views import SweepView, cell_names, names, read_sweep, suites
 
 _MOST_BYTES = 1024 * MIB
 
@@ -65,10 +65,12 @@ class StoredSuite(FrozenModel):
     """The content of `suite.json`.
 
     Attributes:
+        id: of its run in MLflow; empty in older ones.
         sent_as: under which id it was sent, of a job's suite.
     """
 
     kind: Literal["suite"] = "suite"
+    id: str = ""
     name: str
     description: str = ""
     axes: tuple[StoredAxis, ...]
@@ -169,6 +171,21 @@ def stored_suite(storage: str, name: str) -> tuple[SweepFolder, StoredSuite]:
     raise OperationalError(str(folder.suite), words + way_on)
 
 
+def cell_not_begun(storage: str, name: str) -> tuple[SweepFolder, StoredCell] | None:
+    """The suite's folder and the cell, of a name `suite/cell` whose sweep has not begun; None of
+    any other name.
+
+    Raises:
+        As `stored_suite`.
+    """
+    suite, _, wanted = name.partition("/")
+    if not wanted or not is_suite(storage, suite) or name in cell_names(storage, suite):
+        return None
+    folder, stored = stored_suite(storage, suite)
+    found = next((cell for cell in stored.cells if cell.name == wanted), None)
+    return None if found is None else (folder, found)
+
+
 def bring_suite(folder: SweepFolder) -> None:
     """Fetch the `suite.json` of a suite in a bucket, unless somebody runs it here."""
     bucket: Bucket | None = folder.bucket
@@ -226,4 +243,4 @@ def merged(stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str]) -> St
     if gone := [name for name in begun if name not in known]:
         way_on = f"remove it with raysel rm {stored.name}/{gone[0]}, or keep its value in the file"
         raise UserError(Problem("axes", f"no cell {and_more(gone)}, which has begun; {way_on}"))
-    return wanted
+    return wanted.model_copy(update={"id": stored.id})

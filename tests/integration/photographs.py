@@ -60,3 +60,13 @@ def write_photographs(folder: Path, parts: dict[str, int]) -> None:
             label = list(CLASSES)[number // 4 % 2]  # each kind of each class
             next(kinds)(_cut(photographs[label], seed), folder / part / label, seed)
             seed += 1
+
+
+def write_small_photographs(folder: Path, each: int, side: int = 48) -> None:
+    """Class folders with so many small parts of the photographs, all different."""
+    for label, file in CLASSES.items():
+        photograph = Image.fromarray(load_sample_image(file))
+        (folder / label).mkdir(parents=True)
+        for number in range(each):
+            picture = _cut(photograph, number).resize((side, side))
+            picture.save(folder / label / f"{number:03}.jpg", quality=95)

@@ -49,21 +49,24 @@ TUNED = [
     for arm in ("criticality_identity", "criticality_random")
 ]
 BOTH = "layers: {categorical: [1, 5]}, tune_epochs: {categorical: [0, 1]}, criticality_data: source"
-SEVEN = "task.data: [flowers102, pets, dtd, aircraft, food101, sun397, cifar100]"
+# two examples a class are not enough for a tenth
+HALVES = "task.split={train: 0.5, validation: 0.5, test: all, seed: 0}"
+# where another file has all of an axis's values, some of them
+SHIFTS = "axes.task.shift.kind=[frost, gaussian_noise, zoom_blur]"
 
 # file -> what makes it small: at least two steps of each trial
 CHANGES = {
     "bvg_ls_table3": [
         *("model.name=resnet10t", "model.weights=weights/resnet10t-3.safetensors"),
-        "training.batch_size=16",
+        *("training.batch_size=16", HALVES),
     ],
     "bvg_ls_table4": [
-        "training.batch_size=16",
+        *("training.batch_size=16", HALVES),
         "axes={zip: {model.name: [test_vit, test_convnext], model.weights:"
         " {vit: weights/test_vit-3.safetensors, convnext: weights/test_convnext-3.safetensors}},"
-        f" {SEVEN}}}",
+        " task.data: [flowers102, dtd, cifar100]}",
     ],
-    "automatic_table1": [*CIFAR, *LENGTHY, *TUNED],
+    "automatic_table1": [*CIFAR, *LENGTHY, *TUNED, SHIFTS],
     "automatic_table1_flip": [*CIFAR, *TUNED, *LENGTHY[2:]],
     "automatic_table1_breeds": [
         *("model.name=resnet10t", "task.split.shots=2", "training.batch_size=17", *LENGTHY),
@@ -71,7 +74,7 @@ CHANGES = {
         *("task.split.validation=30", "strategies.surgical={block: {categorical: [layer2, head]}}"),
     ],
     "automatic_figure4": [
-        *CIFAR,
+        *(*CIFAR, SHIFTS),
         f"strategies.identity={{strategy: criticality_identity_target, {BOTH}}}",
         f"strategies.random={{strategy: criticality_random_target, {BOTH}}}",
     ],

@@ -1,5 +1,5 @@
-"""A suite through the command line: killed with SIGKILL, resumed, its cells' records agree, its
-page is drawn."""
+"""A suite of two models, three numbers of shots and three arms on photographs, through the command
+line: killed twice with SIGKILL, resumed, its cells' records agree, its page is drawn."""
 
 from __future__ import annotations
 
@@ -22,27 +22,42 @@ from raysel.sweep.suite_folder import SuiteView, read_suite
 
 from .helpers import states, without_clocks
 from .mlflow_oracle import mlflow_differences
+from .photographs import write_small_photographs
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
+
+CELLS, ARMS = 6, 3
+SEARCHED, CONFIRMED = 3, 2 * ARMS
 
 FILE = """\
 name: table
 task:
-  data: digits
-  source: 300
+  data: {{folder: {storage}/pictures}}
+  cache: {storage}/cache
+  image_size: 32
+  source: 60
   shift: {{kind: gaussian_noise, severity: 3}}
-  split: {{train: 60, validation: 60, test: 60, seed: 3}}
-model: {{name: test_resnet}}
-strategies: {{linear_probe: , surgical: {{block: head}}}}
-training: {{epochs: 2, batch_size: 20, learning_rate: {{float: [1e-3, 1e-1], log: true}}}}
-search: {{num_trials: 4, baselines: false}}
+  split: {{train: 20, validation: 20, test: 20, seed: 3}}
+model: {{name: test_resnet, weights: source}}
+source: {{epochs: 3}}
+strategies: {{full: , linear_probe: , surgical: {{block: head}}}}
+training: {{epochs: 2, batch_size: 10, learning_rate: {{float: [1e-3, 1e-1], log: true}}}}
+search: {{num_trials: 3}}
 confirm: {{splits: 2}}
 resources: {{max_concurrent_trials: 1}}
 storage: {storage}
 axes:
   model.name: [test_resnet, resnet10t]
-  training.shots: [3, 5]
+  training.shots: [2, 4, 8]
 """
+
+
+def write_suite(storage: Path) -> Path:
+    """The suite's file, and its photographs beside it."""
+    write_small_photographs(storage / "pictures", each=60)
+    file = storage / "table.yaml"
+    file.write_text(FILE.format(storage=storage), encoding="utf-8")
+    return file
 
 
 def raysel(*arguments: str, **more: str) -> subprocess.Popen[str]:
@@ -76,27 +91,33 @@ def wait_for_complete(storage: Path, count: int, process: subprocess.Popen[str])
     pytest.fail(f"it did not come to that: {process.communicate()[0]}")
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SuiteView, str]:
-    """A suite that was killed once after its first cell; the storage, how it was left, and what
-    `resume` printed."""
-    storage = tmp_path_factory.mktemp("suite")
-    file = storage / "table.yaml"
-    file.write_text(FILE.format(storage=storage), encoding="utf-8")
-    process = raysel("run", str(file))
+def killed(storage: Path, complete: int, *arguments: str) -> SuiteView:
+    """How a driver leaves the suite that is killed after so many complete cells."""
+    process = raysel(*arguments)
     try:
-        left = wait_for_complete(storage, 1, process)
+        return wait_for_complete(storage, complete, process)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    return storage, left, ended(raysel("resume", "table", "--storage", str(storage)))
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SuiteView, str]:
+    """A suite that was killed after its first cell, and again after its third; the storage, how it
+    was left the first time, and what the last `resume` printed."""
+    storage = tmp_path_factory.mktemp("suite")
+    way_on = ("resume", "table", "--storage", str(storage))
+    left = killed(storage, 1, "run", str(write_suite(storage)))
+    assert left.state == "RUNNING"
+    killed(storage, 3, *way_on)
+    return storage, left, ended(raysel(*way_on))
 
 
 def test_every_cell_is_complete_and_what_had_ended_was_left_alone(outcome):
     storage, left, printed = outcome
     view = read_suite(str(storage), "table")
     assert view.state == "COMPLETE"
-    assert "4 of 4 cells complete" in printed
+    assert f"{CELLS} of {CELLS} cells complete" in printed
     done = [cell.cell.name for cell in left.cells if cell.state == "COMPLETE"]
     assert done
     for name in done:
@@ -112,22 +133,27 @@ def test_the_record_of_every_cell_and_mlflow_agree(outcome):
         events = read_events(sqlite_url(folder.record))
         assert fold_sweep(events).status == "COMPLETE"
         trials = fold(events).values()
-        assert sum(trial.phase == "search" for trial in trials) == 4
-        assert sum(trial.phase == "confirm" for trial in trials) == 2 * 2
+        assert sum(trial.phase == "search" for trial in trials) == SEARCHED
+        assert sum(trial.phase == "confirm" for trial in trials) == CONFIRMED
         assert mlflow_differences(uri, "table", events) == []
     client = mlflow.MlflowClient(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "table"]
     cells = client.search_runs([experiment.experiment_id], "tags.`raysel.suite` = 'table'")
-    assert len(cells) == 4
+    assert len(cells) == CELLS
+    (above,) = client.search_runs([experiment.experiment_id], "tags.`raysel.suite_run` != ''")
+    assert (above.info.run_name, above.info.status) == ("table", "FINISHED")
+    assert {run.data.tags["mlflow.parentRunId"] for run in cells} == {above.info.run_id}
+    out = ended(raysel("reconcile", "table", "--dry-run", "--storage", str(storage)))
+    assert out.count("record and MLflow agree") == CELLS
 
 
 def test_a_cell_gives_what_the_same_sweep_gives_alone(outcome):
     storage, _, _ = outcome
-    cell = storage / "table" / "test_resnet-shots3"
+    cell = storage / "table" / "test_resnet-shots4"
     alone = storage / "alone.yaml"
     text = FILE.format(storage=storage).partition("axes:")[0]
     alone.write_text(text, encoding="utf-8")
-    sets = ["--set", "name=alone", "--set", "training.shots=3"]
+    sets = ["--set", "name=alone", "--set", "training.shots=4"]
     ended(raysel("run", str(alone), *sets))
     in_suite = sorted(map(without_clocks, states(cell).values()))
     assert in_suite == sorted(map(without_clocks, states(storage / "alone").values()))
@@ -142,7 +168,7 @@ def test_the_page_has_a_row_an_arm_a_column_a_cell_and_links(outcome):
         assert (storage / "table" / name / "report" / "index.html").is_file()
     csv = (storage / "table" / "report" / "tables" / "suite.csv").read_text("utf-8")
     assert all(name in csv for name in names)
-    assert len(csv.splitlines()) == 1 + 2  # two arms
+    assert len(csv.splitlines()) == 1 + ARMS + 1  # and the untouched model
     listed = ended(raysel("list", "--json", "--storage", str(storage)))
     (suite,) = json.loads(listed)["suites"]
-    assert suite == {"name": "table", "state": "COMPLETE", "cells": 4, "complete": 4}
+    assert suite == {"name": "table", "state": "COMPLETE", "cells": CELLS, "complete": CELLS}

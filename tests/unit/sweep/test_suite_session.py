@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from unittest.mock import MagicMock
 
@@ -14,6 +15,7 @@ from raysel.record.events import SWEEP, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
 from raysel.record.state import fold
+from raysel.sweep import start
 from raysel.sweep.suite_folder import read_suite
 
 
@@ -117,3 +119,18 @@ def test_a_file_with_more_values_adds_cells_and_a_second_run_is_refused(tmp_path
     outcome = run("[3, 2, 1]", again=True)
     assert (outcome.cells, outcome.complete) == (3, 3)
     assert kinds(tmp_path, "shots1") == ["sweep", "finished"]
+
+
+def test_a_cell_that_has_not_begun_is_begun_by_its_name_and_the_suite_takes_it_up(tmp_path):
+    kit.run(tmp_path)
+    shutil.rmtree(tmp_path / "suite" / "shots2")
+    assert states(tmp_path) == {"shots1": "COMPLETE", "shots2": "NOT BEGUN"}
+    outcome = start.resume(str(tmp_path), "suite/shots2", MagicMock(), lambda given: given)
+    assert outcome.complete
+    assert (states(tmp_path)["shots2"], kinds(tmp_path, "shots2")) == (
+        "COMPLETE",
+        ["sweep", "finished"],
+    )
+    assert kit.resume(tmp_path).complete == 2
+    with pytest.raises(UserError, match=r"there is no sweep of that name.*shots2"):
+        start.resume(str(tmp_path), "suite/shots3", MagicMock(), lambda given: given)
