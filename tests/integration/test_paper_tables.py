@@ -125,7 +125,7 @@ def test_every_cell_of_a_table_gets_a_test_error(
     for cell in checked.cells:
         arms = set(strategies_of(cell.spec))
         assert {row["arm"] for row in rows} >= arms
-        for row in rows:
+        for row in (row for row in rows if row["arm"] in arms):  # not the untouched model's
             assert 0.0 <= float(row[f"{cell.name}_mean"]) <= 1.0, (row["arm"], cell.name)
         found = states(suite / cell.name).values()
         assert {trial.status for trial in found} == {"COMPLETE"}
