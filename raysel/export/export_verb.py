@@ -123,7 +123,11 @@ def export(
             out = _copy_best(view, run, name, staged, compare=not check)
         else:
             of_the_sweep = sections(results, row, tested, view.folder.trial(run))
-            out = _run_again(view, run, staged, notify, of_the_sweep)
+            why = "its weights were not kept"
+            if name == winner and (other := origin_of(view.folder.best)):
+                there = f"{other['sweep']}, run {other['run']}"
+                why = f"{view.folder.best} holds another model (sweep {there})"
+            out = _run_again(view, run, staged, notify, why, of_the_sweep)
         if check:
             notify("comparing it, loaded by timm alone, with the sweep's own validation …")
             out = replace(out, check=_checked(view, out))
@@ -229,11 +233,11 @@ def _copy_best(view: SweepView, run: str, strategy: str, target: Path, compare: 
 
 
 def _run_again(
-    view: SweepView, name: str, target: Path, notify: Notify, of_the_sweep: str
+    view: SweepView, name: str, target: Path, notify: Notify, why: str, of_the_sweep: str
 ) -> Exported:
     """Train a confirm run once more for its weights."""
     trial = view.trial(name)
-    notify(f"{name}: its weights were not kept; training it again, {len(trial.epochs)} epochs")
+    notify(f"{name}: {why}; training it again, {len(trial.epochs)} epochs")
     model, again = trained_again(view, name, notify)
     if not again.succeeded or model is None:
         raise OperationalError(

@@ -37,6 +37,7 @@ from raysel.spec.confirm import VerdictSpec as VerdictSpec
 from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
+from raysel.spec.node_labels import check_labels
 from raysel.spec.renamed_keys import settings_with_new_keys
 from raysel.spec.source import SourceSpec as SourceSpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
@@ -233,7 +234,7 @@ class ResourcesSpec(FrozenModel):
     custom: dict[OneLine, Annotated[PositiveReal, Field(le=1e9)]] = Field(
         default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
     )
-    labels: dict[OneLine, OneLine] = Field(
+    labels: Annotated[dict[OneLine, OneLine], AfterValidator(check_labels)] = Field(
         default_factory=dict,
         description="of the nodes that trials may run on, as Ray's label selectors:"
         " {ray.io/accelerator-type: H100}",

@@ -54,7 +54,8 @@ _EMA_DECAY = Parameter(
 )
 
 
-def _ema_init(default: str) -> Parameter:
+def ema_init(default: str) -> Parameter:
+    """The parameter that says how the averages start."""
     return Parameter(
         "ema_init",
         "choice",
@@ -294,7 +295,7 @@ class BiasVarianceGuided(_Guided):
     paper = _PAPER
     parameters: ClassVar[tuple[Parameter, ...]] = (
         _EMA_DECAY,
-        _ema_init("paper"),
+        ema_init("paper"),
         Parameter("update_layers", "int", 1, "how many layers move at each step", low=1),
     )
 
@@ -311,7 +312,7 @@ class BiasVarianceThreshold(_Guided):
     paper = f"{_PAPER} with the threshold of Table 5"
     parameters = (
         _EMA_DECAY,
-        _ema_init("debiased"),
+        ema_init("debiased"),
         Parameter(
             "threshold",
             "float",
@@ -343,7 +344,7 @@ class BiasVarianceTensors(_Guided):
     published = _Guided.published.model_copy(update={"learning_rate": 1e-3})
     parameters = (
         _EMA_DECAY,
-        _ema_init("debiased"),
+        ema_init("debiased"),
         Parameter(
             "update_share",
             "float",

@@ -218,3 +218,25 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
         words = f"is of the sweep {there}, and this is the folder of {own}; {again}"
         raise OperationalError(str(file), words)
     return results
+
+
+# --- the best model ------------------------------------------------------------------------------
+
+
+def best_problem(folder: SweepFolder, sweep: SweepState) -> str | None:
+    """What is wrong with the best model of a complete sweep, as far as it is seen without reading
+    its weights: it is lost, or another sweep's; None where nothing is. `raysel export` reads them.
+    """
+    try:
+        if not (folder.best / "model.safetensors").stat().st_size:
+            return "has no weights: model.safetensors is empty"
+        whose = json.loads(read_regular(folder.best / "config.json", MIB))["raysel"]["sweep"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return f"has no model: {Path(error.filename or folder.best).name} is not there"
+    except OSError as error:
+        return cannot("be read", error, folder.best)
+    except (ValueError, KeyError, TypeError) as error:
+        return f"has no model: config.json cannot be read ({reason(error)})"
+    if sweep.id and whose != sweep.id:
+        return f"is the model of the sweep {one_line(whose, NAME)}"
+    return None

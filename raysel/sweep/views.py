@@ -30,7 +30,7 @@ from raysel.record.state import (
 )
 from raysel.spec.sweep import Spec
 from raysel.sweep.manifest import manifest_problem
-from raysel.sweep.own_record import own_events, own_results, own_spec
+from raysel.sweep.own_record import best_problem, own_events, own_results, own_spec
 from raysel.sweep.replica import fetch, storage_errors
 from raysel.sweep.results import SweepResults
 from raysel.sweep.split import DENIED, split_problem
@@ -82,14 +82,17 @@ class SweepView:
             )
         if self.sweep.status == COMPLETE and self.holder is None:  # else it is being written
             try:
-                own_results(self.folder, self.sweep)
+                results = own_results(self.folder, self.sweep)
             except OperationalError as error:
-                found.append(str(error))
+                return [*found, str(error)]
+            if results.winner and (lost := best_problem(self.folder, self.sweep)):
+                found.append(f"{self.folder.best} {lost}; make it again: {self.folder.resume()}")
         return found
 
     def is_gone(self, trial: TrialState) -> bool:
         """Whether a trial's folder is not there."""
-        return not lies_there(self.folder.trial(trial.id))
+        folder = self.folder.trial(trial.id)
+        return folder.is_file() or not lies_there(folder)
 
     def phase(self, name: str) -> list[TrialState]:
         """The trials of one phase, by number."""

@@ -6,6 +6,7 @@ Only names are read here. A file that is taken and cannot be decoded is counted 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -111,10 +112,23 @@ def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder that are looked through, by their names.
 
     Raises:
-        OSError: it may not be read.
+        OSError: it may not be read, or holds a link to nowhere that may have been a folder: a class
+            or a part would be missing without a word.
     """
-    below = (Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    return sorted(path for path in below if reason_to_skip_folder(path.name) is None)
+    entries = [Path(entry.path) for entry in os.scandir(folder) if _may_be_folder(entry)]
+    below = [path for path in entries if reason_to_skip_folder(path.name) is None]
+    for path in below:
+        if not path.is_dir():
+            words = f"it is a link to {path.readlink()}, which is not there; bring that back"
+            raise FileNotFoundError(errno.ENOENT, f"{words}, or remove the link", str(path))
+    return sorted(below)
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    """A folder, or a link to nowhere without an ending."""
+    if entry.is_dir():
+        return True
+    return entry.is_symlink() and not Path(entry.name).suffix and not Path(entry.path).exists()
 
 
 def images_below(folder: Path, left_out: LeftOutFiles) -> list[Path]:

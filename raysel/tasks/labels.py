@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.common.errors import UserError, nearest, user_error
-from raysel.common.text import quoted
+from raysel.common.text import and_more, quoted
 from raysel.tasks.class_names import check_names, normalised
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -68,7 +68,17 @@ def class_labels(where: str, rows: Sequence[Label], classes: Sequence[str] | Non
     names = tuple(sorted({row.text for row in rows}))
     check_names(names)
     places = {name: place for place, name in enumerate(names)}
-    return Labels(names, np.array([places[row.text] for row in rows], np.int64), ())
+    return Labels(names, np.array([places[row.text] for row in rows], np.int64), _mixed(names))
+
+
+def _mixed(names: Sequence[str]) -> tuple[str, ...]:
+    """That some classes are called by numbers and others by names: of one they may be both."""
+    numbers = [name for name in names if _value(name) is not None]
+    if not numbers or len(numbers) == len(names):
+        return ()
+    others = [name for name in names if name not in set(numbers)]
+    words = "one class each; where they are the others' numbers, write the names"
+    return (f"labels {and_more(numbers)} are numbers beside {and_more(others)}: {words}",)
 
 
 def _among(where: str, rows: Sequence[Label], classes: tuple[str, ...]) -> Labels:
@@ -157,6 +167,9 @@ def _refuse_odd(where: str, row: Label) -> None:
             where, row, f"label {quoted(label)} stands for no value; remove the row{_MEANT}"
         )
     if len(label) > 1 and label[0] + label[-1] in ("[]", "{}", "()"):
+        if label[0] == "{" and ":" in label:
+            words = f"label {quoted(label)} is an object; write one of its values"
+            raise _wrong(where, row, f"{words}{_MEANT}")
         inner = label[1:-1].strip(" \"'")
         hint = f"write {quoted(inner)}" if "," not in inner else _ONE_LABEL
         raise _wrong(where, row, f"label {quoted(label)} is a list; {hint}{_MEANT}")

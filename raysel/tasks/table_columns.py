@@ -201,8 +201,13 @@ def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> Us
 
 
 def _are_one(table: TableText, places: Sequence[int]) -> bool:
-    """Whether the columns distinguish the same classes, such as names and numbers of them."""
+    """Whether the columns distinguish the same classes, such as names and numbers of them; those of
+    one name say the same."""
     columns = [table.column(place) for place in places]
+    by_name: dict[str, list[str]] = {}
+    for place, column in zip(places, columns, strict=True):
+        if by_name.setdefault(_key(table.head[place]), column) != column:
+            return False
     pairs = set(zip(*columns, strict=True))
     return all(len(pairs) == len(set(column)) for column in columns)
 

@@ -112,13 +112,27 @@ def _json_lines(path: Path, text: str) -> TableText:
         if not line.strip():
             continue
         with any_error_as(lambda why, n=number: wrong_row(path, n, f"is no JSON: {why}")):  # type: ignore[misc]
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_without_repeats)
         if not isinstance(value, dict):
             raise wrong_row(path, number, "is no JSON object, such as {file_name: …, label: …}")
         objects.append((number, value))
     head = tuple(dict.fromkeys(key for _, value in objects for key in value))
     rows = [Row(line, tuple(_cell(value.get(key)) for key in head)) for line, value in objects]
     return TableText(path, head, tuple(rows))
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object, of which JSON would take the last of two values with one key.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {quoted(key)} occurs twice")
+        found[key] = value
+    return found
 
 
 def _cell(value: object) -> str:

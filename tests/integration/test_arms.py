@@ -11,7 +11,7 @@ from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
 from raysel.record.state import fold
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FILE = """\
 name: many

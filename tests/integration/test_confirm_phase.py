@@ -26,6 +26,8 @@ from . import drivers
 from .helpers import states, without_clocks
 from .test_stop_and_resume import driver
 
+pytestmark = pytest.mark.slow  # sweeps of their own; the statistics are tested without Ray
+
 FILE = """
 name: NAME
 task:
@@ -191,7 +193,6 @@ def test_a_split_is_one_unit_of_the_comparison_whatever_its_seeds(splits: Finish
 # --- source models ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_splits_take_the_source_models_in_turn(ray_cluster: None, storage: Path) -> None:
     """At a rate of nothing a run answers as the source model does that it began with."""
     still = ("training.learning_rate=1e-12", "training.batch_norm=eval")
@@ -213,7 +214,6 @@ def rounds(ray_cluster: None, storage: Path) -> Finished:
     return sweep(ROUNDS, "rounds", storage)
 
 
-@pytest.mark.slow
 def test_rounds_are_added_and_the_terminal_shows_the_interval_narrowing(rounds: Finished) -> None:
     said = " ".join(rounds.out.split())
     number = r"([+−]?[\d.]+)"
@@ -232,7 +232,6 @@ def test_rounds_are_added_and_the_terminal_shows_the_interval_narrowing(rounds: 
     assert len(rounds.confirm) == 14
 
 
-@pytest.mark.slow
 def test_a_sweep_killed_within_the_second_round_ends_as_if_it_had_not_been(
     rounds: Finished, storage: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_resolved_file_is_sound_as_it_is(swept: SweepFolder) -> None:
     assert main.main(["validate", str(swept.spec), "--set", "name=own-2"]) == 0
 
 
+@pytest.mark.slow
 def test_resume_uses_the_copy_and_no_other(swept: SweepFolder) -> None:
     del registry._REGISTRY["fair_share"]
     sys.modules.pop("raysel_code_my_strategy")

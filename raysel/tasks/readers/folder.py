@@ -110,8 +110,9 @@ def _by_class(
         name = normalised(folder.name)
         other = came_from.setdefault(name, folder)
         if other is not folder:
-            message = f"{part} holds two folders of the name {quoted(name)}, in two Unicode forms"
-            raise user_error("task.data", f"{message}; merge them")
+            forms = f"{quoted(other.name)} and {quoted(folder.name)}"
+            words = "one name in two forms (blanks around it, or Unicode)"
+            raise user_error("task.data", f"{part} holds {forms}, {words}; merge them")
         here = LeftOutFiles(folder)
         pictures = images_below(folder, here)
         left_out.extend(here)

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from view_kit import FINISHED, ended, epoch, make, started
@@ -66,6 +67,35 @@ def test_results_of_a_complete_sweep_that_are_cut_off_are_a_problem(tmp_path):
     (problem,) = read_sweep(str(tmp_path), "a").problems
     assert problem.startswith(f"{folder.results}: cannot be read: ")
     assert problem.endswith(f"; write it anew with: raysel resume a --storage {tmp_path}")
+
+
+WINNER = {"name": "a", "trials": [], "verdict": {"winner": "full"}}
+WINNER["confirm"] = [{"strategy": "full", "runs": [{"id": "confirm-full-s0"}]}]
+
+
+@pytest.mark.parametrize(
+    ("lay", "found"),
+    [
+        (lambda best: None, "has no model: model.safetensors is not there"),
+        (lambda best: (best / "model.safetensors").write_bytes(b""), "model.safetensors is empty"),
+        (
+            lambda best: (
+                (best / "model.safetensors").write_bytes(b"x"),
+                (best / "config.json").write_text('{"raysel": {"sweep": "another-1"}}'),
+            ),
+            "is the model of the sweep another-1",
+        ),
+    ],
+)
+def test_a_best_model_that_is_lost_or_anothers_is_a_problem(tmp_path, lay, found):
+    folder = make(tmp_path, "a", FINISHED)
+    folder.results.write_text(json.dumps(WINNER), encoding="utf-8")
+    folder.best.mkdir()
+    lay(folder.best)
+    view = read_sweep(str(tmp_path), "a")
+    view = replace(view, sweep=replace(view.sweep, id="a-1"))
+    (problem,) = [line for line in view.problems if line.startswith(str(folder.best))]
+    assert found in problem and problem.endswith(f"raysel resume a --storage {tmp_path}")
 
 
 def test_a_damaged_sweep_file_has_a_way_back(tmp_path):

@@ -114,3 +114,28 @@ def test_a_file_is_found_in_either_form(tmp_path, inside, there, named):
     text = f"file,label\n{inside.format(named)},x\nb.png,y\n"
     pictures = _table(tmp_path, text, files=files)
     assert [path.relative_to(tmp_path) for path in pictures.sources] == list(map(Path, files))
+
+
+def test_numbers_beside_names_are_noted(tmp_path):
+    pictures = _table(tmp_path, "file,label\na,0\nb,tea\nc,1\nd,oak\n")
+    assert pictures.classes == ("0", "1", "oak", "tea")
+    (note,) = pictures.notes
+    assert note.startswith("labels 0, 1 are numbers beside oak, tea: one class each;")
+    assert _table(tmp_path, "file,label\na,oak\nb,tea\n").notes == ()
+
+
+def test_a_key_that_an_object_has_twice_is_refused(tmp_path):
+    text = '{"file": "a", "label": "x", "label": "y"}\n{"file": "b", "label": "y"}\n'
+    found = _reported(tmp_path, text, name="labels.jsonl", files=["a", "b"])
+    assert found == 'FILE line 1: is no JSON: the key "label" occurs twice'
+
+
+def test_an_object_as_a_label_is_refused_as_one(tmp_path):
+    text = '{"file": "a", "label": {"name": "x"}}\n{"file": "b", "label": {"name": "y"}}\n'
+    assert "is an object; write one" in _reported(tmp_path, text, name="l.jsonl", files=["a", "b"])
+
+
+def test_two_columns_of_one_name_must_agree(tmp_path):
+    assert _table(tmp_path, "file,label,label\na,x,x\nb,y,y\n").classes == ("x", "y")
+    found = _reported(tmp_path, "file,label,label\na,x,y\nb,y,x\n")
+    assert found.endswith('rename one of those named "label"')

@@ -289,7 +289,22 @@ def test_a_class_of_two_spellings_is_one_class(tmp_path):
 
 def test_two_folders_of_one_look_are_refused(tmp_path):
     folder(tmp_path, (DECOMPOSED, COMPOSED, "dog"), 2)
-    assert f'two folders of the name "{COMPOSED}", in two Unicode forms' in _reported(tmp_path)
+    assert "one name in two forms (blanks around it, or Unicode); merge" in _reported(tmp_path)
+
+
+def test_blanks_around_a_folders_name_are_seen(tmp_path):
+    folder(tmp_path, ("daisy", "daisy ", "dog"), 2)
+    assert 'holds "daisy" and "daisy ", one name in two forms' in _reported(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_class_that_is_a_link_to_nowhere_is_refused_and_a_picture_is_not(tmp_path, part):
+    folder(tmp_path / part, ("cat", "dog"), 2)
+    (tmp_path / part / "cat" / "lost.png").symlink_to("nowhere.png")
+    image_folder(tmp_path)
+    (tmp_path / part / "rose").symlink_to("gone")
+    reported = _reported(tmp_path)
+    assert reported.startswith(f"{tmp_path / part / 'rose'} cannot be read: it is a link to gone,")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""Ray's label selectors, as `resources.labels` gives them: checked before Ray refuses them."""
+
+from __future__ import annotations
+
+import re
+
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_KEY = re.compile(rf"(?:{_WORD}(?:\.{_WORD})*/)?{_WORD}")
+_SELECTOR = re.compile(rf"!?(?:(?:in)?\({_WORD}(?:, ?{_WORD})*\)|{_WORD})|")
+
+_RULE = "63 letters, digits, dashes, dots and underscores at most, a letter or digit at both ends"
+
+
+def check_labels(labels: dict[str, str]) -> dict[str, str]:
+    """The labels themselves.
+
+    Raises:
+        ValueError: a key, or a value, is none that Ray takes.
+    """
+    for key, value in labels.items():
+        if not _KEY.fullmatch(key):
+            raise ValueError(f'"{key}" is no key of a label; {_RULE}, such as ray.io/market-type')
+        if not _SELECTOR.fullmatch(value):
+            ways = "give a value, !value, in(a, b) or !in(a, b)"
+            raise ValueError(f'"{value}" is no selector of a label; {ways}, each of {_RULE}')
+    return labels
