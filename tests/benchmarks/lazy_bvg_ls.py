@@ -152,7 +152,7 @@ def batches(images: Tensor, labels: Tensor, size: int, steps: int) -> list[Batch
 # --- picks ----------------------------------------------------------------------------------------
 
 
-class Watcher:
+class PickRecorder:
     """A lazy rule that looks at the steps of an exact trial."""
 
     def __init__(self, exact: FineTuning, side: Side) -> None:
@@ -189,7 +189,7 @@ def picks(arguments: argparse.Namespace) -> None:
             made, stream = trials_of(name, WARM + arguments.steps, arguments)
             exact = made(dataclasses.replace(EXACT, parameters={**START, "ema_init": init}))
             sides = [lazy(k, margin, init) for k, margin in GRID]
-            watchers = [Watcher(exact, side) for side in sides]
+            watchers = [PickRecorder(exact, side) for side in sides]
             picked = watch(exact, watchers, stream)[WARM:]
             stays = statistics.mean(a == b for a, b in pairwise(picked))
             count = len(exact.partition)
@@ -203,14 +203,14 @@ def picks(arguments: argparse.Namespace) -> None:
                 )
 
 
-def watch(exact: FineTuning, watchers: Sequence[Watcher], stream: list[Batch]) -> list[int]:
+def watch(exact: FineTuning, watchers: Sequence[PickRecorder], stream: list[Batch]) -> list[int]:
     """Train, and let them look; what `bvg_ls` picked."""
     decide, picked = exact.strategy.decide, []
 
     def watched(step: Step) -> Decision:
         decision = decide(step)
-        for watcher in watchers:
-            watcher.look(step, decision)
+        for recorder in watchers:
+            recorder.look(step, decision)
         picked.append(int(decision.weights.argmax()))
         return decision
 
