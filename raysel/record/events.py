@@ -185,7 +185,8 @@ class Record:
     def _insert(self, rows: Sequence[Mapping[str, Any]], again: bool) -> bool:
         try:
             with self._engine.begin() as connection:
-                connection.execute(_INSERT, rows)
+                if rows:
+                    connection.execute(_INSERT, rows)
         except IntegrityError:
             # a server that was cut off may have committed them and could not say so any more
             return again and self._has(rows[0])

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.locations import working_folder
 from raysel.models.partition_types import Partition
 from raysel.record.layout import write_json
@@ -261,12 +261,18 @@ def _settings_of(spec: Spec, space: Space) -> TrialConfig:
 
 
 def _own_folder(shared: PhaseContext, spec: Spec, code: Sequence[user_code.Source]) -> PhaseContext:
-    """The profile's folder; what lies there of another file or other weights goes."""
+    """The profile's folder; what a profile of another file or other weights left there goes.
+
+    Raises:
+        UserError: something else lies there.
+    """
     text = spec.to_yaml() + "".join(source.text for source in code)
     digest = hashlib.sha256(text.encode())
     for name, array in sorted(shared.weights.items()):
         digest.update(name.encode() + array.tobytes())
     mark = shared.folder / "of.txt"
+    if not mark.is_file() and shared.folder.is_dir() and any(shared.folder.iterdir()):
+        raise user_error("storage", f"{shared.folder} is no profile of raysel's; move it away")
     if not mark.is_file() or mark.read_text(encoding="utf-8") != digest.hexdigest():
         shutil.rmtree(shared.folder, ignore_errors=True)
         shared.folder.mkdir(parents=True)
