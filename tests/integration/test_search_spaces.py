@@ -15,6 +15,7 @@ from pathlib import Path
 import pictures_kit as kit
 import pyarrow.parquet as pq
 import pytest
+from files_kit import scene
 
 from raysel.cli.main import main
 from raysel.search.space import strategies_of
@@ -43,6 +44,10 @@ def model(name: str, classes: int) -> list[str]:
 CHANGES = {
     "digits": ["model.name=test_resnet", "task.source=100"],
     "strategies": ["model.name=test_resnet", "task.source=100"],
+    "photographs": [
+        *("task.data={folder: photographs}", "task.image_size=32", "task.split.shots=2"),
+        *model("resnet10t", 3),
+    ],
     "papers/bvg_ls_alpha": [*PICTURES, *model("resnet10t", 3)],
     "papers/bvg_ls_random": [*PICTURES, *model("resnet10t", 3)],
     "papers/bvg_ls_wrn": [*PICTURES, *model("resnet10t", 3)],
@@ -85,7 +90,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         kit.without_checksums(patch)
         write_data(place / "data", patch)
         write_weights(place)
+        write_photographs(place / "photographs")
         yield place
+
+
+def write_photographs(folder: Path) -> None:
+    """Three classes, twelve pictures each."""
+    for number in range(36):
+        to = folder / f"species-{number % 3}"
+        to.mkdir(parents=True, exist_ok=True)
+        scene(number, 40, 36).save(to / f"{number:02}.jpg")
 
 
 @pytest.fixture(autouse=True)
