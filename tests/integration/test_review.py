@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -390,7 +391,8 @@ def test_rm_asks_first_and_refuses_a_sweep_that_runs(
         assert main(["rm", "reference", "--yes", *where]) == 2 and copy.is_dir()
         assert "raysel stop reference" in capsys.readouterr().err
         listed = reported("list", *where)[1]["sweeps"]
-        assert [row["state"] for row in listed] == ["RUNNING"]
+        assert [row["state"] for row in listed] == ["COMPLETE"]  # reconcile may hold it
+        assert str(os.getpid()) in listed[0]["running"]
     finally:
         owner.release()
     assert main(["rm", "reference", "--yes", *where]) == 0
