@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +10,7 @@ import typer
 
 from raysel.cli.arguments import AsJson, Storage, SweepName
 from raysel.common.errors import nearest, user_error
-from raysel.common.output import PATH, print_json, print_table, say
+from raysel.common.output import print_csv, print_json, print_table, say
 
 if TYPE_CHECKING:
     from raysel.report.mistakes import Mistakes, WrongPicture
@@ -85,15 +83,9 @@ def _print_rows(rows: Sequence[WrongPicture]) -> None:
 
 def _print_csv(found: Mistakes) -> None:
     head = ("list", "picture", "class", "taken for", "wrong", "runs", "confidence")
-    _say_csv(head)
+    print_csv(head)
     for name in _LISTS:
         for row in getattr(found, name):
             sure = "" if row.confidence is None else f"{row.confidence:.4f}"
             counts = (str(row.wrong), str(row.runs))
-            _say_csv((name, row.picture, row.given, row.taken, *counts, sure))
-
-
-def _say_csv(cells: Sequence[str]) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    say(line.getvalue(), most=2 * PATH)
+            print_csv((name, row.picture, row.given, row.taken, *counts, sure))

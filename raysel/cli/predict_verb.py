@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,7 +11,7 @@ import typer
 
 from raysel.cli.arguments import AsJson, Storage
 from raysel.common.errors import FAILED, user_error
-from raysel.common.output import PATH, print_json, print_table, say, say_error
+from raysel.common.output import print_csv, print_json, print_table, say_error
 
 if TYPE_CHECKING:
     from raysel.export.prediction import Prediction
@@ -99,17 +97,11 @@ def _as_json(row: Prediction) -> dict[str, Any]:
 def _print_csv(rows: list[Prediction], top: int) -> None:
     numbers = range(1, top + 1)
     head = [f"{what}{number}" for number in numbers for what in ("class", "probability")]
-    _say_csv(["file", *head, "problem"])
+    print_csv(["file", *head, "problem"])
     for row in rows:
         pairs = zip(row.classes, row.shares, strict=True)
         cells = [cell for name, share in pairs for cell in (name, f"{share:.6g}")]
-        _say_csv([str(row.file), *(cells or [""] * 2 * top), row.problem or ""])
-
-
-def _say_csv(cells: list[str]) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    say(line.getvalue(), most=2 * PATH)
+        print_csv([str(row.file), *(cells or [""] * 2 * top), row.problem or ""])
 
 
 def _print_rows(rows: list[Prediction]) -> None:

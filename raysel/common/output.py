@@ -7,6 +7,8 @@ that goes away (`| head`) or a full disk behind standard output ends nothing.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import sys
@@ -41,6 +43,13 @@ def print_json(value: Any, indent: int | None = 2, ascii_only: bool = False) -> 
     """Print a value as JSON: whole and valid in every encoding, without a raw control character."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     print(json_text(value, indent, ascii_only or encoding != "utf8"), flush=True)
+
+
+def print_csv(cells: Sequence[str]) -> None:
+    """Print one row as CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    say(line.getvalue(), most=2 * PATH)
 
 
 def print_table(
