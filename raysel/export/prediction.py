@@ -1,7 +1,7 @@
 """What a model says to picture files, read ahead in threads and asked in batches.
 
-Files become tensors by the `predict.py` that lies beside every exported model, so that who runs
-that file, and who runs `raysel predict`, get the same answers.
+Files become tensors by the code of the `predict.py` that lies beside every exported model, so that
+who runs that file, and who runs `raysel predict`, get the same answers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from raysel.common.text import one_line
 from raysel.common.user_files import any_error_as, irregular, reason
 from raysel.export import predict
 from raysel.export.predict_converted import ONNX, TORCHSCRIPT
+from raysel.export.read_picture import read_picture
 from raysel.export.timm_layout import damage_of
 from raysel.tasks.image_io import image_formats, without_warnings
 from raysel.training.failures import is_out_of_memory
@@ -68,8 +69,8 @@ class Predictor:
             raise OperationalError(str(folder), f"holds no model that can be used: {damage}")
         image_formats()  # registers the readers of further formats
         with any_error_as(lambda why: OperationalError(str(folder), f"cannot be loaded: {why}")):
-            self._folder = folder
-            shift = predict.config(folder)["raysel"].get("shift")
+            self._facts = predict.config(folder)
+            shift = self._facts["raysel"].get("shift")
             model, self._transform, self.classes = predict.load(folder)
         self.shift: str | None = None if shift is None else str(shift["kind"])
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -103,7 +104,7 @@ class Predictor:
         try:
             if kind := irregular(file):
                 return f"is {kind} and no picture"
-            return self._transform(predict.open_picture(file, self._folder))
+            return self._transform(read_picture(file, self._facts))
         except Exception as error:  # whatever Pillow raises on a damaged file
             return one_line(reason(error))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,11 +85,13 @@ def mistakes(
     """
     name = strategy or results.verdict.winner
     runs = {row.strategy: [run.id for run in row.runs] for row in results.confirm}
-    answers = {arm: _read(folder, ids) for arm, ids in runs.items()}
+    read = {run: read_answers(folder.trial(run)) for ids in runs.values() for run in ids}
+    answers = {
+        arm: [one for run in ids if (one := read[run]) is not None] for arm, ids in runs.items()
+    }
     if name is None or not answers.get(name):
         words = "has no answers of confirmed models: they are kept since raysel compares pictures"
         raise OperationalError(folder.name, words)
-    lost = [run for ids in runs.values() for run in ids if read_answers(folder.trial(run)) is None]
     verdict = results.verdict
     beside = verdict.against if name == verdict.winner else verdict.baseline
     other = beside if beside != name and answers.get(beside or "") else None
@@ -103,23 +105,16 @@ def mistakes(
         examples=len(ours),
         worst=named.rows(answers[name], ours > 0),
         everywhere=named.rows(every, whole),
-        lost=tuple(lost),
+        lost=tuple(run for run, one in read.items() if one is None),
     )
     if other is None:
         return found
     theirs = _share_wrong(answers[other])
-    return Mistakes(
-        **{
-            **vars(found),
-            "only_ours": named.rows(answers[name], (ours > 0.5) & (theirs < 0.5)),
-            "only_theirs": named.rows(answers[other], (theirs > 0.5) & (ours < 0.5)),
-        }
+    return replace(
+        found,
+        only_ours=named.rows(answers[name], (ours > 0.5) & (theirs < 0.5)),
+        only_theirs=named.rows(answers[other], (theirs > 0.5) & (ours < 0.5)),
     )
-
-
-def _read(folder: SweepFolder, runs: Sequence[str]) -> list[Answers]:
-    read = [read_answers(folder.trial(run)) for run in runs]
-    return [answers for answers in read if answers is not None]
 
 
 def _share_wrong(answers: Sequence[Answers]) -> NDArray[np.float64]:
