@@ -321,10 +321,24 @@ def _cache_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("task.cache", f'"{cache}" cannot be made: {why}')
 
 
+def _databricks_problems(spec: Spec) -> Iterator[Problem]:
+    """What MLflow needs to reach Databricks, whose experiments are paths of its workspace."""
+    profiles = os.environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg"
+    if "DATABRICKS_HOST" not in os.environ and not Path(profiles).expanduser().is_file():
+        message = "is Databricks, and neither DATABRICKS_HOST nor ~/.databrickscfg says which"
+        yield Problem("tracking.uri", f'"{spec.tracking.uri}" {message}; run: databricks configure')
+    if not spec.experiment.startswith("/"):
+        message = f'"{spec.experiment}" is no path, as Databricks wants'
+        hint = f"such as /Users/YOU@HOST/{spec.experiment}"
+        yield Problem("tracking.experiment", f"{message}; write one {hint}")
+
+
 def _database_problems(spec: Spec) -> Iterator[Problem]:
     """What is wrong with the addresses of databases, and the packages that they need."""
     uri = spec.tracking.uri
-    if uri is not None and "://" in uri and not uri.startswith(("http", "databricks")):
+    if uri is not None and uri.startswith("databricks"):
+        yield from _databricks_problems(spec)
+    elif uri is not None and "://" in uri and not uri.startswith("http"):
         missing = missing_driver(uri)
         yield from [Problem("tracking.uri", missing)] if missing else []
         file = sqlite_file(uri)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from raysel.common.text import NAME, one_line
+from raysel.common.text import NAME, one_line, quoted
 from raysel.spec.task import Duplicates
 
 UNREADABLE = "cannot be read"
@@ -26,7 +26,7 @@ class ClassCount:
     pictures: int
 
     def __str__(self) -> str:
-        return f"{one_line(self.name, NAME)} {self.pictures:,}"
+        return f"{_shown(self.name)} {self.pictures:,}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class DataSummary:
         return [f"{head:8} {line}" for head, line in self.lines()]
 
     def _whole(self) -> str:
-        names = ", ".join(one_line(name, NAME) for name in self.class_names)
+        names = ", ".join(map(_shown, self.class_names))
         more = self.class_count - len(self.class_names)
         classes = f"{names} and {more:,} more" if more > 0 else names
         sizes = f"each {self.smallest.pictures:,}"
@@ -191,6 +191,12 @@ class DataSummary:
             duplicates=duplicates,
             several_pages=several_pages,
         )
+
+
+def _shown(name: str) -> str:
+    """A class's name in a list: in quotes where it would read as several or as none."""
+    shown = one_line(name, NAME)
+    return quoted(shown) if "," in shown or shown != shown.strip() or not shown else shown
 
 
 def pages_in_words(files: int) -> str:

@@ -186,9 +186,20 @@ def _head_hint(table: TableText, what: str, others: Sequence[str] = ()) -> str:
         if len(table.head) != 2:
             head = f"a head of {len(table.head)} names, file and label among them,"
         return f"its first line is {table.shown_head()}: write {head} above it"
+    if remedy := _other_form(table.head):
+        return f"its head is {table.shown_head()}{remedy}"
     name = and_more(others) if len(others) == 1 else "NAME"
     which = f", one of {and_more(others)}" if len(others) > 1 else ""
     return f"its head is {table.shown_head()}; name it: task.data.{what}_column: {name}{which}"
+
+
+def _other_form(head: Sequence[str]) -> str:
+    """What to change in a table whose cells are quoted or separated in another way than CSV's."""
+    if any(len(name) > 2 and name[0] == name[-1] == "'" for name in head):
+        return ": single quotes are no quotes of CSV; take them away or write double ones"
+    if len(head) == 1 and len(head[0].split()) > 1:
+        return ", one column: separate cells by comma, semicolon, tab or |, not by blanks"
+    return ""
 
 
 def _several(table: TableText, what: str, key: str, places: Sequence[int]) -> UserError:

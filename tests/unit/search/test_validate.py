@@ -353,3 +353,14 @@ def test_a_place_that_cannot_be_written_is_known_before(tmp_path, path, value):
     with pytest.raises(UserError) as reported:
         validate.read(tmp_path / "x.yaml", [f"{key}={text}" for key, text in settings.items()])
     assert [problem.path for problem in reported.value.problems] == [path]
+
+
+def test_databricks_needs_an_address_and_a_path_of_its_workspace(monkeypatch, tmp_path):
+    monkeypatch.delenv("DATABRICKS_HOST", raising=False)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    address, experiment = problems("tracking.uri=databricks")
+    assert address.startswith('tracking.uri: "databricks" is Databricks, and neither')
+    assert experiment.startswith("tracking.experiment: ")
+    assert experiment.endswith("write one such as /Users/YOU@HOST/small")
+    monkeypatch.setenv("DATABRICKS_HOST", "https://example.cloud.databricks.com")
+    assert problems("tracking.uri=databricks", "tracking.experiment=/Users/me@x.org/flowers") == []

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from raysel.spec.sweep import TaskSpec
-from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.data_summary import ClassCount, DataSummary
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import open_task
 
@@ -122,3 +122,8 @@ def test_names_from_outside_do_not_reach_a_terminal_raw(tmp_path):
 
 def test_data_that_are_not_there_have_no_summary(tmp_path):
     assert open_task(kit.task("pets", tmp_path, root=str(tmp_path))).summary() is None
+
+
+def test_a_name_that_would_read_as_two_is_quoted():
+    assert str(ClassCount("pigs, guinea", 3)) == '"pigs, guinea" 3'
+    assert str(ClassCount("pigs", 3)) == "pigs 3"

@@ -79,3 +79,15 @@ def test_of_several_columns_that_may_be_the_label_none_is_advised(
 def test_a_head_that_is_missing_has_a_name_for_each_column(tmp_path):
     found = reported(tmp_path, "TRAIN,a.png,cat\nTEST,b.png,dog\n")
     assert found.endswith("write a head of 3 names, file and label among them, above it")
+
+
+@pytest.mark.parametrize(
+    ("head", "hint"),
+    [
+        ("'file','label'", ": single quotes are no quotes of CSV"),
+        ("file label", ", one column: separate cells by comma"),
+        ("file  label  split", ", one column: separate cells by comma"),
+    ],
+)
+def test_a_table_in_another_form_than_csv_is_told_what_to_change(tmp_path, head, hint):
+    assert hint in reported(tmp_path, f"{head}\na x\nb y\n")
