@@ -278,6 +278,7 @@ def strategy_page(strategy: type[Strategy]) -> str:
         ),
         "## How the paper trains",
         *published(card.published, card.batch_norm),
+        *(["## What differs", linked(card.differs)] if card.differs else []),
         *trace(strategy.name),
     ]
     return "\n\n".join(text)

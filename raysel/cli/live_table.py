@@ -21,7 +21,7 @@ from raysel.cli.render_outcome import outcome_lines, suite_lines
 from raysel.cli.suite_progress import CellReporter, SuiteProgress
 from raysel.common.output import guarded_streams, print_json
 from raysel.common.rich_output import TextConsole, plain
-from raysel.common.text import clock
+from raysel.common.text import clock, count_of
 from raysel.record.events import Event, Kind
 from raysel.record.state import COMPLETE, FAILED, PRUNED, RUNNING, TrialState, fold
 from raysel.service.progress import Progress
@@ -61,7 +61,7 @@ class ConsoleReporter:
     def suite(self, name: str, cells: int, complete: int) -> None:
         """One line before the first cell."""
         done = f", {complete} of them complete" if complete else ""
-        self._console.print(plain(name, "bold") + plain(f" · {cells} cells{done}"))
+        self._console.print(plain(name, "bold") + plain(f" · {count_of(cells, 'cell')}{done}"))
         self._suite = SuiteProgress(self._console, self._always, self._show, cells, complete)
 
     def cell(self, name: str) -> CellReporter:

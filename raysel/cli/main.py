@@ -266,6 +266,7 @@ def _print_strategy(card: StrategyCard) -> None:
         **{f"cost, {when}": words for when, words in card.cost.items()},
         "batch norm": f"{card.batch_norm} (with training.batch_norm: published)",
         "published": published or "its training is not described",
+        **({"differs": card.differs} if card.differs else {}),
     }
     print_table((card.name, ""), list(facts.items()))
     if card.parameters:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 
 from raysel.common.rich_output import TextConsole, fitting_table, plain
+from raysel.common.text import count_of
 from raysel.common.tracking_uri import mlflow_hint
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
@@ -57,7 +58,8 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
 
 def suite_lines(outcome: SuiteOutcome) -> RenderableType:
     """How a suite ended, for a terminal."""
-    parts = [plain(f"{outcome.folder.name} · {outcome.complete} of {outcome.cells} cells complete")]
+    cells = count_of(outcome.cells, "cell")
+    parts = [plain(f"{outcome.folder.name} · {outcome.complete} of {cells} complete")]
     parts += [plain(f"failed   {name}: {why}") for name, why in outcome.failed.items()]
     if outcome.cause is not None:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))

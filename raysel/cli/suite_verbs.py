@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysel.common.errors import BAD_INPUT, FAILED, INTERRUPTED, Problem, UserError
 from raysel.common.output import PATH, print_json, print_table, say, say_error
+from raysel.common.text import count_of
 
 if TYPE_CHECKING:
     from raysel.search.summary import Summary
@@ -139,7 +140,8 @@ def _print(suite: Suite, found: dict[str, Summary], notes: Sequence[str]) -> Non
     ]
     head = ("cell", "model", "layers", "strategies", "configurations", "trials")
     print_table(head, rows, numbers=range(2, 6))
-    say("", f"{len(found)} cells · {sum(one.trials for one in found.values()):,} trials")
+    trials = count_of(sum(one.trials for one in found.values()), "trial")
+    say("", f"{count_of(len(found), 'cell')} · {trials}")
     for note in notes:
         say(f"note   {note}")
 
@@ -248,7 +250,8 @@ def show(storage: str, name: str, as_json: bool) -> None:
             for cell in view.cells
         ]
         return print_json(as_row(storage, name) | {"cells": cells})
-    say(f"{name} · {view.state} · {view.complete} of {len(view.cells)} cells complete", "")
+    of = count_of(len(view.cells), "cell")
+    say(f"{name} · {view.state} · {view.complete} of {of} complete", "")
     table = []
     for cell in view.cells:
         row = rows[cell.cell.name]
@@ -284,7 +287,7 @@ def axes_in_words(suite: Suite) -> str:
     sizes = [f"{' with '.join(axis.keys)} {len(axis.values)}" for axis in suite.axes.axes]
     left_out = suite.axes.product - len(suite.cells)
     excluded = f", {left_out} excluded" if left_out else ""
-    return f"{len(suite.cells)} cells: {' × '.join(sizes)}{excluded}"
+    return f"{count_of(len(suite.cells), 'cell')}: {' × '.join(sizes)}{excluded}"
 
 
 # --- plan -----------------------------------------------------------------------------------------
@@ -338,7 +341,7 @@ def _print_plan(found: SuitePlan) -> None:
     from raysel.report.words import hours, seconds, size  # noqa: PLC0415
 
     head = f"{found.trials:,.0f} trials, {found.runs:,} confirm runs · {found.epochs:,.0f} epochs"
-    say(f"{found.name} · {len(found.cells)} cells · {head}, {found.steps:,.0f} steps")
+    say(f"{found.name} · {count_of(len(found.cells), 'cell')} · {head}, {found.steps:,.0f} steps")
     rows = [
         (
             name,

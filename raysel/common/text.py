@@ -82,6 +82,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def count_of(number: int, of: str) -> str:
+    """`1 cell`, `4 cells`."""
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
+
+
 def and_more(names: Sequence[object], most: int = 4) -> str:
     """The first names and how many more there are: `a, b, c, d and 3 more`."""
     shown = ", ".join(map(str, names[:most]))

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysel.common.errors import UserError
-from raysel.common.text import lines, one_line, safe_tree
+from raysel.common.text import count_of, lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
 from raysel.record.state import PRUNED
@@ -262,8 +262,8 @@ def asked(spec_text: str | None) -> dict[str, str]:
         "model": f"{spec.model.name}, weights {spec.model.weights}",
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
-        "confirm": f"{spec.confirm.chosen_in_words} on {_count(spec.confirm.splits, 'split')} with"
-        f" {_count(spec.confirm.seeds, 'seed')}, "
+        "confirm": f"{spec.confirm.chosen_in_words} on {count_of(spec.confirm.splits, 'split')}"
+        f" with {count_of(spec.confirm.seeds, 'seed')}, "
         f"tested at the {tested}",
     }
 
@@ -283,8 +283,8 @@ def spent(known: Spent) -> str:
     """`8 trials and 2 confirm runs, 30 epochs in all, 1 min 20 s`."""
     if known.seconds is None:
         return "–"
-    runs = f" and {_count(known.runs, 'confirm run')}" if known.runs else ""
-    trials = _count(known.trials, "trial")
+    runs = f" and {count_of(known.runs, 'confirm run')}" if known.runs else ""
+    trials = count_of(known.trials, "trial")
     return f"{trials}{runs}, {known.epochs} epochs in all, {seconds(known.seconds)}"
 
 
@@ -332,20 +332,16 @@ def _size(size: int | float | str | None) -> str:
     return f"{size:.4g} of the pool" if isinstance(size, float) else str(size)
 
 
-def _count(number: int, of: str) -> str:
-    return f"{number} {of}{'' if number == 1 else 's'}"
-
-
 def _trials(spec: Spec) -> str:
     if spec.search.sampler == "cross_validation":
         return "a trial for each single layer and training value"
-    return _count(spec.search.num_trials, "trial")
+    return count_of(spec.search.num_trials, "trial")
 
 
 def _epochs(spec: Spec) -> str:
     epochs = spec.training.epochs
     if isinstance(epochs, int):
-        return _count(epochs, "epoch")
+        return count_of(epochs, "epoch")
     low, high = (
         epochs.bounds
         if isinstance(epochs, IntRange | FloatRange)

@@ -107,6 +107,7 @@ class StrategyCard:
     Attributes:
         cost: `before`, `during`, `memory`: what it costs beside an ordinary training, in words.
         published: how the paper trains, as far as it says.
+        differs: where the strategy departs from its paper; empty where it does not.
     """
 
     name: str
@@ -117,6 +118,7 @@ class StrategyCard:
     cost: dict[str, str]
     batch_norm: str
     published: dict[str, Any]
+    differs: str = ""
 
 
 def strategy_rows(own: Iterable[str] = ()) -> list[StrategyRow]:
@@ -165,6 +167,7 @@ def strategy_card(name: str) -> StrategyCard:
         cost={"before": cost.before, "during": cost.during, "memory": cost.memory},
         batch_norm=strategy.batch_norm,
         published=strategy.published.model_dump(mode="json", exclude_none=True),
+        differs=strategy.differs,
     )
 
 

@@ -51,9 +51,11 @@ def space_notes(search: SearchSpec, space: Space) -> list[str]:
 
 
 def untried_notes(search: SearchSpec, space: Space) -> list[str]:
-    """Of which choices an arm has too few trials to try every option, in a sentence each."""
+    """What a search has too few trials to try, in a sentence each: points of a grid, else options
+    of an arm's choice."""
     if walks_every_point(search, space):
-        return []
+        size, trials = space.size() or 0, budget(search, space)
+        return [] if size <= trials else [_grid_note(size, trials)]
     most = shares(search, space) if is_equal(search, space) else {}
     return [
         f"{arm}: {value.name} has {len(value.distribution.options)} values, and the arm"
@@ -63,6 +65,13 @@ def untried_notes(search: SearchSpec, space: Space) -> list[str]:
         if isinstance(value.distribution, Choice)
         and len(value.distribution.options) > most.get(arm, search.num_trials)
     ]
+
+
+def _grid_note(size: int, trials: int) -> str:
+    return (
+        f"search: the grid has {size:,} configurations and num_trials is {trials:,}:"
+        f" {size - trials:,} are never tried; search.num_trials: {size} tries all of them"
+    )
 
 
 def is_equal(search: SearchSpec, space: Space) -> bool:

@@ -39,7 +39,8 @@ class ShiftSpec(FrozenModel):
 
     kind: OneLine = Field(default="none", description="name of the shift: none, gaussian_noise, …")
     severity: Annotated[StrictInt, Field(ge=1, le=5)] = Field(
-        default=5, description="1 mild … 5 strong"
+        default=5,
+        description="1 mild … 5 strong, as published; 1 to 4 of some corruptions are raysel's",
     )
 
 

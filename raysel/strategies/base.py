@@ -163,7 +163,8 @@ class Probe(Protocol):
         ...
 
     def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:
-        """`count` training batches (all of them if None), the same at every call."""
+        """`count` training batches (all of them if None), drawn by the trial's seed and the epoch:
+        the same at every call before the next epoch."""
         ...
 
 
@@ -184,6 +185,8 @@ class Strategy(ABC):
     """How the paper trains: tried first, and taken whole by `training: published`."""
     batch_norm: ClassVar[BatchNorm] = "train"
     """The paper's own mode (D4), used by `training.batch_norm: published` alone."""
+    differs: ClassVar[str] = ""
+    """Where it departs from its paper or the release, and what of `published` is raysel's."""
     cost: ClassVar[Cost] = Cost()
 
     @classmethod
@@ -250,6 +253,11 @@ class Strategy(ABC):
     @abstractmethod
     def decide(self, step: Step) -> Decision:
         """The weight of every layer at this step, [L] float32."""
+
+    def take_notes(self) -> list[str]:
+        """What a reader of the trial should know of the last measurement, in a sentence each; asked
+        after an epoch, whose record keeps them, and each given once."""
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """Everything learnt, as tensors and plain values; empty for a static strategy."""

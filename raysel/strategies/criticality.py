@@ -213,7 +213,12 @@ class _ByRandom(_Criticality):
     parameters = (
         *_Criticality.parameters,
         Parameter(
-            "draws", "int", 1, "random weights to average over; 3 or more are steadier", low=1
+            "draws",
+            "int",
+            1,
+            "random weights to average over, drawn by the training seed: with one, the order of "
+            "the layers differs from seed to seed; 3 or more are steadier",
+            low=1,
         ),
     )
 

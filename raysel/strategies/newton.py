@@ -1,4 +1,4 @@
-"""The Newton step without a Hessian: L-BFGS curvature pairs and the two-loop recursion.
+"""A quasi-Newton step: no Hessian, but L-BFGS curvature pairs and the two-loop recursion.
 
 Agarwala, Suleman and Vaidya precondition the gradient with the inverse Hessian of the whole
 model, by "the LBFGS inverse hessian approximation" of Byrd et al. How the pairs are made

@@ -76,6 +76,16 @@ class LayerRates(Strategy):
         super().__init__(partition, values)
         self._weights = torch.ones(len(partition), dtype=torch.float32)
         self._scores: Tensor | None = None
+        self._notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        """Say something of the measurement under way, for `take_notes`."""
+        self._notes.append(sentence)
+
+    def take_notes(self) -> list[str]:
+        """What the last measurement said."""
+        taken, self._notes = self._notes, []
+        return taken
 
     @abstractmethod
     def scores(self, probe: Probe) -> Tensor:

@@ -82,7 +82,7 @@ def _undeclared(strategy: type[Strategy]) -> str | None:
         return f"needs is not a set of {', '.join(needs)}"
     if strategy.batch_norm not in get_args(BatchNorm):
         return f'batch_norm is "{strategy.batch_norm}", not one of {", ".join(get_args(BatchNorm))}'
-    kinds = {"published": TrainingOverride, "cost": Cost}
+    kinds = {"published": TrainingOverride, "cost": Cost, "differs": str}
     wrong = (n for n, kind in kinds.items() if not isinstance(getattr(strategy, n), kind))
     return next((f"{name} is no {kinds[name].__name__}(…)" for name in wrong), None)
 

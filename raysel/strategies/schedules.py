@@ -133,6 +133,10 @@ class GradualUnfreeze(_Scheduled):
         ),
     )
     published = TrainingOverride(optimizer="adam", learning_rate=1e-3, weight_decay=1e-4)
+    differs = (
+        "no learning rate is published for vision models: optimizer, rate and weight decay are "
+        "those of surgical, whose paper compares with it"
+    )
     cost = Cost(during="no backward pass below the lowest layer that moves: less in early stages")
 
     def active(self, epoch: int, epochs: int) -> list[int]:

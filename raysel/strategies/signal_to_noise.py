@@ -113,6 +113,10 @@ class AutoSNR(LayerRates):
         ),
         REFRESH_EACH_EPOCH,
     )
+    differs = (
+        "the paper tunes the threshold: search it. At 0.5 nothing is frozen where gradients are "
+        "mostly noise, since all layers then score about alike (D29)"
+    )
     published = TrainingOverride(optimizer="adam", learning_rate=1e-5, weight_decay=1e-4)
     cost = Cost(
         before="a forward and backward pass for every single example of `batches` batches, "

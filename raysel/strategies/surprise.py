@@ -21,20 +21,17 @@ D numbers are sections of docs/algorithms.md.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
-from raysel.common.deferred_torch import Tensor, torch
+from raysel.common.deferred_torch import Tensor, nn, torch
 from raysel.spec.sweep import Choice
 from raysel.strategies.base import Cost, Domain, Parameter, Probe, TrainingOverride
-from raysel.strategies.outputs import hook_points, sample, stream_outputs
+from raysel.strategies.outputs import HookPoint, hook_points, sample, stream_outputs
 from raysel.strategies.rates import NORMALISE, LayerRates
 from raysel.strategies.registry import register
 
-_log = logging.getLogger(__name__)
-
 _DOMAINS: tuple[Domain, ...] = ("source", "target")
-_LARGEST_FLAT = 1_000_000  # dimensions; beyond it a layer's positions share their channel's bins
+_LARGEST_FLAT = 1_000_000  # dimensions of one layer; beyond it all take channels (D46)
 _CHUNK = 2**22  # numbers that are binned at once, in float64
 _ROUNDING = 1e-6  # of the values: a range below it is float32 noise of a constant
 _BEYOND_NOISE = 2.0  # D20
@@ -193,8 +190,8 @@ class _Surprise(LayerRates):
             "unit",
             "choice",
             "flat",
-            "a histogram for every number of a layer's output, or one for every channel "
-            "(taken above 1e6 numbers anyway)",
+            "a histogram for every number of a layer's output, or one for every channel; channels "
+            "of every layer where one layer puts out more than 1e6 numbers, as the trial notes",
             options=("flat", "channel"),
         ),
         Parameter(
@@ -264,7 +261,7 @@ class _Surprise(LayerRates):
                 f"{message}; {self.name} cannot weigh layers for a shift of the labels "
                 "(or set fallback: uniform)"
             )
-        _log.warning("%s: %s; all layers get weight 1", self.name, message)
+        self.note(f"{self.name}: {message}; all layers get weight 1")
 
     def _histograms(self, probe: Probe) -> tuple[dict[int, LayerHistograms], dict[str, int]]:
         """The filled histograms of the layers by index, and the sizes of the sample's parts."""
@@ -279,9 +276,8 @@ class _Surprise(LayerRates):
 
         def widen(index: int, output: Tensor, earlier: int) -> None:
             if index not in layers:
-                layers[index] = LayerHistograms(
-                    self.values["bins"], self._channel_dim(index, output, channels_last)
-                )
+                channel = 1 if output.dim() == 4 and not channels_last else -1
+                layers[index] = LayerHistograms(self.values["bins"], channel if pooled else None)
             layers[index].widen(output)
 
         def count_target(index: int, output: Tensor, earlier: int) -> None:
@@ -296,6 +292,7 @@ class _Surprise(LayerRates):
             points = hook_points(model, self.partition, images["source"][0][:1])
             if probe.fresh_head:
                 points[self.partition.head_layer] = None
+            pooled = self._by_channel(model, points, images["source"][0][:1])
             for domain in _DOMAINS:
                 stream_outputs(model, points, images[domain], widen)
             self._check_finite(layers)
@@ -304,15 +301,25 @@ class _Surprise(LayerRates):
         even = -(-total["source"] // 2)
         return layers, {"even": even, "odd": total["source"] - even, "target": total["target"]}
 
-    def _channel_dim(self, index: int, output: Tensor, channels_last: bool) -> int | None:
-        """Where the output's channels are, if they shall be the dimensions."""
-        size = output[0].numel()
-        if self.values["unit"] == "flat" and size <= _LARGEST_FLAT:
-            return None
-        if self.values["unit"] == "flat":
-            name = self.partition.names[index]
-            _log.info("%s: %s puts out %d numbers; a histogram a channel", self.name, name, size)
-        return 1 if output.dim() == 4 and not channels_last else -1
+    def _by_channel(self, model: nn.Module, points: list[HookPoint | None], image: Tensor) -> bool:
+        """Whether positions share their channel's histogram: the same for all layers, or their
+        sums would be of unlike things (D46)."""
+        if self.values["unit"] == "channel":
+            return True
+        sizes: dict[int, int] = {}
+
+        def measure(index: int, output: Tensor, earlier: int) -> None:
+            sizes[index] = output[0].numel()
+
+        stream_outputs(model, points, [image], measure)
+        largest = max(sizes, key=lambda index: sizes[index], default=None)
+        if largest is None or sizes[largest] <= _LARGEST_FLAT:
+            return False
+        self.note(
+            f"{self.name}: {self.partition.names[largest]} puts out {sizes[largest]:,} numbers,"
+            f" more than {_LARGEST_FLAT:,}: every layer has a histogram a channel (unit: channel)"
+        )
+        return True
 
     def _check_finite(self, layers: Mapping[int, LayerHistograms]) -> None:
         for index in sorted(layers):

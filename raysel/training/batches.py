@@ -179,7 +179,12 @@ def seed_of(*parts: int) -> int:
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """A permutation of `count` examples for this epoch, on the CPU."""
-    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+    return permutation(count, seed, epoch)
+
+
+def permutation(count: int, *parts: int) -> Tensor:
+    """A permutation of `count` examples, drawn from several whole numbers; [count] on the CPU."""
+    generator = torch.Generator().manual_seed(seed_of(*parts))
     return torch.randperm(count, generator=generator)
 
 

@@ -142,6 +142,7 @@ class FineTuning:
             self.settings.batch_size,
             fresh_head,
             self._fine_tune_fully,
+            config.seed,
         )
         self._feature_cache = features
         self._features: TrialFeatures | None = None
@@ -165,6 +166,7 @@ class FineTuning:
     def _run_epoch(self) -> EpochResult:
         started = time.perf_counter()
         self.epoch += 1
+        self.probe.epoch = self.epoch
         trace = EpochTrace(self.partition.names, self.epoch, self.trace_every)
         losses: list[Tensor] = []
         if self._feature_cache is not None and self._features is None:

@@ -11,13 +11,14 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
-import torch
 from torch import nn
 
 from raysel.models.layers import Partition
 from raysel.strategies.base import Domain
-from raysel.training.batches import Batch, Data, in_order
+from raysel.training.batches import Batch, Data, in_order, permutation
+
+_SAMPLE = 3
+"""Purpose of the random order in which examples are measured; the loop has 1 and 2."""
 
 
 class TrialProbe:
@@ -31,6 +32,11 @@ class TrialProbe:
         batch_size: of the batches that it gives.
         fresh_head: whether the head was newly initialised.
         fine_tune: trains a model in place for some epochs as this trial does.
+        seed: the trial's.
+
+    Attributes:
+        epoch: the trial's, from 1; 0 before the first. With the seed it draws which examples come
+            first.
     """
 
     def __init__(
@@ -42,13 +48,15 @@ class TrialProbe:
         batch_size: int,
         fresh_head: bool = False,
         fine_tune: Callable[[nn.Module, int], None] | None = None,
+        seed: int = 0,
     ) -> None:
+        self.epoch = 0
         self.partition = partition
         self.fresh_head = fresh_head
         self._fine_tune = fine_tune
         self._model = model
         self._examples: dict[Domain, Data | None] = {"target": target, "source": source}
-        self._batch_size = batch_size
+        self._batch_size, self._seed = batch_size, seed
 
     @contextmanager
     def model(self) -> Iterator[nn.Module]:
@@ -72,10 +80,11 @@ class TrialProbe:
             yield scratch.eval()
 
     def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:
-        """The first `count` batches of the domain, in one random order for all trials: a data set
-        may list its examples class by class."""
+        """The first `count` batches of the domain, in a random order of this seed and epoch: what
+        a measurement owes to its sample then differs between training seeds as the training does
+        (docs/algorithms.md, D45)."""
         examples = self._examples[domain]
         if examples is None:
             raise LookupError(f"this task has no {domain} data")
-        order = torch.from_numpy(np.random.default_rng(0).permutation(len(examples)))
+        order = permutation(len(examples), self._seed, self.epoch, _SAMPLE)
         return in_order(examples, order, self._batch_size)[:count]

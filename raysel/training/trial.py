@@ -170,7 +170,7 @@ class TrialRun:
         is_last = epoch == self.config.training.epochs
         if is_last:
             metrics |= self._test(tuning)
-        self._note_features()
+        self._take_notes(tuning)
         message = EpochMessage(epoch, metrics, self._note, self._halved_at)
         self._note = self._halved_at = None
         self._rows.append(message.to_dict())
@@ -179,11 +179,13 @@ class TrialRun:
             self._note = self.checkpoint()  # reported with the next epoch
         return message
 
-    def _note_features(self) -> None:
-        """Why stored features are not used, where this was found in the epoch."""
-        if self._worker.features is not None:
-            notes = [self._note, *self._worker.features.take_notes()]
-            self._note = "; ".join(note for note in notes if note) or None
+    def _take_notes(self, tuning: FineTuning) -> None:
+        """Add what the strategy's measurement said, and why stored features are not used, where
+        this was found in the epoch."""
+        features = self._worker.features
+        found = [] if features is None else features.take_notes()
+        notes = [self._note, *tuning.strategy.take_notes(), *found]
+        self._note = "; ".join(note for note in notes if note) or None
 
     def _trained(self, tuning: FineTuning) -> tuple[int, dict[str, float]]:
         """An epoch's number and metrics."""

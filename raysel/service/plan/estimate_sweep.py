@@ -21,6 +21,7 @@ from raysel.models.build import build
 from raysel.record.layout import SweepFolder
 from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import Space, largest, settings_of
+from raysel.search.trial_budget import space_notes
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.timing import Measured, Sample, Timing, measure
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
@@ -133,7 +134,7 @@ def _plan(
         why=calibrator.why,
         failures=calibrator.failures,
         data=inputs.task.summary,
-        notes=(*inputs.task.notes, *filter(None, [inputs.space.single_note()])),
+        notes=(*inputs.task.notes, *space_notes(inputs.spec.search, inputs.space)),
     )
 
 

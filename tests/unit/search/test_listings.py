@@ -93,6 +93,7 @@ def test_every_strategy_can_be_shown(capsys, name):
     text = " ".join(capsys.readouterr().out.split())
     card = strategy_card(name)
     assert " ".join(card.paper.split()) in text
+    assert card.differs in text
     assert [p.name for p in card.parameters] == [p.name for p in registered()[name].parameters]
 
 

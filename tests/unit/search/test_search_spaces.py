@@ -42,7 +42,7 @@ def test_a_papers_file_says_what_is_missing(file):
     (data, *rest) = absences.absences(spec, open_task(spec.task))
     assert data.path == "task.data"
     assert "is not in data/" in data.message or "missing" in data.message
-    assert {problem.path for problem in rest} <= {"model.weights"}
+    assert {problem.path for problem in rest} <= {"model.weights", "source.weights"}
 
 
 def test_each_paper_has_its_files():

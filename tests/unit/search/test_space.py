@@ -291,6 +291,22 @@ def test_under_one_budget_for_all_a_choice_may_be_tried_whole():
     assert untried_notes(sweep(*overrides).search, space(*overrides)) == []
 
 
+@pytest.mark.parametrize(("trials", "untried"), [(10, 4), (13, 1), (14, 0), (20, 0)])
+def test_a_grid_of_more_configurations_than_trials_is_noted(trials, untried):
+    """8 rates of full, 6 of linear_probe; the others have one configuration."""
+    six = "{training: {learning_rate: {categorical: [1, 2, 3, 4, 5, 6]}}}"
+    overrides = (
+        f"strategies={{full: , linear_probe: {six}}}",
+        "training.learning_rate={categorical: [1, 2, 3, 4, 5, 6, 7, 8]}",
+        "search.sampler=grid",
+        f"search.num_trials={trials}",
+    )
+    found = untried_notes(sweep(*overrides).search, space(*overrides))
+    assert len(found) == (untried > 0)
+    for note in found:
+        assert f"the grid has 14 configurations and num_trials is {trials}: {untried} are" in note
+
+
 def test_the_word_search_stands_for_every_option():
     flag = Parameter("flag", "bool", False, "a flag")
     kind = Parameter("kind", "choice", "a", "a kind", options=("a", "b"))

@@ -76,6 +76,10 @@ def test_the_command_line_shows_cells_and_counts(file, capsys):
     assert main(["validate", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["valid"] and next(iter(found["cells"])) == "resnet10t-shots3"
+    one = ("--set", "axes.model.name=[resnet10t]", "--set", "axes.training.shots=[3]")
+    assert main(["validate", str(file), *one]) == 0
+    shown = capsys.readouterr().out
+    assert "small · 1 cell: " in shown and "1 cell · 4 trials" in shown
 
 
 def test_a_wrong_suite_ends_with_two_and_leaves_nothing(file, capsys):

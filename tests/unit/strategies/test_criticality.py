@@ -392,4 +392,5 @@ def test_another_trial_seed_draws_other_weights():
         run.run_epoch()
         found.append(scores(run.strategy))
     assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+    # not the order of the examples alone, which is another too
+    assert not torch.allclose(found[0], found[2], rtol=1e-3)

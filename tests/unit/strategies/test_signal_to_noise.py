@@ -14,6 +14,7 @@ from raysel.models.layers import Layer, Partition
 from raysel.strategies import registered
 from raysel.strategies.signal_to_noise import (
     GradientSpread,
+    above_threshold,
     signal_to_noise,
 )
 from raysel.training.batches import Batch
@@ -82,6 +83,16 @@ def test_the_threshold_is_a_share_of_the_largest():
     cut = sorted(share)[1] - 1e-6
     weights = measured("auto_snr", probe, threshold=cut)[0].tolist()
     assert weights == [float(s >= cut) for s in share] and sum(weights) == 2
+
+
+def test_the_default_threshold_freezes_nothing_where_gradients_are_noise():
+    """Every layer's B SNR is then about (B - 1) / (B - 3): its page says so."""
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(32, 3 * 2_000)))
+    spread = GradientSpread(noise.mean(dim=0), noise.var(dim=0))
+    ratios = signal_to_noise(spread, layers(2_000, 2_000, 2_000))
+    default = next(p.default for p in registered()["auto_snr"].parameters if p.name == "threshold")
+    assert above_threshold(ratios / ratios.max(), default).tolist() == [1.0, 1.0, 1.0]
+    assert "search it" in registered()["auto_snr"].differs
 
 
 # --- batches ----------------------------------------------------------------------------------

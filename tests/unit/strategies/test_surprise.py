@@ -128,6 +128,7 @@ def test_identical_samples_are_exactly_zero_and_weigh_alike():
     strategy = measured("surprise", given, fallback="uniform")
     assert scores(strategy).tolist() == [0, 0, 0]
     assert weights(strategy).tolist() == [1, 1, 1]
+    assert ["no input shift" in note for note in strategy.take_notes()] == [True]
     with pytest.raises(NoInputShift, match="no input shift"):
         measured("surprise", given)
 
@@ -175,13 +176,17 @@ def test_channels_pool_their_positions():
     assert found[2] == scores(measured("surprise", given))[2]  # logits have no positions
 
 
-def test_large_layers_share_bins_by_channel(monkeypatch):
+def test_one_large_layer_gives_every_layer_a_histogram_a_channel_and_is_noted(monkeypatch):
+    """Sums over numbers and over channels would not be compared fairly (D46)."""
     monkeypatch.setattr("raysel.strategies.surprise._LARGEST_FLAT", 40)  # one: 48, two: 16
-    found = scores(measured("surprise", probe()))
-    flat, channel = probe(), probe()
+    large = measured("surprise", probe())
     monkeypatch.undo()
-    assert found[0] == scores(measured("surprise", channel, unit="channel"))[0]
-    assert found[1] == scores(measured("surprise", flat))[1]
+    given, channel = probe(), measured("surprise", probe(), unit="channel")
+    assert torch.equal(scores(large), scores(channel))
+    (note,) = large.take_notes()
+    assert "puts out 48 numbers, more than 40: every layer has a histogram a channel" in note
+    assert large.take_notes() == []  # once
+    assert channel.take_notes() == measured("surprise", given).take_notes() == []
 
 
 def test_only_the_asked_number_of_samples_counts():

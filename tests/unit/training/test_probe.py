@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import pytest
 import torch
 from torch.nn import functional
 from trial_kit import DATA, config, differences, finished, learnt, tensors, tiny, trial
-from trial_strategies import Wrecker, registered_for_a_test
+from trial_strategies import MeasuredRates, Wrecker, registered_for_a_test
 
 from raysel.training.loop import TrialData
 
@@ -64,6 +65,31 @@ def test_batches_are_the_same_at_every_call_and_as_many_as_asked_for():
         two = probe.batches(domain, 2)
         assert len(two) == 2
         assert all(torch.equal(a.images, b.images) for a, b in zip(two, whole, strict=False))
+
+
+def test_another_seed_and_another_epoch_measure_other_examples():
+    """Intervals over training seeds then hold what a measurement owes to its sample (D45)."""
+
+    def first(seed: int, epoch: int, domain: str) -> list[float]:
+        run = trial(config(seed=seed))
+        run.probe.epoch = epoch
+        return run.probe.batches(domain, 1)[0].images.sum(dim=(1, 2, 3)).tolist()
+
+    for domain in ("target", "source"):
+        drawn = [first(*at, domain) for at in ((0, 1), (0, 2), (1, 1))]
+        assert first(0, 1, domain) == drawn[0]
+        assert all(sorted(a) != sorted(b) for a, b in itertools.combinations(drawn, 2))
+
+
+def test_the_epoch_of_a_trial_draws_what_is_measured_in_it():
+    with registered_for_a_test(MeasuredRates):
+        run = trial(config("measured_rates", learning_rate=1e-12, batch_norm="eval"))
+        finished(run)
+        again = trial(config("measured_rates", learning_rate=1e-12, batch_norm="eval"))
+        finished(again)
+    first, second, *_ = run.strategy.history
+    assert not torch.allclose(first, second, rtol=1e-3)  # the weights stood still
+    assert all(map(torch.equal, run.strategy.history, again.strategy.history))
 
 
 def test_each_batch_holds_several_classes_where_the_data_come_class_by_class():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from test_memory import begun, rows
 from trial_kit import config
+from trial_strategies import Alternating, registered_for_a_test
 
 from raysel.training import trial
 from raysel.training.checkpoint import InFolder
@@ -71,3 +72,19 @@ def test_what_ran_since_the_last_checkpoint_runs_again_and_is_the_same(
     folder = tmp_path / "a"
     assert rows(begun(folder, ASKED), 3) == whole[:3]  # its process is gone; no checkpoint yet
     assert rows(begun(folder, ASKED, reported=3), EPOCHS) == whole
+
+
+class Talkative(Alternating):
+    """Says something of its second epoch."""
+
+    name = "talkative"
+
+    def take_notes(self) -> list[str]:
+        self.asked = getattr(self, "asked", 0) + 1
+        return ["layer 2 has no score"] if self.asked == 2 else []
+
+
+def test_what_a_strategy_says_of_its_measurement_is_kept_with_the_epoch(tmp_path: Path) -> None:
+    with registered_for_a_test(Talkative):
+        run = begun(tmp_path, config("talkative", epochs=3))
+        assert [run.epoch().note for _ in range(3)] == [None, "layer 2 has no score", None]
