@@ -2,8 +2,8 @@
 
     .venv/bin/python .mkdocs/traces.py [STRATEGY …]
 
-Each is the first trial that `search_spaces/strategies.yaml` gives the strategy, run in this
-process: two or three minutes in all. The pictures are committed; draw them again where a
+Each is the first trial that `search_spaces/strategies.yaml` gives the strategy, or `compare.yaml`
+where it stands there alone, run in this process: two or three minutes in all. The pictures are committed; draw them again where a
 strategy's choices changed.
 """
 
@@ -28,8 +28,10 @@ def main(names: list[str]) -> None:
     """Draw the traces of these strategies, or of all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as storage:
-        spec = read(ROOT / "search_spaces" / "strategies.yaml", [f"storage={storage}"])
+        files = (ROOT / "search_spaces" / file for file in ("strategies.yaml", "compare.yaml"))
+        specs = [read(file, [f"storage={storage}"]) for file in files]
         for name in names or sorted(registered()):
+            spec = next(spec for spec in specs if name in spec.strategies)
             done = finetune(spec, name, None, lambda _: None, lambda *_: None)
             if done.failure:
                 sys.exit(f"{name}: {done.failure}")

@@ -89,6 +89,11 @@ def descend_(
         )
 
 
+def add_(tensors: Sequence[Tensor], others: Sequence[Tensor], skip: Tensor) -> None:
+    """t <- t + o."""
+    descend_(tensors, _laid_out(others, tensors), -1.0, skip)
+
+
 def lerp_(tensors: Sequence[Tensor], ends: Sequence[Tensor], weight: float, skip: Tensor) -> None:
     """t <- t + weight (e - t): a moving average takes in its next value."""
     descend_(tensors, _laid_out(ends, tensors), -weight, skip, decay=-1.0)

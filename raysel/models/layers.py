@@ -21,6 +21,7 @@ from raysel.models.compatibility import ModelRequirements, check_logits, incompa
 from raysel.models.delimiter import Trace, traced
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
 from raysel.models.groups import blocks_in_head, forward_groups, own_paths
+from raysel.models.kinds import kinds_of
 from raysel.models.partition_types import Head, Layer, Partition, Rule
 from raysel.models.patterns import PatternError, found_in
 from raysel.models.shapes import of_classifier, shapes_of, under
@@ -114,8 +115,9 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     head = tuple(name for name in sizes if of_classifier(name, model))
     names = rule if isinstance(rule, tuple) else _names(model, groups, sizes, head)
+    kinds = kinds_of(model)
     layers = tuple(
-        Layer(name, tuple(group), tuple(sizes[parameter] for parameter in group))
+        Layer(name, tuple(group), tuple(sizes[p] for p in group), tuple(kinds[p] for p in group))
         for name, group in zip(names, groups, strict=True)
     )
     unchecked = [f"whether the model runs on images of this size is not known: {trace}"]

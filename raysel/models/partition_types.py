@@ -19,14 +19,22 @@ SIZE = "task.image_size"
 Head = Literal["linear", "mlp"]
 """timm's own classifier; or a hidden layer before the logits."""
 
+Kind = Literal["norm", "attention", "mlp", "other"]
+"""What a parameter does; `raysel.models.kinds` tells."""
+
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: a stable name and the names of its parameters, in forward order."""
+    """One layer: a stable name and the names of its parameters, in forward order.
+
+    Attributes:
+        kinds: what each parameter does; empty where it was not asked.
+    """
 
     name: str
     parameters: tuple[str, ...]
     sizes: tuple[int, ...]
+    kinds: tuple[Kind, ...] = field(default=(), compare=False)
 
     @property
     def size(self) -> int:
@@ -71,6 +79,15 @@ class Partition:
         """Names of the parameters of the layers with these indices."""
         return frozenset(name for index in layers for name in self.layers[index].parameters)
 
+    def of_kind(self, kind: Kind) -> frozenset[str]:
+        """Names of the parameters of a kind."""
+        return frozenset(
+            name
+            for layer in self.layers
+            for name, own in zip(layer.parameters, layer.kinds, strict=False)
+            if own == kind
+        )
+
     @property
     def head_layer(self) -> int:
         """The index of the layer that holds the classifier; the last if there is none."""
@@ -79,8 +96,8 @@ class Partition:
     def by_tensor(self) -> Partition:
         """The finest partition: each parameter tensor a layer of its own name."""
         single = (
-            Layer(name, (name,), (size,))
+            Layer(name, (name,), (size,), layer.kinds[place : place + 1])
             for layer in self.layers
-            for name, size in zip(layer.parameters, layer.sizes, strict=True)
+            for place, (name, size) in enumerate(zip(layer.parameters, layer.sizes, strict=True))
         )
         return Partition(tuple(single), self.head)

@@ -52,6 +52,7 @@ from raysel.search.validate_strategies import (
     baseline_notes,
     strategy_problems,
     training_problems,
+    unsuited,
 )
 from raysel.search.validate_weights import weights_notes, weights_problems
 from raysel.spec import reader, user_code
@@ -117,12 +118,15 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
     if counted and task.missing is not None and (known := counted_task(spec.task)) is not None:
         task = replace(task, problems=(*task.problems, *known.problems))
     model = _model_problems(spec, task)
-    layers = None if model else partition_for(spec, task).names
+    partition = None if model else partition_for(spec, task)
+    layers = None if partition is None else partition.names
     strategies = [
         problem
         for name, chosen in strategies_of(spec).items()
         for problem in strategy_problems(name, chosen, layers)
     ]
+    if partition is not None and not strategies:
+        strategies = list(unsuited(spec, partition))
     training = list(training_problems("training", spec.training))
     tried = tuple(strategies_of(spec))
     problems = [*task.problems, *model, *strategies, *training]

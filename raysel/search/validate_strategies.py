@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from raysel.common.errors import Problem, nearest
-from raysel.search.space import CROSS_VALIDATION, Space, described, strategies_of, strategy_of
+from raysel.models.partition_types import Partition
+from raysel.search.space import (
+    CROSS_VALIDATION,
+    Space,
+    described,
+    registered_strategies,
+    strategies_of,
+    strategy_of,
+)
 from raysel.spec import reader
 from raysel.spec.arms import arm_of, name_problem
 from raysel.spec.sweep import (
@@ -58,6 +66,13 @@ def strategy_problems(
             yield Problem(f"{path}.{parameter.name}", message)
     if isinstance(chosen.training, TrainingOverride):
         yield from training_problems(f"{path}.training", chosen.training)
+
+
+def unsuited(spec: Spec, partition: Partition) -> Iterator[Problem]:
+    """The arms whose strategy cannot choose among the model's layers."""
+    for name, strategy in registered_strategies(spec).items():
+        if wrong := registered()[strategy].problem(partition):
+            yield Problem(f"strategies.{name}", wrong)
 
 
 def _name_problems(path: str, name: str, strategy: str) -> Iterator[Problem]:

@@ -198,6 +198,14 @@ class Strategy(ABC):
         """
         return cls.needs
 
+    @classmethod
+    def problem(cls, partition: Partition) -> str | None:
+        """Why it cannot choose among a model's layers, in words; None where it can.
+
+        Known before a sweep: a strategy of attention alone has nothing to move in a ResNet.
+        """
+        return None
+
     def __init__(self, partition: Partition, values: Mapping[str, Any]) -> None:
         """
         Args:
@@ -233,9 +241,9 @@ class Strategy(ABC):
         active = self.partition.parameters_of(self.active(epoch, epochs))
         return active & self.trainable_parameters()
 
-    def needs_gradients(self, number: int) -> Sequence[int] | None:
+    def needs_gradients(self, number: int, seed: int) -> Sequence[int] | None:
         """Indices of the layers whose gradients step `number` (from 1) needs; None: of all that
-        are active.
+        are active. `seed` is the trial's, as in `Step`.
 
         Asked before each step, of a strategy that can do without some: the others get no
         gradient at this step, the optimizer's state of theirs stays as it is, and the backward

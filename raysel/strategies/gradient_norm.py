@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from raysel.common.deferred_torch import Tensor, torch
+from raysel.models.partition_types import Partition
 from raysel.spec.sweep import Choice, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Need, Parameter, Probe
 from raysel.strategies.gradients import (
@@ -112,6 +113,12 @@ def relative_norm(lengths: Tensor, parameter_norms: Tensor, sizes: Tensor) -> Te
     return torch.where(defined, lengths / parameter_norms, torch.nan)
 
 
+def head_layers(partition: Partition) -> Tensor:
+    """[L] bool: layers that hold a part of the classifier."""
+    head = set(partition.head)
+    return torch.tensor([bool(head & set(layer.parameters)) for layer in partition.layers])
+
+
 # --- the strategies ----------------------------------------------------------------------------
 
 
@@ -148,12 +155,7 @@ class _RelativeNorm(LayerRates):
     def _without_score(self, probe: Probe) -> Tensor:
         """[L] bool: a fresh head that shall not be compared with the other layers."""
         aside = probe.fresh_head and not self.values["head_in_normalisation"]
-        return self._is_head() & aside
-
-    def _is_head(self) -> Tensor:
-        """[L] bool: layers that hold a part of the classifier."""
-        head = set(self.partition.head)
-        return torch.tensor([bool(head & set(layer.parameters)) for layer in self.partition.layers])
+        return head_layers(self.partition) & aside
 
 
 class _NewtonDirection(_RelativeNorm):
@@ -189,7 +191,7 @@ class _Change(_RelativeNorm):
 
     def _without_score(self, probe: Probe) -> Tensor:
         """A fresh head has learnt nothing of the source: no change to speak of (D16)."""
-        return self._is_head() & probe.fresh_head
+        return head_layers(self.partition) & probe.fresh_head
 
 
 @register

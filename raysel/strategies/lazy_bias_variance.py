@@ -105,7 +105,7 @@ class LazyBiasVarianceGuided(BiasVarianceGuided):
         self._near: Tensor | None = None  # [L] bool, of the last refresh
         self._known: list[int] | None = None  # the same on the host, once it was read
 
-    def needs_gradients(self, number: int) -> Sequence[int] | None:
+    def needs_gradients(self, number: int, seed: int) -> Sequence[int] | None:
         """All at a refresh, else those near the lead; the first call after a refresh reads them
         from the device."""
         if not self._lazy or is_refresh(number, self._every) or self._near is None:

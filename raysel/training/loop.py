@@ -108,7 +108,7 @@ class FineTuning:
         strategy_type = strategy_named(config.strategy)
         self.layers, self.partition = partition, strategy_type.refine(partition)
         self.strategy = strategy_type(self.partition, config.parameters)
-        self._required = RequiredGradients(model, self.strategy)
+        self._required = RequiredGradients(model, self.strategy, config.seed)
         self.names = self._required.only(self.strategy.trainable_parameters())
         parameters = dict(model.named_parameters())
         layer_of = self.partition.layer_of

@@ -19,10 +19,11 @@ class RequiredGradients:
     Args:
         model: its parameters are frozen and released in place.
         strategy: says what each step needs.
+        seed: the trial's.
     """
 
-    def __init__(self, model: nn.Module, strategy: Strategy) -> None:
-        self._model, self._strategy = model, strategy
+    def __init__(self, model: nn.Module, strategy: Strategy, seed: int) -> None:
+        self._model, self._strategy, self._seed = model, strategy, seed
         self._counts = type(strategy).needs_gradients is not Strategy.needs_gradients
         self._active: frozenset[str] = frozenset()
         self._needed: Sequence[int] | None = None
@@ -42,7 +43,7 @@ class RequiredGradients:
 
     def before_step(self, number: int) -> None:
         """Let step `number` (from 1) compute the gradients that the strategy needs, no others."""
-        needed = self._strategy.needs_gradients(number)
+        needed = self._strategy.needs_gradients(number, self._seed)
         self._steps += 1
         self._lazy_steps += needed is not None
         if needed != self._needed:

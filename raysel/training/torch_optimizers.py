@@ -64,13 +64,15 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         layers = _layers_of(model, partition)
         kind = strategy_named(strategy)
         values = checked_values(kind, parameters or {}, layers.names)
+        if wrong := kind.problem(layers):
+            raise user_error("strategy", wrong)
         self.partition = kind.refine(layers)
         self.strategy = kind(self.partition, values)
         self.decision: Decision | None = None
         self.steps = 0
         self._model, self._seed, self._fresh_head = model, seed, fresh_head
         self._momentum = settings.momentum
-        self._required = RequiredGradients(model, self.strategy)
+        self._required = RequiredGradients(model, self.strategy, seed)
         names = self._required.only(self.strategy.trainable_parameters())
         owned = dict(model.named_parameters())
         self._parameters = [owned[name] for name in names]

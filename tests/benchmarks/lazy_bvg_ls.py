@@ -162,7 +162,7 @@ class PickRecorder:
 
     def look(self, step: Step, decision: Decision) -> None:
         assert decision.scores is not None
-        needed = self._rule.needs_gradients(step.number)
+        needed = self._rule.needs_gradients(step.number, step.seed)
         asked = set(range(step.layer_count) if needed is None else needed)
         given = [layer in asked for layer in self._layer_of]
         gradients = [

@@ -69,6 +69,7 @@ def test_a_file_whose_models_layers_are_known_is_checked_without_the_model(tmp_p
     assert "torch" in loaded(tmp_path, "validate", "a.yaml", "--set", "model.partition=fine")
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_model_says_the_same(tmp_path):
     (tmp_path / "a.yaml").write_text(FILE.replace("PARTITION", "coarse"))
     command = [sys.executable, "-m", "raysel", "validate", "a.yaml", "--json"]

@@ -31,9 +31,11 @@ INSTEAD: dict[str, Any] = {
     "draws": 2,
     "examples": BATCH,
     "fallback": "uniform",
+    "sampled": 1,
+    "every": 2,
 }
 """Parameters whose default costs many passes, or ends a trial where it finds no shift in the few
-images here, whatever strategy has them."""
+images here, or too long for so few steps, whatever strategy has them."""
 
 SETTINGS = TrainingSettings(
     epochs=2,

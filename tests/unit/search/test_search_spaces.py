@@ -111,7 +111,10 @@ def test_the_automatic_paper_has_all_methods_of_its_table(data):
 # --- whole tables, one file each --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", TABLES, ids=named)
+LONG = [file for file in TABLES if file.stem in ("bvg_ls_table4", "blockwise_figures")]
+
+
+@pytest.mark.parametrize("file", [*(f for f in TABLES if f not in LONG), *slow(LONG)], ids=named)
 def test_a_table_is_sound_and_counted_without_its_data(file):
     checked = validate_suite.read(file)
     for cell in checked.cells:

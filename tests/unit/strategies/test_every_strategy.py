@@ -244,6 +244,10 @@ NOT_FULL_WITH_ONE_LAYER = {
     "lp_ft": "moves the classifier alone at first",
     "bvg_ts": "cuts the layer into tensors",
     "bvg_ls_threshold": "rests where the ratio is low",
+    "norm_only": "moves norms and the classifier alone",
+    "bias_only": "moves biases and the classifier alone",
+    "attention_only": "moves the classifier alone: there is no attention",
+    "mlp_only": "moves the classifier alone: there is no MLP",
 }
 
 

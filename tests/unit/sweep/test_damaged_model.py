@@ -172,6 +172,7 @@ def kept_outputs(best: Path, add: float) -> None:
         shutil.copy(source, best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swapped", few(True, False))
 def test_a_model_without_digests_must_answer_as_the_one_that_was_written(
     best: Path, swapped: bool, capsys: pytest.CaptureFixture[str]

@@ -48,6 +48,7 @@ def test_it_has_trials_where_the_file_wants_them(tmp_path):
     assert found.verdict.chosen_by == "search"
 
 
+@pytest.mark.slow
 def test_every_configuration_is_confirmed_and_the_next_attempt_makes_no_other_run(tmp_path):
     rates = "training.learning_rate={categorical: [0.01, 0.1]}"
     asked = (rates, "search.num_trials=4", "confirm.configurations=all", "pruner.kind=none")

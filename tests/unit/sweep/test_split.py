@@ -143,7 +143,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("spoil", several(2, WRONG))
+@pytest.mark.parametrize("spoil", several(1, WRONG))
 def test_a_wrong_split_is_reported_and_made_again_from_the_data(
     toy: SweepFolder, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

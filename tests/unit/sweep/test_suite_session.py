@@ -90,6 +90,7 @@ def test_a_suite_that_is_stopped_leaves_the_rest_for_resume(tmp_path):
     assert kit.resume(tmp_path).complete == 2
 
 
+@pytest.mark.slow
 def test_overrides_extend_every_cell(tmp_path):
     kit.run(tmp_path)
     before = trials(tmp_path, "shots1")
@@ -121,6 +122,7 @@ def test_a_file_with_more_values_adds_cells_and_a_second_run_is_refused(tmp_path
     assert kinds(tmp_path, "shots1") == ["sweep", "finished"]
 
 
+@pytest.mark.slow
 def test_a_cell_that_has_not_begun_is_begun_by_its_name_and_the_suite_takes_it_up(tmp_path):
     kit.run(tmp_path)
     shutil.rmtree(tmp_path / "suite" / "shots2")

@@ -33,5 +33,6 @@ def test_the_interval_holds_the_true_difference():
     assert 0 < found["shown"] < 1
 
 
+@pytest.mark.slow
 def test_the_rule_before_was_wrong_so_often_that_the_test_would_see_it():
     assert row(BY_NAME["equal"], SWEEPS)["the rule before"] > most(0.05)

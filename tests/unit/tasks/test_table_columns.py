@@ -89,5 +89,5 @@ def test_a_head_that_is_missing_has_a_name_for_each_column(tmp_path):
         ("file  label  split", ", one column: separate cells by comma"),
     ],
 )
-def test_a_table_in_another_form_than_csv_is_told_what_to_change(tmp_path, head, hint):
+def test_the_refusal_of_another_form_than_csv_names_what_to_change(tmp_path, head, hint):
     assert hint in reported(tmp_path, f"{head}\na x\nb y\n")

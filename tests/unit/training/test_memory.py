@@ -134,6 +134,7 @@ def test_what_the_first_try_held_is_given_back_before_the_second(tmp_path: Path)
     assert len(Greedy.held) == 1
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_the_epoch_before_and_no_epoch_is_reported_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,8 +56,8 @@ def test_a_step_computes_what_is_needed_and_only_that():
     seen, needed = steps_of(run), []
     ask = run.strategy.needs_gradients
 
-    def asking(number: int) -> Any:
-        needed.append(ask(number))
+    def asking(number: int, seed: int) -> Any:
+        needed.append(ask(number, seed))
         return needed[-1]
 
     run.strategy.needs_gradients = asking  # type: ignore[method-assign]
@@ -82,7 +82,7 @@ def test_the_backward_pass_ends_above_the_lowest_layer_that_is_needed():
 
     for name, module in model.named_children():
         watch(name, module)
-    run.strategy.needs_gradients = lambda number: None if number == 1 else [2]  # type: ignore[method-assign]
+    run.strategy.needs_gradients = lambda number, seed: None if number == 1 else [2]  # type: ignore[method-assign]
     part = batch(8, 1)
     run._update(run._backward([part]), EpochTrace(run.partition.names, 1))
     assert set(reached) == {"stem", "block", "body", "head"}
@@ -95,7 +95,7 @@ def test_the_backward_pass_ends_above_the_lowest_layer_that_is_needed():
 
 def test_the_gradients_that_are_computed_are_those_of_a_whole_step():
     whole, part = (trial(config("bvg_ls_lazy", LAZY), tiny(dropout=0.0)) for _ in range(2))
-    part.strategy.needs_gradients = lambda number: [1, 3]  # type: ignore[method-assign]
+    part.strategy.needs_gradients = lambda number, seed: [1, 3]  # type: ignore[method-assign]
     for run in (whole, part):
         run._backward([batch(8, 1)])
     for layer, mine, theirs in zip(part.layer_of, part.parameters, whole.parameters, strict=True):
@@ -221,7 +221,7 @@ def test_that_read_is_seen_as_one(monkeypatch):
     with Operations(strict=False):
         run._update(torch.zeros((), device=META), EpochTrace(run.partition.names, 1))
     with Operations(), pytest.raises(HostRead):
-        run.strategy.needs_gradients(2)
+        run.strategy.needs_gradients(2, 0)
 
 
 # --- the flags ------------------------------------------------------------------------------------
@@ -229,10 +229,10 @@ def test_that_read_is_seen_as_one(monkeypatch):
 
 def test_no_layer_at_rest_in_an_epoch_gets_a_gradient_at_a_step():
     run = trial(config("bvg_ls"))
-    required = RequiredGradients(run.model, run.strategy)
+    required = RequiredGradients(run.model, run.strategy, 0)
     active = run.partition.parameters_of([2, 3])
     assert set(required.only(active)) == active
-    run.strategy.needs_gradients = lambda number: [1, 2]  # type: ignore[method-assign]
+    run.strategy.needs_gradients = lambda number, seed: [1, 2]  # type: ignore[method-assign]
     required.before_step(1)
     found = {name for name, p in run.model.named_parameters() if p.requires_grad}
     assert found == run.partition.parameters_of([2])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from device_kit import META, HostRead, Operations
+from few_kit import crossed, few
 from trial_kit import SETTINGS
 
 from raysel.models.layers import partition
@@ -71,9 +72,8 @@ def test_a_steps_launches_do_not_grow_with_the_number_of_tensors(strategy):
         assert small < LIMITS.get(strategy, USUAL_LIMIT)
 
 
-@pytest.mark.parametrize("settings", [{}, WITH_ALL], ids=["plain", "with decay and clipping"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("strategy", LIMITS)
+@pytest.mark.parametrize("settings", few(WITH_ALL, {}), ids=["with decay and clipping", "plain"])
+@pytest.mark.parametrize(("strategy", "optimizer"), crossed(LIMITS, ["sgd", "adam", "adamw"]))
 def test_neither_do_they_with_any_optimizer(strategy, optimizer, settings):
     small, large = (
         operations(trial_on_meta(model, strategy, optimizer=optimizer, **settings))

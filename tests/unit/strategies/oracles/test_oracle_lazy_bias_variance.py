@@ -77,7 +77,7 @@ def lazy(**values: Any) -> Driver:
 
 def asked(driver: Driver, gradients: Gradients, **step: Any) -> tuple[Decision, set[int]]:
     """One step with the gradients that are needed; and of which layers these are."""
-    needed = driver.strategy.needs_gradients(driver.number + 1)
+    needed = driver.strategy.needs_gradients(driver.number + 1, 0)
     layers = set(range(len(SIZES))) if needed is None else set(needed)
     given = [g if LAYERS[k] in layers else None for k, g in enumerate(gradients)]
     return driver.step(given, **step), layers
