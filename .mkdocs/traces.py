@@ -3,8 +3,8 @@
     .venv/bin/python .mkdocs/traces.py [STRATEGY …]
 
 Each is the first trial that `search_spaces/strategies.yaml` gives the strategy, or `compare.yaml`
-where it stands there alone, run in this process: two or three minutes in all. The pictures are committed; draw them again where a
-strategy's choices changed.
+where it stands there alone, run in this process: two or three minutes in all. The pictures are
+committed; draw them again where a strategy's choices changed.
 """
 
 from __future__ import annotations

@@ -65,7 +65,12 @@ def test_a_file_whose_models_layers_are_known_is_checked_without_the_model(tmp_p
     first = loaded(tmp_path, "validate", "a.yaml")
     assert {"torch", "timm"} <= set(first) and not {"ray", "mlflow", "optuna"} & set(first)
     assert loaded(tmp_path, "validate", "a.yaml", "--set", "training.epochs=3") == []
-    # other classes or another cut are another model
+
+
+@pytest.mark.slow
+def test_another_cut_is_another_model(tmp_path):
+    (tmp_path / "a.yaml").write_text(FILE.replace("PARTITION", "coarse"))
+    loaded(tmp_path, "validate", "a.yaml")
     assert "torch" in loaded(tmp_path, "validate", "a.yaml", "--set", "model.partition=fine")
 
 

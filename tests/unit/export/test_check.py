@@ -156,6 +156,7 @@ ALSO = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"),
     [("crop_pct", 1.0), *(pytest.param(*values, marks=pytest.mark.slow) for values in ALSO)],

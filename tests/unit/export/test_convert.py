@@ -69,6 +69,7 @@ def test_ten_photographs_are_answered_as_in_validation(out, converted, tmp_path,
     assert altered(converted[layout]) is None
 
 
+@pytest.mark.slow
 def test_its_predict_prints_what_timms_predict_prints(out, converted, tmp_path):
     scene(1, 90, 120).save(tmp_path / "photo.jpg")
     said = [

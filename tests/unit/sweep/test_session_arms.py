@@ -41,6 +41,7 @@ def test_a_sweep_in_which_nothing_is_searched_goes_straight_to_the_confirm_phase
     assert again.confirm == found.confirm
 
 
+@pytest.mark.slow
 def test_it_has_trials_where_the_file_wants_them(tmp_path):
     wanted = ("training.learning_rate=0.01", "search.run_single_configurations=true")
     found = results(tmp_path, *wanted)

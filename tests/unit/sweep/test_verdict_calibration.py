@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from few_kit import few
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -20,7 +21,7 @@ def most(rate: float) -> float:
     return rate + 3.1 * (rate * (1 - rate) / SWEEPS) ** 0.5
 
 
-@pytest.mark.parametrize("name", ["equal", "equal, one split"])
+@pytest.mark.parametrize("name", few("equal", "equal, one split"))
 def test_equal_strategies_are_seldom_said_to_differ(name):
     found = row(BY_NAME[name], SWEEPS)
     assert found["false claims"] <= most(0.05)

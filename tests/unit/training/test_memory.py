@@ -115,6 +115,7 @@ def plain(message: EpochMessage) -> EpochMessage:
     return replace(message, note=None, halved_at_epoch=None)
 
 
+@pytest.mark.slow
 def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_path: Path) -> None:
     steps = begun(tmp_path / "a", asked())
     first, *later = rows(steps)
@@ -129,6 +130,7 @@ def test_again_with_half_the_batch_and_twice_the_accumulation_and_a_note(tmp_pat
     assert [plain(first), *later] == rows(begun(tmp_path / "b", halved))
 
 
+@pytest.mark.slow
 def test_what_the_first_try_held_is_given_back_before_the_second(tmp_path: Path) -> None:
     rows(begun(tmp_path, asked()), 1)  # `Greedy.epoch_start` looks
     assert len(Greedy.held) == 1

@@ -82,8 +82,9 @@ def test_neither_do_they_with_any_optimizer(strategy, optimizer, settings):
     assert small == large < LIMITS[strategy] + 10 * bool(settings)
 
 
-@pytest.mark.parametrize("strategy", sorted(set(registered()) - set(LIMITS)))
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("strategy", "optimizer"), crossed(sorted(set(registered()) - set(LIMITS)), OPTIMIZERS)
+)
 def test_no_step_waits_for_the_host(strategy, optimizer):
     operations(trial_on_meta("test_resnet", strategy, optimizer=optimizer, **WITH_ALL))
 

@@ -16,6 +16,7 @@ def rows(folder, **changes):
     return [steps.epoch().metrics for _ in range(EPOCHS)]
 
 
+@pytest.mark.slow
 def test_every_epoch_is_tested_where_it_is_asked_for_and_changes_nothing(tmp_path):
     plain = rows(tmp_path / "plain")
     curve = rows(tmp_path / "curve", test_every_epoch=True)
