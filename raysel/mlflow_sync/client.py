@@ -21,7 +21,7 @@ from raysel.mlflow_sync.store import (
     move,
     runs_of,
 )
-from raysel.mlflow_sync.suite_run import ensure_suite_run, suite_of, update_suite_run
+from raysel.mlflow_sync.suite_run import SuiteRun, suite_of
 from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
 
@@ -69,7 +69,8 @@ class MlflowStore:
         self._tag_experiment(sweep)
         found = runs_of(self._client, self._experiment, sweep.id)
         self._runs = {trial: _known(runs[0]) for trial, runs in found.items()}
-        self._suite, self._suite_run = suite_of(sweep), ""
+        suite = suite_of(sweep)
+        self._suite = None if suite is None else SuiteRun(self._client, self._experiment, suite)
 
     def has(self, trial: str) -> bool:
         """Whether there is a run of this trial, or of the sweep itself (`SWEEP`)."""
@@ -84,7 +85,7 @@ class MlflowStore:
         with _explain_refusal():
             self._show(image, points)
             if image.trial == SWEEP and self._suite is not None:
-                update_suite_run(self._client, self._experiment, self._above(), self._suite)
+                self._suite.follow(image)
 
     def upload(self, trial: str, path: Path, folder: str | None = None) -> None:
         """Add a file, or all that a folder holds, to the run's artifacts, below `folder`.
@@ -159,9 +160,7 @@ class MlflowStore:
 
     def _above(self) -> str:
         """The id of the suite's run; empty where the sweep is no cell of one."""
-        if self._suite is not None and not self._suite_run:
-            self._suite_run = ensure_suite_run(self._client, self._experiment, self._suite)
-        return self._suite_run
+        return "" if self._suite is None else self._suite.id
 
     def _log(self, known: _Known, image: RunImage, points: Sequence[Point]) -> None:
         """Log points, missing parameters (MLflow forbids changes), and differing tags."""

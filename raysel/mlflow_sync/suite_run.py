@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from raysel.common.locations import SUITE_FILE
-from raysel.mlflow_sync.runs import PARENT, milliseconds
+from raysel.mlflow_sync.runs import PARENT, RunImage, milliseconds
 from raysel.record.state import SweepState
 
 SUITE_RUN = "raysel.suite_run"
@@ -84,6 +85,27 @@ def ensure_suite_run(client: MlflowClient, experiment_id: str, suite: SuiteOfCel
         if known.info.run_id != made.info.run_id:  # another cell's process was first
             client.delete_run(made.info.run_id)
     return str(known.info.run_id)
+
+
+class SuiteRun:
+    """The suite's run as one cell's exporter sees it: looked up once, and its state worked out anew
+    only where the cell's own has changed."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, suite: SuiteOfCell) -> None:
+        self._client, self._experiment, self._suite = client, experiment_id, suite
+        self._cell: RunImage | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the run, which is made where there is none."""
+        return ensure_suite_run(self._client, self._experiment, self._suite)
+
+    def follow(self, cell: RunImage) -> None:
+        """Give it the state that follows from all cells, of which this one was just sent."""
+        last = self._cell
+        if last is None or (last.status, last.ended) != (cell.status, cell.ended):
+            update_suite_run(self._client, self._experiment, self.id, self._suite)
+            self._cell = cell
 
 
 def update_suite_run(

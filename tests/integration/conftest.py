@@ -76,6 +76,17 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("storage")
 
 
+@pytest.fixture(scope="module")
+def paper_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what the papers' sweep files name, small and in the real formats."""
+    from .paper_data import write_place  # torch and timm, which most tests need later or never
+
+    place = tmp_path_factory.mktemp("papers")
+    with pytest.MonkeyPatch.context() as patch:
+        write_place(place, patch)
+        yield place
+
+
 @pytest.fixture
 def small(storage: Path) -> Spec:
     """A sweep of 8 trials over 5 strategies, 3 epochs each."""

@@ -9,6 +9,7 @@ import pictures_kit as kit
 import pytest
 import safetensors.torch
 import torch
+from files_kit import write_scenes
 from PIL import Image
 
 from raysel.models.build import ModelConfig, build
@@ -26,6 +27,15 @@ CORRUPTIONS = (
 
 MODELS = {"resnet10t": (3,), "test_vit": (3,), "test_resnet": (3, 102), "test_convnext": (3,)}
 """Small models in the papers' place -> numbers of classes, of each a file of weights."""
+
+
+def write_place(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """`data` as the files expect them, `weights`, and `photographs` of three classes."""
+    kit.without_checksums(patch)
+    write_data(place / "data", patch)
+    write_weights(place)
+    names = (f"species-{number % 3}/{number:02}.jpg" for number in range(36))
+    write_scenes(place / "photographs", names, 40, 36)
 
 
 def write_data(data: Path, patch: pytest.MonkeyPatch) -> None:
@@ -77,8 +87,6 @@ def write_weights(place: Path) -> None:
     for name, counts in MODELS.items():
         for classes in counts:
             save(name, classes, place / "weights" / f"{name}-{classes}.safetensors")
-    for name, classes in (("living17", 17), ("entity30", 30)):
-        save("resnet10t", classes, place / "data" / f"{name}_source.safetensors")
     moco = build(ModelConfig("resnet10t", 128, 3, (SIZE, SIZE)), seed=0).state_dict()
     named = {f"module.encoder_q.{key}": tensor for key, tensor in moco.items()}
     queue = {"module.queue": torch.zeros(128, 16)}

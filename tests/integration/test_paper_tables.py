@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pictures_kit as kit
 import pytest
 
 from raysel.cli.main import main
@@ -23,7 +21,7 @@ from raysel.spec.confirm import BestBy
 from raysel.sweep.suite_folder import read_cells, read_suite
 
 from .helpers import states
-from .paper_data import SIZE, write_data, write_weights
+from .paper_data import SIZE
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -89,17 +87,6 @@ CHANGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `data` as the files expect them, small, and weights."""
-    place = tmp_path_factory.mktemp("tables")
-    with pytest.MonkeyPatch.context() as patch:
-        kit.without_checksums(patch)
-        write_data(place / "data", patch)
-        write_weights(place)
-        yield place
-
-
 def test_every_table_is_made_small_here() -> None:
     assert sorted(CHANGES) == sorted(file.stem for file in TABLES.glob("*.yaml"))
 
@@ -107,13 +94,13 @@ def test_every_table_is_made_small_here() -> None:
 @pytest.mark.parametrize("name", sorted(CHANGES))
 def test_every_cell_of_a_table_gets_a_test_error(
     name: str,
-    place: Path,
+    paper_place: Path,
     storage: Path,
     ray_cluster: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(paper_place)
     sets = [*SMALL, *CHANGES[name], f"storage={storage}"]
     file = TABLES / f"{name}.yaml"
     checked = validate_suite.read(file, sets)

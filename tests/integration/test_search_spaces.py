@@ -12,17 +12,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import pictures_kit as kit
 import pyarrow.parquet as pq
 import pytest
-from files_kit import scene
 
 from raysel.cli.main import main
 from raysel.search.space import strategies_of
 from raysel.spec import reader
 
 from .helpers import states
-from .paper_data import SIZE, write_data, write_weights
+from .paper_data import SIZE
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 FILES = sorted(set(FOLDER.rglob("*.yaml")) - set((FOLDER / "papers" / "tables").iterdir()))
@@ -82,29 +80,9 @@ def changes(file: Path, *more: str) -> list[str]:
     return [word for change in (*SMALL, *CHANGES[named(file)], *more) for word in ("--set", change)]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `data` as the files expect them, small, and weights."""
-    place = tmp_path_factory.mktemp("papers")
-    with pytest.MonkeyPatch.context() as patch:
-        kit.without_checksums(patch)
-        write_data(place / "data", patch)
-        write_weights(place)
-        write_photographs(place / "photographs")
-        yield place
-
-
-def write_photographs(folder: Path) -> None:
-    """Three classes, twelve pictures each."""
-    for number in range(36):
-        to = folder / f"species-{number % 3}"
-        to.mkdir(parents=True, exist_ok=True)
-        scene(number, 40, 36).save(to / f"{number:02}.jpg")
-
-
 @pytest.fixture(autouse=True)
-def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
+def _there(paper_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(paper_place)
 
 
 def test_every_file_is_made_small_here() -> None:
@@ -113,7 +91,7 @@ def test_every_file_is_made_small_here() -> None:
 
 @pytest.mark.parametrize(("file", "strategy"), cases())
 def test_a_strategy_of_a_file_takes_two_steps(
-    file: Path, strategy: str, place: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, strategy: str, paper_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the network was asked")
@@ -123,7 +101,7 @@ def test_a_strategy_of_a_file_takes_two_steps(
     asked = ["finetune", str(file), "--strategy", strategy, "--steps", "2", "--json"]
     assert main([*asked, *changes(file, *smaller)]) == 0
     name = reader.read(file, ()).spec().name
-    folder = place / "runs" / f"{name}.finetune" / strategy
+    folder = paper_place / "runs" / f"{name}.finetune" / strategy
     result = json.loads((folder / "result.json").read_text())
     assert result["failure"] is None
     assert [row["epoch"] for row in result["epochs"]] == [1]
@@ -153,7 +131,11 @@ WHOLE = {
     ],
 )
 def test_one_file_of_each_paper_runs_end_to_end(
-    name: str, place: Path, storage: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    name: str,
+    paper_place: Path,
+    storage: Path,
+    ray_cluster: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = FOLDER / f"{name}.yaml"
     shrunk = changes(file, *WHOLE[name], f"storage={storage}")

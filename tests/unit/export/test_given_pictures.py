@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from files_kit import scene
+from files_kit import write_scenes
 
 from raysel.common.errors import UserError
 from raysel.export.given_pictures import given_pictures
@@ -14,9 +14,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """b.jpg, a.png and sub/c.jpg, beside a text, a hidden file and a list."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
-    (folder / "sub").mkdir(parents=True)
-    for name in ("b.jpg", "a.png", "sub/c.jpg"):
-        scene(1, 8, 8).save(folder / name)
+    write_scenes(folder, ("b.jpg", "a.png", "sub/c.jpg"), 8, 8)
     (folder / "notes.txt").write_text("x")
     (folder / ".hidden.jpg").write_bytes(b"")
     (folder / "list.csv").write_text("image;who\nb.jpg;me\nsub/c.jpg;you\nlost.jpg;nobody\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,14 @@ def scene(seed: int, width: int, height: int) -> Image.Image:
     noise = generator.integers(0, 60, (64, 64, 3), dtype=np.uint8)
     tiles = np.tile(noise, (height // 64 + 1, width // 64 + 1, 1))[:height, :width]
     return Image.fromarray(np.clip(np.asarray(image).astype(int) + tiles - 30, 0, 255).astype("u1"))
+
+
+def write_scenes(folder: Path, names: Iterable[str], width: int, height: int) -> None:
+    """Pictures under these names, which may have folders, each of its own."""
+    for seed, name in enumerate(names):
+        to = folder / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        scene(seed, width, height).save(to)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 
 from raysel.mlflow_sync import suite_run
-from raysel.mlflow_sync.runs import PARENT
+from raysel.mlflow_sync.runs import PARENT, RunImage
 from raysel.mlflow_sync.suite_run import (
     SuiteOfCell,
     ensure_suite_run,
     suite_of,
     update_suite_run,
 )
+from raysel.record.events import SWEEP
 from raysel.record.state import SweepState
 
 SUITE = SuiteOfCell("table", "abc", cells=2)
@@ -28,7 +30,7 @@ class Client:
 
     def __init__(self) -> None:
         self.runs: list[Any] = []
-        self.changes = 0
+        self.changes = self.searches = 0
         self.before_creating = lambda: None
 
     def create_run(self, _: str, start_time: int, tags: dict[str, str], run_name: str) -> Any:
@@ -46,6 +48,7 @@ class Client:
         return run
 
     def search_runs(self, _: list[str], query: str, max_results: int = 1000) -> list[Any]:
+        self.searches += 1
         name, value = re.fullmatch(r"tags\.`(.*)` = '(.*)'", query).groups()
         return [run for run in self.runs if run.data.tags.get(name) == value]
 
@@ -109,6 +112,26 @@ def test_its_state_follows_from_the_cells_and_nothing_is_changed_twice(client: C
     assert state() == ("KILLED", 7)
     second.info.status, second.info.end_time = "FINISHED", 9
     assert state() == ("FINISHED", 9)
+
+
+def test_a_cell_looks_for_the_run_once_and_at_the_others_when_its_own_state_changes(
+    client: Client,
+) -> None:
+    run, image = (
+        suite_run.SuiteRun(client, "0", SUITE),
+        RunImage(SWEEP, "a", "RUNNING", 1, None, {}),
+    )
+    client.cell(run.id, "RUNNING", None)
+    assert run.id == "r0"
+    asked = client.searches
+    assert asked == 2  # before and after it was made
+    for _ in range(3):
+        run.follow(image)
+    assert client.searches == asked + 1
+    client.runs[1].info.status, client.runs[1].info.end_time = "FINISHED", 5
+    run.follow(replace(image, status="FINISHED", ended=5))
+    assert client.searches == asked + 2
+    assert client.get_run("r0").info.status == "KILLED"  # the other cell has not begun
 
 
 def test_a_cells_suite_is_read_from_the_suites_file(tmp_path: Path) -> None:

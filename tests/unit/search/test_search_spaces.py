@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
-from few_kit import slow
+from few_kit import few, slow
 
 from raysel.models.papers import BLOCKWISE, BVG_LS
 from raysel.search import validate, validate_suite
 from raysel.search.space import Space, strategies_of
-from raysel.search.trial_budget import budget
+from raysel.search.trial_budget import budget, untried_notes
 from raysel.service.plan.counted import counted
 from raysel.spec import reader
 from raysel.spec.confirm import BestBy
+from raysel.strategies import registered
 from raysel.sweep import absences
 from raysel.tasks.opened_task import open_task
 
@@ -115,10 +116,11 @@ LONG = [file for file in TABLES if file.stem in ("bvg_ls_table4", "blockwise_fig
 
 
 @pytest.mark.parametrize("file", [*(f for f in TABLES if f not in LONG), *slow(LONG)], ids=named)
-def test_a_table_is_sound_and_counted_without_its_data(file):
+def test_a_table_is_sound_and_counted_without_its_data_and_tries_all_configurations(file):
     checked = validate_suite.read(file)
     for cell in checked.cells:
         assert counted(cell.spec, cell.task).runs > 0
+    assert untried_notes(cell.spec.search, space_of(cell)) == []
     assert list(Path().iterdir()) == []
 
 
@@ -130,7 +132,7 @@ def space_of(cell):
     return Space(cell.spec, validate.partition_for(cell.spec, cell.task).names)
 
 
-@pytest.mark.parametrize(("name", "cells"), [("bvg_ls_table3", 7), ("bvg_ls_table4", 21)])
+@pytest.mark.parametrize(("name", "cells"), few(("bvg_ls_table3", 7), ("bvg_ls_table4", 21)))
 def test_every_arm_of_a_table_is_tested_in_every_cell(name, cells):
     """One configuration an arm: it goes to the confirm phase whatever a search would find."""
     found = cells_of(name)
@@ -141,7 +143,7 @@ def test_every_arm_of_a_table_is_tested_in_every_cell(name, cells):
         assert cell.spec.confirm.runs >= 3
 
 
-@pytest.mark.parametrize("name", ["surgical_bars", "blockwise_figures"])
+@pytest.mark.parametrize("name", few("surgical_bars", "blockwise_figures"))
 def test_every_block_of_a_figure_is_tried_and_tested(name):
     for cell in cells_of(name):
         space, confirm = space_of(cell), cell.spec.confirm
@@ -156,3 +158,50 @@ def test_the_rows_of_table_3_are_those_that_are_published():
     layers = {name: arm.parameters.get("layers") for name, arm in spec.strategies.items()}
     assert {layers[arm] for arm in ("L2-L6", "L3-L6", "L4-L6", "L5-L6")} == {5, 4, 3, 2}
     assert {"full", "linear_probe", "bvg_ls", "bvg_ls_threshold"} <= set(layers)
+
+
+# --- what differs from the papers --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["automatic_table1", "automatic_table1_flip", "automatic_table1_breeds"]
+)
+def test_the_automatic_tables_have_the_papers_epochs_and_one_form_of_the_rgn_family(name):
+    cell, *_ = cells_of(name)
+    arms = strategies_of(cell.spec)
+    for arm in ("criticality_identity", "criticality_random"):
+        assert arms[arm].parameters["tune_epochs"].options == (0, 1, 2, 3, 4, 5)
+    family = [arm for arm in arms if arm.startswith("auto_rgn")]
+    assert len(family) == 4
+    for arm in family:
+        values = {p.name: p.default for p in registered()[arm].parameters}
+        values |= arms[arm].parameters
+        assert values["refresh"] == "once"
+        assert values.get("aggregate", "norm_of_mean") == "norm_of_mean"
+
+
+# what a file's header, or that of the file that it refers to, must say of it
+SAID = {
+    "running statistics of": [
+        "bvg_ls_wrn",
+        "bvg_ls_alpha",
+        "bvg_ls_random",
+        "tables/bvg_ls_table3",
+    ],
+    "last batch": [
+        *("surgical_cifar10c", "surgical_cifar10f", "tables/surgical_flip"),
+        *("automatic_cifar10c", "automatic_cifar10f", "automatic_shots"),
+        *("tables/automatic_table1", "tables/automatic_table1_flip", "tables/automatic_figure7"),
+    ],
+    "cut at": ["blockwise_flowers", "blockwise_caltech101"],
+    "E = 0 to 5": [f"automatic_{d}" for d in ("cifar10c", "cifar10f", "living17", "entity30")],
+    "../blockwise_flowers.yaml": ["tables/blockwise_figures"],
+    "../surgical_cifar10c.yaml": ["tables/surgical_bars"],
+    "../automatic_cifar10c.yaml": ["tables/automatic_figure4"],
+}
+
+
+@pytest.mark.parametrize(("words", "name"), [(w, n) for w, names in SAID.items() for n in names])
+def test_a_file_says_where_it_departs_from_its_paper(words, name):
+    header = (FOLDER / "papers" / f"{name}.yaml").read_text("utf-8").partition("\nname: ")[0]
+    assert words in " ".join(header.replace("\n# ", " ").split())
