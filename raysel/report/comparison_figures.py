@@ -39,6 +39,11 @@ _DASHES = ("-", "--", ":", "-.")
 """Of the lines of each model and data set."""
 
 
+_BESIDE = 1.02
+"""How far each strategy stands beside the last at the same number of examples, as a factor: else
+their intervals would lie on one another."""
+
+
 def error_by_shots(sweeps: Sweeps) -> Figure | None:
     """Test accuracy of each strategy against the sweeps' numbers of examples a class."""
     counts = [sweep.shots for sweep in sweeps if sweep.shots is not None]
@@ -48,21 +53,23 @@ def error_by_shots(sweeps: Sweeps) -> Figure | None:
     figure, placed = panels(["accuracy"], height=3.2)
     axes = placed["accuracy"]
     lines = list(dict.fromkeys((sweep.model, sweep.data) for sweep in sweeps))
-    for name in every_strategy(sweeps):
+    names = every_strategy(sweeps)
+    for place, name in enumerate(names):
+        beside = _BESIDE ** (place - (len(names) - 1) / 2)
         for alike, dashes in zip(lines, cycle(_DASHES), strict=False):  # a line each
             own = [s for s in sweeps if (s.model, s.data) == alike and name in s.confirmed]
             points = sorted(_known([(s.shots, s.confirmed[name]) for s in own]))
-            x = [n for n, _ in points]
+            x = [n * beside for n, _ in points]
             y = [1 - row[0] for _, row in points]
             color = style_of[name].light
             axes.plot(x, y, dashes, marker=style_of[name].marker, ms=5, lw=1.4, color=color)
-            for n, (_, low, high) in points:
+            for at, (_, (_, low, high)) in zip(x, points, strict=True):
                 ends = [max(0.0, 1 - high), min(1.0, 1 - low)]
-                axes.plot([n, n], ends, color=color, lw=1, alpha=0.6)
+                axes.plot([at, at], ends, color=color, lw=1, alpha=0.6)
     shots_axis(axes, [float(n) for n in counts])
     several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
     axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")
-    keys = strategy_keys(every_strategy(sweeps), style_of)
+    keys = strategy_keys(names, style_of)
     if len(lines) > 1:
         same_data = len({data for _, data in lines}) == 1
         keys += [

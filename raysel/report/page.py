@@ -217,7 +217,11 @@ def templates() -> Environment:
     environment.filters |= {"p_value": p_value, "mebibytes": mebibytes}
     environment.filters |= {"forgetting": pareto.forgetting_in_words}
     environment.filters |= {"source": pareto.source_in_words, "test_error": pareto.error_in_words}
-    environment.filters |= {"lines": several_lines, "values": tables.values_in_words}
+    environment.filters |= {
+        "count_of": count_of,
+        "lines": several_lines,
+        "values": tables.values_in_words,
+    }
     return environment
 
 

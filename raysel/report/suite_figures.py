@@ -35,7 +35,8 @@ def blocks_against_full(cells: Sweeps) -> Figure | None:
         mean, half = math.fsum(means) / len(means), standard_error(spread)
         axes.bar(place, mean, 0.6, color=ACCENT, alpha=0.3)
         axes.plot([place, place], [mean - half, mean + half], color=INK, lw=1.6)
-        axes.plot([place] * len(spread), spread, "o", ms=3, color=ACCENT, alpha=0.6)
+        beside = place + np.linspace(-0.22, 0.22, len(spread))  # the line stays to be seen
+        axes.plot(beside, spread, "o", ms=3, color=ACCENT, alpha=0.6)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(range(len(names)), [one_line(name, LABEL) for name in names])
     axes.grid(axis="x", visible=False)
@@ -72,14 +73,16 @@ def weights_by_arm(cells: Sweeps) -> Figure | None:
         return None
     look = styles_of(cells)
     figure, placed = panels(list(weights), height=1.9, share_y=True)
+    highest = 0.0
     for index, (name, axes) in enumerate(placed.items()):
-        _bars(axes, np.array(weights[name]), look[name].light)
+        highest = max(highest, _bars(axes, np.array(weights[name]), look[name].light))
         axes.set_title(name)
         crowded = len(layers[0]) > 6
         axes.set_xticks(range(len(layers[0])), layers[0], rotation=60 if crowded else 0)
         axes.tick_params(labelbottom=True)
         if is_left(axes, index):
             axes.set_ylabel("weight")
+    axes.set_ylim(0, 1.05 * highest or 1.0)  # of all panels: they share it
     return figure
 
 
@@ -90,16 +93,18 @@ def _weights(cells: Sequence[Compared], arm: str) -> list[list[float]]:
     return [[e.moved.get(name, math.nan) for name in layers] for e in entries if e.weighs_rates]
 
 
-def _bars(axes: Axes, grid: np.ndarray, colour: str) -> None:
-    """Means of the columns of [cells, layers] with their standard errors."""
+def _bars(axes: Axes, grid: np.ndarray, colour: str) -> float:
+    """Means of the columns of [cells, layers] with their standard errors; the highest end."""
+    highest = 0.0
     for place, values in enumerate(grid.T):
         known = [float(value) for value in values if math.isfinite(value)]
         if known:
             mean, half = math.fsum(known) / len(known), standard_error(known)
             axes.bar(place, mean, 0.7, color=colour, alpha=0.45)
             axes.plot([place, place], [mean - half, mean + half], color=INK, lw=1.2)
+            highest = max(highest, mean + half)
     axes.grid(axis="x", visible=False)
-    axes.set_ylim(bottom=0)
+    return highest
 
 
 FIGURES: Mapping[str, Callable[[Sweeps], Figure | None]] = {

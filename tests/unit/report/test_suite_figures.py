@@ -72,5 +72,18 @@ def test_the_bars_of_an_arm_are_its_mean_weights_over_the_cells(results):
     assert list(axes.lines[0].get_ydata()) == pytest.approx([0.2, 0.4])
 
 
+def test_no_bar_of_a_later_arm_is_cut_off(results):
+    """The panels share one axis, which the first arm, a low one, must not settle."""
+    both = {**results, "confirm": [dict(entry) for entry in results["confirm"]]}
+    for entry, weight in zip(both["confirm"][:2], (0.1, 0.8), strict=True):
+        entry |= {"moved_is": "weight", "moved": dict.fromkeys(results["layers"], weight)}
+    low, high = sorted(entry["strategy"] for entry in both["confirm"][:2])
+    weights = {entry["strategy"]: entry["moved"]["stem"] for entry in both["confirm"][:2]}
+    assert weights[low] != weights[high]
+    figure = draw_styled(weights_by_arm, [compared(both, "a"), compared(both, "b")])
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 0.8
+
+
 def test_arms_that_choose_layers_have_no_bars_of_weights(results):
     assert draw_styled(weights_by_arm, [compared(results, "a")]) is None
