@@ -68,6 +68,7 @@ docs: $(INSTALLED_TEST)  ## the documentation, in site/index.html
 
 ui: $(INSTALLED)  ## the MLflow UI over runs/mlflow.db, on this machine alone (PORT=5000)
 	@test -f runs/mlflow.db || { echo "there is no runs/mlflow.db yet: make sweep first"; exit 1; }
+	@$(BIN)/python -m raysel.sweep.mlflow_pages runs $(PORT)
 	@$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///runs/mlflow.db
 
 clean:  ## remove .venv, builds and caches; runs/ stays

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from raysel.common.tracking_uri import mlflow_hint
 from raysel.export.best_model import save_best
+from raysel.record.mlflow_page import mlflow_lines
 from raysel.report.page import write_report
 from raysel.report.suite_page import write_suite_report
 from raysel.sweep.outcome import Outcome
@@ -19,6 +19,6 @@ def publish_suite(storage: str, name: str) -> Path:
 
 def publish_artifacts(outcome: Outcome) -> Outcome:
     """Write both; see `raysel.sweep.outcome.Publish`."""
-    hint = mlflow_hint(outcome.tracking_uri)
-    report = write_report(outcome.results, outcome.folder.path, hint)
+    folder = outcome.folder.path
+    report = write_report(outcome.results, folder, mlflow_lines(folder, outcome.tracking_uri))
     return replace(outcome, report=report, model=save_best(outcome))

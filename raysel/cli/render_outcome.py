@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from raysel.common.rich_output import TextConsole, fitting_table, plain
 from raysel.common.text import count_of
-from raysel.common.tracking_uri import mlflow_hint
+from raysel.record.mlflow_page import mlflow_lines
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.start_suite import SuiteOutcome
@@ -50,7 +50,7 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     parts.append("")
     if outcome.report is not None:
         parts.append(plain(f"report   {_near(outcome.report)}"))
-    parts.append(plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"))
+    parts += _in_mlflow(outcome.folder.path, outcome.tracking_uri)
     if outcome.model is not None:
         parts.append(plain(f"model    {_near(outcome.model)}"))
     return Group(*parts)
@@ -59,7 +59,8 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
 def suite_lines(outcome: SuiteOutcome) -> RenderableType:
     """How a suite ended, for a terminal."""
     cells = count_of(outcome.cells, "cell")
-    parts = [plain(f"{outcome.folder.name} · {outcome.complete} of {cells} complete")]
+    head = f"{outcome.folder.name} · {outcome.complete} of {cells} complete"
+    parts: list[RenderableType] = [plain(head)]
     parts += [plain(f"failed   {name}: {why}") for name, why in outcome.failed.items()]
     if outcome.cause is not None:
         parts.append(plain(f"stopped  {outcome.cause}; what is finished stays"))
@@ -68,8 +69,13 @@ def suite_lines(outcome: SuiteOutcome) -> RenderableType:
     parts.append(plain(""))
     if outcome.report is not None:
         parts.append(plain(f"report   {_near(outcome.report)}"))
-    parts.append(plain(f"mlflow   {mlflow_hint(outcome.tracking_uri)}"))
+    parts += _in_mlflow(outcome.folder.path, outcome.tracking_uri)
     return Group(*parts)
+
+
+def _in_mlflow(folder: Path, uri: str) -> list[RenderableType]:
+    lines = mlflow_lines(folder, uri)
+    return [plain(f"{head:9}{line}") for head, line in zip(("mlflow", ""), lines, strict=False)]
 
 
 def _near(path: Path) -> str:

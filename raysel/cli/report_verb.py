@@ -97,13 +97,14 @@ def report(
 
 def _own_page(read: Read) -> Path:
     """The page of one sweep, in its folder."""
-    from raysel.common.tracking_uri import mlflow_hint  # noqa: PLC0415
     from raysel.record.layout import tracking_uri  # noqa: PLC0415
+    from raysel.record.mlflow_page import mlflow_lines  # noqa: PLC0415
     from raysel.report.page import write_report  # noqa: PLC0415
 
     ((view, results),) = read
     with _shown(view):
-        return write_report(results, view.folder.path, mlflow_hint(tracking_uri(view.spec)))
+        lines = mlflow_lines(view.folder.path, tracking_uri(view.spec))
+        return write_report(results, view.folder.path, lines)
 
 
 def _comparison(read: Read, to: Path | None, storage: str) -> Path:

@@ -64,3 +64,23 @@ def mlflow_hint(uri: str) -> str:
     # MLflow would make a folder by the escaped name
     there = shlex.join(["mlflow", "ui", "--backend-store-uri", f"sqlite:///{file.name}"])
     return f"cd {shlex.quote(str(file.parent))} && {there}"
+
+
+TRIALS_VIEW = "raysel-trials"
+"""The saved view that a sweep is opened with (`raysel.mlflow_sync.saved_views`)."""
+
+
+def experiment_page(uri: str, experiment: str, port: int = 5000) -> str | None:
+    """The address at which MLflow shows an experiment's trials, as the list of training runs;
+    None for a hosted MLflow, whose pages lie elsewhere.
+
+    Args:
+        uri: MLflow's tracking URI.
+        experiment: the experiment's id.
+        port: of the server that `mlflow ui` starts, where `uri` is a database.
+    """
+    if uri.startswith("databricks"):
+        return None
+    server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
+    view = f"viewStateShareKey={TRIALS_VIEW}&workflowType=machine_learning"
+    return f"{server}/#/experiments/{experiment}/runs?{view}"

@@ -24,10 +24,11 @@ from raysel.common.locations import sqlite_file
 from raysel.common.text import and_more
 from raysel.mlflow_sync import trace_figure
 from raysel.mlflow_sync.runs import (
+    CARD,
     PARENT,
     Point,
     RunImage,
-    points,
+    measured,
     sweep_image,
     trial_image,
 )
@@ -87,10 +88,7 @@ class Audit:
         self.files = FileAudit(self._opened, folder or Path())
         images = {SWEEP: sweep_image(sweep)}
         images |= {name: trial_image(trial, sweep) for name, trial in trials.items()}
-        measured: dict[str, list[Point]] = {name: [] for name in images}
-        for event in events:
-            if event.trial != SWEEP:
-                measured[event.trial] += points(event)
+        wanted = measured(events, trials, sweep.metric)
         known = None if lost else self._client.get_experiment_by_name(experiment)
         runs = runs_of(self._client, known.experiment_id, sweep.id) if known else {}
         self.runs = {name: found[0] for name, found in runs.items()}
@@ -102,7 +100,9 @@ class Audit:
                 self._add_difference(f"{suite.name}: MLflow does not have the suite's run")
         self._parent = next((run.info.run_id for run in runs.get(SWEEP, ())), "")
         for name, image in images.items():
-            self._look_at(name or "the sweep's run", image, runs.pop(name, []), measured[name])
+            self._look_at(
+                name or "the sweep's run", image, runs.pop(name, []), wanted.get(name, [])
+            )
         if known and is_moved(uri, known.artifact_location, artifact_root):
             there = known.artifact_location
             folder = Path(artifact_root.removeprefix("file://"))
@@ -220,13 +220,17 @@ class FileAudit:
     def _of_sweep(self, sweep: SweepState, run: Run) -> Iterator[str]:
         wanted: dict[str, int | None] = {SPEC: None}
         if sweep.ended_at is not None:
-            files = [self.folder / RESULTS, *sorted((self.folder / REPORT).rglob("*"))]
+            files = [
+                self.folder / RESULTS,
+                self.folder / CARD,
+                *sorted((self.folder / REPORT).rglob("*")),
+            ]
             wanted |= {
                 path.relative_to(self.folder).as_posix(): path.stat().st_size
                 for path in files
                 if path.is_file() and not path.name.startswith(".")
             }
-        has = self._sizes(run, "", REPORT)
+        has = self._sizes(run, "", "best", REPORT)
         missing = [name for name in wanted if name not in has]
         other = [n for n, size in wanted.items() if n in has and size not in (None, has[n])]
         if missing:

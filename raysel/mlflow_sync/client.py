@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from raysel.mlflow_sync.runs import PARENT, Point, RunImage
+from raysel.mlflow_sync.saved_views import saved_views
 from raysel.mlflow_sync.store import (
     SERVERS,
     as_uri,
@@ -23,7 +25,13 @@ from raysel.mlflow_sync.store import (
 )
 from raysel.mlflow_sync.suite_run import SuiteRun, suite_of
 from raysel.record.events import SWEEP
+from raysel.record.mlflow_page import note_experiment
 from raysel.record.state import SweepState
+
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "BAD_REQUEST")
+"""MLflow's codes for a tag that it does not take."""
+
+_log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -66,11 +74,14 @@ class MlflowStore:
         check_store(uri)
         self._client = client(uri)
         self._experiment = self._find_experiment(experiment, uri, artifact_root)
-        self._tag_experiment(sweep)
+        self._tag_experiment(sweep, experiment)
         found = runs_of(self._client, self._experiment, sweep.id)
         self._runs = {trial: _known(runs[0]) for trial, runs in found.items()}
         suite = suite_of(sweep)
         self._suite = None if suite is None else SuiteRun(self._client, self._experiment, suite)
+        if sweep.folder:
+            with suppress(OSError):  # the folder may be on another machine
+                note_experiment(Path(sweep.folder), uri, self._experiment)
 
     def has(self, trial: str) -> bool:
         """Whether there is a run of this trial, or of the sweep itself (`SWEEP`)."""
@@ -122,16 +133,22 @@ class MlflowStore:
             move(uri, found.experiment_id, found.artifact_location, root)
         return str(found.experiment_id)
 
-    def _tag_experiment(self, sweep: SweepState) -> None:
+    def _tag_experiment(self, sweep: SweepState, name: str) -> None:
         wanted = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": sweep.metric,
             "mlflow.experiment.primaryMetric.greaterIsBetter": "False",
         }
         has = self._client.get_experiment(self._experiment).tags
-        for name, value in wanted.items():
-            if has.get(name) != value:
-                self._client.set_experiment_tag(self._experiment, name, value)
+        for tag, value in _difference(wanted, has).items():
+            self._client.set_experiment_tag(self._experiment, tag, value)
+        for tag, value in _difference(saved_views(sweep, name), has).items():
+            try:
+                self._client.set_experiment_tag(self._experiment, tag, value)
+            except MlflowException as error:
+                if error.error_code not in _REFUSALS:
+                    raise
+                _log.warning("the saved view %s is not kept: %s", tag, error)
 
     # --- changing ----------------------------------------------------------------------------
 

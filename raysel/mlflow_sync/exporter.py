@@ -20,7 +20,15 @@ import pyarrow.parquet as pq
 from raysel.mlflow_sync import trace_figure
 from raysel.mlflow_sync.client import MlflowStore, Refused
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR
-from raysel.mlflow_sync.runs import Point, RunImage, points, run_name, sweep_image, trial_image
+from raysel.mlflow_sync.runs import (
+    CARD,
+    Point,
+    RunImage,
+    measured,
+    run_name,
+    sweep_image,
+    trial_image,
+)
 from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.record.state import SweepState, TrialState, fold, fold_sweep, located
 
@@ -186,13 +194,10 @@ def _show(
     trials: dict[str, TrialState],
 ) -> None:
     """Send a batch: the parent run first, because the children need its id."""
-    if not store.has(SWEEP) or any(event.trial == SWEEP for event in events):
-        _show_or_pass_over(store, sweep_image(sweep), [])
-    measured: dict[str, list[Point]] = {}
-    for event in events:
-        if event.trial != SWEEP:
-            measured.setdefault(event.trial, []).extend(points(event))
-    for trial, new in measured.items():
+    found = measured(events, trials, sweep.metric)
+    if not store.has(SWEEP) or SWEEP in found:
+        _show_or_pass_over(store, sweep_image(sweep), found.pop(SWEEP, []))
+    for trial, new in found.items():
         _show_or_pass_over(store, trial_image(trials[trial], sweep), new)
 
 
@@ -206,5 +211,7 @@ def _show_or_pass_over(store: MlflowStore, image: RunImage, new: Sequence[Point]
 def _upload_results(store: MlflowStore, folder: Path) -> None:
     if (folder / "results.json").is_file():
         store.upload(SWEEP, folder / "results.json")
+    if (folder / CARD).is_file():
+        store.upload(SWEEP, folder / CARD, "best")
     if (folder / "report").is_dir():
         store.upload(SWEEP, folder / "report", "report")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ MLFLOW_STATUS = {
 SWEEP_ID = "raysel.sweep_id"
 TRIAL_ID = "raysel.trial_id"
 PARENT = "mlflow.parentRunId"
+
+CARD = "best/README.md"
+"""The model card, in a sweep's folder and among the files of its run."""
 
 _KEY_CHARACTERS = 250
 _VALUE_CHARACTERS = 6000
@@ -85,12 +88,10 @@ def sweep_image(sweep: SweepState) -> RunImage:
         "raysel.versions": " ".join(f"{name} {version}" for name, version in versions.items()),
         "raysel.report": str(Path(sweep.folder) / "report" / "index.html"),
         "raysel.model": sweep.model or "",  # where it lies: no bytes of weights go to MLflow
-        "mlflow.note.content": sweep.verdict or sweep.description,
+        "mlflow.note.content": sweep_note(sweep),
         **_source(sweep),
+        **_suite(sweep),
     }
-    suite, _, cell = sweep.name.rpartition("/")
-    if suite:
-        tags |= {"raysel.suite": suite, "raysel.cell": cell}
     return RunImage(
         trial=SWEEP,
         name=sweep.name,
@@ -111,8 +112,10 @@ def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
         "raysel.phase": trial.phase,
         "raysel.strategy": trial.strategy,
         "raysel.cause": trial.cause or "",
+        "raysel.epochs": _epochs(trial),
         "mlflow.note.content": note(trial, sweep),
         **_source(sweep),
+        **_suite(sweep),
     }
     registered = str(trial.config.get("strategy", trial.strategy))
     if registered != trial.strategy:  # of an arm with a name of its own
@@ -137,6 +140,27 @@ def run_name(trial: TrialState) -> str:
     if trial.phase == "confirm":
         return f"confirm {trial.strategy} seed {trial.config.get('seed')}"
     return f"{trial.number:02d} {trial.label}"
+
+
+def sweep_note(sweep: SweepState) -> str:
+    """The parent's description, in Markdown: what the sweep is for, its verdict, and how well each
+    strategy did in the confirm phase."""
+    parts = [sweep.description]
+    if sweep.verdict:
+        parts.append(f"**Verdict.** {sweep.verdict}")
+    if sweep.confirmed:
+        head = "| strategy | test error | 95 % interval | runs |\n| --- | --- | --- | --- |"
+        parts.append("\n".join([head, *map(_confirmed_row, sweep.confirmed)]))
+    if sweep.model:
+        parts.append(f"The model card is the artifact `{CARD}`.")
+    return "\n\n".join(filter(None, parts))
+
+
+def _confirmed_row(row: Mapping[str, Any]) -> str:
+    mean, low, high = (row.get(key) for key in ("test_error", "low", "high"))
+    between = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+    error = "" if mean is None else f"{mean:.1%}"
+    return f"| {row['strategy']} | {error} | {between} | {row['runs']} |"
 
 
 def note(trial: TrialState, sweep: SweepState) -> str:
@@ -176,9 +200,16 @@ def points(event: Event) -> list[Point]:
     """The metrics that an event brings; values that are not finite are left out.
 
     Of the metrics of an `ended` event only `test/*` are new: the others are those of an epoch.
+    The sweep's end brings the means of the confirm phase, `confirmed/test_error/<strategy>`.
     """
     metrics: Mapping[str, Any] = event.payload.get("metrics") or {}
-    if event.kind == Kind.ENDED:
+    if event.kind == Kind.FINISHED:
+        metrics = {
+            f"confirmed/{name}/{row['strategy']}": row.get(name)
+            for row in event.payload.get("confirmed") or ()
+            for name in ("test_error", "validation")
+        }
+    elif event.kind == Kind.ENDED:
         metrics = {name: v for name, v in metrics.items() if name.startswith("test/")}
     elif event.kind != Kind.EPOCH:
         return []
@@ -188,6 +219,38 @@ def points(event: Event) -> list[Point]:
         for name, value in metrics.items()
         if value is not None and math.isfinite(value)
     ]
+
+
+def measured(
+    events: Iterable[Event], trials: Mapping[str, TrialState], metric: str
+) -> dict[str, list[Point]]:
+    """The points that events bring, by trial (`SWEEP`: the sweep's own). With each epoch comes the
+    lowest objective until then, so that runs can be sorted by it while they go on.
+
+    Args:
+        trials: with these events.
+        metric: the objective.
+    """
+    found: dict[str, list[Point]] = {}
+    for event in events:
+        own = found.setdefault(event.trial, [])
+        own += points(event)
+        if event.kind == Kind.EPOCH:
+            own += _best(event, trials[event.trial].epochs, metric)
+    return found
+
+
+def best_key(metric: str) -> str:
+    """The metric of MLflow's runs that has the lowest objective: `best/val_error`."""
+    return _key(f"best/{metric.replace('/', '_')}")
+
+
+def _best(event: Event, epochs: Sequence[Mapping[str, float | None]], metric: str) -> list[Point]:
+    until = (row.get(metric) for row in epochs if (row["epoch"] or 0) <= event.epoch)
+    known = [value for value in until if value is not None and math.isfinite(value)]
+    if not known:
+        return []
+    return [Point(best_key(metric), min(known), milliseconds(event.at), event.epoch)]
 
 
 def milliseconds(seconds: float) -> int:
@@ -200,6 +263,19 @@ def _source(sweep: SweepState) -> dict[str, str]:
         "mlflow.source.name": sweep.manifest.get("command") or "raysel",
         "mlflow.source.git.commit": sweep.manifest.get("git_sha") or "",
     }
+
+
+def _suite(sweep: SweepState) -> dict[str, str]:
+    """Of a cell of a suite: which."""
+    suite, _, cell = sweep.name.rpartition("/")
+    return {"raysel.suite": suite, "raysel.cell": cell} if suite else {}
+
+
+def _epochs(trial: TrialState) -> str:
+    """How many epochs it has trained: `3 of 10`."""
+    planned = (trial.config.get("training") or {}).get("epochs")
+    done = len(trial.epochs)
+    return str(done) if planned is None else f"{done} of {planned}"
 
 
 def _not_finite(trial: TrialState) -> int:

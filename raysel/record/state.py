@@ -92,6 +92,9 @@ class SweepState:
         metric: the objective; the smaller the better.
         status: RUNNING, COMPLETE or INTERRUPTED.
         cause, verdict: sentences, once it has ended.
+        confirmed: of each confirmed strategy its mean test error (`test_error`, with `low` and
+            `high`), its mean objective (`validation`) and the number of its `runs`; empty in the
+            record of an older raysel.
         model: where the best model lies; None while there is none.
         started_at, ended_at: unix time, seconds.
     """
@@ -108,6 +111,7 @@ class SweepState:
     status: str = RUNNING
     cause: str | None = None
     verdict: str | None = None
+    confirmed: tuple[Mapping[str, Any], ...] = ()
     model: str | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -169,6 +173,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             status=payload.get("status", COMPLETE),
             cause=payload.get("cause"),
             verdict=payload.get("verdict"),
+            confirmed=tuple(payload.get("confirmed") or ()),
             model=payload.get("model"),
             ended_at=event.at,
         )
@@ -178,6 +183,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             status=RUNNING,
             cause=None,
             verdict=None,
+            confirmed=(),
             model=None,
             ended_at=None,
             spec=payload.get("spec", sweep.spec),

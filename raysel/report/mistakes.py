@@ -19,6 +19,7 @@ from raysel.common.errors import OperationalError, UserError
 from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import Spec
+from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
 from raysel.tasks.datasets import is_pictures, open_pictures
 from raysel.training.answers import Answers, read_answers
@@ -51,6 +52,23 @@ class WrongPicture:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What a model says of one picture of the test part, right or wrong.
+
+    Attributes:
+        picture, given, taken, confidence: as of `WrongPicture`, of one run.
+        wrong, runs: how many of the strategy's runs are wrong, of how many.
+    """
+
+    picture: str
+    given: str
+    taken: str
+    confidence: float | None
+    wrong: int
+    runs: int
+
+
+@dataclass(frozen=True)
 class Mistakes:
     """The mistakes of one strategy beside another's.
 
@@ -63,6 +81,8 @@ class Mistakes:
         only_ours, only_theirs: wrong in most runs of the one and right in most of the other.
         everywhere: wrong in every run of every strategy.
         lost: runs whose answers cannot be read.
+        model: what the strategy's best run says of every picture, in their order; of the winner
+            the exported model is that run's. Empty where its answers are lost.
     """
 
     strategy: str
@@ -73,6 +93,7 @@ class Mistakes:
     only_theirs: tuple[WrongPicture, ...] = ()
     everywhere: tuple[WrongPicture, ...] = ()
     lost: tuple[str, ...] = field(default=())
+    model: tuple[Answered, ...] = field(default=(), repr=False)
 
 
 def mistakes(
@@ -106,6 +127,7 @@ def mistakes(
         worst=named.rows(answers[name], ours > 0),
         everywhere=named.rows(every, whole),
         lost=tuple(run for run, one in read.items() if one is None),
+        model=named.answered(read[_best_run(results, name)], answers[name]),
     )
     if other is None:
         return found
@@ -115,6 +137,11 @@ def mistakes(
         only_ours=named.rows(answers[name], (ours > 0.5) & (theirs < 0.5)),
         only_theirs=named.rows(answers[other], (theirs > 0.5) & (ours < 0.5)),
     )
+
+
+def _best_run(results: SweepResults, strategy: str) -> str:
+    runs = next(row.runs for row in results.confirm if row.strategy == strategy)
+    return best_run(runs, results.objective.metric).id
 
 
 def _share_wrong(answers: Sequence[Answers]) -> NDArray[np.float64]:
@@ -140,6 +167,26 @@ class _Named:
         rows = [self._row(answers, int(index)) for index in np.flatnonzero(chosen)]
         return tuple(sorted(rows, key=lambda row: (-row.wrong / row.runs, -(row.confidence or 0))))
 
+    def answered(self, one: Answers | None, every: Sequence[Answers]) -> tuple[Answered, ...]:
+        """What one run says of every example, beside how many of all runs are wrong."""
+        if one is None:
+            return ()
+        wrong = np.sum([other.wrong for other in every], axis=0)
+        return tuple(
+            Answered(
+                picture=self._picture(index),
+                given=self._class(int(one.labels[index])),
+                taken=self._class(int(one.predicted[index])),
+                confidence=None if one.confidence is None else float(one.confidence[index]),
+                wrong=int(wrong[index]),
+                runs=len(every),
+            )
+            for index in range(len(one.labels))
+        )
+
+    def _picture(self, index: int) -> str:
+        return self._files[index] if self._files else self._names[index]
+
     def _row(self, answers: Sequence[Answers], index: int) -> WrongPicture:
         wrong = [one for one in answers if one.wrong[index]]
         taken = Counter(int(one.predicted[index]) for one in wrong).most_common(1)[0][0]
@@ -149,7 +196,7 @@ class _Named:
             if one.confidence is not None and one.predicted[index] == taken
         ]
         return WrongPicture(
-            picture=self._files[index] if self._files else self._names[index],
+            picture=self._picture(index),
             given=self._class(int(wrong[0].labels[index])),
             taken=self._class(taken),
             wrong=len(wrong),

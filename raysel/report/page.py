@@ -32,7 +32,12 @@ from raysel.report.published_tables import Comparison, compare
 from raysel.report.sweep_tables import sweep_tables
 from raysel.report.table_files import write_figures, write_tables
 from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
-from raysel.report.wrong_pictures import Group, wrong_pictures
+from raysel.report.wrong_pictures import (
+    Group,
+    kept_mistakes,
+    write_predictions,
+    wrong_pictures,
+)
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.results import Spent, SweepResults
@@ -59,16 +64,17 @@ BADGES = {
 """Outcome of the verdict -> its tone and its two or three words on the page."""
 
 
-def write_report(results: SweepResults, folder: Path, mlflow_hint: str | None = None) -> Path:
+def write_report(results: SweepResults, folder: Path, in_mlflow: Sequence[str] = ()) -> Path:
     """Write the report of a sweep, complete or not.
 
     Args:
         folder: the sweep's folder; a `spec.yaml` in it becomes part of the page, and so do the
             confusion matrices of its runs.
-        mlflow_hint: how to see the sweep in MLflow: a command, or an address.
+        in_mlflow: how to see the sweep in MLflow: a command, an address, or one after the other.
 
     Returns:
-        `<folder>/report/index.html`. The figures are beside it as PNG in `figures/`; each
+        `<folder>/report/index.html`. The figures are beside it as PNG in `figures/`, what the
+        exported model says of the test part as `predictions.csv`; each
         file is there whole or not at all. A link in the place of either folder is replaced by a
         folder of the sweep's own.
     """
@@ -77,8 +83,9 @@ def write_report(results: SweepResults, folder: Path, mlflow_hint: str | None = 
     pictures = drawn(figures.FIGURES, shown, own / "figures")
     index = own / "index.html"
     text = _spec_text(folder)
-    wrong = wrong_pictures(shown, folder, readable(text))
-    write_whole(index, page(shown, pictures, text, mlflow_hint, wrong))
+    found = kept_mistakes(shown, folder, readable(text))
+    write_predictions(found, own / "predictions.csv")
+    write_whole(index, page(shown, pictures, text, in_mlflow, wrong_pictures(found)))
     return index
 
 
@@ -115,7 +122,7 @@ def page(
     results: WithConfusions,
     drawn: Mapping[str, str],
     spec_text: str | None = None,
-    mlflow_hint: str | None = None,
+    in_mlflow: Sequence[str] = (),
     wrong: Sequence[Group] = (),
 ) -> str:
     """The page as text.
@@ -166,8 +173,7 @@ def page(
             asked=asked(spec_text),
             spec=spec_text,
             versions=results.versions,
-            mlflow=mlflow_hint,
-            mlflow_is_address=bool(mlflow_hint and mlflow_hint.startswith(("http://", "https://"))),
+            mlflow=[(line, line.startswith(("http://", "https://"))) for line in in_mlflow],
         )
     )
 

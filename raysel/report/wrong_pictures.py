@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from raysel.common.errors import OperationalError
 from raysel.common.text import one_line
-from raysel.record.layout import SweepFolder
+from raysel.record.layout import SweepFolder, write_whole
 from raysel.report.mistakes import Mistakes, WrongPicture, mistakes
 from raysel.spec.sweep import Spec
 from raysel.sweep.results import SweepResults
@@ -43,18 +44,39 @@ class Group:
     more: int
 
 
-def wrong_pictures(results: SweepResults, folder: Path, spec: Spec | None) -> list[Group]:
-    """The groups that hold a picture; none for a sweep whose runs kept no answers.
+def kept_mistakes(results: SweepResults, folder: Path, spec: Spec | None) -> Mistakes | None:
+    """The winner's mistakes; None for a sweep whose runs kept no answers.
 
     Args:
         folder: the sweep's.
         spec: its sweep file, which names the data; None where it cannot be read.
     """
     if spec is None:
-        return []
+        return None
     try:
-        found = mistakes(results, SweepFolder(folder), spec)
+        return mistakes(results, SweepFolder(folder), spec)
     except OperationalError:
+        return None
+
+
+def write_predictions(found: Mistakes | None, file: Path) -> None:
+    """What the exported model says of every picture of the test part, as CSV; where its run kept no
+    answers there is no such file."""
+    if found is None or not found.model:
+        file.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("picture", "given", "predicted", "confidence", "wrong_runs", "runs"))
+    for row in found.model:
+        sure = "" if row.confidence is None else f"{row.confidence:.4f}"
+        rows.writerow((row.picture, row.given, row.taken, sure, row.wrong, row.runs))
+    write_whole(file, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def wrong_pictures(found: Mistakes | None) -> list[Group]:
+    """The groups that hold a picture."""
+    if found is None:
         return []
     return [_group(title, rows) for title, rows in titled(found) if rows]
 

@@ -42,7 +42,7 @@ def mlflow_differences(uri: str, experiment: str, events: Sequence[Event]) -> li
     for name, trial in trials.items():
         own = [event for event in events if event.trial == name]
         parent = runs[""].info.run_id
-        differences += _trial_differences(client, runs[name], trial, own, parent)
+        differences += _trial_differences(client, runs[name], trial, own, parent, sweep.metric)
     return differences
 
 
@@ -54,7 +54,12 @@ def _sweep_differences(run: Run, sweep: SweepState) -> Iterator[str]:
 
 
 def _trial_differences(
-    client: MlflowClient, run: Run, trial: TrialState, events: Sequence[Event], parent: str
+    client: MlflowClient,
+    run: Run,
+    trial: TrialState,
+    events: Sequence[Event],
+    parent: str,
+    objective: str,
 ) -> Iterator[str]:
     if run.info.status != STATES[trial.status]:
         yield f"{trial.id}: {run.info.status} in MLflow, {trial.status} in the record"
@@ -78,14 +83,21 @@ def _trial_differences(
         for key in run.data.metrics
         for point in client.get_metric_history(run.info.run_id, key)
     )
-    if has != _points(events):
+    if has != _points(events, objective):
         yield f"{trial.id}: its metrics are not the record's"
 
 
-def _points(events: Sequence[Event]) -> Counter[tuple[str, int, float, int]]:
-    """Every metric once: those of the epochs, and at the end what the test examples gave."""
+def _points(events: Sequence[Event], objective: str) -> Counter[tuple[str, int, float, int]]:
+    """Every metric once: those of the epochs, and at the end what the test examples gave. With
+    each epoch the lowest objective until then."""
     points: Counter[tuple[str, int, float, int]] = Counter()
-    for event in events:
+    best, best_name = math.inf, "best/" + objective.replace("/", "_")
+    for event in sorted(events, key=lambda event: event.epoch):
+        value = (event.payload.get("metrics") or {}).get(objective)
+        if event.kind == "epoch":
+            best = best if value is None else min(best, value)
+            if math.isfinite(best):
+                points[best_name, event.epoch, best, round(event.at * 1000)] += 1
         metrics = event.payload.get("metrics") or {}
         for name, value in metrics.items():
             new = event.kind == "epoch" or (event.kind == "ended" and name.startswith("test/"))

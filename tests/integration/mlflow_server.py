@@ -99,6 +99,7 @@ class MlflowServer:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         return kept | {
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes of its own
             "MLFLOW_AUTH_CONFIG_PATH": str(self._folder / "auth.ini"),
             "MLFLOW_AUTH_ADMIN_PASSWORD": self.password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self.password,

@@ -42,6 +42,9 @@ def test_b10_a_sweep_is_a_parent_and_a_child_for_each_trial(sweep):
     assert names == [sweep.id, "00 full lr=0.01", "confirm full seed 0"]
     assert trial.data.params == {"strategy": "full", "seed": "0", "training.epochs": "3"}
     assert [p[:3] for p in sweep.points("0000")] == [
+        ("best/val_error", 1, 1.0),
+        ("best/val_error", 2, 0.5),
+        ("best/val_error", 3, 1 / 3),
         ("train/loss", 1, 2.0),
         ("train/loss", 2, 1.0),
         ("train/loss", 3, 2 / 3),
@@ -109,6 +112,8 @@ def test_b03_a_trial_that_is_left_is_not_running_and_ends_as_the_same_run(sweep)
     assert sweep.run(SWEEP).info.status == "FINISHED"
     assert sweep.run(SWEEP).data.tags["raysel.verdict"] == "full is better"
     assert [p[:2] for p in sweep.points("0000")] == [
+        ("best/val_error", 1),
+        ("best/val_error", 2),
         ("train/loss", 1),
         ("train/loss", 2),
         ("val/error", 1),
@@ -172,7 +177,7 @@ def test_the_cursor_waits_until_mlflow_took_the_batch(sweep, monkeypatch):
     assert sweep.record.cursor(EVENTS_CURSOR) == at
     exporter.disconnect()
     exporter.export_events()
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9
     assert sweep.run("0000").info.status == "FINISHED"
 
 
@@ -188,7 +193,7 @@ def test_a_store_that_was_thrown_away_is_filled_again(sweep):
         "0000": 1,
         "0001": 1,
     }
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9
 
 
 def test_a_run_that_the_user_deleted_does_not_stop_the_others(sweep):
@@ -218,7 +223,7 @@ def test_b11_a_parameter_that_mlflow_has_otherwise_does_not_cost_the_metrics(swe
         )
     sweep.epoch("0000", 1)
     sweep.export_events()
-    assert len(sweep.points("0000")) == 2
+    assert len(sweep.points("0000")) == 3
     assert sweep.run("0000").data.params["training.epochs"] == "three"
 
 
@@ -316,7 +321,7 @@ def test_an_outage_is_waited_out_and_reported_once_with_its_end(sweep):
     reported = Listener()
     errors = ConnectionError("down"), OSError("down"), OSError("down")
     assert reported.run(sweep, failing(sweep, *errors))
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9
     assert reported[0] == f"{sweep.uri} does not answer"
     assert re.fullmatch(r"back after \d s; 6 records sent", reported[1]) and len(reported) == 2
 
@@ -325,7 +330,7 @@ def test_a_single_lost_connection_is_nobodys_business(sweep):
     sweep.whole_trial("0000")
     reported = Listener()
     assert reported.run(sweep, failing(sweep, ConnectionError("reset")))
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9
     assert reported == []
 
 

@@ -68,6 +68,8 @@ def test_b02_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
     writer.stop()
     assert len(sweep.runs()) == 2
     assert [p[:2] for p in sweep.points("0000")] == [
+        ("best/val_error", 1),
+        ("best/val_error", 2),
         ("train/loss", 1),
         ("train/loss", 2),
         ("val/error", 1),
@@ -99,7 +101,7 @@ def test_the_writer_of_a_killed_driver_sends_what_is_left_and_ends(sweep):
     driver.wait()
     driver.stdout.close()
     wait_until(lambda: not is_running(writer))
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9
     assert sweep.record.cursor(FILES_CURSOR) == sweep.record.last_sequence()
 
 
@@ -137,4 +139,4 @@ def test_b01_a_server_that_is_not_there_holds_nobody_up(sweep):
         "http://127.0.0.1:9 does not answer; the sweep goes on, records are kept and sent later"
     ]
     sweep.export_events()
-    assert len(sweep.points("0000")) == 6
+    assert len(sweep.points("0000")) == 9

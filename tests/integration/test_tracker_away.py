@@ -86,7 +86,7 @@ def assert_all_there_once(sweep, trials):
         assert points == sorted(
             (key, e.epoch, round(e.at * 1000))
             for e in epochs
-            for key in ("train/loss", "val/error")
+            for key in ("best/val_error", "train/loss", "val/error")
         )
         assert sweep.run(trial).info.status == "FINISHED"
 

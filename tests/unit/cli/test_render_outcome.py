@@ -36,7 +36,7 @@ def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = ()) -> list[st
     )
     plain: dict[str, Any] = {"results": results, "complete": True, "report": None, "model": None}
     outcome: Any = SimpleNamespace(
-        **plain, tracking_uri="sqlite:///x.db", folder=Path(), changed=""
+        **plain, tracking_uri="sqlite:///x.db", folder=SimpleNamespace(path=Path()), changed=""
     )
     console = TextConsole(file=io.StringIO(), width=400)
     with console.capture() as capture:

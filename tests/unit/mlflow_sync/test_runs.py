@@ -3,9 +3,17 @@ from dataclasses import replace
 
 import pytest
 
-from raysel.mlflow_sync.runs import note, parameters, points, run_name, sweep_image, trial_image
+from raysel.mlflow_sync.runs import (
+    measured,
+    note,
+    parameters,
+    points,
+    run_name,
+    sweep_image,
+    trial_image,
+)
 from raysel.record.events import SWEEP, Event, Kind
-from raysel.record.state import SweepState, TrialState
+from raysel.record.state import SweepState, TrialState, fold, fold_sweep
 
 CONFIG = {
     "strategy": "bvg_ls",
@@ -143,3 +151,73 @@ def test_what_is_too_long_for_mlflow_is_cut():
     assert len(image.tags["raysel.cause"]) == 8000
     assert len(image.name) == 250
     assert len(parameters({**CONFIG, "parameters": {"block": "z" * 7000}})["bvg_ls.block"]) == 6000
+
+
+def epochs(*values):
+    """Events of a trial whose validation error goes so."""
+    metrics = ({"val/error": value, "val/loss": 9.0} for value in values)
+    own = [Event("0007", Kind.EPOCH, n, float(n), {"metrics": m}) for n, m in enumerate(metrics, 1)]
+    return [Event("0007", Kind.STARTED, 0, 0.0, {"number": 7}), *own]
+
+
+def best(found):
+    return [(p.step, p.value, p.timestamp) for p in found["0007"] if p.key == "best/val_error"]
+
+
+def test_each_epoch_brings_the_lowest_objective_until_then():
+    events = epochs(0.5, None, 0.3, 0.4)
+    wanted = [(1, 0.5, 1000), (2, 0.5, 2000), (3, 0.3, 3000), (4, 0.3, 4000)]
+    assert best(measured(events, fold(events), "val/error")) == wanted
+
+
+def test_the_lowest_objective_is_the_same_in_whatever_batches_it_is_sent():
+    events, sent, trials = epochs(0.5, 0.3, 0.4), [], {}
+    for event in events:
+        trials = fold([event], trials)
+        sent += best(measured([event], trials, "val/error"))
+    assert sent == best(measured(events, fold(events), "val/error"))
+
+
+def test_before_the_first_finite_objective_there_is_no_lowest():
+    events = epochs(None, 0.4)
+    assert best(measured(events, fold(events), "val/error")) == [(2, 0.4, 2000)]
+
+
+CONFIRMED = [
+    {"strategy": "full", "test_error": 0.25, "low": 0.2, "high": 0.3, "validation": 0.27},
+    {"strategy": "ours", "test_error": 0.24, "low": None, "high": None, "validation": 0.2},
+]
+CONFIRMED = [{**row, "runs": runs} for row, runs in zip(CONFIRMED, (5, 1), strict=True)]
+
+
+def test_the_end_brings_the_means_of_the_confirm_phase_to_the_parent():
+    end = Event(SWEEP, Kind.FINISHED, 2, 50.0, {"status": "COMPLETE", "confirmed": CONFIRMED})
+    found = measured([end], {}, "val/error")[SWEEP]
+    assert {(p.key, p.value, p.step) for p in found} == {
+        ("confirmed/test_error/full", 0.25, 2),
+        ("confirmed/validation/full", 0.27, 2),
+        ("confirmed/test_error/ours", 0.24, 2),
+        ("confirmed/validation/ours", 0.2, 2),
+    }
+    assert points(Event(SWEEP, Kind.FINISHED, 2, 50.0, {"status": "COMPLETE"})) == []
+
+
+def test_the_parent_is_described_by_verdict_and_confirmed_strategies():
+    begun = Event(SWEEP, Kind.SWEEP, 0, 1.0, {"name": "a", "description": "Which layers?"})
+    end = {"status": "COMPLETE", "verdict": "ours is better", "confirmed": CONFIRMED}
+    end |= {"model": "/runs/a/best"}
+    described = fold_sweep([begun, Event(SWEEP, Kind.FINISHED, 1, 2.0, end)])
+    text = sweep_image(described).tags["mlflow.note.content"]
+    assert text.startswith("Which layers?\n\n**Verdict.** ours is better\n\n| strategy |")
+    assert "| full | 25.0% | 20.0% to 30.0% | 5 |\n| ours | 24.0% |  | 1 |" in text
+    assert "best/README.md" in text
+    again = fold_sweep([Event(SWEEP, Kind.RESUMED, 2, 3.0, {})], described)
+    assert sweep_image(again).tags["mlflow.note.content"] == "Which layers?"
+
+
+def test_a_trial_says_how_far_it_came_and_which_cell_it_is_of():
+    cell = replace(SWEEP_STATE, name="study/pets")
+    tags = trial_image(TRIAL, cell).tags
+    assert tags["raysel.epochs"] == "2 of 15"
+    assert (tags["raysel.suite"], tags["raysel.cell"]) == ("study", "pets")
+    assert "raysel.cell" not in trial_image(TRIAL, SWEEP_STATE).tags

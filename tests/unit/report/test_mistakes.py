@@ -21,7 +21,7 @@ from raysel.common.errors import OperationalError
 from raysel.record.layout import SweepFolder
 from raysel.report.mistakes import mistakes
 from raysel.report.page import write_report
-from raysel.report.wrong_pictures import wrong_pictures
+from raysel.report.wrong_pictures import kept_mistakes, write_predictions, wrong_pictures
 from raysel.spec.reader import parse
 from raysel.training.answers import Answers, write_answers
 from raysel.training.confusion import write_confusion
@@ -130,13 +130,13 @@ def test_a_sweep_without_answers_says_so(tmp_path):
         (folder.trial(name) / "answers.npz").unlink()
     with pytest.raises(OperationalError, match="has no answers of confirmed models"):
         mistakes(RESULTS, folder, spec)
-    assert wrong_pictures(RESULTS, folder.path, spec) == []
+    assert wrong_pictures(kept_mistakes(RESULTS, folder.path, spec)) == []
 
 
 def test_the_page_has_thumbnails_where_the_files_are_here(tmp_path):
     folder, spec = sweep(tmp_path)
     folder.spec.write_text(spec.to_yaml(), encoding="utf-8")
-    groups = wrong_pictures(RESULTS, folder.path, spec)
+    groups = wrong_pictures(kept_mistakes(RESULTS, folder.path, spec))
     assert [len(group.pictures) for group in groups] == [3, 2, 2, 1]
     one = groups[0].pictures[0]
     text = write_report(RESULTS, folder.path).read_text("utf-8")
@@ -147,7 +147,7 @@ def test_the_page_has_thumbnails_where_the_files_are_here(tmp_path):
     assert (one.given, one.taken, one.often) == ("oak", "ash", "3 of 3 runs, 95% sure")
     for file in (tmp_path / "data").rglob("*.png"):
         file.write_bytes(b"damaged")
-    assert wrong_pictures(RESULTS, folder.path, spec)[0].pictures[0].image is None
+    assert wrong_pictures(kept_mistakes(RESULTS, folder.path, spec))[0].pictures[0].image is None
 
 
 def test_the_command_prints_lists_and_every_picture_as_csv(tmp_path, capsys, monkeypatch):
@@ -166,3 +166,25 @@ def test_the_command_prints_lists_and_every_picture_as_csv(tmp_path, capsys, mon
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["list"] for row in rows].count("worst") == 3
     assert rows[0]["class"] == "oak" and rows[0]["confidence"] == "0.9502"
+
+
+def test_what_the_exported_model_says_of_each_test_picture_is_a_table(tmp_path):
+    folder, spec = sweep(tmp_path)
+    file = tmp_path / "predictions.csv"
+    write_predictions(kept_mistakes(RESULTS, folder.path, spec), file)
+    rows = list(csv.DictReader(file.open()))
+    assert [(row["given"], row["predicted"]) for row in rows] == [
+        (CLASSES[label], CLASSES[said])
+        for label, said in zip(LABELS, SAID["confirm-ours-s0"], strict=True)
+    ]
+    assert [row["wrong_runs"] for row in rows] == ["0", "3", "0", "2", "0", "3"]
+    assert {row["runs"] for row in rows} == {"3"}
+    assert [float(row["confidence"]) for row in rows] == near(SURE)
+    assert rows[0]["picture"] == str(tmp_path / "data" / "oak" / "5.png")
+
+
+def test_a_table_of_answers_that_are_lost_goes(tmp_path):
+    file = tmp_path / "predictions.csv"
+    file.write_text("of another model")
+    write_predictions(None, file)
+    assert not file.exists()

@@ -60,7 +60,7 @@ def written(_results, tmp_path_factory):
     """The report of a complete sweep, written once with every figure."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "spec.yaml").write_text(SPEC, encoding="utf-8")
-    return write_report(typed(_results), folder, "make ui")
+    return write_report(typed(_results), folder, ["make ui"])
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def few_figures(monkeypatch):
 def show(results):
     """The page of `results` as it is when called, with nothing in its figures."""
     drawn = dict.fromkeys(figures.FIGURES, "<svg></svg>")
-    return lambda spec=None, hint=None: Reader(page.page(typed(results), drawn, spec, hint))
+    return lambda spec=None, hint=None: Reader(
+        page.page(typed(results), drawn, spec, [hint] if hint else [])
+    )
 
 
 def test_the_report_and_its_pictures_are_written_whole(results, written):
@@ -165,7 +167,7 @@ def test_a_hostile_name_stays_text(results, tmp_path, few_figures):
         entry["label"] = entry["cause"] = attack
         entry["searched"] = {attack: attack}
     (tmp_path / "spec.yaml").write_text(f"</pre>{attack}", encoding="utf-8")
-    seen = read(write_report(typed(results), tmp_path, f'">{attack}'))
+    seen = read(write_report(typed(results), tmp_path, [f'">{attack}']))
     assert seen.tags.count("script") == 2  # the page's own: sorted tables, hints to scroll
     assert "img" not in seen.tags
     assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
