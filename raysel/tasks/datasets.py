@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from raysel.common.errors import Problem, nearest, user_error
-from raysel.spec.task import FolderData, TableData, TaskSpec
+from raysel.spec.task import FolderData, Nested, TableData, TaskSpec
 from raysel.tasks.data import Dataset
 from raysel.tasks.data_paths import missing_path
 from raysel.tasks.decoding import CIFAR_F
@@ -21,6 +21,7 @@ from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.readers import breeds, cifar_c
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
 from raysel.tasks.readers.folder import image_folder
+from raysel.tasks.readers.metadata import metadata_folder
 from raysel.tasks.readers.published import PUBLISHED, Published
 from raysel.tasks.readers.published_counts import counted_pictures
 from raysel.tasks.readers.table import TableOptions, picture_table
@@ -104,7 +105,7 @@ def _source(spec: TaskSpec) -> _Source:
         folder = Path(data.folder)
         return _Source(
             lambda: missing_path(folder, "folder"),
-            lambda _: image_folder(as_on_disk(folder), nested=data.nested),
+            lambda _: _folder(as_on_disk(folder), data.nested),
         )
     if isinstance(data, TableData):
         return _Source(
@@ -130,6 +131,11 @@ def _source(spec: TaskSpec) -> _Source:
         lambda download: replace(known.open(name, root, download, seed), name=spec.name),
         known.class_count,
     )
+
+
+def _folder(folder: Path, nested: Nested | None) -> ImageDataset:
+    """Folders a class each, or Hugging Face's form, which has tables in their place."""
+    return metadata_folder(folder) or image_folder(folder, nested=nested)
 
 
 def _published(name: str) -> tuple[str, Published]:

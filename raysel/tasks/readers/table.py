@@ -9,14 +9,16 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from raysel.common.errors import UserError
 from raysel.common.text import quoted
 from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
-from raysel.tasks.labels import Label, class_labels
-from raysel.tasks.splits import POOL_OF_FOLDER
+from raysel.tasks.labels import Label, Labels, class_labels
+from raysel.tasks.splits import POOL_OF_FOLDER, Pool
 from raysel.tasks.table_columns import ColumnNames, cells, fits
 from raysel.tasks.table_files import locate
 from raysel.tasks.table_text import TableText, read_table, wrong_row
@@ -51,23 +53,73 @@ def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()
         UserError: a column is missing, a cell is empty, a label is none of the classes or not a
             single one, a file occurs twice, a split is unknown, or no file is there.
     """
+    return picture_tables([Part(path, root)], path.name, options)
+
+
+class Part(NamedTuple):
+    """A table, the folder to which its files are relative, and the part that its rows are."""
+
+    table: Path
+    root: Path
+    pool: Pool | None = None
+
+
+def picture_tables(
+    parts: Sequence[Part], name: str, options: TableOptions = TableOptions()
+) -> ImageDataset:
+    """Read the tables of one data set, one after the other; see `picture_table`.
+
+    Args:
+        name: of the data set.
+    """
+    read = [_read(part, options) for part in parts]
+    labels = _labels(parts, [one.labels for one in read], options.classes)
+    pools = [one.pools for one in read if one.pools is not None]
+    return ImageDataset(
+        name=name,
+        classes=labels.classes,
+        labels=labels.numbers,
+        sources=[path for one in read for path in one.paths],
+        official_splits=np.concatenate(pools) if len(pools) == len(read) else None,
+        notes=(*(note for one in read for note in one.notes), *labels.notes),
+        left_out=tuple(left for one in read for left in one.left_out),
+    )
+
+
+def _labels(
+    parts: Sequence[Part], rows: Sequence[Sequence[Label]], classes: Sequence[str] | None
+) -> Labels:
+    """The classes of all tables together. What is wrong in one of them alone is said of it."""
+    where = str(parts[0].table if len(parts) == 1 else parts[0].root.parent)
+    try:
+        return class_labels(where, [row for own in rows for row in own], classes)
+    except UserError:
+        for part, own in zip(parts, rows, strict=True):
+            class_labels(str(part.table), own, classes)
+        raise
+
+
+class _Read(NamedTuple):
+    labels: list[Label]
+    paths: list[Path]
+    pools: np.ndarray | None
+    notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def _read(part: Part, options: TableOptions) -> _Read:
+    path, root, pool = part
     wanted = ColumnNames(options.file_column, options.label_column, options.classes)
     table = read_table(path, lambda head: fits(head, wanted))
     found = cells(table, wanted)
     rows = [Label(row.line, text) for row, text in zip(table.rows, found.labels, strict=True)]
-    labels = class_labels(str(path), rows, options.classes)
     _refuse_twice(table, found.files, found.labels)
-    official_splits = None if found.splits is None else _pools(table, found.splits)
+    pools = None if found.splits is None else _pools(table, found.splits)
+    if pool is not None:
+        pools = np.full(len(rows), pool)
     located = locate(table, found.files, root, options.ending)
-    return ImageDataset(
-        name=path.name,
-        classes=labels.classes,
-        labels=labels.numbers,
-        sources=located.paths,
-        official_splits=official_splits,
-        notes=(*found.notes, *labels.notes, *located.notes),
-        left_out=_unlisted(path, root, located.paths),
-    )
+    notes = (*found.notes, *located.notes)
+    return _Read(rows, located.paths, pools, notes, _unlisted(path, root, located.paths))
 
 
 def _refuse_twice(table: TableText, files: Sequence[str], labels: Sequence[str]) -> None:
