@@ -211,6 +211,7 @@ def draw_boxes(axes: Axes, boxes: Sequence[Sequence[float]], colour: str) -> Non
         axes.plot([place - 0.25, place + 0.25], [middle, middle], color=colour, lw=2, zorder=3)
         axes.plot([place] * len(values), values, "o", ms=3, color=colour, alpha=0.7, zorder=3)
     axes.set_xlim(0.4, len(boxes) + 0.6)
+    axes.use_sticky_edges = False  # a box without a height, at an edge, would be cut in half
 
 
 def baseline_keys(levels: Mapping[str, float], style_of: Mapping[str, Style]) -> list[Line2D]:

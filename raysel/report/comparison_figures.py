@@ -23,6 +23,7 @@ from raysel.report.compared import Compared, Sweeps, every_strategy, ranking
 from raysel.report.curves import shots_axis
 from raysel.report.drawing import (
     ACCENT,
+    LOOK,
     WIDTH,
     Style,
     is_left,
@@ -115,11 +116,12 @@ def best_quarters(sweeps: Sweeps) -> Figure | None:
     figure, placed = panels(["quarters"], height=1.1 + 0.22 * len(best))
     axes = placed["quarters"]
     heights = dict.fromkeys(QUARTERS, 0)
+    every_model_once = len({sweep.model for sweep, _ in best}) == len(best)
     for sweep, score in best:
         assert score.quarter is not None
         place = heights[score.quarter]
         axes.bar(score.quarter, 0.9, 0.8, bottom=place, color=ACCENT, alpha=0.25)
-        words = f"{sweep.model} ({score.block})"
+        words = f"{sweep.model if every_model_once else sweep.name} ({score.block})"
         axes.text(score.quarter, place + 0.45, words, ha="center", va="center", size=7)
         heights[score.quarter] += 1
     axes.set_xticks(QUARTERS, [f"Q{q}: {heights[q]}" for q in QUARTERS])
@@ -132,11 +134,14 @@ def best_quarters(sweeps: Sweeps) -> Figure | None:
 
 
 def quarters(sweeps: Sweeps) -> Figure | None:
-    """All blocks of all models by quarter, and both baselines over the models."""
+    """All blocks of all models by quarter, and both baselines over the models; a panel a data set.
+    Only where a data set has several models: of one, its blocks are in its own report."""
     found = [(sweep, sweep.blocks[1]) for sweep in sweeps if sweep.blocks]
     if len(found) < 2:
         return None
     data = list(dict.fromkeys(sweep.data for sweep, _ in found))
+    if len(data) == len(found):
+        return None
     figure, placed = panels(data, height=3.0, share_y=True)
     for name, axes in placed.items():
         own = [(sweep, scores) for sweep, scores in found if sweep.data == name]
@@ -145,7 +150,8 @@ def quarters(sweeps: Sweeps) -> Figure | None:
         axes.set_xticks(range(1, len(boxes) + 1), list(boxes), rotation=30 if len(data) > 1 else 0)
         axes.set_title(name if len(data) > 1 else "")
     x = "blocks of each quarter; BL1: the head alone, BL2: everything"
-    label_outer(placed, x, measured_in_words(s for _, scores in found for s in scores))
+    label_outer(placed, "", measured_in_words(s for _, scores in found for s in scores))
+    figure.supxlabel(x, fontsize=LOOK["font.size"])
     return figure
 
 

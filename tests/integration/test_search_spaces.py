@@ -42,6 +42,7 @@ def model(name: str, classes: int) -> list[str]:
 CHANGES = {
     "digits": ["model.name=test_resnet", "task.source=100"],
     "strategies": ["model.name=test_resnet", "task.source=100"],
+    "compare": ["task.source=100"],
     "photographs": [
         *("task.data={folder: photographs}", "task.image_size=32", "task.split.shots=2"),
         *model("resnet10t", 3),

@@ -71,6 +71,17 @@ def test_all_blocks_of_all_models_stand_beside_both_baselines(models):
     assert labels[0] == "Q1 (3)" and labels[1] == "Q2 (6)" and labels[5] == "BL2 (3)"
 
 
+def test_one_model_on_several_data_has_its_cells_names_and_no_boxes(models, results):
+    kinds = ("gaussian_noise", "label_flip")
+    cells = [
+        Compared(kind, models[0].results, compared(results, "x", f"task.shift.kind={kind}").spec)
+        for kind in kinds
+    ]
+    (axes,) = draw_styled(comparison.FIGURES["best_quarters"], cells).axes
+    assert texts(axes) == ["gaussian_noise (layer4)", "label_flip (layer4)"]
+    assert draw_styled(comparison.FIGURES["quarters"], cells) is None
+
+
 def test_test_accuracy_is_drawn_against_the_shots_in_their_order(shots):
     (axes,) = draw_styled(comparison.FIGURES["accuracy_by_shots"], shots).axes
     full = shots[0].confirmed["full"]
