@@ -365,6 +365,7 @@ class Session:
             "status": "COMPLETE" if outcome.complete else "INTERRUPTED",
             "cause": outcome.cause,
             "verdict": outcome.results.verdict.sentence,
+            "confirmed": [row.brief() for row in outcome.results.confirm],
             "model": outcome.model and str(outcome.model),
         }
         event_log = self.sweep.event_log

@@ -125,6 +125,18 @@ class ConfirmedStrategy(Part):
         """Whether `moved` is a mean weight and not a share of steps."""
         return self.moved_is == "weight"
 
+    def brief(self) -> dict[str, Any]:
+        """What the record keeps of it; see `raysel.record.state.SweepState.confirmed`."""
+        error = self.test_error
+        return {
+            "strategy": self.strategy,
+            "test_error": error.mean,
+            "low": error.low,
+            "high": error.high,
+            "validation": self.validation,
+            "runs": error.n,
+        }
+
     def by_seed(self, metric: str) -> dict[int, float]:
         """Seed -> a metric of its run, where it has one."""
         values = {run.seed: run.metric(metric) for run in self.runs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -42,6 +43,10 @@ def test_a_sweep_is_searched_confirmed_and_summed_up_and_again_the_same(tmp_path
     view, stored = read_results(str(tmp_path), "toy")
     assert stored.to_dict() == results.to_dict() and view.sweep.status == "COMPLETE"
     assert view.sweep.model == str(outcome.folder.best)
+    assert [(row["strategy"], row["test_error"], row["runs"]) for row in view.sweep.confirmed] == [
+        (row.strategy, pytest.approx(fmean(run.test_error or 0.0 for run in row.runs)), 2)
+        for row in results.confirm
+    ]
     assert not list(outcome.folder.trials.glob("*/checkpoint.pt"))  # nobody resumes them
     again = run(tmp_path)
     assert without_spent(again.results) == without_spent(results)
