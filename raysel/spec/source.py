@@ -68,4 +68,5 @@ class SourceSpec(FrozenModel):
             clip_norm=None,
             gradient_accumulation_steps=1,
             deterministic=False,
+            label_smoothing=self.label_smoothing,
         )

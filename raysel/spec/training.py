@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from raysel.spec.values import (
     Batch,
@@ -26,6 +26,9 @@ Schedule = Literal["constant", "cosine"]
 BatchNorm = Literal["train", "eval", "frozen_eval"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 CacheFeatures = Literal["auto", "off"]
+ClassWeights = Literal["none", "balanced"]
+
+_WITHOUT_RECIPE = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "class_weights": "none"}
 
 
 class TrainingSettings(FrozenModel):
@@ -45,6 +48,25 @@ class TrainingSettings(FrozenModel):
     gradient_accumulation_steps: Batch
     deterministic: StrictBool
     shots: PositiveWhole | None = None
+    label_smoothing: Fraction = 0.0
+    mixup: NonNegativeReal = 0.0
+    cutmix: NonNegativeReal = 0.0
+    class_weights: ClassWeights = "none"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether examples are mixed with each other."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is as it always was is written as before: a record of an older version goes on."""
+        written: dict[str, Any] = handler(self)
+        return {
+            key: value
+            for key, value in written.items()
+            if key not in _WITHOUT_RECIPE or value != _WITHOUT_RECIPE[key]
+        }
 
 
 class TrainingSpec(FrozenModel):
@@ -77,6 +99,19 @@ class TrainingSpec(FrozenModel):
         description="train on so many examples of each class: the same for every trial, the"
         " fewer among the more; on the whole training part, if nothing is given",
     )
+    label_smoothing: SearchableReal[Fraction] = Field(
+        default=0.0, description="the share of each target that is spread over all classes: 0.1"
+    )
+    mixup: SearchableReal[NonNegativeReal] = Field(
+        default=0.0, description="timm's mixup_alpha: 0.2 mixes pairs of pictures; 0 is off"
+    )
+    cutmix: SearchableReal[NonNegativeReal] = Field(
+        default=0.0, description="timm's cutmix_alpha: 1.0; with mixup one of both a batch"
+    )
+    class_weights: Searchable[ClassWeights] = Field(
+        default="none",
+        description="balanced: rare classes weigh more in the loss, n / (classes n_c)",
+    )
     cache_features: CacheFeatures = Field(
         default="auto",
         description="what layers that never move give for each example is computed once a node,"
@@ -100,3 +135,7 @@ class TrainingOverride(FrozenModel):
     clip_norm: SearchableReal[PositiveReal] | None = None
     gradient_accumulation_steps: Batch | None = None
     shots: SearchableWhole[PositiveWhole] | None = None
+    label_smoothing: SearchableReal[Fraction] | None = None
+    mixup: SearchableReal[NonNegativeReal] | None = None
+    cutmix: SearchableReal[NonNegativeReal] | None = None
+    class_weights: Searchable[ClassWeights] | None = None

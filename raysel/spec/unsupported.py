@@ -39,6 +39,10 @@ _KEYS: dict[str, str] = {
     "training.gradient_accumulation_steps": "gradaccum gradientaccumulation accumsteps accumiter",
     "training.precision": "amp fp16 bf16 mixedprecision half dtype autocast",
     "training.batch_norm": "bn batchnorm freezebn norm syncbn",
+    "training.label_smoothing": "labelsmoothing smoothing",
+    "training.mixup": "mixupalpha mix",
+    "training.cutmix": "cutmixalpha",
+    "training.class_weights": "classweights classweight balanced weightedsampler weightedloss",
     "training.shots": "fewshot kshot nshot samplesperclass",
     "task.augmentation": "augment augmentations aug transforms transform randomresizedcrop hflip",
     "task.image_size": "imgsize imagesize inputsize resolution size resize imgsz crop",
@@ -63,28 +67,25 @@ _KEYS: dict[str, str] = {
     "storage": "outputdir output outdir savedir logdir workdir resultsdir",
     "database_url": "database databaseurl studystorage optunastorage",
     "code_files": "plugins imports modules codefiles",
-    "strategies": "freeze freezelayers frozen unfreeze freezebackbone layerdecay llrd",
+    "strategies": "freeze freezelayers frozen unfreeze freezebackbone layerdecay llrd bitfit",
 }
 """The key that does it -> what others call it, without dashes and underscores."""
 
 _DECAY = "training.weight_decay"
 _AUGMENT = "task.augmentation: flip, random_crop or random_resized_crop"
 _NEAREST: dict[str, tuple[str, str]] = {
-    "mixup cutmix": ("", "task.augmentation: random_resized_crop, and training.weight_decay"),
     "randaugment autoaugment trivialaugment augmix colorjitter randomerasing cutout rotation": (
         *("", _AUGMENT),
     ),
     "dropout droprate drop": (
         *("setting for dropout", "model.head: mlp, whose head has dropout, or " + _DECAY),
     ),
-    "droppath droppathrate stochasticdepth labelsmoothing smoothing": ("", _DECAY),
+    "droppath droppathrate stochasticdepth": ("", _DECAY),
     "ema modelema emadecay swa": ("average of weights over time", "confirm.epoch: best"),
-    "lora adapter adapters peft bitfit": (
+    "lora adapter adapters peft": (
         *("", "the strategies surgical and blockwise, which move whole layers (raysel strategies)"),
     ),
-    "focalloss focal classweights classweight balanced weightedsampler": (
-        *("weights of classes", "objective.metric: val/balanced_error"),
-    ),
+    "focalloss focal": ("", "training.class_weights: balanced"),
     "loss criterion lossfunction lossfn": ("other loss than cross-entropy", "objective.metric"),
     "ddp distributed fsdp deepspeed dataparallel": (
         "training of one trial on several GPUs",

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from raysel.common import fused
 from raysel.models.layers import Partition
@@ -41,11 +40,12 @@ from raysel.training.modes import (
 from raysel.training.nonfinite import Diverged, NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
+from raysel.training.recipe import Recipe
 from raysel.training.required_gradients import RequiredGradients
 from raysel.training.schedule import learning_rate
 from raysel.training.selection_trace import EpochTrace, by_layer
 
-_DROPOUT, _PROBE = 1, 2  # purposes of the random numbers of an epoch
+_DROPOUT, _PROBE, _MIXED = 1, 2, 3  # purposes of the random numbers of an epoch
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,9 @@ class FineTuning:
         diagnostics: Sequence[Diagnostic] = (),
         fresh_head: bool = False,
         step_limit: int | None = None,
-        label_smoothing: float = 0.0,
         features: FeatureCache | None = None,
     ) -> None:
-        self.step_limit, self.label_smoothing = step_limit, label_smoothing
+        self.step_limit = step_limit
         self.config, self.settings = config, config.training
         self.model, self.data = model, data
         self.objective = objective or ObjectiveSpec()
@@ -144,7 +143,8 @@ class FineTuning:
             self._fine_tune_fully,
             config.seed,
         )
-        self._feature_cache = features
+        self._recipe = Recipe(self.settings, data.train, self.probe.model)
+        self._feature_cache = None if self.settings.mixes else features
         self._features: TrialFeatures | None = None
         self.epoch, self.step = 0, 0
         self.after_step: Callable[[int], None] = lambda step: None
@@ -176,7 +176,8 @@ class FineTuning:
                 self.strategy.prepare(self.probe)
             self.strategy.epoch_start(self.epoch, self.settings.epochs, self.probe)
         self._required.only(self.strategy.active_parameters(self.epoch, self.settings.epochs))
-        with self._random_numbers(_DROPOUT):
+        drawn = seed_of(self.config.seed, self.epoch, _MIXED)
+        with self._random_numbers(_DROPOUT), self._recipe.random_numbers(drawn):
             set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
             for batches in self._steps():
                 losses.append(self._backward(batches))
@@ -220,10 +221,9 @@ class FineTuning:
         count = sum(len(batch) for batch in batches)
         total = torch.zeros((), device=self.device)
         for batch in batches:
+            mixed, targets = self._recipe.mixed(batch)
             with self._autocast():
-                loss = functional.cross_entropy(
-                    self._logits(batch), batch.labels, label_smoothing=self.label_smoothing
-                )
+                loss = self._recipe.loss(self._logits(mixed), targets)
             share = loss.float() * (len(batch) / count)
             share.backward()
             total += share.detach()

@@ -59,8 +59,6 @@ class SourceTraining:
     def facts(self) -> dict[str, Any]:
         """What is not as it always was: nothing, for a file without `source`."""
         given: dict[str, Any] = {}
-        if self.spec.label_smoothing:
-            given["label_smoothing"] = self.spec.label_smoothing
         if self.spec.parameters:
             given["parameters"] = self.spec.parameters
         if self.partition is not None:
@@ -233,7 +231,6 @@ def _train(
         partition,
         TrialData(train, validation),
         fresh_head=training.initial is None or not set(partition.head) <= set(training.initial),
-        label_smoothing=spec.label_smoothing,
     )
     if progress is not None:
         total = trial.steps_per_epoch * spec.epochs

@@ -28,11 +28,11 @@ def reported(override: str) -> str:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("training.mixup=0.2", "raysel has no mixup; nearest in purpose: task.augmentation"),
-        ("training.cutmix=1.0", "raysel has no cutmix; nearest in purpose: task.augmentation"),
+        ("training.mixup_alpha=0.2", "it is called mixup here"),
+        ("task.cutmix=1.0", "it belongs at training.cutmix"),
         ("training.dropout=0.1", "raysel has no setting for dropout; nearest in purpose: model.h"),
         ("training.drop_path=0.1", "no drop_path; nearest in purpose: training.weight_decay"),
-        ("training.label_smoothing=0.1", "raysel has no label_smoothing; nearest in purpose"),
+        ("training.smoothing=0.1", "it is called label_smoothing here"),
         ("training.early_stopping=true", "it is called pruner.kind here"),
         ("training.patience=3", "it is called pruner.kind here"),
         ("training.ema=0.99", "no average of weights over time; nearest in purpose: confirm.epoch"),
@@ -44,7 +44,8 @@ def reported(override: str) -> str:
         ("training.fp16=true", "it is called precision here"),
         ("training.seed=1", "it belongs at search.seed"),
         ("training.num_workers=1", "it is called resources.cpus here"),
-        ("training.class_weights=balanced", "nearest in purpose: objective.metric: val/balanced"),
+        ("training.class_weight=balanced", "it is called class_weights here"),
+        ("training.focal=2", "raysel has no focal; nearest in purpose: training.class_weights"),
         ("training.loss=focal", "no other loss than cross-entropy"),
         ("training.lora=8", "raysel has no lora; nearest in purpose: the strategies surgical"),
         ("training.rand_augment=true", "no rand_augment; nearest in purpose: task.augmentation"),
@@ -78,7 +79,7 @@ def test_a_word_of_other_tools_is_answered_by_purpose(override, words):
     [
         ("strategies.full.learning_rate=0.1", "below training: strategies.full.training.learning_"),
         ("strategies.full.lr=0.1", "it is called training.learning_rate here"),
-        ("strategies.full.mixup=0.1", "raysel has no mixup"),
+        ("strategies.full.mixup=0.1", "below training: strategies.full.training.mixup"),
         ("model.weights=imagenet", "there is source, pretrained"),
         ("strategies.full.ema_deca=0.1", "full has no such parameter"),
     ],

@@ -192,7 +192,7 @@ def test_it_is_trained_as_the_file_says(tmp_path, monkeypatch):
     (tuning,) = seen
     assert (tuning.settings.epochs, tuning.settings.batch_size) == (3, 32)
     assert (tuning.settings.optimizer, tuning.settings.learning_rate) == ("sgd", 0.05)
-    assert tuning.label_smoothing == 0.1
+    assert tuning.settings.label_smoothing == 0.1
     assert tuning.strategy.values == {"probe_epochs": 1, "probe_rate": 4.0}
     assert tuning.strategy.name == "lp_ft" and tuning.partition.names == layers.names
     assert tuning.probe.fresh_head  # the weights to begin with have no classifier
