@@ -62,6 +62,8 @@ def _print_lists(found: Mistakes, most: int) -> None:
             _print_rows(rows[:most])
         if len(rows) > most:
             say(f"and {len(rows) - most:,} more: --most {len(rows)}, or --csv")
+    if found.unnamed:
+        say(f"note   pictures are called by their place: {found.unnamed}")
     for run in found.lost:
         say(f"note   the answers of {run} cannot be read, so it is left out")
 

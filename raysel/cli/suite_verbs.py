@@ -236,6 +236,7 @@ def as_row(storage: str, name: str) -> dict[str, Any]:
 
 def show(storage: str, name: str, as_json: bool) -> None:
     """`raysel show SUITE`: a line a cell."""
+    from raysel.common.locations import sweep_command  # noqa: PLC0415
     from raysel.report.review import sweep_row  # noqa: PLC0415
     from raysel.sweep.suite_folder import read_suite  # noqa: PLC0415
 
@@ -267,7 +268,8 @@ def show(storage: str, name: str, as_json: bool) -> None:
     for cell_name, row in rows.items():
         if row is not None and (words := row.verdict or row.cause):
             say(f"{cell_name}: {words}")
-    return say("", f"one cell: raysel show {name}/{view.cells[0].cell.name}")
+    first = f"{name}/{view.cells[0].cell.name}"
+    return say("", f"one cell: {sweep_command('show', first, storage)}")
 
 
 def report(storage: str, name: str, tables: Path | None, as_json: bool) -> None:

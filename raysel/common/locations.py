@@ -124,11 +124,19 @@ def storage_of(folder: Path) -> Path:
     return above.parent if holds_a_suite(above) else above
 
 
-def resume_command(name: str, storage: str, *options: str) -> str:
-    """What to type to go on with a sweep; the storage is named where it is not the default."""
+def sweep_command(verb: str, name: str, storage: str, *options: str) -> str:
+    """What to type to do something with a sweep; the storage is named where it is not the default.
+
+    Another sweep of the name may lie in the default one, which a command without it would act on.
+    """
     default = not is_bucket(storage) and working_folder(storage) == Path("runs").absolute()
     where = [] if default else ["--storage", storage]
-    return shlex.join(["raysel", "resume", name, *options, *where])
+    return shlex.join(["raysel", verb, name, *options, *where])
+
+
+def resume_command(name: str, storage: str, *options: str) -> str:
+    """What to type to go on with a sweep."""
+    return sweep_command("resume", name, storage, *options)
 
 
 def way_back(folder: Path, storage: str) -> str:
@@ -142,7 +150,8 @@ def way_back(folder: Path, storage: str) -> str:
     if (folder / BACKUP_FILE).is_file():
         again = resume_command(name, storage, "--from-backup")
         return f"go on from its last copy ({BACKUP_FILE}): {again}"
-    return f"there is no copy ({BACKUP_FILE}) to go on from; raysel rm {name} removes it"
+    removal = sweep_command("rm", name, storage)
+    return f"there is no copy ({BACKUP_FILE}) to go on from; {removal} removes it"
 
 
 def continue_command(folder: Path, storage: str) -> str:

@@ -33,7 +33,7 @@ from raysel.models.build import build
 from raysel.spec import user_code
 from raysel.sweep.inputs import model_config_of, task_of
 from raysel.sweep.local_trial import Notify
-from raysel.sweep.own_record import own_results
+from raysel.sweep.own_record import best_problem, own_results
 from raysel.sweep.ranking import best_run
 from raysel.sweep.reproduce import Reproduction, located
 from raysel.sweep.views import SweepView
@@ -127,6 +127,8 @@ def export(
             if name == winner and (other := origin_of(view.folder.best)):
                 there = f"{other['sweep']}, run {other['run']}"
                 why = f"{view.folder.best} holds another model (sweep {there})"
+            elif name == winner and (damage := best_problem(view.folder, view.sweep)):
+                why = f"{view.folder.best} {damage}"
             out = _run_again(view, run, staged, notify, why, of_the_sweep)
         if check:
             notify("comparing it, loaded by timm alone, with the sweep's own validation …")

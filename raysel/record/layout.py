@@ -24,8 +24,8 @@ from raysel.common.locations import (
     is_bucket,
     mlflow_uri,
     name_of,
-    resume_command,
     storage_of,
+    sweep_command,
     way_back,
     working_folder,
 )
@@ -60,7 +60,11 @@ class SweepFolder:
 
     def resume(self, *options: str) -> str:
         """The command that goes on with the sweep."""
-        return resume_command(self.name, self.storage, *options)
+        return self.command("resume", *options)
+
+    def command(self, verb: str, *options: str) -> str:
+        """The command that does something else with it."""
+        return sweep_command(verb, self.name, self.storage, *options)
 
     @property
     def name(self) -> str:

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 
 from raysel.common.disk_errors import cannot
 from raysel.common.errors import OperationalError
+from raysel.common.locations import storage_of, sweep_command
 from raysel.common.user_files import irregular
 from raysel.record.database import translate_db_errors, with_tables
 
@@ -111,10 +112,11 @@ def process_start(pid: int) -> str | None:
 class OwnedElsewhere(OperationalError):
     """Another process owns the sweep."""
 
-    def __init__(self, sweep: str, holder: Holder | None) -> None:
+    def __init__(self, sweep: str, holder: Holder | None, storage: str) -> None:
         self.holder = holder
         who = str(holder) if holder else "another process"
-        super().__init__(sweep, f"is run by {who}; stop it with: raysel stop {sweep}")
+        way_on = f"stop it with: {sweep_command('stop', sweep, storage)}"
+        super().__init__(sweep, f"is run by {who}; {way_on}")
 
 
 class OwnershipLost(OperationalError):
@@ -166,7 +168,7 @@ class FileOwner:
         except BlockingIOError:
             holder = _read(stream)
             stream.close()
-            raise OwnedElsewhere(sweep, holder) from None
+            raise OwnedElsewhere(sweep, holder, str(storage_of(path.parent))) from None
         stream.truncate(0)
         with suppress(OSError):  # the lock holds without words too: rm works on a full disk
             os.write(stream.fileno(), json.dumps(asdict(Holder.this_process())).encode())
@@ -248,6 +250,7 @@ class LeaseOwner:
         self,
         engine: sa.Engine,
         sweep: str,
+        storage: str,
         stop: Callable[[], None],
         lost: Callable[[OwnershipLost], None],
     ) -> None:
@@ -255,13 +258,15 @@ class LeaseOwner:
 
         Args:
             engine: of the sweep's record.
+            storage: where its files lie.
             stop: is called when `raysel stop` asks from elsewhere.
             lost: is called when another process has taken the lease.
 
         Raises:
             OwnedElsewhere: another process renews it.
         """
-        self._engine, self._sweep, self._stop, self._lost = engine, sweep, stop, lost
+        self._engine, self._sweep, self._storage = engine, sweep, storage
+        self._stop, self._lost = stop, lost
         with translate_db_errors(str(engine.url)):
             with with_tables(engine, _OWNERS) as connection:
                 if connection.scalar(sa.select(_OWNERS.c.id)) is None:
@@ -294,7 +299,7 @@ class LeaseOwner:
             if _is_free(row) and (fence := self._enter()) is not None:
                 return fence
             if seen not in (None, row.beat) or time.monotonic() > deadline:
-                raise OwnedElsewhere(self._sweep, _holder(row))
+                raise OwnedElsewhere(self._sweep, _holder(row), self._storage)
             seen = row.beat
             time.sleep(1.0)
 

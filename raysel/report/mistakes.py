@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.common.errors import OperationalError, UserError
+from raysel.common.text import and_more
 from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import Spec
@@ -83,6 +84,7 @@ class Mistakes:
         lost: runs whose answers cannot be read.
         model: what the strategy's best run says of every picture, in their order; of the winner
             the exported model is that run's. Empty where its answers are lost.
+        unnamed: why pictures are called by their place; None where they have their names.
     """
 
     strategy: str
@@ -92,7 +94,8 @@ class Mistakes:
     only_ours: tuple[WrongPicture, ...] = ()
     only_theirs: tuple[WrongPicture, ...] = ()
     everywhere: tuple[WrongPicture, ...] = ()
-    lost: tuple[str, ...] = field(default=())
+    lost: tuple[str, ...] = ()
+    unnamed: str | None = None
     model: tuple[Answered, ...] = field(default=(), repr=False)
 
 
@@ -111,8 +114,7 @@ def mistakes(
         arm: [one for run in ids if (one := read[run]) is not None] for arm, ids in runs.items()
     }
     if name is None or not answers.get(name):
-        words = "has no answers of confirmed models: they are kept since raysel compares pictures"
-        raise OperationalError(folder.name, words)
+        raise OperationalError(folder.name, _why_no_answers(folder, runs.get(name or "", ())))
     verdict = results.verdict
     beside = verdict.against if name == verdict.winner else verdict.baseline
     other = beside if beside != name and answers.get(beside or "") else None
@@ -128,6 +130,7 @@ def mistakes(
         everywhere=named.rows(every, whole),
         lost=tuple(run for run, one in read.items() if one is None),
         model=named.answered(read[_best_run(results, name)], answers[name]),
+        unnamed=named.unnamed,
     )
     if other is None:
         return found
@@ -144,6 +147,17 @@ def _best_run(results: SweepResults, strategy: str) -> str:
     return best_run(runs, results.objective.metric).id
 
 
+def _why_no_answers(folder: SweepFolder, runs: Sequence[str]) -> str:
+    """Why none of a strategy's runs has answers: none was confirmed, their files are gone, or they
+    are from before answers were kept."""
+    if not runs:
+        return "has no answers: nothing was confirmed"
+    if all(read_confusion(folder.trial(run)) is None for run in runs):
+        gone = f"the answers of {and_more(runs, 3)} are gone from {folder.trials}"
+        return f"{gone}, and no copy of them is kept; a new sweep of its file has them again"
+    return "has no answers of confirmed models: they are kept since raysel compares pictures"
+
+
 def _share_wrong(answers: Sequence[Answers]) -> NDArray[np.float64]:
     """[n] share of runs that take each example for another class."""
     result: NDArray[np.float64] = np.mean([one.wrong for one in answers], axis=0)
@@ -151,11 +165,19 @@ def _share_wrong(answers: Sequence[Answers]) -> NDArray[np.float64]:
 
 
 class _Named:
-    """The names of the test part's pictures and of the classes."""
+    """The names of the test part's pictures and of the classes.
+
+    Attributes:
+        unnamed: why a place stands for the name of a picture.
+    """
 
     def __init__(self, folder: SweepFolder, spec: Spec, count: int, run: str) -> None:
         places = _places(folder, count)
         self._files = None if places is None else _files(spec, places)
+        self.unnamed = None
+        if is_pictures(spec.task) and self._files is None:
+            lost = f"{folder.split} cannot be read: {folder.command('reconcile')} writes it again"
+            self.unnamed = lost if places is None else f"the data of {spec.task.name} are not here"
         self._names = [f"{spec.task.name} {place}" for place in places or range(count)]
         confusion = read_confusion(folder.trial(run))
         self._classes = None if confusion is None else confusion[0]

@@ -57,6 +57,7 @@ from raysel.search.validate_strategies import (
 from raysel.search.validate_weights import weights_notes, weights_problems
 from raysel.spec import reader, user_code
 from raysel.spec.sweep import Spec
+from raysel.spec.task import FolderData
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, counted_task, open_task
@@ -303,6 +304,10 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
     if bucket and (missing := missing_store(spec.storage)):
         yield Problem("storage", missing)
     folder = working_folder(spec.storage)
+    if (data := folder_of_pictures(spec)) is not None and lies_within(folder, data):
+        message = f'"{spec.storage}" lies in the folder of the pictures, {data}, whose folders are'
+        yield Problem("storage", f"{message} its classes; choose one beside it")
+        return
     there = nearest_above(folder)
     length = len(os.fsencode(folder / spec.name))
     if length > MOST_BYTES_OF_A_SWEEP:
@@ -318,6 +323,17 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
             f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
             "folder, or database_url: postgresql://user@host/database",
         )
+
+
+def folder_of_pictures(spec: Spec) -> Path | None:
+    """The folder whose folders are the classes, if the task reads one."""
+    data = spec.task.data
+    return Path(data.folder) if isinstance(data, FolderData) else None
+
+
+def lies_within(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, or to it, by whatever links."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _cache_problems(spec: Spec) -> Iterator[Problem]:

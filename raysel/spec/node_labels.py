@@ -1,4 +1,5 @@
-"""Ray's label selectors, as `resources.labels` gives them: checked before Ray refuses them."""
+"""Ray's label selectors and custom resources, as `resources` gives them: checked before Ray refuses
+them."""
 
 from __future__ import annotations
 
@@ -24,3 +25,21 @@ def check_labels(labels: dict[str, str]) -> dict[str, str]:
             ways = "give a value, !value, in(a, b) or !in(a, b)"
             raise ValueError(f'"{value}" is no selector of a label; {ways}, each of {_RULE}')
     return labels
+
+
+_RAYS_OWN = {"cpu": "resources.cpus", "gpu": "resources.gpus"}
+"""What Ray takes by other means than as a custom resource."""
+
+
+def check_custom(custom: dict[str, float]) -> dict[str, float]:
+    """The custom resources themselves.
+
+    Raises:
+        ValueError: one of them is Ray's own.
+    """
+    for name in custom:
+        if (key := _RAYS_OWN.get(name.casefold())) is not None:
+            raise ValueError(f"{name} is no custom resource: write {key}")
+        if name in ("memory", "object_store_memory"):
+            raise ValueError(f"{name} is Ray's own, and trials ask for none; leave it out")
+    return custom

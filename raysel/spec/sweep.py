@@ -37,7 +37,7 @@ from raysel.spec.confirm import VerdictSpec as VerdictSpec
 from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
-from raysel.spec.node_labels import check_labels
+from raysel.spec.node_labels import check_custom, check_labels
 from raysel.spec.renamed_keys import settings_with_new_keys
 from raysel.spec.source import SourceSpec as SourceSpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
@@ -231,9 +231,9 @@ class ResourcesSpec(FrozenModel):
         description="0, 1, or a share of one (0.5): two trials then share a GPU, each with half of"
         " its memory",
     )
-    custom: dict[OneLine, Annotated[PositiveReal, Field(le=1e9)]] = Field(
-        default_factory=dict, description="Ray's custom resources: {fast_disk: 1}"
-    )
+    custom: Annotated[
+        dict[OneLine, Annotated[PositiveReal, Field(le=1e9)]], AfterValidator(check_custom)
+    ] = Field(default_factory=dict, description="Ray's custom resources: {fast_disk: 1}")
     labels: Annotated[dict[OneLine, OneLine], AfterValidator(check_labels)] = Field(
         default_factory=dict,
         description="of the nodes that trials may run on, as Ray's label selectors:"

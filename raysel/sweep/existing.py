@@ -268,7 +268,9 @@ def owned(
     url = sweep_url(spec.database_url, folder.record, spec.name)
     if spec.database_url is not None:
         record = Record(url)
-        return LeaseOwner(record.engine, spec.name, lambda: stop(_STOPPED), lost), record
+        return LeaseOwner(
+            record.engine, spec.name, spec.storage, lambda: stop(_STOPPED), lost
+        ), record
     lock = FileOwner(folder.lock, folder.name)
     try:
         return lock, Record(url)

@@ -151,7 +151,7 @@ def sweep_to_remove(storage: str, name: str, even_elsewhere: bool = False) -> Le
     spec = _spec(folder)
     holder = holder_of_file(folder.lock) if spec is None else holder_of(folder, spec)
     if holder is not None:
-        raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+        raise user_error(name, f"is run by {holder}; stop it first: {folder.command('stop')}")
     if not folder.lock.exists() and (pid := _opened_by(folder.record)) is not None:
         raise user_error(name, f"its record is open in process {pid}; end that one first")
     if not even_elsewhere and (why := run_elsewhere(folder)) is not None:
@@ -180,7 +180,7 @@ def suite_to_remove(storage: str, name: str) -> list[Leftover]:
     """
     folder = SweepFolder.of(storage, name)
     if (holder := holder_of_file(folder.lock)) is not None:
-        raise user_error(name, f"is run by {holder}; stop it first: raysel stop {name}")
+        raise user_error(name, f"is run by {holder}; stop it first: {folder.command('stop')}")
     cells = [sweep_to_remove(storage, cell) for cell in cell_names(storage, name)]
     own = _leftover(f"{name}: the suite's own files in {folder.path}", [folder.path])
     own = replace(own, bytes=own.bytes - sum(cell.bytes for cell in cells))
@@ -247,7 +247,7 @@ def _kept_out(item: Leftover) -> Iterator[None]:
     if item.folder is not None:
         name = item.folder.name
         if item.lease is not None and (holder := lease_holder(item.lease)) is not None:
-            raise OwnedElsewhere(name, holder)
+            raise OwnedElsewhere(name, holder, item.folder.storage)
         try:
             if item.folder.path.is_dir():
                 owner = FileOwner(item.folder.lock, name)
@@ -258,7 +258,7 @@ def _kept_out(item: Leftover) -> Iterator[None]:
     if item.storage is not None:
         for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
             if view.holder is not None:
-                raise OwnedElsewhere(view.spec.name, view.holder)
+                raise OwnedElsewhere(view.spec.name, view.holder, str(item.storage))
     try:
         yield
     finally:

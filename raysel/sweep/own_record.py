@@ -124,7 +124,7 @@ def own_spec(folder: SweepFolder) -> Spec:
         found = _found(folder)
         if found is None:
             words = f"{why}, and neither {folder.record.name} nor {folder.backup.name} has it"
-            way_on = f"begin it with raysel run FILE, or: raysel rm {folder.name}"
+            way_on = f"begin it with raysel run FILE, or: {folder.command('rm')}"
             raise OperationalError(str(folder.spec), f"{words}; {way_on}")
         words = f"{why}; it is written anew from {found[1].name} by: {folder.resume()}"
         raise OperationalError(str(folder.spec), words)

@@ -51,6 +51,7 @@ class Reconciled:
         record, mlflow: the differences.
         mended: whether they were to be repaired.
         left: what still differs after that; of a dry run, what would.
+        again: the command that compares them once more.
         mlflow_away: why MLflow could not be compared.
     """
 
@@ -58,6 +59,7 @@ class Reconciled:
     record: list[str]
     mlflow: list[str]
     mended: bool
+    again: str
     mlflow_away: str | None = None
     left: list[str] = field(default_factory=list)
 
@@ -75,7 +77,7 @@ class Reconciled:
         for words in self.left:
             yield f"left    {words}"
         if self.mlflow_away:
-            yield f"mlflow  {self.mlflow_away}; again later: raysel reconcile {self.sweep}"
+            yield f"mlflow  {self.mlflow_away}; again later: {self.again}"
         elif not (self.record or self.mlflow or self.left):
             yield f"{self.sweep}: record and MLflow agree"
         elif self.agree:
@@ -119,11 +121,13 @@ def reconcile_sweep(storage: str, name: str, dry_run: bool, close: bool) -> Reco
 def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     """The differences; nothing is written anywhere."""
     if (holder := holder_of(folder, spec)) is not None:
-        raise OwnedElsewhere(folder.name, holder)
+        raise OwnedElsewhere(folder.name, holder, folder.storage)
     url = sweep_url(spec.database_url, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
-    found = Reconciled(folder.name, [w for _, w in _unowned(events, close)], [], mended=False)
+    found = Reconciled(
+        folder.name, [w for _, w in _unowned(events, close)], [], False, folder.command("reconcile")
+    )
     sweep = fold_sweep(events)
     if problem := manifest_problem(folder.manifest, sweep.manifest):
         found.record.append(f"{folder.manifest} {problem}")
@@ -193,7 +197,9 @@ class _Mending:
 
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
-        found = Reconciled(self.folder.name, self.record(close), [], mended=True)
+        found = Reconciled(
+            self.folder.name, self.record(close), [], True, self.folder.command("reconcile")
+        )
         self.files(found)
         try:
             self.mlflow(found)

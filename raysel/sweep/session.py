@@ -254,7 +254,7 @@ class Session:
         if not writer.drain(DRAIN_AT_ONCE if self.stop.at_once else DRAIN_SECONDS):
             left = writer.lag()
             what = f"{left} record{'s' * (left != 1)}" if left else "some files"
-            self.reporter.tracker(f"{what} not sent yet: raysel reconcile {self.folder.name}")
+            self.reporter.tracker(f"{what} not sent yet: {self.folder.command('reconcile')}")
 
     def start_writer(self) -> WriterProcess:
         """Start the export to MLflow."""

@@ -42,7 +42,7 @@ def start(
     stored = stored_spec(spec, folder)
     if stored is not None and not resume_if_exists:
         if (holder := holder_of(folder, stored)) is not None:
-            raise OwnedElsewhere(spec.name, holder)
+            raise OwnedElsewhere(spec.name, holder, spec.storage)
         raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.listed_code, Path())
     spec = user_code.located(spec, sources, CODE)

@@ -89,7 +89,7 @@ def start_suite(
         if not resume_if_exists:
             raise UserError(_exists(view))
         begun = [cell.cell.name for cell in view.cells if cell.view is not None]
-        wanted = merged(view.suite, wanted, begun)
+        wanted = merged(view.suite, wanted, begun, storage)
     folder.path.mkdir(parents=True, exist_ok=True)
     with closing(_Lock(folder)):
         for source in sources:

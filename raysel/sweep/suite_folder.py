@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from raysel.common.errors import OperationalError, Problem, UserError, nearest, user_error
+from raysel.common.locations import sweep_command
 from raysel.common.object_store import Bucket
 from raysel.common.text import and_more
 from raysel.common.user_files import MIB, read_regular, reason
@@ -160,7 +161,7 @@ def stored_suite(storage: str, name: str) -> tuple[SweepFolder, StoredSuite]:
         raise user_error(name, f"there is no suite of that name in {storage}/{hint}")
     folder = SweepFolder.of(storage, name)
     bring_suite(folder)
-    way_on = f"; run its file again: raysel run FILE --resume-if-exists, or raysel rm {name}"
+    way_on = f"; run its file again: raysel run FILE --resume-if-exists, or {folder.command('rm')}"
     try:
         text = read_regular(folder.suite, _MOST_BYTES).decode("utf-8")
         return folder, StoredSuite.model_validate(json.loads(text))
@@ -230,17 +231,21 @@ def read_cells(suite: SuiteView) -> list[tuple[StoredCell, SweepView, SweepResul
     return found
 
 
-def merged(stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str]) -> StoredSuite:
+def merged(
+    stored: StoredSuite, wanted: StoredSuite, begun: Sequence[str], storage: str
+) -> StoredSuite:
     """A suite as its file is now, in the place of the stored one.
 
     Args:
         begun: the names of the cells that have a folder; what they are is in it.
+        storage: where that is.
 
     Raises:
         UserError: a cell that has begun is not in the file any more.
     """
     known = {cell.name for cell in wanted.cells}
     if gone := [name for name in begun if name not in known]:
-        way_on = f"remove it with raysel rm {stored.name}/{gone[0]}, or keep its value in the file"
+        removal = sweep_command("rm", f"{stored.name}/{gone[0]}", storage)
+        way_on = f"remove it with {removal}, or keep its value in the file"
         raise UserError(Problem("axes", f"no cell {and_more(gone)}, which has begun; {way_on}"))
     return wanted.model_copy(update={"id": stored.id})

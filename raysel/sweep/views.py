@@ -9,7 +9,14 @@ from pathlib import Path
 
 from raysel.common.disk_errors import cannot, is_absent
 from raysel.common.errors import OperationalError, UserError, nearest, user_error
-from raysel.common.locations import SUITE_FILE, holds_a_suite, is_bucket, sweep_url, working_folder
+from raysel.common.locations import (
+    SUITE_FILE,
+    holds_a_suite,
+    is_bucket,
+    sweep_command,
+    sweep_url,
+    working_folder,
+)
 from raysel.common.object_store import Bucket
 from raysel.common.paths import A_NAME, is_a_path, is_text
 from raysel.common.text import and_more
@@ -67,7 +74,7 @@ class SweepView:
     def problems(self) -> list[str]:
         """What is wrong with the sweep's files beside record and sweep file, a line each."""
         split = split_problem(self.folder, self.spec, self.sweep)
-        again = f"; to mend it: raysel reconcile {self.folder.name}"
+        again = f"; to mend it: {self.folder.command('reconcile')}"
         found = []
         if split is not None:
             way_on = "" if split.startswith(DENIED) else again
@@ -78,7 +85,7 @@ class SweepView:
         if gone:
             found.append(
                 f"{self.folder.trials}: the files of {and_more(gone, 3)} are gone; what MLflow has"
-                f" of them is brought back by: raysel reconcile {self.folder.name}"
+                f" of them is brought back by: {self.folder.command('reconcile')}"
             )
         if self.sweep.status == COMPLETE and self.holder is None:  # else it is being written
             try:
@@ -234,7 +241,7 @@ def folder_of(storage: str, name: str) -> SweepFolder:
         raise user_error(name, f"{words}; give that name: {renamed[0]}")
     if holds_a_suite(SweepFolder.of(storage, name).path):
         words = "is a suite of several sweeps, and one is wanted here: give suite/cell"
-        raise user_error(name, f"{words}; raysel show {name} lists them")
+        raise user_error(name, f"{words}; {sweep_command('show', name, storage)} lists them")
     hint = f"; {nearest(name, [*known, *suites(storage)])}" if known else ""
     raise user_error(name, f"there is no sweep of that name in {storage}/{hint}")
 
@@ -243,7 +250,7 @@ def refuse_link_to_nowhere(folder: SweepFolder) -> None:
     """Raise `OperationalError`, with a remedy, for such a link in the place of a sweep's folder."""
     if folder.bucket is None and (lost := leads_nowhere(folder.path)):
         words = f"is a link to {lost}, which is not there; bring that back, or remove the link"
-        raise OperationalError(str(folder.path), f"{words}: raysel rm {folder.name}")
+        raise OperationalError(str(folder.path), f"{words}: {folder.command('rm')}")
 
 
 def refuse_unreadable(folder: SweepFolder) -> None:

@@ -345,7 +345,9 @@ def _too_large(
     message = f"{' + '.join(f'{part} {size}' for part, size in given.items())}"
     message += f" = {total} examples; {name} has {pool}"
     if rest and total >= pool:
-        return f"{message}, so that none is left for {rest[0]}: {ALL}"
+        shares = ", ".join(f"{part}: 0.2" for part in sharing if part not in rest)
+        hint = f"; give shares, task.split: {{{shares}}}" if shares else ""
+        return f"{message}, so that none is left for {rest[0]}: {ALL}{hint}"
     if len(sharing) == len(DEFAULT_SIZES):
         return f"{message}. Shares fit any number: {{train: 0.6, validation: 0.2, test: 0.2}}"
     return message

@@ -338,6 +338,7 @@ def test_an_mlflow_that_is_away_is_reported_and_the_rest_is_mended(
         assert f"{LEFT}: RUNNING, but nobody runs it" in reported["record"]
     assert copy.words() == [
         f"mlflow  http://127.0.0.1:9: does not answer; again later: raysel reconcile {NAME}"
+        f" --storage {copy.folder.parent}"
     ]
 
 

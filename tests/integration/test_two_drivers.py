@@ -48,7 +48,8 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names_holder(line: str, holder: subprocess.Popen[str], name: str) -> bool:
     who = rf"process {holder.pid} on \S+ since \d\d:\d\d"
-    return bool(re.fullmatch(rf"error  {name}: is run by {who}; .*raysel stop {name}", line))
+    way_on = rf"stop it with: raysel stop {name}( --storage \S+)?"
+    return bool(re.fullmatch(rf"error  {name}: is run by {who}; {way_on}", line))
 
 
 # --- SQLite, one machine -------------------------------------------------------------------------

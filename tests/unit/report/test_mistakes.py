@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,3 +189,21 @@ def test_a_table_of_answers_that_are_lost_goes(tmp_path):
     file.write_text("of another model")
     write_predictions(None, file)
     assert not file.exists()
+
+
+def test_answers_whose_folders_are_gone_are_said_to_be_gone(tmp_path):
+    own, spec = sweep(tmp_path)
+    for name in SAID:
+        shutil.rmtree(own.trial(name))
+    with pytest.raises(OperationalError, match=r"are gone from .*; a new sweep of its file"):
+        mistakes(RESULTS, own, spec)
+
+
+def test_pictures_without_their_names_are_explained(tmp_path):
+    own, spec = sweep(tmp_path)
+    assert mistakes(RESULTS, own, spec).unnamed is None
+    own.split.unlink()
+    found = mistakes(RESULTS, own, spec)
+    assert not any(row.file for row in found.worst)
+    assert found.unnamed is not None
+    assert found.unnamed.endswith(f"raysel reconcile a --storage {tmp_path} writes it again")

@@ -364,3 +364,20 @@ def test_databricks_needs_an_address_and_a_path_of_its_workspace(monkeypatch, tm
     assert experiment.endswith("write one such as /Users/YOU@HOST/small")
     monkeypatch.setenv("DATABRICKS_HOST", "https://example.cloud.databricks.com")
     assert problems("tracking.uri=databricks", "tracking.experiment=/Users/me@x.org/flowers") == []
+
+
+@pytest.mark.parametrize("below", ["", "/runs", "/a/b"])
+def test_a_storage_in_the_folder_of_the_pictures_is_refused(tmp_path, below):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pictures")
+    where = tmp_path / "pictures"
+    for storage in (f"{where}{below}", f"{tmp_path}/link{below}"):
+        found = problems(f"task={{data: {{folder: '{where}'}}}}", f"storage={storage}")
+        assert any("lies in the folder of the pictures" in line for line in found)
+    assert not any(line.startswith("storage") for line in problems(f"storage={tmp_path}/runs"))
+
+
+@pytest.mark.parametrize("name", ["CPU", "gpu", "memory"])
+def test_a_resource_of_rays_own_is_no_custom_one(name):
+    with pytest.raises(UserError, match=f"resources.custom: .*{name} is "):
+        parse(FILE, [f"resources.custom={{{name}: 2}}"])

@@ -229,7 +229,7 @@ def test_a_lost_manifest_is_reported_and_made_again_from_the_record(
     spoil(toy.manifest)
     (problem,) = read_sweep(storage, "toy").problems
     assert "manifest.json is " in problem
-    assert problem.endswith("to mend it: raysel reconcile toy")
+    assert problem.endswith(f"to mend it: raysel reconcile toy --storage {storage}")
     monkeypatch.setattr("raysel.sweep.existing.manifest", lambda: {"command": "of another day"})
     if verb == "resume":
         without_ray(monkeypatch)

@@ -78,9 +78,9 @@ def test_a_damaged_file_is_one_line_with_a_way_on(tmp_path, text):
 def test_a_file_that_lost_a_cell_which_has_begun_is_refused(tmp_path):
     whole = suite_of()
     less = whole.model_copy(update={"cells": whole.cells[:1]})
-    assert merged(whole, less, ["shots3"]) == less
+    assert merged(whole, less, ["shots3"], "runs") == less
     with pytest.raises(UserError, match="axes: no cell shots5, which has begun; remove it with"):
-        merged(whole, less, ["shots3", "shots5"])
+        merged(whole, less, ["shots3", "shots5"], "runs")
 
 
 def test_list_and_show_have_the_suite_and_its_cells(tmp_path, capsys):

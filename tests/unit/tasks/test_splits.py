@@ -204,12 +204,13 @@ def test_a_source_larger_than_what_is_left_is_refused_with_what_is_left():
         (
             None,
             "task.split: validation 100 + test 100 = 200 examples; the data set has 200, so that"
-            " none is left for train: all",
+            " none is left for train: all; give shares, task.split: {validation: 0.2, test: 0.2}",
         ),
         (
             150,
             "task.split: validation 20 + test 40 + task.source 150 = 210 examples; the data set"
-            " has 200, so that none is left for train: all",
+            " has 200, so that none is left for train: all; give shares, task.split:"
+            " {validation: 0.2, test: 0.2}",
         ),
     ],
 )

@@ -181,7 +181,8 @@ def test_too_few_of_a_class_for_the_shots_are_reported():
         (
             {"train": "all", "validation": 90, "test": 60},
             "task.split: validation 90 = 90 examples; the data set's part for train and"
-            " validation has 90, so that none is left for train: all",
+            " validation has 90, so that none is left for train: all; give shares,"
+            " task.split: {validation: 0.2}",
         ),
     ],
 )
