@@ -7,7 +7,7 @@
 
 The classifier moves with them, as it is new wherever the classes are. Layers that hold nothing of
 the kind rest. What belongs to attention and to an MLP goes by the class of the module
-(docs/algorithms.md, D45); the norms before them belong to neither.
+(docs/algorithms.md, D48); the norms before them belong to neither.
 """
 
 from __future__ import annotations
