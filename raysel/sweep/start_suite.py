@@ -27,9 +27,11 @@ from raysel.sweep.suite_folder import (
     StoredCell,
     StoredSuite,
     SuiteView,
+    bring_code,
     is_suite,
     merged,
     read_suite,
+    stored_suite,
     write_suite,
 )
 from raysel.sweep.suite_session import CellToRun, SuiteReporter, SuiteSession
@@ -112,7 +114,9 @@ def resume_suite(
     Raises:
         As `start_suite`.
     """
-    with closing(_Lock(SweepFolder.of(storage, name))):
+    folder, suite = stored_suite(storage, name)  # brought from a bucket before it is locked here
+    bring_code(folder, suite)
+    with closing(_Lock(folder)):
         return _run(storage, name, reporter, publish, publish_suite, overrides)
 
 

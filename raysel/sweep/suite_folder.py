@@ -136,7 +136,8 @@ def is_suite(storage: str, name: str) -> bool:
 
 
 def write_suite(folder: SweepFolder, suite: StoredSuite) -> None:
-    """Write `suite.json`, into the bucket too, if the storage is one.
+    """Write `suite.json`, into the bucket too with the code that lies beside it, if the storage is
+    one.
 
     Raises:
         OSError, OperationalError: it cannot be written.
@@ -144,7 +145,25 @@ def write_suite(folder: SweepFolder, suite: StoredSuite) -> None:
     write_json(folder.suite, suite.model_dump(mode="json"))
     if folder.bucket is not None:
         with storage_errors(folder.bucket):
+            for path in _code_of(suite):
+                folder.bucket.put(folder.path / path, path)
             folder.bucket.put(folder.suite, folder.suite.name)
+
+
+def bring_code(folder: SweepFolder, suite: StoredSuite) -> None:
+    """Fetch the code of a suite in a bucket that is not here; of cells that have not begun it lies
+    nowhere else."""
+    bucket: Bucket | None = folder.bucket
+    if bucket is not None:
+        with storage_errors(bucket):
+            for path in _code_of(suite):
+                if not (folder.path / path).exists():
+                    bucket.get(path, folder.path / path)
+
+
+def _code_of(suite: StoredSuite) -> list[str]:
+    """The files of code that all cells share, by their paths in the suite's folder."""
+    return [file.path for file in suite.cells[0].parsed().listed_code]
 
 
 def stored_suite(storage: str, name: str) -> tuple[SweepFolder, StoredSuite]:
@@ -184,7 +203,10 @@ def cell_not_begun(storage: str, name: str) -> tuple[SweepFolder, StoredCell] | 
         return None
     folder, stored = stored_suite(storage, suite)
     found = next((cell for cell in stored.cells if cell.name == wanted), None)
-    return None if found is None else (folder, found)
+    if found is None:
+        return None
+    bring_code(folder, stored)
+    return folder, found
 
 
 def bring_suite(folder: SweepFolder) -> None:
