@@ -31,7 +31,7 @@ from raysel.strategies.rates import NORMALISE, LayerRates
 from raysel.strategies.registry import register
 
 _DOMAINS: tuple[Domain, ...] = ("source", "target")
-_LARGEST_FLAT = 1_000_000  # dimensions of one layer; beyond it all take channels (D46)
+_LARGEST_FLAT = 1_000_000  # dimensions of one layer; beyond it all take channels (D49)
 _CHUNK = 2**22  # numbers that are binned at once, in float64
 _ROUNDING = 1e-6  # of the values: a range below it is float32 noise of a constant
 _BEYOND_NOISE = 2.0  # D20
@@ -303,7 +303,7 @@ class _Surprise(LayerRates):
 
     def _by_channel(self, model: nn.Module, points: list[HookPoint | None], image: Tensor) -> bool:
         """Whether positions share their channel's histogram: the same for all layers, or their
-        sums would be of unlike things (D46)."""
+        sums would be of unlike things (D49)."""
         if self.values["unit"] == "channel":
             return True
         sizes: dict[int, int] = {}

@@ -177,7 +177,7 @@ def test_channels_pool_their_positions():
 
 
 def test_one_large_layer_gives_every_layer_a_histogram_a_channel_and_is_noted(monkeypatch):
-    """Sums over numbers and over channels would not be compared fairly (D46)."""
+    """Sums over numbers and over channels would not be compared fairly (D49)."""
     monkeypatch.setattr("raysel.strategies.surprise._LARGEST_FLAT", 40)  # one: 48, two: 16
     large = measured("surprise", probe())
     monkeypatch.undo()
