@@ -8,7 +8,7 @@ in the mean over a layer's. With the gradient g_ij of example j = 1..N with resp
 
 The labels are the data's own. The share of the layers with the largest F_l moves, or every layer
 at a rate in proportion to it. A classifier that was newly initialised says nothing of the model:
-it always moves at the full rate, and is not compared (docs/algorithms.md, D49).
+it always moves at the full rate, and is not compared (docs/algorithms.md, D46).
 """
 
 from __future__ import annotations
