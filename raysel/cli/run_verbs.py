@@ -132,7 +132,7 @@ def reconcile(
     if as_json:
         print_json(asdict(found) | {"agree": found.agree})
     else:
-        say(*found.lines())
+        say(*found.lines(storage))
     return 0 if found.agree else FAILED
 
 

@@ -214,7 +214,7 @@ def reconcile(storage: str, name: str, dry_run: bool, close: bool, as_json: bool
     if as_json:
         print_json([asdict(one) | {"agree": one.agree} for one in found])
     for one in () if as_json else found:
-        say(*one.lines())
+        say(*one.lines(storage))
     return 0 if all(one.agree for one in found) else FAILED
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from raysel.common.errors import OperationalError
-from raysel.common.locations import sweep_url
+from raysel.common.locations import sweep_command, sweep_url
 from raysel.mlflow_sync.process import EVENTS_CURSOR, FILES_CURSOR, WriterProcess, environment
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record
@@ -51,7 +51,6 @@ class Reconciled:
         record, mlflow: the differences.
         mended: whether they were to be repaired.
         left: what still differs after that; of a dry run, what would.
-        again: the command that compares them once more.
         mlflow_away: why MLflow could not be compared.
     """
 
@@ -59,7 +58,6 @@ class Reconciled:
     record: list[str]
     mlflow: list[str]
     mended: bool
-    again: str
     mlflow_away: str | None = None
     left: list[str] = field(default_factory=list)
 
@@ -69,15 +67,16 @@ class Reconciled:
         found = bool(self.record or self.mlflow)
         return self.mlflow_away is None and not self.left and (self.mended or not found)
 
-    def lines(self) -> Iterator[str]:
-        """For a person to read."""
+    def lines(self, storage: str) -> Iterator[str]:
+        """For a person to read; `storage` is where the sweep lies."""
         for place in ("record", "mlflow"):
             for words in getattr(self, place):
                 yield f"{place:7} {words}"
         for words in self.left:
             yield f"left    {words}"
         if self.mlflow_away:
-            yield f"mlflow  {self.mlflow_away}; again later: {self.again}"
+            again = sweep_command("reconcile", self.sweep, storage)
+            yield f"mlflow  {self.mlflow_away}; again later: {again}"
         elif not (self.record or self.mlflow or self.left):
             yield f"{self.sweep}: record and MLflow agree"
         elif self.agree:
@@ -125,9 +124,7 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     url = sweep_url(spec.database_url, folder.record, spec.name)
     events = own_events(folder, spec)
     refuse_copy(folder, spec, events)
-    found = Reconciled(
-        folder.name, [w for _, w in _unowned(events, close)], [], False, folder.command("reconcile")
-    )
+    found = Reconciled(folder.name, [w for _, w in _unowned(events, close)], [], mended=False)
     sweep = fold_sweep(events)
     if problem := manifest_problem(folder.manifest, sweep.manifest):
         found.record.append(f"{folder.manifest} {problem}")
@@ -197,9 +194,7 @@ class _Mending:
 
     def mend(self, close: bool) -> Reconciled:
         """The record first: MLflow follows from it."""
-        found = Reconciled(
-            self.folder.name, self.record(close), [], True, self.folder.command("reconcile")
-        )
+        found = Reconciled(self.folder.name, self.record(close), [], mended=True)
         self.files(found)
         try:
             self.mlflow(found)

@@ -123,7 +123,7 @@ def test_files_are_sent_again_from_the_first_trial_that_lacks_one(
     monkeypatch.setattr(reconcile._Mending, "_send", lambda *_: None)
     owner = FileOwner(folder.lock, "a")
     mending = reconcile._Mending(folder, parse(folder.spec.read_text()), record, owner)
-    mending.mlflow(Reconciled("a", [], [], True, folder.command("reconcile")))
+    mending.mlflow(Reconciled("a", [], [], mended=True))
     assert record.cursor(FILES_CURSOR) == again
     owner.release()
     record.close()
