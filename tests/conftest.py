@@ -9,6 +9,10 @@ import os
 import shutil
 from pathlib import Path
 
+from browser_kit import browser
+
+__all__ = ["browser", "pytest_configure"]
+
 IN_MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 
 

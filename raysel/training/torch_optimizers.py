@@ -142,6 +142,7 @@ class _StrategyOptimizer(torch.optim.Optimizer):
         if not 1 <= epoch <= epochs:
             raise user_error("start_epoch", f"epoch {epoch} of {epochs}: epochs count from 1")
         probe = _LoopProbe(self, _batch(target), _batch(source), batch_size, fine_tune)
+        probe.epoch = epoch
         with self._random_numbers(epoch):
             if not self._prepared:
                 self.strategy.prepare(probe)
@@ -312,7 +313,8 @@ class _LoopProbe(TrialProbe):
         fine_tune: FineTune | None,
     ) -> None:
         model, layers, fresh = optimizer._model, optimizer.partition, optimizer._fresh_head
-        super().__init__(model, layers, target, source, batch_size, fresh, fine_tune)
+        seed = optimizer._seed
+        super().__init__(model, layers, target, source, batch_size, fresh, fine_tune, seed)
         self._name = optimizer.strategy.name
 
     def batches(self, domain: Domain, count: int | None = None) -> Sequence[Batch]:

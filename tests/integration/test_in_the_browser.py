@@ -4,7 +4,6 @@ With RAYSEL_SCREENSHOTS=DIR the pages are kept there as pictures.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from browser_kit import IN_A_BROWSER
 from mlflow.tracking import MlflowClient
 
 from raysel.record.events import sqlite_url
@@ -24,19 +24,8 @@ from raysel.record.events import sqlite_url
 from .helpers import states
 from .mlflow_server import MlflowServer
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
-]
+pytestmark = IN_A_BROWSER
 SECONDS = 60_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        yield play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
 
 @pytest.fixture

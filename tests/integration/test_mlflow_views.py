@@ -7,10 +7,10 @@ RAYSEL_SCREENSHOTS=DIR the pages are kept there as pictures.
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from browser_kit import IN_A_BROWSER
 
 from raysel.common.tracking_uri import experiment_page
 from raysel.mlflow_sync.client import MlflowStore
@@ -21,11 +21,7 @@ from raysel.spec.reader import parse
 
 from .mlflow_server import MlflowServer
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
-]
+pytestmark = IN_A_BROWSER
 LAYERS = ("stem", "layer1", "head")
 RATES = {"full": (0.001, 0.01), "surgical": (0.02, 0.03), "linear_probe": (0.05, 0.1)}
 FINAL = {"full": (0.30, 0.34), "surgical": (0.22, 0.40), "linear_probe": (0.45, 0.50)}
@@ -117,13 +113,6 @@ def server(tmp_path_factory):
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        yield play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
 
 @pytest.fixture

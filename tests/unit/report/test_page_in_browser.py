@@ -1,24 +1,12 @@
 """The page's script in a real browser, where one is installed."""
 
-import shutil
-
 import pytest
+from browser_kit import IN_A_BROWSER
 from results_kit import typed
 
 from raysel.report.page import write_report
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        yield play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture
