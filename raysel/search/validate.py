@@ -22,6 +22,7 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.user_files import (
+    lies_below,
     nearest_above,
     no_sqlite_database,
     why_not_made,
@@ -304,8 +305,10 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
     if bucket and (missing := missing_store(spec.storage)):
         yield Problem("storage", missing)
     folder = working_folder(spec.storage)
-    if (data := folder_of_pictures(spec)) is not None and lies_within(folder, data):
-        message = f'"{spec.storage}" lies in the folder of the pictures, {data}, whose folders are'
+    data = spec.task.data
+    if isinstance(data, FolderData) and lies_below(folder, Path(data.folder)):
+        where = f"the folder of the pictures, {data.folder}"
+        message = f'"{spec.storage}" lies in {where}, whose folders are'
         yield Problem("storage", f"{message} its classes; choose one beside it")
         return
     there = nearest_above(folder)
@@ -323,17 +326,6 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
             f'"{spec.storage}" is on {kind}, where SQLite\'s log does not work; choose a local '
             "folder, or database_url: postgresql://user@host/database",
         )
-
-
-def folder_of_pictures(spec: Spec) -> Path | None:
-    """The folder whose folders are the classes, if the task reads one."""
-    data = spec.task.data
-    return Path(data.folder) if isinstance(data, FolderData) else None
-
-
-def lies_within(path: Path, folder: Path) -> bool:
-    """Whether a path leads into a folder, or to it, by whatever links."""
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _cache_problems(spec: Spec) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from raysel.models.partition_types import Partition
 from raysel.spec.sweep import FloatRange
 from raysel.strategies.base import Batch, Cost, Parameter, Probe
 from raysel.strategies.gradient_norm import BATCHES, head_layers
-from raysel.strategies.gradients import Sample, batch_gradient
+from raysel.strategies.gradients import example_gradients
 from raysel.strategies.rates import LayerRates
 from raysel.strategies.registry import register
 
@@ -30,10 +30,8 @@ def squared_gradients(model: nn.Module, partition: Partition, batch: Batch) -> T
     backward pass an example."""
     sizes = [layer.size for layer in partition.layers]
     total = torch.zeros(len(sizes), dtype=torch.float64, device=batch.labels.device)
-    for index in range(len(batch.labels)):
-        example = Sample(batch.images[index : index + 1], batch.labels[index : index + 1])
-        _, gradient = batch_gradient(model, partition, example)
-        parts = gradient.double().square().split(sizes)
+    for gradient in example_gradients(model, partition, batch):
+        parts = gradient.square().split(sizes)
         total += torch.stack([part.mean() for part in parts])
     return total
 

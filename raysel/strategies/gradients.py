@@ -58,6 +58,16 @@ def batch_gradient(model: nn.Module, partition: Partition, batch: Batch) -> tupl
     return loss.detach(), flat([torch.zeros_like(p) if g is None else g for p, g in pairs])
 
 
+def example_gradients(model: nn.Module, partition: Partition, batch: Batch) -> Iterator[Tensor]:
+    """The gradient [P] of each example of a batch, in float64; a backward pass each.
+
+    One example at a time needs no memory for more than one, and works for every model in eval mode.
+    """
+    for index in range(len(batch.labels)):
+        example = Sample(batch.images[index : index + 1], batch.labels[index : index + 1])
+        yield batch_gradient(model, partition, example)[1].double()
+
+
 def finite_gradients(
     model: nn.Module, partition: Partition, batches: Sequence[Batch]
 ) -> Iterator[tuple[Batch, Tensor]]:

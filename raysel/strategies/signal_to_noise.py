@@ -25,7 +25,7 @@ from raysel.models.partition_types import Partition
 from raysel.spec.sweep import FloatRange, TrainingOverride
 from raysel.strategies.base import Batch, Cost, Parameter, Probe
 from raysel.strategies.gradient_norm import BATCHES
-from raysel.strategies.gradients import Sample, batch_gradient
+from raysel.strategies.gradients import example_gradients
 from raysel.strategies.rates import REFRESH_EACH_EPOCH, LayerRates
 from raysel.strategies.registry import register
 
@@ -52,9 +52,7 @@ def per_example_spread(model: nn.Module, partition: Partition, batch: Batch) -> 
     count = len(batch.labels)
     total = torch.zeros(partition.size, dtype=torch.float64, device=batch.labels.device)
     squares = torch.zeros_like(total)
-    for index in range(count):
-        example = Sample(batch.images[index : index + 1], batch.labels[index : index + 1])
-        gradient = batch_gradient(model, partition, example)[1].double()
+    for gradient in example_gradients(model, partition, batch):
         total += gradient
         squares.addcmul_(gradient, gradient)
     mean = total / count

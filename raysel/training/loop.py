@@ -45,7 +45,7 @@ from raysel.training.required_gradients import RequiredGradients
 from raysel.training.schedule import learning_rate
 from raysel.training.selection_trace import EpochTrace, by_layer
 
-_DROPOUT, _PROBE, _MIXED = 1, 2, 3  # purposes of the random numbers of an epoch
+_DROPOUT, _PROBE, _MIXED = 1, 2, 4  # purposes of the random numbers of an epoch; the probe has 3
 
 
 @dataclass(frozen=True)

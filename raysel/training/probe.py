@@ -18,7 +18,7 @@ from raysel.strategies.base import Domain
 from raysel.training.batches import Batch, Data, in_order, permutation
 
 _SAMPLE = 3
-"""Purpose of the random order in which examples are measured; the loop has 1 and 2."""
+"""Purpose of the random order in which examples are measured; the loop has 1, 2 and 4."""
 
 
 class TrialProbe:
