@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +234,17 @@ def measured(
         metric: the objective.
     """
     found: dict[str, list[Point]] = {}
+    lowest: dict[str, tuple[list[float], list[float]]] = {}
     for event in events:
         own = found.setdefault(event.trial, [])
         own += points(event)
         if event.kind == Kind.EPOCH:
-            own += _best(event, trials[event.trial].epochs, metric)
+            if event.trial not in lowest:
+                lowest[event.trial] = _lowest(trials[event.trial].epochs, metric)
+            epochs, values = lowest[event.trial]
+            if until := bisect_right(epochs, event.epoch):
+                at = milliseconds(event.at)
+                own.append(Point(best_key(metric), values[until - 1], at, event.epoch))
     return found
 
 
@@ -245,12 +253,16 @@ def best_key(metric: str) -> str:
     return _key(f"best/{metric.replace('/', '_')}")
 
 
-def _best(event: Event, epochs: Sequence[Mapping[str, float | None]], metric: str) -> list[Point]:
-    until = (row.get(metric) for row in epochs if (row["epoch"] or 0) <= event.epoch)
-    known = [value for value in until if value is not None and math.isfinite(value)]
-    if not known:
-        return []
-    return [Point(best_key(metric), min(known), milliseconds(event.at), event.epoch)]
+def _lowest(
+    epochs: Sequence[Mapping[str, float | None]], metric: str
+) -> tuple[list[float], list[float]]:
+    """The epochs whose objective is finite, in their order, and the lowest until each."""
+    known = sorted(
+        (row["epoch"] or 0, value)
+        for row in epochs
+        if (value := row.get(metric)) is not None and math.isfinite(value)
+    )
+    return [epoch for epoch, _ in known], list(accumulate((value for _, value in known), min))
 
 
 def milliseconds(seconds: float) -> int:
