@@ -134,9 +134,15 @@ def panel_title(strategy: str, trial: TrialResult | None) -> str:
 
 
 def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
-    """One row of keys above or below the panels."""
-    count = len(handles)
-    figure.legend(handles=handles, loc=place, ncols=min(count, 6), handletextpad=0.4)
+    """Rows of keys above or below the panels, each of as many as the width holds, six at most; the
+    figure grows by the rows after the first."""
+    for columns in range(min(len(handles), 6), 0, -1):
+        keys = figure.legend(handles=handles, loc=place, ncols=columns, handletextpad=0.4)
+        size, rows = keys.get_window_extent(), -(-len(handles) // columns)
+        if size.width <= figure.bbox.width or columns == 1:
+            figure.set_figheight(figure.get_figheight() + size.height * (1 - 1 / rows) / figure.dpi)
+            return
+        keys.remove()
 
 
 def strategy_keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:

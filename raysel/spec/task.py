@@ -128,7 +128,7 @@ class FolderData(FrozenModel):
     """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
 
     folder: LocalPath = Field(
-        description="PATH/<class>/*.jpg or PATH/{train,val,test}/<class>/*.jpg"
+        description="PATH/<class>/*.jpg or PATH/{train,val,test,source}/<class>/*.jpg"
     )
     nested: Nested | None = Field(
         default=None,

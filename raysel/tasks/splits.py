@@ -57,6 +57,7 @@ POOL_OF_FOLDER: dict[str, Pool] = {
     "eval": "validation",
     "test": "test",
     "testing": "test",
+    "source": "source",
 }
 """What folders and tables call the parts of a data set, in lower case."""
 

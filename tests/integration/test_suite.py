@@ -138,11 +138,15 @@ def test_the_record_of_every_cell_and_mlflow_agree(outcome):
         assert mlflow_differences(uri, "table", events) == []
     client = mlflow.MlflowClient(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "table"]
-    cells = client.search_runs([experiment.experiment_id], "tags.`raysel.suite` = 'table'")
-    assert len(cells) == CELLS
     (above,) = client.search_runs([experiment.experiment_id], "tags.`raysel.suite_run` != ''")
     assert (above.info.run_name, above.info.status) == ("table", "FINISHED")
-    assert {run.data.tags["mlflow.parentRunId"] for run in cells} == {above.info.run_id}
+    below = f"tags.`mlflow.parentRunId` = '{above.info.run_id}'"
+    cells = client.search_runs([experiment.experiment_id], below)
+    names = {cell.cell.name for cell in read_suite(str(storage), "table").cells}
+    assert {run.data.tags["raysel.cell"] for run in cells} == names
+    assert len(cells) == CELLS
+    in_suite = client.search_runs([experiment.experiment_id], "tags.`raysel.suite` = 'table'")
+    assert len(in_suite) == CELLS * (1 + SEARCHED + CONFIRMED)
     out = ended(raysel("reconcile", "table", "--dry-run", "--storage", str(storage)))
     assert out.count("record and MLflow agree") == CELLS
 

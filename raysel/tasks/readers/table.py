@@ -139,7 +139,7 @@ def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
     for row, split in zip(table.rows, splits, strict=True):
         pool = POOL_OF_FOLDER.get(split.lower())
         if pool is None:
-            message = f"split {quoted(split)} is unknown; there is train, val, test"
+            message = f"split {quoted(split)} is unknown; there is train, val, test, source"
             raise wrong_row(table.path, row.line, message)
         official_splits.append(pool)
     return np.array(official_splits)

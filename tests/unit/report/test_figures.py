@@ -3,10 +3,12 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from results_kit import typed
 
 from raysel.report import drawing, figures
-from raysel.report.drawing import draw_styled, save_png, to_svg
+from raysel.report.drawing import draw_styled, legend, save_png, to_svg
 
 PANELS = {
     "error_by_epoch": 5,
@@ -233,6 +235,19 @@ def test_a_trial_that_failed_or_was_stopped_is_not_drawn_as_pruned(results):
     assert len(figure.axes[0].lines) == len(results["trials"]) - 1
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert not any("pruned" in label for label in labels)
+
+
+def test_the_keys_of_many_lines_stay_within_the_figure():
+    names = [f"a model of a long name {n}, digits, gaussian_noise {n}" for n in range(9)]
+    figure = Figure((7, 3), layout="constrained")
+    axes = figure.subplots()
+    legend(figure, [Line2D([], [], label=name) for name in names], "outside lower right")
+    figure.draw_without_rendering()
+    (keys,) = figure.legends
+    extent = keys.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
+    assert extent.y1 <= axes.get_window_extent().y0
+    assert axes.get_window_extent().height > 0.6 * 3 * figure.dpi
 
 
 def test_a_panel_says_that_its_best_trial_was_pruned(results):

@@ -6,9 +6,11 @@ import pytest
 from pictures_kit import folder, picture
 
 from raysel.common.errors import UserError
+from raysel.spec.task import SplitSpec
 from raysel.tasks.image_dataset import LeftOut
 from raysel.tasks.image_files import HIDDEN, SYSTEM
 from raysel.tasks.readers.folder import image_folder
+from raysel.tasks.splits import split
 
 
 def _reported(root) -> str:
@@ -41,6 +43,24 @@ def test_split_folders_are_parts(tmp_path):
     }
     for path, pool in zip(pictures.sources, pictures.official_splits, strict=True):
         assert path.relative_to(tmp_path).parts[0][:3] == pool[:3]
+
+
+def test_pictures_for_the_source_model_have_a_folder_of_their_own(tmp_path):
+    for part, each in (("source", 12), ("train", 6), ("test", 3)):
+        folder(tmp_path / part, each=each)
+    pictures = image_folder(tmp_path)
+    assert pictures.official_splits is not None
+    sizes = SplitSpec(train=4, validation=4, test="all")
+    parts = split(pictures.labels, pictures.classes, sizes, None, pictures.official_splits)
+    folders = {
+        name: {pictures.sources[place].relative_to(tmp_path).parts[0] for place in places}
+        for name, places in vars(parts).items()
+    }
+    assert folders == {
+        **{"train": {"train"}, "validation": {"train"}, "test": {"test"}},
+        **{"source_train": {"source"}, "source_validation": {"source"}},
+    }
+    assert len(parts.source_train) + len(parts.source_validation) == 24
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_column_that_names_no_part_is_none(tmp_path):
         (
             "file,label,split\na,x,train\nb,y,extra\n",
             None,
-            'FILE line 3: split "extra" is unknown; there is train, val, test',
+            'FILE line 3: split "extra" is unknown; there is train, val, test, source',
         ),
         (
             "file,label\na,tench, Tinca tinca\n",
