@@ -33,14 +33,19 @@ class ModelConfig:
     head: Head = "linear"
 
 
-def build(model_config: ModelConfig, seed: int, pretrained: bool = False) -> nn.Module:
+def build(
+    model_config: ModelConfig, seed: int, pretrained: bool = False, drop_path: float = 0.0
+) -> nn.Module:
     """A model with a fresh head (D5: one code path, seeded immediately before).
 
     Args:
         seed: determines every random initial weight; the caller's random state is kept.
         pretrained: take timm's pretrained weights for all but the head.
+        drop_path: timm's `drop_path_rate`; weights and evaluation are the same for any.
     """
     arguments = size_arguments(model_config.name, model_config.image_size)
+    if drop_path:
+        arguments["drop_path_rate"] = drop_path
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = create_model(

@@ -39,6 +39,7 @@ from raysel.search.space import (
 )
 from raysel.search.trial_budget import may_repeat, space_notes
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
+from raysel.search.validate_recipe import recipe_problems
 from raysel.search.validate_search import (
     allocation_problems,
     budget_problems,
@@ -134,6 +135,8 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
     problems = [*task.problems, *model, *strategies, *training]
     if not task.problems:
         problems += _source_problems(spec, task)
+    if not strategies and not training and not model:
+        problems += recipe_problems(spec, lambda: _has_drop_path(spec.model.name))
     if not task.problems and not strategies and not training:
         problems += _shots_problems(spec, task)
     if layers is not None and not strategies and not training:
@@ -241,6 +244,12 @@ def _own_model_problems(spec: Spec, task: OpenedTask, is_built: bool) -> Iterato
         facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
         why = custom_models.why_not_trained if is_built else custom_models.why_not_built
         yield from (Problem("model.name", reason) for reason in why(*facts))
+
+
+def _has_drop_path(name: str) -> bool:
+    from raysel.models.drop_path import has_drop_path  # noqa: PLC0415  (imports torch and timm)
+
+    return has_drop_path(name)
 
 
 def _pattern_problems(spec: Spec) -> Iterator[Problem]:

@@ -191,6 +191,7 @@ PUBLISHED_NAMES = (
 """Published data sets of pictures that carry no shift of their own."""
 
 Augmentation = Literal["none", "flip", "random_crop", "random_resized_crop"]
+AutoAugment = Literal["none", "rand_augment", "trivial_augment"]
 Preprocess = Literal["model", "unit", "data"]
 
 
@@ -207,6 +208,11 @@ class TaskSpec(FrozenModel):
         default="none",
         description="of the training images, again in every epoch: flip, random_crop (padded by an"
         " eighth, and flip), random_resized_crop (and flip)",
+    )
+    auto_augment: AutoAugment = Field(
+        default="none",
+        description="of the target's training images, after augmentation: torchvision's"
+        " RandAugment (two operations of magnitude 9) or TrivialAugmentWide (one of any)",
     )
     preprocess: Preprocess | None = Field(
         default=None,

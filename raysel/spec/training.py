@@ -27,8 +27,18 @@ BatchNorm = Literal["train", "eval", "frozen_eval"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 CacheFeatures = Literal["auto", "off"]
 ClassWeights = Literal["none", "balanced"]
+Sampling = Literal["uniform", "balanced"]
 
-_WITHOUT_RECIPE = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "class_weights": "none"}
+_WITHOUT_RECIPE = {
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "class_weights": "none",
+    "sampling": "uniform",
+    "drop_path": 0.0,
+    "weight_averaging": 0.0,
+    "patience": None,
+}
 
 
 class TrainingSettings(FrozenModel):
@@ -52,6 +62,20 @@ class TrainingSettings(FrozenModel):
     mixup: NonNegativeReal = 0.0
     cutmix: NonNegativeReal = 0.0
     class_weights: ClassWeights = "none"
+    sampling: Sampling = "uniform"
+    drop_path: Fraction = 0.0
+    weight_averaging: Fraction = 0.0
+    patience: Epochs | None = None
+
+    def is_last(self, epoch: int, best_epoch: int) -> bool:
+        """Whether a trial ends with an epoch.
+
+        Args:
+            epoch: from 1.
+            best_epoch: the one of the lowest objective until then, the first of equals.
+        """
+        waited = self.patience is not None and epoch - best_epoch >= self.patience
+        return waited or epoch >= self.epochs
 
     @property
     def mixes(self) -> bool:
@@ -112,6 +136,26 @@ class TrainingSpec(FrozenModel):
         default="none",
         description="balanced: rare classes weigh more in the loss, n / (classes n_c)",
     )
+    sampling: Searchable[Sampling] = Field(
+        default="uniform",
+        description="balanced: an epoch draws as many examples as there are, with replacement,"
+        " each class as often",
+    )
+    drop_path: SearchableReal[Fraction] = Field(
+        default=0.0,
+        description="timm's drop_path_rate: 0.1 skips a tenth of the last block's residual"
+        " branches, fewer below",
+    )
+    weight_averaging: SearchableReal[Fraction] = Field(
+        default=0.0,
+        description="decay of timm's ModelEmaV3, with its warm-up: 0.99 averages the weights of"
+        " about 100 steps, and the average is validated, tested and exported; 0 is off",
+    )
+    patience: SearchableWhole[Epochs] | None = Field(
+        default=None,
+        description="a trial ends after so many epochs without a lower objective; after its last"
+        " epoch, if nothing is given",
+    )
     cache_features: CacheFeatures = Field(
         default="auto",
         description="what layers that never move give for each example is computed once a node,"
@@ -139,3 +183,7 @@ class TrainingOverride(FrozenModel):
     mixup: SearchableReal[NonNegativeReal] | None = None
     cutmix: SearchableReal[NonNegativeReal] | None = None
     class_weights: Searchable[ClassWeights] | None = None
+    sampling: Searchable[Sampling] | None = None
+    drop_path: SearchableReal[Fraction] | None = None
+    weight_averaging: SearchableReal[Fraction] | None = None
+    patience: SearchableWhole[Epochs] | None = None

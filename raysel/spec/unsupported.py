@@ -42,9 +42,14 @@ _KEYS: dict[str, str] = {
     "training.label_smoothing": "labelsmoothing smoothing",
     "training.mixup": "mixupalpha mix",
     "training.cutmix": "cutmixalpha",
-    "training.class_weights": "classweights classweight balanced weightedsampler weightedloss",
+    "training.class_weights": "classweights classweight balanced weightedloss",
+    "training.sampling": "weightedsampler balancedsampler balancedsampling oversampling",
+    "training.drop_path": "droppathrate stochasticdepth",
+    "training.weight_averaging": "ema modelema emadecay modelemadecay swa polyak",
+    "training.patience": "earlystopping earlystop earlystoppingpatience",
     "training.shots": "fewshot kshot nshot samplesperclass",
     "task.augmentation": "augment augmentations aug transforms transform randomresizedcrop hflip",
+    "task.auto_augment": "randaugment trivialaugment trivialaugmentwide aa",
     "task.image_size": "imgsize imagesize inputsize resolution size resize imgsz crop",
     "task.preprocess": "normalize normalization mean std",
     "task.data": "dataset datasets datadir datapath imagefolder",
@@ -55,7 +60,7 @@ _KEYS: dict[str, str] = {
     "search.num_trials": "trials ntrials numsamples numtrials maxtrials",
     "search.seed": "seed randomseed randomstate",
     "confirm.seeds": "seeds repeats nseeds replicates",
-    "pruner.kind": "earlystopping earlystop earlystoppingpatience patience asha hyperband",
+    "pruner.kind": "pruning asha hyperband",
     "objective.metric": "metric monitor metricforbestmodel",
     "resources.gpus": "device devices gpu numgpus cuda accelerator",
     "resources.cpus": "cpu numworkers workers numcpus threads",
@@ -71,17 +76,12 @@ _KEYS: dict[str, str] = {
 }
 """The key that does it -> what others call it, without dashes and underscores."""
 
-_DECAY = "training.weight_decay"
-_AUGMENT = "task.augmentation: flip, random_crop or random_resized_crop"
+_AUGMENT = "task.auto_augment: rand_augment or trivial_augment"
 _NEAREST: dict[str, tuple[str, str]] = {
-    "randaugment autoaugment trivialaugment augmix colorjitter randomerasing cutout rotation": (
-        *("", _AUGMENT),
-    ),
+    "augmix colorjitter randomerasing cutout rotation": ("", _AUGMENT),
     "dropout droprate drop": (
-        *("setting for dropout", "model.head: mlp, whose head has dropout, or " + _DECAY),
+        *("setting for dropout", "model.head: mlp, whose head has dropout, or training.drop_path"),
     ),
-    "droppath droppathrate stochasticdepth": ("", _DECAY),
-    "ema modelema emadecay swa": ("average of weights over time", "confirm.epoch: best"),
     "lora adapter adapters peft": (
         *("", "the strategies surgical and blockwise, which move whole layers (raysel strategies)"),
     ),

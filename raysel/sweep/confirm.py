@@ -174,7 +174,7 @@ class ConfirmController:
         curve = {n: v for n, v in metrics.items() if n not in final}
         self._event_log.epoch(trial, epoch, curve, message.incident)
         self._epochs[trial] = epoch
-        if epoch < self._live[trial].config.training.epochs:
+        if not final and epoch < self._live[trial].config.training.epochs:
             return False
         if broken := [name for name, value in final.items() if not math.isfinite(value)]:
             self.failed(trial, FailureKind.NOT_FINITE, f"{', '.join(broken)}: not finite")

@@ -89,11 +89,11 @@ def finetune(
             break
         rows.append({"epoch": message.epoch, **message.metrics})
         show(rows[-1], first.config.training.epochs)
-        best, model = steps.tuning.best_epoch, steps.tuning.model
+        best, model = steps.tuning.validated.best_epoch, steps.tuning.model
     model_epoch = 0
     if model is not None:
         assert steps.tuning is not None
-        steps.tuning.load_best()
+        steps.tuning.validated.load()
         model_epoch = best if keep_best else steps.tuning.epoch
     checkpoint.InFolder(folder / "trials" / TRIAL).remove()
     label = first.config.label(first.searched)

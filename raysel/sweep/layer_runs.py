@@ -227,12 +227,12 @@ def run_layer(worker: TrialWorker, run: LayerRun) -> LayerResult:
     )
     assert worker.test is not None
     try:
-        for _ in range(run.config.training.epochs if run.trains else 0):
+        while run.trains and not tuning.is_over:
             tuning.run_epoch()
     except Diverged:
-        if tuning.best_epoch == 0:
+        if tuning.validated.best_epoch == 0:
             return LayerResult(run.mask, run.split, run.rate, None, "1" * len(worker.test))
-    tuning.load_best()
+    tuning.validated.load()
     answers = tuning.measure(worker.test, answers=True).answers
     assert answers is not None
     wrong = "".join("1" if is_wrong else "0" for is_wrong in answers.labels != answers.predicted)

@@ -115,9 +115,8 @@ def run(
             if isinstance(message, EnvironmentErrorMessage):
                 raise OperationalError(str(shared.folder), message.cause)
             yield message, steps
-            short = steps.tuning is not None and steps.tuning.step == step_limit
-            failed = isinstance(message, FailureMessage)
-            if failed or short or message.epoch >= config.training.epochs:
+            tuning = steps.tuning  # None after a failure
+            if tuning is None or tuning.step == step_limit or tuning.is_over:
                 return
     finally:
         torch.set_num_threads(before)

@@ -93,7 +93,7 @@ class SearchController:
         config = TrialConfig.model_validate(state.config)
         live = _Live(trial, config, reported(state, self._metric))
         last = len(state.epochs)
-        if last >= config.training.epochs:
+        if self._is_last(live, last):
             self._live[state.id] = live
             finite = last in live.values
             end = self._ended(COMPLETE, live.values) if finite else self._not_finite(last)
@@ -133,11 +133,16 @@ class SearchController:
             return self._not_finite(epoch)
         live.values[epoch] = value
         live.trial.report(value, epoch)
-        if epoch >= live.config.training.epochs:
+        if self._is_last(live, epoch):
             return self._ended(COMPLETE, live.values)
         if live.trial.should_prune():
             return self._ended(PRUNED, live.values, f"pruned at epoch {epoch}")
         return None
+
+    def _is_last(self, live: _Live, epoch: int) -> bool:
+        """Whether a trial ends with an epoch, as its worker has it too."""
+        lowest = best_epoch(live.values) if live.values else epoch
+        return live.config.training.is_last(epoch, lowest)
 
     def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
         """Record a failure; the study has it as FAIL."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.tasks.augmentation import AUGMENTATIONS, is_mirrored
+from raysel.tasks.augmentation import AUGMENTATIONS, VIEWS, is_mirrored
+from raysel.tasks.auto_augment import auto_augmented
 from raysel.tasks.geometry import Geometry, Pixels
 from raysel.tasks.image_cache import CHANNELS, Decode, ImageCache, find_cache, open_cache
 
@@ -39,6 +40,7 @@ class CachedExamples:
         labels: int64 [n].
         geometry: how the pictures were kept.
         augmentation: what training does to them; evaluation sees the centre.
+        auto_augment: what it does to them after that.
     """
 
     cache: Path
@@ -51,6 +53,7 @@ class CachedExamples:
     labels: NDArray[np.int64]
     geometry: Geometry
     augmentation: str = field(default="none")
+    auto_augment: str = field(default="none")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,16 +95,30 @@ class CachedExamples:
         return np.stack([self.geometry.centre(self.opened[row]) for row in rows])
 
     def augmented(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.uint8]:
-        """[m, size, size, 3]: the examples as this epoch of a trial sees them."""
+        """[m, size, size, 3]: the examples as this epoch of a trial sees them.
+
+        Args:
+            which: [m] places from 0 to n - 1; those of further copies have n, 2n, … added.
+        """
         augment = AUGMENTATIONS.get(self.augmentation)
-        if augment is None:
-            return self.centres(which)
+        if augment is None and self.auto_augment == "none":
+            return self.centres(which % len(self))
 
         def seen(example: int) -> Pixels:
             generator = self.generator(example, seed, epoch)
-            return augment(self.opened[self.rows[example]], self.geometry, generator)
+            kept = self.opened[self.rows[example % len(self)]]
+            if augment is None:
+                pixels = self.geometry.centre(kept)
+            else:
+                pixels = augment(kept, self.geometry, generator)
+            return auto_augmented(self.auto_augment, pixels, generator)
 
         return np.stack([seen(example) for example in which])
+
+    @property
+    def views(self) -> int | None:
+        """In how many ways training may see a picture; None where every epoch has its own."""
+        return VIEWS.get(self.augmentation) if self.auto_augment == "none" else None
 
     def mirrored(self, which: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.bool_]:
         """[m]: which of the examples this epoch mirrors, where the augmentation is `flip`."""
@@ -109,9 +126,11 @@ class CachedExamples:
         return np.fromiter(draws, np.bool_, len(which))
 
     def generator(self, example: int, seed: int, epoch: int) -> np.random.Generator:
-        """What an epoch draws of an example: a function of the trial's seed, the epoch and the
-        example's place in its data set."""
-        return np.random.default_rng([seed, epoch, int(self.indices[example])])
+        """What an epoch draws of an example: a function of the trial's seed, the epoch, the
+        example's place in its data set and, of a further copy in the epoch, its number."""
+        copy, place = divmod(int(example), len(self))
+        drawn = [seed, epoch, int(self.indices[place])]
+        return np.random.default_rng([*drawn, copy] if copy else drawn)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "opened"}

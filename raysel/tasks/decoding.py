@@ -178,7 +178,7 @@ class PartDecoder:
         training, contents = self._part(DRAWN, everything)
         seen = {row.tobytes() for row in self._contents.get("test", ())}
         training = training.only(_first_copies(contents, seen))
-        evaluation = replace(training, augmentation="none")
+        evaluation = replace(training, augmentation="none", auto_augment="none")
         if training.geometry != self._geometry(DRAWN_VALIDATION):
             evaluation, _ = self._part(DRAWN_VALIDATION, everything)
         return tuple(
@@ -232,6 +232,7 @@ class PartDecoder:
             labels=_target_labels(spec, labels, indices[rows], pictures, name),
             geometry=geometry,
             augmentation=self._augmentation(name),
+            auto_augment=spec.auto_augment if name in ("train", DRAWN) else "none",
         )
         return examples, found.contents[rows]
 

@@ -240,6 +240,7 @@ def _embedded_problems(spec: TaskSpec) -> list[Problem]:
     wrong = {
         "image_size": spec.image_size is not None,
         "augmentation": spec.augmentation != "none",
+        "auto_augment": spec.auto_augment != "none",
         "preprocess": spec.preprocess == "model",
     }
     return [

@@ -38,8 +38,15 @@ class Data(Protocol):
         """Some of the examples."""
         ...
 
-    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
-        """The examples at each of these places, in their order; pictures may be read ahead."""
+    def batches(
+        self, places: Sequence[Tensor], copies: Sequence[Tensor] | None = None
+    ) -> Iterator[Batch]:
+        """The examples at each of these places, in their order; pictures may be read ahead.
+
+        Args:
+            copies: `numbered_copies` of the places, where an example may come several times, and
+                is to be augmented anew each time.
+        """
         ...
 
     def only(self, index: Tensor) -> Data:
@@ -87,7 +94,9 @@ class Batch:
         """Some of the examples."""
         return Batch(self.images[index], self.labels[index])
 
-    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(
+        self, places: Sequence[Tensor], copies: Sequence[Tensor] | None = None
+    ) -> Iterator[Batch]:
         """The examples at each of these places."""
         return map(self.part, on_one_device(places, self.labels.device))
 
@@ -188,16 +197,44 @@ def permutation(count: int, *parts: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
-def epoch_batches(data: Data, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+def balanced_draws(labels: Tensor, seed: int, epoch: int) -> Tensor:
+    """As many places as there are labels, drawn with replacement, each class as often; [n] on the
+    CPU. torch's `WeightedRandomSampler` with weights 1 / n_c."""
+    counts = torch.bincount(labels)
+    weights = (1.0 / counts.double())[labels]
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch))
+    return torch.multinomial(weights, len(labels), replacement=True, generator=generator)
+
+
+def numbered_copies(places: Tensor, count: int) -> Tensor:
+    """For each place of `count` in an order its number: place + count k, where it came k times
+    before."""
+    values, index = torch.sort(places, stable=True)
+    before = torch.arange(len(places)) - torch.searchsorted(values, values)
+    return places + count * torch.empty_like(places).index_copy_(0, index, before)
+
+
+def epoch_batches(
+    data: Data, batch_size: int, seed: int, epoch: int, labels: Tensor | None = None
+) -> Iterator[Batch]:
     """The shuffled batches of one epoch.
 
     A last batch of a single example is left out (batch norm cannot take it) unless every
     batch is one example, or it is the only one.
+
+    Args:
+        labels: [n] on the CPU, where each class is to come as often; None takes every example once.
     """
-    places = epoch_order(len(data), seed, epoch).split(batch_size)
+    if labels is None:
+        order = epoch_order(len(data), seed, epoch)
+    else:
+        order = balanced_draws(labels, seed, epoch)
+    places = order.split(batch_size)
     if len(places) > 1 and len(places[-1]) == 1 and batch_size > 1:
         places = places[:-1]
-    return data.augmented(seed, epoch).batches(places if len(data) else ())
+    copies = None if labels is None else numbered_copies(order, len(data)).split(batch_size)
+    seen = data.augmented(seed, epoch)
+    return seen.batches(places if len(data) else (), copies and copies[: len(places)])
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:

@@ -84,9 +84,12 @@ class DeviceImages:
             index = torch.arange(len(self))[index]
         return self._batch(index, index.to(self.labels.device))
 
-    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(
+        self, places: Sequence[Tensor], copies: Sequence[Tensor] | None = None
+    ) -> Iterator[Batch]:
         """The examples at each of these places."""
-        return map(self._batch, places, on_one_device(places, self.labels.device))
+        there = on_one_device(places, self.labels.device)
+        return map(self._batch, copies or places, there)
 
     def only(self, index: Tensor) -> DeviceImages:
         """The same with no other examples than these."""
@@ -118,7 +121,8 @@ class DeviceImages:
         return self.cached.fingerprint()
 
     def _batch(self, index: Tensor, there: Tensor) -> Batch:
-        """The examples at the places [m], on the host and on the device."""
+        """The examples at the places [m], on the host (or numbers of their copies) and on the
+        device."""
         name = "none" if self.epoch is None else self.cached.examples.augmentation
         pixels = self._augmented(name, index, there)
         return Batch(self.cached.normalised(pixels), self.labels[there])
@@ -155,7 +159,7 @@ class DeviceImages:
     ) -> Tensor:
         assert self.whole is not None
         model = self.cached.examples.geometry.input
-        sides = _sides(self.cached.examples)[index.cpu().numpy()].tolist()
+        sides = _sides(self.cached.examples)[index.cpu().numpy() % len(self)].tolist()
         drawn = zip(sides, generators, strict=True)
         boxes = self._sent([crop_box(width, height, own) for (height, width), own in drawn])
         return resized_crops(self.whole[there], boxes, model.size, model.interpolation)
@@ -182,8 +186,11 @@ def bytes_on_device(examples: CachedExamples) -> int:
 
 def may_live_on(device: torch.device, examples: CachedExamples) -> bool:
     """Whether the pictures may live on a GPU: within `MEMORY_SHARE` of its memory and half of what
-    is free, and resized by a filter that can be had there."""
+    is free, resized by a filter that can be had there, and not changed by one of torchvision's
+    policies, which are Pillow's operations."""
     if device.type != "cuda" or examples.geometry.input.interpolation not in FILTERS:
+        return False
+    if examples.auto_augment != "none":
         return False
     free, total = torch.cuda.mem_get_info(device)
     return bytes_on_device(examples) <= min(MEMORY_SHARE * total, free / 2)

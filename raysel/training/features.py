@@ -97,13 +97,16 @@ class FeatureData:
             index = torch.arange(len(self))[index]
         return self._batch(self._rows(index), index)
 
-    def batches(self, places: Sequence[Tensor]) -> Iterator[FeatureBatch]:
+    def batches(
+        self, places: Sequence[Tensor], copies: Sequence[Tensor] | None = None
+    ) -> Iterator[FeatureBatch]:
         """The examples at each of these places."""
-        return map(self._batch, map(self._rows, places), on_one_device(places, self.labels.device))
+        rows = map(self._rows, copies or places)
+        return map(self._batch, rows, on_one_device(places, self.labels.device))
 
     def _rows(self, index: Tensor) -> Tensor:
         which = index.cpu().numpy()
-        rows = which * self.views
+        rows = which % len(self) * self.views
         if self.epoch is not None and self.views > 1:
             rows = rows + self.data.mirrored(which, *self.epoch)
         self.read(len(rows))
@@ -150,6 +153,7 @@ class FeatureCache:
         self.folder, self.threads = folder, threads
         self._opened: dict[str, FeatureFile] = {}
         self._checked: dict[tuple[object, ...], FrozenPrefix | None] = {}
+        self._model: nn.Module | None = None  # of what is checked
         self._notes: list[str] = []
         self._noted: set[str] = set()
 
@@ -180,7 +184,9 @@ class FeatureCache:
         """
         moving = frozenset(n for n, p in model.named_parameters() if p.requires_grad)
         modes = tuple(module.training for module in model.modules())
-        key = (model, moving, modes, precision)
+        if model is not self._model:
+            self._model, self._checked = model, {}
+        key = (moving, modes, precision)
         if key in self._checked:
             return self._checked[key]
         found = check()

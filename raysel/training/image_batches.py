@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysel.tasks.augmentation import VIEWS
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Examples, Part
 from raysel.training.batches import (
@@ -79,9 +78,11 @@ class CachedData:
             index = torch.arange(len(self))[index]
         return self._batch(self._pixels(index), index)
 
-    def batches(self, places: Sequence[Tensor]) -> Iterator[Batch]:
+    def batches(
+        self, places: Sequence[Tensor], copies: Sequence[Tensor] | None = None
+    ) -> Iterator[Batch]:
         """The examples at each of these places; pictures are read ahead by `threads`."""
-        pixels = read_ahead(self._pixels, places, self.threads)
+        pixels = read_ahead(self._pixels, copies or places, self.threads)
         return map(self._batch, pixels, on_one_device(places, self.labels.device))
 
     def _pixels(self, index: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class CachedData:
     @property
     def views(self) -> int | None:
         """By the augmentation."""
-        return VIEWS.get(self.examples.augmentation)
+        return self.examples.views
 
     def view(self, index: Tensor, mirrored: bool) -> Batch:
         """Some of the examples as evaluation sees them, or mirrored left to right."""

@@ -8,7 +8,6 @@ any epoch ends bit-identical to one that never stopped.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from raysel.training.recipe import Recipe
 from raysel.training.required_gradients import RequiredGradients
 from raysel.training.schedule import learning_rate
 from raysel.training.selection_trace import EpochTrace, by_layer
+from raysel.training.validated import ValidatedWeights
 
 _DROPOUT, _PROBE, _MIXED = 1, 2, 4  # purposes of the random numbers of an epoch; the probe has 3
 
@@ -102,7 +102,6 @@ class FineTuning:
         self.config, self.settings = config, config.training
         self.model, self.data = model, data
         self.objective = objective or ObjectiveSpec()
-        self.keep_best = keep_best
         self.trace_folder, self.trace_every = trace, trace_every
         strategy_type = strategy_named(config.strategy)
         self.layers, self.partition = partition, strategy_type.refine(partition)
@@ -149,8 +148,11 @@ class FineTuning:
         self.epoch, self.step = 0, 0
         self.after_step: Callable[[int], None] = lambda step: None
         self.moved = [False] * len(self.partition)
-        self.best_epoch, self.best_value = 0, float("inf")
-        self.best_state: dict[str, Tensor] | None = None
+        self.validated = ValidatedWeights(
+            model, self.names, self.settings.weight_averaging, keep_best
+        )
+        balanced = self.settings.sampling == "balanced"
+        self._balanced_by = data.train.labels.cpu() if balanced else None
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch, validate, write the trace.
@@ -182,15 +184,18 @@ class FineTuning:
             for batches in self._steps():
                 losses.append(self._backward(batches))
                 self._update(losses[-1], trace)
+                self.validated.after_step(self.step)
                 self.after_step(self.step)
         self.nonfinite.check()
         trace.drop_nonfinite()
         trace.check_weights()
-        metrics = {"train/loss": _mean_finite(losses), **self.evaluate(self.data.validation, "val")}
-        if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
-            raise Diverged("the validation loss is not finite")
+        with self.validated.in_place():
+            metrics = {"train/loss": _mean_finite(losses)}
+            metrics |= self.evaluate(self.data.validation, "val")
+            if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
+                raise Diverged("the validation loss is not finite")
+            self.validated.remember(self.epoch, metrics[self.objective.metric])
         metrics |= self._account(trace)
-        self._remember_best(metrics[self.objective.metric])
         if self._features is not None:
             metrics |= self._features.metrics()
         metrics["cost/seconds"] = time.perf_counter() - started
@@ -206,7 +211,8 @@ class FineTuning:
     def _steps(self) -> Iterator[list[Batch]]:
         """The batches of each optimizer step of this epoch."""
         size, seed = self.settings.batch_size, self.config.seed
-        batches = epoch_batches(self._with_features(self.data.train), size, seed, self.epoch)
+        train = self._with_features(self.data.train)
+        batches = epoch_batches(train, size, seed, self.epoch, self._balanced_by)
         while group := list(islice(batches, self.settings.gradient_accumulation_steps)):
             yield group
             if self.step == self.step_limit:
@@ -336,22 +342,10 @@ class FineTuning:
         moved = sum(float(s) for s, m in zip(self.layer_sizes, self.moved, strict=True) if m)
         return moved / self.partition.size
 
-    def _remember_best(self, value: float) -> None:
-        if value < self.best_value:
-            self.best_value, self.best_epoch = value, self.epoch
-            if self.keep_best:
-                self.best_state = copy.deepcopy(self._moving_state())
-
-    def load_best(self) -> None:
-        """Put the weights of the best epoch into the model."""
-        if self.best_state is not None:
-            self.model.load_state_dict(self.best_state, strict=False)
-
-    def _moving_state(self) -> dict[str, Tensor]:
-        """What training can change of the model: its tunable parameters, every buffer."""
-        state = self.model.state_dict()
-        frozen = {name for name, _ in self.model.named_parameters()} - set(self.names)
-        return {name: t.contiguous() for name, t in state.items() if name not in frozen}
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial has had its last epoch."""
+        return self.settings.is_last(self.epoch, self.validated.best_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state of the trial."""
@@ -359,25 +353,23 @@ class FineTuning:
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "step": self.step,
-            "model": self._moving_state(),
             "optimizer": self.optimizer.state_dict(),
             "strategy": self.strategy.state_dict(),
             "health": self.nonfinite.state_dict(),
             "diagnostics": self.diagnostics.state_dict(),
             "moved": self.moved,
-            "best": (self.best_epoch, self.best_value, self.best_state),
+            **self.validated.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
         self.epoch, self.step = state["epoch"], state["step"]
-        self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.strategy.load_state_dict(state["strategy"])
         self.nonfinite.load_state_dict(state["health"])
         self.diagnostics.load_state_dict(state["diagnostics"])
         self.moved = list(state["moved"])
-        self.best_epoch, self.best_value, self.best_state = state["best"]
+        self.validated.load_state_dict(state)
 
     def _random_numbers(self, purpose: int) -> AbstractContextManager[None]:
         return seeded(seed_of(self.config.seed, self.epoch, purpose), self.device)

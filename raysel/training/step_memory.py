@@ -42,7 +42,7 @@ class StepMemory:
     Attributes:
         parameters: of the model, with its buffers.
         gradients: of what the strategy may move.
-        optimizer: the optimizer's state.
+        optimizer: the optimizer's state, and the weights' moving average where there is one.
         strategy: what the strategy keeps from step to step.
         activations: what forward and backward hold beside all these at their worst, the batch
             and the gradients that are there by then among it.
@@ -67,7 +67,7 @@ def step_memory(
         device: where the trial will run: on a GPU the update masks its gradients there.
     """
     with torch.device("meta"):
-        model = build(model_config, 0)
+        model = build(model_config, 0, drop_path=config.training.drop_path)
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
         return _Fake(model.to_empty(device="cpu"), live, layers, config, device).step(model_config)
 
@@ -98,6 +98,8 @@ class _Fake:
         self.optimizer: LayerwiseOptimizer = OPTIMIZERS[config.training.optimizer](
             self.parameters, self.layer_of, config.training
         )
+        averaged = config.training.weight_averaging > 0
+        self._averages = [torch.empty_like(p) for p in self.parameters if averaged]
         self.optimizer_bytes = live.now - before
 
     def step(self, model_config: ModelConfig) -> StepMemory:

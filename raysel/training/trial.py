@@ -167,7 +167,7 @@ class TrialRun:
             return EpochMessage(**self._unreported.popleft())
         self._halves = False
         epoch, metrics = self._trained(tuning)
-        is_last = epoch == self.config.training.epochs
+        is_last = tuning.is_over
         if is_last:
             metrics |= self._test(tuning)
         self._take_notes(tuning)
@@ -262,7 +262,8 @@ class TrialRun:
         test = self._worker.test
         if test is None or not self._shared.test_every_epoch:
             return {}
-        return tuning.evaluate(test, TEST_CURVE)
+        with tuning.validated.in_place():
+            return tuning.evaluate(test, TEST_CURVE)
 
     def _test(self, tuning: FineTuning) -> dict[str, float]:
         """Test metrics of the chosen epoch, where this phase may read the test split."""
@@ -270,10 +271,8 @@ class TrialRun:
         if test is None:
             return {}
         memory = peak_bytes(self._shared.model_config, self._shared.partition, self.config)
-        chosen = tuning.epoch
-        if self._shared.keep_best:
-            tuning.load_best()
-            chosen = tuning.best_epoch
+        tuning.validated.load()
+        chosen = tuning.validated.best_epoch if self._shared.keep_best else tuning.epoch
         measured = tuning.measure(test, answers=True)
         assert measured.answers is not None
         write_answers(self.folder, measured.answers)

@@ -101,6 +101,7 @@ class TrialWorker:
         self.away = not sees(shared.folder, shared.token)
         self._last: TrialFiles | None = None
         self._data: tuple[int, TrialData] | None = None  # of the split of the last trial
+        self._model: tuple[float, nn.Module] | None = None  # with its rate of drop path
         self.features: FeatureCache | None = None
         if shared.features is not None and step_limit is None:
             self.features = FeatureCache(shared.features, shared.threads)
@@ -126,16 +127,17 @@ class TrialWorker:
         return not set(self.shared.partition.head) <= set(self.shared.weights)
 
     def model(self, config: TrialConfig) -> nn.Module:
-        """The one model, with a trial's initial weights; a head that they lack is drawn from the
-        trial's seed."""
+        """The worker's model with a trial's initial weights; a head that they lack is drawn from
+        the trial's seed."""
         shared, weights = self.shared, self.shared.initial_weights(config)
         state = {name: torch.tensor(array) for name, array in weights.items()}
         if self.has_fresh_head:
             fresh = build(shared.model_config, config.seed)
             load_weights(fresh, state)
             state = fresh.state_dict()
-        self._model.load_state_dict(state)
-        return self._model
+        model = self._built(config.training.drop_path)
+        model.load_state_dict(state)
+        return model
 
     def data(self, config: TrialConfig) -> TrialData:
         """A trial's data: of the training part no more than its shots."""
@@ -158,9 +160,13 @@ class TrialWorker:
         part = self.shared.source_validation
         return None if part is None else self._on_device(part)
 
-    @cached_property
-    def _model(self) -> nn.Module:
-        return build(self.shared.model_config, 0).to(self._device)  # its weights are replaced
+    def _built(self, drop_path: float) -> nn.Module:
+        """The model with weights that are to be replaced; built anew where its rate changes."""
+        if self._model is None or self._model[0] != drop_path:
+            self._model = None  # not two of them at a time
+            model = build(self.shared.model_config, 0, drop_path=drop_path)
+            self._model = drop_path, model.to(self._device)
+        return self._model[1]
 
     @cached_property
     def _source(self) -> Data | None:

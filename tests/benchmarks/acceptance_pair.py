@@ -105,8 +105,8 @@ def test_errors(kind: str, seed: int) -> dict[str, float]:
             model.load_state_dict(weights)
             config = configuration(strategy, parameters, rate, seed)
             trials.append(tuned(config, model, TrialData(train, validation), True))
-        best = min(trials, key=lambda trial: trial.best_value)
-        best.load_best()
+        best = min(trials, key=lambda trial: trial.validated.best_value)
+        best.validated.load()
         errors[name] = best.evaluate(test, "test")["test/error"]
     return errors
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
+from raysel.models.timm_models import create_model, timm
 
 RESNET = ModelConfig("test_resnet", classes=4, channels=1, image_size=(16, 16))
 
@@ -55,3 +56,28 @@ def test_a_name_that_timm_has_given_up_is_a_note_and_no_warning(recwarn):
     assert not [str(warning.message) for warning in recwarn]
     assert partition.notes == ("timm calls tv_resnet34 resnet34.tv_in1k today",)
     assert not partition_of("resnet34", "coarse", 10).notes
+
+
+def test_drop_path_is_timms_and_changes_neither_weights_nor_evaluation():
+    plain, dropped = build(RESNET, seed=3), build(RESNET, seed=3, drop_path=0.3)
+    timms = create_model("test_resnet", num_classes=4, in_chans=1, drop_path_rate=0.3)
+
+    def rates(model):
+        return [
+            module.drop_prob
+            for module in model.modules()
+            if isinstance(module, timm.layers.DropPath)
+        ]
+
+    assert rates(dropped) == rates(timms) and max(rates(dropped)) == pytest.approx(0.3)
+    assert rates(plain) == []
+    state = plain.state_dict()
+    assert all(torch.equal(tensor, state[n]) for n, tensor in dropped.state_dict().items())
+    images = torch.randn(4, 1, 16, 16)
+    assert torch.equal(plain.eval()(images), dropped.eval()(images))
+    timms.load_state_dict(state)
+    outputs = []
+    for model in (dropped, timms):
+        torch.manual_seed(5)
+        outputs.append(model.train()(images))
+    assert torch.equal(*outputs)

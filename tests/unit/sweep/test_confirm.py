@@ -185,6 +185,16 @@ def test_test_metrics_stand_at_the_end_alone(tmp_path):
     assert not any(name.startswith(("test/", "confirm/")) for row in state.epochs for name in row)
 
 
+def test_a_run_ends_with_the_epoch_that_is_tested(tmp_path):
+    """Its worker waited long enough for a lower objective (`training.patience`)."""
+    phase = _Confirm(tmp_path)
+    run = phase.controller.next_trial()
+    assert run is not None and run.config.training.epochs == 2
+    metrics = {"val/error": 0.4, "cost/seconds": 1.0}
+    assert phase.controller.epoch(run.trial, EpochMessage(1, metrics | TEST))
+    assert phase.states[run.trial].status == "COMPLETE"
+
+
 def test_a_run_that_fails_is_reported_once_with_its_cause(tmp_path):
     phase = _Confirm(tmp_path)
     run = phase.controller.next_trial()

@@ -156,3 +156,30 @@ def test_a_space_smaller_than_the_budget_ends_when_it_is_walked(tmp_path):
     assignments = run(begin(tmp_path, spec))
     tried = [(a.config.strategy, a.config.parameters.get("block")) for a in assignments]
     assert len(tried) == len(set(tried)) == 6  # three blocks and three strategies without choice
+
+
+# --- patience ---------------------------------------------------------------------------------
+
+
+def test_a_trial_whose_patience_is_over_is_complete_with_its_best_value(tmp_path):
+    attempt = begin(tmp_path, sweep("training.patience=1", "pruner.kind=none"))
+    assignment = start_one(attempt)
+    values = {1: 0.4, 2: 0.3, 3: 0.35, 4: 0.1}
+    assert work(attempt.controller, assignment, worker=lambda config, epoch: values[epoch]) == 3
+    state = attempt.states[assignment.trial]
+    assert (state.status, state.value, len(state.epochs)) == ("COMPLETE", 0.3, 3)
+    assert_records_agree(attempt)
+
+
+def test_the_next_driver_ends_a_trial_whose_patience_is_over(tmp_path):
+    spec = sweep("training.patience=1", "pruner.kind=none")
+    attempt = begin(tmp_path, spec)
+    assignment = start_one(attempt)
+    attempt.controller._verdict = lambda *_: None  # type: ignore[method-assign]
+    for epoch, value in enumerate((0.3, 0.4), 1):
+        metrics = {"val/error": value, "val/loss": 1.0}
+        attempt.controller.epoch(assignment.trial, EpochMessage(epoch, metrics))
+    again = begin(tmp_path, spec, 2)
+    assert start_one(again).trial != assignment.trial
+    state = again.states[assignment.trial]
+    assert (state.status, state.value) == ("COMPLETE", 0.3)

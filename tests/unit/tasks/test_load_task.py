@@ -382,6 +382,7 @@ def test_an_empty_class_is_reported_before_anything_is_decoded(pets, tmp_path):
     [
         ({"image_size": 8}, "task.image_size: digits is embedded and stays as it is"),
         ({"augmentation": "flip"}, "task.augmentation: digits is embedded and stays as it is"),
+        ({"auto_augment": "rand_augment"}, "task.auto_augment: digits is embedded and stays as"),
         ({"preprocess": "model"}, "task.preprocess: digits is embedded and stays as it is"),
     ],
 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import WeightedRandomSampler
 from trial_kit import batch
 
 from raysel.tasks.data import Examples
 from raysel.training.batches import (
     Batch,
+    balanced_draws,
     batches_per_epoch,
     epoch_batches,
     epoch_order,
+    numbered_copies,
     seed_of,
     seeded,
     to_device,
@@ -106,3 +109,29 @@ def test_a_split_keeps_the_order_and_loses_nothing():
     assert [len(part) for part in parts] == [4, 4, 2]
     assert torch.equal(torch.cat([part.images for part in parts]), data.images)
     assert torch.equal(torch.cat([part.labels for part in parts]), data.labels)
+
+
+# --- balanced -------------------------------------------------------------------------------------
+
+
+def test_balanced_draws_are_those_of_torchs_weighted_sampler():
+    labels = torch.tensor([0] * 30 + [2] * 6 + [3] * 4)  # of class 1 there is none
+    counts = torch.bincount(labels).double()
+    generator = torch.Generator().manual_seed(seed_of(7, 3))
+    sampler = WeightedRandomSampler((1 / counts)[labels], 40, generator=generator)
+    assert balanced_draws(labels, 7, 3).tolist() == list(sampler)
+
+
+def test_a_balanced_epoch_has_as_many_examples_and_each_class_as_often():
+    labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    data = Batch(torch.arange(1000.0).reshape(-1, 1, 1, 1), labels)
+    seen = torch.cat([b.labels for b in epoch_batches(data, 32, 1, 2, labels)])
+    assert len(seen) == 1000
+    assert all(abs(int(n) - 1000 / 3) < 60 for n in torch.bincount(seen))  # four deviations
+    again = torch.cat([b.labels for b in epoch_batches(data, 32, 1, 3, labels)])
+    assert not torch.equal(seen, again)
+
+
+def test_copies_are_numbered_in_their_order():
+    places = torch.tensor([3, 0, 3, 3, 1, 0])
+    assert numbered_copies(places, 10).tolist() == [3, 0, 13, 23, 1, 10]

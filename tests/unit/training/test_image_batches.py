@@ -22,9 +22,11 @@ from trial_kit import (
 )
 
 from raysel.spec.sweep import TaskSpec
+from raysel.tasks.auto_augment import auto_augmented
 from raysel.tasks.data import Examples, Task
 from raysel.tasks.load_task import load_task
-from raysel.training.batches import epoch_batches, to_device
+from raysel.training.batches import balanced_draws, epoch_batches, to_device
+from raysel.training.device_images import DeviceImages, may_live_on
 from raysel.training.image_batches import CachedData, LazyBatches, on_device
 from raysel.training.loop import TrialData
 from raysel.training.source_model import _bytes
@@ -153,6 +155,45 @@ def test_augmentation_is_a_function_of_seed_epoch_and_picture(folder, augmentati
     backwards = torch.arange(len(stored)).flip(0)
     one_by_one = stored.augmented(1, 1).part(backwards).images.flip(0)
     assert torch.equal(one_by_one, epoch(1, 1))
+
+
+@pytest.mark.parametrize("policy", ["rand_augment", "trivial_augment"])
+def test_a_policy_comes_after_the_augmentation_and_on_training_pictures_alone(folder, policy):
+    task = _task(folder, augmentation="flip", auto_augment=policy)
+    stored, flipped = _stored(task), _stored(_task(folder, augmentation="flip"))
+    assert stored.views is None and flipped.views == 2  # nothing of it can be kept
+    pixels = stored.examples.augmented(np.arange(6), 1, 2)
+    for place, before in enumerate(flipped.examples.augmented(np.arange(6), 1, 2)):
+        generator = stored.examples.generator(place, 1, 2)
+        generator.random()  # whether it is mirrored
+        assert np.array_equal(pixels[place], auto_augmented(policy, before, generator))
+    alone = _stored(_task(folder, auto_augment=policy))
+    assert not np.array_equal(alone.examples.augmented(np.arange(6), 1, 2), pixels)
+    for part in ("validation", "source_train"):
+        assert _stored(task, part).examples.auto_augment == "none"
+    assert torch.equal(stored.part(slice(None)).images, flipped.part(slice(None)).images)
+    ahead = replace(stored, threads=3)
+    pairs = zip(epoch_batches(stored, 8, 1, 2), epoch_batches(ahead, 8, 1, 2), strict=True)
+    assert all(torch.equal(mine.images, theirs.images) for mine, theirs in pairs)
+    assert not may_live_on(torch.device("cuda"), stored.examples)
+
+
+def test_each_copy_of_a_picture_in_a_balanced_epoch_is_augmented_anew(folder):
+    stored = _stored(_task(folder, augmentation="random_crop"))
+    labels = torch.tensor([0] * 39 + [1])  # half of all draws are the last picture
+    batches = list(epoch_batches(stored, 8, 1, 2, labels))
+    rare = balanced_draws(labels, 1, 2) == 39
+    pixels = torch.cat([batch.images for batch in batches])
+    assert torch.equal(
+        torch.cat([b.labels for b in batches]), stored.labels[balanced_draws(labels, 1, 2)]
+    )
+    looks = {image.numpy().tobytes() for image in pixels[rare]}
+    assert int(rare.sum()) > 10 and len(looks) > 5
+    first = int(rare.nonzero()[0])
+    alone = stored.augmented(1, 2).part(torch.tensor([39])).images
+    assert torch.equal(pixels[first : first + 1], alone)  # the first is as in any epoch
+    here = list(epoch_batches(DeviceImages.of(stored), 8, 1, 2, labels))
+    assert torch.equal(torch.cat([batch.images for batch in here]), pixels)
 
 
 def test_augmentation_does_not_depend_on_the_split(folder):

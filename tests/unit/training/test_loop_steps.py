@@ -292,8 +292,8 @@ def test_the_best_epoch_is_kept_and_can_be_put_back(metric):
         values.append(run.run_epoch().metrics[metric])
         states.append(tensors(run))
     best = values.index(min(values))  # the first of equals
-    assert run.best_epoch == best + 1
-    run.load_best()
+    assert run.validated.best_epoch == best + 1
+    run.validated.load()
     assert differences(tensors(run), states[best]) == []
 
 
