@@ -80,6 +80,8 @@ def settings_of(spec: Spec, name: str) -> dict[str, Any]:
     strategy, chosen = registered()[strategy_of(name, arm)], arm.training
     override = strategy.published if chosen == "published" else chosen or TrainingOverride()
     settings = _fields(spec.training) | _given(override)
+    if arm.after is not None:
+        settings["wise_ft"] = arm.after.alpha
     if settings["batch_norm"] == "published":
         settings["batch_norm"] = strategy.batch_norm
     return settings
@@ -383,7 +385,12 @@ def _defaults() -> dict[str, Any]:
 def _fields(model: TrainingSpec | TrainingSettings | TrainingOverride) -> dict[str, Any]:
     """The values that a trial has; how it computes them (`cache_features`) is none of them."""
     known = TrainingSettings.model_fields
-    return {name: getattr(model, name) for name in type(model).model_fields if name in known}
+    fields = {name: getattr(model, name) for name in type(model).model_fields if name in known}
+    if isinstance(model, TrainingSpec):
+        fields["pull_strength"] = 0.0 if model.pull is None else model.pull.strength
+    elif isinstance(model, TrainingOverride) and model.pull is not None:
+        fields["pull_strength"] = model.pull.strength
+    return fields
 
 
 def _given(override: TrainingOverride) -> dict[str, Any]:

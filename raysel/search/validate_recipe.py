@@ -28,6 +28,8 @@ def _arm_problems(
     settings: Mapping[str, Any], model: str, has_drop_path: Callable[[], bool]
 ) -> Iterator[tuple[str, str]]:
     """The setting, and what is wrong with it."""
+    if settings.get("wise_ft") == (1.0,):
+        yield "after", "1 alone takes the tuned weights as they are; leave it out"
     epochs = int(_highest(settings["epochs"]))
     if settings["patience"] is not None and _lowest(settings["patience"]) + 1 >= epochs:
         fewer = f"; give at most {epochs - 2}" if epochs > 2 else "; leave it out"
@@ -44,6 +46,8 @@ def _arm_problems(
 
 def _path(spec: Spec, arm: str, key: str) -> str:
     """Where the file sets it: below the arm, or for all."""
+    if key == "after":
+        return f"strategies.{arm}.after.alpha"
     own = strategies_of(spec)[arm].training
     if isinstance(own, TrainingOverride) and getattr(own, key) is not None:
         return f"strategies.{arm}.training.{key}"

@@ -125,7 +125,7 @@ def _unknown_parameters(
             yield Problem(f"{path}.{name}", f"it belongs below training: {path}.training.{name}")
         elif name not in declared:
             near = f"{strategy.name} has no such parameter; "
-            near += nearest(name, [*declared, "training"])
+            near += nearest(name, [*declared, "training", "after"])
             message = unknown_key(name, declared, near)
             yield Problem(f"{path}.{name}", message.removeprefix("unknown key; "))
 
@@ -174,6 +174,10 @@ def training_problems(path: str, training: TrainingSpec | TrainingOverride) -> I
             message = _setting_message(name, _corners(value))
             if message:
                 yield Problem(f"{path}.{name}", message)
+    if training.pull is not None and isinstance(training.pull.strength, Distribution):
+        message = _setting_message("pull_strength", _corners(training.pull.strength))
+        if message:
+            yield Problem(f"{path}.pull.strength", message)
 
 
 def _setting_message(name: str, values: Sequence[Any]) -> str | None:

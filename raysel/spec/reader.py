@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,7 +22,7 @@ from raysel.spec.axes import AXES
 from raysel.spec.confirm import BestBy
 from raysel.spec.model import PackageWeights
 from raysel.spec.renamed_keys import with_new_keys
-from raysel.spec.sweep import CodeFile, Spec, TrainingOverride
+from raysel.spec.sweep import AfterSpec, CodeFile, Spec, TrainingOverride
 from raysel.spec.task import FolderData, TableData
 from raysel.spec.unsupported import unknown_key, unknown_value
 from raysel.spec.values import (
@@ -263,6 +263,7 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_FOLDER: FolderData,
     A_TABLE: TableData,
     A_PACKAGE: PackageWeights,
+    "after": AfterSpec,
 }
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 
@@ -288,12 +289,18 @@ def _problem(detail: Mapping[str, Any], written: str | None) -> Problem:
     return Problem(".".join(keys), explain(detail, written))
 
 
+def _without_none(annotation: Any) -> Any:
+    """`Model` of `Model | None`."""
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    return members[0] if len(members) == 1 and isinstance(members[0], type) else annotation
+
+
 def _model_at(location: list[str]) -> type[BaseModel]:
     """The model of which the last part of `location` is meant to be a key."""
     model: type[BaseModel] = Spec
     for part in location[:-1]:
         field = model.model_fields.get(part)
-        annotation = field.annotation if field else _MODEL_OF_ARM.get(part)
+        annotation = _without_none(field.annotation) if field else _MODEL_OF_ARM.get(part)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return model

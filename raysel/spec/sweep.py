@@ -43,6 +43,7 @@ from raysel.spec.source import SourceSpec as SourceSpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.spec.task import SplitSpec as SplitSpec
 from raysel.spec.task import TaskSpec as TaskSpec
+from raysel.spec.training import AfterSpec as AfterSpec
 from raysel.spec.training import TrainingOverride as TrainingOverride
 from raysel.spec.training import TrainingSettings as TrainingSettings
 from raysel.spec.training import TrainingSpec as TrainingSpec
@@ -90,6 +91,9 @@ class StrategySpec(FrozenModel):
     )
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
     training: Override | None = None
+    after: AfterSpec | None = Field(
+        default=None, description="{kind: wise_ft}: what is made of the tuned weights"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -99,7 +103,7 @@ class StrategySpec(FrozenModel):
             return {}
         if not isinstance(value, Mapping):
             raise ValueError("give the strategy's parameters below its name, or nothing")
-        own = {key: value.get(key) for key in ("strategy", "training")}
+        own = {key: value.get(key) for key in ("strategy", "training", "after")}
         return own | {"parameters": {key: v for key, v in value.items() if key not in own}}
 
     @model_serializer
@@ -117,6 +121,8 @@ class StrategySpec(FrozenModel):
             )
         elif self.training:
             file["training"] = self.training
+        if self.after is not None:
+            file["after"] = self.after.model_dump(mode="json")
         return file
 
     @classmethod
@@ -128,7 +134,7 @@ class StrategySpec(FrozenModel):
         fields = schema["properties"]
         schema["type"] = ["object", "null"]
         schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
-        schema["properties"] = {key: fields[key] for key in ("strategy", "training")}
+        schema["properties"] = {key: fields[key] for key in ("strategy", "training", "after")}
         return schema
 
 

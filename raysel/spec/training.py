@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from raysel.spec.values import (
     Batch,
@@ -19,6 +25,8 @@ from raysel.spec.values import (
     SearchableReal,
     SearchableWhole,
     StrictBool,
+    StrictFloat,
+    distinct,
 )
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -38,7 +46,41 @@ _WITHOUT_RECIPE = {
     "drop_path": 0.0,
     "weight_averaging": 0.0,
     "patience": None,
+    "pull_strength": 0.0,
+    "wise_ft": (),
 }
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Share = Annotated[StrictFloat, Field(gt=0, le=1)]
+
+ALPHAS = tuple(n / 10 for n in range(1, 11))
+"""Shares of the tuned weights among which validation chooses, where the file gives none."""
+
+
+class PullSpec(FrozenModel):
+    """What draws the weights to where they began, beside the loss."""
+
+    kind: Literal["l2_sp"] = Field(
+        default="l2_sp", description="strength / 2 times the squared distance, in the loss"
+    )
+    strength: SearchableReal[NonNegativeReal] = Field(description="0.01, say; 0 is off")
+
+
+class AfterSpec(FrozenModel):
+    """What is made of an arm's weights before they are validated, tested and exported."""
+
+    kind: Literal["wise_ft"] = Field(
+        description="wise_ft: (1 - alpha) times the weights that it began with plus alpha times"
+        " the tuned ones"
+    )
+    alpha: Annotated[tuple[Share, ...], BeforeValidator(_listed), AfterValidator(distinct)] = Field(
+        default=ALPHAS,
+        description="a number, or a list from which each validation chooses; 0.1, 0.2 … 1",
+    )
 
 
 class TrainingSettings(FrozenModel):
@@ -66,6 +108,8 @@ class TrainingSettings(FrozenModel):
     drop_path: Fraction = 0.0
     weight_averaging: Fraction = 0.0
     patience: Epochs | None = None
+    pull_strength: NonNegativeReal = 0.0
+    wise_ft: tuple[Share, ...] = ()
 
     def is_last(self, epoch: int, best_epoch: int) -> bool:
         """Whether a trial ends with an epoch.
@@ -156,6 +200,9 @@ class TrainingSpec(FrozenModel):
         description="a trial ends after so many epochs without a lower objective; after its last"
         " epoch, if nothing is given",
     )
+    pull: PullSpec | None = Field(
+        default=None, description="{kind: l2_sp, strength: 0.01} draws to the starting weights"
+    )
     cache_features: CacheFeatures = Field(
         default="auto",
         description="what layers that never move give for each example is computed once a node,"
@@ -187,3 +234,4 @@ class TrainingOverride(FrozenModel):
     drop_path: SearchableReal[Fraction] | None = None
     weight_averaging: SearchableReal[Fraction] | None = None
     patience: SearchableWhole[Epochs] | None = None
+    pull: PullSpec | None = None

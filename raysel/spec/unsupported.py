@@ -46,6 +46,7 @@ _KEYS: dict[str, str] = {
     "training.sampling": "weightedsampler balancedsampler balancedsampling oversampling",
     "training.drop_path": "droppathrate stochasticdepth",
     "training.weight_averaging": "ema modelema emadecay modelemadecay swa polyak",
+    "training.pull": "l2sp deltaweightdecay",
     "training.patience": "earlystopping earlystop earlystoppingpatience",
     "training.shots": "fewshot kshot nshot samplesperclass",
     "task.augmentation": "augment augmentations aug transforms transform randomresizedcrop hflip",

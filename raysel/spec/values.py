@@ -98,7 +98,8 @@ def not_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     raise ValueError("give at least one")
 
 
-def _distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
+def distinct(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A validator for lists without a value twice, of at least one."""
     for index, option in enumerate(not_empty(options)):
         if option in options[:index]:  # the search distinguishes options by ==, where 1 is true
             raise ValueError("an option is listed twice")
@@ -150,7 +151,7 @@ class IntRange(FrozenModel):
 class Choice(FrozenModel):
     """`{categorical: [a, b]}`: one of the listed values."""
 
-    options: Annotated[tuple[Scalar, ...], AfterValidator(_distinct)] = Field(alias="categorical")
+    options: Annotated[tuple[Scalar, ...], AfterValidator(distinct)] = Field(alias="categorical")
 
 
 def _check_bounds(bounds: tuple[float, float], log: bool, first: float | None) -> None:

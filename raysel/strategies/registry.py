@@ -75,7 +75,7 @@ def _undeclared(strategy: type[Strategy]) -> str | None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         return f'two parameters are named "{twice}"'
-    if key := next((name for name in names if name in ("strategy", "training")), None):
+    if key := next((name for name in names if name in ("strategy", "training", "after")), None):
         return f'no parameter can be named "{key}": it is a key of the sweep file'
     needs = get_args(Need)
     if isinstance(strategy.needs, str) or not set(strategy.needs) <= set(needs):

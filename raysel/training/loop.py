@@ -39,6 +39,7 @@ from raysel.training.modes import (
 from raysel.training.nonfinite import Diverged, NonfiniteCounter
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
+from raysel.training.pull import Pull
 from raysel.training.recipe import Recipe
 from raysel.training.required_gradients import RequiredGradients
 from raysel.training.schedule import learning_rate
@@ -148,9 +149,10 @@ class FineTuning:
         self.epoch, self.step = 0, 0
         self.after_step: Callable[[int], None] = lambda step: None
         self.moved = [False] * len(self.partition)
-        self.validated = ValidatedWeights(
-            model, self.names, self.settings.weight_averaging, keep_best
-        )
+        settings, fresh = self.settings, self.layers.head if fresh_head else ()
+        self._pull = Pull(self.parameters, self.names, settings.pull_strength, fresh)
+        averaging, alphas = settings.weight_averaging, settings.wise_ft
+        self.validated = ValidatedWeights(model, self.names, averaging, keep_best, alphas, fresh)
         balanced = self.settings.sampling == "balanced"
         self._balanced_by = data.train.labels.cpu() if balanced else None
 
@@ -189,17 +191,19 @@ class FineTuning:
         self.nonfinite.check()
         trace.drop_nonfinite()
         trace.check_weights()
-        with self.validated.in_place():
-            metrics = {"train/loss": _mean_finite(losses)}
-            metrics |= self.evaluate(self.data.validation, "val")
-            if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
-                raise Diverged("the validation loss is not finite")
-            self.validated.remember(self.epoch, metrics[self.objective.metric])
+        metrics = {"train/loss": _mean_finite(losses)}
+        metrics |= self.validated.validate(self.epoch, self._validation, self.objective.metric)
         metrics |= self._account(trace)
         if self._features is not None:
             metrics |= self._features.metrics()
         metrics["cost/seconds"] = time.perf_counter() - started
         return EpochResult(self.epoch, metrics)
+
+    def _validation(self) -> dict[str, float]:
+        metrics = self.evaluate(self.data.validation, "val")
+        if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
+            raise Diverged("the validation loss is not finite")
+        return metrics
 
     def _fine_tune_fully(self, model: nn.Module, epochs: int) -> None:
         """Train another model in place as this trial trains, every layer of it."""
@@ -269,7 +273,7 @@ class FineTuning:
         if finite is False:
             return
         flag = finite if isinstance(finite, Tensor) else None
-        self.optimizer.advance(self._clipped(gradients, norms), flag)
+        self.optimizer.advance(self._pull.added(self._clipped(gradients, norms)), flag)
         view = self._view(gradients, norms, flag)
         decision = self.strategy.decide(view)
         self.diagnostics.step(view)
@@ -278,7 +282,7 @@ class FineTuning:
         trace.add(self.step, decision, flag)
 
     def _view(self, gradients: list[Tensor | None], norms: Tensor, flag: Tensor | None) -> Step:
-        clipped = self.settings.clip_norm is not None
+        changed = self.settings.clip_norm is not None or self.settings.pull_strength > 0
         return Step(
             number=self.step,
             parameters=self.parameters,
@@ -286,7 +290,7 @@ class FineTuning:
             squared_norms=norms,
             layer_of=self.layer_index,
             layer_count=len(self.partition),
-            momentum_buffers=None if clipped else self.optimizer.momentum_buffers,
+            momentum_buffers=None if changed else self.optimizer.momentum_buffers,
             momentum=self.settings.momentum,
             finite=flag,
             seed=self.config.seed,

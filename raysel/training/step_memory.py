@@ -42,7 +42,8 @@ class StepMemory:
     Attributes:
         parameters: of the model, with its buffers.
         gradients: of what the strategy may move.
-        optimizer: the optimizer's state, and the weights' moving average where there is one.
+        optimizer: the optimizer's state, with the weights' moving average and the starting weights
+            where these are kept.
         strategy: what the strategy keeps from step to step.
         activations: what forward and backward hold beside all these at their worst, the batch
             and the gradients that are there by then among it.
@@ -98,8 +99,10 @@ class _Fake:
         self.optimizer: LayerwiseOptimizer = OPTIMIZERS[config.training.optimizer](
             self.parameters, self.layer_of, config.training
         )
-        averaged = config.training.weight_averaging > 0
-        self._averages = [torch.empty_like(p) for p in self.parameters if averaged]
+        training = config.training
+        copies = (training.weight_averaging > 0) + (training.pull_strength > 0)
+        copies += bool(training.wise_ft)
+        self._copies = [torch.empty_like(p) for p in self.parameters for _ in range(copies)]
         self.optimizer_bytes = live.now - before
 
     def step(self, model_config: ModelConfig) -> StepMemory:

@@ -1,11 +1,12 @@
 """The weights of a trial that are validated, tested and exported: those in training, or their
-moving average (`training.weight_averaging`, docs/algorithms.md, D60); and those of its best epoch.
+moving average (`training.weight_averaging`, docs/algorithms.md, D60), on the way between the
+weights that it began with and these (`after`, D65); and those of its best epoch.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
+
+
+ALPHA = "wise_ft/alpha"
+"""The share of the tuned weights that an epoch's validation chose (`after`)."""
 
 
 class _Moving(nn.Module):
@@ -28,48 +33,33 @@ class _Moving(nn.Module):
 class WeightAverage:
     """timm's `ModelEmaV3` with its warm-up, of the tensors of a model that training moves.
 
-    Whole numbers (batch norm's count of batches) are not averaged.
-
     Args:
-        tensors: in training; they are read after each step.
+        tensors: in training, of real numbers; they are read after each step.
         decay: the largest.
     """
 
     def __init__(self, tensors: Collection[Tensor], decay: float) -> None:
         from raysel.models import timm  # noqa: PLC0415  (slow, and seldom needed)
 
-        self._model = _Moving([t for t in tensors if t.is_floating_point()])
+        self._model = _Moving(tensors)
         self._average: ModelEmaV3 = timm.utils.ModelEmaV3(self._model, decay=decay, use_warmup=True)
 
     def update(self, step: int) -> None:
         """Take in the weights after optimizer step `step`, from 1."""
         self._average.update(self._model, step=step)
 
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """The model has the averaged weights inside, and its own afterwards."""
-        mine, averaged = list(self._model.tensors), list(self._average.module.tensors)
-        with torch.no_grad():
-            own = [tensor.clone() for tensor in mine]
-            torch._foreach_copy_(mine, averaged)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                torch._foreach_copy_(mine, own)
-
-    def load(self) -> None:
-        """Put the averaged weights into the model."""
-        with torch.no_grad():
-            torch._foreach_copy_(list(self._model.tensors), list(self._average.module.tensors))
+    @property
+    def averages(self) -> list[Tensor]:
+        """Of the tensors that are averaged, in their order."""
+        return list(self._average.module.tensors)
 
     def state_dict(self) -> list[Tensor]:
         """The averages."""
-        return [tensor.detach() for tensor in self._average.module.tensors]
+        return [tensor.detach() for tensor in self.averages]
 
     def load_state_dict(self, saved: list[Tensor]) -> None:
         """Restore what `state_dict` gave."""
-        for mine, theirs in zip(self._average.module.tensors, saved, strict=True):
+        for mine, theirs in zip(self.averages, saved, strict=True):
             mine.copy_(theirs)
 
 
@@ -77,22 +67,42 @@ class ValidatedWeights:
     """What of a trial's weights is validated, and remembered.
 
     Args:
-        model: in training.
+        model: in training, with the weights that it begins with.
         names: of its parameters that may move.
         decay: of the moving average; 0 takes the weights as they are.
         keep_best: remember the weights of the best epoch.
+        alphas: shares of the tuned weights, beside the starting ones, among which validation
+            chooses; nothing takes the tuned ones.
+        fresh: names of parameters whose start means nothing, and which are taken as tuned.
 
     Attributes:
         best_value: the lowest objective of an epoch.
         best_epoch: the first one with it; 0 before the first.
+        alpha: the share that the last validation chose.
     """
 
     def __init__(
-        self, model: nn.Module, names: Collection[str], decay: float, keep_best: bool
+        self,
+        model: nn.Module,
+        names: Collection[str],
+        decay: float,
+        keep_best: bool,
+        alphas: Collection[float] = (),
+        fresh: Collection[str] = (),
     ) -> None:
         self._model, self._names, self._keep_best = model, frozenset(names), keep_best
-        moving = {n: t for n, t in model.state_dict().items() if n not in self._frozen()}
-        self._average = WeightAverage(moving.values(), decay) if decay else None
+        frozen = self._frozen()
+        moving = {
+            name: tensor
+            for name, tensor in model.state_dict().items()
+            if name not in frozen and tensor.is_floating_point()
+        }
+        self._moving = list(moving.values())
+        self._average = WeightAverage(self._moving, decay) if decay else None
+        self._alphas = tuple(alphas)
+        self._between = [i for i, name in enumerate(moving) if name not in fresh]
+        self._start = [self._moving[i].clone() for i in self._between] if alphas else []
+        self.alpha = 1.0
         self.best_epoch, self.best_value = 0, float("inf")
         self._best_state: dict[str, Tensor] | None = None
 
@@ -104,14 +114,54 @@ class ValidatedWeights:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model has the validated weights inside, and those in training afterwards."""
-        if self._average is None:
+        if self._average is None and not self._alphas:
             yield
             return
-        with self._average.in_place():
+        own = [tensor.clone() for tensor in self._moving]
+        self._put()
+        try:
             yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._moving, own)
 
-    def remember(self, epoch: int, value: float) -> None:
-        """Take in an epoch's objective; to be called with the validated weights in place."""
+    @torch.no_grad()
+    def _put(self) -> None:
+        """Overwrite the weights in training with those that are validated."""
+        if self._average is not None:
+            torch._foreach_copy_(self._moving, self._average.averages)
+        if self._alphas and self.alpha < 1:
+            tuned = [self._moving[i] for i in self._between]
+            torch._foreach_copy_(tuned, torch._foreach_lerp(self._start, tuned, self.alpha))
+
+    def validate(
+        self, epoch: int, measure: Callable[[], dict[str, float]], objective: str
+    ) -> dict[str, float]:
+        """Measure an epoch's weights, with the best share of them, and remember the best epoch.
+
+        Args:
+            measure: gives the metrics of the model as it is.
+            objective: the metric that is to be low.
+
+        Returns:
+            The metrics, with `ALPHA` where there is a choice of shares.
+        """
+        found: dict[str, float] = {}
+        for alpha in self._alphas:
+            before, self.alpha = self.alpha, alpha
+            with self.in_place():
+                metrics = measure()
+            value = metrics[objective]
+            if not found or value < found[objective]:
+                found = metrics | {ALPHA: alpha}
+            else:
+                self.alpha = before
+        with self.in_place():
+            found = found or measure()
+            self._remember(epoch, found[objective])
+        return found
+
+    def _remember(self, epoch: int, value: float) -> None:
         if value < self.best_value:
             self.best_value, self.best_epoch = value, epoch
             if self._keep_best:
@@ -122,8 +172,8 @@ class ValidatedWeights:
         are kept, else those of the last one."""
         if self._best_state is not None:
             self._model.load_state_dict(self._best_state, strict=False)
-        elif self._average is not None:
-            self._average.load()
+        else:
+            self._put()
 
     def moving_state(self) -> dict[str, Tensor]:
         """What training can change of the model: its tunable parameters, every buffer."""
@@ -140,11 +190,14 @@ class ValidatedWeights:
             "model": self.moving_state(),
             "best": (self.best_epoch, self.best_value, self._best_state),
         }
+        if self._alphas:
+            state["alpha"] = self.alpha
         return state | ({} if self._average is None else {"average": self._average.state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self._model.load_state_dict(state["model"], strict=False)
         self.best_epoch, self.best_value, self._best_state = state["best"]
+        self.alpha = state.get("alpha", 1.0)
         if self._average is not None:
             self._average.load_state_dict(state["average"])

@@ -4,7 +4,8 @@ import pytest
 
 from raysel.models.drop_path import has_drop_path
 from raysel.search import validate
-from raysel.spec.reader import parse
+from raysel.search.space import Space
+from raysel.spec.reader import parse, parse_resolved
 
 FILE = """\
 name: small
@@ -39,6 +40,22 @@ def _elsewhere(tmp_path, monkeypatch):
         ("training.drop_path=1.0", "training.drop_path: "),
         ("training.weight_averaging=1.0", "training.weight_averaging: "),
         ("training={weight_averaging: 0.99, patience: 8, drop_path: 0.1}", None),
+        ("training.pull={kind: l2_sp, strength: 0.1}", None),
+        ("training.pull={strength: {float: [1e-3, 1], log: true}}", None),
+        ("training.pull.strength=-1", "training.pull.strength: "),
+        ("training.pull={strength: {float: [-1, 1]}}", "training.pull.strength: "),
+        ("training.pull={kind: ewc, strength: 1}", 'training.pull.kind: "ewc" is unknown'),
+        ("training.pull={kind: l2_sp}", "training.pull.strength: "),
+        ("training.pull={strengh: 1, strength: 1}", 'did you mean "strength"?'),
+        ("strategies.full.after={kind: wise_ft}", None),
+        ("strategies.full.after={kind: wise_ft, alpha: 0.5}", None),
+        ("strategies.full.after={kind: wise_ft, alpha: [0.25, 0.5]}", None),
+        ("strategies.full.after={kind: wise_ft, alpha: 1.0}", "1 alone takes the tuned weights"),
+        ("strategies.full.after={kind: wise_ft, alpha: 0.0}", "strategies.full.after.alpha"),
+        ("strategies.full.after={kind: wise_ft, alpha: [0.5, 0.5]}", "listed twice"),
+        ("strategies.full.after={kind: wise_ft, alpha: []}", "give at least one"),
+        ("strategies.full.after={kind: swa}", 'strategies.full.after.kind: "swa" is unknown'),
+        ("strategies.full.after={kind: wise_ft, alphas: 0.5}", 'did you mean "alpha"?'),
     ],
 )
 def test_a_setting_without_an_effect_is_refused_in_one_line(override, words):
@@ -66,3 +83,23 @@ def test_a_model_without_drop_path_is_refused():
 )
 def test_which_models_have_drop_path(name, has):
     assert has_drop_path(name) is has
+
+
+def test_an_arm_with_after_is_another_arm_and_is_read_back():
+    overrides = ("strategies.wise={strategy: full, after: {kind: wise_ft, alpha: 0.5}}",)
+    spec = parse(FILE, overrides)
+    assert validate.check(spec) == []
+    assert parse_resolved(spec.to_yaml()) == spec
+    space = Space(spec, ("a", "b"))
+    assert space.first_configuration("wise").training.wise_ft == (0.5,)
+    assert space.first_configuration("full").training.wise_ft == ()
+
+
+def test_an_arms_own_pull_replaces_the_common_one_and_is_searched_by_its_scope():
+    pulled = "strategies.bvg_ls.training={pull: {strength: {float: [0.01, 1.0], log: true}}}"
+    spec = parse(FILE, ("training.pull={strength: 0.2}", pulled))
+    assert parse_resolved(spec.to_yaml()) == spec
+    space = Space(spec, ("a", "b"))
+    assert space.first_configuration("full").training.pull_strength == 0.2
+    assert "pull_strength" in [value.name for value in space.searched["bvg_ls"]]
+    assert "bvg_ls.pull_strength" in space.names

@@ -287,3 +287,24 @@ def test_pictures_are_not_read_where_their_features_are(tmp_path, photos, monkey
     monkeypatch.setattr(examples, "centres", lambda self, w: read.extend(w) or centres(self, w))
     finished(trial(chosen, _model("test_resnet"), data, features=cache))
     assert len(read) == 1  # its shape
+
+
+def test_a_copy_of_a_picture_is_read_in_the_view_that_is_drawn_for_it():
+    class File:
+        def read(self, rows: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(rows).float()
+
+    class Pictures:
+        labels = torch.arange(4)
+
+        def __len__(self) -> int:
+            return 4
+
+        def mirrored(self, which: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+            return which >= 4  # every further copy
+
+    data: Any = Pictures()
+    file: Any = File()
+    stored = features.FeatureData(data, file, 2, lambda rows: None, (0, 1))
+    (found,) = stored.batches([torch.tensor([1, 3])], [torch.tensor([1, 7])])
+    assert found.features.tolist() == [2, 7] and found.labels.tolist() == [1, 3]

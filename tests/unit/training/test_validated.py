@@ -20,7 +20,7 @@ from raysel.training import checkpoint
 from raysel.training.loop import FineTuning
 from raysel.training.trial import TrialRun
 from raysel.training.trial_worker import TrialWorker
-from raysel.training.validated import WeightAverage
+from raysel.training.validated import ALPHA, ValidatedWeights, WeightAverage
 
 DECAY = {"weight_averaging": 0.9}
 
@@ -131,14 +131,15 @@ def test_an_update_is_one_launch_for_however_many_tensors():
 def test_the_average_of_a_model_does_not_change_it():
     model = tiny()
     before = copy.deepcopy(model.state_dict())
-    average = WeightAverage(list(model.state_dict().values()), 0.9)
+    names = [name for name, _ in model.named_parameters()]
+    validated = ValidatedWeights(model, names, 0.9, keep_best=False)
     with torch.no_grad():
         model.head.bias += 1
-    average.update(1)  # timm's warm-up: the first is a copy
-    average.update(2)
-    with average.in_place():
+        validated.after_step(1)  # timm's warm-up: the first is a copy
+        model.head.bias += 1
+    with validated.in_place():
         assert torch.allclose(model.head.bias, before["head.bias"] + 1)
-    assert torch.equal(model.head.bias, before["head.bias"] + 1)
+    assert torch.allclose(model.head.bias, before["head.bias"] + 2)
 
 
 # --- patience -------------------------------------------------------------------------------------
@@ -166,3 +167,57 @@ def test_a_trial_that_waits_no_longer_is_over_and_tested(tmp_path):
     assert ["test/error" in row for row in rows] == [False, False, True]
     assert rows[-1]["confirm/epoch"] == 1
     assert steps.tuning is not None and steps.tuning.is_over
+
+
+# --- between the start and the tuned weights ------------------------------------------------------
+
+
+def by_hand(start: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    return {
+        name: (1 - alpha) * start[name] + alpha * tensor if tensor.is_floating_point() else tensor
+        for name, tensor in tuned.items()
+    }
+
+
+@pytest.mark.parametrize("metric", ["val/loss", "val/error"])
+def test_the_share_is_the_one_that_validation_likes_best(metric):
+    alphas, start = (0.2, 0.6, 1.0), tiny().state_dict()
+    chosen = config("full", learning_rate=0.3, epochs=2, wise_ft=alphas)
+    run, plain = trial(chosen), trial(config("full", learning_rate=0.3, epochs=2))
+    for each in (run, plain):
+        each.objective = each.objective.model_copy(update={"metric": metric})
+    for _ in range(2):
+        row = run.run_epoch().metrics
+        plain.run_epoch()
+        assert differences(tensors(run), tensors(plain)) == []  # the training is as without
+        found = {}
+        for alpha in alphas:
+            other = tiny().eval()
+            other.load_state_dict(by_hand(start, tensors(plain), alpha))
+            with torch.no_grad():
+                logits = other(DATA.validation.images)
+            wrong = (logits.argmax(1) != DATA.validation.labels).double().mean().item()
+            loss = nn.functional.cross_entropy(logits, DATA.validation.labels).item()
+            found[alpha] = {"val/loss": loss, "val/error": wrong}
+        best = min(alphas, key=lambda alpha: found[alpha][metric])
+        assert row[ALPHA] == best
+        assert row["val/loss"] == pytest.approx(found[best]["val/loss"], rel=1e-4)
+        assert row["val/error"] == found[best]["val/error"]
+
+
+def test_what_is_loaded_lies_between_and_a_fresh_head_is_as_tuned():
+    alphas, start = (0.4,), tiny().state_dict()
+    run = trial(config("full", epochs=2, wise_ft=alphas), fresh_head=True)
+    finished(run)
+    tuned = tensors(run)
+    run.validated.load()
+    wanted = by_hand(start, tuned, 0.4) | {n: tuned[n] for n in ("head.weight", "head.bias")}
+    for name, tensor in tensors(run).items():
+        assert torch.allclose(tensor, wanted[name], rtol=1e-5, atol=1e-7), name
+
+
+def test_a_share_of_one_is_the_tuned_weights():
+    run, plain = (trial(config("full", **given)) for given in ({"wise_ft": (1.0,)}, {}))
+    rows, wanted = finished(run), finished(plain)
+    assert [r["val/loss"] for r in rows] == [r["val/loss"] for r in wanted]
+    assert ALPHA in rows[0] and ALPHA not in wanted[0]
