@@ -37,17 +37,17 @@ CacheFeatures = Literal["auto", "off"]
 ClassWeights = Literal["none", "balanced"]
 Sampling = Literal["uniform", "balanced"]
 
-_WITHOUT_RECIPE = {
-    "label_smoothing": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "class_weights": "none",
-    "sampling": "uniform",
-    "drop_path": 0.0,
-    "weight_averaging": 0.0,
-    "patience": None,
-    "pull_strength": 0.0,
-    "wise_ft": (),
+_WITHOUT_RECIPE: dict[str, tuple[Any, ...]] = {
+    "label_smoothing": (0.0,),
+    "mixup": (0.0,),
+    "cutmix": (0.0,),
+    "class_weights": ("none",),
+    "sampling": ("uniform",),
+    "drop_path": (0.0,),
+    "weight_averaging": (0.0,),
+    "patience": (None,),
+    "pull_strength": (0.0,),
+    "wise_ft": ((), []),  # in Python, in JSON
 }
 
 
@@ -133,7 +133,7 @@ class TrainingSettings(FrozenModel):
         return {
             key: value
             for key, value in written.items()
-            if key not in _WITHOUT_RECIPE or value != _WITHOUT_RECIPE[key]
+            if key not in _WITHOUT_RECIPE or value not in _WITHOUT_RECIPE[key]
         }
 
 
