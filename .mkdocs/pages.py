@@ -68,6 +68,8 @@ SECTIONS = {
     "ModelSpec": "model",
     "PackageWeights": "model.weights: a package",
     "TrainingSpec": "training",
+    "PullSpec": "training.pull",
+    "AfterSpec": "strategies.NAME.after",
     "TrainingOverride": "strategies.NAME.training",
     "SourceSpec": "source",
     "SearchSpec": "search",

@@ -263,8 +263,10 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_FOLDER: FolderData,
     A_TABLE: TableData,
     A_PACKAGE: PackageWeights,
-    "after": AfterSpec,
 }
+_MODEL_OF_KEY: dict[str, type[BaseModel]] = {"after": AfterSpec}
+"""Of keys below an entry of `strategies`, whose names no model lists."""
+
 _ARMS = {*_MODEL_OF_ARM, A_VALUE, A_LIST}
 
 
@@ -300,7 +302,8 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     model: type[BaseModel] = Spec
     for part in location[:-1]:
         field = model.model_fields.get(part)
-        annotation = _without_none(field.annotation) if field else _MODEL_OF_ARM.get(part)
+        known = _MODEL_OF_ARM | _MODEL_OF_KEY
+        annotation = _without_none(field.annotation) if field else known.get(part)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
     return model

@@ -77,7 +77,11 @@ class AfterSpec(FrozenModel):
         description="wise_ft: (1 - alpha) times the weights that it began with plus alpha times"
         " the tuned ones"
     )
-    alpha: Annotated[tuple[Share, ...], BeforeValidator(_listed), AfterValidator(distinct)] = Field(
+    alpha: Annotated[
+        tuple[Share, ...],
+        BeforeValidator(_listed, json_schema_input_type=Share | tuple[Share, ...]),
+        AfterValidator(distinct),
+    ] = Field(
         default=ALPHAS,
         description="a number, or a list from which each validation chooses; 0.1, 0.2 … 1",
     )

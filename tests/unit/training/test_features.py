@@ -294,7 +294,7 @@ def test_a_copy_of_a_picture_is_read_in_the_view_that_is_drawn_for_it():
         def read(self, rows: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(rows).float()
 
-    class Pictures:
+    class Images:
         labels = torch.arange(4)
 
         def __len__(self) -> int:
@@ -303,7 +303,7 @@ def test_a_copy_of_a_picture_is_read_in_the_view_that_is_drawn_for_it():
         def mirrored(self, which: np.ndarray, seed: int, epoch: int) -> np.ndarray:
             return which >= 4  # every further copy
 
-    data: Any = Pictures()
+    data: Any = Images()
     file: Any = File()
     stored = features.FeatureData(data, file, 2, lambda rows: None, (0, 1))
     (found,) = stored.batches([torch.tensor([1, 3])], [torch.tensor([1, 7])])
