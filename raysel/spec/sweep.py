@@ -389,7 +389,7 @@ class TrialConfig(FrozenModel):
         Args:
             searched: names of the values to show, without the arm's scope.
         """
-        training = self.training.model_dump()
+        training = dict(self.training)  # what is off too, which a dump leaves out
         shown = {name: self.parameters.get(name, training.get(name)) for name in searched}
         return " ".join(
             [self.arm]

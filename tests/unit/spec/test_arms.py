@@ -20,7 +20,7 @@ strategies:
 
 def settings() -> TrainingSettings:
     given = TrainingSpec(epochs=2, learning_rate=0.1)
-    return TrainingSettings.model_validate(given.model_dump(exclude={"cache_features"}))
+    return TrainingSettings.model_validate(given.model_dump(exclude={"cache_features", "pull"}))
 
 
 def test_an_arm_says_its_strategy_beside_its_parameters():

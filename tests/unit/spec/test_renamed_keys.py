@@ -79,7 +79,7 @@ def test_a_resolved_file_of_an_older_version_keeps_its_meaning():
 
 def test_a_trials_configuration_of_an_older_record_is_read():
     settings = parse(SWEEP, ["training.learning_rate=0.1"]).training.model_dump()
-    new = ("gradient_accumulation_steps", "cache_features")
+    new = ("gradient_accumulation_steps", "cache_features", "pull")
     old = {k: v for k, v in settings.items() if k not in new}
     config = {"strategy": "full", "parameters": {}, "seed": 1}
     found = TrialConfig.model_validate(config | {"training": old | {"accumulate": 2}})

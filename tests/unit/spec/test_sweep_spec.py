@@ -75,13 +75,15 @@ def test_a_parameter_keeps_its_type():
 
 
 def test_a_trial_config_survives_json_and_has_a_short_label():
-    training = Spec.model_validate(SMALLEST).training.model_dump(exclude={"cache_features"})
+    spec = Spec.model_validate(SMALLEST).training
+    training = spec.model_dump(exclude={"cache_features", "pull"})
     training |= {"learning_rate": 0.02139}
     config = TrialConfig(
         strategy="bvg_ls", parameters={"ema_decay": 0.93}, training=training, seed=3
     )
     assert TrialConfig.model_validate(json.loads(config.model_dump_json())) == config
     assert config.label(["learning_rate", "ema_decay"]) == "bvg_ls lr=0.0214 ema_decay=0.93"
+    assert config.label(["drop_path"]) == "bvg_ls drop_path=0"  # off, which no record writes
 
 
 @pytest.mark.parametrize(
