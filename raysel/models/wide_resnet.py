@@ -139,7 +139,7 @@ def _facts(name: str, classes: int, channels: int) -> dict[str, Any]:
     }
 
 
-_SHAPES = ("28_10", "16_2", "16_1")
+_SHAPES = ("28_10", "16_2", "16_1", "10_2")
 default_cfgs = {name: _facts(name, 10, 3) for name in (f"cifar_wrn_{x}" for x in _SHAPES)}
 """What timm's registry gives before a model is built: that they take 32 pixels, not 224."""
 
@@ -160,3 +160,9 @@ def cifar_wrn_16_2(**arguments: Any) -> WideResNet:
 def cifar_wrn_16_1(**arguments: Any) -> WideResNet:
     """WRN-16-1: 175,066 parameters with 10 classes."""
     return _wide_resnet(16, 1, arguments)
+
+
+@register_model
+def cifar_wrn_10_2(**arguments: Any) -> WideResNet:
+    """WRN-10-2: 303,578 parameters with 10 classes."""
+    return _wide_resnet(10, 2, arguments)

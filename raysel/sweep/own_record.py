@@ -150,6 +150,16 @@ def lost_spec(folder: SweepFolder) -> str | None:
     return None if found is None else found[0]
 
 
+def is_half_made(folder: SweepFolder) -> bool:
+    """Whether its driver was killed before it had written the sweep file: no event is recorded,
+    and no trial can have begun."""
+    try:
+        absent = _lost_spec(folder) == "is not there"
+    except OperationalError:  # its reader reports why
+        return False
+    return absent and not folder.trials.exists() and _found(folder) is None
+
+
 def _lost_spec(folder: SweepFolder) -> str | None:
     try:
         return None if read_regular(folder.spec, MOST_BYTES).strip() else "is empty"

@@ -25,10 +25,10 @@ from raysel.record.state import COMPLETE, INTERRUPTED, RUNNING
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.spec.values import FrozenModel
-from raysel.sweep.own_record import own_results
+from raysel.sweep.own_record import is_half_made, own_results
 from raysel.sweep.replica import storage_errors
 from raysel.sweep.results import SweepResults
-from raysel.sweep.views import SweepView, cell_names, names, read_sweep, suites
+from raysel.sweep.views import SweepView, names, read_sweep, suites
 
 _MOST_BYTES = 1024 * MIB
 
@@ -199,9 +199,11 @@ def cell_not_begun(storage: str, name: str) -> tuple[SweepFolder, StoredCell] | 
         As `stored_suite`.
     """
     suite, _, wanted = name.partition("/")
-    if not wanted or not is_suite(storage, suite) or name in cell_names(storage, suite):
+    if not wanted or not is_suite(storage, suite):
         return None
     folder, stored = stored_suite(storage, suite)
+    if wanted in _begun(folder):
+        return None
     found = next((cell for cell in stored.cells if cell.name == wanted), None)
     if found is None:
         return None
@@ -220,7 +222,7 @@ def bring_suite(folder: SweepFolder) -> None:
 def read_suite(storage: str, name: str) -> SuiteView:
     """The state of a suite; errors as in `stored_suite`."""
     folder, suite = stored_suite(storage, name)
-    begun = set(names(str(folder.path)) if folder.bucket is None else names(folder.bucket.uri))
+    begun = _begun(folder)
     cells = []
     for cell in suite.cells:
         view, problem = None, None
@@ -232,6 +234,14 @@ def read_suite(storage: str, name: str) -> SuiteView:
         cells.append(CellView(cell, view, problem))
     holder = holder_of_file(folder.lock)
     return SuiteView(folder, suite, tuple(cells), holder)
+
+
+def _begun(folder: SweepFolder) -> set[str]:
+    """The names of the cells of a suite's folder that have begun: a kill can leave one half made."""
+    if folder.bucket is not None:
+        return set(names(folder.bucket.uri))
+    found = names(str(folder.path))
+    return {name for name in found if not is_half_made(SweepFolder(folder.path / name))}
 
 
 def read_cells(suite: SuiteView) -> list[tuple[StoredCell, SweepView, SweepResults]]:

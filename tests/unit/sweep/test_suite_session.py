@@ -11,7 +11,7 @@ import pytest
 import suite_session_kit as kit
 
 from raysel.common.errors import UserError
-from raysel.record.events import SWEEP, sqlite_url
+from raysel.record.events import SWEEP, Record, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
 from raysel.record.state import fold
@@ -74,6 +74,33 @@ def test_resume_leaves_ended_cells_alone_and_goes_on_with_the_others(tmp_path):
     assert kinds(tmp_path, "shots1").count("resumed") == 1
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_cell_whose_driver_was_killed_before_its_file_was_written_begins_anew(tmp_path, whole):
+    kit.run(tmp_path, None, fails_in("shots1", UserError()))
+    folder = SweepFolder(tmp_path / "suite" / "shots1")
+    shutil.rmtree(folder.path)
+    folder.path.mkdir()
+    if whole:  # the tables are there, no event is
+        Record(sqlite_url(folder.record)).close()
+    else:
+        folder.record.touch()
+    assert states(tmp_path)["shots1"] == "NOT BEGUN"
+    outcome = kit.resume(tmp_path)
+    assert (outcome.complete, outcome.failed) == (2, {})
+    assert kinds(tmp_path, "shots1") == ["sweep", "finished"]
+
+
+def test_a_cell_that_lost_its_file_and_record_but_no_trial_does_not_begin_anew(tmp_path):
+    kit.run(tmp_path)
+    folder = SweepFolder(tmp_path / "suite" / "shots1")
+    for path in (folder.spec, folder.record, folder.backup):
+        path.unlink(missing_ok=True)
+    folder.record.touch()
+    outcome = kit.resume(tmp_path)
+    assert outcome.complete == 1
+    assert "neither sweep.db nor sweep.backup.db has it" in outcome.failed["shots1"]
+
+
 @pytest.mark.slow
 def test_an_error_of_raysels_own_is_raised_when_the_other_cells_are_done(tmp_path):
     with pytest.raises(ZeroDivisionError):
@@ -118,7 +145,7 @@ def test_a_file_with_more_values_adds_cells_and_a_second_run_is_refused(tmp_path
     with pytest.raises(UserError, match="no cell shots2, which has begun"):
         run("[1]", again=True)
     outcome = run("[3, 2, 1]", again=True)
-    assert (outcome.cells, outcome.complete) == (3, 3)
+    assert (outcome.cells, outcome.complete, outcome.failed) == (3, 3, {})
     assert kinds(tmp_path, "shots1") == ["sweep", "finished"]
 
 
