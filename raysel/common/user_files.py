@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,10 +75,12 @@ def clear(path: Path) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """A folder that is made where there is none; a file or a link in its place is removed, so that
-    nothing is written into a folder elsewhere that it leads to."""
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
+    """A folder that is made where there is none. A link in its place is removed, so that nothing is
+    written into a folder elsewhere that it leads to; a file is set aside."""
+    if path.is_symlink():
         path.unlink()
+    elif path.exists() and not path.is_dir():
+        path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
     path.mkdir(parents=True, exist_ok=True)
     return path
 

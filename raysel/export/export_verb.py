@@ -127,7 +127,11 @@ def export(
             if name == winner and (other := origin_of(view.folder.best)):
                 there = f"{other['sweep']}, run {other['run']}"
                 why = f"{view.folder.best} holds another model (sweep {there})"
-            elif name == winner and (damage := best_problem(view.folder, view.sweep)):
+            elif (
+                name == winner
+                and view.folder.best.exists()
+                and (damage := best_problem(view.folder, view.sweep))
+            ):
                 why = f"{view.folder.best} {damage}"
             out = _run_again(view, run, staged, notify, why, of_the_sweep)
         if check:

@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import nn
 
 from raysel.models.delimiter import is_norm
+from raysel.models.head import as_leaves
 from raysel.models.shapes import of_classifier, under
 from raysel.models.structure import (
     NEARLY_ALL,
@@ -61,7 +62,8 @@ def blocks_in_head(model: nn.Module, head: Sequence[str], others: Sequence[str])
 def _matched(model: nn.Module, fine: bool, uses: Mapping[str, int]) -> Groups | None:
     """timm's groups in the order of the forward pass; None where they make no sense."""
     try:
-        matcher = cast(Any, model).group_matcher(coarse=not fine)
+        with as_leaves(model):
+            matcher = cast(Any, model).group_matcher(coarse=not fine)
         names = [(name, None) for name, _ in model.named_parameters()]
         keys: dict[str, int] = dict(group_with_matcher(names, matcher, reverse=True))
     except Exception:  # none, none of this kind, or one that its own model's names break

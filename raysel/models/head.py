@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -46,6 +47,21 @@ def _replace(model: nn.Module, path: str, classes: int) -> None:
         assert isinstance(old, nn.Linear)
         head = _of_linears(_without_dense_layers(model, old.in_features), classes)
     setattr(model.get_submodule(parent), name, head)
+
+
+@contextmanager
+def as_leaves(model: nn.Module) -> Iterator[None]:
+    """The MLP heads in a model stand as modules without children, as timm's own classifiers do:
+    a matcher that looks for its classifier's name finds it."""
+    heads = [(path, m) for path, m in model.named_modules() if isinstance(m, MlpHead)]
+    places = [(model.get_submodule(path.rpartition(".")[0]), path, head) for path, head in heads]
+    for parent, path, _ in places:
+        setattr(parent, path.rpartition(".")[2], nn.Identity())
+    try:
+        yield
+    finally:
+        for parent, path, head in places:
+            setattr(parent, path.rpartition(".")[2], head)
 
 
 def has_dense_layers(model: nn.Module) -> bool:

@@ -111,7 +111,7 @@ def partition_of(
 
 def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Partition:
     """The layers of a model that was run without data, or could not be."""
-    groups, ties = _groups(model, rule, trace)
+    groups, ties, rule = _groups(model, rule, trace)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     head = tuple(name for name in sizes if of_classifier(name, model))
     names = rule if isinstance(rule, tuple) else _names(model, groups, sizes, head)
@@ -169,19 +169,30 @@ def _of_patterns(model: nn.Module, head: Layer, others: Sequence[str]) -> list[s
 
 def _groups(
     model: nn.Module, rule: Rule, trace: Trace | ForwardError
-) -> tuple[list[list[str]], list[str]]:
-    """The names of each layer's parameters, in forward order; a tied tensor occurs once. And which
-    are tied across layers, in a sentence."""
+) -> tuple[list[list[str]], list[str], Rule]:
+    """The names of each layer's parameters, in forward order; a tied tensor occurs once. Which are
+    tied across layers, in a sentence. And the rule, its patterns in the layers' order."""
+    uses = _uses(model, trace)
     if rule in ("coarse", "fine"):
-        groups = forward_groups(model, rule == "fine", _uses(model, trace))
+        groups = forward_groups(model, rule == "fine", uses)
         keys = _keys_by_place(model, groups)
     else:
         keys = _pattern_keys(model, rule) if isinstance(rule, tuple) else _run_keys(trace)
         found: dict[int, list[str]] = {}
         for name, _ in model.named_parameters():
             found.setdefault(keys[name], []).append(name)
-        groups = [found[key] for key in sorted(found)]
-    return _one_classifier(model, groups, rule), _ties(model, keys)
+        order = sorted(found)
+        if isinstance(rule, tuple):  # of those that match a name the first listed takes it
+            order.sort(key=lambda key: _place(model, found[key], uses))
+            rule = tuple(rule[key] for key in order)
+        groups = [found[key] for key in order]
+    return _one_classifier(model, groups, rule), _ties(model, keys), rule
+
+
+def _place(model: nn.Module, group: Sequence[str], uses: Mapping[str, int]) -> tuple[bool, int]:
+    """Where a layer stands: by its first use, the classifier's last."""
+    is_last = any(of_classifier(name, model) for name in group)
+    return is_last, min(uses[name] for name in group)
 
 
 def _one_classifier(model: nn.Module, groups: list[list[str]], rule: Rule) -> list[list[str]]:

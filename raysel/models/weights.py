@@ -107,11 +107,13 @@ def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[st
         for name in body
         if name in given and body[name].is_floating_point() and not given[name].is_floating_point()
     ]
+    broken = [name for name in body if name in given and not _is_finite(given[name])]
     kinds = {
         "missing": missing,
         "unexpected": unexpected,
         "of another shape": shapes,
         "of whole numbers": whole,
+        "with NaN or infinity in it": broken,
     }
     mistakes = [f"{kind}: {and_more(names, _SHOWN)}" for kind, names in kinds.items() if names]
     if mistakes:
@@ -125,6 +127,14 @@ def matching_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[st
         if name not in given
     }
     return {name: tensor.to(own[name].dtype) for name, tensor in (given | counters).items()}
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all of a tensor's numbers are; those of 8 bits know no `isfinite` of their own."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        return True
+    wide = tensor.float() if tensor.element_size() == 1 else tensor
+    return bool(wide.isfinite().all())
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

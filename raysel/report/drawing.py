@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -155,7 +157,17 @@ def strategy_keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2
 
 # --- as an element of the page, or as a file ------------------------------------------------------
 
+# A letter that no font here has is a box in the PNG, and no line on the terminal for each; the page
+# has it as text.
+warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+
+_WIDER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Arial Unicode MS")
+"""For letters that matplotlib's own font lacks; those that are installed are taken."""
+
+_INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
+
 LOOK: Any = {
+    "font.family": ["DejaVu Sans", *(name for name in _WIDER_FONTS if name in _INSTALLED)],
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from raysel.common.errors import OperationalError, UserError
 from raysel.common.text import and_more
-from raysel.common.user_files import MIB, read_regular
+from raysel.common.user_files import MIB, lies_there, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import Spec
 from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
 from raysel.tasks.datasets import is_pictures, open_pictures
-from raysel.training.answers import Answers, read_answers
+from raysel.training.answers import FILE, Answers, read_answers
 from raysel.training.confusion import read_confusion
 
 _MOST_BYTES = 512 * MIB
@@ -155,6 +155,9 @@ def _why_no_answers(folder: SweepFolder, runs: Sequence[str]) -> str:
     if all(read_confusion(folder.trial(run)) is None for run in runs):
         gone = f"the answers of {and_more(runs, 3)} are gone from {folder.trials}"
         return f"{gone}, and no copy of them is kept; a new sweep of its file has them again"
+    if damaged := [run for run in runs if lies_there(folder.trial(run) / FILE)]:
+        broken = f"the answers of {and_more(damaged, 3)} cannot be read ({FILE} is damaged)"
+        return f"{broken}, and no copy of them is kept; a new sweep of its file has them again"
     return "has no answers of confirmed models: they are kept since raysel compares pictures"
 
 

@@ -280,8 +280,8 @@ class Space:
     def moved_notes(self) -> list[str]:
         """Which published values the file's distributions do not hold, in a sentence each."""
         return [
-            f"{value.strategy}: the published {value.name} is {value.moved_from}, not in"
-            f" {described(value.distribution)}; {value.published} is tried first"
+            f"{value.strategy}: {_whose(value.distribution)} {value.name} is {value.moved_from},"
+            f" not in {described(value.distribution)}; {value.published} is tried first"
             for own in self.searched.values()
             for value in own
             if value.moved_from is not None
@@ -292,6 +292,12 @@ class Space:
         if not self.single:
             return None
         return f"{', '.join(self.single)}: {SINGLE}, so confirmed without a search"
+
+
+def _whose(distribution: Distribution) -> str:
+    """Who says what is tried first: the file, or else the paper."""
+    own = getattr(distribution, "first", None)
+    return "the published" if own is None else "the first value of"
 
 
 # --- distributions ------------------------------------------------------------------------

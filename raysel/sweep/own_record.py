@@ -236,11 +236,10 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
 
 def best_problem(folder: SweepFolder, sweep: SweepState) -> str | None:
     """What is wrong with the best model of a complete sweep, as far as it is seen without reading
-    its weights: it is lost, or another sweep's; None where nothing is, or where none was made.
-    `raysel export` reads them.
+    its weights: it is lost, or another sweep's; None where nothing is. `raysel export` reads them.
     """
     if not os.path.lexists(folder.best):
-        return None
+        return "is not there"
     try:
         if not (folder.best / "model.safetensors").stat().st_size:
             return "has no weights: model.safetensors is empty"

@@ -237,7 +237,7 @@ def read_suite(storage: str, name: str) -> SuiteView:
 
 
 def _begun(folder: SweepFolder) -> set[str]:
-    """The names of the cells of a suite's folder that have begun: a kill can leave one half made."""
+    """The cells of a suite's folder that have begun; a kill can leave one half made."""
     if folder.bucket is not None:
         return set(names(folder.bucket.uri))
     found = names(str(folder.path))

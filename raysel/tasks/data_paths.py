@@ -20,7 +20,7 @@ def missing_path(path: Path, what: What) -> str | None:
         there = as_on_disk(path)
         other = irregular(there)
     except FileNotFoundError:
-        return f"there is no {what} {path}{_meant(path, what)}"
+        return f"there is no {what} {path}{_meant(path, what)}{_from_where(path)}"
     except (OSError, ValueError) as error:  # a folder above that may not be read; a zero byte
         return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
     if what == "folder":
@@ -39,6 +39,12 @@ def is_there(path: Path) -> bool:
     except (OSError, ValueError):
         return True
     return True
+
+
+def _from_where(path: Path) -> str:
+    """Where a relative path was looked for: from the working folder, not from the sweep file."""
+    whole = path.is_absolute() or str(path)[0] in "~$"
+    return "" if whole else f" (looked for in {Path.cwd()})"
 
 
 def _no_folder(path: Path, other: str | None) -> str:

@@ -6,7 +6,7 @@ A label is a class's name; where every label is a whole number, it is a class's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 
 from raysel.common.errors import UserError
 from raysel.common.text import quoted
+from raysel.tasks.class_names import listed
 from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, Labels, class_labels
@@ -118,7 +119,7 @@ def _read(part: Part, options: TableOptions) -> _Read:
     if pool is not None:
         pools = np.full(len(rows), pool)
     located = locate(table, found.files, root, options.ending)
-    notes = (*found.notes, *located.notes)
+    notes = (*found.notes, *located.notes, *_joined(path, found.splits or ()))
     return _Read(rows, located.paths, pools, notes, _unlisted(path, root, located.paths))
 
 
@@ -143,6 +144,17 @@ def _pools(table: TableText, splits: Sequence[str]) -> np.ndarray:
             raise wrong_row(table.path, row.line, message)
         official_splits.append(pool)
     return np.array(official_splits)
+
+
+def _joined(table: Path, splits: Sequence[str]) -> Iterator[str]:
+    """Where several words of the split column are one part."""
+    words: dict[Pool, dict[str, None]] = {}
+    for word in splits:
+        words.setdefault(POOL_OF_FOLDER[word.lower()], {})[word] = None
+    for pool, several in words.items():
+        if len({word.lower() for word in several}) > 1:
+            what = f"{listed(list(several))} of the split column are one part, {pool}"
+            yield f"{table}: {what}; a part for the test is called test"
 
 
 def _unlisted(table: Path, root: Path, sources: Sequence[Path]) -> tuple[LeftOut, ...]:

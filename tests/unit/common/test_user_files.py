@@ -11,7 +11,7 @@ import pytest
 from raysel.cli import main
 from raysel.common.credentials import cluster_token
 from raysel.common.errors import OperationalError, UserError, user_error
-from raysel.common.user_files import any_error_as, irregular
+from raysel.common.user_files import any_error_as, irregular, own_folder
 
 
 class Refused(Exception):
@@ -148,3 +148,16 @@ def test_a_token_is_never_read_from_a_device(odd, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     for name in ("fifo", "zero", "huge"):
         assert cluster_token({"RAY_AUTH_TOKEN_PATH": str(odd / name)}) is None
+
+
+def test_a_file_in_the_place_of_an_own_folder_is_set_aside_and_a_link_removed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "notes").write_text("mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to(elsewhere)
+    for name in ("notes", "link"):
+        assert own_folder(tmp_path / name).is_dir()
+        assert not (tmp_path / name).is_symlink()
+    (aside,) = tmp_path.glob("notes.damaged-*")
+    assert aside.read_text(encoding="utf-8") == "mine"
+    assert elsewhere.is_dir()

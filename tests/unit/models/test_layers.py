@@ -330,3 +330,25 @@ def test_a_transformer_has_the_shapes_of_its_images_and_not_of_timms(size):
     assert {n: t.shape for n, t in meta.state_dict().items()} == shapes
     assert partition_of(name, "coarse", 5, image_size=image).size == partition(built).size
     assert partition_of(name, "coarse", 5).size != partition(built).size
+
+
+def test_patterns_are_layers_in_forward_order_whatever_their_place_in_the_list():
+    forward = ("^conv1|^bn1", "layer1", "layer2", "layer3", "layer4", "fc")
+    backward = partition_of("test_resnet", forward[::-1], 3)
+    assert backward.names == forward
+    assert backward.layers == partition_of("test_resnet", forward, 3).layers
+    # of two that match a name the first listed takes it all the same
+    first = partition_of("test_resnet", ("fc", "conv", "."), 3)
+    assert first.names == ("conv", ".", "fc")
+    assert all("conv" in name for name in first.layers[0].parameters)
+    assert not any("conv" in name for name in first.layers[1].parameters)
+
+
+def test_an_mlp_head_leaves_the_body_as_timm_cuts_it():
+    linear, mlp = (
+        partition_of("inception_resnet_v2", "coarse", 3, 3, head, (96, 96))
+        for head in ("linear", "mlp")
+    )
+    assert [layer.parameters for layer in mlp.layers[:-1]] == [
+        layer.parameters for layer in linear.layers[:-1]
+    ]

@@ -71,7 +71,10 @@ def test_a_tensor_that_no_model_takes_is_refused_with_its_name(tmp_path, odd, ki
     )
 
 
-@pytest.mark.parametrize("wrong", ["missing", "unexpected", "of another shape", "of whole numbers"])
+WRONG = ("missing", "unexpected", "of another shape", "of whole numbers", "with NaN or infinity")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_weights_that_do_not_fit_are_reported_and_change_nothing(wrong):
     model = build(RESNET, seed=1)
     weights, before = _state(build(RESNET, seed=0)), _state(model)
@@ -81,6 +84,8 @@ def test_weights_that_do_not_fit_are_reported_and_change_nothing(wrong):
     elif wrong == "of whole numbers":
         weights[name] = weights[name].to(torch.int32)
         name = f"{name} (int32)"
+    elif wrong == "with NaN or infinity":
+        weights[name].view(-1)[5] = float("inf")
     elif wrong == "unexpected":
         name = "somewhere.weight"
         weights[name] = torch.zeros(2)

@@ -134,6 +134,15 @@ def test_a_sweep_without_answers_says_so(tmp_path):
     assert wrong_pictures(kept_mistakes(RESULTS, folder.path, spec)) == []
 
 
+def test_damaged_answers_are_not_said_to_be_of_an_older_raysel(tmp_path):
+    folder, spec = sweep(tmp_path)
+    for name in SAID:
+        (folder.trial(name) / "answers.npz").write_bytes(b"PK cut off")
+        (folder.trial(name) / "confusion.csv").write_text("true,ash\nash,1\n", encoding="utf-8")
+    with pytest.raises(OperationalError, match=r"cannot be read \(answers.npz is damaged\)"):
+        mistakes(RESULTS, folder, spec)
+
+
 def test_the_page_has_thumbnails_where_the_files_are_here(tmp_path):
     folder, spec = sweep(tmp_path)
     folder.spec.write_text(spec.to_yaml(), encoding="utf-8")

@@ -77,6 +77,7 @@ WINNER["confirm"] = [{"strategy": "full", "runs": [{"id": "confirm-full-s0"}]}]
     ("lay", "found"),
     [
         (lambda best: None, "has no model: model.safetensors is not there"),
+        (lambda best: best.rmdir(), "is not there"),
         (lambda best: (best / "model.safetensors").write_bytes(b""), "model.safetensors is empty"),
         (
             lambda best: (

@@ -62,6 +62,15 @@ def test_a_split_column_gives_the_parts(tmp_path, column):
     assert pictures.official_splits.tolist() == ["train", "train", "validation", "test"]
 
 
+def test_words_of_the_split_column_that_are_one_part_are_noted(tmp_path):
+    text = "filename,class,split\na,x,train\nb,y,train\nc,x,dev\nd,y,eval\n"
+    pictures = _table(tmp_path, text)
+    assert pictures.official_splits is not None
+    assert pictures.official_splits.tolist() == ["train", "train", "validation", "validation"]
+    (note,) = pictures.notes
+    assert '"dev"' in note and '"eval"' in note and "are one part, validation" in note
+
+
 def test_a_column_that_names_no_part_is_none(tmp_path):
     pictures = _table(tmp_path, "file,label,set\na,x,winter\nb,y,summer\n")
     assert pictures.official_splits is None
