@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from raysel.common.errors import Problem, UserError
+from raysel.common.errors import Problem, UserError, user_error
 from raysel.common.locations import sweep_url
+from raysel.common.text import and_more
 from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.record.layout import SweepFolder, make_folder, write_json, write_whole
@@ -209,6 +210,7 @@ def open_sweep(
         facts = manifest() | {"code": user_code.hashes(inputs.code)}
         facts = first_manifest(sweep.manifest, facts)
         refuse_other_split(folder, inputs.task, sweep.split)
+        _refuse_other_layers(sweep.layers, inputs.layers.names, spec.name)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, inputs, folder, facts | {ID: own_id})
         write_files()
@@ -227,6 +229,19 @@ def open_sweep(
     return OwnedSweep(
         own_id, folder, record.url, event_log, owner, backup_thread, watch, spent, replica
     )
+
+
+def _refuse_other_layers(recorded: Sequence[str], now: Sequence[str], name: str) -> None:
+    """A trial that goes on over layers that are cut or ordered otherwise is another trial.
+
+    Raises:
+        UserError: a raysel or timm of another version cuts the model otherwise.
+    """
+    if not recorded or list(recorded) == list(now):
+        return
+    change = f"the sweep began with {and_more(recorded)}; the model is now cut into {and_more(now)}"
+    way_on = "go on with the versions of raysel and timm in manifest.json"
+    raise user_error("model.partition", f"{change}; {way_on}, or begin anew: --set name={name}-2")
 
 
 def _own_events(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -12,13 +12,14 @@ from unittest.mock import MagicMock
 import pytest
 from session_kit import run, without_ray
 
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, UserError
 from raysel.common.locations import sweep_url
 from raysel.engine.trial_source import Phase
+from raysel.record.events import Event
 from raysel.record.layout import write_json
 from raysel.record.read_only import read_events
-from raysel.record.state import fold, fold_sweep
-from raysel.sweep import session
+from raysel.record.state import SweepState, fold, fold_sweep
+from raysel.sweep import existing, session
 from raysel.sweep.fold_results import fold_results
 from raysel.sweep.results import SweepResults
 from raysel.sweep.views import read_results
@@ -82,6 +83,21 @@ def test_a_session_that_is_stopped_keeps_what_is_done_and_the_next_one_ends_it(
         for results in (whole, torn)
     ]
     assert numbers[0] == numbers[1]
+
+
+def test_a_sweep_whose_model_is_cut_otherwise_today_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+
+    def of_an_older_timm(events: Iterable[Event]) -> SweepState:
+        state = fold_sweep(events)
+        return replace(state, layers=state.layers[::-1])
+
+    monkeypatch.setattr(existing, "fold_sweep", of_an_older_timm)
+    with pytest.raises(UserError, match=r"model\.partition: the sweep began with") as caught:
+        run(tmp_path)
+    assert "manifest.json" in str(caught.value)
 
 
 def test_a_session_that_fails_says_so_in_the_record(
