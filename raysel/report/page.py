@@ -27,6 +27,7 @@ from raysel.report.confusions import (
     read_confusions,
 )
 from raysel.report.drawing import drawn
+from raysel.report.group_errors import group_table
 from raysel.report.older_results import missing_parts
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.sweep_tables import sweep_tables
@@ -167,6 +168,7 @@ def page(
             planned=planned(results.spent),
             stored=stored(results.spent),
             measures=measure_rows(results),
+            groups=group_table(results),
             mistakes=commonest_mistakes(results),
             wrong=wrong,
             published=published_comparisons(results, spec_text),

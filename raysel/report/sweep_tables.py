@@ -10,6 +10,7 @@ from typing import Any
 
 from raysel.report import pareto, tables
 from raysel.report.confusions import measure_rows
+from raysel.report.group_errors import groups_for_paper
 from raysel.report.published_tables import Comparison as Published
 from raysel.report.published_tables import compare
 from raysel.report.table import Table, make
@@ -43,6 +44,7 @@ def sweep_tables(results: SweepResults, spec: Spec | None) -> list[Table]:
         _cost(results),
         _distances(results),
         _measures(results),
+        groups_for_paper(results),
         *(_published(one, index) for index, one in enumerate(published, 1)),
         _searched(results),
         _trials(results),

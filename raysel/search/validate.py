@@ -151,7 +151,7 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
         allocation_problems(spec),
         confirm_problems(spec, task),
         verdict_problems(spec),
-        objective_problems(spec, lambda: _shape(spec, task).class_count),
+        objective_problems(spec, lambda: _shape(spec, task).class_count, task.has_groups),
         _storage_problems(spec),
         _cache_problems(spec),
         _database_problems(spec),

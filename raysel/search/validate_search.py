@@ -15,6 +15,7 @@ from raysel.search.space import (
     count as count_of,
 )
 from raysel.spec.confirm import BestBy
+from raysel.spec.objective import WORST_GROUP
 from raysel.spec.sweep import SEARCH, Spec
 
 MOST_GRID_VALUES = 10_000
@@ -92,9 +93,14 @@ def allocation_problems(spec: Spec) -> Iterator[Problem]:
         yield Problem("search.allocation", f"{message}, or leave it out")
 
 
-def objective_problems(spec: Spec, classes: Callable[[], int]) -> Iterator[Problem]:
-    """A metric that says nothing of so few classes."""
+def objective_problems(
+    spec: Spec, classes: Callable[[], int], has_groups: Callable[[], bool]
+) -> Iterator[Problem]:
+    """A metric that says nothing of so few classes, or of data without groups."""
     metric = spec.objective.metric
     if metric == "val/top5_error" and (count := classes()) <= 5:
         message = f"{metric} is 0 for whatever model where there are {count} classes"
         yield Problem("objective.metric", f"{message}; give val/error")
+    if metric == WORST_GROUP and not has_groups():
+        message = f"{metric} needs groups; name a table's column of them: task.data.group_column"
+        yield Problem("objective.metric", f"{message}, or give val/error")

@@ -23,10 +23,11 @@ from raysel.spec.confirm import BestBy
 from raysel.spec.model import PackageWeights
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import AfterSpec, CodeFile, Spec, TrainingOverride
-from raysel.spec.task import FolderData, TableData
+from raysel.spec.task import ColouredDigits, FolderData, TableData
 from raysel.spec.unsupported import unknown_key, unknown_value
 from raysel.spec.values import (
     A_CHOICE,
+    A_CUE,
     A_FILE,
     A_FLOAT_RANGE,
     A_FOLDER,
@@ -262,6 +263,7 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     BY_VALUES: BestBy,
     A_FOLDER: FolderData,
     A_TABLE: TableData,
+    A_CUE: ColouredDigits,
     A_PACKAGE: PackageWeights,
 }
 _MODEL_OF_KEY: dict[str, type[BaseModel]] = {"after": AfterSpec}

@@ -38,6 +38,8 @@ from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
 from raysel.spec.node_labels import check_custom, check_labels
+from raysel.spec.objective import ObjectiveSpec as ObjectiveSpec
+from raysel.spec.objective import objective_in_words as objective_in_words
 from raysel.spec.renamed_keys import settings_with_new_keys
 from raysel.spec.source import SourceSpec as SourceSpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
@@ -183,25 +185,6 @@ class PrunerSpec(FrozenModel):
         description="the trials that a trial is compared with: within_strategy: those of its own"
         " strategy, so that none is pruned for starting slowly; all: every trial of the sweep",
     )
-
-
-class ObjectiveSpec(FrozenModel):
-    """What the search makes small; always measured on the validation split."""
-
-    metric: Literal["val/error", "val/loss", "val/balanced_error", "val/top5_error"] = "val/error"
-
-
-_OBJECTIVES = {
-    "val/error": "validation error",
-    "val/loss": "validation loss",
-    "val/balanced_error": "balanced validation error",
-    "val/top5_error": "top-5 validation error",
-}
-
-
-def objective_in_words(metric: str) -> str:
-    """An objective's metric as a person says it: `validation error`."""
-    return _OBJECTIVES.get(metric, metric)
 
 
 class BudgetSpec(FrozenModel):

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from raysel.spec.values import (
+    A_CUE,
     A_FOLDER,
     A_TABLE,
     A_VALUE,
@@ -137,6 +138,11 @@ class FolderData(FrozenModel):
     )
 
 
+def _listed(value: Any) -> Any:
+    """One name as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class TableData(FrozenModel):
     """`{csv: PATH}`: a table with a column of files and one of labels, perhaps one of parts."""
 
@@ -153,6 +159,13 @@ class TableData(FrozenModel):
         description="the column of labels; by its name (label, class, category …), or columns of 0"
         " and 1 with a single 1 a row, if nothing is given",
     )
+    group_column: (
+        Annotated[tuple[OneLine, ...], BeforeValidator(_listed), AfterValidator(not_empty)] | None
+    ) = Field(
+        default=None,
+        description="the column of groups whose errors are measured apart, or a list of columns"
+        " whose combinations are the groups: [label, background]",
+    )
     ending: OneLine | None = Field(
         default=None, description="of the files, such as .jpg, where the table leaves it out"
     )
@@ -167,19 +180,33 @@ class TableData(FrozenModel):
     )
 
 
+class ColouredDigits(FrozenModel):
+    """`{coloured_digits: SHARE}`: digits whose colour gives the class away in the source."""
+
+    coloured_digits: Annotated[StrictFloat, Field(ge=0.5, le=1)] = Field(
+        description="share of the source's digits that have their class's colour: 0.5 no cue, 1 a"
+        " cue without exception; the target has every combination alike"
+    )
+
+
 def _kind_of_data(value: Any) -> str:
     """Which member of the union is meant, so that a mistake in it is reported once."""
     if isinstance(value, FolderData) or (isinstance(value, Mapping) and "folder" in value):
         return A_FOLDER
     if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
         return A_TABLE
+    if isinstance(value, ColouredDigits):
+        return A_CUE
+    if isinstance(value, Mapping) and "coloured_digits" in value:
+        return A_CUE
     return "an unknown source of data" if isinstance(value, Mapping) else A_VALUE
 
 
 DataChoice = Annotated[
     Annotated[OneLine, Tag(A_VALUE)]
     | Annotated[FolderData, Tag(A_FOLDER)]
-    | Annotated[TableData, Tag(A_TABLE)],
+    | Annotated[TableData, Tag(A_TABLE)]
+    | Annotated[ColouredDigits, Tag(A_CUE)],
     Discriminator(_kind_of_data),
 ]
 
@@ -198,7 +225,9 @@ Preprocess = Literal["model", "unit", "data"]
 class TaskSpec(FrozenModel):
     """What is learnt."""
 
-    data: DataChoice = Field(description="name of a data set, {folder: PATH} or {csv: PATH}")
+    data: DataChoice = Field(
+        description="name of a data set, {folder: PATH}, {csv: PATH} or {coloured_digits: SHARE}"
+    )
     root: LocalPath = Field(default="data", description="the folder of the published data sets")
     download: StrictBool = Field(default=False, description="fetch a published data set into root")
     image_size: Annotated[StrictInt, Field(gt=0, le=8192)] | None = Field(
@@ -244,7 +273,7 @@ class TaskSpec(FrozenModel):
     def default_weights(self) -> Literal["source", "pretrained"]:
         """What the model starts from where the file does not say: timm's weights on pictures
         without a shift; else what is trained on the source part, from which the target differs."""
-        pictures = not isinstance(self.data, str) or self.data in PUBLISHED_NAMES
+        pictures = isinstance(self.data, FolderData | TableData) or self.data in PUBLISHED_NAMES
         return "pretrained" if pictures and self.shift.kind == "none" else "source"
 
     @property
@@ -259,4 +288,6 @@ class TaskSpec(FrozenModel):
         """The data set as one word: its name, or that of its folder or table."""
         if isinstance(self.data, FolderData):
             return Path(self.data.folder).name
+        if isinstance(self.data, ColouredDigits):
+            return "coloured_digits"
         return self.data if isinstance(self.data, str) else Path(self.data.csv).name

@@ -177,6 +177,7 @@ A_LIST = "a list"
 A_FILE = "{path: FILE}"
 A_FOLDER = "{folder: PATH}"
 A_TABLE = "{csv: PATH}"
+A_CUE = "{coloured_digits: SHARE}"
 A_PACKAGE = "{package: NAME}"
 BY_VALUES = "{by: [NAME]}"
 

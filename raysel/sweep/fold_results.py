@@ -45,7 +45,7 @@ from raysel.training.answers import FILE as ANSWERS_FILE
 from raysel.training.answers import Answers, read_answers
 from raysel.training.features import READ, SECONDS
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE, UNTOUCHED
-from raysel.training.trial import PEAK_MEMORY, TEST_CURVE
+from raysel.training.trial import GROUP_ERROR, PEAK_MEMORY, TEST_CURVE
 
 
 def fold_results(
@@ -339,10 +339,9 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
         "source_seed": run.config.get("source_seed", 0),
         "epoch": chosen,
         **{name: _known(at_chosen, name) for name in (metric, "val/error", "val/loss")},
+        **{name: v for name, v in run.end_metrics.items() if name.startswith("test/")},
         "test/error": _known(run.end_metrics, "test/error"),
         "test/loss": _known(run.end_metrics, "test/loss"),
-        "test/balanced_error": run.end_metrics.get("test/balanced_error"),
-        "test/top5_error": run.end_metrics.get("test/top5_error"),
         "seconds": _seconds(run),
         "moved": {
             layer.name: _mean(_moved(row, layer) for row in run.epochs)
@@ -352,15 +351,16 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
         "source_error_before": run.end_metrics.get(BEFORE),
         "source_error": run.end_metrics.get(AFTER),
         "untouched_error": run.end_metrics.get(UNTOUCHED),
-        "distance": {
-            name.removeprefix(DISTANCE): value
-            for name, value in run.end_metrics.items()
-            if name.startswith(DISTANCE)
-        },
+        "group_errors": _below(GROUP_ERROR, run.end_metrics),
+        "distance": _below(DISTANCE, run.end_metrics),
         "peak_memory_bytes": run.epochs[-1].get(PEAK_MEMORY),
         "test_curve": curve,
     }
     return ConfirmRun.model_validate(facts)
+
+
+def _below(prefix: str, metrics: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {n.removeprefix(prefix): v for n, v in metrics.items() if n.startswith(prefix)}
 
 
 def _tested_epoch(row: Mapping[str, float | None]) -> TestedEpoch:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from raysel.spec.objective import WORST_GROUP
 from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.pairwise import Rule
 from raysel.sweep.results import StrategyEffort
@@ -13,7 +14,11 @@ from raysel.sweep.statistics.sequential import ALPHA
 
 BASELINE = "full"
 
-_TESTED_BY = {"val/balanced_error": "balanced_error", "val/top5_error": "top5_error"}
+_TESTED_BY = {
+    "val/balanced_error": "balanced_error",
+    "val/top5_error": "top5_error",
+    WORST_GROUP: "worst_group_error",
+}
 
 
 @dataclass(frozen=True)

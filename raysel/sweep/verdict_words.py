@@ -13,6 +13,7 @@ _IN_WORDS = {
     "error": "test error",
     "balanced_error": "balanced test error",
     "top5_error": "top-5 test error",
+    "worst_group_error": "worst-group test error",
 }
 _FULL = "full fine-tuning"
 _MORE_SPLITS = "confirm.splits: 5 would compare over splits"

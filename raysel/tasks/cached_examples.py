@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from raysel.tasks.augmentation import AUGMENTATIONS, VIEWS, is_mirrored
 from raysel.tasks.auto_augment import auto_augmented
 from raysel.tasks.geometry import Geometry, Pixels
+from raysel.tasks.groups import Groups
 from raysel.tasks.image_cache import CHANNELS, Decode, ImageCache, find_cache, open_cache
 
 MakeDecoder = Callable[[], Decode]
@@ -41,6 +42,7 @@ class CachedExamples:
         geometry: how the pictures were kept.
         augmentation: what training does to them; evaluation sees the centre.
         auto_augment: what it does to them after that.
+        groups: their groups, where the data set has some.
     """
 
     cache: Path
@@ -54,6 +56,7 @@ class CachedExamples:
     geometry: Geometry
     augmentation: str = field(default="none")
     auto_augment: str = field(default="none")
+    groups: Groups | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,6 +88,7 @@ class CachedExamples:
             rows=self.rows[which],
             indices=self.indices[which],
             labels=self.labels[which],
+            groups=self.groups and self.groups.only(which),
         )
 
     def centres(self, which: NDArray[np.int64]) -> NDArray[np.uint8]:

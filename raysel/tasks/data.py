@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from raysel.spec.task import ShiftSpec
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.class_names import check_count
 from raysel.tasks.data_summary import DataSummary
+from raysel.tasks.groups import Groups
 from raysel.tasks.value_range import ValueRanges
 
 Images = NDArray[np.float32]
@@ -46,7 +47,8 @@ class Dataset:
         labels: [N] of all examples.
         channels, image_size: c and (h, w) of every image.
         load_images: from indices [n] to images [n, c, h, w].
-        official_splits: None; it has no parts of its own.
+        official_splits: [N] train or source; None where all are of one part.
+        groups: of all examples; None where there are none.
 
     Raises:
         UserError: it has fewer than two classes, or its labels are all the same.
@@ -57,7 +59,8 @@ class Dataset:
     channels: int
     image_size: tuple[int, int]
     load_images: Callable[[Indices], Images]
-    official_splits: ClassVar[None] = None
+    official_splits: NDArray[np.str_] | None = None
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         present = [self.classes[label] for label in np.unique(self.labels)]
@@ -74,6 +77,7 @@ class Examples:
     Attributes:
         images: float32 [n, c, h, w], values in [0, 1].
         labels: int64 [n].
+        groups: their groups, where the data set has some.
 
     Raises:
         ValueError: another type or shape, or not one label an image.
@@ -81,6 +85,7 @@ class Examples:
 
     images: Images
     labels: Labels
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.float32 or self.images.ndim != 4:

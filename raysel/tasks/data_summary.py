@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from raysel.common.text import NAME, one_line, quoted
+from raysel.common.text import NAME, and_more, one_line, quoted
 from raysel.spec.task import Duplicates
 
 UNREADABLE = "cannot be read"
@@ -87,6 +87,32 @@ class DuplicateCounts:
 
 
 @dataclass(frozen=True)
+class GroupSummary:
+    """The groups of a data set.
+
+    Attributes:
+        columns: those whose values make the groups.
+        count: how many there are.
+        smallest, largest: those with the fewest and the most pictures of the training part.
+        absent: part -> names of the groups that it has no picture of; whole parts are left out.
+    """
+
+    columns: tuple[str, ...]
+    count: int
+    smallest: ClassCount
+    largest: ClassCount
+    absent: dict[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.count:,} by {' and '.join(map(_shown, self.columns))}; in train smallest"
+            f" {self.smallest}, largest {self.largest}"
+        )
+        absent = [f"{part} has none of {and_more(names)}" for part, names in self.absent.items()]
+        return "; ".join([text, *absent])
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What was read of a data set.
 
@@ -102,6 +128,7 @@ class DataSummary:
         duplicates: pictures in several places; None where nothing was compared.
         several_pages: files of more than one page or frame, of which the first is read; known
             once all are decoded.
+        groups: what the groups are, and how many pictures the smallest ones have; None without.
     """
 
     name: str
@@ -116,10 +143,13 @@ class DataSummary:
     decoded: bool = True
     duplicates: DuplicateCounts | None = None
     several_pages: int = 0
+    groups: GroupSummary | None = None
 
     def lines(self) -> list[tuple[str, str]]:
         """A heading and its line each, for a person."""
         lines = [("data", self._whole()), ("parts", self._parts())]
+        if self.groups is not None:
+            lines.append(("groups", str(self.groups)))
         if self.left_out:
             lines.append(("left out", _left_out(self.left_out)))
         if self.duplicates is not None and (self.duplicates.across or self.duplicates.within):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from raysel.common.errors import Problem, nearest, user_error
-from raysel.spec.task import FolderData, Nested, TableData, TaskSpec
+from raysel.spec.task import ColouredDigits, FolderData, Nested, TableData, TaskSpec
 from raysel.tasks.data import Dataset
 from raysel.tasks.data_paths import missing_path
 from raysel.tasks.decoding import CIFAR_F
@@ -79,11 +79,14 @@ def name_problems(spec: TaskSpec) -> list[Problem]:
 
 def is_pictures(spec: TaskSpec) -> bool:
     """Whether the task's data are pictures, and not embedded arrays."""
-    return not isinstance(spec.data, str) or spec.data in NAMES
+    return isinstance(spec.data, FolderData | TableData) or spec.data in NAMES
 
 
 def open_arrays(spec: TaskSpec) -> Dataset:
     """An embedded data set."""
+    if isinstance(spec.data, ColouredDigits):
+        module = import_module("raysel.tasks.readers.coloured_digits")
+        return cast(Dataset, module.coloured_digits(spec.data.coloured_digits))
     return _OPENERS[str(spec.data)](spec)
 
 
@@ -101,6 +104,7 @@ class _Source(NamedTuple):
 
 def _source(spec: TaskSpec) -> _Source:
     data, root, seed, shift = spec.data, Path(spec.root), spec.split.seed, spec.shift
+    assert not isinstance(data, ColouredDigits)
     if isinstance(data, FolderData):
         folder = Path(data.folder)
         return _Source(
@@ -152,7 +156,9 @@ def _missing_table(data: TableData) -> str | None:
 def _table(data: TableData) -> ImageDataset:
     table = as_on_disk(Path(data.csv))
     files = table.parent if data.root is None else as_on_disk(Path(data.root))
-    options = TableOptions(data.file_column, data.label_column, data.ending, data.classes)
+    options = TableOptions(
+        data.file_column, data.label_column, data.ending, data.classes, data.group_column
+    )
     return picture_table(table, files, options)
 
 

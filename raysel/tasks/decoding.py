@@ -233,6 +233,7 @@ class PartDecoder:
             geometry=geometry,
             augmentation=self._augmentation(name),
             auto_augment=spec.auto_augment if name in ("train", DRAWN) else "none",
+            groups=pictures.groups and pictures.groups.only(indices[rows]),
         )
         return examples, found.contents[rows]
 

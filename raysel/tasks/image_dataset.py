@@ -16,6 +16,7 @@ from raysel.common.errors import Problem, UserError, user_error
 from raysel.tasks.class_names import check_count, check_names, listed
 from raysel.tasks.data import Labels
 from raysel.tasks.data_summary import LeftOut as LeftOut
+from raysel.tasks.groups import Groups
 from raysel.tasks.image_cache import CONTENT_BYTES
 from raysel.tasks.image_io import read_image
 from raysel.tasks.value_range import ValueRanges
@@ -39,6 +40,7 @@ class ImageDataset:
         left_out: files that were not taken, by reason; those that are taken and cannot be
             decoded are counted by `picture_task`.
         ranges: how pictures of more than 8 bits are scaled (`range_scan`).
+        groups: of all pictures; None where there are none.
 
     Raises:
         UserError: a label is outside the range of the classes, or a class has no picture.
@@ -53,6 +55,7 @@ class ImageDataset:
     notes: tuple[str, ...] = field(default=())
     left_out: tuple[LeftOut, ...] = field(default=())
     ranges: ValueRanges = field(default_factory=ValueRanges)
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         _check_labels(self)

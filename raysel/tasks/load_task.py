@@ -100,7 +100,8 @@ def _arrays(
     """The fields of a task of embedded arrays."""
 
     def plain(indices: Indices) -> Examples:
-        return Examples(data.load_images(indices), data.labels[indices])
+        groups = data.groups and data.groups.only(indices)
+        return Examples(data.load_images(indices), data.labels[indices], groups)
 
     def target(indices: Indices) -> Examples:
         classes = len(data.classes)

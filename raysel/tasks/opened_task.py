@@ -13,7 +13,7 @@ from raysel.common.errors import Problem, UserError, user_error
 from raysel.spec.task import FolderData, TableData, TaskSpec
 from raysel.tasks.data import Dataset, Labels
 from raysel.tasks.data_paths import is_there
-from raysel.tasks.data_summary import ClassCount, DataSummary, PartCount
+from raysel.tasks.data_summary import ClassCount, DataSummary, GroupSummary, PartCount
 from raysel.tasks.datasets import (
     class_count,
     counted,
@@ -27,6 +27,7 @@ from raysel.tasks.datasets import (
 from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
 from raysel.tasks.draws import SplitIndices, draw_splits, rest_of
 from raysel.tasks.duplicates import DuplicateFinder, find
+from raysel.tasks.groups import Groups
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.range_scan import cached_ranges
@@ -107,6 +108,13 @@ class OpenedTask:
             UserError: something is wrong.
         """
         return self.missing is not None or len(self.divided()[1].source_train) > 0
+
+    def has_groups(self) -> bool:
+        """Whether the data set has groups; of data that are not there, whether the file
+        names a column of them."""
+        if self.data is None:
+            return isinstance(self.spec.data, TableData) and bool(self.spec.data.group_column)
+        return self.data.groups is not None
 
     def draws(self, splits: int) -> tuple[SplitIndices, ...]:
         """The splits of the confirm phase; none where fewer than two are asked for, and the
@@ -339,6 +347,26 @@ def summarise(
         unused=len(labels) - sum(parts.values()),
         left_out=data.left_out if isinstance(data, ImageDataset) else (),
         decoded=isinstance(data, Dataset),
+        groups=_group_summary(data.groups, splits),
+    )
+
+
+def _group_summary(groups: Groups | None, splits: Splits) -> GroupSummary | None:
+    if groups is None:
+        return None
+    counts = {part: groups.only(getattr(splits, part)).counts() for part in TARGET}
+    train = counts["train"]
+    smallest, largest = (pick(train, key=lambda name: train[name]) for pick in (min, max))
+    return GroupSummary(
+        columns=groups.columns,
+        count=len(groups.names),
+        smallest=ClassCount(smallest, train[smallest]),
+        largest=ClassCount(largest, train[largest]),
+        absent={
+            part: tuple(name for name, count in own.items() if not count)
+            for part, own in counts.items()
+            if part != "train" and not all(own.values())
+        },
     )
 
 

@@ -68,7 +68,8 @@ def shift_examples(
                 for image, index in zip(images, indices, strict=True)
             ]
         )
-    return Examples(images, shift_labels(examples.labels, indices, shift, seed, class_count))
+    labels = shift_labels(examples.labels, indices, shift, seed, class_count)
+    return Examples(images, labels, examples.groups)
 
 
 def shift_pixels(

@@ -49,15 +49,18 @@ class ColumnNames(NamedTuple):
     file_column: str | None = None
     label_column: str | None = None
     classes: Sequence[str] | None = None
+    group_columns: Sequence[str] | None = None
 
 
 class Columns(NamedTuple):
-    """The columns that count: a file, a label and perhaps a part for each row; notes."""
+    """The columns that count: a file, a label and perhaps a part for each row, notes, and those
+    that make its group."""
 
     files: list[str]
     labels: list[str]
     splits: list[str] | None
     notes: tuple[str, ...] = ()
+    groups: dict[str, list[str]] | None = None
 
 
 def fits(head: Sequence[str], wanted: ColumnNames) -> bool:
@@ -92,22 +95,33 @@ def cells(table: TableText, wanted: ColumnNames) -> Columns:
     split = _split_column(table, file)
     flags = _flag_columns(table) if split is None else []
     taken = {file, *flags} if split is None else {file, split}
-    label = _label_column(table, wanted, taken)
+    grouping = [_given(table, "group_column", name) for name in wanted.group_columns or ()]
+    label = _label_column(table, wanted, taken, grouping)
     notes: tuple[str, ...] = ()
     if label is not None:
         labels = table.column(label)
-        notes = _unread(table, {label, *taken})
+        notes = _unread(table, {label, *taken, *grouping})
     else:
-        rest = [place for place in range(len(table.head)) if place not in taken]
+        rest = [place for place in range(len(table.head)) if place not in {*taken, *grouping}]
         labels = _one_hot(table, rest, wanted)
         notes = ("a row's label is the name of the column that has its 1 (one-hot)",)
     files = table.column(file)
     for row, name, text in zip(table.rows, files, labels, strict=True):
         if not name or not text:
             raise wrong_row(table.path, row.line, "the file or the label is empty")
+    groups = {table.head[place]: _full_column(table, place) for place in grouping} or None
     if split is not None:
-        return Columns(files, labels, table.column(split), notes)
-    return Columns(files, labels, _flagged(table, flags) if flags else None, notes)
+        return Columns(files, labels, table.column(split), notes, groups)
+    return Columns(files, labels, _flagged(table, flags) if flags else None, notes, groups)
+
+
+def _full_column(table: TableText, place: int) -> list[str]:
+    """A column without an empty cell."""
+    cells = table.column(place)
+    for row, text in zip(table.rows, cells, strict=True):
+        if not text:
+            raise wrong_row(table.path, row.line, f"{quoted(table.head[place])} is empty: no group")
+    return cells
 
 
 def _key(name: str) -> str:
@@ -156,7 +170,9 @@ def _file_column(table: TableText, wanted: ColumnNames) -> int:
     )
 
 
-def _label_column(table: TableText, wanted: ColumnNames, taken: set[int]) -> int | None:
+def _label_column(
+    table: TableText, wanted: ColumnNames, taken: set[int], grouping: Sequence[int]
+) -> int | None:
     """The label's column; None where the table is one-hot."""
     if wanted.label_column is not None:
         return _given(table, "label_column", wanted.label_column)
@@ -165,7 +181,7 @@ def _label_column(table: TableText, wanted: ColumnNames, taken: set[int]) -> int
         raise _several(table, "labels", "label_column", usual)
     if usual:
         return usual[0]
-    rest = [place for place in range(len(table.head)) if place not in taken]
+    rest = [place for place in range(len(table.head)) if place not in {*taken, *grouping}]
     if _indicators(table, rest, wanted):
         return None
     hint = _head_hint(table, "label", [table.head[place] for place in rest])

@@ -26,6 +26,7 @@ from raysel.models.norms import squared_norms
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
+from raysel.tasks.groups import Groups
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.features import FeatureBatch, FeatureCache, TrialFeatures
@@ -51,11 +52,12 @@ _DROPOUT, _PROBE, _MIXED = 1, 2, 4  # purposes of the random numbers of an epoch
 
 @dataclass(frozen=True)
 class TrialData:
-    """The data of a trial: never the test split."""
+    """The data of a trial, never the test split; the groups are the validation examples'."""
 
     train: Data
     validation: Data
     source: Data | None = None
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class FineTuning:
         return EpochResult(self.epoch, metrics)
 
     def _validation(self) -> dict[str, float]:
-        metrics = self.evaluate(self.data.validation, "val")
+        metrics = self.evaluate(self.data.validation, "val", self.data.groups)
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
             raise Diverged("the validation loss is not finite")
         return metrics
@@ -306,20 +308,21 @@ class FineTuning:
         clipped = iter(fused.scaled([g for g in gradients if g is not None], scale))
         return [None if g is None else next(clipped) for g in gradients]
 
-    def evaluate(self, data: Data, prefix: str) -> dict[str, float]:
+    def evaluate(self, data: Data, prefix: str, groups: Groups | None = None) -> dict[str, float]:
         """The metrics of `measure` by name: `<prefix>/error` and the like."""
-        return self.measure(data).by_name(prefix)
+        return self.measure(data, groups=groups).by_name(prefix)
 
     @torch.inference_mode()
-    def measure(self, data: Data, answers: bool = False) -> Measured:
+    def measure(self, data: Data, answers: bool = False, groups: Groups | None = None) -> Measured:
         """Error, loss, confusion matrix over all examples, in eval mode.
 
         Args:
             answers: also what the model says of each example.
+            groups: of the examples, whose errors are then measured separately.
         """
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
-        tally = MetricAccumulator(self.device, answers)
+        tally = MetricAccumulator(self.device, answers, groups)
         for batch in self._with_features(data).split(256):
             with self._autocast():
                 logits = self._logits(batch).float()

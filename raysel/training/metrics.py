@@ -5,13 +5,15 @@ All is counted on the device and read once, when every example was seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from raysel.tasks.groups import Groups
 from raysel.training.answers import Answers
 
 TOP = 5
@@ -27,12 +29,14 @@ class Measured:
         top5_error: share of examples whose class is not among the five likeliest; None where
             there are no more than five classes.
         answers: of each example, where they were asked for.
+        group_errors: of each group that has examples, by name; empty without groups.
     """
 
     loss: float
     confusion: Tensor
     top5_error: float | None
     answers: Answers | None = None
+    group_errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def error(self) -> float:
@@ -49,7 +53,8 @@ class Measured:
         return float(1.0 - (right[there] / counts[there]).mean())
 
     def by_name(self, prefix: str) -> dict[str, float]:
-        """`<prefix>/error`, `/loss`, `/balanced_error`, and `/top5_error` where it is known."""
+        """`<prefix>/error`, `/loss`, `/balanced_error`, and `/top5_error` and `/worst_group_error`
+        where they are known."""
         metrics = {
             f"{prefix}/error": self.error,
             f"{prefix}/loss": self.loss,
@@ -57,6 +62,8 @@ class Measured:
         }
         if self.top5_error is not None:
             metrics[f"{prefix}/top5_error"] = self.top5_error
+        if self.group_errors:
+            metrics[f"{prefix}/worst_group_error"] = max(self.group_errors.values())
         return metrics
 
 
@@ -75,9 +82,14 @@ class MetricAccumulator:
 
     Args:
         answers: keep what the model says of each example.
+        groups: of the examples, in the order in which they come.
     """
 
-    def __init__(self, device: torch.device, answers: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, answers: bool = False, groups: Groups | None = None
+    ) -> None:
+        self._groups = groups
+        self._wrong: list[Tensor] = []
         self._device = device
         self._answers: list[_BatchAnswers] | None = [] if answers else None
         self._loss = torch.zeros((), device=device, dtype=torch.float64)
@@ -94,6 +106,8 @@ class MetricAccumulator:
         predicted, missed = logits.argmax(1), None
         places = labels * self._classes + predicted
         self._confusion.index_add_(0, places, torch.ones_like(places))
+        if self._groups is not None:
+            self._wrong.append(predicted != labels)
         if self._classes > TOP:
             likeliest = logits.topk(TOP, dim=1).indices
             missed = (likeliest != labels[:, None]).all(dim=1)
@@ -109,7 +123,13 @@ class MetricAccumulator:
         confusion = self._confusion.reshape(self._classes, self._classes).cpu()
         count = int(confusion.sum())
         missed = int(self._missed) / count if self._classes > TOP else None
-        return Measured(float(self._loss) / count, confusion, missed, self._kept())
+        loss, answers = float(self._loss) / count, self._kept()
+        return Measured(loss, confusion, missed, answers, self._by_group())
+
+    def _by_group(self) -> dict[str, float]:
+        if self._groups is None:
+            return {}
+        return self._groups.errors(torch.cat(self._wrong).cpu().numpy())
 
     def _kept(self) -> Answers | None:
         if self._answers is None:

@@ -21,6 +21,7 @@ from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.record.failure_kind import FailureKind
 from raysel.spec.sweep import TrialConfig
+from raysel.tasks.groups import Groups
 from raysel.training import environment, failures
 from raysel.training.answers import write_answers
 from raysel.training.confusion import write_confusion
@@ -40,6 +41,9 @@ from raysel.training.worker_messages import (
 TEST_CURVE = "test_curve"
 """Before the metrics of `PhaseContext.test_every_epoch` (`test_curve/error`); nothing is chosen by
 them."""
+
+GROUP_ERROR = "test/group_error/"
+"""Before the name of a group: its test error."""
 
 PEAK_MEMORY = "cost/peak_memory_bytes"
 """The most bytes of tensors that a confirm run held (`peak_memory`)."""
@@ -257,13 +261,18 @@ class TrialRun:
             return state
         return None
 
+    @property
+    def _test_groups(self) -> Groups | None:
+        part = self._shared.test
+        return None if part is None else part.groups
+
     def _curve(self, tuning: FineTuning) -> dict[str, float]:
         """The test metrics of this epoch, where the whole curve is asked for."""
         test = self._worker.test
         if test is None or not self._shared.test_every_epoch:
             return {}
         with tuning.validated.in_place():
-            return tuning.evaluate(test, TEST_CURVE)
+            return tuning.evaluate(test, TEST_CURVE, self._test_groups)
 
     def _test(self, tuning: FineTuning) -> dict[str, float]:
         """Test metrics of the chosen epoch, where this phase may read the test split."""
@@ -273,7 +282,7 @@ class TrialRun:
         memory = peak_bytes(self._shared.model_config, self._shared.partition, self.config)
         tuning.validated.load()
         chosen = tuning.validated.best_epoch if self._shared.keep_best else tuning.epoch
-        measured = tuning.measure(test, answers=True)
+        measured = tuning.measure(test, answers=True, groups=self._test_groups)
         assert measured.answers is not None
         write_answers(self.folder, measured.answers)
         matrix = measured.confusion.tolist()
@@ -283,6 +292,7 @@ class TrialRun:
         write_confusion(self.folder, matrix, names)
         return {
             **measured.by_name("test"),
+            **{f"{GROUP_ERROR}{name}": e for name, e in measured.group_errors.items()},
             "confirm/epoch": float(chosen),
             "confirm/updated_share": tuning.updated_share,
             **measure_forgetting(

@@ -176,7 +176,7 @@ class TrialWorker:
         """The data of a split: a number from 1, or 0 for the search's own."""
         parts = self.shared.draws[split - 1] if split else self.shared
         train, validation = self._on_device(parts.train), self._on_device(parts.validation)
-        return TrialData(train, validation, self._source)
+        return TrialData(train, validation, self._source, parts.validation.groups)
 
     @property
     def _device(self) -> torch.device:

@@ -32,7 +32,10 @@ class ConfirmRun(Part):
         split: number of its split of the data, from 1; 0 is the search's own.
         source_seed: which of the source models it began with.
         epoch: the one whose weights were tested.
-        val_balanced_error, val_top5_error: only where the sweep optimised that.
+        val_balanced_error, val_top5_error, val_worst_group_error: only where the sweep optimised
+            that.
+        test_worst_group_error, group_errors: the largest error of a group, and test error by
+            group; only of data with groups.
         moved: layer -> how much it moved, as `ConfirmedStrategy.moved_is` says.
         updated_share: of the parameters that moved at least once.
         source_error_before, source_error: error on the source's validation examples, of the
@@ -51,12 +54,15 @@ class ConfirmRun(Part):
     epoch: int = 0
     val_balanced_error: Number = _metric("val/balanced_error", exclude_if=_is_none)
     val_top5_error: Number = _metric("val/top5_error", exclude_if=_is_none)
+    val_worst_group_error: Number = _metric("val/worst_group_error", exclude_if=_is_none)
     val_error: Number = _metric("val/error")
     val_loss: Number = _metric("val/loss")
     test_error: Number = _metric("test/error")
     test_loss: Number = _metric("test/loss")
     test_balanced_error: Number = _metric("test/balanced_error")
     test_top5_error: Number = _metric("test/top5_error")
+    test_worst_group_error: Number = _metric("test/worst_group_error", exclude_if=_is_none)
+    group_errors: dict[str, float] = Field(default_factory=dict, exclude_if=lambda by: not by)
     seconds: Number = None
     moved: dict[str, float] = Field(default_factory=dict)
     updated_share: Number = None

@@ -24,7 +24,7 @@ _FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the label a line
 
 def digits() -> Dataset:
     """Grey images [1, 16, 16]."""
-    grey, labels = _read()
+    grey, labels = grey_digits()
     return _dataset(grey[:, None], labels)
 
 
@@ -35,12 +35,12 @@ def digits_edges() -> Dataset:
     stored as (1 + d) / 2: values stay in [0, 1], and inverting or flattening an image does
     to its edges what it would do if they were taken afterwards.
     """
-    grey, labels = _read()
+    grey, labels = grey_digits()
     channels = [grey, _difference(grey, axis=2), _difference(grey, axis=1)]
     return _dataset(np.stack(channels, axis=1), labels)
 
 
-def _read() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def grey_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Grey images [n, 8, 8] in [0, 1] and labels [n]."""
     table = _table()
     images = table[:, :-1].reshape(-1, 8, 8)
@@ -66,11 +66,16 @@ def _difference(grey: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.float32(0.5) * (1 + change)
 
 
+def enlarged(small: Images) -> Images:
+    """Each pixel of images [n, c, h, w] as a block of 2 x 2."""
+    return small.repeat(_SCALE, axis=2).repeat(_SCALE, axis=3)
+
+
 def _dataset(small: Images, labels: NDArray[np.int64]) -> Dataset:
     """From all 8x8 images [n, c, 8, 8]."""
 
     def load_images(indices: Indices) -> Images:
-        return small[indices].repeat(_SCALE, axis=2).repeat(_SCALE, axis=3)
+        return enlarged(small[indices])
 
     channels, height, width = small.shape[1:]
     return Dataset(

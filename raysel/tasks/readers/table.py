@@ -6,7 +6,7 @@ A label is a class's name; where every label is a whole number, it is a class's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,14 @@ import numpy as np
 from raysel.common.errors import UserError
 from raysel.common.text import quoted
 from raysel.tasks.class_names import listed
+from raysel.tasks.groups import Groups, groups_of
 from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, Labels, class_labels
 from raysel.tasks.splits import POOL_OF_FOLDER, Pool
 from raysel.tasks.table_columns import ColumnNames, cells, fits
 from raysel.tasks.table_files import locate
+from raysel.tasks.table_layouts import layout_of
 from raysel.tasks.table_text import TableText, read_table, wrong_row
 
 
@@ -34,12 +36,14 @@ class TableOptions:
         ending: of the files, where the table leaves it out.
         classes: names of the classes in the order of their numbers; those that occur, in the
             order of their names, if nothing is given.
+        group_columns: those whose values, or combinations of values, are the groups.
     """
 
     file_column: str | None = None
     label_column: str | None = None
     ending: str | None = None
     classes: Sequence[str] | None = None
+    group_columns: Sequence[str] | None = None
 
 
 def picture_table(path: Path, root: Path, options: TableOptions = TableOptions()) -> ImageDataset:
@@ -84,7 +88,16 @@ def picture_tables(
         official_splits=np.concatenate(pools) if len(pools) == len(read) else None,
         notes=(*(note for one in read for note in one.notes), *labels.notes),
         left_out=tuple(left for one in read for left in one.left_out),
+        groups=_groups([one.groups for one in read]),
     )
+
+
+def _groups(parts: Sequence[Mapping[str, Sequence[str]] | None]) -> Groups | None:
+    """The groups of all tables together; None where one of them has none."""
+    known = [columns for columns in parts if columns is not None]
+    if not known or len(known) < len(parts) or len({tuple(columns) for columns in known}) > 1:
+        return None
+    return groups_of({name: [v for own in known for v in own[name]] for name in known[0]})
 
 
 def _labels(
@@ -106,12 +119,19 @@ class _Read(NamedTuple):
     pools: np.ndarray | None
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    groups: Mapping[str, Sequence[str]] | None
 
 
 def _read(part: Part, options: TableOptions) -> _Read:
     path, root, pool = part
-    wanted = ColumnNames(options.file_column, options.label_column, options.classes)
-    table = read_table(path, lambda head: fits(head, wanted))
+    wanted = ColumnNames(
+        options.file_column, options.label_column, options.classes, options.group_columns
+    )
+    table = read_table(path, lambda head: layout_of(head) is not None or fits(head, wanted))
+    published = layout_of(table.head)
+    known: tuple[str, ...] | None = None
+    if published is not None and table.rows:
+        table, wanted, known = published.read(table, wanted)
     found = cells(table, wanted)
     rows = [Label(row.line, text) for row, text in zip(table.rows, found.labels, strict=True)]
     _refuse_twice(table, found.files, found.labels)
@@ -119,8 +139,9 @@ def _read(part: Part, options: TableOptions) -> _Read:
     if pool is not None:
         pools = np.full(len(rows), pool)
     located = locate(table, found.files, root, options.ending)
-    notes = (*found.notes, *located.notes, *_joined(path, found.splits or ()))
-    return _Read(rows, located.paths, pools, notes, _unlisted(path, root, located.paths))
+    notes = (*(known or found.notes), *located.notes, *_joined(path, found.splits or ()))
+    left_out = _unlisted(path, root, located.paths)
+    return _Read(rows, located.paths, pools, notes, left_out, found.groups)
 
 
 def _refuse_twice(table: TableText, files: Sequence[str], labels: Sequence[str]) -> None:

@@ -286,6 +286,16 @@ def test_the_five_likeliest_of_five_classes_are_no_objective(tmp_path):
     ]
 
 
+def test_the_worst_group_needs_groups():
+    objective = "objective.metric=val/worst_group_error"
+    (reported,) = problems(objective)
+    assert reported == (
+        "objective.metric: val/worst_group_error needs groups; name a table's column of them:"
+        " task.data.group_column, or give val/error"
+    )
+    assert problems(objective, "task.data={coloured_digits: 0.9}", "task.shift.kind=none") == []
+
+
 def test_trials_cannot_ask_for_more_shots_than_the_training_part_has():
     """Digits: ten classes, 200 training examples."""
     axis = "training.shots={categorical: [1, 5, 10]}"

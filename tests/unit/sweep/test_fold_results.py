@@ -259,6 +259,17 @@ def test_a_runs_test_curve_is_reported_where_it_was_measured():
     assert "test_curve" not in reported["confirm-full-s1"]
 
 
+def test_a_runs_errors_by_group_are_reported_where_it_has_groups():
+    measured = {"worst_group_error": 0.5, "group_error/land": 0.5, "group_error/water": 0.1}
+    ends = {**CONFIRM[0].end_metrics, **{f"test/{name}": v for name, v in measured.items()}}
+    runs = [replace(CONFIRM[0], end_metrics=ends), *CONFIRM[1:]]
+    reported = {r["id"]: r for row in _results([*SEARCH, *runs])["confirm"] for r in row["runs"]}
+    run = reported["confirm-full-s0"]
+    assert run["test/worst_group_error"] == 0.5
+    assert run["group_errors"] == {"land": 0.5, "water": 0.1}
+    assert not {"test/worst_group_error", "group_errors"} & set(reported["confirm-full-s1"])
+
+
 def test_strategies_stand_in_the_order_of_their_validation_error_and_the_verdict_follows():
     better = [
         replace(run, epochs=_epochs(0.2, 0.1)) if run.strategy == "bvg_ls" else run

@@ -56,6 +56,15 @@ def test_the_test_metric_answers_the_objective() -> None:
     assert verdict([entry("bvg_ls", CLEAR), FULL], loss).measure == "test/error"
 
 
+def test_the_worst_groups_test_error_answers_its_objective() -> None:
+    measure = "test/worst_group_error"
+    entries = [entry("bvg_ls", CLEAR, measure=measure), entry("full", FULL_ERRORS, measure=measure)]
+    found = verdict(entries, Question("val/worst_group_error", ("bvg_ls", "full"), splits=5))
+    assert (found.measure, found.outcome) == (measure, "better")
+    assert "points of worst-group test error" in found.sentence
+    assert "worst-group validation error" in found.sentence
+
+
 def test_more_splits_are_not_advised_where_five_were_asked_for() -> None:
     entries = [entry("bvg_ls", [0.2]), entry("full", [0.3])]
 

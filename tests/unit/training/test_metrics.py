@@ -7,6 +7,10 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_acc
 from torch.nn import functional
 from trial_kit import DATA, config, tiny, trial
 
+from raysel.models.layers import partition
+from raysel.spec.sweep import ObjectiveSpec
+from raysel.tasks.groups import groups_of
+from raysel.training.loop import FineTuning, TrialData
 from raysel.training.metrics import Measured, MetricAccumulator
 
 CPU = torch.device("cpu")
@@ -82,3 +86,30 @@ def test_every_epoch_reports_the_balanced_error_of_the_validation_part():
     assert metrics["val/balanced_error"] == measured.balanced_error
     assert metrics["val/error"] == measured.error
     assert int(measured.confusion.sum()) == len(DATA.validation)
+
+
+@given(st.integers(1, 50), st.integers(0, 1000))
+def test_the_worst_groups_error_is_the_largest_of_the_groups_own(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (count + 3,), generator=generator)
+    logits = torch.randn(count + 3, 3, generator=generator)
+    places = ["abc"[i % 3] for i in range(count + 3)]
+    tally = MetricAccumulator(CPU, groups=groups_of({"place": places}))
+    for start in range(0, len(labels), 4):
+        tally.add(logits[start : start + 4], labels[start : start + 4])
+    wrong = (logits.argmax(1) != labels).numpy()
+    own = {p: wrong[[q == p for q in places]].mean() for p in "abc"}
+    measured = tally.measured()
+    assert measured.group_errors == pytest.approx(own)
+    assert measured.by_name("test")["test/worst_group_error"] == max(measured.group_errors.values())
+
+
+def test_an_epoch_is_the_best_by_its_worst_group():
+    places = ["ab"[i % 3 == 0] for i in range(len(DATA.validation))]
+    data = TrialData(DATA.train, DATA.validation, None, groups_of({"place": places}))
+    objective = ObjectiveSpec(metric="val/worst_group_error")
+    model = tiny()
+    run = FineTuning(config(epochs=3), model, partition(model), data, objective)
+    values = [run.run_epoch().metrics["val/worst_group_error"] for _ in range(3)]
+    assert run.validated.best_value == min(values)
+    assert run.validated.best_epoch == values.index(min(values)) + 1
