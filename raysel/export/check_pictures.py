@@ -21,6 +21,7 @@ from raysel.tasks.decoding import image_shift
 from raysel.tasks.geometry import Pixels
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import exif_orientation, opened_image
+from raysel.tasks.stored_images import StoredImage
 from raysel.training.image_batches import CachedData
 
 MOST = 50
@@ -113,7 +114,7 @@ def _chosen(kinds: dict[int, str]) -> list[int]:
 def _kind(pictures: ImageDataset, index: int) -> str:
     """What of a file may be read in two ways: its format, mode, rotation and size."""
     source = pictures.sources[index]
-    if not isinstance(source, Path):
+    if not isinstance(source, Path | StoredImage):
         return "array"
     refused = any_error_as(lambda why: OperationalError(str(source), f"cannot be read: {why}"))
     with refused, opened_image(source) as image:

@@ -23,14 +23,16 @@ from raysel.spec.confirm import BestBy
 from raysel.spec.model import PackageWeights
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import AfterSpec, CodeFile, Spec, TrainingOverride
-from raysel.spec.task import ColouredDigits, FolderData, TableData
+from raysel.spec.task import ColouredDigits, FileData, FolderData, FunctionData, TableData
 from raysel.spec.unsupported import unknown_key, unknown_value
 from raysel.spec.values import (
     A_CHOICE,
     A_CUE,
+    A_DATA_FILE,
     A_FILE,
     A_FLOAT_RANGE,
     A_FOLDER,
+    A_FUNCTION,
     A_LIST,
     A_PACKAGE,
     A_TABLE,
@@ -264,6 +266,8 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_FOLDER: FolderData,
     A_TABLE: TableData,
     A_CUE: ColouredDigits,
+    A_DATA_FILE: FileData,
+    A_FUNCTION: FunctionData,
     A_PACKAGE: PackageWeights,
 }
 _MODEL_OF_KEY: dict[str, type[BaseModel]] = {"after": AfterSpec}

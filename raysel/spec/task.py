@@ -19,7 +19,9 @@ from pydantic import (
 
 from raysel.spec.values import (
     A_CUE,
+    A_DATA_FILE,
     A_FOLDER,
+    A_FUNCTION,
     A_TABLE,
     A_VALUE,
     LARGEST_WHOLE,
@@ -125,6 +127,9 @@ Nested = Literal["merge", "classes"]
 """What folders within class folders are."""
 
 
+ClassNames = Annotated[tuple[OneLine, ...], AfterValidator(not_empty)]
+
+
 class FolderData(FrozenModel):
     """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
 
@@ -173,11 +178,60 @@ class TableData(FrozenModel):
         default=None,
         description="the folder that its files are relative to; the table's, if nothing is given",
     )
-    classes: Annotated[tuple[OneLine, ...], AfterValidator(not_empty)] | None = Field(
+    classes: ClassNames | None = Field(
         default=None,
         description="names of the classes, in the order of their numbers; labels that look like"
         " several are names where they are listed here",
     )
+
+
+class FileData(FrozenModel):
+    """`{file: PATH}`: pictures within a file, or within several that a pattern names."""
+
+    file: LocalPath = Field(
+        description="an archive (.zip, .tar) of class folders or of webdataset's samples, Parquet"
+        " with bytes of pictures, or .npz of arrays; several: train-*.parquet, shard-{000..009}.tar"
+    )
+    image_column: OneLine | None = Field(
+        default=None, description="of Parquet: the pictures' column; found, if nothing is given"
+    )
+    label_column: OneLine | None = Field(
+        default=None, description="of Parquet: the labels' column; found, if nothing is given"
+    )
+    classes: ClassNames | None = Field(
+        default=None,
+        description="names of the classes, in the order of their numbers; not of class folders",
+    )
+
+
+class FunctionData(FrozenModel):
+    """`{function: NAME}`: what a function of one of `code_files` returns."""
+
+    function: OneLine = Field(
+        description="a function without arguments in a file of code_files; it returns the pictures'"
+        " paths, their labels, and perhaps the part of each (train, val, test)"
+    )
+    classes: ClassNames | None = Field(
+        default=None, description="names of the classes, in the order of their numbers"
+    )
+
+
+_FILE_ENDINGS = (".zip", ".tar", ".parquet", ".npz")
+_TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def _by_string(value: Any) -> Any:
+    """A path in the place of a data set's name, by its ending or its slash."""
+    if not isinstance(value, str) or not value:
+        return value
+    lower = value.lower()
+    if lower.endswith(_FILE_ENDINGS):
+        return {"file": value}
+    if lower.endswith(_TABLE_ENDINGS):
+        return {"csv": value}
+    if "/" in value and not value.startswith("hfds/"):  # timm's name of the hub's data sets
+        return {"folder": value}
+    return value
 
 
 class ColouredDigits(FrozenModel):
@@ -195,10 +249,13 @@ def _kind_of_data(value: Any) -> str:
         return A_FOLDER
     if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
         return A_TABLE
-    if isinstance(value, ColouredDigits):
-        return A_CUE
-    if isinstance(value, Mapping) and "coloured_digits" in value:
-        return A_CUE
+    for model, key, tag in (
+        (ColouredDigits, "coloured_digits", A_CUE),
+        (FileData, "file", A_DATA_FILE),
+        (FunctionData, "function", A_FUNCTION),
+    ):
+        if isinstance(value, model) or (isinstance(value, Mapping) and key in value):
+            return tag
     return "an unknown source of data" if isinstance(value, Mapping) else A_VALUE
 
 
@@ -206,9 +263,15 @@ DataChoice = Annotated[
     Annotated[OneLine, Tag(A_VALUE)]
     | Annotated[FolderData, Tag(A_FOLDER)]
     | Annotated[TableData, Tag(A_TABLE)]
-    | Annotated[ColouredDigits, Tag(A_CUE)],
+    | Annotated[ColouredDigits, Tag(A_CUE)]
+    | Annotated[FileData, Tag(A_DATA_FILE)]
+    | Annotated[FunctionData, Tag(A_FUNCTION)],
     Discriminator(_kind_of_data),
+    BeforeValidator(_by_string),
 ]
+
+PictureData = FolderData | TableData | FileData | FunctionData
+"""Pictures of one's own."""
 
 Duplicates = Literal["error", "drop", "keep"]
 PUBLISHED_NAMES = (
@@ -226,7 +289,8 @@ class TaskSpec(FrozenModel):
     """What is learnt."""
 
     data: DataChoice = Field(
-        description="name of a data set, {folder: PATH}, {csv: PATH} or {coloured_digits: SHARE}"
+        description="name of a data set, {folder: PATH}, {csv: PATH}, {file: PATH}, or the path"
+        " alone; {function: NAME} or {coloured_digits: SHARE}"
     )
     root: LocalPath = Field(default="data", description="the folder of the published data sets")
     download: StrictBool = Field(default=False, description="fetch a published data set into root")
@@ -273,7 +337,7 @@ class TaskSpec(FrozenModel):
     def default_weights(self) -> Literal["source", "pretrained"]:
         """What the model starts from where the file does not say: timm's weights on pictures
         without a shift; else what is trained on the source part, from which the target differs."""
-        pictures = isinstance(self.data, FolderData | TableData) or self.data in PUBLISHED_NAMES
+        pictures = isinstance(self.data, PictureData) or self.data in PUBLISHED_NAMES
         return "pretrained" if pictures and self.shift.kind == "none" else "source"
 
     @property
@@ -290,4 +354,8 @@ class TaskSpec(FrozenModel):
             return Path(self.data.folder).name
         if isinstance(self.data, ColouredDigits):
             return "coloured_digits"
+        if isinstance(self.data, FileData):
+            return Path(self.data.file).name
+        if isinstance(self.data, FunctionData):
+            return self.data.function
         return self.data if isinstance(self.data, str) else Path(self.data.csv).name

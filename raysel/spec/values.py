@@ -178,6 +178,8 @@ A_FILE = "{path: FILE}"
 A_FOLDER = "{folder: PATH}"
 A_TABLE = "{csv: PATH}"
 A_CUE = "{coloured_digits: SHARE}"
+A_DATA_FILE = "{file: PATH}"
+A_FUNCTION = "{function: NAME}"
 A_PACKAGE = "{package: NAME}"
 BY_VALUES = "{by: [NAME]}"
 

@@ -52,6 +52,8 @@ def _no_folder(path: Path, other: str | None) -> str:
         return f"{other}, no folder"
     if is_table_name(path):
         return f"a file, no folder; a table is given as task.data: {{csv: {path}}}"
+    if path.suffix.lower() in (".zip", ".tar", ".parquet", ".npz"):
+        return f"a file, no folder; it is read as task.data: {{file: {path}}}"
     todo = remedy([path.suffix])
     return "a file, no folder" + (f" ({todo})" if todo else "")
 

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from raysel.common.text import NAME, and_more, one_line, quoted
 from raysel.spec.task import Duplicates
+from raysel.tasks.groups import Groups
 
 UNREADABLE = "cannot be read"
 """Reason of the files that a decoder refuses."""
@@ -110,6 +113,29 @@ class GroupSummary:
         )
         absent = [f"{part} has none of {and_more(names)}" for part, names in self.absent.items()]
         return "; ".join([text, *absent])
+
+
+def group_summary(groups: Groups, parts: Mapping[str, NDArray[np.int64]]) -> GroupSummary:
+    """The groups of a data set that is divided.
+
+    Args:
+        groups: of all examples.
+        parts: indices of train, validation and test, and of others that are not looked at.
+    """
+    counts = {part: groups.only(parts[part]).counts() for part in ("train", "validation", "test")}
+    train = counts["train"]
+    smallest, largest = (pick(train, key=lambda name: train[name]) for pick in (min, max))
+    return GroupSummary(
+        columns=groups.columns,
+        count=len(groups.names),
+        smallest=ClassCount(smallest, train[smallest]),
+        largest=ClassCount(largest, train[largest]),
+        absent={
+            part: tuple(name for name, count in own.items() if not count)
+            for part, own in counts.items()
+            if part != "train" and not all(own.values())
+        },
+    )
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,27 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from raysel.common.errors import Problem, nearest, user_error
-from raysel.spec.task import ColouredDigits, FolderData, Nested, TableData, TaskSpec
+from raysel.common.text import quoted
+from raysel.spec.task import (
+    ColouredDigits,
+    FileData,
+    FolderData,
+    FunctionData,
+    Nested,
+    PictureData,
+    TableData,
+    TaskSpec,
+)
 from raysel.tasks.data import Dataset
 from raysel.tasks.data_paths import missing_path
 from raysel.tasks.decoding import CIFAR_F
+from raysel.tasks.file_kinds import remedy
 from raysel.tasks.image_dataset import ImageDataset
-from raysel.tasks.readers import breeds, cifar_c
+from raysel.tasks.readers import archive, arrays, breeds, cifar_c, parquet
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
+from raysel.tasks.readers.file_patterns import files_of, is_pattern
 from raysel.tasks.readers.folder import image_folder
+from raysel.tasks.readers.function import from_function, why_no_function
 from raysel.tasks.readers.metadata import metadata_folder
 from raysel.tasks.readers.published import PUBLISHED, Published
 from raysel.tasks.readers.published_counts import counted_pictures
@@ -70,16 +83,27 @@ def name_problems(spec: TaskSpec) -> list[Problem]:
     ]
     if isinstance(spec.data, str):
         named.insert(0, ("task.data", "data set", spec.data, (*_OPENERS, *NAMES)))
+    if isinstance(spec.data, str) and spec.data.startswith("hfds/"):
+        message = f"{quoted(spec.data)} is on the hub, which raysel does not read: download its"
+        hint = "Parquet files (huggingface-cli download --repo-type dataset), and give their folder"
+        return [Problem("task.data", f"{message} {hint}: task.data: {{folder: PATH}}")]
     return [
-        Problem(path, f'no {what} is called "{given}"; {nearest(given, known, len(SHIFTS))}')
+        Problem(path, f'no {what} is called "{given}"; {_meant(path, given, known)}')
         for path, what, given, known in named
         if given not in known
     ]
 
 
+def _meant(path: str, given: str, known: Collection[str]) -> str:
+    """What to write in the place of a name that there is not."""
+    if path == "task.data" and Path(given).is_dir():
+        return f"a folder of that name is given as task.data: {{folder: {given}}}"
+    return nearest(given, known, len(SHIFTS))
+
+
 def is_pictures(spec: TaskSpec) -> bool:
     """Whether the task's data are pictures, and not embedded arrays."""
-    return isinstance(spec.data, FolderData | TableData) or spec.data in NAMES
+    return isinstance(spec.data, PictureData) or spec.data in NAMES
 
 
 def open_arrays(spec: TaskSpec) -> Dataset:
@@ -117,6 +141,13 @@ def _source(spec: TaskSpec) -> _Source:
             lambda _: _table(data),
             len(data.classes) if data.classes else None,
         )
+    if isinstance(data, FileData):
+        count = len(data.classes) if data.classes else None
+        return _Source(lambda: _missing_file(data.file), lambda _: _file(data), count)
+    if isinstance(data, FunctionData):
+        name = data.function
+        classes = data.classes
+        return _Source(lambda: why_no_function(name), lambda _: from_function(name, classes))
     if data == CIFAR_C:
         return _Source(
             lambda: cifar_c.missing(root, shift.kind),
@@ -138,8 +169,45 @@ def _source(spec: TaskSpec) -> _Source:
 
 
 def _folder(folder: Path, nested: Nested | None) -> ImageDataset:
-    """Folders a class each, or Hugging Face's form, which has tables in their place."""
+    """Folders a class each, or Hugging Face's forms: tables or Parquet in their place."""
+    if files := parquet.files_in(folder):
+        return parquet.parquet(files, folder.resolve().name)
     return metadata_folder(folder) or image_folder(folder, nested=nested)
+
+
+def _missing_file(file: str) -> str | None:
+    """Why there is no such file; what a pattern names is found when it is opened."""
+    if is_pattern(file):
+        return None
+    why = missing_path(Path(file), "file")
+    if why is not None and Path(file).is_dir():
+        return f"{file} is a folder; a folder is given as task.data: {{folder: {file}}}"
+    return why
+
+
+def _file(data: FileData) -> ImageDataset:
+    """What a file holds, by its ending."""
+    files = [as_on_disk(file) for file in files_of(data.file)]
+    endings = {file.suffix.lower() for file in files}
+    name = Path(data.file).name
+    if len(endings) > 1:
+        message = f"{data.file} names files of several kinds: {', '.join(sorted(endings))}"
+        raise user_error("task.data.file", f"{message}; give files of one kind")
+    (ending,) = endings
+    if ending == parquet.ENDING:
+        return parquet.parquet(files, name, data.image_column, data.label_column, data.classes)
+    for key in ("image_column", "label_column"):
+        if getattr(data, key) is not None:
+            message = f"{ending or 'this file'} has no columns; leave it out"
+            raise user_error(f"task.data.{key}", message)
+    if ending in archive.ENDINGS:
+        return archive.archives(files, name, data.classes)
+    if ending == arrays.ENDING and len(files) == 1:
+        return arrays.arrays(files[0], name, data.classes)
+    known = ", ".join((*archive.ENDINGS, parquet.ENDING, arrays.ENDING))
+    what = remedy([ending])
+    message = f"{files[0]} is none of {known}{f' ({what})' if what else ''}"
+    raise user_error("task.data.file", message)
 
 
 def _published(name: str) -> tuple[str, Published]:

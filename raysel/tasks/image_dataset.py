@@ -19,6 +19,7 @@ from raysel.tasks.data_summary import LeftOut as LeftOut
 from raysel.tasks.groups import Groups
 from raysel.tasks.image_cache import CONTENT_BYTES
 from raysel.tasks.image_io import read_image
+from raysel.tasks.stored_images import StoredImage
 from raysel.tasks.value_range import ValueRanges
 
 Pixels = NDArray[np.uint8]
@@ -33,7 +34,8 @@ class ImageDataset:
         name: of the data set, as one word.
         classes: name of each class.
         labels: [N] of all pictures.
-        sources: N files, or all pixels [N, h, w, 3] where the data set is an array.
+        sources: N files or pictures within files, or all pixels [N, h, w, 3] where the data set is
+            an array.
         official_splits: [N] train, validation, test or source; None where it has no parts.
         shifted: the target's pictures carry their shift already.
         notes: what a person should know of the reading, a line each.
@@ -49,7 +51,7 @@ class ImageDataset:
     name: str
     classes: tuple[str, ...]
     labels: Labels
-    sources: Sequence[Path] | Pixels
+    sources: Sequence[Path | StoredImage] | Pixels
     official_splits: NDArray[np.str_] | None = None
     shifted: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -70,18 +72,21 @@ class ImageDataset:
             BadImage: it cannot be read.
         """
         source = self.sources[index]
-        return (
-            read_image(source, self.ranges) if isinstance(source, Path) else Image.fromarray(source)
-        )
+        if isinstance(source, Path | StoredImage):
+            return read_image(source, self.ranges)
+        return Image.fromarray(source)
 
     def where(self, index: int) -> str:
         """Where a picture is, for a person."""
         source = self.sources[index]
-        return str(source) if isinstance(source, Path) else f"{self.name}[{index}]"
+        is_named = isinstance(source, Path | StoredImage)
+        return str(source) if is_named else f"{self.name}[{index}]"
 
     def fingerprint(self, index: int) -> tuple[object, ...]:
         """What changes when a picture does, without reading a file: path, size and time."""
         source = self.sources[index]
+        if isinstance(source, StoredImage):
+            return source.fingerprint()
         if not isinstance(source, Path):
             return (source.tobytes(),)
         try:

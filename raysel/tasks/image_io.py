@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging
 
 from raysel.common.user_files import any_error_as, irregular
 from raysel.tasks.file_kinds import kind_by_content
+from raysel.tasks.stored_images import StoredImage
 from raysel.tasks.value_range import ValueRanges, is_deep
 
 _NOT_PICTURES = frozenset(
@@ -80,8 +82,8 @@ def image_endings() -> frozenset[str]:
     return frozenset(end for end, name in Image.registered_extensions().items() if name in known)
 
 
-def read_image(path: Path, ranges: ValueRanges | None = None) -> Image.Image:
-    """The picture in a file, RGB with 8 bits a channel.
+def read_image(path: Path | StoredImage, ranges: ValueRanges | None = None) -> Image.Image:
+    """The picture in a file, or within one, RGB with 8 bits a channel.
 
     Args:
         ranges: the values of the data set's pictures of more than 8 bits; the picture's own,
@@ -107,19 +109,20 @@ def read_image(path: Path, ranges: ValueRanges | None = None) -> Image.Image:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
-    """An image file whose head is read and no pixel yet; never a device or a named pipe.
+def opened_image(path: Path | StoredImage) -> Iterator[Image.Image]:
+    """An image whose head is read and no pixel yet; never a device or a named pipe.
 
     Raises:
         BadImage: it is empty or no regular file.
         Exception: whatever Pillow raises.
     """
-    other = irregular(path)
+    other = irregular(path if isinstance(path, Path) else path.file)
     if other is not None:
         raise BadImage(f"is {other}, no regular file")
-    if path.stat().st_size == 0:
+    file = path if isinstance(path, Path) else io.BytesIO(path.read_bytes())
+    if (len(file.getvalue()) if isinstance(file, io.BytesIO) else file.stat().st_size) == 0:
         raise BadImage("is empty (0 bytes)")
-    with Image.open(path, formats=image_formats()) as image:
+    with Image.open(file, formats=image_formats()) as image:
         yield image
 
 
@@ -134,14 +137,15 @@ def without_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _refused_as_bad(path: Path) -> Iterator[None]:
+def _refused_as_bad(path: Path | StoredImage) -> Iterator[None]:
     with any_error_as(lambda why: BadImage(f"cannot be read: {why}"), passing=(BadImage,)):
         try:
             yield
         except FileNotFoundError:
             raise BadImage("is missing") from None
         except UnidentifiedImageError:
-            raise BadImage(kind_by_content(path) or "is not an image that Pillow knows") from None
+            kind = kind_by_content(path) if isinstance(path, Path) else None
+            raise BadImage(kind or "is not an image that Pillow knows") from None
         except Image.DecompressionBombError as error:
             raise BadImage(f"is too large: {error}") from None
 

@@ -29,10 +29,11 @@ _MEANT = "; if that is one class's name, list all names in task.data.classes"
 
 
 class Label(NamedTuple):
-    """What is in a row: the row's line in the file, and its label."""
+    """What is in a row: the row's number, its label, and what the number counts."""
 
     line: int
     text: str
+    unit: str = "line"
 
 
 class Labels(NamedTuple):
@@ -55,7 +56,7 @@ def class_labels(where: str, rows: Sequence[Label], classes: Sequence[str] | Non
     Raises:
         UserError: a label is not one class, or none of the classes.
     """
-    rows = [Label(row.line, normalised(row.text)) for row in rows]
+    rows = [row._replace(text=normalised(row.text)) for row in rows]
     if classes is not None:
         return _among(where, rows, tuple(map(normalised, classes)))
     for row in rows:
@@ -230,4 +231,4 @@ def _refuse_one_number_twice(where: str, rows: Sequence[Label]) -> None:
 
 
 def _wrong(where: str, row: Label, message: str) -> UserError:
-    return user_error("task.data", f"{where} line {row.line}: {message}")
+    return user_error("task.data", f"{where} {row.unit} {row.line}: {message}")

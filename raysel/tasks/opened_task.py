@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.common.errors import Problem, UserError, user_error
-from raysel.spec.task import FolderData, TableData, TaskSpec
+from raysel.spec.task import FileData, FolderData, FunctionData, TableData, TaskSpec
 from raysel.tasks.data import Dataset, Labels
 from raysel.tasks.data_paths import is_there
-from raysel.tasks.data_summary import ClassCount, DataSummary, GroupSummary, PartCount
+from raysel.tasks.data_summary import ClassCount, DataSummary, PartCount, group_summary
 from raysel.tasks.datasets import (
     class_count,
     counted,
@@ -27,7 +27,6 @@ from raysel.tasks.datasets import (
 from raysel.tasks.decoding import TARGET, PartDecoder, cache_folder
 from raysel.tasks.draws import SplitIndices, draw_splits, rest_of
 from raysel.tasks.duplicates import DuplicateFinder, find
-from raysel.tasks.groups import Groups
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.model_input import ModelInput
 from raysel.tasks.range_scan import cached_ranges
@@ -239,6 +238,10 @@ def _is_of_another_kind(spec: TaskSpec) -> bool:
     data = spec.data
     if isinstance(data, FolderData):
         return is_there(Path(data.folder))
+    if isinstance(data, FunctionData):
+        return True  # a name is wrong, and no data are elsewhere
+    if isinstance(data, FileData):
+        return is_there(Path(data.file))
     return isinstance(data, TableData) and is_there(Path(data.csv))
 
 
@@ -292,6 +295,8 @@ def absolute(spec: TaskSpec) -> TaskSpec:
     data = spec.data
     if isinstance(data, FolderData):
         data = data.model_copy(update={"folder": str(Path(data.folder).absolute())})
+    elif isinstance(data, FileData):
+        data = data.model_copy(update={"file": str(Path(data.file).absolute())})
     elif isinstance(data, TableData):
         files = data.root and str(Path(data.root).absolute())
         table = str(Path(data.csv).absolute())
@@ -347,26 +352,7 @@ def summarise(
         unused=len(labels) - sum(parts.values()),
         left_out=data.left_out if isinstance(data, ImageDataset) else (),
         decoded=isinstance(data, Dataset),
-        groups=_group_summary(data.groups, splits),
-    )
-
-
-def _group_summary(groups: Groups | None, splits: Splits) -> GroupSummary | None:
-    if groups is None:
-        return None
-    counts = {part: groups.only(getattr(splits, part)).counts() for part in TARGET}
-    train = counts["train"]
-    smallest, largest = (pick(train, key=lambda name: train[name]) for pick in (min, max))
-    return GroupSummary(
-        columns=groups.columns,
-        count=len(groups.names),
-        smallest=ClassCount(smallest, train[smallest]),
-        largest=ClassCount(largest, train[largest]),
-        absent={
-            part: tuple(name for name, count in own.items() if not count)
-            for part, own in counts.items()
-            if part != "train" and not all(own.values())
-        },
+        groups=None if data.groups is None else group_summary(data.groups, vars(splits)),
     )
 
 

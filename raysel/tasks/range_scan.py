@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from raysel.tasks.image_cache import key_of
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import opened_image, without_warnings
+from raysel.tasks.stored_images import StoredImage
 from raysel.tasks.value_range import ValueRanges, is_deep, is_scaled
 
 _EIGHT_BIT = frozenset(
@@ -33,7 +35,7 @@ def scan_ranges(pictures: ImageDataset, cache: Path) -> ValueRanges:
         return known
     places = _places(pictures)
     kept = _file(pictures, places, cache)
-    ranges = _scanned([Path(pictures.sources[index]) for index in places])
+    ranges = _scanned([pictures.sources[index] for index in places])
     with suppress(OSError):  # the image cache reports a folder that cannot be written
         cache.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}.partial")
@@ -58,7 +60,7 @@ def _places(pictures: ImageDataset) -> list[int]:
     return [
         index
         for index, source in enumerate(pictures.sources)
-        if isinstance(source, Path) and source.suffix.lower() not in _EIGHT_BIT
+        if isinstance(source, Path | StoredImage) and source.suffix.lower() not in _EIGHT_BIT
     ]
 
 
@@ -67,7 +69,7 @@ def _file(pictures: ImageDataset, places: Sequence[int], cache: Path) -> Path:
     return cache / f"{key}.ranges.json"
 
 
-def _scanned(files: Sequence[Path]) -> ValueRanges:
+def _scanned(files: Sequence[Any]) -> ValueRanges:
     found, rest = [], iter(files)
     with without_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
         while window := list(islice(rest, _WINDOW)):
@@ -75,7 +77,7 @@ def _scanned(files: Sequence[Path]) -> ValueRanges:
     return ValueRanges.from_extremes(found)
 
 
-def _extremes(path: Path) -> tuple[bool, float, float] | None:
+def _extremes(path: Path | StoredImage) -> tuple[bool, float, float] | None:
     """Whether a deep picture is of real numbers, its lowest and its highest value; None of others,
     and of those that cannot be read, which decoding reports."""
     with suppress(Exception), opened_image(path) as image:

@@ -31,6 +31,13 @@ _LABELS = (
 )
 """Names of columns as they are compared, the most certain first."""
 
+_OTHER_TASKS = {
+    "detection (boxes)": ("bbox", "bboxes", "boxes", "objects", "annotations", "detections"),
+    "segmentation (masks)": ("mask", "masks", "segmentation", "segmentations", "annotation"),
+    "captions": ("caption", "captions", "text", "description"),
+}
+"""What columns without a label's are for: tasks that raysel does not do."""
+
 _SPLIT = "split"
 _SPLITS = ("subset", "partition", "set", "dataset", "datasplit", "part", "phase")
 _FLAGS = {
@@ -73,6 +80,27 @@ def fits(head: Sequence[str], wanted: ColumnNames) -> bool:
 def has_files(head: Sequence[str]) -> bool:
     """Whether a head has a column of files by its name."""
     return bool(_usual(head, _FILES))
+
+
+def usual_label(names: Sequence[str]) -> str | None:
+    """The name that is a label's; None where none is, or several are."""
+    found = _usual(names, _LABELS)
+    return names[found[0]] if len(found) == 1 else None
+
+
+def usual_file(names: Sequence[str]) -> str | None:
+    """The name that is a picture's; None where none is, or several are."""
+    found = _usual(names, _FILES)
+    return names[found[0]] if len(found) == 1 else None
+
+
+def other_task(names: Sequence[str]) -> str:
+    """What names of columns or keys without a label's are for, in words."""
+    keys = {_key(name): name for name in names}
+    for what, known in _OTHER_TASKS.items():
+        if seen := [name for key, name in keys.items() if key in known]:
+            return f"{and_more(seen)} is for {what}; raysel does single-label classification"
+    return f"it has {and_more(list(names))}; raysel does single-label classification"
 
 
 def listed_files(table: TableText) -> list[str] | None:

@@ -73,7 +73,7 @@ def _parts_by_path(data: ImageDataset, root: Path) -> ImageDataset:
         return data
     first = [
         path.relative_to(root).parts[0].lower() if path.is_relative_to(root) else ""
-        for path in data.sources
+        for path in map(Path, map(str, data.sources))
     ]
     pools = [POOL_OF_FOLDER.get(name) for name in first]
     if None in pools or "train" not in pools or len(set(pools)) == 1:

@@ -10,11 +10,21 @@ from raysel.tasks.data_paths import missing_path
 from raysel.tasks.opened_task import open_task
 
 
-@pytest.mark.parametrize("there", ["photos.zip", "photos.tar.gz"])
+@pytest.mark.parametrize("there", ["photos.rar", "photos.tar.gz"])
 def test_an_archive_that_is_given_as_a_folder_is_named_as_one(tmp_path, there):
     path = tmp_path / there
     path.write_bytes(b"x")
     assert missing_path(path, "folder") == f"{path} is a file, no folder (archives: unpack them)"
+
+
+@pytest.mark.parametrize("there", ["photos.zip", "photos.tar", "photos.parquet", "photos.npz"])
+def test_a_file_of_pictures_that_is_given_as_a_folder_is_answered_with_the_right_key(
+    tmp_path, there
+):
+    path = tmp_path / there
+    path.write_bytes(b"x")
+    expected = f"{path} is a file, no folder; it is read as task.data: {{file: {path}}}"
+    assert missing_path(path, "folder") == expected
 
 
 def test_a_folder_that_is_still_packed_is_reported(tmp_path):
