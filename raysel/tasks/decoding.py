@@ -181,9 +181,9 @@ class PartDecoder:
         evaluation = replace(training, augmentation="none", auto_augment="none")
         if training.geometry != self._geometry(DRAWN_VALIDATION):
             evaluation, _ = self._part(DRAWN_VALIDATION, everything)
+        known = partial(np.intersect1d, training.indices)
         return tuple(
-            DrawnSplit(_of(training, d.train), _of(evaluation, _common(d.validation, training)))
-            for d in draws
+            DrawnSplit(_of(training, d.train), _of(evaluation, known(d.validation))) for d in draws
         )
 
     def _augmentation(self, name: str) -> Augmentation:
@@ -312,10 +312,6 @@ def _first_copies(contents: NDArray[np.uint8], seen: set[bytes]) -> Indices:
             seen.add(content)
             fresh.append(row)
     return np.array(fresh, np.int64)
-
-
-def _common(indices: Indices, part: CachedExamples) -> Indices:
-    return np.intersect1d(indices, part.indices)
 
 
 def _without(part: CachedExamples, indices: set[int]) -> CachedExamples:
