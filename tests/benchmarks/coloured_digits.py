@@ -30,7 +30,8 @@ def cells(folder: Path) -> dict[float, SweepResults]:
     found = {}
     for path in folder.glob("coloured-digits/*/results.json"):
         results = SweepResults.model_validate_json(path.read_text(encoding="utf-8"))
-        found[float(path.parent.name.removeprefix("coloured_digits"))] = results
+        if results.complete:
+            found[float(path.parent.name.removeprefix("coloured_digits"))] = results
     return dict(sorted(found.items()))
 
 
@@ -71,7 +72,7 @@ def draw(found: dict[float, SweepResults], path: Path) -> None:
 
 def main(folder: Path) -> None:
     """Run the suite in a folder and write what it shows."""
-    command = [sys.executable, "-m", "raysel", "run", str(FILE), "--quiet"]
+    command = [sys.executable, "-m", "raysel", "run", str(FILE), "--quiet", "--resume-if-exists"]
     subprocess.run([*command, "--set", f"storage={folder}"], check=True)
     found = cells(folder)
     text = ["Worst group:", "", *table(found, "test/worst_group_error")]
