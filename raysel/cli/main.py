@@ -25,6 +25,7 @@ from raysel.cli import (
     plan_verb,
     predict_verb,
     profile_verb,
+    range_verb,
     report_verb,
     review_verbs,
     run_verbs,
@@ -247,6 +248,7 @@ mistakes_verb.add_to(app)
 doctor_verb.add_to(app)
 plan_verb.add_to(app)
 profile_verb.add_to(app)
+range_verb.add_to(app)
 cluster.add_to(app)
 
 

@@ -150,6 +150,10 @@ class FineTuning:
         self._features: TrialFeatures | None = None
         self.epoch, self.step = 0, 0
         self.after_step: Callable[[int], None] = lambda step: None
+        self.rate: Callable[[int], float] = lambda step: learning_rate(
+            self.settings, step, self.steps_per_epoch
+        )
+        self.last_loss = torch.zeros((), device=self.device)
         self.moved = [False] * len(self.partition)
         settings, fresh = self.settings, self.layers.head if fresh_head else ()
         self._pull = Pull(self.parameters, self.names, settings.pull_strength, fresh)
@@ -186,8 +190,9 @@ class FineTuning:
         with self._random_numbers(_DROPOUT), self._recipe.random_numbers(drawn):
             set_training_mode(self.model, self.settings.batch_norm, self.settings.batch_size)
             for batches in self._steps():
-                losses.append(self._backward(batches))
-                self._update(losses[-1], trace)
+                self.last_loss = self._backward(batches)
+                losses.append(self.last_loss)
+                self._update(self.last_loss, trace)
                 self.validated.after_step(self.step)
                 self.after_step(self.step)
         self.nonfinite.check()
@@ -279,7 +284,7 @@ class FineTuning:
         view = self._view(gradients, norms, flag)
         decision = self.strategy.decide(view)
         self.diagnostics.step(view)
-        rate = learning_rate(self.settings, self.step - 1, self.steps_per_epoch)
+        rate = self.rate(self.step - 1)
         self.optimizer.apply(decision.weights, rate, flag)
         trace.add(self.step, decision, flag)
 

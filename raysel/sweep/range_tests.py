@@ -1,0 +1,90 @@
+"""`raysel range`: a learning-rate range test of each arm of a sweep, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from raysel.common.errors import nearest, user_error
+from raysel.common.locations import working_folder
+from raysel.search.space import Space, settings_of
+from raysel.spec import user_code
+from raysel.spec.sweep import FloatRange, Spec
+from raysel.sweep import local_trial
+from raysel.tasks.data_summary import DataSummary
+from raysel.training.loop import FineTuning, TrialData
+from raysel.training.range_test import RangeTest, range_test
+from raysel.training.trial_worker import TrialWorker
+
+
+def range_tests(
+    spec: Spec,
+    arm: str | None,
+    steps: int,
+    notify: local_trial.Notify,
+    opened: Callable[[DataSummary], None] | None = None,
+) -> dict[str, RangeTest]:
+    """Test each arm's first configuration, from the same weights and on the same order of data as
+    the sweep's trials.
+
+    Args:
+        spec: a sweep that `raysel.search.validate` accepts.
+        arm: this one alone; None takes all.
+        steps: of each test, at most.
+        notify: called with a line for each long step.
+        opened: called with what was read, before pictures are decoded.
+
+    Raises:
+        UserError: the sweep has no such arm.
+    """
+    code = user_code.read(spec.listed_code, Path())
+    inputs = local_trial.prepare_inputs(spec, code, notify, opened)
+    space = Space(spec, inputs.layers.names)
+    if arm is not None and arm not in space.arms:
+        hint = nearest(arm, space.arms)
+        raise user_error("--strategy", f'the sweep has no strategy "{arm}"; {hint}')
+    before = torch.get_num_threads()
+    folder = working_folder(spec.storage) / f"{spec.name}.range"
+    try:
+        worker, found = TrialWorker(inputs.shared(folder)), {}
+        for name in space.arms if arm is None else (arm,):
+            notify(f"range    {name}")
+            found[name] = _tested(worker, space, name, steps)
+        return found
+    finally:
+        torch.set_num_threads(before)
+
+
+def _tested(worker: TrialWorker, space: Space, arm: str, steps: int) -> RangeTest:
+    config = space.first_configuration(arm)
+    data = worker.data(config)
+    one = data.validation.only(torch.arange(1))  # nothing is chosen by it
+    tuning = FineTuning(
+        config,
+        worker.model(config),
+        worker.shared.partition,
+        TrialData(data.train, one, data.source),
+        fresh_head=worker.has_fresh_head,
+    )
+    return range_test(tuning, steps)
+
+
+def in_the_file(spec: Spec, found: Mapping[str, RangeTest]) -> dict[str, str | None]:
+    """For each arm what to write as its learning rate, a range of the file whose first trial is the
+    suggested rate; None where nothing is suggested."""
+    return {arm: _line(spec, arm, test.suggested) for arm, test in found.items()}
+
+
+def _line(spec: Spec, arm: str, rate: float | None) -> str | None:
+    if rate is None:
+        return None
+    rate = float(f"{rate:.2g}")
+    given = settings_of(spec, arm)["learning_rate"]
+    if not isinstance(given, FloatRange):
+        return f"{rate:g}"
+    low, high = given.bounds
+    low, high = min(low, rate), max(high, rate)
+    log = ", log: true" if given.log else ""
+    return f"{{float: [{low:g}, {high:g}]{log}, first: {rate:g}}}"
