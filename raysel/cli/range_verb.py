@@ -47,7 +47,7 @@ def range_(
         for arm, test in found.items()
     ]
     say("")
-    print_table(("arm", "falls fastest at", "lowest at", "steps"), rows, numbers=(1, 2, 3))
+    print_table(("arm", "suggested", "lowest loss at", "steps"), rows, numbers=(1, 2, 3))
     say("", "to try these first, write below strategies:", "")
     for arm, line in lines.items():
         if line is not None:

@@ -2,8 +2,8 @@
 loss does.
 
 The loss of each step is smoothed as fastai's `lr_find` does (a moving average of decay 0.98, freed
-of its start), and the test ends where that is four times its lowest. Suggested is the rate at which
-the smoothed loss falls fastest along the logarithm of the rate (docs/algorithms.md, D66).
+of its start), and the test ends where that is four times its lowest. Suggested is the middle of its
+`valley`, the longest run of falling losses (docs/algorithms.md, D66).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ LOWEST, HIGHEST = 1e-6, 1.0
 
 _DECAY = 0.98
 _TOO_MUCH = 4.0
-_EDGE = 5  # steps at the start whose slope says nothing: the average has hardly begun
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class RangeTest:
     Attributes:
         rates: of each step.
         losses: of each step, before it; smoothed.
-        suggested: where the loss falls fastest; None where it falls nowhere.
+        suggested: the middle of the longest run of falling losses; None where there is none.
         lowest: the rate of the lowest loss.
     """
 
@@ -76,19 +75,29 @@ def range_test(tuning: FineTuning, steps: int) -> RangeTest:
             tuning.run_epoch()
     except (_Over, Diverged):
         pass
-    suggested, bottom = _suggested(rates, smoothed)
-    return RangeTest(tuple(rates[: len(smoothed)]), tuple(smoothed), suggested, bottom)
+    middle = valley(smoothed)
+    return RangeTest(
+        tuple(rates[: len(smoothed)]),
+        tuple(smoothed),
+        None if middle is None else rates[middle],
+        rates[int(np.argmin(smoothed))] if smoothed else None,
+    )
 
 
-def _suggested(
-    rates: Sequence[float], losses: Sequence[float]
-) -> tuple[float | None, float | None]:
-    """The rate where the loss falls fastest before its lowest, and that of the lowest."""
-    if not losses:
-        return None, None
-    bottom = int(np.argmin(losses))
-    if bottom <= _EDGE:
-        return None, rates[bottom]
-    slopes = np.gradient(np.asarray(losses[: bottom + 1]), np.log(rates[: bottom + 1]))
-    steepest = _EDGE + int(np.argmin(slopes[_EDGE:]))
-    return (rates[steepest] if slopes[steepest] < 0 else None), rates[bottom]
+def valley(losses: Sequence[float]) -> int | None:
+    """The place that fastai's `valley` suggests: the middle of the longest decreasing subsequence,
+    which the noise of the first steps, at rates that change nothing, does not reach.
+
+    Returns:
+        None where no loss is below an earlier one.
+    """
+    lengths: list[int] = []  # of the longest decreasing subsequence that ends at each place
+    for place, loss in enumerate(losses):
+        before = (lengths[i] for i in range(place) if losses[i] > loss)
+        lengths.append(1 + max(before, default=0))
+    longest = max(lengths, default=1)
+    if longest == 1:
+        return None
+    end = lengths.index(longest)
+    start, third = end - longest, longest / 3
+    return max(start + int(third) + int(third / 2), 0)

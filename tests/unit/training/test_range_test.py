@@ -10,7 +10,7 @@ from trial_kit import DATA, config, tiny, trial
 
 from raysel.training import range_test as range_test_module
 from raysel.training.batches import epoch_batches
-from raysel.training.range_test import HIGHEST, LOWEST, _suggested, range_test
+from raysel.training.range_test import HIGHEST, LOWEST, range_test, valley
 
 STEPS = 20
 
@@ -57,12 +57,34 @@ def test_it_ends_where_the_loss_is_too_far_above_its_lowest(monkeypatch):
     assert list(falling) == sorted(falling, reverse=True)
 
 
-def test_suggested_is_where_the_loss_falls_fastest_before_its_lowest():
-    rates = np.geomspace(1e-6, 1.0, 61)
-    x = np.log10(rates)
-    losses = 2.0 - 1 / (1 + np.exp(-6 * (x + 3))) + 8 / (1 + np.exp(-9 * (x + 0.5)))
-    suggested, lowest = _suggested(list(rates), list(losses))
-    assert suggested == pytest.approx(1e-3, rel=0.05)
-    assert lowest is not None and 1e-2 < lowest < 1e-1
-    assert _suggested(list(rates), list(np.arange(61.0))) == (None, rates[0])
-    assert _suggested([], []) == (None, None)
+def fastais_valley(losses: list[float]) -> int:
+    """The reference: `fastai.callback.schedule.valley`, its variables' names included."""
+    n = len(losses)
+    max_start, max_end, lds = 0, 0, [1] * n
+    for i in range(1, n):
+        for j in range(i):
+            if losses[i] < losses[j] and lds[i] < lds[j] + 1:
+                lds[i] = lds[j] + 1
+            if lds[max_end] < lds[i]:
+                max_end = i
+                max_start = max_end - lds[max_end]
+    sections = (max_end - max_start) / 3
+    return max_start + int(sections) + int(sections / 2)
+
+
+def test_suggested_is_fastais_valley():
+    draws = np.random.default_rng(0)
+    for count in (10, 37, 100):
+        for _ in range(20):
+            losses = list(np.cumsum(draws.normal(-0.02, 0.1, count)))
+            assert valley(losses) == fastais_valley(losses)
+    assert valley([1.0, 2.0, 3.0]) is None and valley([]) is None and valley([2.0]) is None
+    assert valley([2.0, 1.0]) == 0
+
+
+def test_noise_of_the_first_steps_suggests_nothing():
+    """The losses of a real sweep's first test: batches differ, and no rate does anything yet."""
+    noise = np.random.default_rng(1).normal(0.0, 0.3, 20)
+    losses = [*(1.7 + noise / np.arange(1, 21)), *np.linspace(1.7, 0.9, 40), *range(2, 6)]
+    middle = valley(losses)
+    assert middle is not None and 30 < middle < 50
