@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from raysel.common.deferred_torch import torch
-from raysel.common.torchvision_compat import ensure_importable
 from raysel.tasks.geometry import Pixels
 
 _Space = tuple[tuple[str, tuple[float, ...], bool], ...]
@@ -83,6 +82,8 @@ def _space(name: str, bins: int, *size: tuple[int, int]) -> _Space:
 
 @lru_cache(maxsize=1)
 def _torchvision() -> Any:
+    from raysel.common.torchvision_compat import ensure_importable  # noqa: PLC0415
+
     ensure_importable()
     from torchvision.transforms import autoaugment  # noqa: PLC0415  (slow, and seldom needed)
 
