@@ -2,8 +2,7 @@
 
 A trial first chooses its arm (an entry of the file's `strategies`), then a value for each thing
 that this arm searches. Every searched value is scoped by its arm (`full.learning_rate`,
-`bvg_ls.ema_decay`): good learning rates differ by decades between strategies, and a shared one
-misleads TPE.
+`bvg_ls.ema_decay`): good rates differ by decades between strategies; a shared one misleads TPE.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ CROSS_VALIDATION = "cross_validation"
 """The search of the surgical papers: the grid in which `surgical` takes every single layer."""
 
 SURGICAL = "surgical"
-
 
 STRATEGY = "strategy"
 """The name of the choice among the arms."""
@@ -259,8 +257,7 @@ class Space:
         return {value.name: settled[value.name] for value in self.searched.get(config.arm, ())}
 
     def first_trials(self) -> list[dict[str, Any]]:
-        """For each arm its strategy's published setting, or what the file names as first, as
-        parameters for `study.enqueue_trial`."""
+        """For each arm what is tried first, as parameters for `study.enqueue_trial`."""
         choice = len(self.searched) > 1
         return [
             ({STRATEGY: strategy} if choice else {}) | {v.scoped: v.published for v in own}
@@ -392,10 +389,9 @@ def _fields(model: TrainingSpec | TrainingSettings | TrainingOverride) -> dict[s
     """The values that a trial has; how it computes them (`cache_features`) is none of them."""
     known = TrainingSettings.model_fields
     fields = {name: getattr(model, name) for name in type(model).model_fields if name in known}
-    if isinstance(model, TrainingSpec):
-        fields["pull_strength"] = 0.0 if model.pull is None else model.pull.strength
-    elif isinstance(model, TrainingOverride) and model.pull is not None:
-        fields["pull_strength"] = model.pull.strength
+    pull = None if isinstance(model, TrainingSettings) else model.pull
+    if pull is not None or isinstance(model, TrainingSpec):
+        fields["pull_strength"] = pull.strength if pull else 0.0
     return fields
 
 
