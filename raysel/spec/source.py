@@ -8,7 +8,7 @@ from pydantic import Field
 
 from raysel.spec.model import SourceWeights
 from raysel.spec.task import Augmentation
-from raysel.spec.training import Optimizer, Schedule, TrainingSettings
+from raysel.spec.training import Optimizer, Precision, Schedule, TrainingSettings
 from raysel.spec.values import (
     Batch,
     Epochs,
@@ -32,6 +32,7 @@ class SourceSpec(FrozenModel):
     schedule: Schedule = Field(default="cosine", description="after a warm-up of one epoch")
     weight_decay: NonNegativeReal = 1e-2
     label_smoothing: Fraction = 0.0
+    precision: Precision = "float32"
     augmentation: Augmentation | None = Field(
         default=None, description="of the source part; as task.augmentation, if not given"
     )
@@ -64,7 +65,7 @@ class SourceSpec(FrozenModel):
             schedule=self.schedule,
             warmup_epochs=1.0,
             batch_norm="train",
-            precision="float32",
+            precision=self.precision,
             clip_norm=None,
             gradient_accumulation_steps=1,
             deterministic=False,

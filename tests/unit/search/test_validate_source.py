@@ -32,6 +32,7 @@ def test_what_is_said_is_read_and_what_is_not_is_as_before():
     spec = parse(FILE, ("source={epochs: 3, strategy: lp_ft, gate: 0.75, label_smoothing: 0.05}",))
     assert spec.source == SourceSpec(epochs=3, strategy="lp_ft", gate=0.75, label_smoothing=0.05)
     assert parse_resolved(spec.to_yaml()) == spec
+    assert parse(FILE, ("source.precision=bfloat16",)).source.settings.precision == "bfloat16"
     assert parse(FILE).source == SourceSpec()
 
 
