@@ -164,5 +164,5 @@ def cifar_wrn_16_1(**arguments: Any) -> WideResNet:
 
 @register_model
 def cifar_wrn_10_2(**arguments: Any) -> WideResNet:
-    """WRN-10-2: 303,578 parameters with 10 classes."""
+    """WRN-10-2: 303,706 parameters with 10 classes."""
     return _wide_resnet(10, 2, arguments)

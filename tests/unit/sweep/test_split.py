@@ -19,6 +19,7 @@ from raysel.record.read_only import read_events
 from raysel.record.state import fold_sweep
 from raysel.spec.sweep import TaskSpec
 from raysel.sweep import reconcile
+from raysel.sweep.own_record import known_id
 from raysel.sweep.reconcile import reconcile_sweep
 from raysel.sweep.split import digest_of, keep_split, refuse_other_split
 from raysel.sweep.views import read_sweep
@@ -94,7 +95,11 @@ def finished(tmp_path_factory) -> Path:
     storage = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patched:
         without_ray(patched)
-        run(storage)
+        best = run(storage).folder.best
+    best.mkdir()  # no model is published here
+    (best / "model.safetensors").write_bytes(b"weights")
+    origin = {"raysel": {"sweep": known_id(SweepFolder(storage / "toy"))}}
+    (best / "config.json").write_text(json.dumps(origin), encoding="utf-8")
     return storage
 
 
