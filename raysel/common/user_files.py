@@ -80,9 +80,14 @@ def own_folder(path: Path) -> Path:
     if path.is_symlink():
         path.unlink()
     elif path.exists() and not path.is_dir():
-        path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+        set_aside(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def set_aside(path: Path) -> None:
+    """Rename what is in the place of something of raysel's own; nothing is lost."""
+    path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
 
 
 def nearest_above(path: Path) -> Path:

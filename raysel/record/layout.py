@@ -7,7 +7,6 @@ has the copy that lasts (`replica`).
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.object_store import Bucket
-from raysel.common.user_files import irregular, lies_there
+from raysel.common.user_files import irregular, lies_there, set_aside
 from raysel.record.events import finite
 from raysel.spec.sweep import Spec
 
@@ -227,7 +226,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         if path.is_dir() and not path.is_symlink():
-            path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+            set_aside(path)
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -245,7 +244,7 @@ def make_folder(path: Path) -> None:
         words = f"is a link to {path.readlink()}, which is not there; bring that back, or remove it"
         raise OperationalError(str(path), words)
     if lies_there(path) and not path.is_dir():
-        path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+        set_aside(path)
     path.mkdir(exist_ok=True)
 
 

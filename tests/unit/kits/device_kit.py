@@ -25,6 +25,18 @@ class HostRead(AssertionError):
     """The host would have to wait for the device."""
 
 
+class Dispatched(TorchDispatchMode):
+    """Counts what is dispatched, on whatever device, by the operation's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
 class Operations(TorchDispatchMode):
     """Counts what is dispatched to the meta device.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
-from typing import Any
 
 import pytest
 import torch
+from device_kit import Dispatched
 from torch import nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 from trial_kit import DATA, config, differences, finished, learnt, tensors, tiny, trial
 
 from raysel.training.batches import epoch_batches
@@ -68,21 +66,11 @@ def test_a_fresh_head_and_what_got_no_gradient_are_not_pulled():
     assert off.added(gradients) is gradients
 
 
-class _Counted(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
-
-
 def test_it_is_two_launches_for_however_many_tensors():
     for count in (2, 40):
         parameters = [nn.Parameter(torch.ones(3)) for _ in range(count)]
         pull = Pull(parameters, [str(i) for i in range(count)], STRENGTH)
-        with torch.no_grad(), _Counted() as counted:
+        with torch.no_grad(), Dispatched() as counted:
             pull.added([torch.ones(3) for _ in range(count)])
         assert {n: c for n, c in counted.names.items() if "foreach" in n} == {"_foreach_add": 2}
 

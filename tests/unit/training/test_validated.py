@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
-from collections import Counter
-from typing import Any
 
 import pytest
 import torch
+from device_kit import Dispatched
 from few_kit import few
 from shared_kit import examples, shared
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from trial_kit import DATA, config, differences, finished, learnt, tensors, tiny, trial
 
 from raysel.models import timm
@@ -109,20 +107,10 @@ def test_a_state_without_an_average_is_as_before_there_was_one():
     assert run.validated.moving_state().keys() == run.model.state_dict().keys()
 
 
-class _Counted(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
-
-
 def test_an_update_is_one_launch_for_however_many_tensors():
     for count in (2, 40):
         average = WeightAverage([torch.ones(3) for _ in range(count)], 0.9)
-        with _Counted() as counted:
+        with Dispatched() as counted:
             average.update(5)
         launches = {name: n for name, n in counted.names.items() if name != "detach"}
         assert launches == {"_foreach_lerp_": 1}
