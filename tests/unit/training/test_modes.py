@@ -112,14 +112,18 @@ def test_a_cpu_computes_tf32_as_float32():
 
 
 @pytest.mark.parametrize(
-    ("model", "convolutional"),
-    [("resnet18", True), ("efficientnet_lite0", True), ("vit_tiny_patch16_224", False)],
+    ("model", "on_a_gpu", "on_a_cpu"),
+    [
+        ("resnet18", True, False),
+        ("efficientnet_lite0", True, True),
+        ("vit_tiny_patch16_224", False, False),
+    ],
 )
-def test_convolutional_models_have_their_channels_last_on_a_gpu(model, convolutional):
+def test_channels_are_last_where_that_is_faster(model, on_a_gpu, on_a_cpu):
     shapes = shapes_of(model, 10)
-    last = memory_format(shapes, torch.device("cuda")) == torch.channels_last
-    assert last == convolutional
-    assert memory_format(shapes, torch.device("cpu")) == torch.contiguous_format
+    for device, wanted in (("cuda", on_a_gpu), ("cpu", on_a_cpu)):
+        last = memory_format(shapes, torch.device(device)) == torch.channels_last
+        assert last == wanted, device
 
 
 def test_a_trial_with_channels_last_learns_the_same_and_keeps_usual_tensors(monkeypatch):
