@@ -175,12 +175,12 @@ class _Named:
     """
 
     def __init__(self, folder: SweepFolder, spec: Spec, count: int, run: str) -> None:
-        places = _places(folder, count)
+        places, lost = _places(folder, count)
         self._files = None if places is None else _files(spec, places)
         self.unnamed = None
         if is_pictures(spec.task) and self._files is None:
-            lost = f"{folder.split} cannot be read: {folder.command('reconcile')} writes it again"
-            self.unnamed = lost if places is None else f"the data of {spec.task.name} are not here"
+            again = f"{folder.split} {lost}: {folder.command('reconcile')} writes it again"
+            self.unnamed = again if lost else f"the data of {spec.task.name} are not here"
         self._names = [f"{spec.task.name} {place}" for place in places or range(count)]
         confusion = read_confusion(folder.trial(run))
         self._classes = None if confusion is None else confusion[0]
@@ -234,14 +234,19 @@ class _Named:
         return str(index) if self._classes is None else self._classes[index]
 
 
-def _places(folder: SweepFolder, count: int) -> list[int] | None:
-    """Where in the data set each test example lies; None where the split cannot be read."""
+def _places(folder: SweepFolder, count: int) -> tuple[list[int] | None, str]:
+    """Where in the data set each test example lies; or None, and what is wrong with the split."""
     try:
         record = json.loads(read_regular(folder.split, _MOST_BYTES))
         places = [int(place) for place in record["parts"]["test"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return places if len(places) == count else None
+        return None, "cannot be read"
+    if len(places) != count:
+        return (
+            None,
+            f"is another split's (its test part has {len(places):,} examples, not {count:,})",
+        )
+    return places, ""
 
 
 def _files(spec: Spec, places: Sequence[int]) -> list[str] | None:

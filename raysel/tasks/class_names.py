@@ -9,6 +9,11 @@ from raysel.common.errors import user_error
 from raysel.common.text import and_more, quoted
 
 _PATH = "task.data"
+_MISSING = frozenset(
+    {"?", "-", "--", "na", "n/a", "nan", "<na>", "null", "none", "nil", "missing", "unlabeled"}
+    | {"unlabelled", "no label", "tbd", "todo"}
+)
+"""How programs and people write that there is no label."""
 
 
 def normalised(name: str) -> str:
@@ -46,6 +51,16 @@ def check_names(classes: Sequence[str]) -> None:
             if other == name:
                 message = f"two classes are called {quoted(name)}"
             raise user_error(_PATH, f"{message}; rename one of them")
+
+
+def missing_label_notes(classes: Sequence[str]) -> tuple[str, ...]:
+    """A note where classes are called as a label that is missing, which they may be."""
+    named = [name for name in classes if visual_key(name).replace("_", " ") in _MISSING]
+    if not named:
+        return ()
+    what = "look like labels that are missing" if len(named) > 1 else "looks like a missing label"
+    kind = "classes" if len(named) > 1 else "class"
+    return (f"{kind} {listed(named)} {what}: leave those pictures out if so",)
 
 
 def check_count(name: str, classes: Sequence[str], hint: str = "") -> None:

@@ -10,7 +10,7 @@ from raysel.common.errors import user_error
 from raysel.common.text import quoted
 from raysel.tasks.class_names import listed
 from raysel.tasks.file_kinds import is_table_name, remedy
-from raysel.tasks.image_files import LeftOutFiles, images_in, subfolders
+from raysel.tasks.image_files import LeftOutFiles, images_below, images_in, subfolders
 from raysel.tasks.splits import POOL_OF_FOLDER
 
 _ANNOTATIONS = frozenset({".json", ".xml"})
@@ -39,6 +39,8 @@ def what_lies_in(folder: Path) -> str:
     endings = there.endings() + Counter(path.suffix.lower() for path in pictures)
     if not endings:
         return ""
+    if boxes := _boxes(folder.parent):
+        return f". {boxes}"
     todo = remedy(endings)
     return f". It contains {_counted(endings)}{f' ({todo})' if todo else ''}"
 
@@ -74,6 +76,8 @@ def refuse_nested(part: Path, folder: Path, pictures: Sequence[Path]) -> list[st
     if len(parts) > 1:
         wanted = f"{part}/{parts[0]}/{folder.name}"
         message = f"class folder {folder} holds the parts {listed(parts)}"
+        if boxes := _boxes(folder):
+            raise user_error("task.data", f"{message}. {boxes}")
         raise user_error("task.data", f"{message}; parts must be above the classes: {wanted}")
     if len(inner) > 1:
         example = f"{folder.name}/{inner[0]}"
@@ -98,6 +102,19 @@ def refuse_masks(root: Path, classes: Sequence[str]) -> None:
     if len(names) == 2 and names & _IMAGES and names & _MASKS:
         message = f"{root} holds {listed(classes)}, which look like images and their annotations"
         raise user_error("task.data", f"{message}; raysel does single-label classification only")
+
+
+def _boxes(images: Path) -> str:
+    """That the folder `labels` beside a folder of pictures holds a detector's boxes (YOLO's
+    layout, a text file a picture); else nothing."""
+    labels = images.parent / "labels"
+    if images.name.casefold() not in _IMAGES or not labels.is_dir():
+        return ""
+    there = LeftOutFiles(labels)
+    if images_below(labels, there) or set(there.endings()) != {".txt"}:
+        return ""
+    todo = "cut the objects out into a folder a class"
+    return f"{labels} holds boxes for a detector; raysel does single-label classification: {todo}"
 
 
 def _counted(endings: Counter[str]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from raysel.spec.task import Augmentation, TaskSpec
 from raysel.tasks.cached_examples import CachedExamples
+from raysel.tasks.class_names import missing_label_notes
 from raysel.tasks.data import (
     Dataset,
     DrawnSplit,
@@ -150,6 +151,7 @@ def _pictures(
     mean, std = _statistics(spec, model, kept.get("source_train", kept["train"]))
     record = split_record(spec, data.labels, data.classes, good, taken)
     shares = share_notes(spec, data.official_splits)
+    missing = missing_label_notes(data.classes)
     return {
         "source_train": kept.get("source_train"),
         "source_validation": kept.get("source_validation"),
@@ -161,7 +163,7 @@ def _pictures(
         "draws": splits,
         "ranges": data.ranges,
         "record": {**record, "bad_images": found.unreadable, "dropped_copies": found.dropped},
-        "notes": (*data.notes, *data.ranges.notes(), *shares, *found.notes),
+        "notes": (*data.notes, *missing, *data.ranges.notes(), *shares, *found.notes),
         "summary": found.summary(summary),
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raysel.common.errors import Problem, UserError, user_error
 from raysel.spec.task import FileData, FolderData, FunctionData, TableData, TaskSpec
+from raysel.tasks.class_names import missing_label_notes
 from raysel.tasks.data import Dataset, Labels
 from raysel.tasks.data_paths import is_there
 from raysel.tasks.data_summary import ClassCount, DataSummary, PartCount, group_summary
@@ -157,7 +158,8 @@ class OpenedTask:
             return [note]
         if not isinstance(self.data, ImageDataset):
             return []
-        return [*self.data.notes, *share_notes(self.spec, self.data.official_splits)]
+        missing = missing_label_notes(self.data.classes)
+        return [*self.data.notes, *missing, *share_notes(self.spec, self.data.official_splits)]
 
     def summary(
         self, model: ModelInput | None = None, with_source: bool = True

@@ -211,6 +211,10 @@ def test_answers_whose_folders_are_gone_are_said_to_be_gone(tmp_path):
 def test_pictures_without_their_names_are_explained(tmp_path):
     own, spec = sweep(tmp_path)
     assert mistakes(RESULTS, own, spec).unnamed is None
+    record = json.loads(own.split.read_text())
+    record["parts"]["test"] = record["parts"]["test"][1:]
+    own.split.write_text(json.dumps(record))
+    assert "is another split's (its test part has" in str(mistakes(RESULTS, own, spec).unnamed)
     own.split.unlink()
     found = mistakes(RESULTS, own, spec)
     assert not any(row.file for row in found.worst)

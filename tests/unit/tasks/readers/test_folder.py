@@ -228,6 +228,19 @@ def test_images_beside_a_table_are_no_class(tmp_path):
     assert f"A table is given as task.data: {{csv: {table}, root: {images}}}" in _reported(tmp_path)
 
 
+@pytest.mark.parametrize("given", [".", "images"])
+def test_boxes_of_a_detector_are_said_to_be_that(tmp_path, given):
+    """YOLO's layout: a text file of boxes for each picture, in `labels` beside `images`."""
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            picture(tmp_path / "images" / part / f"{name}.png")
+            text = tmp_path / "labels" / part / f"{name}.txt"
+            text.parent.mkdir(parents=True, exist_ok=True)
+            text.write_text("0 0.5 0.5 0.2 0.2\n")
+    found = _reported(tmp_path / given)
+    assert "holds boxes for a detector; raysel does single-label classification" in found
+
+
 @pytest.mark.parametrize("name", ["annotations.json", "000001.xml"])
 def test_images_beside_annotations_are_no_class(tmp_path, name):
     folder(tmp_path, ("images",))
