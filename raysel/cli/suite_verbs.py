@@ -326,6 +326,8 @@ def plan(
     ):
         plans[cell.name] = found
         write_plan(spec, found.as_json())
+        if not as_json:
+            say_error(f"  {len(plans)} of {len(specs)}  {cell.name}")
     suite = SuitePlan(checked.suite.name, plans, budget)
     return print_json(suite.as_json()) if as_json else _print_plan(suite)
 

@@ -23,7 +23,7 @@ from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import Space, largest, settings_of
 from raysel.search.trial_budget import space_notes
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
-from raysel.service.plan.timing import Measured, Sample, Timing, measure
+from raysel.service.plan.timing import SECONDS, Measured, Sample, Timing, measure
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
 from raysel.spec.sweep import Choice, Spec, TrialConfig
@@ -39,6 +39,9 @@ from raysel.training.trial_worker import PhaseContext
 SOURCE = "source"
 _TOGETHER = 4
 """Workers that measure at a time, at most."""
+
+_LEAST_SECONDS = 15.0
+"""That the calibration of one sweep of a suite may take, where all of them share `SECONDS`."""
 
 _PATIENCE = 600.0
 """Seconds until the calibration is given up: nodes may have to start first."""
@@ -82,6 +85,7 @@ def estimate_sweeps(
     first = read_inputs(specs[0], code, opened=opened)  # before Ray is started
     known: dict[str, _Calibrator] = {}
     trained: set[str] = set()
+    seconds = max(_LEAST_SECONDS, SECONDS / len(specs))
     before = time.perf_counter()
     with connected() as nodes, watching(_leave):
         began = time.perf_counter() - before
@@ -90,7 +94,7 @@ def estimate_sweeps(
             task = inputs.task
             work = workloads(spec, inputs.space, len(task.train), len(task.classes))
             concurrent = _concurrent(spec, nodes, gpus)
-            calibrator = _known_or_measured(inputs, nodes, known, trained)
+            calibrator = _known_or_measured(inputs, nodes, known, trained, seconds)
             costs = Costs(
                 concurrent=concurrent,
                 cpus=spec.resources.cpus,
@@ -219,20 +223,25 @@ class _Calibrator:
 
 
 def _known_or_measured(
-    inputs: SweepInputs, nodes: Sequence[Node], known: dict[str, _Calibrator], trained: set[str]
+    inputs: SweepInputs,
+    nodes: Sequence[Node],
+    known: dict[str, _Calibrator],
+    trained: set[str],
+    seconds: float,
 ) -> _Calibrator:
     """What was measured of a sweep that differs in its data alone, else measured now.
 
     Args:
         known: what was measured, by what it depends on.
         trained: source models that an earlier sweep of the suite trains.
+        seconds: that measuring may take, about.
     """
     key, source = _measured_alike(inputs), _source_to_train(inputs)
     found = known.get(key)
     wanted = source is not None and source not in trained
     if found is None or (wanted and SOURCE not in found.timings):
         memories = {name: _memory(inputs, name) for name in inputs.space.arms}
-        found = known[key] = replace(_measured(inputs, nodes, wanted), memories=memories)
+        found = known[key] = replace(_measured(inputs, nodes, wanted, seconds), memories=memories)
     trained |= {source} if source else set()
     return replace(found, source=wanted)
 
@@ -247,7 +256,9 @@ def _measured_alike(inputs: SweepInputs) -> str:
     return json.dumps([asdict(inputs.model_config), sizes, settings], sort_keys=True)
 
 
-def _measured(inputs: SweepInputs, nodes: Sequence[Node], with_source: bool) -> _Calibrator:
+def _measured(
+    inputs: SweepInputs, nodes: Sequence[Node], with_source: bool, seconds: float
+) -> _Calibrator:
     spec = inputs.spec
     if problems := too_large(nodes, spec.resources):
         why = "; ".join(map(str, problems))
@@ -257,7 +268,7 @@ def _measured(inputs: SweepInputs, nodes: Sequence[Node], with_source: bool) -> 
     asked = time.time()
     task = ray.remote(**of_task(spec.resources), max_retries=0)(measure)
     references = ray.put(shared), ray.put(source)
-    running = [task.remote(references[0], samples, references[1]) for _ in range(count)]
+    running = [task.remote(references[0], samples, references[1], seconds) for _ in range(count)]
     done, late = ray.wait(running, num_returns=count, timeout=_PATIENCE)
     for reference in late:
         ray.cancel(reference, force=True)

@@ -25,7 +25,7 @@ from raysel.training.trial_worker import PhaseContext, TrialWorker
 from raysel.training.worker_messages import EpochMessage
 
 SECONDS = 60.0
-"""How long the calibration may take, about: shared by all that is measured."""
+"""How long the calibration of a sweep may take, about: shared by all that is measured."""
 
 _FIRST_BATCH = 8
 _FEWEST_BATCHES, _MOST_EXAMPLES = 2, 512
@@ -88,13 +88,17 @@ class Measured:
 
 
 def measure(
-    shared: PhaseContext, samples: Sequence[Sample], source: PhaseContext | None
+    shared: PhaseContext,
+    samples: Sequence[Sample],
+    source: PhaseContext | None,
+    seconds: float = SECONDS,
 ) -> Measured:
     """Run the samples one after another, in this process.
 
     Args:
         shared: what the sweep's trials share.
         source: the same for the source model's training, where it has to be trained.
+        seconds: that it may take, about.
     """
     began = time.time()
     user_code.load(shared.code)
@@ -103,7 +107,7 @@ def measure(
     timings: list[Timing | None] = []
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        calibrator = _Calibrator(Path(folder), SECONDS / max(len(samples), 1))
+        calibrator = _Calibrator(Path(folder), seconds / max(len(samples), 1))
         for sample in samples:
             context = source if sample.on_source else shared
             assert context is not None
