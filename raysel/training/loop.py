@@ -116,7 +116,7 @@ class FineTuning:
         self.layer_of = [layer_of[name] for name in self.names]
         self.parameters = [parameters[name] for name in self.names]
         self.device = self.parameters[0].device
-        self.memory_format = memory_format(model, self.device)
+        self.memory_format = memory_format(model, self.device, self.settings.precision)
         if self.memory_format == torch.channels_last:
             model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.optimizer = OPTIMIZERS[self.settings.optimizer](

@@ -67,13 +67,15 @@ def arithmetic(precision: Precision) -> Iterator[None]:
             backend.allow_tf32 = value
 
 
-def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format:
+def memory_format(
+    model: nn.Module, device: torch.device, precision: Precision
+) -> torch.memory_format:
     """How images and weights are to be laid out: a pixel's channels side by side, where that is
-    faster. On a GPU it is for every convolutional model; a single convolution (a transformer's
-    patch embedding) does not make one. On a CPU it is for grouped and depthwise convolutions
-    (`tests/benchmarks/memory_format.py`: 1.3 to 1.6 times as fast a step; ResNets gain nothing)."""
+    faster. On a GPU and in bfloat16 it is for every convolutional model; a single convolution (a
+    transformer's patch embedding) does not make one. In float32 on a CPU it is for grouped and
+    depthwise convolutions (`tests/benchmarks/memory_format.py`)."""
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if device.type != "cuda":
+    if device.type != "cuda" and precision != "bfloat16":
         convolutions = [convolution for convolution in convolutions if convolution.groups > 1]
     return torch.channels_last if len(convolutions) > 1 else torch.contiguous_format
 

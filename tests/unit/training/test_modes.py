@@ -9,6 +9,7 @@ from trial_kit import config, finished, tiny, trial, without_seconds
 
 from raysel.models import timm
 from raysel.models.shapes import shapes_of
+from raysel.spec.training import Precision
 from raysel.training import loop
 from raysel.training.modes import arithmetic, memory_format, set_training_mode
 
@@ -112,23 +113,29 @@ def test_a_cpu_computes_tf32_as_float32():
 
 
 @pytest.mark.parametrize(
-    ("model", "on_a_gpu", "on_a_cpu"),
+    ("model", "on_a_gpu", "on_a_cpu", "in_bfloat16"),
     [
-        ("resnet18", True, False),
-        ("efficientnet_lite0", True, True),
-        ("vit_tiny_patch16_224", False, False),
+        ("resnet18", True, False, True),
+        ("efficientnet_lite0", True, True, True),
+        ("vit_tiny_patch16_224", False, False, False),
     ],
 )
-def test_channels_are_last_where_that_is_faster(model, on_a_gpu, on_a_cpu):
+def test_channels_are_last_where_that_is_faster(model, on_a_gpu, on_a_cpu, in_bfloat16):
     shapes = shapes_of(model, 10)
-    for device, wanted in (("cuda", on_a_gpu), ("cpu", on_a_cpu)):
-        last = memory_format(shapes, torch.device(device)) == torch.channels_last
-        assert last == wanted, device
+    cases: list[tuple[str, Precision, bool]] = [
+        ("cuda", "float32", on_a_gpu),
+        ("cpu", "float32", on_a_cpu),
+        ("cpu", "tf32", on_a_cpu),
+        ("cpu", "bfloat16", in_bfloat16),
+    ]
+    for device, precision, wanted in cases:
+        last = memory_format(shapes, torch.device(device), precision) == torch.channels_last
+        assert last == wanted, (device, precision)
 
 
 def test_a_trial_with_channels_last_learns_the_same_and_keeps_usual_tensors(monkeypatch):
     usual = trial(config("bvg_ls", {"ema_decay": 0.8}))
-    monkeypatch.setattr(loop, "memory_format", lambda model, device: torch.channels_last)
+    monkeypatch.setattr(loop, "memory_format", lambda *_: torch.channels_last)
     last = trial(config("bvg_ls", {"ema_decay": 0.8}))
     assert last.model.block[0].weight.is_contiguous(memory_format=torch.channels_last)
     for ours, theirs in zip(finished(usual), finished(last), strict=True):
