@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from raysel.common.text import one_line
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
-from raysel.report.compared import Compared, Sweeps, ranking
+from raysel.report.compared import Compared, ranking
 from raysel.report.comparison_figures import styles_of
 from raysel.report.comparison_tables import comparison_tables
 from raysel.report.drawing import css, drawn
 from raysel.report.page import safe, templates
+from raysel.report.suite_contrasts import contrast_table
 from raysel.report.suite_figures import FIGURES
 from raysel.report.suite_table import (
     arm_rows,
@@ -28,6 +29,7 @@ from raysel.report.suite_table import (
 )
 from raysel.report.table import Table
 from raysel.report.table_files import write_figures, write_tables
+from raysel.sweep.averaged_contrasts import AveragedContrasts, averaged_contrasts, contrasted
 from raysel.sweep.suite_folder import SuiteView, read_cells, read_suite
 
 
@@ -42,12 +44,12 @@ def write_suite_report(storage: str, name: str) -> Path:
         UserError: there is no such suite.
         OperationalError: no cell of it has results.
     """
-    view, cells, axes = _read(storage, name)
-    own = own_folder(view.folder.path / "report")
-    pictures = drawn(FIGURES, cells, own / "figures")
+    read = _read(storage, name)
+    own = own_folder(read.view.folder.path / "report")
+    pictures = drawn(FIGURES, read.cells, own / "figures")
     index = own / "index.html"
-    write_whole(index, _page(view, cells, axes, pictures))
-    write_tables(_tables(cells, axes), name, own / "tables")
+    write_whole(index, _page(read, pictures))
+    write_tables(_tables(read), name, own / "tables")
     return index
 
 
@@ -57,34 +59,56 @@ def write_suite_tables(storage: str, name: str, folder: Path) -> list[Path]:
     Raises:
         As `write_suite_report`.
     """
-    _, cells, axes = _read(storage, name)
-    written = write_tables(_tables(cells, axes), name, folder)
-    return written + write_figures(FIGURES, cells, folder / "figures")
+    read = _read(storage, name)
+    written = write_tables(_tables(read), name, folder)
+    return written + write_figures(FIGURES, read.cells, folder / "figures")
 
 
-def _read(
-    storage: str, name: str
-) -> tuple[SuiteView, list[Compared], dict[str, Mapping[str, Any]]]:
-    """The suite, its cells with results, and the axes' values of each of them."""
+class _Read(NamedTuple):
+    """A suite, as it is shown.
+
+    Attributes:
+        cells: those with results.
+        axes: of each of them, key -> value.
+        contrasts: over all of them.
+        problems: why a cell cannot be read, by its name.
+    """
+
+    view: SuiteView
+    cells: list[Compared]
+    axes: dict[str, Mapping[str, Any]]
+    contrasts: AveragedContrasts | None
+    problems: dict[str, str]
+
+
+def _read(storage: str, name: str) -> _Read:
     view = read_suite(storage, name)
-    read = read_cells(view)
-    cells = [Compared(one_line(c.name), safe(results), sweep.spec) for c, sweep, results in read]
-    return view, cells, {one_line(cell.name): cell.settings for cell, _, _ in read}
+    found, problems = read_cells(view)
+    return _Read(
+        view,
+        [Compared(one_line(c.name), safe(results), sweep.spec) for c, sweep, results in found],
+        {one_line(cell.name): cell.settings for cell, _, _ in found},
+        averaged_contrasts([contrasted(safe(own), sweep.folder) for _, sweep, own in found]),
+        {one_line(name): one_line(why) for name, why in problems.items()},
+    )
 
 
-def _tables(cells: Sweeps, axes: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    found = [suite_table(cells, axes), configuration_table(cells), published_table(cells)]
+def _tables(read: _Read) -> list[Table]:
+    cells = read.cells
+    found = [
+        suite_table(cells, read.axes),
+        contrast_table(cells, read.contrasts),
+        configuration_table(cells),
+        published_table(cells),
+    ]
     others = [table for table in comparison_tables(cells) if table.name != "errors"]  # the first
     return [*filter(None, found), *others]
 
 
-def _page(
-    view: SuiteView,
-    cells: Sequence[Compared],
-    axes: Mapping[str, Mapping[str, Any]],
-    pictures: Mapping[str, str],
-) -> str:
-    missing = [cell.cell.name for cell in view.cells if cell.cell.name not in axes]
+def _page(read: _Read, pictures: Mapping[str, str]) -> str:
+    view, cells = read.view, read.cells
+    known = {*read.axes, *read.problems}
+    missing = [cell.cell.name for cell in view.cells if cell.cell.name not in known]
     return (
         templates()
         .get_template("suite.html.j2")
@@ -96,9 +120,11 @@ def _page(
             cells=cells,
             states={cell.cell.name: cell.state for cell in view.cells},
             missing=missing,
+            problems=read.problems,
             axes=[" with ".join(axis.keys) for axis in view.suite.axes],
             rows=arm_rows(cells),
             untouched=untouched_row(cells),
+            contrasts=contrast_table(cells, read.contrasts),
             configurations=configuration_rows(cells),
             published=published_entries(cells),
             ranks=ranking(cells),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,18 +45,24 @@ class Runs:
 
     def difference(self, ours: str, theirs: str) -> Difference | None:
         """Ours minus theirs over the units that both have; None where they share none."""
-        first, second = self._units(ours), self._units(theirs)
+        first, second = self.units(ours), self.units(theirs)
         shared = sorted(first.keys() & second.keys())
         if not shared:
             return None
+        sides = [[side[unit] for unit in shared] for side in (first, second)]
+        if len({np.shape(one) for side in sides for one in side}) > 1:
+            sides = [[np.mean(one) for one in side] for side in sides]
         overlap = self.overlap if self.splits > 1 else 0.0
-        pairs = [(self._stacked(first[unit]), self._stacked(second[unit])) for unit in shared]
-        lengths = {None if part is None else len(part) for pair in pairs for part in pair}
-        if len(lengths) == 1 and None not in lengths:
-            a, b = (np.stack(side) for side in zip(*pairs, strict=True))
-            return paired_difference(a, b, overlap)
-        means = [[self._mean(side[unit]) for unit in shared] for side in (first, second)]
-        return paired_difference(means[0], means[1], overlap)
+        return paired_difference(*map(np.array, sides), overlap)
+
+    def units(self, strategy: str) -> dict[int, NDArray[np.float64]]:
+        """Split (or seed, of a single split) -> loss of each test example, mean over the unit's
+        runs; the mean loss alone, a number, where the examples' are not known."""
+        found = {}
+        for unit, runs in self._units(strategy).items():
+            stacked = self._stacked(runs)
+            found[unit] = np.array(self._mean(runs)) if stacked is None else stacked
+        return found
 
     def _units(self, strategy: str) -> dict[int, list[ConfirmRun]]:
         """Split (or seed, of a single split) -> its runs that have the measure."""
@@ -79,6 +86,17 @@ class Runs:
         return math.fsum(run.metric(self.measure) or 0.0 for run in runs) / len(runs)
 
 
+class Differences(Protocol):
+    """What `compare` asks: `Runs`, or something that averages several."""
+
+    @property
+    def splits(self) -> int:
+        """Number of splits, or of other units that stand for a draw of data."""
+
+    def difference(self, ours: str, theirs: str) -> Difference | None:
+        """Ours minus theirs over the units that both have; None where they share none."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What a difference is judged by.
@@ -96,7 +114,7 @@ class Rule:
 
 
 def compare(
-    runs: Runs, pairs: Sequence[tuple[str, str]], rule: Rule | None = None
+    runs: Differences, pairs: Sequence[tuple[str, str]], rule: Rule | None = None
 ) -> list[Comparison]:
     """Compare pairs of strategies, with Holm's correction over all of them.
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -244,23 +243,39 @@ def _begun(folder: SweepFolder) -> set[str]:
     return {name for name in found if not is_half_made(SweepFolder(folder.path / name))}
 
 
-def read_cells(suite: SuiteView) -> list[tuple[StoredCell, SweepView, SweepResults]]:
+class ReadCells(NamedTuple):
     """The cells of a suite that have results, complete or not.
 
-    Raises:
-        OperationalError: none has results yet.
+    Attributes:
+        problems: why a cell that has begun cannot be read, by its name.
     """
-    found = []
+
+    found: tuple[tuple[StoredCell, SweepView, SweepResults], ...]
+    problems: dict[str, str]
+
+
+def read_cells(suite: SuiteView) -> ReadCells:
+    """Read the results of a suite's cells.
+
+    Raises:
+        OperationalError: none has results yet, or none can be read.
+    """
+    found, problems = [], {}
     for cell in suite.cells:
+        if cell.problem is not None:
+            problems[cell.cell.name] = cell.problem
         if cell.view is None:
             continue
-        with suppress(UserError, OperationalError):
+        try:
             results = own_results(cell.view.folder, cell.view.sweep)
             found.append((cell.cell, cell.view, results))
+        except (UserError, OperationalError) as error:
+            if cell.state == COMPLETE:  # another one may have none yet
+                problems[cell.cell.name] = " · ".join(str(error).splitlines())
     if not found:
-        go_on = suite.folder.resume()
-        raise OperationalError(suite.suite.name, f"no cell has results yet; go on with: {go_on}")
-    return found
+        way_on = f"no cell has results yet; go on with: {suite.folder.resume()}"
+        raise OperationalError(suite.suite.name, next(iter(problems.values()), way_on))
+    return ReadCells(tuple(found), problems)
 
 
 def merged(

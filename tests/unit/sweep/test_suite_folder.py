@@ -11,7 +11,7 @@ from raysel.common.errors import OperationalError, UserError
 from raysel.record.layout import SweepFolder, tracking_uri
 from raysel.record.ownership import FileOwner
 from raysel.sweep.gc import leftovers, remove
-from raysel.sweep.suite_folder import is_suite, merged, read_suite, stored_suite
+from raysel.sweep.suite_folder import is_suite, merged, read_cells, read_suite, stored_suite
 from raysel.sweep.views import every_name, names, read_sweep, suites
 
 
@@ -24,6 +24,19 @@ def test_a_suite_is_complete_when_all_of_its_cells_are(tmp_path):
     assert (view.state, view.complete) == ("INTERRUPTED", 1)
     begin(tmp_path, "shots5", FINISHED)
     assert read_suite(str(tmp_path), "table").state == "COMPLETE"
+
+
+def test_a_cell_that_cannot_be_read_is_named_and_not_called_one_without_results(tmp_path):
+    make_suite(tmp_path)
+    with pytest.raises(OperationalError, match="no cell has results yet; go on with"):
+        read_cells(read_suite(str(tmp_path), "table"))
+    folder = begin(tmp_path, "shots3", FINISHED)
+    with pytest.raises(OperationalError, match=r"results\.json: is not there"):
+        read_cells(read_suite(str(tmp_path), "table"))  # complete, and its results are gone
+    for record in (folder.record, folder.backup):
+        record.write_bytes(b"no database" * 100)
+    with pytest.raises(OperationalError, match=r"shots3.sweep\.db"):
+        read_cells(read_suite(str(tmp_path), "table"))
 
 
 def test_a_suite_is_running_while_its_driver_has_the_lock(tmp_path):
