@@ -11,12 +11,12 @@ from markupsafe import Markup
 from raysel.common.text import one_line
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
+from raysel.report import suite_contrasts
 from raysel.report.compared import Compared, ranking
 from raysel.report.comparison_figures import styles_of
 from raysel.report.comparison_tables import comparison_tables
 from raysel.report.drawing import css, drawn
 from raysel.report.page import safe, templates
-from raysel.report.suite_contrasts import contrast_table
 from raysel.report.suite_figures import FIGURES
 from raysel.report.suite_table import (
     arm_rows,
@@ -47,6 +47,7 @@ def write_suite_report(storage: str, name: str) -> Path:
     read = _read(storage, name)
     own = own_folder(read.view.folder.path / "report")
     pictures = drawn(FIGURES, read.cells, own / "figures")
+    pictures |= drawn(suite_contrasts.FIGURES, read.contrasts, own / "figures")
     index = own / "index.html"
     write_whole(index, _page(read, pictures))
     write_tables(_tables(read), name, own / "tables")
@@ -61,7 +62,8 @@ def write_suite_tables(storage: str, name: str, folder: Path) -> list[Path]:
     """
     read = _read(storage, name)
     written = write_tables(_tables(read), name, folder)
-    return written + write_figures(FIGURES, read.cells, folder / "figures")
+    written += write_figures(FIGURES, read.cells, folder / "figures")
+    return written + write_figures(suite_contrasts.FIGURES, read.contrasts, folder / "figures")
 
 
 class _Read(NamedTuple):
@@ -97,7 +99,7 @@ def _tables(read: _Read) -> list[Table]:
     cells = read.cells
     found = [
         suite_table(cells, read.axes),
-        contrast_table(cells, read.contrasts),
+        suite_contrasts.contrast_table(cells, read.contrasts),
         configuration_table(cells),
         published_table(cells),
     ]
@@ -124,7 +126,7 @@ def _page(read: _Read, pictures: Mapping[str, str]) -> str:
             axes=[" with ".join(axis.keys) for axis in view.suite.axes],
             rows=arm_rows(cells),
             untouched=untouched_row(cells),
-            contrasts=contrast_table(cells, read.contrasts),
+            contrasts=suite_contrasts.contrast_table(cells, read.contrasts),
             configurations=configuration_rows(cells),
             published=published_entries(cells),
             ranks=ranking(cells),

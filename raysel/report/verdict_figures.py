@@ -12,6 +12,9 @@ from raysel.report.tables import strategies
 from raysel.spec.sweep import objective_in_words
 from raysel.sweep.results import Comparison, SweepResults
 
+SHOWN = ("better", "worse", "no_relevant_difference")
+"""Outcomes that say something: their intervals are drawn broad."""
+
 
 def differences(results: SweepResults) -> Figure | None:
     """Each contrast of the file, then each strategy against full fine-tuning: the mean difference
@@ -42,7 +45,7 @@ def differences(results: SweepResults) -> Figure | None:
 
 def _mark(axes: Axes, place: int, row: Comparison, style: Style) -> None:
     if row.low is not None and row.high is not None:
-        shown = row.outcome in ("better", "worse", "no_relevant_difference")
+        shown = row.outcome in SHOWN
         ends, width = [100 * row.low, 100 * row.high], 2.4 if shown else 1.1
         axes.plot(ends, [place, place], color=style.light, lw=width, alpha=0.9 if shown else 0.6)
     axes.plot(100 * (row.difference or 0.0), place, style.marker, color=style.light, ms=7)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder
+from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.pairwise import Rule, Runs, compare
 from raysel.sweep.results import Comparison, SweepResults
 from raysel.sweep.statistics.differences import Difference, overlap_correction, paired_difference
@@ -45,17 +46,33 @@ class ContrastedCell:
 
 
 @dataclass(frozen=True)
-class AveragedContrasts:
-    """Contrasts over all cells.
+class AveragedContrast:
+    """One contrast.
 
     Attributes:
-        unit: what the interval is over.
-        of_cells: of each contrast the difference in each cell.
+        comparison: over all cells.
+        of_cells: the difference in each cell.
+    """
+
+    comparison: Comparison
+    of_cells: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class AveragedContrasts:
+    """What every cell of a suite compared, averaged.
+
+    Attributes:
+        unit: what the intervals are over.
+        contrasts: those that the file names.
+        against_baseline: each arm against full fine-tuning.
+        smallest_effect: differences up to this are not relevant.
     """
 
     unit: Unit
-    comparisons: tuple[Comparison, ...]
-    of_cells: tuple[tuple[float, ...], ...]
+    contrasts: tuple[AveragedContrast, ...]
+    against_baseline: tuple[AveragedContrast, ...]
+    smallest_effect: float = SMALLEST_EFFECT
 
 
 def contrasted(results: SweepResults, folder: SweepFolder) -> ContrastedCell:
@@ -74,32 +91,49 @@ def contrasted(results: SweepResults, folder: SweepFolder) -> ContrastedCell:
 
 
 def averaged_contrasts(cells: Sequence[ContrastedCell]) -> AveragedContrasts | None:
-    """The contrasts that every cell's verdict has, in the order of the first; None where there are
-    none, or a single cell. Holm's correction is over all of them."""
+    """What every cell's verdict compared, in the order of the first; None where there is nothing,
+    or a single cell. Holm's correction is over the contrasts, and over the arms against full
+    fine-tuning."""
     if len(cells) < 2:
         return None
-    named = [{(c.ours, c.theirs): c for c in cell.results.verdict.contrasts} for cell in cells]
+    verdicts = [cell.results.verdict for cell in cells]
+    shared = {cell.tested for cell in cells}
+    alike = len(shared) == 1 and None not in shared and verdicts[0].splits > 1
+    rule = Rule(smallest_effect=verdicts[0].smallest_effect)
+    over_splits = _OverSplits(cells) if alike else None
+    contrasts, others = (
+        _family([{(c.ours, c.theirs): c for c in own} for own in of_cells], over_splits, rule)
+        for of_cells in (
+            [verdict.contrasts for verdict in verdicts],
+            [verdict.against_baseline for verdict in verdicts],
+        )
+    )
+    if not contrasts and not others:
+        return None
+    return AveragedContrasts(
+        "split" if alike else "cell", contrasts, others, verdicts[0].smallest_effect
+    )
+
+
+def _family(
+    named: Sequence[Mapping[tuple[str, str], Comparison]],
+    over_splits: _OverSplits | None,
+    rule: Rule,
+) -> tuple[AveragedContrast, ...]:
+    """The comparisons that every cell has a difference of, judged together."""
     pairs = [
         pair
         for pair in named[0]
         if all(pair in own and own[pair].difference is not None for own in named)
     ]
-    if not pairs:
-        return None
-    first = cells[0].results.verdict
-    shared = {cell.tested for cell in cells}
-    alike = len(shared) == 1 and None not in shared and first.splits > 1
-    averages: _OverSplits | _OverCells = _OverSplits(cells) if alike else _OverCells(named)
-    found = compare(averages, pairs, Rule(smallest_effect=first.smallest_effect))
-    unequal = [any(own[pair].outcome == "unequal_effort" for own in named) for pair in pairs]
-    return AveragedContrasts(
-        "split" if alike else "cell",
-        tuple(
-            c.model_copy(update={"outcome": "unequal_effort"}) if less else c
-            for c, less in zip(found, unequal, strict=True)
-        ),
-        tuple(tuple(own[pair].difference or 0.0 for own in named) for pair in pairs),
-    )
+    judged = compare(over_splits or _OverCells(named), pairs, rule)
+    averaged = []
+    for pair, found in zip(pairs, judged, strict=True):
+        if any(own[pair].outcome == "unequal_effort" for own in named):
+            found = found.model_copy(update={"outcome": "unequal_effort"})
+        differences = tuple(own[pair].difference or 0.0 for own in named)
+        averaged.append(AveragedContrast(found, differences))
+    return tuple(averaged)
 
 
 class _OverSplits:

@@ -63,14 +63,12 @@ def test_over_the_same_splits_the_losses_are_averaged_example_by_example() -> No
     found = averaged([cell(own, SAME) for own in cells])
     means = {name: sum(own[name] for own in cells) / 3 for name in PAIR}
     expected = paired_difference(means["ours"], means["full"], OVERLAP)
-    (c,) = found.comparisons
+    ((c, of_cells),) = [(o.comparison, o.of_cells) for o in found.contrasts]
     assert found.unit == "split"
     assert (c.units, c.examples) == (SPLITS, EXAMPLES)
     assert c.difference == pytest.approx(expected.mean)
     assert (c.low, c.high) == pytest.approx(expected.interval())
-    assert found.of_cells[0] == pytest.approx(
-        [float((own["ours"] - own["full"]).mean()) for own in cells]
-    )
+    assert of_cells == pytest.approx([float((own["ours"] - own["full"]).mean()) for own in cells])
 
 
 def test_over_other_data_the_unit_is_the_cell() -> None:
@@ -78,7 +76,7 @@ def test_over_other_data_the_unit_is_the_cell() -> None:
     found = averaged([cell(own, ("data", seed)) for seed, own in enumerate(cells)])
     values = np.array([(own["ours"] - own["full"]).mean() for own in cells])
     half = stats.t.ppf(0.975, 3) * values.std(ddof=1) / 2
-    (c,) = found.comparisons
+    c = found.contrasts[0].comparison
     assert found.unit == "cell"
     assert (c.difference, c.units) == (pytest.approx(values.mean()), 4)
     assert (c.low, c.high) == pytest.approx((values.mean() - half, values.mean() + half))
@@ -91,7 +89,7 @@ def test_where_examples_are_not_known_one_by_one_the_means_are_averaged() -> Non
         return ContrastedCell(results_of(compare(runs, [PAIR]), SPLITS), runs, SAME)
 
     cells = [without(runs_of(entry("ours", ours), entry("full", full))), cell(tables(1), SAME)]
-    (c,) = averaged(cells).comparisons
+    c = averaged(cells).contrasts[0].comparison
     own = tables(1)
     whole = (np.subtract(ours, full) + own["ours"].mean(1) - own["full"].mean(1)) / 2
     assert (c.difference, c.examples) == (pytest.approx(whole.mean()), 0)
@@ -105,7 +103,7 @@ def test_what_one_cell_lacks_is_left_out_and_unequal_effort_stays_so() -> None:
     (own,) = second.results.verdict.contrasts
     unequal = own.model_copy(update={"outcome": "unequal_effort"})
     other = ContrastedCell(results_of([unequal], SPLITS), second.runs, SAME)
-    assert averaged([first, other]).comparisons[0].outcome == "unequal_effort"
+    assert averaged([first, other]).contrasts[0].comparison.outcome == "unequal_effort"
 
 
 def test_answers_and_split_are_read_from_the_folder(tmp_path: Path) -> None:
