@@ -152,7 +152,9 @@ class _OverSplits:
         overlap = self._cells[0].overlap
         stacked = [[[own[unit] for own in side] for unit in shared] for side in sides]
         if len({np.shape(one) for side in stacked for unit in side for one in unit}) > 1:
-            stacked = [[[np.mean(one) for one in unit] for unit in side] for side in stacked]
+            stacked = [
+                [[np.array(one.mean()) for one in unit] for unit in side] for side in stacked
+            ]
         first, second = (np.mean(np.array(side), axis=1) for side in stacked)
         return paired_difference(first, second, overlap)
 

@@ -51,9 +51,9 @@ class Runs:
             return None
         sides = [[side[unit] for unit in shared] for side in (first, second)]
         if len({np.shape(one) for side in sides for one in side}) > 1:
-            sides = [[np.mean(one) for one in side] for side in sides]
+            sides = [[np.array(one.mean()) for one in side] for side in sides]
         overlap = self.overlap if self.splits > 1 else 0.0
-        return paired_difference(*map(np.array, sides), overlap)
+        return paired_difference(np.array(sides[0]), np.array(sides[1]), overlap)
 
     def units(self, strategy: str) -> dict[int, NDArray[np.float64]]:
         """Split (or seed, of a single split) -> loss of each test example, mean over the unit's
