@@ -17,6 +17,7 @@ from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
 from raysel.export.timm_layout import CONFIG, write_model
+from raysel.models.adapters import merge_adapters
 from raysel.models.build import build
 from raysel.sweep.local_trial import Notify
 from raysel.sweep.outcome import Outcome
@@ -48,10 +49,12 @@ def save_best(outcome: Outcome) -> Path | None:
             return target
         model = _again(outcome, run.id) if outcome.complete else None
     else:
-        model = build(outcome.inputs.model_config, run.seed)
-        initial = {name: torch.tensor(array) for name, array in outcome.inputs.weights.items()}
-        model.load_state_dict(initial, strict=False)
+        began = (outcome.inputs.weights, *outcome.inputs.more_weights)
+        arrays = began[state["config"].get("source_seed", 0)]
+        initial = {name: torch.tensor(array) for name, array in arrays.items()}
+        model = build(outcome.inputs.model_config, run.seed, weights=initial)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)
+        merge_adapters(model)
     if model is None:
         return None
     outputs = expected_outputs(model, outcome.inputs.task)
@@ -98,4 +101,6 @@ def trained_again(
         for message, steps in run_again(view, trial, notify, Path(scratch)):
             messages.append(message)
             model = steps.tuning.model if steps.tuning else None
+    if model is not None:
+        merge_adapters(model)
     return model, compared(view, trial, messages)

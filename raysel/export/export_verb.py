@@ -178,7 +178,7 @@ def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPicture
     spec = located(view.spec, view.folder)
     user_code.load(user_code.read(spec.listed_code, view.folder.path))
     task = task_of(spec)
-    model = build(model_config_of(spec, task), seed=0).eval()
+    model = build(model_config_of(spec, task).plain, seed=0).eval()
     with any_error_as(lambda why: OperationalError(str(folder / WEIGHTS), f"does not fit: {why}")):
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     return validation_pictures(spec, task, model, scratch)

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter
 
 from raysel.common.locations import user_cache
 from raysel.models.partition_types import Head, Partition, Rule
+from raysel.spec.model import AdapterSpec
 from raysel.tasks.model_input import ModelInput
 
 Found = TypeVar("Found")
@@ -64,16 +65,18 @@ def partition_of(
     channels: int = 3,
     head: Head = "linear",
     image_size: tuple[int, int] | None = None,
+    adapter: AdapterSpec | None = None,
 ) -> Partition:
     """`raysel.models.layers.partition_of`, remembered; what it refuses is not."""
     question = (name, rule, classes, channels, head, image_size)
+    asked = question if adapter is None else (*question, adapter.model_dump(mode="json"))
 
     def ask() -> Partition:
         from raysel.models import layers  # noqa: PLC0415  (slow)
 
-        return layers.partition_of(*question)
+        return layers.partition_of(*question, adapter=adapter)
 
-    return _remembered(Partition, "partition", question, ask)
+    return _remembered(Partition, "partition", asked, ask)
 
 
 def facts_of(name: str) -> ModelFacts:
@@ -139,6 +142,8 @@ def _versions() -> Mapping[str, str]:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         code.update(path.read_bytes())
     versions = {library: metadata.version(library) for library in ("timm", "torch")}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        versions["peft"] = metadata.version("peft")
     return {**versions, "raysel": code.hexdigest()[:16]}
 
 

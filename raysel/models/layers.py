@@ -17,6 +17,7 @@ from torch import nn
 
 from raysel.common.errors import UserError, user_error
 from raysel.common.text import and_more, quoted
+from raysel.models.adapters import adapted_partition
 from raysel.models.compatibility import ModelRequirements, check_logits, incompatible
 from raysel.models.delimiter import Trace, traced
 from raysel.models.forward import ForwardError, Image, NeedsData, own_image
@@ -27,6 +28,7 @@ from raysel.models.patterns import PatternError, found_in
 from raysel.models.shapes import of_classifier, shapes_of, under
 from raysel.models.structure import NEARLY_ALL, is_block
 from raysel.models.timm_models import current_name
+from raysel.spec.model import AdapterSpec
 
 __all__ = ["Layer", "Partition", "Rule", "partition", "partition_of", "shapes_of", "whole"]
 
@@ -82,16 +84,21 @@ def partition_of(
     channels: int = 3,
     head: Head = "linear",
     image_size: tuple[int, int] | None = None,
+    adapter: AdapterSpec | None = None,
 ) -> Partition:
     """The partition of a timm model by its name, without allocating its weights.
 
     Arguments but the rule as in `shapes_of`.
 
+    Args:
+        adapter: what stands beside the frozen weights and moves in their place.
+
     Raises:
         UserError: there is no such model (path `model.name`), it does not run on images of
-            that size (`task.image_size`), or see `partition`.
+            that size (`task.image_size`), the adapter does not fit it, or see `partition`.
     """
     wanted = ModelRequirements(name, classes, channels, head, image_size)
+    trace: Trace | ForwardError
     try:
         model = shapes_of(name, classes, channels, head, image_size)
         trace = traced(model, (channels, *(image_size or own_image(model)[1:])))
@@ -100,10 +107,13 @@ def partition_of(
     except UserError:
         raise
     except NeedsData as error:
-        return _partition(model, rule, error)
+        trace = error
     except Exception as error:  # timm's builders and layers raise exceptions of many types
         raise incompatible(wanted, error) from None
     found = _partition(model, rule, trace)
+    if adapter is not None:
+        size = image_size or own_image(model)[1:]
+        found = adapted_partition(model, found, adapter, (channels, *size))
     today = current_name(name)
     renamed = () if today is None else (f"timm calls {name} {today} today",)
     return replace(found, notes=(*renamed, *found.notes))

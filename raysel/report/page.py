@@ -271,7 +271,8 @@ def asked(spec_text: str | None) -> dict[str, str]:
     tested = "best epoch by validation" if spec.confirm.epoch == "best" else "last epoch"
     return {
         "task": f"{task.name}{shifted}: {parts}, split seed {split.seed}",
-        "model": f"{spec.model.name}, weights {spec.model.weights}",
+        "model": f"{spec.model.name}, weights {spec.model.weights}"
+        + (f", {spec.model.adapter}" if spec.model.adapter else ""),
         "search": f"{_trials(spec)} of {_epochs(spec)} by {spec.search.sampler}, "
         f"pruner {spec.pruner.kind}, seed {spec.search.seed}",
         "confirm": f"{spec.confirm.chosen_in_words} on {count_of(spec.confirm.splits, 'split')}"

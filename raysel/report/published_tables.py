@@ -123,6 +123,8 @@ def compare(results: SweepResults, spec: Spec) -> list[Comparison]:
         if table.data != spec.task.data or model not in table.models:
             continue
         apart = (*_shift_differs(spec.task.shift, table), *_differs(table.model, dict(spec.model)))
+        if spec.model.adapter is not None:
+            apart = (*apart, f"{spec.model.adapter} (theirs none)")
         rows = tuple(row for entry in table.rows for row in _rows(results, table, entry, apart))
         if rows:
             remarks = (*table.remarks, *_split_remarks(spec))

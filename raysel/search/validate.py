@@ -38,6 +38,7 @@ from raysel.search.space import (
     strategies_of,
 )
 from raysel.search.trial_budget import may_repeat, space_notes
+from raysel.search.validate_adapter import adapter_problems, package_problems
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_recipe import recipe_problems
 from raysel.search.validate_search import (
@@ -137,6 +138,7 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
         problems += _source_problems(spec, task)
     if not strategies and not training and not model:
         problems += recipe_problems(spec, lambda: _has_drop_path(spec.model.name))
+        problems += adapter_problems(spec)
     if not task.problems and not strategies and not training:
         problems += _shots_problems(spec, task)
     if layers is not None and not strategies and not training:
@@ -211,6 +213,7 @@ def partition_for(spec: Spec, task: OpenedTask) -> Partition:
         channels=shape.channels,
         head=spec.model.head,
         image_size=shape.image_size,
+        adapter=spec.model.adapter,
     )
 
 
@@ -228,7 +231,8 @@ def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
 
 
 def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
-    problems = list(_pattern_problems(spec)) or list(_partition_problems(spec, task))
+    wrong = [*package_problems(spec), *_pattern_problems(spec)]
+    problems = wrong or list(_partition_problems(spec, task))
     incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
     return problems if incompatible else [*problems, *weights_problems(spec, _shape(spec, task))]
 

@@ -72,7 +72,8 @@ def unsuited(spec: Spec, partition: Partition) -> Iterator[Problem]:
     """The arms whose strategy cannot choose among the model's layers."""
     for name, strategy in registered_strategies(spec).items():
         if wrong := registered()[strategy].problem(partition):
-            yield Problem(f"strategies.{name}", wrong)
+            adapted = "; with model.adapter nothing else moves" if spec.model.adapter else ""
+            yield Problem(f"strategies.{name}", f"{wrong}{adapted}")
 
 
 def _name_problems(path: str, name: str, strategy: str) -> Iterator[Problem]:

@@ -8,20 +8,32 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 
 from raysel.common.paths import file_beside, path_problem
-from raysel.spec.values import A_LIST, A_PACKAGE, A_VALUE, FrozenModel, OneLine, not_empty
+from raysel.spec.values import (
+    A_LIST,
+    A_PACKAGE,
+    A_VALUE,
+    FrozenModel,
+    OneLine,
+    PositiveWhole,
+    not_empty,
+)
 
 
 def _list_or_word(value: Any) -> str:
     return A_LIST if isinstance(value, list | tuple) else A_VALUE
 
 
+_Patterns = Annotated[
+    tuple[Annotated[OneLine, Field(min_length=1)], ...],
+    AfterValidator(not_empty),
+    Tag(A_LIST),
+]
 Partition = Annotated[
-    Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)]
-    | Annotated[
-        tuple[Annotated[OneLine, Field(min_length=1)], ...],
-        AfterValidator(not_empty),
-        Tag(A_LIST),
-    ],
+    Annotated[Literal["coarse", "fine", "delimiter"], Tag(A_VALUE)] | _Patterns,
+    Discriminator(_list_or_word),
+]
+AdapterTargets = Annotated[
+    Annotated[Literal["attention", "mlp", "all"], Tag(A_VALUE)] | _Patterns,
     Discriminator(_list_or_word),
 ]
 
@@ -67,6 +79,24 @@ SourceWeights = Annotated[
 """What a source model's training starts from."""
 
 
+class AdapterSpec(FrozenModel):
+    """Small matrices beside frozen weights, which move in their place."""
+
+    kind: Literal["lora"] = Field(
+        default="lora", description="lora: B A of a low rank beside a linear layer's weight"
+    )
+    rank: PositiveWhole = Field(default=8, description="of B A")
+    targets: AdapterTargets = Field(
+        default="attention",
+        description="the linear layers beside which they stand: those of attention, of MLPs, all"
+        " but the classifier, or a list of name patterns",
+    )
+
+    def __str__(self) -> str:
+        where = self.targets if isinstance(self.targets, str) else " and ".join(self.targets)
+        return f"{self.kind} of rank {self.rank} beside {where}"
+
+
 class ModelSpec(FrozenModel):
     """What is tuned."""
 
@@ -87,4 +117,9 @@ class ModelSpec(FrozenModel):
         default="coarse",
         description="timm's coarse or fine layers, delimiter (a cut at every max-pooling, batch "
         "norm and activation), or a list of name patterns, one a layer",
+    )
+    adapter: AdapterSpec | None = Field(
+        default=None,
+        description="{kind: lora, rank: 8, targets: attention}: adapters and the classifier move,"
+        " all other weights stay (needs raysel[lora])",
     )

@@ -326,6 +326,11 @@ class Spec(FrozenModel):
         return self.tracking.experiment or self.name.partition("/")[0]
 
     @property
+    def without_adapter(self) -> Spec:
+        """The same with the model as a source model is: without adapters."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"adapter": None})})
+
+    @property
     def listed_code(self) -> tuple[CodeFile, ...]:
         """The files of `code_files`, each as an object."""
         return tuple(CodeFile(path=c) if isinstance(c, str) else c for c in self.code_files)

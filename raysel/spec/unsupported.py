@@ -58,6 +58,7 @@ _KEYS: dict[str, str] = {
     "model.name": "arch architecture backbone modelname timm",
     "model.weights": "checkpoint pretrained ckpt initcheckpoint",
     "model.partition": "layers layergroups blocks groups paramgroups",
+    "model.adapter": "lora adapters peft loraconfig",
     "search.num_trials": "trials ntrials numsamples numtrials maxtrials",
     "search.seed": "seed randomseed randomstate",
     "confirm.seeds": "seeds repeats nseeds replicates",
@@ -82,9 +83,6 @@ _NEAREST: dict[str, tuple[str, str]] = {
     "augmix colorjitter randomerasing cutout rotation": ("", _AUGMENT),
     "dropout droprate drop": (
         *("setting for dropout", "model.head: mlp, whose head has dropout, or training.drop_path"),
-    ),
-    "lora adapter adapters peft": (
-        *("", "the strategies surgical and blockwise, which move whole layers (raysel strategies)"),
     ),
     "focalloss focal": ("", "training.class_weights: balanced"),
     "loss criterion lossfunction lossfn": ("other loss than cross-entropy", "objective.metric"),

@@ -71,16 +71,19 @@ def module_layers(model: nn.Module, partition: Partition) -> dict[str, int | Non
     """The layer that each module is in as a whole, by the module's name.
 
     None for a module without parameters that is in no layer's module (an activation between
-    two layers). Modules that span several layers are left out.
+    two layers). Modules that span several layers are left out, and so are those outside of every
+    layer's module whose parameters are of none (beside adapters the weights are).
     """
     layer_of = partition.layer_of
     known = {id(p): layer_of[name] for name, p in model.named_parameters() if name in layer_of}
     layers: dict[str, int | None] = {}
 
     def walk(name: str, module: nn.Module, around: int | None) -> None:
-        inside = {known.get(id(parameter)) for parameter in module.parameters()}
+        parameters = [id(parameter) for parameter in module.parameters()]
+        inside = {known[parameter] for parameter in parameters if parameter in known}
         own = around if not inside else next(iter(inside)) if len(inside) == 1 else None
-        if len(inside) <= 1:
+        of_none = bool(parameters) and not inside and around is None
+        if len(inside) <= 1 and not of_none:
             layers[name] = own
         for child, submodule in module.named_children():
             walk(f"{name}.{child}" if name else child, submodule, own)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from raysel.common.locations import working_folder
+from raysel.models.adapters import merge_adapters
 from raysel.record.layout import write_json
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec, TrialConfig
@@ -94,6 +95,7 @@ def finetune(
     if model is not None:
         assert steps.tuning is not None
         steps.tuning.validated.load()
+        merge_adapters(model)
         model_epoch = best if keep_best else steps.tuning.epoch
     checkpoint.InFolder(folder / "trials" / TRIAL).remove()
     label = first.config.label(first.searched)

@@ -177,13 +177,16 @@ def layers_of(spec: Spec, task: Task) -> Partition:
         channels=task.channels,
         head=spec.model.head,
         image_size=task.image_size,
+        adapter=spec.model.adapter,
     )
 
 
 def model_config_of(spec: Spec, task: Task) -> ModelConfig:
     """The sweep's model for its task."""
+    model = spec.model
+    size = task.image_size
     return ModelConfig(
-        spec.model.name, len(task.classes), task.channels, task.image_size, spec.model.head
+        model.name, len(task.classes), task.channels, size, model.head, model.adapter
     )
 
 
@@ -211,12 +214,13 @@ def source_training(inputs: SweepInputs) -> SourceTraining:
         OperationalError: timm's pretrained weights cannot be fetched.
     """
     spec, source = inputs.spec, inputs.spec.source
+    cut = None if source.strategy == "full" else layers_of(spec.without_adapter, inputs.task)
     drawn = source.weights == "random"
     return SourceTraining(
         seed=spec.task.split.seed,
         threads=spec.resources.cpus,
         spec=source,
-        partition=None if source.strategy == "full" else inputs.layers,
+        partition=cut,
         initial=None if drawn else _named_weights(source.weights, inputs.model_config),
     )
 

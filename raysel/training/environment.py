@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ def facts(device: torch.device) -> dict[str, str]:
     instructions that torch uses), `threads` (of torch), the versions of what computes.
     """
     cuda = device.type == "cuda"
+    adapters = sys.modules.get("peft")  # imported where a model has them
     return {
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "processor": f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}",
@@ -32,6 +34,7 @@ def facts(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "timm": timm.__version__,
         "numpy": np.__version__,
+        **({} if adapters is None else {"peft": str(adapters.__version__)}),
     }
 
 

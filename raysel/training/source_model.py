@@ -24,7 +24,6 @@ from raysel.common.errors import user_error
 from raysel.models import timm
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, whole
-from raysel.models.weights import load_weights
 from raysel.spec import user_code
 from raysel.spec.source import SourceSpec
 from raysel.spec.sweep import TrialConfig
@@ -210,10 +209,9 @@ def _train(
     assert task.source_train is not None and task.source_validation is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = training.spec
-    model = build(model_config, training.seed)
-    if training.initial is not None:
-        load_weights(model, {n: torch.tensor(a) for n, a in training.initial.items()})
-    model = model.to(device)
+    given = training.initial
+    initial = None if given is None else {n: torch.tensor(a) for n, a in given.items()}
+    model = build(model_config.plain, training.seed, weights=initial).to(device)
     train, validation = (
         on_device(part, task.mean, task.std, device, threads_ahead(training.threads, device))
         for part in (task.source_train, task.source_validation)
@@ -255,7 +253,7 @@ def source_file(
     """The file of a source model: named by a hash of everything that determines it."""
     digest = hashlib.sha256()
     facts = {
-        "blueprint": asdict(model_config),
+        "blueprint": _facts_of(model_config),
         "settings": training.spec.settings.model_dump(mode="json"),
         "normalisation": [task.mean, task.std],
         "seed": training.seed,
@@ -268,6 +266,13 @@ def source_file(
     for part in (task.source_train, task.source_validation):
         digest.update(_bytes(part))
     return cache / f"{digest.hexdigest()[:24]}.safetensors"
+
+
+def _facts_of(model_config: ModelConfig) -> dict[str, Any]:
+    """Without adapters, which a source model has none of; as before there were any."""
+    facts = asdict(model_config.plain)
+    del facts["adapter"]
+    return facts
 
 
 def _bytes(part: Part | None) -> bytes:

@@ -13,7 +13,6 @@ from torch import nn
 from raysel.common.object_store import Bucket
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
-from raysel.models.weights import load_weights
 from raysel.spec import user_code
 from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
 from raysel.tasks.data import DrawnSplit, Part
@@ -127,14 +126,12 @@ class TrialWorker:
         return not set(self.shared.partition.head) <= set(self.shared.weights)
 
     def model(self, config: TrialConfig) -> nn.Module:
-        """The worker's model with a trial's initial weights; a head that they lack is drawn from
-        the trial's seed."""
+        """The worker's model with a trial's initial weights; a head that they lack and adapters are
+        drawn from the trial's seed."""
         shared, weights = self.shared, self.shared.initial_weights(config)
         state = {name: torch.tensor(array) for name, array in weights.items()}
-        if self.has_fresh_head:
-            fresh = build(shared.model_config, config.seed)
-            load_weights(fresh, state)
-            state = fresh.state_dict()
+        if self.has_fresh_head or shared.model_config.adapter is not None:
+            state = build(shared.model_config, config.seed, weights=state).state_dict()
         model = self._built(config.training.drop_path)
         model.load_state_dict(state)
         return model

@@ -89,7 +89,7 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
     )
     if spec.model.weights == "source":
         trained += len(parts.source_train) * spec.source.epochs * spec.confirm.source_seeds
-    weights = _WEIGHT_BYTES * partition.size
+    weights = _WEIGHT_BYTES * partition_for(spec.without_adapter, task).size
     total, runs = sum(epochs.values()), sum(one.confirm for one in work)
     return Counted(
         trials=sum(one.trials for one in work),
@@ -100,7 +100,7 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
         evaluated=validation * total + test * tested,
         downloads=_downloads(spec, task, weights),
         kept=RECORD_BYTES * total + 2 * weights,
-        checkpoints=_CHECKPOINT * weights * runs,
+        checkpoints=_CHECKPOINT * _WEIGHT_BYTES * partition.size * runs,
     )
 
 

@@ -28,7 +28,7 @@ from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
 from raysel.spec.sweep import Choice, Spec, TrialConfig
 from raysel.strategies import registered
-from raysel.sweep.inputs import SweepInputs, read_inputs, source_training
+from raysel.sweep.inputs import SweepInputs, layers_of, read_inputs, source_training
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
@@ -308,7 +308,7 @@ def _samples(
 ) -> tuple[list[Sample], PhaseContext, PhaseContext | None]:
     """The samples to measure, the slowest first, and the context of their trials."""
     spec, task = inputs.spec, inputs.task
-    arrays = {n: t.numpy() for n, t in build(inputs.model_config, 0).state_dict().items()}
+    arrays = {n: t.numpy() for n, t in build(inputs.model_config.plain, 0).state_dict().items()}
     folder = SweepFolder.of(spec.storage, spec.name)
     shared = replace(inputs, weights=arrays).shared(folder.path)
     train, classes = len(task.train), len(task.classes)
@@ -324,7 +324,13 @@ def _samples(
     assert task.source_train is not None and task.source_validation is not None
     config = TrialConfig(strategy="full", parameters={}, training=spec.source.settings, seed=0)
     sizes = len(task.source_train), len(task.source_validation)
-    source = replace(shared, train=task.source_train, validation=task.source_validation)
+    source = replace(
+        shared,
+        model_config=inputs.model_config.plain,
+        partition=layers_of(spec.without_adapter, task),
+        train=task.source_train,
+        validation=task.source_validation,
+    )
     return [*samples, Sample(SOURCE, config, *sizes, on_source=True)], shared, source
 
 
