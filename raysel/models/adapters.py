@@ -169,7 +169,8 @@ def _of_rank(found: list[_Target], rank: int, every: bool) -> list[_Target]:
         every: whether all have to: they were listed. Of a kind some may be small, such as the
             network of two inputs that gives Swin's attention its position biases.
     """
-    limit = (min if every else max)(found, key=lambda one: one.largest_rank)
+    by_rank = sorted(found, key=lambda one: one.largest_rank)
+    limit = by_rank[0 if every else -1]
     if rank > limit.largest_rank:
         shape = f"{limit.path} is {limit.outputs} x {limit.inputs}"
         words = f"{rank} is not a low rank: {shape}; give at most {limit.largest_rank}"
@@ -182,8 +183,9 @@ def _linear_layers(model: nn.Module) -> Iterator[_Target]:
     kinds = kinds_of(model)
     for path, module in model.named_modules():
         weight = f"{path}.weight"
-        plain = isinstance(module, nn.Linear) and weight in kinds  # a tied one has its first name
-        if plain and not of_classifier(weight, model):
+        if not isinstance(module, nn.Linear) or of_classifier(weight, model):
+            continue
+        if weight in kinds:  # a tied one has its first name alone
             yield _Target(path, module.in_features, module.out_features, kinds[weight])
 
 
