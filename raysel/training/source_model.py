@@ -209,8 +209,8 @@ def _train(
     assert task.source_train is not None and task.source_validation is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = training.spec
-    given = training.initial
-    initial = None if given is None else {n: torch.tensor(a) for n, a in given.items()}
+    arrays = training.initial
+    initial = None if arrays is None else {n: torch.tensor(a) for n, a in arrays.items()}
     model = build(model_config.plain, training.seed, weights=initial).to(device)
     train, validation = (
         on_device(part, task.mean, task.std, device, threads_ahead(training.threads, device))
