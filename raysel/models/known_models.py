@@ -69,12 +69,13 @@ def partition_of(
 ) -> Partition:
     """`raysel.models.layers.partition_of`, remembered; what it refuses is not."""
     question = (name, rule, classes, channels, head, image_size)
-    asked = question if adapter is None else (*question, adapter.model_dump(mode="json"))
+    given = () if adapter is None else (adapter,)
+    asked = (*question, *(one.model_dump(mode="json") for one in given))
 
     def ask() -> Partition:
         from raysel.models import layers  # noqa: PLC0415  (slow)
 
-        return layers.partition_of(*question, adapter=adapter)
+        return layers.partition_of(*question, *given)
 
     return _remembered(Partition, "partition", asked, ask)
 

@@ -52,9 +52,11 @@ def test_plain_timm_in_a_process_of_its_own_gives_the_same_logits(tmp_path: Path
     model = with_tuned_adapters(config)
     given = torch.nn.functional.interpolate(images(), task.image_size)
     with torch.no_grad():
-        told = model(given)
-    assert (told - build(config.plain, 1).eval()(given)).abs().max() > 0.01  # they were tuned
-    safetensors.torch.save_file({"images": given, "logits": told}, tmp_path / "given.safetensors")
+        answered = model(given)
+    assert (answered - build(config.plain, 1).eval()(given)).abs().max() > 0.01  # they were tuned
+    safetensors.torch.save_file(
+        {"images": given, "logits": answered}, tmp_path / "given.safetensors"
+    )
     merge_adapters(model)
     write_model(model, config.name, task, {"sweep": "s", "run": "r"}, tmp_path / "best")
     done = subprocess.run(
@@ -72,8 +74,8 @@ def test_a_trial_without_ray_leaves_a_merged_model(
     start = build(ModelConfig("test_vit", 10, 1, size), seed=0)
     safetensors.torch.save_file(start.state_dict(), "start.safetensors")
     Path("sweep.yaml").write_text(FILE, encoding="utf-8")
-    assert main(["finetune", "sweep.yaml", "--strategy", "bvg_ls"]) == 0
-    folder = Path("runs/look.finetune/bvg_ls")
+    assert main(["finetune", "sweep.yaml", "--strategy", "full"]) == 0
+    folder = Path("runs/look.finetune/full")
     assert json.loads((folder / "result.json").read_text())["best_epoch"] > 0
     tensors = safetensors.torch.load_file(folder / "model" / "model.safetensors")
     before = start.state_dict()

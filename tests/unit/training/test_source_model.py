@@ -156,7 +156,7 @@ def test_without_a_word_about_it_the_models_of_before_are_found(trained):
         **{"gradient_accumulation_steps": 1, "deterministic": False, "shots": None},
     }
     facts = {
-        "blueprint": asdict(BLUEPRINT),
+        "blueprint": {k: v for k, v in asdict(BLUEPRINT).items() if k != "adapter"},
         "settings": settings,
         "normalisation": [TASK.mean, TASK.std],
         "seed": 0,
