@@ -52,11 +52,9 @@ def test_plain_timm_in_a_process_of_its_own_gives_the_same_logits(tmp_path: Path
     model = with_tuned_adapters(config)
     given = torch.nn.functional.interpolate(images(), task.image_size)
     with torch.no_grad():
-        answered = model(given)
-    assert (answered - build(config.plain, 1).eval()(given)).abs().max() > 0.01  # they were tuned
-    safetensors.torch.save_file(
-        {"images": given, "logits": answered}, tmp_path / "given.safetensors"
-    )
+        wanted = model(given)
+    assert (wanted - build(config.plain, 1).eval()(given)).abs().max() > 0.01  # they were tuned
+    safetensors.torch.save_file({"images": given, "logits": wanted}, tmp_path / "given.safetensors")
     merge_adapters(model)
     write_model(model, config.name, task, {"sweep": "s", "run": "r"}, tmp_path / "best")
     done = subprocess.run(
