@@ -9,11 +9,15 @@ from rich.console import Group, RenderableType
 from raysel.common.rich_output import TextConsole, fitting_table, plain
 from raysel.common.text import count_of
 from raysel.record.mlflow_page import mlflow_lines
+from raysel.report.search_front import front_rows, heads
 from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
+from raysel.sweep.results import SweepResults
 from raysel.sweep.start_suite import SuiteOutcome
 
 SHOWN = ("better", "worse")
+FRONT_ROWS = 10
+"""Of the Pareto front in a terminal; the report has all."""
 _STAR = "shown to differ from full fine-tuning after Holm's correction; intervals are uncorrected"
 _EDGE = "at an edge of the searched range, beyond which a better value may lie"
 
@@ -41,6 +45,7 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
             parts[-1:] = [plain(f"* {_STAR}"), ""]
         if edges := [f"{row.strategy} {row.at_edge}" for row in rows if row.at_edge]:
             parts.insert(-1, plain(f"{_EDGE}: {'; '.join(edges)}"))
+    parts += _front(console, results)
     parts.append(plain(f"verdict  {results.verdict.sentence}"))
     if outcome.changed:
         parts.append(plain(f"changed  {outcome.changed}"))
@@ -54,6 +59,21 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     if outcome.model is not None:
         parts.append(plain(f"model    {_near(outcome.model)}"))
     return Group(*parts)
+
+
+def _front(console: TextConsole, results: SweepResults) -> list[RenderableType]:
+    """The Pareto front of a search with several objectives, and that the rest is in the report."""
+    rows = front_rows(results)
+    if not rows:
+        return []
+    head = ("Pareto front", *heads(results), "test error", "trial")
+    cells = [
+        (f"{row.strategy} {row.values}".strip(), *row.reached, row.test_error, row.trial)
+        for row in rows[:FRONT_ROWS]
+    ]
+    numbers = tuple(range(1, len(head) - 1))
+    more = [plain(f"and {len(rows) - FRONT_ROWS} more")] if len(rows) > FRONT_ROWS else []
+    return [fitting_table(console, head, cells, numbers=numbers), *more, plain("")]
 
 
 def suite_lines(outcome: SuiteOutcome) -> RenderableType:

@@ -45,6 +45,7 @@ class TrialState:
         cause: why it failed or was interrupted, in words.
         failure: of what kind the failure was; None where it did not fail.
         value: the objective at its end; None where there is none.
+        values: where there are several objectives, each of them at its end, by name.
         epochs: for each epoch ended, in order, its metrics and `epoch` itself; None stands
             for a number that was not finite.
         started_at, ended_at: unix time, seconds; `ended_at` is None until the trial is
@@ -69,6 +70,7 @@ class TrialState:
     cause: str | None = None
     failure: FailureKind | None = None
     value: float | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
     epochs: tuple[Mapping[str, float | None], ...] = ()
     started_at: float | None = None
     ended_at: float | None = None
@@ -90,6 +92,7 @@ class SweepState:
         manifest: versions, git sha, command.
         folder: where the sweep's files lie.
         metric: the objective; the smaller the better.
+        secondary: the objectives beside it.
         status: RUNNING, COMPLETE or INTERRUPTED.
         cause, verdict: sentences, once it has ended.
         confirmed: of each confirmed strategy its mean test error (`test_error`, with `low` and
@@ -108,6 +111,7 @@ class SweepState:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: str = ""
     metric: str = ""
+    secondary: tuple[str, ...] = ()
     status: str = RUNNING
     cause: str | None = None
     verdict: str | None = None
@@ -115,6 +119,11 @@ class SweepState:
     model: str | None = None
     started_at: float | None = None
     ended_at: float | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All objectives, the one that decides first."""
+        return (self.metric, *self.secondary)
 
 
 def fold(
@@ -165,6 +174,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             manifest=payload.get("manifest") or {},
             folder=payload.get("folder", ""),
             metric=objective.get("metric", ""),
+            secondary=tuple(objective.get("secondary", ())),
             started_at=event.at,
         )
     if event.kind == Kind.FINISHED:
@@ -230,6 +240,7 @@ def _fold_trial(trial: TrialState, event: Event) -> TrialState:
             cause=payload.get("cause"),
             failure=failure_of(payload),
             value=payload.get("value"),
+            values=payload.get("values") or {},
             ended_at=event.at,
             interrupted_at=None,
             end_metrics=payload.get("metrics") or {},

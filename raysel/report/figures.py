@@ -44,6 +44,7 @@ from raysel.report.maps import (
     parameter_changes,
 )
 from raysel.report.pareto import cost_against_error
+from raysel.report.search_front import search_front
 from raysel.report.tables import (
     ConfirmRow,
     best_trials,
@@ -193,6 +194,7 @@ FIGURES: Mapping[str, Drawing] = {
     "bias_variance_ratios": bias_variance_ratios,
     "gradient_norms": gradient_norms,
     "parameter_changes": parameter_changes,
+    "search_front": search_front,
     "explored": explored,
     "importances": importances,
 }

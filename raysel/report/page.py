@@ -19,7 +19,7 @@ from raysel.common.text import count_of, lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
 from raysel.record.layout import write_whole
 from raysel.record.state import PRUNED
-from raysel.report import drawing, figures, pareto, tables
+from raysel.report import drawing, figures, pareto, search_front, tables
 from raysel.report.confusions import (
     WithConfusions,
     commonest_mistakes,
@@ -150,6 +150,9 @@ def page(
             cost=pareto.cost_rows(results),
             cost_title=pareto.TITLE,
             not_measured=pareto.not_measured(results),
+            front=search_front.front_rows(results),
+            front_title=search_front.TITLE,
+            front_heads=search_front.heads(results),
             search=tables.search_rows(results),
             trials=sorted(results.trials, key=lambda trial: trial.number),
             notes=tables.transient_notes(results),

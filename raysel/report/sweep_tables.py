@@ -13,6 +13,7 @@ from raysel.report.confusions import measure_rows
 from raysel.report.group_errors import groups_for_paper
 from raysel.report.published_tables import Comparison as Published
 from raysel.report.published_tables import compare
+from raysel.report.search_front import front_table
 from raysel.report.table import Table, make
 from raysel.report.words import (
     in_points,
@@ -47,6 +48,7 @@ def sweep_tables(results: SweepResults, spec: Spec | None) -> list[Table]:
         groups_for_paper(results),
         *(_published(one, index) for index, one in enumerate(published, 1)),
         _searched(results),
+        front_table(results),
         _trials(results),
     ]
     return [table for table in found if table is not None]

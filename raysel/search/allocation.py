@@ -100,7 +100,7 @@ def configuration_of(params: Mapping[str, Any]) -> str:
 def _mean_value(trials: Iterable[FrozenTrial]) -> float:
     """Of one configuration's complete trials; where there is none it comes last."""
     complete = (t for t in trials if t.state == TrialState.COMPLETE)
-    values = [trial.value for trial in complete if trial.value is not None]
+    values = [trial.values[0] for trial in complete]  # of several objectives the first decides
     return math.fsum(values) / len(values) if values else math.inf
 
 
@@ -108,6 +108,14 @@ def arm_of_trial(trial: FrozenTrial) -> str | None:
     """The arm that a trial has chosen, or that was chosen for it."""
     fixed: dict[str, Any] = trial.system_attrs.get(_FIXED, {})
     return trial.params.get(STRATEGY, fixed.get(STRATEGY))
+
+
+def peers_of(study: Study, arms: TrialsByArm, arm: str) -> Study:
+    """The study as if it had the trials of one arm only."""
+    peers = copy.copy(study)
+    peers._storage = _Peers(study._storage, arms, arm)  # type: ignore[assignment]
+    peers._thread_local = type(study._thread_local)()  # where it remembers all trials
+    return peers
 
 
 class WithinStrategy(BasePruner):
@@ -122,9 +130,7 @@ class WithinStrategy(BasePruner):
         arm = arm_of_trial(trial)
         if arm is None:  # there is one strategy
             return self.pruner.prune(study, trial)
-        peers = copy.copy(study)
-        peers._storage = _Peers(study._storage, self._arms, arm)  # type: ignore[assignment]
-        return self.pruner.prune(peers, trial)
+        return self.pruner.prune(peers_of(study, self._arms, arm), trial)
 
 
 class _Peers:

@@ -27,7 +27,14 @@ from optuna.pruners import (
     NopPruner,
     SuccessiveHalvingPruner,
 )
-from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.samplers.nsgaii import UniformCrossover
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
@@ -38,6 +45,10 @@ from raysel.spec.sweep import PrunerSpec, SearchSpec
 
 STARTUP_TRIALS = 10
 """TPE draws this many trials at random, the published settings among them."""
+
+POPULATION = 10
+"""Complete trials of an arm that are a generation of NSGA-II; Optuna's 50 are more than an arm has
+trials as a rule."""
 
 
 def sampler(
@@ -60,6 +71,8 @@ def sampler(
         return RandomSampler(seed=seed)
     if search.sampler == "qmc":
         return QuasiRandomSampler(space.names, search.seed)
+    if search.sampler == "nsga2":
+        return GeneticSampler(seed)
     return _without_experimental_warning(
         lambda: TPESampler(
             n_startup_trials=STARTUP_TRIALS,
@@ -124,6 +137,56 @@ class ExhaustiveSampler(BruteForceSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Nothing."""
+
+
+class GeneticSampler(NSGAIISampler):
+    """NSGA-II (Deb et al., 2002) among the trials of the new one's own arm.
+
+    Arms have different values, which cannot be crossed. Optuna's keeps each generation's parents
+    in the study, which is rebuilt without them; here they are selected anew, so that a suggestion
+    is a function of the trials.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(
+            population_size=POPULATION,
+            mutation_prob=None,  # 1 / values
+            crossover=UniformCrossover(swapping_prob=0.5),
+            crossover_prob=0.9,
+            seed=seed,
+        )
+        self._arms = allocation.TrialsByArm()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """What all complete trials of the arm have."""
+        return super().infer_relative_search_space(self._peers(study, trial), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A child of two of the arm's parents; nothing in its first generation."""
+        child = super().sample_relative(self._peers(study, trial), trial, search_space)
+        # NumPy's numbers are written otherwise than those of a rebuilt study, which has to know
+        # a configuration that was tried before
+        return {n: v.item() if isinstance(v, np.generic) else v for n, v in child.items()}
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """The parents of a generation: the elite of the one before and of its parents."""
+        born: list[list[FrozenTrial]] = [[] for _ in range(generation)]
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+            at = trial.system_attrs.get(self._get_generation_key(), generation)
+            if at < generation:
+                born[at].append(trial)
+        parents: list[FrozenTrial] = []
+        for population in born:
+            parents = self._elite_population_selection_strategy(study, population + parents)
+        return parents
+
+    def _peers(self, study: Study, trial: FrozenTrial) -> Study:
+        arm = allocation.arm_of_trial(trial)
+        return study if arm is None else allocation.peers_of(study, self._arms, arm)
 
 
 class QuasiRandomSampler(BaseSampler):

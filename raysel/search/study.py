@@ -8,7 +8,7 @@ too, so a rebuild asks neither, and a suggestion is a function of the events alo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -52,37 +52,49 @@ def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
     study = optuna.create_study(
         study_name=spec.name,  # Hyperband's brackets depend on it
         pruner=pruner(spec.pruner, space.max_epochs),
+        directions=["minimize"] * len(spec.objective.metrics),
     )
-    name_metric(study, spec.objective.metric)
+    name_metrics(study, spec.objective.metrics)
     known = sorted(trials, key=lambda trial: trial.number)
     for number, trial in enumerate(known):
         if trial.number != number:
             raise OperationalError(spec.name, f"trial {trial_id(number)} is missing in its record")
-        study.add_trial(frozen_trial(trial, spec.objective.metric))
+        study.add_trial(frozen_trial(trial, spec.objective.metrics))
     for parameters in space.first_trials()[len(known) :]:
         study.enqueue_trial(parameters)
     return study
 
 
-def name_metric(study: Study, metric: str) -> None:
-    """Dashboards show the objective under its name."""
+def name_metrics(study: Study, metrics: Sequence[str]) -> None:
+    """Dashboards show the objectives under their names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names([metric])
+        study.set_metric_names(list(metrics))
 
 
-def frozen_trial(trial: TrialState, metric: str) -> FrozenTrial:
-    """A trial of the record as Optuna keeps it; a pruned one's value is its last."""
-    values = reported(trial, metric)
-    value = {COMPLETE: trial.value, PRUNED: values[max(values)] if values else None}
+def frozen_trial(trial: TrialState, metrics: Sequence[str]) -> FrozenTrial:
+    """A trial of the record as Optuna keeps it; a pruned one's value is its last. With several
+    objectives Optuna knows neither values of epochs nor those of pruned trials."""
+    values = reported(trial, metrics[0]) if len(metrics) == 1 else {}
+    ended: dict[str, Sequence[float] | None] = {
+        COMPLETE: values_of(trial, metrics),
+        PRUNED: [values[max(values)]] if values else None,
+    }
     return create_trial(
         state=OPTUNA_STATE[trial.status],
-        value=value.get(trial.status),
+        values=ended.get(trial.status),
         params=dict(trial.suggested),
         distributions={n: json_to_distribution(text) for n, text in trial.distributions.items()},
         intermediate_values=values,
         system_attrs=dict(trial.attributes),
     )
+
+
+def values_of(trial: TrialState, metrics: Sequence[str]) -> list[float] | None:
+    """A trial's objectives at its end, in the order of `metrics`; None where it has none."""
+    if len(metrics) > 1:
+        return [trial.values[metric] for metric in metrics] if trial.values else None
+    return None if trial.value is None else [trial.value]
 
 
 def reported(trial: TrialState, metric: str) -> dict[int, float]:
@@ -96,11 +108,11 @@ def live_trial(study: Study, number: int) -> Trial:
     return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
-def tell_end(trial: Trial, status: str, value: float | None) -> None:
+def tell_end(trial: Trial, status: str, values: Sequence[float] | None) -> None:
     """Tell the trial's study how it ended (`COMPLETE`, `PRUNED`, `FAILED`); a pruned trial's value
     in the study is its last one, which Optuna takes itself."""
     state = OPTUNA_STATE[status]
-    trial.study.tell(trial, value if state == OptunaState.COMPLETE else None, state=state)
+    trial.study.tell(trial, values if state == OptunaState.COMPLETE else None, state=state)
 
 
 def attributes_of(study: Study, number: int) -> Mapping[str, Any]:

@@ -23,9 +23,10 @@ from raysel.record.state import ENDED, TrialState, fold, fold_sweep
 from raysel.search.study import (
     frozen_trial,
     live_trial,
-    name_metric,
+    name_metrics,
     reported,
     tell_end,
+    values_of,
 )
 
 CURSOR = "optuna"
@@ -87,17 +88,18 @@ class StudyDatabase:
         self._study = study = self._study or self._opened()
         known = study.get_trials(deepcopy=False)
         if trial.number >= len(known):
-            study.add_trial(frozen_trial(trial, self._sweep.metric))
+            study.add_trial(frozen_trial(trial, self._sweep.metrics))
             return
         frozen = known[trial.number]
         if frozen.state.is_finished():
             return
         live = live_trial(study, trial.number)
-        for epoch, value in reported(trial, self._sweep.metric).items():
-            if epoch not in frozen.intermediate_values:
-                live.report(value, epoch)
+        if not self._sweep.secondary:  # Optuna keeps no values of epochs of several objectives
+            for epoch, value in reported(trial, self._sweep.metric).items():
+                if epoch not in frozen.intermediate_values:
+                    live.report(value, epoch)
         if trial.status in ENDED:
-            tell_end(live, trial.status, trial.value)
+            tell_end(live, trial.status, values_of(trial, self._sweep.metrics))
 
     def _opened(self) -> Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -107,9 +109,10 @@ class StudyDatabase:
         study = optuna.create_study(
             storage=storage,
             study_name=self._sweep.name,
+            directions=["minimize"] * len(self._sweep.metrics),
             load_if_exists=True,
         )
-        name_metric(study, self._sweep.metric)
+        name_metrics(study, self._sweep.metrics)
         return study
 
 

@@ -40,6 +40,7 @@ from raysel.search.space import (
 from raysel.search.trial_budget import may_repeat, space_notes
 from raysel.search.validate_adapter import adapter_problems, package_problems
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
+from raysel.search.validate_objective import objective_notes, objective_problems
 from raysel.search.validate_recipe import recipe_problems
 from raysel.search.validate_search import (
     allocation_problems,
@@ -47,7 +48,6 @@ from raysel.search.validate_search import (
     configuration_problems,
     cross_validation_problems,
     grid_problems,
-    objective_problems,
 )
 from raysel.search.validate_source import source_problems
 from raysel.search.validate_strategies import (
@@ -176,7 +176,7 @@ def notes(spec: Spec, task: OpenedTask) -> list[str]:
     mine = facts_of(spec.model.name).notes
     layers = [f"model.partition: {note}" for note in partition.notes]
     arms = [*baseline_notes(registered_strategies(spec)), *space_notes(spec.search, space)]
-    phase = confirm_notes(spec.confirm)
+    phase = [*objective_notes(spec), *confirm_notes(spec.confirm)]
     notes = [*phase, *arms, *weights_notes(spec, _shape(spec, task)), *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from raysel.common.errors import Problem, nearest
 from raysel.search.space import (
@@ -15,7 +15,6 @@ from raysel.search.space import (
     count as count_of,
 )
 from raysel.spec.confirm import BestBy
-from raysel.spec.objective import WORST_GROUP
 from raysel.spec.sweep import SEARCH, Spec
 
 MOST_GRID_VALUES = 10_000
@@ -91,16 +90,3 @@ def allocation_problems(spec: Spec) -> Iterator[Problem]:
     if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
         message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
         yield Problem("search.allocation", f"{message}, or leave it out")
-
-
-def objective_problems(
-    spec: Spec, classes: Callable[[], int], has_groups: Callable[[], bool]
-) -> Iterator[Problem]:
-    """A metric that says nothing of so few classes, or of data without groups."""
-    metric = spec.objective.metric
-    if metric == "val/top5_error" and (count := classes()) <= 5:
-        message = f"{metric} is 0 for whatever model where there are {count} classes"
-        yield Problem("objective.metric", f"{message}; give val/error")
-    if metric == WORST_GROUP and not has_groups():
-        message = f"{metric} needs groups; name a table's column of them: task.data.group_column"
-        yield Problem("objective.metric", f"{message}, or give val/error")

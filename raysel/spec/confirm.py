@@ -22,6 +22,10 @@ MOST_SPLITS = 1000
 FEWEST_SPLITS = 3
 """Fewer splits show nothing: the spread of two is hardly known."""
 
+FRONT = 3
+"""Configurations of each arm that are confirmed with `configurations: front`, its best among them:
+with two objectives both ends and the middle."""
+
 SMALLEST_EFFECT = 0.01
 """Differences of test error up to this, a point, are not relevant, where the file does not say."""
 
@@ -40,7 +44,7 @@ def _keys_or_word(value: Any) -> str:
 
 
 Configurations = Annotated[
-    Annotated[BestBy, Tag(BY_VALUES)] | Annotated[Literal["best", "all"], Tag(A_VALUE)],
+    Annotated[BestBy, Tag(BY_VALUES)] | Annotated[Literal["best", "front", "all"], Tag(A_VALUE)],
     Discriminator(_keys_or_word),
 ]
 
@@ -78,8 +82,9 @@ class ConfirmSpec(FrozenModel):
     )
     configurations: Configurations = Field(
         default="best",
-        description="which ones of each arm are trained again: the best; all that have a result; or"
-        " {by: [block]}, the best for each value. The verdict takes each arm's best",
+        description="which ones of each arm are trained again: the best; all that have a result;"
+        " {by: [block]}, the best for each value; or, of several objectives, front: the best and"
+        " two more that no other one dominates. The verdict takes each arm's best",
     )
     epoch: Literal["best", "last"] = Field(
         default="best", description="the tested epoch: best by validation, or the last"
@@ -109,6 +114,8 @@ class ConfirmSpec(FrozenModel):
         """What is confirmed: `the best of each strategy`."""
         if isinstance(self.configurations, BestBy):
             return f"the best of each strategy for each {', '.join(self.configurations.by)}"
+        if self.configurations == "front":
+            return f"up to {FRONT} of each strategy's Pareto front"
         every = "every configuration of each strategy"
         return every if self.configurations == "all" else "the best of each strategy"
 

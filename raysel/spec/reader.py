@@ -361,6 +361,7 @@ _WANTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "model_type": lambda _: "keys and values below it",
     "dict_type": lambda _: "keys and values below it",
     "too_short": lambda limits: f"at least {limits['min_length']}",
+    "too_long": lambda limits: f"at most {limits['max_length']}",
     "invalid_key": lambda _: "a word as the key",
 }
 

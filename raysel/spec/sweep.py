@@ -143,10 +143,11 @@ class StrategySpec(FrozenModel):
 class SearchSpec(FrozenModel):
     """How the next trial is chosen."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid", "cross_validation"] = Field(
+    sampler: Literal["tpe", "random", "qmc", "nsga2", "grid", "cross_validation"] = Field(
         default="tpe",
-        description="grid walks every point of a space without real numbers; cross_validation is"
-        " the grid in which surgical takes every single layer in turn",
+        description="nsga2 is for several objectives, which tpe, random, qmc and grid take too;"
+        " grid walks every point of a space without real numbers; cross_validation is the grid in"
+        " which surgical takes every single layer in turn",
     )
     num_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] = 40
     allocation: Literal["adaptive", "equal"] = Field(
@@ -317,6 +318,15 @@ class Spec(FrozenModel):
             settled = dict(self.model) | {"weights": self.task.default_weights}
             given = self.model.model_fields_set - {"weights"}
             self.__dict__["model"] = ModelSpec.model_construct(_fields_set=given, **settled)
+        return self
+
+    @model_validator(mode="after")
+    def _settle_configurations(self) -> Spec:
+        """What the search was asked for is confirmed: with several objectives the front."""
+        if self.objective.is_multiple and "configurations" not in self.confirm.model_fields_set:
+            settled = dict(self.confirm) | {"configurations": "front"}
+            given = self.confirm.model_fields_set
+            self.__dict__["confirm"] = ConfirmSpec.model_construct(_fields_set=given, **settled)
         return self
 
     @property

@@ -101,6 +101,16 @@ _NEAREST: dict[str, tuple[str, str]] = {
 nearest in purpose)."""
 
 
+_VALUES: dict[str, str] = {
+    "val/error": "accuracy valaccuracy acc valacc top1",
+    "val/source_error": "forgetting sourceerror valforgetting",
+    "cost/seconds": "time traintime trainingtime runtime duration walltime",
+    "cost/updated_params": "parameters params trainableparameters updatedparameters",
+    "nsga2": "nsga nsgaii nsgaiisampler genetic",
+}
+"""The value that is meant -> what others call it, likewise."""
+
+
 def unknown_key(key: str, known: Iterable[str], near: str) -> str:
     """What to say of a key that there is not.
 
@@ -129,6 +139,9 @@ def unknown_value(value: str, options: list[str]) -> str:
     """What to give in place of a value that is none of a key's."""
     if _plain(value) in _OTHER_TASKS.split():
         return ONLY
+    for meant, words in _VALUES.items():
+        if meant in options and _plain(value) in words.split():
+            return f"did you mean {quoted(meant)}?"
     # of few words even a far one is near by its letters: "none" is not "cosine"
     close = difflib.get_close_matches(value, options, n=1, cutoff=0.65)
     if close:

@@ -23,6 +23,7 @@ from raysel.sweep.ranking import (
     confirmed_rank,
     finalists,
     leaders,
+    pareto_front,
     rank,
 )
 from raysel.sweep.results import (
@@ -80,11 +81,12 @@ def fold_results(
         sweep_id=sweep_id,
         status="complete" if complete else "interrupted",
         data=None if data is None else data.to_dict(),
-        objective=Objective(metric=metric),
+        objective=Objective(**spec.objective.model_dump()),
         layers=partition.names,
         layer_sizes=tuple(layer.size for layer in partition.layers),
         source=inputs.source,
         trials=tuple(trial_result(trial, metric) for trial in folded.search),
+        pareto_front=tuple(trial.id for trial in pareto_front(folded.search, metric)),
         confirm=folded.rows,
         other_configurations=folded.others,
         verdict=_verdict(inputs, folded, folder),
@@ -259,6 +261,7 @@ def trial_result(trial: TrialState, metric: str) -> TrialResult:
         config=dict(trial.config),
         searched=dict(trial.searched),
         value=trial.value,
+        values=dict(trial.values),
         best_epoch=best_epoch(values) if values else None,
         seconds=_seconds(trial),
         epochs=tuple(dict(row) for row in trial.epochs),
@@ -331,7 +334,6 @@ def _weighs_rates(strategy: str) -> bool:
 def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
     chosen = int(_known(run.end_metrics, "confirm/epoch"))
     at_chosen = next(row for row in run.epochs if row["epoch"] == chosen)
-    curve = [_tested_epoch(row) for row in run.epochs if f"{TEST_CURVE}/error" in row]
     facts = {
         "id": run.id,
         "seed": run.config["seed"],
@@ -340,8 +342,7 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
         "epoch": chosen,
         **{name: _known(at_chosen, name) for name in (metric, "val/error", "val/loss")},
         **{name: v for name, v in run.end_metrics.items() if name.startswith("test/")},
-        "test/error": _known(run.end_metrics, "test/error"),
-        "test/loss": _known(run.end_metrics, "test/loss"),
+        **{name: _known(run.end_metrics, name) for name in ("test/error", "test/loss")},
         "seconds": _seconds(run),
         "moved": {
             layer.name: _mean(_moved(row, layer) for row in run.epochs)
@@ -354,7 +355,7 @@ def _run(run: TrialState, partition: Partition, metric: str) -> ConfirmRun:
         "group_errors": _below(GROUP_ERROR, run.end_metrics),
         "distance": _below(DISTANCE, run.end_metrics),
         "peak_memory_bytes": run.epochs[-1].get(PEAK_MEMORY),
-        "test_curve": curve,
+        "test_curve": [_tested_epoch(row) for row in run.epochs if f"{TEST_CURVE}/error" in row],
     }
     return ConfirmRun.model_validate(facts)
 

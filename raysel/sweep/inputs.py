@@ -23,6 +23,7 @@ from raysel.search.space import Space, most_shots
 from raysel.search.validate import needs_source, reads_source
 from raysel.spec import user_code
 from raysel.spec.model import PackageWeights
+from raysel.spec.objective import SOURCE_ERROR
 from raysel.spec.sweep import Spec
 from raysel.sweep.results import SourceFacts
 from raysel.tasks.data import Task
@@ -105,6 +106,9 @@ class SweepInputs:
             draws=task.draws,
             more_weights=self.more_weights,
             features=feature_folder(spec),
+            source_validation=(
+                task.source_validation if SOURCE_ERROR in spec.objective.metrics else None
+            ),
         )
 
 

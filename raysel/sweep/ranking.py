@@ -10,8 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from raysel.record.state import COMPLETE, PRUNED, RUNNING, TrialState
-from raysel.spec.confirm import BestBy, Configurations
+from raysel.search.dominance import is_dominated, order_of
+from raysel.spec.confirm import FRONT, BestBy, Configurations
 from raysel.sweep.results import ConfirmedStrategy, ConfirmRun, TrialResult
 
 Trial = TypeVar("Trial", TrialState, TrialResult)
@@ -71,12 +74,39 @@ def finalists(
     best = list(leaders(listed, metric).values())
     if configurations == "best":
         return best
+    if configurations == "front":
+        return best + [t for own in best for t in _others_of_front(listed, own, metric)]
     groups: dict[str, list[Trial]] = {}
     for trial in listed:
         groups.setdefault(_group(trial, configurations), []).append(trial)
     chosen = {of.number: of for own in groups.values() if (of := best_trial(own, metric))}
     known = [configuration(trial.config) for trial in best]
     return best + [t for t in chosen.values() if configuration(t.config) not in known]
+
+
+def pareto_front(trials: Iterable[Trial], metric: str) -> list[Trial]:
+    """The complete trials with values of several objectives that no other of them dominates, in
+    the order in which they are kept (`raysel.search.dominance.order_of`), the best by the metric
+    first."""
+    complete = [trial for trial in trials if trial.status == COMPLETE and trial.values]
+    if not complete:
+        return []
+    names = sorted(complete[0].values, key=lambda name: name != metric)
+    points = np.array([[trial.values[name] for name in names] for trial in complete])
+    dominated = is_dominated(points)
+    return [complete[index] for index in order_of(points, int((~dominated).sum()))]
+
+
+def _others_of_front(trials: Iterable[Trial], best: Trial, metric: str) -> list[Trial]:
+    """Of an arm's front what is confirmed beside its best, each configuration once."""
+    own = (trial for trial in trials if trial.strategy == best.strategy)
+    front = pareto_front(own, metric)
+    known, found = [configuration(best.config)], []
+    for trial in front:
+        if configuration(trial.config) not in known and len(known) < FRONT:
+            known.append(configuration(trial.config))
+            found.append(trial)
+    return found
 
 
 def _group(trial: TrialState | TrialResult, configurations: Configurations) -> str:

@@ -23,6 +23,8 @@ from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold
 from raysel.search import allocation
+from raysel.search.dominance import objectives_of
+from raysel.search.dominance_pruner import DominancePruner
 from raysel.search.samplers import sampler
 from raysel.search.space import STRATEGY, Space
 from raysel.search.study import (
@@ -46,11 +48,13 @@ third, …: far from the confirm phase's seeds, which no trial of the search may
 
 @dataclass
 class _Live:
-    """A running trial: its Optuna trial, and the objective after each epoch."""
+    """A running trial: its Optuna trial, the objective after each epoch, and of each epoch all
+    objectives."""
 
     trial: Trial
     config: TrialConfig
     values: dict[int, float] = field(default_factory=dict)
+    rows: dict[int, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 class SearchController:
@@ -62,7 +66,8 @@ class SearchController:
             OperationalError: the record cannot be read, or misses a trial.
         """
         self._spec, self._space, self._event_log = spec, space, event_log
-        self._metric = spec.objective.metric
+        self._metric, self._metrics = spec.objective.metric, spec.objective.metrics
+        self._dominance = DominancePruner(spec.pruner) if spec.objective.is_multiple else None
         states = fold(stored.event for stored in event_log.record.events())
         searched = [trial for trial in states.values() if trial.phase == "search"]
         self.study = study_of(spec, space, searched)
@@ -91,12 +96,13 @@ class SearchController:
         self.study.sampler = RandomSampler(seed=0)  # everything is suggested already
         trial = live_trial(self.study, state.number)
         config = TrialConfig.model_validate(state.config)
-        live = _Live(trial, config, reported(state, self._metric))
+        rows = {int(row["epoch"] or 0): row for row in state.epochs}
+        live = _Live(trial, config, reported(state, self._metric), rows)
         last = len(state.epochs)
         if self._is_last(live, last):
             self._live[state.id] = live
-            finite = last in live.values
-            end = self._ended(COMPLETE, live.values) if finite else self._not_finite(last)
+            unknown = self._unknown(live.rows.get(last, {}))
+            end = self._not_finite(unknown, last) if unknown else self._ended(COMPLETE, live)
             self._end(state.id, end, last)
             return None
         facts = ("suggested", "distributions", "attributes")
@@ -119,7 +125,7 @@ class SearchController:
             self._event_log.epoch(trial, epoch, metrics, incident)
             return False
         before = attributes_of(self.study, live.trial.number)
-        end = self._verdict(live, epoch, metrics.get(self._metric, math.nan))
+        end = self._verdict(live, epoch, metrics)
         after = attributes_of(self.study, live.trial.number)
         noted = {name: value for name, value in after.items() if before.get(name) != value}
         self._event_log.epoch(trial, epoch, metrics, incident, noted, end)
@@ -127,17 +133,34 @@ class SearchController:
             self._tell(trial, end)
         return end is not None
 
-    def _verdict(self, live: _Live, epoch: int, value: float) -> dict[str, Any] | None:
+    def _verdict(
+        self, live: _Live, epoch: int, metrics: Mapping[str, float]
+    ) -> dict[str, Any] | None:
         """The trial's end with this epoch; None if it continues."""
-        if not math.isfinite(value):
-            return self._not_finite(epoch)
-        live.values[epoch] = value
-        live.trial.report(value, epoch)
+        if unknown := self._unknown(metrics):
+            return self._not_finite(unknown, epoch)
+        live.rows[epoch] = {metric: metrics[metric] for metric in self._metrics}
+        live.values[epoch] = metrics[self._metric]
+        if self._dominance is None:
+            live.trial.report(metrics[self._metric], epoch)
         if self._is_last(live, epoch):
-            return self._ended(COMPLETE, live.values)
-        if live.trial.should_prune():
-            return self._ended(PRUNED, live.values, f"pruned at epoch {epoch}")
+            return self._ended(COMPLETE, live)
+        if self._prunes(live, epoch):
+            return self._ended(PRUNED, live, f"pruned at epoch {epoch}")
         return None
+
+    def _unknown(self, metrics: Mapping[str, float | None]) -> str | None:
+        """The first objective that is not finite, or not there; None where all are."""
+        values = ((metric, metrics.get(metric)) for metric in self._metrics)
+        return next((m for m, v in values if v is None or not math.isfinite(v)), None)
+
+    def _prunes(self, live: _Live, epoch: int) -> bool:
+        if self._dominance is None:
+            return live.trial.should_prune()
+        reached = objectives_of(self._metrics, live.rows, epoch)
+        return self._dominance.prune(
+            live.trial, epoch, [v for v in reached.values() if v is not None]
+        )
 
     def _is_last(self, live: _Live, epoch: int) -> bool:
         """Whether a trial ends with an epoch, as its worker has it too."""
@@ -155,21 +178,22 @@ class SearchController:
         self._tell(trial, end)
 
     def _tell(self, trial: str, end: Mapping[str, Any]) -> None:
-        tell_end(self._live.pop(trial).trial, end["status"], end["value"])
+        several = end.get("values")
+        values = [several[metric] for metric in self._metrics] if several else [end["value"]]
+        tell_end(self._live.pop(trial).trial, end["status"], values)
 
-    def _ended(
-        self, status: str, values: Mapping[int, float], cause: str | None = None
-    ) -> dict[str, Any]:
+    def _ended(self, status: str, live: _Live, cause: str | None = None) -> dict[str, Any]:
         """The payload of a trial's end; its value is that of its best epoch, or of its last
         (`confirm.epoch`)."""
-        value = None
-        if values:
-            last = self._spec.confirm.epoch == "last"
-            value = values[max(values) if last else best_epoch(values)]
-        return {"status": status, "cause": cause, "value": value}
+        last = self._spec.confirm.epoch == "last"
+        chosen = max(live.values) if last else best_epoch(live.values)
+        end: dict[str, Any] = {"status": status, "cause": cause, "value": live.values[chosen]}
+        if self._dominance is not None:
+            end["values"] = objectives_of(self._metrics, live.rows, chosen)
+        return end
 
-    def _not_finite(self, epoch: int) -> dict[str, Any]:
-        cause = f"{self._metric} is not finite at epoch {epoch}"
+    def _not_finite(self, metric: str, epoch: int) -> dict[str, Any]:
+        cause = f"{metric} is not finite at epoch {epoch}"
         return failed_end(FailureKind.NOT_FINITE, cause)
 
     def _replicate(self, trial: Trial, config: TrialConfig) -> TrialConfig:

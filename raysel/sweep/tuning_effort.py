@@ -19,7 +19,7 @@ from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
 _EDGE = 0.02
 """The share of a range, at each end, that counts as its edge."""
 
-_LEARNS = ("tpe",)
+_LEARNS = ("tpe", "nsga2")
 """Samplers whose next trial depends on those before."""
 
 

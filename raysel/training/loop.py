@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from raysel.common import fused
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.spec.objective import SOURCE_ERROR, ObjectiveSpec
+from raysel.spec.sweep import Diagnostic, TrialConfig
 from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
 from raysel.tasks.groups import Groups
@@ -52,12 +53,13 @@ _DROPOUT, _PROBE, _MIXED = 1, 2, 4  # purposes of the random numbers of an epoch
 
 @dataclass(frozen=True)
 class TrialData:
-    """The data of a trial, never the test split; the groups are the validation examples'."""
+    """A trial's data, never the test split; groups and source_validation are for validation."""
 
     train: Data
     validation: Data
     source: Data | None = None
     groups: Groups | None = None
+    source_validation: Data | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,8 @@ class FineTuning:
         step_limit: int | None = None,
         features: FeatureCache | None = None,
     ) -> None:
-        self.step_limit = step_limit
+        self.step_limit, self.model, self.data = step_limit, model, data
         self.config, self.settings = config, config.training
-        self.model, self.data = model, data
         self.objective = objective or ObjectiveSpec()
         self.trace_folder, self.trace_every = trace, trace_every
         strategy_type = strategy_named(config.strategy)
@@ -210,6 +211,8 @@ class FineTuning:
         metrics = self.evaluate(self.data.validation, "val", self.data.groups)
         if not math.isfinite(metrics["val/loss"]):  # the error of such a model is chance
             raise Diverged("the validation loss is not finite")
+        if self.data.source_validation is not None:
+            metrics[SOURCE_ERROR] = self.measure(self.data.source_validation).error
         return metrics
 
     def _fine_tune_fully(self, model: nn.Module, epochs: int) -> None:

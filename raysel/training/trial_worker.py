@@ -14,7 +14,8 @@ from raysel.common.object_store import Bucket
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.spec import user_code
-from raysel.spec.sweep import Diagnostic, ObjectiveSpec, TrialConfig
+from raysel.spec.objective import SOURCE_ERROR, ObjectiveSpec
+from raysel.spec.sweep import Diagnostic, TrialConfig
 from raysel.tasks.data import DrawnSplit, Part
 from raysel.tasks.shots import first_shots
 from raysel.training.batches import Data
@@ -32,7 +33,7 @@ class PhaseContext:
         weights: the initial weights; without the classifier where each trial draws its own.
         test: the test examples, in the confirm phase only.
         source_validation: validation examples of the source whose model, head included, the
-            runs begin with; in the confirm phase only.
+            runs begin with; in the confirm phase, and where their error is an objective.
         keep_best: test the best epoch by validation instead of the last.
         test_every_epoch: measure the test examples after every epoch too.
         threads: of torch; a trial's result depends on it.
@@ -153,7 +154,7 @@ class TrialWorker:
 
     @cached_property
     def source_validation(self) -> Data | None:
-        """The source's validation examples, where the confirm phase measures what is forgotten."""
+        """The source's validation examples, where what is forgotten is measured."""
         part = self.shared.source_validation
         return None if part is None else self._on_device(part)
 
@@ -173,7 +174,9 @@ class TrialWorker:
         """The data of a split: a number from 1, or 0 for the search's own."""
         parts = self.shared.draws[split - 1] if split else self.shared
         train, validation = self._on_device(parts.train), self._on_device(parts.validation)
-        return TrialData(train, validation, self._source, parts.validation.groups)
+        forgotten = SOURCE_ERROR in self.shared.objective.metrics
+        kept = self.source_validation if forgotten else None
+        return TrialData(train, validation, self._source, parts.validation.groups, kept)
 
     @property
     def _device(self) -> torch.device:

@@ -9,7 +9,7 @@ from typing import Any
 
 from raysel.search.space import Space, count, settings_of
 from raysel.search.trial_budget import budget, is_equal, points_of, shares, walks_every_point
-from raysel.spec.confirm import BestBy
+from raysel.spec.confirm import FRONT, BestBy
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
 from raysel.training.batches import batches_per_epoch
 
@@ -102,6 +102,8 @@ def confirm_runs(spec: Spec, space: Space, arm: str, trials: float) -> int:
     known = [size for size in sizes if size is not None]
     tried = max(round(trials), 1)
     number = min(math.prod(known), tried) if len(known) == len(sizes) else tried
+    if asked == "front":
+        number = min(number, FRONT)
     return confirm.runs + (number - 1) * confirm.splits * confirm.seeds
 
 

@@ -11,10 +11,11 @@ from raysel.sweep.results.part import Number, Part, finite
 
 
 class Objective(Part):
-    """What the sweep made small."""
+    """What the sweep made small: the metric that decides, and others beside it."""
 
     metric: str = "val/error"
     mode: str = Field(default="min", description="always min: the smaller the better")
+    secondary: tuple[str, ...] = Field(default=(), exclude_if=lambda metrics: not metrics)
 
 
 class SourceFacts(Part):
@@ -33,6 +34,7 @@ class TrialResult(Part):
         config: a `TrialConfig` as a dictionary.
         searched: the values that the search chose, by name.
         value: its objective; None where it has none.
+        values: each of several objectives by name.
         best_epoch: the first one with the lowest objective.
         epochs: the metrics of each epoch.
     """
@@ -46,6 +48,7 @@ class TrialResult(Part):
     config: dict[str, Any] = Field(default_factory=dict)
     searched: dict[str, Any] = Field(default_factory=dict)
     value: Number = None
+    values: dict[str, float] = Field(default_factory=dict, exclude_if=lambda values: not values)
     best_epoch: int | None = None
     seconds: Number = None
     epochs: tuple[dict[str, int | float | None], ...] = ()

@@ -61,6 +61,8 @@ class SweepResults(Part):
         layer_sizes: parameters of each of them.
         source: the source model, where the weights come from one.
         trials: of the search, by number.
+        pareto_front: of several objectives the ids of the trials that no other one dominates; the
+            best by `objective.metric` first, then the farthest from those before.
         confirm: the confirmed strategies, the best by validation first.
         other_configurations: what else was confirmed (`confirm.configurations`), likewise; the
             verdict does not take part in it.
@@ -78,6 +80,7 @@ class SweepResults(Part):
     layer_sizes: tuple[int, ...] = ()
     source: SourceFacts | None = None
     trials: tuple[TrialResult, ...]
+    pareto_front: tuple[str, ...] = Field(default=(), exclude_if=lambda front: not front)
     confirm: tuple[ConfirmedStrategy, ...]
     other_configurations: tuple[ConfirmedStrategy, ...] = ()
     verdict: Verdict

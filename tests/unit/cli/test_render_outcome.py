@@ -12,14 +12,14 @@ from confirm_kit import effort, entry
 from raysel.cli.render_outcome import outcome_lines
 from raysel.common.rich_output import TextConsole
 from raysel.sweep.question import Question
-from raysel.sweep.results import SweepResults
+from raysel.sweep.results import Objective, SweepResults, TrialResult
 from raysel.sweep.verdict import verdict
 
 FULL = [0.300, 0.320, 0.280, 0.310, 0.290]
 CLEAR = [error - d for error, d in zip(FULL, [0.050, 0.052, 0.048, 0.051, 0.049], strict=True)]
 
 
-def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = ()) -> list[str]:
+def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = (), **more: Any) -> list[str]:
     """The lines over two strategies."""
     entries = [entry("bvg_ls", CLEAR), entry("full", FULL)]
     efforts = {name: effort(name) for name in ("bvg_ls", "full")}
@@ -29,7 +29,7 @@ def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = ()) -> list[st
     )
     results = SweepResults(
         name="toy",
-        trials=(),
+        **{"trials": ()} | more,
         confirm=tuple(entries),
         verdict=verdict(entries, question),
         effort=tuple(efforts.values()),
@@ -42,6 +42,32 @@ def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = ()) -> list[st
     with console.capture() as capture:
         console.print(outcome_lines(console, outcome))
     return [line.strip() for line in capture.get().splitlines()]
+
+
+def test_the_pareto_front_of_several_objectives_stands_above_the_verdict() -> None:
+    assert not any(line.startswith("Pareto front") for line in shown())
+    trials = tuple(
+        TrialResult(
+            id=f"{number:04d}",
+            strategy="full",
+            status="COMPLETE",
+            searched={"learning_rate": 0.01},
+            values={"val/error": 0.1 + number / 100, "cost/seconds": 20.0 - number},
+        )
+        for number in range(12)
+    )
+    front = {
+        "trials": trials,
+        "objective": Objective(secondary=("cost/seconds",)),
+        "pareto_front": tuple(trial.id for trial in trials),
+    }
+    lines = shown(**front)
+    (first,) = (n for n, line in enumerate(lines) if line.startswith("Pareto front"))
+    assert "validation error" in lines[first] and "seconds a trial" in lines[first]
+    shown_values = ["full", "learning_rate", "0.01", "0.100", "20.0", "–", "0000"]
+    assert lines[first + 1].split() == shown_values
+    assert lines[first + 11] == "and 2 more"
+    assert first < next(n for n, line in enumerate(lines) if line.startswith("verdict"))
 
 
 def test_the_verdict_is_one_line_that_names_the_better_one() -> None:

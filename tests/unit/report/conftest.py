@@ -14,7 +14,7 @@ from raysel.sweep.verdict import interval
 
 LAYERS = ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
 SIZES = [29_000, 18_500, 230_000, 919_000, 3_673_000, 5_130]
-OBJECTIVE = {"metric": "val/error", "mode": "min"}
+OBJECTIVE = {"metric": "val/error", "mode": "min", "secondary": ["cost/seconds"]}
 
 SHOTS = (5, 20, 80)
 
@@ -237,6 +237,22 @@ def confusion(entry: dict, rng: np.random.Generator) -> dict:
     return {"classes": [f"digit {n}" for n in range(10)], "matrix": matrix.tolist()}
 
 
+def front_of(trials: list[dict]) -> list[str]:
+    """Adds the objectives of what is complete; ids of those that no other dominates, the best by
+    error first."""
+    complete = [item for item in trials if item["status"] == "COMPLETE"]
+    for item in complete:
+        seconds = MEMORY[item["strategy"]] / 30e6 * len(item["epochs"])
+        item["values"] = {"val/error": item["value"], "cost/seconds": seconds}
+    points = {item["id"]: tuple(item["values"].values()) for item in complete}
+    front = [
+        name
+        for name, (error, cost) in points.items()
+        if not any(e <= error and c <= cost and (e, c) != (error, cost) for e, c in points.values())
+    ]
+    return sorted(front, key=lambda name: points[name])
+
+
 def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 15) -> dict:
     """A whole sweep."""
     rng = np.random.default_rng(seed)
@@ -263,6 +279,7 @@ def make_results(trials: int = 40, seeds: int = 5, seed: int = 0, length: int = 
         "layer_sizes": list(SIZES),
         "source": {"validation_accuracy": 0.982, "seconds": 9.1},
         "trials": found,
+        "pareto_front": front_of(found),
         "confirm": confirm,
         "verdict": verdict_of(confirm),
         "effort": [effort(item["strategy"], found) for item in best],

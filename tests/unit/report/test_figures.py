@@ -19,6 +19,7 @@ PANELS = {
     "gradient_norms": 5,
     "parameter_changes": 5,
     "cost_against_error": 3,
+    "search_front": 1,
     "importances": 2,
 }
 

@@ -81,5 +81,5 @@ def test_csv_has_the_values_of_the_results(results):
 
 def test_a_sweep_without_results_has_the_tables_that_it_can(results):
     results |= {"confirm": [], "verdict": {}, "effort": [], "improvement": []}
-    assert set(tables_of(results)) == {"searched", "trials"}
+    assert set(tables_of(results)) == {"searched", "pareto_front", "trials"}
     assert sweep_tables(typed(results | {"trials": []}), None) == []

@@ -10,6 +10,7 @@ import torch
 from shared_kit import examples, shared
 from trial_kit import config
 
+from raysel.spec.objective import ObjectiveSpec
 from raysel.training import peak_memory
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE, UNTOUCHED
 from raysel.training.trial import PEAK_MEMORY, TrialRun
@@ -118,3 +119,13 @@ def test_the_memory_of_a_model_that_needs_real_tensors_is_unknown(context, monke
     monkeypatch.setattr(peak_memory, "step_memory", refuses)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert PEAK_MEMORY not in ended(context)[1]
+
+
+def test_where_it_is_an_objective_the_source_error_is_measured_after_every_epoch(context):
+    """In the search too, which has no test part, and with the same weights as the rest."""
+    asked = replace(context, test=None, objective=ObjectiveSpec(secondary=("val/source_error",)))
+    run, metrics = ended(asked)
+    source = run._worker.source_validation
+    assert metrics["val/source_error"] == run.tuning.measure(source).error
+    # of another strategy, which takes up no checkpoint
+    assert "val/source_error" not in ended(replace(context, test=None), "linear_probe")[1]
