@@ -65,7 +65,7 @@ def _print_lists(found: Mistakes, most: int) -> None:
     if found.unnamed:
         say(f"note   pictures are called by their place: {found.unnamed}")
     for run in found.lost:
-        say(f"note   the answers of {run} cannot be read, so it is left out")
+        say(f"note   the answers of {run} cannot be read or are another's; it is left out")
 
 
 def _print_rows(rows: Sequence[WrongPicture]) -> None:

@@ -20,10 +20,11 @@ from raysel.common.text import and_more
 from raysel.common.user_files import MIB, lies_there, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import Spec
+from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
 from raysel.tasks.datasets import is_pictures, open_pictures
-from raysel.training.answers import FILE, Answers, read_answers
+from raysel.training.answers import FILE, Answers
 from raysel.training.confusion import read_confusion
 
 _MOST_BYTES = 512 * MIB
@@ -81,7 +82,7 @@ class Mistakes:
         worst: what the strategy gets wrong, in most of its runs first, then by confidence.
         only_ours, only_theirs: wrong in most runs of the one and right in most of the other.
         everywhere: wrong in every run of every strategy.
-        lost: runs whose answers cannot be read.
+        lost: runs whose answers cannot be read, or are another run's.
         model: what the strategy's best run says of every picture, in their order; of the winner
             the exported model is that run's. Empty where its answers are lost.
         unnamed: why pictures are called by their place; None where they have their names.
@@ -109,7 +110,7 @@ def mistakes(
     """
     name = strategy or results.verdict.winner
     runs = {row.strategy: [run.id for run in row.runs] for row in results.confirm}
-    read = {run: read_answers(folder.trial(run)) for ids in runs.values() for run in ids}
+    read = answers_of((run for row in results.confirm for run in row.runs), folder.trial)
     answers = {
         arm: [one for run in ids if (one := read[run]) is not None] for arm, ids in runs.items()
     }
@@ -156,7 +157,8 @@ def _why_no_answers(folder: SweepFolder, runs: Sequence[str]) -> str:
         gone = f"the answers of {and_more(runs, 3)} are gone from {folder.trials}"
         return f"{gone}, and no copy of them is kept; a new sweep of its file has them again"
     if damaged := [run for run in runs if lies_there(folder.trial(run) / FILE)]:
-        broken = f"the answers of {and_more(damaged, 3)} cannot be read ({FILE} is damaged)"
+        how = f"{FILE} is damaged, or another run's"
+        broken = f"the answers of {and_more(damaged, 3)} cannot be used ({how})"
         return f"{broken}, and no copy of them is kept; a new sweep of its file has them again"
     return "has no answers of confirmed models: they are kept since raysel compares pictures"
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import SMALLEST_EFFECT
+from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.pairwise import Rule, Runs, compare
 from raysel.sweep.results import Comparison, SweepResults
 from raysel.sweep.statistics.differences import Difference, overlap_correction, paired_difference
-from raysel.training.answers import read_answers
 
 _MOST_BYTES = 1024 * MIB
 
@@ -80,11 +80,11 @@ def contrasted(results: SweepResults, folder: SweepFolder) -> ContrastedCell:
     verdict = results.verdict
     rows = {entry.strategy: entry.runs for entry in results.confirm}
     losses: dict[str, NDArray[np.float64]] = {}
-    for run in (run for runs in rows.values() for run in runs):
-        answers = read_answers(folder.trial(run.id))
+    read = answers_of((run for runs in rows.values() for run in runs), folder.trial)
+    for run, answers in read.items():
         known = None if answers is None else answers.losses(verdict.measure)
         if known is not None:
-            losses[run.id] = known
+            losses[run] = known
     tested, overlap = _split_of(folder)
     runs = Runs(rows, verdict.measure, verdict.splits, overlap, losses)
     return ContrastedCell(results, runs, tested)

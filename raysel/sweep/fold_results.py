@@ -13,6 +13,7 @@ from raysel.record.state import COMPLETE, FAILED, TrialState
 from raysel.spec.arms import arm_of
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
+from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.confirm_rounds import level_of
 from raysel.sweep.importance import importance
 from raysel.sweep.inputs import SweepInputs
@@ -43,7 +44,6 @@ from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import improvements, interval, verdict
 from raysel.training.answers import FILE as ANSWERS_FILE
-from raysel.training.answers import Answers, read_answers
 from raysel.training.features import READ, SECONDS
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE, UNTOUCHED
 from raysel.training.trial import GROUP_ERROR, PEAK_MEMORY, TEST_CURVE
@@ -177,8 +177,10 @@ def _verdict(inputs: SweepInputs, folded: _Folded, folder: Callable[[str], Path]
         strategies=inputs.space.arms,
         baseline=arm_of(BASELINE, inputs.space.registered) or BASELINE,
     )
-    runs = [run.id for row in rows for run in row.runs]
-    answers = {run: found for run in runs if (found := _answers(folder, run)) is not None}
+    confirmed = [run for row in rows for run in row.runs]
+    runs = [run.id for run in confirmed]
+    read = {} if folder is None else answers_of(confirmed, folder)
+    answers = {run: found for run, found in read.items() if found is not None}
     losses = {run: found.losses(question.measure) for run, found in answers.items()}
     outcome = verdict(rows, question, {run: own for run, own in losses.items() if own is not None})
     # none at all: a sweep of an older version, which kept no answers
@@ -192,7 +194,7 @@ def _left_out(lost: Sequence[str], failed: Sequence[str]) -> list[str]:
     """What the comparisons lack.
 
     Args:
-        lost: runs whose answers cannot be read.
+        lost: runs whose answers cannot be read, or are another run's.
         failed: runs that failed.
     """
     words = []
@@ -200,14 +202,10 @@ def _left_out(lost: Sequence[str], failed: Sequence[str]) -> list[str]:
         words.append(f"Confirm runs that failed are left out: {and_more(failed, 3)}.")
     if lost:
         words.append(
-            f"The answers of {and_more(lost, 3)} cannot be read, so their comparisons leave out"
-            " the test examples as a source of variation."
+            f"The answers of {and_more(lost, 3)} cannot be read or are another run's, so their"
+            " comparisons leave out the test examples as a source of variation."
         )
     return words
-
-
-def _answers(folder: Callable[[str], Path] | None, run: str) -> Answers | None:
-    return None if folder is None else read_answers(folder(run))
 
 
 def _has_answers(folder: Callable[[str], Path] | None, run: str) -> bool:

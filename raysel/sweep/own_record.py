@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,10 +79,38 @@ def refuse_other(folder: SweepFolder, spec: Spec, events: list[Event]) -> None:
     if wrong := others(folder, events, spec.name):
         way_on = "" if spec.database_url else f"; put its own back, or {folder.way_back}"
         raise OperationalError(str(folder.record), f"{wrong}{way_on}")
-    if (name := fold_sweep(events).name) and name != spec.name:
+    recorded, way_on = fold_sweep(events), "remove the file; it is written anew by: "
+    way_on += folder.resume()
+    if recorded.name and recorded.name != spec.name:
         words = f"is the file of the sweep {spec.name}, and the record beside it that of "
-        way_on = f"remove the file; it is written anew by: {folder.resume()}"
-        raise OperationalError(str(folder.spec), f"{words}{one_line(name, NAME)}; {way_on}")
+        words += one_line(recorded.name, NAME)
+        raise OperationalError(str(folder.spec), f"{words}; {way_on}")
+    if changed := _other_model(folder, spec, recorded.spec):
+        raise OperationalError(str(folder.spec), f"{changed}; {way_on}")
+
+
+def _other_model(folder: SweepFolder, spec: Spec, recorded: str) -> str | None:
+    """How the model of a sweep file is another than the record's, as after an edit by hand; None
+    where it is not, or where an older raysel wrote what this one does not take."""
+    with suppress(UserError, OSError, UnicodeDecodeError):
+        own = read_regular(folder.spec, MOST_BYTES).decode("utf-8")
+        if not recorded or _block(own, "model") == _block(recorded, "model"):
+            return None  # the rule: nothing is parsed
+        model = reader.parse_resolved(recorded).model
+        if model != spec.model:
+            then, now = (one_line(str(m.name), NAME) for m in (model, spec.model))
+            if then == now:
+                return "has another model section than the sweep was run with"
+            return f"has the model {now}, and the sweep was run with {then}"
+    return None
+
+
+def _block(text: str, key: str) -> str:
+    """A key of the top level with all below it, as it stands in a YAML text."""
+    _, _, after = f"\n{text}".partition(f"\n{key}:\n")
+    lines = after.splitlines()
+    end = next((i for i, line in enumerate(lines) if line[:1].strip()), len(lines))
+    return "\n".join(lines[:end])
 
 
 def others(folder: SweepFolder, events: list[Event], name: str | None = None) -> str | None:

@@ -4,11 +4,12 @@ unpacked. Samples are webdataset's: files of one name, `0001.jpg` with `0001.cls
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from raysel.tasks.stored_images import StoredImage, TarMember, ZipMember
 
 ENDINGS = (".zip", ".tar")
 _UNPACK = "unpack it, and give the folder: task.data: {folder: PATH}"
+_LINK = "a link to no file of the archive; unpack it, and give the folder"
+_EARLIER = "an earlier member of the same name"
+_Stored = TypeVar("_Stored", bound=StoredImage)
 
 
 class _Picture(NamedTuple):
@@ -52,13 +56,13 @@ def archives(
     Raises:
         UserError: one cannot be read, holds no picture, or they are not laid out in one way.
     """
-    members = [member for file in files for member in _members(file)]
+    left_out = LeftOutFiles(files[0].parent)
+    members = [member for file in files for member in _members(file, left_out)]
     if has_samples(members):
         return samples(files, members, name, classes)
     if classes is not None:
         message = f"{files[0]} holds class folders, which have names; leave it out"
         raise user_error("task.data.classes", message)
-    left_out = LeftOutFiles(files[0].parent)
     found = [_Picture(_parts(m.name), m) for m in members if _is_picture(m, left_out)]
     where = str(files[0])
     if not found:
@@ -67,26 +71,59 @@ def archives(
     return _class_folders(_below_common(found), where, name, left_out)
 
 
-def _members(file: Path) -> Iterator[StoredImage]:
-    """Every file in an archive, by the head of a tar's members or the directory of a zip."""
+def _members(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
+    """Every file in an archive, by the head of a tar's members or the directory of a zip; of those
+    of one name the last, as unpacking leaves it."""
     refused = any_error_as(lambda why: user_error("task.data", f"{file} cannot be read: {why}"))
     with refused:
         if file.suffix.lower() == ".zip":
-            with zipfile.ZipFile(file) as opened:
-                for entry in opened.infolist():
-                    if entry.flag_bits & 1:
-                        raise user_error("task.data", f"{file} is encrypted; {_UNPACK}")
-                    if not entry.is_dir():
-                        yield ZipMember(file, entry.filename)
-            return
+            return _of_zip(file, left_out)
         with file.open("rb") as content:
             if content.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7"):
                 message = "is compressed: pictures are read by their places in a plain tar"
                 raise user_error("task.data", f"{file} {message}; {_UNPACK}")
-        with tarfile.open(file, "r:") as tar:
-            for member in tar:
-                if member.isfile():
-                    yield TarMember(file, member.name, member.offset_data, member.size)
+        return _of_tar(file, left_out)
+
+
+def _of_zip(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
+    found: dict[str, StoredImage] = {}
+    with zipfile.ZipFile(file) as opened:
+        for entry in opened.infolist():
+            if entry.flag_bits & 1:
+                raise user_error("task.data", f"{file} is encrypted; {_UNPACK}")
+            if not entry.is_dir():
+                _place(found, ZipMember(file, entry.filename), left_out)
+    return found.values()
+
+
+def _of_tar(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
+    """A link is the file of the archive that it leads to."""
+    found: dict[str, TarMember] = {}
+    links = []
+    with tarfile.open(file, "r:") as tar:
+        for member in tar:
+            if member.isfile():
+                here = TarMember(file, member.name, member.offset_data, member.size)
+                _place(found, here, left_out)
+            elif member.issym() or member.islnk():
+                links.append(member)
+    by_place = {posixpath.normpath(name): member for name, member in found.items()}
+    for link in links:
+        beside = "" if link.islnk() else posixpath.dirname(link.name)
+        target = by_place.get(posixpath.normpath(posixpath.join(beside, link.linkname)))
+        if target is None:
+            left_out.add(_LINK, Path(f"{file}/{link.name}"))
+        else:
+            here = TarMember(file, link.name, target.offset, target.size)
+            _place(found, here, left_out)
+    return found.values()
+
+
+def _place(found: dict[str, _Stored], member: _Stored, left_out: LeftOutFiles) -> None:
+    """Take a member; an earlier one of its name goes."""
+    if found.pop(member.name, None) is not None:
+        left_out.add(_EARLIER, Path(str(member)))
+    found[member.name] = member
 
 
 def _parts(name: str) -> tuple[str, ...]:

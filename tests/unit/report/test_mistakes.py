@@ -139,7 +139,7 @@ def test_damaged_answers_are_not_said_to_be_of_an_older_raysel(tmp_path):
     for name in SAID:
         (folder.trial(name) / "answers.npz").write_bytes(b"PK cut off")
         (folder.trial(name) / "confusion.csv").write_text("true,ash\nash,1\n", encoding="utf-8")
-    with pytest.raises(OperationalError, match=r"cannot be read \(answers.npz is damaged\)"):
+    with pytest.raises(OperationalError, match=r"cannot be used \(answers.npz is damaged"):
         mistakes(RESULTS, folder, spec)
 
 

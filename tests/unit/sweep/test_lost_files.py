@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from few_kit import crossed, several
 from sqlalchemy import exc
 from verbs_kit import VERBS, line_of, swept
@@ -144,6 +145,19 @@ def test_another_sweeps_file_is_reported(
     assert "spec.yaml: is the file of the sweep b" in line
     assert "that of a;" in line
     assert "raysel resume a" in line
+
+
+def test_a_file_whose_model_was_edited_by_hand_is_reported(
+    a: SweepFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = a.spec.read_text()
+    model = yaml.safe_load(text)["model"]["name"]
+    a.spec.write_text(text.replace(f"name: {model}", "name: resnet26"))
+    line = line_of("show", capsys)
+    assert f"spec.yaml: has the model resnet26, and the sweep was run with {model};" in line
+    assert "remove the file; it is written anew by: raysel resume a" in line
+    a.spec.write_text(text.replace("head: linear", "head: mlp"))
+    assert "spec.yaml: has another model section" in line_of("show", capsys)
 
 
 class Reached(Exception):

@@ -223,3 +223,52 @@ def test_columns_are_for_parquet_alone(tmp_path):
     assert list(map(str, task.problems)) == [
         "task.data.label_column: .zip has no columns; leave it out"
     ]
+
+
+# --- links and repeated names --------------------------------------------------------------------
+
+
+def test_a_link_in_a_tar_is_the_file_that_it_leads_to(tmp_path):
+    """A class of links alone would be missing without a word."""
+    path = tmp_path / "links.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in ({f".pool/{n}.png": _png(n) for n in range(2)} | FOLDERS).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for name, kind, target in (
+            ("owl/0.png", tarfile.SYMTYPE, "../.pool/0.png"),
+            ("owl/1.png", tarfile.LNKTYPE, ".pool/1.png"),
+            ("owl/2.png", tarfile.SYMTYPE, "../elsewhere/2.png"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    found = archives([path], "links")
+    assert found.classes == ("a", "b", "owl")
+    owls = [source for source in found.sources if "owl" in str(source)]
+    assert [owl.read_bytes() for owl in owls] == [_png(0), _png(1)]
+    (lost,) = [left for left in found.left_out if "link to no file" in left.reason]
+    assert lost.examples == ("links.tar/owl/2.png",)
+
+
+@both
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_members_of_one_name_the_last_counts_and_the_other_is_told(tmp_path, ending):
+    """`tar -r` and `zip` add a corrected picture and leave the old one in the archive."""
+    path = _archive(tmp_path / f"twice{ending}", FOLDERS)
+    better = _png(999)
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "a") as opened:
+            opened.writestr("a/0.png", better)
+    else:
+        with tarfile.open(path, "a") as tar:
+            info = tarfile.TarInfo("a/0.png")
+            info.size = len(better)
+            tar.addfile(info, io.BytesIO(better))
+    found = archives([path], "twice")
+    assert [str(source)[len(str(path)) + 1 :] for source in found.sources] == sorted(FOLDERS)
+    assert found.sources[0].read_bytes() == better
+    assert [(left.reason, left.count) for left in found.left_out] == [
+        ("an earlier member of the same name", 1)
+    ]
