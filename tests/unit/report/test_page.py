@@ -104,6 +104,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
         "figures/importances.png",
         "figures/loss_by_epoch.png",
         "figures/parameter_changes.png",
+        "figures/search_front.png",
         "figures/update_share.png",
         "index.html",
     ]
