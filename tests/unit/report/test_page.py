@@ -115,7 +115,7 @@ def test_the_report_and_its_pictures_are_written_whole(results, written):
     for words in ("make ui", "gaussian_noise, severity 5", "2.13.0", "2 min 51 s", "ema_decay"):
         assert words in seen.words
     assert SPEC in "".join(seen.text)
-    assert seen.tags.count("svg") == 17
+    assert seen.tags.count("svg") == 18
 
 
 def test_every_trial_is_a_row_with_its_numbers_to_sort_by(results, show):
