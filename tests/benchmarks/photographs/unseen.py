@@ -5,7 +5,8 @@
 FOLDER/<class>/*.jpg. The model is exported twice and asked by `raysel predict`, by timm alone (a
 process that has not imported raysel) and by onnxruntime (a process that has imported neither
 raysel, nor torch, nor timm). Prints how many photographs each way gets wrong, and how far the three
-agree; exit 1 where a class differs or a log-probability differs by more than 1e-4.
+agree; exit 1 where a class differs, or a log-probability by more than 1e-4 of its size (of 1, where
+it is smaller).
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def asked_by_raysel(model: Path, folder: Path, classes: list[str]) -> tuple[list
     raysel = ("-m", "raysel", "predict", model, folder, "--json", "--top", str(len(classes)))
     rows = json.loads(output(*raysel))["pictures"]
     shares = [{one["name"]: one["probability"] for one in row["classes"]} for row in rows]
-    logs = np.log([[one[name] for name in classes] for one in shares])
+    with np.errstate(divide="ignore"):  # float32 has no smaller probability than 1e-45
+        logs = np.log([[one[name] for name in classes] for one in shares])
     return [row["file"] for row in rows], logs
 
 
@@ -95,9 +97,9 @@ def main(sweep: str, folder: Path) -> int:
     for name, logs in said.items():
         taken = logs.argmax(1)
         wrong, other = int((taken != labels).sum()), int((taken != ours.argmax(1)).sum())
-        # of a tiny probability float32 keeps few digits
-        likely = ours > np.log(1e-6)
-        furthest = float(np.abs(logs - ours)[likely].max())
+        likely = ours > np.log(1e-6)  # of a tiny probability float32 keeps few digits
+        sizes = np.maximum(1, np.abs(ours[likely]))
+        furthest = float((np.abs(logs[likely] - ours[likely]) / sizes).max())
         agreed &= not other and furthest < TOLERANCE
         cells = (name, len(labels), wrong, f"{wrong / len(labels):.3f}", other, f"{furthest:.1e}")
         print("|", " | ".join(map(str, cells)), "|")
