@@ -73,6 +73,7 @@ SECTIONS = {
     "TrainingSpec": "training",
     "PullSpec": "training.pull",
     "AfterSpec": "strategies.NAME.after",
+    "AdapterSpec": "model.adapter",
     "TrainingOverride": "strategies.NAME.training",
     "SourceSpec": "source",
     "SearchSpec": "search",

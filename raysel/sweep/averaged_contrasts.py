@@ -120,15 +120,15 @@ def _family(
     over_splits: _OverSplits | None,
     rule: Rule,
 ) -> tuple[AveragedContrast, ...]:
-    """The comparisons that every cell has a difference of, judged together."""
+    """The comparisons that every cell has a difference of, corrected together."""
     pairs = [
         pair
         for pair in named[0]
         if all(pair in own and own[pair].difference is not None for own in named)
     ]
-    judged = compare(over_splits or _OverCells(named), pairs, rule)
+    compared = compare(over_splits or _OverCells(named), pairs, rule)
     averaged = []
-    for pair, found in zip(pairs, judged, strict=True):
+    for pair, found in zip(pairs, compared, strict=True):
         if any(own[pair].outcome == "unequal_effort" for own in named):
             found = found.model_copy(update={"outcome": "unequal_effort"})
         differences = tuple(own[pair].difference or 0.0 for own in named)

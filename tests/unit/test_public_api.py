@@ -182,10 +182,9 @@ def test_a_wrong_model_or_rule_is_answered_with_the_nearest():
 
 def _results(storage: Path, status: str = "complete") -> Path:
     """The folder of a sweep of two trials and two confirm runs, by hand."""
-    path = make(storage, "look").path
+    path = make(storage, "look", spec=json.dumps(SWEEP)).path
     (path / "trials" / "0000" / "trace").mkdir(parents=True)
     (path / "best").mkdir()
-    (path / "spec.yaml").write_text(json.dumps(SWEEP))
     trials = [
         {
             "id": f"{number:04d}",

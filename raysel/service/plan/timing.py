@@ -91,14 +91,14 @@ def measure(
     shared: PhaseContext,
     samples: Sequence[Sample],
     source: PhaseContext | None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
 ) -> Measured:
     """Run the samples one after another, in this process.
 
     Args:
         shared: what the sweep's trials share.
         source: the same for the source model's training, where it has to be trained.
-        seconds: that it may take, about.
+        seconds: that it may take, about; `SECONDS`, if nothing is given.
     """
     began = time.time()
     user_code.load(shared.code)
@@ -107,7 +107,7 @@ def measure(
     timings: list[Timing | None] = []
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        calibrator = _Calibrator(Path(folder), seconds / max(len(samples), 1))
+        calibrator = _Calibrator(Path(folder), (seconds or SECONDS) / max(len(samples), 1))
         for sample in samples:
             context = source if sample.on_source else shared
             assert context is not None

@@ -24,10 +24,12 @@ def ended(trial: str, status: str, value: float | None) -> Event:
     return Event(trial, Kind.ENDED, 1, 9.0, {"status": status, "value": value, "cause": None})
 
 
-def make(storage: Path, name: str, *events: Event, sweep_id: str = "") -> SweepFolder:
+def make(
+    storage: Path, name: str, *events: Event, sweep_id: str = "", spec: str = ""
+) -> SweepFolder:
     folder = SweepFolder.of(str(storage), name)
     folder.path.mkdir(parents=True)
-    spec = parse_resolved(FILE.format(name)).to_yaml()
+    spec = spec or parse_resolved(FILE.format(name)).to_yaml()
     folder.spec.write_text(spec, encoding="utf-8")
     record = Record(sqlite_url(folder.record))
     facts = {"name": name, "layers": ["stem"], "sweep_id": sweep_id, "spec": spec}

@@ -97,8 +97,8 @@ def test_where_examples_are_not_known_one_by_one_the_means_are_averaged() -> Non
 
 def test_what_one_cell_lacks_is_left_out_and_unequal_effort_stays_so() -> None:
     first, second = cell(tables(1), SAME), cell(tables(2), SAME)
-    lacking = ContrastedCell(results_of([], SPLITS), second.runs, SAME)
-    assert averaged_contrasts([first, lacking]) is None
+    without = ContrastedCell(results_of([], SPLITS), second.runs, SAME)
+    assert averaged_contrasts([first, without]) is None
     assert averaged_contrasts([first]) is None
     (own,) = second.results.verdict.contrasts
     unequal = own.model_copy(update={"outcome": "unequal_effort"})

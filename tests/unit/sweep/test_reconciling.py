@@ -54,8 +54,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield "", ""
 
     monkeypatch.setattr(reconcile, "_mlflow", away)
-    folder = make(tmp_path, "own", started("0000", 0, "of_reconcile"))
-    folder.spec.write_text(parse(OWN).to_yaml(), encoding="utf-8")
+    events = [started("0000", 0, "of_reconcile")]
+    folder = make(tmp_path, "own", *events, spec=parse(OWN).to_yaml())
     folder.code.mkdir()
     (folder.code / "of_reconcile.py").write_text(MINE)
     yield folder.path

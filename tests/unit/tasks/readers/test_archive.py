@@ -254,7 +254,7 @@ def test_a_link_in_a_tar_is_the_file_that_it_leads_to(tmp_path):
 
 @both
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_of_members_of_one_name_the_last_counts_and_the_other_is_told(tmp_path, ending):
+def test_of_members_of_one_name_the_last_counts_and_the_other_is_left_out(tmp_path, ending):
     """`tar -r` and `zip` add a corrected picture and leave the old one in the archive."""
     path = _archive(tmp_path / f"twice{ending}", FOLDERS)
     better = _png(999)
