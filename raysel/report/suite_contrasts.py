@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from raysel.report.compared import Sweeps
-from raysel.report.drawing import ACCENT, INK, WIDTH
+from raysel.report.drawing import ACCENT, INK, Style
 from raysel.report.table import Table, make
-from raysel.report.verdict_figures import SHOWN
+from raysel.report.verdict_figures import difference_rows, mark_difference
 from raysel.report.words import in_points, p_value, size_in_points
 from raysel.sweep.averaged_contrasts import AveragedContrast, AveragedContrasts
 
@@ -19,6 +19,8 @@ _OVER = {
     " the test examples, and holds for these cells.",
     "cell": "The interval is over the cells.",
 }
+
+_MEAN = Style(ACCENT, ACCENT, "o")
 
 
 def contrast_table(cells: Sweeps, found: AveragedContrasts | None) -> Table | None:
@@ -77,28 +79,13 @@ def averaged_differences(found: AveragedContrasts | None) -> Figure | None:
     contrasts, rows = list(found.contrasts), _each_once(found)
     others = sorted(rows[len(contrasts) :], key=lambda one: one.comparison.difference or 0.0)
     rows = [*contrasts, *others]
-    figure = Figure((WIDTH, 0.9 + 0.34 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    zone = 100 * found.smallest_effect
-    axes.axvspan(-zone, zone, color=INK, alpha=0.08, lw=0)
-    axes.axvline(0, color=INK, lw=0.9)
+    figure, axes = difference_rows([one.comparison for one in rows], found.smallest_effect)
     for place, one in enumerate(rows):
-        c = one.comparison
-        shown = c.outcome in SHOWN
-        if c.low is not None and c.high is not None:
-            ends, width = [100 * c.low, 100 * c.high], 2.4 if shown else 1.1
-            axes.plot(ends, [place, place], color=ACCENT, lw=width)
-        axes.plot(100 * (c.difference or 0.0), place, "o", color=ACCENT, ms=7)
+        mark_difference(axes, place, one.comparison, _MEAN)
         cells = [100 * value for value in one.of_cells]
         axes.plot(cells, [place] * len(cells), "|", color=INK, ms=7, mew=1)
     if contrasts and others:
         axes.axhline(len(contrasts) - 0.5, color=INK, lw=0.5, alpha=0.5)
-    axes.set_yticks(
-        range(len(rows)), [f"{o.comparison.ours} − {o.comparison.theirs}" for o in rows]
-    )
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
     over = "splits and test examples" if found.unit == "split" else "cells"
     axes.set_xlabel(f"difference of test error in points: cells, mean, 95 % interval over {over}")
     return figure

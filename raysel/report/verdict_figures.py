@@ -3,6 +3,8 @@ strategy reaches with how much tuning."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,17 +26,9 @@ def differences(results: SweepResults) -> Figure | None:
     if not rows:
         return None
     look = styles([*{*strategies(results), *(row.ours for row in rows)}], results.verdict.baseline)
-    figure = Figure((WIDTH, 0.9 + 0.36 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    zone = 100 * verdict.smallest_effect
-    axes.axvspan(-zone, zone, color=INK, alpha=0.08, lw=0)
-    axes.axvline(0, color=INK, lw=0.9)
+    figure, axes = difference_rows(rows, verdict.smallest_effect)
     for place, row in enumerate(rows):
-        _mark(axes, place, row, look[row.ours])
-    axes.set_yticks(range(len(rows)), [f"{row.ours} − {row.theirs}" for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+        mark_difference(axes, place, row, look[row.ours])
     confidence = f"{100 * (1 - verdict.level):.3g} %"
     over = f"{verdict.splits} splits" if verdict.splits > 1 else "training seeds on one split"
     axes.set_xlabel(
@@ -43,7 +37,21 @@ def differences(results: SweepResults) -> Figure | None:
     return figure
 
 
-def _mark(axes: Axes, place: int, row: Comparison, style: Style) -> None:
+def difference_rows(rows: Sequence[Comparison], smallest_effect: float) -> tuple[Figure, Axes]:
+    """An empty figure with a row for each comparison and the zone of no relevant difference."""
+    figure = Figure((WIDTH, 0.9 + 0.36 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-100 * smallest_effect, 100 * smallest_effect, color=INK, alpha=0.08, lw=0)
+    axes.axvline(0, color=INK, lw=0.9)
+    axes.set_yticks(range(len(rows)), [f"{row.ours} − {row.theirs}" for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def mark_difference(axes: Axes, place: int, row: Comparison, style: Style) -> None:
+    """Mean and interval in a row; broad where something is shown."""
     if row.low is not None and row.high is not None:
         shown = row.outcome in SHOWN
         ends, width = [100 * row.low, 100 * row.high], 2.4 if shown else 1.1
