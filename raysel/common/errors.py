@@ -64,6 +64,11 @@ def user_error(path: str, message: str) -> UserError:
     return UserError(Problem(path, message))
 
 
+def in_a_line(error: Exception) -> str:
+    """What an error says, in one line; one of several problems has a line for each."""
+    return " · ".join(str(error).splitlines())
+
+
 def nearest(word: str, known: Iterable[str], show_all_up_to: int = 12) -> str:
     """Say what was probably meant: `did you mean "x"?`, else what there is to choose from.
 

@@ -7,7 +7,6 @@ has a wrong label most often.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,18 +16,16 @@ from numpy.typing import NDArray
 
 from raysel.common.errors import OperationalError, UserError
 from raysel.common.text import and_more
-from raysel.common.user_files import MIB, lies_there, read_regular
+from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import Spec
 from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
+from raysel.sweep.split import read_split
 from raysel.tasks.datasets import is_pictures, open_pictures
 from raysel.training.answers import FILE, Answers
 from raysel.training.confusion import read_confusion
-
-_MOST_BYTES = 512 * MIB
-"""Of a split, as of `raysel.tasks.split_file`."""
 
 
 @dataclass(frozen=True)
@@ -238,16 +235,16 @@ class _Named:
 
 def _places(folder: SweepFolder, count: int) -> tuple[list[int] | None, str]:
     """Where in the data set each test example lies; or None, and what is wrong with the split."""
+    found = read_split(folder.split)
     try:
-        record = json.loads(read_regular(folder.split, _MOST_BYTES))
-        places = [int(place) for place in record["parts"]["test"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        places = [] if isinstance(found, str) else [int(p) for p in found["parts"]["test"]]
+    except (ValueError, KeyError, TypeError):
+        places = []
+    if not places:
         return None, "cannot be read"
     if len(places) != count:
-        return (
-            None,
-            f"is another split's (its test part has {len(places):,} examples, not {count:,})",
-        )
+        tested = f"its test part has {len(places):,} examples, not {count:,}"
+        return None, f"is another split's ({tested})"
     return places, ""
 
 

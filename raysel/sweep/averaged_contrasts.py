@@ -9,7 +9,6 @@ interval is over cells.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,15 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import SweepFolder
 from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.pairwise import Rule, Runs, compare
 from raysel.sweep.results import Comparison, SweepResults
+from raysel.sweep.split import read_split
 from raysel.sweep.statistics.differences import Difference, overlap_correction, paired_difference
-
-_MOST_BYTES = 1024 * MIB
 
 Unit = Literal["split", "cell"]
 
@@ -174,11 +171,13 @@ class _OverCells:
 
 def _split_of(folder: SweepFolder) -> tuple[tuple[Any, ...] | None, float]:
     """What the test examples and splits of a sweep are, and the overlap of its training parts."""
+    record = read_split(folder.split)
+    if isinstance(record, str):
+        return None, 0.0
     try:
-        record = json.loads(read_regular(folder.split, _MOST_BYTES))
         draws = [(tuple(draw["train"]), tuple(draw["validation"])) for draw in record["draws"]]
         tested = (record["fingerprint"], tuple(record["parts"]["test"]), tuple(draws))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None, 0.0
     overlap = overlap_correction(*map(len, draws[0])) if draws else 0.0
     return tested, overlap

@@ -70,7 +70,7 @@ def refuse_other_split(folder: SweepFolder, task: Task, recorded: str = "") -> N
         return
     if not folder.split.is_file():
         return
-    began = _read(folder.split)
+    began = read_split(folder.split)
     if isinstance(began, str):
         way_on = (
             "remove it, and it is made anew from the data as they are now; whether these are the"
@@ -97,7 +97,7 @@ def split_problem(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | N
     """
     if not sweep.id:
         return None  # nothing has begun
-    found = _read(folder.split)
+    found = read_split(folder.split)
     if isinstance(found, str):
         return found
     seed, data = spec.task.split.seed, spec.task.name
@@ -110,7 +110,7 @@ def split_problem(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | N
 
 
 def _wrong(folder: SweepFolder, recorded: str) -> bool:
-    found = _read(folder.split)
+    found = read_split(folder.split)
     return isinstance(found, str) or digest_of(found) != recorded
 
 
@@ -154,7 +154,7 @@ def _set_aside(folder: SweepFolder) -> None:
         folder.split.rename(folder.split.with_name(f"{folder.split.name}.other-{time.time_ns()}"))
 
 
-def _read(file: Path) -> dict[str, Any] | str:
+def read_split(file: Path) -> dict[str, Any] | str:
     """The content; what is wrong, in words that follow the file's name, where it is no split."""
     try:
         with any_error_as(lambda why: ValueError(why), passing=(OSError,)):
@@ -174,5 +174,5 @@ def _read(file: Path) -> dict[str, Any] | str:
 
 def _draws(folder: SweepFolder) -> int:
     """Number of splits of the confirm phase that the file holds; a damaged one holds none."""
-    found = _read(folder.split)
+    found = read_split(folder.split)
     return 0 if isinstance(found, str) else len(found.get("draws", ()))

@@ -13,7 +13,14 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from raysel.common.errors import OperationalError, Problem, UserError, nearest, user_error
+from raysel.common.errors import (
+    OperationalError,
+    Problem,
+    UserError,
+    in_a_line,
+    nearest,
+    user_error,
+)
 from raysel.common.locations import sweep_command
 from raysel.common.object_store import Bucket
 from raysel.common.text import and_more
@@ -229,7 +236,7 @@ def read_suite(storage: str, name: str) -> SuiteView:
             try:
                 view = read_sweep(storage, f"{name}/{cell.name}")
             except (UserError, OperationalError) as error:
-                problem = " · ".join(str(error).splitlines())
+                problem = in_a_line(error)
         cells.append(CellView(cell, view, problem))
     holder = holder_of_file(folder.lock)
     return SuiteView(folder, suite, tuple(cells), holder)
@@ -271,7 +278,7 @@ def read_cells(suite: SuiteView) -> ReadCells:
             found.append((cell.cell, cell.view, results))
         except (UserError, OperationalError) as error:
             if cell.state == COMPLETE:  # another one may have none yet
-                problems[cell.cell.name] = " · ".join(str(error).splitlines())
+                problems[cell.cell.name] = in_a_line(error)
     if not found:
         way_on = f"no cell has results yet; go on with: {suite.folder.resume()}"
         raise OperationalError(suite.suite.name, next(iter(problems.values()), way_on))

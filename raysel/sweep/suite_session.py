@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from raysel.common.errors import OperationalError, UserError
+from raysel.common.errors import OperationalError, UserError, in_a_line
 from raysel.common.text import LINE, first_line
 from raysel.engine import nodes
 from raysel.engine.capacity import concurrent as most_at_a_time
@@ -248,7 +248,7 @@ class _Cell:
         if error is not None:
             if suite.stop.error is None and not isinstance(error, UserError | OperationalError):
                 suite.errors.append(error)
-            why = " · ".join(str(error).splitlines()) or type(error).__name__
+            why = in_a_line(error) or type(error).__name__
         elif outcome is not None and outcome.failed:
             why = outcome.cause or "its trials failed"
         if why is not None:

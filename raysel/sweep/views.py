@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysel.common.disk_errors import cannot, is_absent
-from raysel.common.errors import OperationalError, UserError, nearest, user_error
+from raysel.common.errors import OperationalError, UserError, in_a_line, nearest, user_error
 from raysel.common.locations import (
     SUITE_FILE,
     holds_a_suite,
@@ -306,7 +306,7 @@ def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
         try:
             yield name, read_sweep(storage, name)
         except (UserError, OperationalError) as error:
-            yield name, " · ".join(str(error).splitlines())
+            yield name, in_a_line(error)
 
 
 def read_results(storage: str, name: str) -> tuple[SweepView, SweepResults]:
