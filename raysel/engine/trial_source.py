@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from raysel.record.failure_kind import FailureKind
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.source_run import SourceContext
 from raysel.training.trial_worker import PhaseContext
 

@@ -33,7 +33,8 @@ from raysel.engine.trial_source import (
     WorkerEnvironmentError,
     WorkerEvents,
 )
-from raysel.spec.sweep import ResourcesSpec, TrialConfig
+from raysel.spec.sweep import ResourcesSpec
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.gpu_share import keep_to_share
 from raysel.training.source_run import SourceContext, SourceMessage, SourceRun
 from raysel.training.trial import TrialRun

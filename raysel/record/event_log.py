@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raysel.record.events import Event, Kind, Record
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 
 Observer = Callable[[Event], None]
 """Called with every event after its commit."""

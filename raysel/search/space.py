@@ -24,8 +24,8 @@ from raysel.spec.sweep import (
     TrainingOverride,
     TrainingSettings,
     TrainingSpec,
-    TrialConfig,
 )
+from raysel.spec.trial_config import TrialConfig
 from raysel.spec.yaml_core import in_a_line
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter

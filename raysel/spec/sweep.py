@@ -7,23 +7,17 @@ said in `raysel.search.space`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Discriminator,
     Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
-    Strict,
     Tag,
-    model_serializer,
     model_validator,
 )
-from pydantic_core import CoreSchema
 
 from raysel.common import tracking_uri
 from raysel.common.locations import is_bucket
@@ -40,8 +34,8 @@ from raysel.spec.model import Partition as Partition
 from raysel.spec.node_labels import check_custom, check_labels
 from raysel.spec.objective import ObjectiveSpec as ObjectiveSpec
 from raysel.spec.objective import objective_in_words as objective_in_words
-from raysel.spec.renamed_keys import settings_with_new_keys
 from raysel.spec.source import SourceSpec as SourceSpec
+from raysel.spec.strategy import StrategySpec as StrategySpec
 from raysel.spec.task import ShiftSpec as ShiftSpec  # a part of the file's grammar
 from raysel.spec.task import SplitSpec as SplitSpec
 from raysel.spec.task import TaskSpec as TaskSpec
@@ -52,13 +46,11 @@ from raysel.spec.training import TrainingSpec as TrainingSpec
 from raysel.spec.values import (
     A_FILE,
     A_VALUE,
-    KEYS_BELOW,
     Epochs,
     FrozenModel,
     LocalPath,
     NonNegativeReal,
     OneLine,
-    ParameterValue,
     PositiveReal,
     PositiveWhole,
     Seed,
@@ -70,74 +62,6 @@ from raysel.spec.values import Choice as Choice  # a part of the file's grammar
 from raysel.spec.values import Distribution as Distribution
 from raysel.spec.values import FloatRange as FloatRange
 from raysel.spec.values import IntRange as IntRange
-
-# --- the parts of the file ----------------------------------------------------------------
-
-
-def _keys_or_word(value: Any) -> str:
-    return KEYS_BELOW if isinstance(value, Mapping | BaseModel) else A_VALUE
-
-
-Override = Annotated[
-    Annotated[TrainingOverride, Tag(KEYS_BELOW)] | Annotated[Literal["published"], Tag(A_VALUE)],
-    Discriminator(_keys_or_word),
-]
-
-
-class StrategySpec(FrozenModel):
-    """One arm of the comparison: its strategy, that one's parameters, and how it trains if
-    differently."""
-
-    strategy: OneLine | None = Field(
-        default=None, description="a registered strategy; if not given, the one it is named like"
-    )
-    parameters: dict[str, ParameterValue] = Field(default_factory=dict)
-    training: Override | None = None
-    after: AfterSpec | None = Field(
-        default=None, description="{kind: wise_ft}: what is made of the tuned weights"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_file(cls, value: Any) -> Any:
-        """In the file the parameters are beside `training`, not under a key of their own."""
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping):
-            raise ValueError("give the strategy's parameters below its name, or nothing")
-        own = {key: value.get(key) for key in ("strategy", "training", "after")}
-        return own | {"parameters": {key: v for key, v in value.items() if key not in own}}
-
-    @model_serializer
-    def _to_file(self) -> dict[str, Any]:
-        file: dict[str, Any] = {"strategy": self.strategy} if self.strategy else {}
-        file |= {
-            name: value.model_dump(mode="json", by_alias=True)
-            if isinstance(value, BaseModel)
-            else value
-            for name, value in self.parameters.items()
-        }
-        if isinstance(self.training, TrainingOverride):
-            file["training"] = self.training.model_dump(
-                mode="json", by_alias=True, exclude_none=True
-            )
-        elif self.training:
-            file["training"] = self.training
-        if self.after is not None:
-            file["after"] = self.after.model_dump(mode="json")
-        return file
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema of the file, where `_from_file` has not yet turned it."""
-        schema = handler.resolve_ref_schema(handler(core_schema))
-        fields = schema["properties"]
-        schema["type"] = ["object", "null"]
-        schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
-        schema["properties"] = {key: fields[key] for key in ("strategy", "training", "after")}
-        return schema
 
 
 class SearchSpec(FrozenModel):
@@ -348,55 +272,3 @@ class Spec(FrozenModel):
     def to_yaml(self) -> str:
         """The resolved file, every default written out; `parse` reads it back unchanged."""
         return yaml_core.write(self.model_dump(mode="json", by_alias=True))
-
-
-def _of_any_version(training: Any) -> Any:
-    """Records of older versions hold a trial's settings under their names."""
-    return settings_with_new_keys(training) if isinstance(training, Mapping) else training
-
-
-class TrialConfig(FrozenModel):
-    """One trial, every value settled: what a worker needs to know beside model and data.
-
-    Attributes:
-        strategy: the registered one.
-        arm: the name below `strategies` in the sweep file.
-    """
-
-    strategy: str
-    arm: str = Field(default_factory=lambda given: str(given.get("strategy", "")))
-    parameters: dict[str, Any]
-    training: Annotated[TrainingSettings, BeforeValidator(_of_any_version)]
-    seed: Annotated[int, Strict(), Field(ge=0, le=2**53)]  # replicates and confirm runs count on
-    split: Annotated[int, Strict(), Field(ge=0)] = (
-        0  # of the confirm phase, from 1; 0: the search's
-    )
-    source_seed: Annotated[int, Strict(), Field(ge=0)] = 0  # which of the source models
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is as it always was is written as before: the search's own split, an arm that is
-        named like its strategy."""
-        written: dict[str, Any] = handler(self)
-        usual = {"split": 0, "source_seed": 0, "arm": self.strategy}
-        return {k: v for k, v in written.items() if k not in usual or v != usual[k]}
-
-    def label(self, searched: Iterable[str] = ()) -> str:
-        """The trial in a few words: `bvg_ls lr=0.021 ema_decay=0.93`.
-
-        Args:
-            searched: names of the values to show, without the arm's scope.
-        """
-        training = dict(self.training)  # what is off too, which a dump leaves out
-        shown = {name: self.parameters.get(name, training.get(name)) for name in searched}
-        return " ".join(
-            [self.arm]
-            + [f"{_SHORT.get(name, name)}={_short(value)}" for name, value in shown.items()]
-        )
-
-
-_SHORT = {"learning_rate": "lr"}
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

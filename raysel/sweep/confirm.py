@@ -17,7 +17,8 @@ from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.state import TrialState
 from raysel.spec.confirm import Configurations
-from raysel.spec.sweep import MOST_SPLITS, Spec, TrialConfig
+from raysel.spec.sweep import MOST_SPLITS, Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import ranking
 from raysel.sweep.ranking import leaders
 from raysel.training.worker_messages import EpochMessage

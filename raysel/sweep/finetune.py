@@ -14,7 +14,8 @@ from raysel.common.locations import working_folder
 from raysel.models.adapters import merge_adapters
 from raysel.record.layout import write_json
 from raysel.spec import user_code
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import local_trial
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary

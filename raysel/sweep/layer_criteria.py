@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.strategies.base import Step
 from raysel.strategies.bias_variance import GradientMoments

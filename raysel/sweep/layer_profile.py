@@ -27,7 +27,8 @@ from raysel.models.partition_types import Partition
 from raysel.record.layout import write_json
 from raysel.search.space import Space
 from raysel.spec import user_code
-from raysel.spec.sweep import Choice, FloatRange, Spec, TrainingOverride, TrialConfig
+from raysel.spec.sweep import Choice, FloatRange, Spec, TrainingOverride
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.layer_criteria import CRITERIA, criteria_of

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from raysel.common.errors import OperationalError
 from raysel.common.text import first_line
 from raysel.models.partition_types import Partition
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.loop import FineTuning
 from raysel.training.nonfinite import Diverged
 from raysel.training.trial_worker import PhaseContext, TrialWorker

@@ -19,7 +19,8 @@ from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
 from raysel.search.space import Space
 from raysel.spec import user_code
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, source_training
 from raysel.sweep.source_gate import refuse_weak
 from raysel.tasks.data_summary import DataSummary

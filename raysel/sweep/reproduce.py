@@ -16,7 +16,8 @@ from raysel.common.errors import user_error
 from raysel.record.layout import SweepFolder
 from raysel.record.state import TrialState
 from raysel.spec import user_code
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
 from raysel.sweep.views import SweepView

@@ -37,7 +37,8 @@ from raysel.search.study import (
     trial_id,
 )
 from raysel.search.trial_budget import budget, is_equal, walks_every_point
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.ranking import best_epoch
 from raysel.training.worker_messages import EpochMessage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 
 
 def of_the_folder(error: BaseException | None, folder: Path) -> str | None:

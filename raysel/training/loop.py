@@ -24,7 +24,8 @@ from raysel.common import fused
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
 from raysel.spec.objective import SOURCE_ERROR, ObjectiveSpec
-from raysel.spec.sweep import Diagnostic, TrialConfig
+from raysel.spec.sweep import Diagnostic
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
 from raysel.tasks.groups import Groups

@@ -14,7 +14,7 @@ import torch
 
 from raysel.models.build import ModelConfig
 from raysel.models.layers import Partition
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.step_memory import step_memory
 
 

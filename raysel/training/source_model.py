@@ -26,7 +26,7 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, whole
 from raysel.spec import user_code
 from raysel.spec.source import SourceSpec
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.data import Examples, Part, Task
 from raysel.training.image_batches import on_device, threads_ahead
 from raysel.training.loop import FineTuning, TrialData

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map_only
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.models.norms import squared_norms
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies.base import Step, Strategy
 from raysel.strategies.registry import registered
 from raysel.training.modes import set_training_mode

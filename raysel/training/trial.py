@@ -20,7 +20,7 @@ import torch
 from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.record.failure_kind import FailureKind
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.groups import Groups
 from raysel.training import environment, failures
 from raysel.training.answers import write_answers

@@ -15,7 +15,8 @@ from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition
 from raysel.spec import user_code
 from raysel.spec.objective import SOURCE_ERROR, ObjectiveSpec
-from raysel.spec.sweep import Diagnostic, TrialConfig
+from raysel.spec.sweep import Diagnostic
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.data import DrawnSplit, Part
 from raysel.tasks.shots import first_shots
 from raysel.training.batches import Data

@@ -20,7 +20,8 @@ from torch import nn
 
 from raysel.models.layers import partition
 from raysel.spec.source import SourceSpec
-from raysel.spec.sweep import ShiftSpec, SplitSpec, TaskSpec, TrialConfig
+from raysel.spec.sweep import ShiftSpec, SplitSpec, TaskSpec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.verdict import interval
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task

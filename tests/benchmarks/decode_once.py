@@ -28,7 +28,8 @@ import torch
 from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import partition
-from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
+from raysel.spec.sweep import TaskSpec, TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.datasets import open_pictures

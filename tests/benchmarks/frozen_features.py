@@ -25,7 +25,8 @@ import torch
 from raysel.models.build import ModelConfig, build
 from raysel.models.data_config import model_input
 from raysel.models.layers import partition
-from raysel.spec.sweep import TaskSpec, TrainingSettings, TrialConfig
+from raysel.spec.sweep import TaskSpec, TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
 from raysel.training.features import FeatureCache

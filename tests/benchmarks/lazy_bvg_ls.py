@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
 from raysel.spec.source import SourceSpec
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies.base import Decision, Step
 from raysel.strategies.lazy_bias_variance import LazyBiasVarianceGuided
 from raysel.training.batches import Batch

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
-from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.spec.sweep import TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.loop import FineTuning, TrialData
 
 EPOCHS = 15

@@ -35,7 +35,8 @@ from raysel.record.events import Record, sqlite_url
 from raysel.search.dominance_pruner import DominancePruner
 from raysel.search.space import Space
 from raysel.spec.reader import parse
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.search_controller import SearchController
 from raysel.training.worker_messages import EpochMessage
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition
 from raysel.spec.source import SourceSpec
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.selection_trace import EpochTrace

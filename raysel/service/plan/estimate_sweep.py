@@ -26,7 +26,8 @@ from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, durati
 from raysel.service.plan.timing import SECONDS, Measured, Sample, Timing, measure
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec import user_code
-from raysel.spec.sweep import Choice, Spec, TrialConfig
+from raysel.spec.sweep import Choice, Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.sweep.inputs import SweepInputs, layers_of, read_inputs, source_training
 from raysel.tasks.data import Examples, Part, Task

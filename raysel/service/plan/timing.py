@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from raysel.spec import user_code
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.data import Examples, Part
 from raysel.training.gpu_share import keep_to_share
 from raysel.training.trial import TrialRun

@@ -12,7 +12,7 @@ from trial_kit import SETTINGS
 from raysel.engine import searcher as module
 from raysel.engine.searcher import LaneSearcher
 from raysel.engine.trial_source import Assignment, Lane, Phase, StopRequest, Wait
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 
 CONFIG = TrialConfig(strategy="full", parameters={}, training=SETTINGS, seed=0)
 

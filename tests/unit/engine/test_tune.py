@@ -25,7 +25,7 @@ from raysel.engine.tune import (
     _ImmediateStopper,
     _TrialSourceScheduler,
 )
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.worker_messages import EpochMessage
 
 

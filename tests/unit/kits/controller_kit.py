@@ -19,7 +19,8 @@ from raysel.record.state import RUNNING, TrialState, fold
 from raysel.search.space import Space
 from raysel.search.study import OPTUNA_STATE
 from raysel.spec.reader import parse
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.search_controller import SearchController
 from raysel.training.worker_messages import EpochMessage
 

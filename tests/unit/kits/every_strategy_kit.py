@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from raysel.models import timm
 from raysel.models.layers import Partition, partition
-from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.spec.sweep import TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.strategies.base import Decision, Step, Strategy
 from raysel.training.batches import Batch

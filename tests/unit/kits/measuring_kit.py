@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition
-from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.spec.sweep import TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import Strategy, registered
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData

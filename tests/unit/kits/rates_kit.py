@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Layer, Partition, partition
-from raysel.spec.sweep import ObjectiveSpec, TrainingSettings, TrialConfig
+from raysel.spec.sweep import ObjectiveSpec, TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.strategies.base import Step, Strategy
 from raysel.training.batches import Batch

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition_of
 from raysel.spec.reader import parse
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.local_trial import published
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData

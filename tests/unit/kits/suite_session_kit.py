@@ -20,7 +20,7 @@ from raysel.engine.searcher import LaneSearcher
 from raysel.engine.trial_source import Lane, StopRequest
 from raysel.spec.reader import SweepFile
 from raysel.spec.suite import read_suite
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import start_suite, suite_session
 from raysel.sweep.outcome import Outcome
 from raysel.training.trial import TrialRun

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from raysel.models.layers import Partition, partition
-from raysel.spec.sweep import ObjectiveSpec, TrainingSettings, TrialConfig
+from raysel.spec.sweep import ObjectiveSpec, TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData

@@ -20,7 +20,8 @@ from raysel.search.samplers import (
 from raysel.search.space import Space
 from raysel.search.trial_budget import budget, may_repeat
 from raysel.spec.reader import parse
-from raysel.spec.sweep import PrunerSpec, Spec, TrialConfig
+from raysel.spec.sweep import PrunerSpec, Spec
+from raysel.spec.trial_config import TrialConfig
 
 FILE = """\
 name: small

@@ -14,7 +14,7 @@ from raysel.common.errors import OperationalError
 from raysel.engine.trial_source import Assignment
 from raysel.search.space import Space
 from raysel.search.study import study_of
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.worker_messages import EpochMessage
 
 METRIC = "val/error"

@@ -4,8 +4,8 @@ import pytest
 
 from raysel.spec.arms import arm_of, name_problem
 from raysel.spec.reader import parse, parse_resolved
-from raysel.spec.sweep import TrialConfig
 from raysel.spec.training import TrainingSettings, TrainingSpec
+from raysel.spec.trial_config import TrialConfig
 
 FILE = """\
 name: small

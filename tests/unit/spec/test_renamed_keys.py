@@ -6,7 +6,7 @@ import pytest
 
 from raysel.common.errors import UserError
 from raysel.spec.reader import parse, parse_resolved
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 
 SWEEP = """\
 name: a

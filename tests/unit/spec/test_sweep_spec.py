@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from raysel.spec.model import ModelSpec
 from raysel.spec.reader import parse
-from raysel.spec.sweep import FloatRange, Spec, StrategySpec, TrainingOverride, TrialConfig
+from raysel.spec.sweep import FloatRange, Spec, StrategySpec, TrainingOverride
 from raysel.spec.task import PUBLISHED_NAMES
+from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.readers.published import PUBLISHED
 
 SMALLEST: dict[str, Any] = {

@@ -13,7 +13,7 @@ from raysel.record.state import TrialState
 from raysel.search.space import Space
 from raysel.service.plan.workload import workloads
 from raysel.spec.confirm import BestBy
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import ranking
 from raysel.sweep.confirm import finalists, of_round, runs_of
 from raysel.sweep.pairwise import has_less

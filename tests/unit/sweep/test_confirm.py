@@ -16,7 +16,8 @@ from raysel.record.events import Event, Record, sqlite_url
 from raysel.record.failure_kind import FailureKind
 from raysel.record.state import ENDED, TrialState, fold
 from raysel.search.space import Space
-from raysel.spec.sweep import ConfirmSpec, TrialConfig
+from raysel.spec.sweep import ConfirmSpec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.confirm import ConfirmController, Finalist, finalists, runs_of
 from raysel.training.worker_messages import EpochMessage
 

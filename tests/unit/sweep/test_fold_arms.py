@@ -11,7 +11,8 @@ from controller_kit import LAYERS, sweep
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import TrialState
 from raysel.search.space import Space
-from raysel.spec.sweep import Spec, TrialConfig
+from raysel.spec.sweep import Spec
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
 from raysel.sweep.fold_results import fold_results
 from raysel.sweep.inputs import SweepInputs

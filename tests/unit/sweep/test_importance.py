@@ -13,7 +13,7 @@ from controller_kit import LAYERS, sweep
 
 from raysel.record.state import TrialState
 from raysel.search.space import Space
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.importance import FEWEST, importance
 
 Value = Callable[[TrialConfig], float]

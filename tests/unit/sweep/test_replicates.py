@@ -10,7 +10,7 @@ import pytest
 from controller_kit import Attempt, begin, handed_out, run, sweep, work
 from few_kit import few
 
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
 from raysel.sweep.search_controller import FIRST_REPLICATE
 

@@ -8,7 +8,8 @@ from view_kit import ended, epoch, make, started
 
 from raysel.record.failure_kind import FailureKind
 from raysel.record.state import TrialState
-from raysel.spec.sweep import TrainingSettings, TrialConfig
+from raysel.spec.sweep import TrainingSettings
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.reproduce import (
     DIFFERENT,
     IDENTICAL,

@@ -19,7 +19,7 @@ from controller_kit import (
 from optuna.trial import TrialState as OptunaState
 
 from raysel.record.failure_kind import FailureKind
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training.worker_messages import EpochMessage
 
 STARTED_BY_IMPORT = ray.is_initialized()

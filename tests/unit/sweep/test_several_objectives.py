@@ -18,7 +18,7 @@ from raysel.record.state import ENDED, TrialState
 from raysel.search.space import Space
 from raysel.search.study import OPTUNA_STATE
 from raysel.search.study_database import StudyDatabase
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.confirm import finalists
 from raysel.sweep.ranking import pareto_front
 from raysel.training.worker_messages import EpochMessage

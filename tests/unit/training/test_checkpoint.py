@@ -25,7 +25,7 @@ from trial_kit import (
 )
 
 from raysel.models.build import ModelConfig, build
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.training import checkpoint
 from raysel.training.checkpoint import InFolder
 from raysel.training.loop import FineTuning, TrialData

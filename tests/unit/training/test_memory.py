@@ -18,7 +18,8 @@ from trial_strategies import registered_for_a_test
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import partition_of
 from raysel.record.failure_kind import FailureKind
-from raysel.spec.sweep import ObjectiveSpec, TrialConfig
+from raysel.spec.sweep import ObjectiveSpec
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies.base import Decision, Step, Strategy
 from raysel.sweep import local_trial
 from raysel.tasks.data import Examples

@@ -17,7 +17,7 @@ from trial_kit import SETTINGS
 
 from raysel.models.layers import partition
 from raysel.models.shapes import shapes_of
-from raysel.spec.sweep import TrialConfig
+from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
 from raysel.training.batches import Batch
