@@ -86,13 +86,13 @@ def epoch_line(row: dict[str, Any], of: int) -> str:
 
 def write_finetuned(tuned: FineTuned, spec: Spec) -> Path | None:
     """Write the model as timm loads it; its folder, None where the trial failed."""
-    from raysel.export.timm_layout import write_model  # noqa: PLC0415
+    from raysel.export.timm_layout import model_origin, write_model  # noqa: PLC0415
 
     if tuned.model is None:
         return None
     folder = tuned.folder / "model"
-    origin = {"sweep": spec.name, "run": "finetune"}
-    write_model(tuned.model, spec.model.name, tuned.task, origin, folder)
+    where = model_origin(spec.name, "finetune", spec.model.adapter)
+    write_model(tuned.model, spec.model.name, tuned.task, where, folder)
     return folder
 
 

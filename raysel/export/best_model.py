@@ -16,7 +16,7 @@ from raysel.export.card_sections import sections
 from raysel.export.check import FILE as EXPECTED_OUTPUTS
 from raysel.export.check import expected_outputs, load_expected_outputs
 from raysel.export.kept_model import examine
-from raysel.export.timm_layout import CONFIG, write_model
+from raysel.export.timm_layout import CONFIG, model_origin, write_model
 from raysel.models.adapters import merge_adapters
 from raysel.models.build import build
 from raysel.sweep.local_trial import Notify
@@ -43,9 +43,9 @@ def save_best(outcome: Outcome) -> Path | None:
     run = best_run(winner.runs, outcome.results.objective.metric)
     target = outcome.folder.best
     state = outcome.checkpoint(run.id)
-    origin = {"sweep": outcome.results.sweep_id, "run": run.id}
+    of_run = {"sweep": outcome.results.sweep_id, "run": run.id}
     if state is None or outcome.inputs.weights is None:
-        if origin_of(target) == origin and _is_whole(target):
+        if origin_of(target) == of_run and _is_whole(target):
             return target
         model = _again(outcome, run.id) if outcome.complete else None
     else:
@@ -59,8 +59,9 @@ def save_best(outcome: Outcome) -> Path | None:
         return None
     outputs = expected_outputs(model, outcome.inputs.task)
     of_the_sweep = sections(outcome.results, winner, run, outcome.folder.trial(run.id))
-    name, task = outcome.inputs.model_config.name, outcome.inputs.task
-    write_model(model, name, task, origin, target, of_the_sweep)
+    config, task = outcome.inputs.model_config, outcome.inputs.task
+    where = model_origin(outcome.results.sweep_id, run.id, config.adapter)
+    write_model(model, config.name, task, where, target, of_the_sweep)
     outputs.save(target)
     return target
 

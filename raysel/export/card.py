@@ -18,7 +18,7 @@ tags: [timm, image-classification]
 
 # {architecture}, fine-tuned
 
-{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).
+{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).{adapted}
 
 {sections}## Predict
 
@@ -87,6 +87,9 @@ _HOW = {
 _ARRAYS = """Trained on embedded arrays of {channels} x {height} x {width} in [0, 1], less {mean},
 over {std}. A picture in a file is first resized to that by repeating pixels."""
 
+_ADAPTED = """
+What moved beside the classifier are adapters ({}); they are merged into the weights."""
+
 _SHIFT = """
 Trained and validated under the shift `{kind}` (severity {severity}): it expects pictures, or
 labels, that differ so; the transform does not make them."""
@@ -119,13 +122,14 @@ def _described(config: Mapping[str, Any]) -> dict[str, Any]:
         "names": and_more([f"`{plain(name)}`" for name in names], _SHOWN),
         "sweep": plain(str(origin.get("sweep", ""))),
         "run": plain(str(origin.get("run", ""))),
+        "adapted": _ADAPTED.format(plain(adapter)) if (adapter := origin.get("adapter")) else "",
         "pictures": _pictures(config),
     }
 
 
 _CONVERTED = """# {architecture}, fine-tuned, as {layout}
 
-{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).
+{classes} classes: {names}. Made by raysel in the sweep `{sweep}` (run `{run}`).{adapted}
 
     python predict.py photo.jpg
 

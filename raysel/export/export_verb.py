@@ -28,7 +28,7 @@ from raysel.export.check import (
 from raysel.export.check_pictures import ValidationPictures, validation_pictures
 from raysel.export.convert import Layout, convert, missing_packages
 from raysel.export.kept_model import Examined, examine
-from raysel.export.timm_layout import WEIGHTS, damage_of, write_model
+from raysel.export.timm_layout import WEIGHTS, damage_of, model_origin, write_model
 from raysel.models.build import build
 from raysel.spec import user_code
 from raysel.sweep.inputs import model_config_of, task_of
@@ -253,6 +253,6 @@ def _run_again(
         )
     task = task_of(view.spec)
     expected = expected_outputs(model, task)
-    origin = {"sweep": view.sweep.id, "run": name}
-    write_model(model, view.spec.model.name, task, origin, target, of_the_sweep)
+    where = model_origin(view.sweep.id, name, view.spec.model.adapter)
+    write_model(model, view.spec.model.name, task, where, target, of_the_sweep)
     return Exported(target, name, trial.strategy, expected, again)

@@ -26,6 +26,7 @@ from raysel.export.transform import transform_of
 from raysel.models import timm
 from raysel.models.data_config import pretrained_cfg, wants_image_size
 from raysel.models.head import MlpHead, has_dense_layers
+from raysel.spec.model import AdapterSpec
 from raysel.tasks.cached_examples import CachedExamples
 from raysel.tasks.data import Task
 from raysel.tasks.value_range import ValueRanges
@@ -52,6 +53,12 @@ _OF_THE_SOURCE = frozenset(
 """Of a configuration what describes the weights that a model began with, and no others."""
 
 
+def model_origin(sweep: str, run: str, adapter: AdapterSpec | None) -> dict[str, str]:
+    """Where a model comes from: sweep, run, and in words the adapters that were merged into it."""
+    where = {"sweep": sweep, "run": run}
+    return where if adapter is None else where | {"adapter": str(adapter)}
+
+
 def write_model(
     model: nn.Module,
     name: str,
@@ -65,7 +72,7 @@ def write_model(
     Args:
         model: of timm's architecture `name`, with its weights.
         task: gives class names, image size, normalisation and the way pictures are cut.
-        origin: where the model comes from; stored under `raysel`.
+        origin: see `model_origin`; stored under `raysel`.
         sections: of the model card, from the sweep's results.
     """
     partial = target.with_name(f".{target.name}.partial")

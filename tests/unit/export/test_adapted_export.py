@@ -45,6 +45,8 @@ strategies: {full: , bvg_ls: }
 training: {epochs: 2, batch_size: 10, learning_rate: 0.05}
 """
 
+ADAPTED = "adapters (lora of rank 4 beside attention); they are merged into the weights"
+
 
 def test_plain_timm_in_a_process_of_its_own_gives_the_same_logits(tmp_path: Path) -> None:
     task = load_task(parse(FILE.replace("start.safetensors", "source")).task)
@@ -75,6 +77,8 @@ def test_a_trial_without_ray_leaves_a_merged_model(
     assert main(["finetune", "sweep.yaml", "--strategy", "full"]) == 0
     folder = Path("runs/look.finetune/full")
     assert json.loads((folder / "result.json").read_text())["best_epoch"] > 0
+    card = (folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert ADAPTED in card
     tensors = safetensors.torch.load_file(folder / "model" / "model.safetensors")
     before = start.state_dict()
     assert set(tensors) == set(before)
@@ -112,6 +116,7 @@ def test_a_sweeps_best_model_is_merged_over_the_source_model_that_its_run_began_
     monkeypatch.setattr(best_model, "sections", lambda *given: "")
     folder = best_model.save_best(cast(Any, outcome))
     assert folder is not None
+    assert ADAPTED in (folder / "README.md").read_text(encoding="utf-8")
     plain = build(config.plain, 0).eval()
     plain.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     given = torch.nn.functional.interpolate(images(), task.image_size)
