@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,22 +118,25 @@ def show(
 
 
 def _show_sweep(view: SweepView, as_json: bool) -> None:
-    from raysel.report.review import sweep_row, trial_line  # noqa: PLC0415
+    from raysel.report.review import sweep_row, trial_lines  # noqa: PLC0415
 
-    row = sweep_row(view)
-    lines = [trial_line(t) for t in [*view.phase("search"), *view.phase("confirm")]]
+    row, lines = sweep_row(view), trial_lines(view)
     if as_json:
         listed = {"trials": [asdict(line) for line in lines], "problems": view.problems}
         return print_json(asdict(row) | listed)
     say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
     for words in filter(None, _remarks(row)):
         say(words)
-    for phase, measure in (("search", row.metric), ("confirm", "test/error")):
-        head = (phase, "state", "epochs", measure, "seconds", "")
-        cells = [_trial_cells(line) for line in lines if line.phase == phase]
+    secondary = view.spec.objective.secondary
+    for phase, measure, more in (("search", row.metric, secondary), ("confirm", "test/error", ())):
+        head = (phase, "state", "epochs", measure, *more, "seconds", "")
+        cells = [_trial_cells(line, more) for line in lines if line.phase == phase]
         if cells:
             say("")
-            print_table(head, cells, numbers=(2, 3, 4), whole=range(5))
+            places = range(2, len(head) - 1)
+            print_table(head, cells, numbers=places, whole=range(len(head) - 1))
+    if any(line.on_front for line in lines):
+        say("", "* no other trial dominates it: none is as good in every objective")
     if row.verdict:
         say("", f"verdict  {row.verdict}")
     for problem in view.problems:
@@ -140,15 +144,19 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
     return None
 
 
-def _trial_cells(line: TrialLine) -> tuple[str, ...]:
+def _trial_cells(line: TrialLine, secondary: Sequence[str]) -> tuple[str, ...]:
+    from raysel.report.words import objective_value  # noqa: PLC0415
+
     confirm = line.phase == "confirm"  # the id says the strategy
     measured = line.test_error if confirm else line.value
     label = line.label.removeprefix(line.strategy).strip() if confirm else line.label
+    more = [(name, line.values.get(name)) for name in secondary]
     return (
-        line.id,
+        f"{line.id} *" if line.on_front else line.id,
         line.state,
         f"{line.epochs}/{line.of}",
         "" if measured is None else f"{measured:.3f}",
+        *("" if value is None else objective_value(name, value) for name, value in more),
         f"{line.seconds:.1f}",
         f"{label}: {line.cause}" if line.state == "FAILED" else label,
     )
@@ -160,7 +168,7 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
     layers = view.sweep.layers
     rows = review.moved(trial, layers)
     if as_json:
-        line = asdict(review.trial_line(trial))
+        line = asdict(next(line for line in review.trial_lines(view) if line.id == trial.id))
         out = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
         measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
         moved = [asdict(row) for row in rows]

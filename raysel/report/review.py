@@ -49,7 +49,13 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class TrialLine:
-    """One trial of a sweep; `test_error` in the confirm phase only."""
+    """One trial of a sweep.
+
+    Attributes:
+        test_error: in the confirm phase only.
+        values: where there are several objectives, each of them, by name.
+        on_front: whether no other trial of the search dominates it; of one objective never.
+    """
 
     id: str
     phase: str
@@ -62,6 +68,8 @@ class TrialLine:
     epochs: int
     of: int
     seconds: float
+    values: Mapping[str, float]
+    on_front: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,14 @@ def best_trial(view: SweepView) -> TrialState | None:
     return ranking.best_trial(complete, view.spec.objective.metric)
 
 
-def trial_line(trial: TrialState) -> TrialLine:
+def trial_lines(view: SweepView) -> list[TrialLine]:
+    """The trials of a sweep, those of the search first."""
+    search = view.phase("search")
+    front = {trial.id for trial in ranking.pareto_front(search, view.spec.objective.metric)}
+    return [trial_line(trial, trial.id in front) for trial in (*search, *view.phase("confirm"))]
+
+
+def trial_line(trial: TrialState, on_front: bool) -> TrialLine:
     """One trial in a table."""
     training = trial.config.get("training") or {}
     return TrialLine(
@@ -122,6 +137,8 @@ def trial_line(trial: TrialState) -> TrialLine:
         epochs=len(trial.epochs),
         of=int(training.get("epochs") or 0),
         seconds=math.fsum(row.get(_SECONDS) or 0.0 for row in trial.epochs),
+        values=trial.values,
+        on_front=on_front,
     )
 
 

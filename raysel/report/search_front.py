@@ -12,6 +12,7 @@ from raysel.report.drawing import INK, is_left, legend, panels, strategy_keys, s
 from raysel.report.pareto import pareto_front
 from raysel.report.table import Table, make
 from raysel.report.tables import plus_minus, ranked, strategies, values_in_words
+from raysel.report.words import objective_value
 from raysel.spec.sweep import objective_in_words
 from raysel.sweep.results import SweepResults
 
@@ -67,13 +68,6 @@ def front_rows(results: SweepResults) -> list[FrontRow]:
         )
         for trial in front
     ]
-
-
-def objective_value(metric: str, value: float) -> str:
-    """`0.123` of a measure, `12.3` of seconds, `1,234,567` of parameters."""
-    if metric == "cost/updated_params":
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if metric.startswith("cost/") else f"{value:.3f}"
 
 
 def front_table(results: SweepResults) -> Table | None:

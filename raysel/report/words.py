@@ -63,3 +63,10 @@ def hours(count: float) -> str:
 def size(count: float) -> str:
     """Bytes: `9.4 GB`, `65 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def objective_value(metric: str, value: float) -> str:
+    """`0.123` of a measure, `12.3` of seconds, `1,234,567` of parameters."""
+    if metric == "cost/updated_params":
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if metric.startswith("cost/") else f"{value:.3f}"

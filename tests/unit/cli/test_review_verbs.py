@@ -1,0 +1,49 @@
+"""What `raysel show` shows of a sweep with several objectives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from view_kit import FILE, FINISHED, make, started
+
+from raysel.cli.main import main
+from raysel.record.events import Event, Kind
+from raysel.spec.reader import parse_resolved
+
+REACHED = {"0000": (0.3, 10.0), "0001": (0.2, 20.0), "0002": (0.4, 15.0)}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    events = []
+    for number, (trial, (error, seconds)) in enumerate(REACHED.items()):
+        values = {"val/error": error, "cost/seconds": seconds}
+        facts = {"status": "COMPLETE", "value": error, "values": values, "cause": None}
+        events += [started(trial, number), Event(trial, Kind.ENDED, 1, 9.0, facts)]
+    spec = parse_resolved(FILE.format("two") + "objective: {secondary: [cost/seconds]}\n")
+    make(tmp_path, "two", *events, FINISHED, spec=spec.to_yaml())
+    return str(tmp_path)
+
+
+def test_every_objective_has_a_column_and_the_front_a_mark(
+    storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "two", "--storage", storage]) == 0
+    out = capsys.readouterr().out
+    rows = {words[0]: words for line in out.splitlines() if (words := line.split())}
+    assert rows["search"] == ["search", "state", "epochs", "val/error", "cost/seconds", "seconds"]
+    assert rows["0000"] == ["0000", "*", "COMPLETE", "0/0", "0.300", "10.0", "0.0", "full"]
+    assert rows["0001"] == ["0001", "*", "COMPLETE", "0/0", "0.200", "20.0", "0.0", "full"]
+    assert rows["0002"] == ["0002", "COMPLETE", "0/0", "0.400", "15.0", "0.0", "full"]
+    assert "* no other trial dominates it" in out
+
+
+def test_a_script_has_them_too(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "two", "--storage", storage, "--json"]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["on_front"] for trial in trials] == [True, True, False]
+    assert trials[2]["values"] == {"val/error": 0.4, "cost/seconds": 15.0}
+    assert main(["show", "two", "1", "--storage", storage, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["on_front"] is True
