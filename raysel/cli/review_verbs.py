@@ -42,11 +42,7 @@ def list_sweeps(
     from raysel.sweep.views import read_all, suites  # noqa: PLC0415
 
     known = suites(storage)
-    views = {
-        name: view
-        for name, view in read_all(storage)
-        if as_json or name.partition("/")[0] not in known
-    }
+    views = dict(read_all(storage, cells=as_json))
     rows = [sweep_row(view) for view in views.values() if not isinstance(view, str)]
     broken = {name: line for name, line in views.items() if isinstance(line, str)}
     if as_json:

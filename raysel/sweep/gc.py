@@ -256,8 +256,8 @@ def _kept_out(item: Leftover) -> Iterator[None]:
                 raise
             # a full disk takes no new file: nobody holds a lock that is not there
     if item.storage is not None:
-        for view in (view for _, view in read_all(item.storage) if isinstance(view, SweepView)):
-            if view.holder is not None:
+        for _, view in read_all(item.storage, cells=True):
+            if isinstance(view, SweepView) and view.holder is not None:
                 raise OwnedElsewhere(view.spec.name, view.holder, str(item.storage))
     try:
         yield

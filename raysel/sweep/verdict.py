@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 
-from scipy import stats
-
+from raysel.common.deferred import Deferred
 from raysel.sweep.pairwise import Losses, Runs, compare
 from raysel.sweep.question import Question
 from raysel.sweep.results import Comparison, ConfirmedStrategy, ConfirmRun, Improvement, Verdict
@@ -23,6 +22,8 @@ from raysel.sweep.statistics.differences import CONFIDENCE
 from raysel.sweep.statistics.differences import NO_SPREAD as NO_SPREAD  # of every interval
 from raysel.sweep.statistics.multiple import improvement
 from raysel.sweep.verdict_words import sentence_of
+
+stats = Deferred("scipy.stats")
 
 
 def verdict(

@@ -296,13 +296,17 @@ def read_sweep(storage: str, name: str) -> SweepView:
     return SweepView(folder, spec, sweep, tuple(trials.values()), holder)
 
 
-def read_all(storage: str) -> Iterator[tuple[str, SweepView | str]]:
+def read_all(storage: str, cells: bool) -> Iterator[tuple[str, SweepView | str]]:
     """Every sweep of a storage folder by its name; a line in the place of one that cannot be
-    read."""
+    read.
+
+    Args:
+        cells: whether those of suites are wanted too.
+    """
     for name in misnamed(storage):
         shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
         yield shown, "the folder's name is not UTF-8: rename it, and it is a sweep again"
-    for name in every_name(storage):
+    for name in every_name(storage) if cells else names(storage):
         try:
             yield name, read_sweep(storage, name)
         except (UserError, OperationalError) as error:

@@ -1,8 +1,10 @@
-"""What `raysel show` shows of a sweep with several objectives."""
+"""What `raysel list` and `raysel show` show, and what they load for it."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,19 @@ def test_a_script_has_them_too(storage: str, capsys: pytest.CaptureFixture[str])
     assert trials[2]["values"] == {"val/error": 0.4, "cost/seconds": 15.0}
     assert main(["show", "two", "1", "--storage", storage, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["on_front"] is True
+
+
+@pytest.mark.parametrize("verb", [["list"], ["show", "two"]], ids=" ".join)
+def test_a_look_loads_no_library_that_it_does_without(storage: str, verb: list[str]) -> None:
+    heavy = ("torch", "timm", "ray", "mlflow", "optuna", "matplotlib", "pandas", "scipy.stats")
+    script = (
+        "import sys; from raysel.cli.main import main; code = main(sys.argv[1:]);"
+        f"print('loaded', code, [name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *verb, "--storage", storage],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "loaded 0 []", done.stderr

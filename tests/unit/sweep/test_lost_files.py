@@ -394,7 +394,7 @@ def test_a_sweep_folder_whose_name_is_not_utf8_is_a_line_and_the_others_are_list
     swept(tmp_path / "runs", "good")
     swept(tmp_path / "runs", "other")
     (tmp_path / "runs" / "other").rename(tmp_path / "runs" / NOT_UTF8)
-    found = dict(read_all(str(tmp_path / "runs")))
+    found = dict(read_all(str(tmp_path / "runs"), cells=True))
     assert set(found) == {"good", r"c\xff"}
     assert found[r"c\xff"] == "the folder's name is not UTF-8: rename it, and it is a sweep again"
 
@@ -402,7 +402,7 @@ def test_a_sweep_folder_whose_name_is_not_utf8_is_a_line_and_the_others_are_list
 def test_a_storage_whose_path_is_not_utf8_is_refused(tmp_path):
     (tmp_path / NOT_UTF8).mkdir()
     with pytest.raises(UserError, match=r"c\\xff is not UTF-8; rename the folder"):
-        list(read_all(str(tmp_path / NOT_UTF8)))
+        list(read_all(str(tmp_path / NOT_UTF8), cells=True))
 
 
 def test_a_folder_in_the_place_of_a_file_is_set_aside_when_the_file_is_written(tmp_path):

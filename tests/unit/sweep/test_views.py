@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_are_reported(tmp_path):
     with sqlite3.connect(flipped.record) as connection:
         connection.execute("UPDATE events SET payload = replace(payload, 'stem', 'stum')")
     (tmp_path / "not-a-sweep").mkdir()
-    found = dict(read_all(str(tmp_path)))
+    found = dict(read_all(str(tmp_path), cells=True))
     assert set(found) == {"good", "noise", "foreign", "gone", "torn", "flipped"}
     lines = {name: line for name, line in found.items() if isinstance(line, str)}
     assert set(lines) == set(found) - {"good"}
