@@ -20,6 +20,12 @@ A_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 A_SWEEP = re.compile(rf"{A_NAME.pattern[:-1]}(/{A_NAME.pattern[1:-1]})?$")
 """The same, or that of a cell in a suite: `suite/cell`."""
 
+BESIDE_SWEEPS = ("mlflow.db", "mlartifacts", "mlruns", "comparison")
+"""What lies in a storage folder beside the sweeps."""
+
+FINE_TUNED = ".finetune"
+"""The ending of the folder in which `raysel finetune` writes, behind the sweep's name."""
+
 MOST_BYTES = 4000
 """Of a path, in UTF-8; Linux takes 4095."""
 
@@ -94,6 +100,22 @@ def name_problem(text: str) -> str | None:
     if text in (".", "..") or ("/" in text and not A_SWEEP.fullmatch(text)):
         return is_a_path(text)
     return _length(text)
+
+
+def taken_name(name: str) -> str | None:
+    """What is said of a sweep's name that something else has in the storage folder; None if
+    nothing has.
+
+    Args:
+        name: of a sweep, or of a cell `suite/cell`.
+    """
+    folder = name.partition("/")[0]
+    lower = folder.lower()  # some file systems take both spellings for one
+    if lower.endswith(FINE_TUNED):
+        return f"{FINE_TUNED} at its end is for the folders of raysel finetune; leave it out"
+    if lower in BESIDE_SWEEPS or lower.startswith("mlflow.db-"):  # and SQLite's own beside it
+        return f'raysel keeps "{folder}" beside the sweeps; choose another name, as my-{folder}'
+    return None
 
 
 def is_a_path(text: str) -> str:

@@ -45,6 +45,9 @@ def given_pictures(given: Sequence[str]) -> GivenPictures:
     found: dict[Path, None] = {}
     left_out: list[LeftOut] = []
     for text in given:
+        if not text.strip():
+            words = "is empty; give files, folders, patterns or tables of files"
+            raise user_error(_PLACE, f"{quoted(text)} {words}")
         files, others = _expanded(text)
         if not files:
             why = f"; left out: {and_more([one.reason for one in others])}" if others else ""

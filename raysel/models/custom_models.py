@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raysel.common.code_exits import as_exceptions
 from raysel.common.text import first_line
 from raysel.models.data_config import pretrained_cfg, size_arguments
 from raysel.models.timm_models import create_model, timm
@@ -59,7 +60,7 @@ def why_not_trained(
         yield f"{name}: the parameter {whole[0]} is {kind}; make it a buffer (register_buffer)"
         return
     try:
-        with torch.enable_grad():
+        with as_exceptions(), torch.enable_grad():
             logits = model.requires_grad_(True)(images)
     except Exception:  # of the user's own code: training says where
         return
@@ -72,6 +73,6 @@ def notes(name: str) -> Iterator[str]:
     if is_custom(name) and pretrained_cfg(name) is None:
         yield (
             f"model.name: {name} has no pretrained_cfg: pictures are prepared as ImageNet's usual"
-            " (task.image_size, or 224 pixels) and the last layer counts as the classifier; the"
-            " exported config.json says what was used, and the model's code goes with it"
+            " (task.image_size, or 224 pixels) and the last layer in use counts as the classifier;"
+            " the exported config.json says what was used, and the model's code goes with it"
         )

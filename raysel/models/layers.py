@@ -123,7 +123,7 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     """The layers of a model that was run without data, or could not be."""
     groups, ties, rule = _groups(model, rule, trace)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    head = tuple(name for name in sizes if of_classifier(name, model))
+    head = tuple(name for name in sizes if of_classifier(name, model)) or _last_used(groups, trace)
     names = rule if isinstance(rule, tuple) else _names(model, groups, sizes, head)
     kinds = kinds_of(model)
     layers = tuple(
@@ -133,6 +133,15 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     unchecked = [f"whether the model runs on images of this size is not known: {trace}"]
     notes = unchecked if isinstance(trace, ForwardError) else []
     return Partition(layers, head, (*notes, *_notes(model, layers, head), *ties))
+
+
+def _last_used(groups: Sequence[Sequence[str]], trace: Trace | ForwardError) -> tuple[str, ...]:
+    """Of a model that names no classifier the parameters of the last layer that its forward pass
+    uses, where unused ones come after it; else none, and the last layer counts."""
+    if isinstance(trace, ForwardError):
+        return ()
+    used = [group for group in groups if any(name in trace.uses for name in group)]
+    return tuple(used[-1]) if used and used[-1] is not groups[-1] else ()
 
 
 def _uses(model: nn.Module, trace: Trace | ForwardError) -> dict[str, int]:
@@ -154,6 +163,11 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
     elif largest is not None and largest.size > NEARLY_ALL * whole:
         share = largest.size / whole
         yield f"the layer {largest.name} has {share:.1%} of the parameters"
+    if fixed := [
+        name for name, parameter in model.named_parameters() if not parameter.requires_grad
+    ]:
+        held = "is held fixed" if len(fixed) == 1 else "are held fixed"
+        yield f"{and_more(fixed, 3)} {held} by the model's own code; here a layer moves whole"
     own = next((layer for layer in layers if set(layer.parameters) & set(head)), None)
     if own is None:
         return

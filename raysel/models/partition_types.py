@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,23 @@ Head = Literal["linear", "mlp"]
 
 Kind = Literal["norm", "attention", "mlp", "other"]
 """What a parameter does; `raysel.models.kinds` tells."""
+
+
+def joined_layers(block: str, names: Collection[str]) -> list[str]:
+    """The layers that a text joins by `+`: `layer1+layer2`. What is none of `names` stays as it
+    is.
+
+    A name may hold a `+` itself (a pattern, a module of one's own): of two readings the one with
+    the longest first name is taken.
+    """
+    parts = block.split("+")
+    for count in range(len(parts), 0, -1):
+        first, rest = "+".join(parts[:count]), parts[count:]
+        if first in names:
+            others = joined_layers("+".join(rest), names) if rest else []
+            if all(name in names for name in others):
+                return [first, *others]
+    return parts
 
 
 @dataclass(frozen=True)

@@ -78,5 +78,8 @@ def check_tag(name: str) -> None:
 def _nearest_model(name: str) -> str:
     if advice := hint(name) or other_model(name):
         return advice
+    own = name.replace(":", "/").rpartition("/")[2]  # torchvision/resnet18, microsoft/resnet-18
+    if own != name and timm.is_model(own):
+        return f'did you mean "{own}"?'
     known = timm.list_models() + timm.list_models(pretrained=True)
     return nearest(name, known)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raysel.common.text import one_line
+from raysel.models.partition_types import joined_layers
 from raysel.report.curves import accuracy_of
 from raysel.report.drawing import INK, LABEL, Style, legend, panels, styles
 from raysel.report.tables import completed, strategies
@@ -242,7 +243,7 @@ def _found(results: SweepResults) -> dict[str, list[BlockScore]]:
 
 
 def _place(block: str, layers: Sequence[str]) -> int | None:
-    places = [layers.index(name) for name in block.split("+") if name in layers]
+    places = [layers.index(name) for name in joined_layers(block, layers) if name in layers]
     return min(places, default=None)
 
 

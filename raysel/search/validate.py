@@ -21,6 +21,7 @@ from raysel.common.locations import (
     sweep_url,
     working_folder,
 )
+from raysel.common.paths import taken_name
 from raysel.common.user_files import (
     lies_below,
     nearest_above,
@@ -154,6 +155,7 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
         confirm_problems(spec, task),
         verdict_problems(spec),
         objective_problems(spec, lambda: _shape(spec, task).class_count, task.has_groups),
+        _name_problems(spec),
         _storage_problems(spec),
         _cache_problems(spec),
         _database_problems(spec),
@@ -307,6 +309,11 @@ def _shots_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
 
 
 # --- storage ----------------------------------------------------------------------------------
+
+
+def _name_problems(spec: Spec) -> Iterator[Problem]:
+    if why := taken_name(spec.name):
+        yield Problem("name", why)
 
 
 def _storage_problems(spec: Spec) -> Iterator[Problem]:

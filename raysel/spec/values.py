@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from raysel.common.paths import path_problem, plain
+from raysel.spec import yaml_core
 
 
 class FrozenModel(BaseModel):
@@ -82,6 +83,9 @@ def _plain(value: Any) -> Any:
         raise ValueError(f"give a finite number, at most {LARGEST_REAL:g}")
     if isinstance(value, str | bool | int | float):
         return value
+    if isinstance(value, list | tuple):
+        each = yaml_core.in_a_line({"categorical": list(value)})
+        raise ValueError(f"{each} tries each of them; layers that move together are joined by +")
     raise ValueError("give a number, a word, true or false")
 
 

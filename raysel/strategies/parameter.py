@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from raysel.common.errors import nearest
+from raysel.models.partition_types import joined_layers
 from raysel.spec.sweep import Choice, Distribution, FloatRange, IntRange
 from raysel.spec.yaml_core import in_a_line
 
@@ -100,7 +101,7 @@ class Parameter:
     def _layers_problem(self, value: Any, layers: list[str]) -> str | None:
         if not isinstance(value, str) or not value:
             return f"give one of {', '.join(layers)}, or several joined by +"
-        for name in value.split("+"):
+        for name in joined_layers(value, layers):
             if name not in layers:
                 return f'the model has no layer "{name}"; it has {", ".join(layers)}'
         return None

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysel.common.deferred_torch import torch
-from raysel.models.partition_types import Partition
+from raysel.models.partition_types import Partition, joined_layers
 from raysel.strategies.base import (
     Cost,
     Decision,
@@ -51,7 +51,7 @@ def suffix_layers(count: int, layers: int) -> list[int]:
 
 def named_layers(partition: Partition, block: str) -> list[int]:
     """Indices of the layers that `block` names, joined by `+`; in forward order."""
-    return sorted({partition.names.index(name) for name in block.split("+")})
+    return sorted({partition.names.index(name) for name in joined_layers(block, partition.names)})
 
 
 class StaticMask(Strategy):

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from raysel.common.locations import working_folder
+from raysel.common.paths import FINE_TUNED
 from raysel.models.adapters import merge_adapters
 from raysel.record.layout import write_json
 from raysel.spec import user_code
@@ -78,7 +79,7 @@ def finetune(
         spec, user_code.read(spec.listed_code, Path()), notify, opened
     )
     first = local_trial.published(spec, inputs.layers, strategy)
-    folder = working_folder(spec.storage) / f"{spec.name}.finetune" / first.config.arm
+    folder = working_folder(spec.storage) / f"{spec.name}{FINE_TUNED}" / first.config.arm
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
     shared = replace(inputs.shared(folder), keep_best=keep_best)

@@ -18,7 +18,7 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.object_store import Bucket
-from raysel.common.paths import A_NAME, is_a_path, is_text
+from raysel.common.paths import A_NAME, BESIDE_SWEEPS, is_a_path, is_text
 from raysel.common.text import and_more
 from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder
@@ -48,10 +48,6 @@ LEFT = "the driver process died before the sweep finished"
 
 MARKS = ("spec.yaml", "sweep.db", "sweep.backup.db")
 """A folder with one of these files is a sweep's; each can be lost and written again."""
-
-
-BESIDE = ("mlflow.db", "mlartifacts", "mlruns", "comparison")
-"""What lies beside the sweeps of a storage folder and is none."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,8 @@ def names(storage: str) -> list[str]:
     if lost := leads_nowhere(root):
         raise user_error("--storage", f"{root} is a link to {lost}, which is not there")
     inside = _inside(root)
-    links = (path for path in inside if not path.name.startswith(".") and path.name not in BESIDE)
+    others = (path for path in inside if path.name not in BESIDE_SWEEPS)
+    links = (path for path in others if not path.name.startswith("."))
     found = _marked(inside) | {path.name for path in links if leads_nowhere(path)}
     return sorted(name for name in found if is_text(name))
 
@@ -200,7 +197,7 @@ def _is_marked(folder: Path) -> bool:
             (folder / file).stat()
         except OSError as error:
             if not is_absent(error):
-                return bool(A_NAME.fullmatch(folder.name)) and folder.name not in BESIDE
+                return bool(A_NAME.fullmatch(folder.name)) and folder.name not in BESIDE_SWEEPS
         else:
             return True
     return False

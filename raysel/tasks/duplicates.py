@@ -99,8 +99,14 @@ class DuplicateFinder:
         return shown if more <= 0 else f"{shown}; and {more} more"
 
     def _describe(self, group: Sequence[Occurrence]) -> str:
+        """A place of each part and label, then others up to `_SHOWN`."""
         labelled = self._has_two_labels(group)
-        return " = ".join(self._place(place, labelled) for place in group[:_SHOWN])
+        kinds = [(place.part, int(self.labels[place.index])) for place in group]
+        first = [place for row, place in enumerate(group) if kinds[row] not in kinds[:row]]
+        others = [place for place in group if place not in first]
+        shown = first + others[: max(_SHOWN - len(first), 0)]
+        more = f" and {len(group) - len(shown)} more" if len(group) > len(shown) else ""
+        return " = ".join(self._place(place, labelled) for place in shown) + more
 
     def _place(self, place: Occurrence, labelled: bool) -> str:
         label = f', "{self.classes[self.labels[place.index]]}"' if labelled else ""

@@ -185,7 +185,9 @@ def write_source_model(model: SourceModel, path: Path) -> None:
     metadata = {"accuracy": repr(model.accuracy), "sha256": _digest(model.weights)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(model.weights, partial, metadata=metadata)
+        # tied tensors are written twice, views whole: safetensors takes neither
+        tensors = {name: weight.contiguous().clone() for name, weight in model.weights.items()}
+        safetensors.torch.save_file(tensors, partial, metadata=metadata)
         partial.replace(path)
     except Exception as error:  # safetensors has an exception of its own
         if not isinstance(error, OSError) and "(os error " not in str(error):

@@ -93,6 +93,8 @@ def _labels(
 ) -> list[str]:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.ndim == 2 and _is_one_hot(labels):
+        labels = labels.argmax(axis=1)
     if labels.ndim > 1:
         seen = f"{labels.shape[1]} labels a picture" if labels.ndim == 2 else "masks (segmentation)"
         raise user_error("task.data", f"{file}: {name} has {seen}; {_SINGLE}")
@@ -100,3 +102,10 @@ def _labels(
         message = f"{file}: {len(labels):,} {name} and {count:,} {images}"
         raise user_error("task.data", message)
     return [str(label) for label in labels.tolist()]
+
+
+def _is_one_hot(labels: NDArray[np.generic]) -> bool:
+    """Whether each row is a 1 among zeros: one label, as Keras writes it."""
+    if labels.dtype.kind not in "biuf":
+        return False
+    return bool((np.isin(labels, (0, 1)).all(axis=1) & (labels.sum(axis=1) == 1)).all())

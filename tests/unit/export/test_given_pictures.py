@@ -65,6 +65,7 @@ def test_what_leads_to_no_picture_is_refused(photos):
     (photos / "empty").mkdir()
     (photos / "odd.csv").write_text("a,b\n1,2\n")
     assert refusal("photos/empty") == '"photos/empty" holds no picture'
+    assert refusal("") == '"" is empty; give files, folders, patterns or tables of files'
     assert refusal("nowhere.jpg") == '"nowhere.jpg": there is no such file or folder'
     assert refusal("photos/*.tif") == 'no file fits the pattern "photos/*.tif"'
     assert refusal("photos/odd.csv").endswith("its head is a, b: call one of them file")

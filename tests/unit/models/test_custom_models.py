@@ -15,6 +15,7 @@ from raysel.export.timm_layout import write_model
 from raysel.models.build import ModelConfig, build
 from raysel.models.custom_models import is_custom
 from raysel.models.data_config import model_input
+from raysel.models.layers import partition_of
 from raysel.search import validate
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import open_task
@@ -70,6 +71,20 @@ def test_what_a_model_lacks_is_a_note(tmp_path):
         note for note in validate.notes(spec, open_task(spec.task)) if "pretrained_cfg" in note
     ]
     assert "own_plain has no pretrained_cfg" in note
+
+
+def test_a_layer_that_forward_does_not_use_is_not_the_classifier(tmp_path):
+    spec = sweep(tmp_path, "own_auxiliary", more="self.aux = nn.Linear(8, 4)")
+    found = partition_of(spec.model.name, "coarse", 10, 1, "linear", (16, 16))
+    assert found.names == ("stem", "head", "aux")
+    assert set(found.head) == {"fc.weight", "fc.bias"}
+    assert found.layers[found.head_layer].name == "head"
+
+
+def test_parameters_that_the_code_holds_fixed_are_a_note(tmp_path):
+    spec = sweep(tmp_path, "own_fixed", more="self.conv.requires_grad_(False)")
+    (note,) = [n for n in validate.notes(spec, open_task(spec.task)) if "held fixed" in n]
+    assert "conv.weight, conv.bias are held fixed by the model's own code" in note
 
 
 def test_a_configuration_on_the_model_itself_is_followed(tmp_path):

@@ -254,6 +254,55 @@ def test_storage_where_nothing_can_be_made_cannot_be_written():
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["mlflow.db", "mlartifacts", "MLRUNS", "comparison", "mlflow.db-wal"]
+)
+def test_a_sweep_is_not_called_like_what_lies_beside_the_sweeps(name):
+    assert problems(f"name={name}") == [
+        f'name: raysel keeps "{name}" beside the sweeps; choose another name, as my-{name}'
+    ]
+    assert problems(f"name=my-{name}") == []
+
+
+def test_a_sweep_is_not_called_like_the_folder_of_finetune():
+    (problem,) = problems("name=p.finetune")
+    assert problem.startswith("name: .finetune at its end is for the folders of raysel finetune")
+
+
+PLUS = "model.partition=['layer[12].+|conv1|bn1', 'layer[34].+', fc]"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "layer[12].+|conv1|bn1",
+        "layer[12].+|conv1|bn1+fc",
+        "{categorical: ['layer[34].+', 'fc+layer[34].+']}",
+    ],
+)
+def test_a_layer_called_by_a_pattern_with_a_plus_can_be_named(block):
+    assert problems(PLUS, f"strategies.surgical.block={block}") == []
+
+
+def test_a_part_that_is_no_layer_is_named():
+    (problem,) = problems(PLUS, "strategies.surgical.block=fc+layer9")
+    assert problem.startswith('strategies.surgical.block: the model has no layer "layer9"; it has')
+
+
+def test_a_list_in_the_place_of_a_block_is_answered_with_the_ways_to_write_several():
+    with pytest.raises(UserError) as caught:
+        problems("strategies.surgical.block=[layer1, layer2]")
+    (problem,) = caught.value.problems
+    assert "{categorical: [layer1, layer2]} tries each of them" in problem.message
+    assert "layers that move together are joined by +" in problem.message
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "microsoft:resnet18"])
+def test_a_model_of_another_library_is_answered_with_timms_of_that_name(name):
+    (problem,) = problems(f"model.name={name}")
+    assert problem.endswith('did you mean "resnet18"?')
+
+
 def test_reading_reports_the_lines_of_the_file(tmp_path):
     file = tmp_path / "sweep.yaml"
     file.write_text(FILE.replace("0.9", "1.2").replace("resnet10t", "resnet10"))

@@ -67,6 +67,14 @@ def test_a_training_picture_in_the_test_part_is_refused_by_name(pets, copy):
     assert "task.duplicates: drop" in line
 
 
+def test_of_many_copies_one_of_each_part_is_shown(pets):
+    for number in range(3):
+        copied(pets / "train" / "cat" / "02.png", pets / "train" / "cat" / f"02-{number}.png")
+    copied(pets / "train" / "cat" / "02.png", pets / "test" / "cat" / "new.png")
+    (line,) = reported(task(pets))
+    assert "02-0.png (train) = " in line and "new.png (test) = " in line and " and 2 more" in line
+
+
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_link_is_refused_before_anything_is_decoded(pets, link):
     link(pets / "train" / "dog" / "00.png", pets / "val" / "dog" / "new.png")

@@ -71,6 +71,15 @@ def test_it_is_kept_and_found_again(trained):
     assert len(list(cache.iterdir())) == 1
 
 
+def test_tied_weights_are_kept(tmp_path):
+    weight = torch.ones(3, 3)
+    tied = SourceModel({"a": weight, "b": weight, "c": weight.T}, 0.5, 1.0)
+    source.write_source_model(tied, tmp_path / "tied.safetensors")
+    kept = source.read_source_model(tmp_path / "tied.safetensors")
+    assert kept is not None and kept.weights.keys() == {"a", "b", "c"}
+    assert all(torch.equal(w, weight) for w in kept.weights.values())
+
+
 def test_a_flipped_bit_is_no_weight(trained, tmp_path):
     shutil.copytree(trained[1], tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()

@@ -45,6 +45,8 @@ def test_keras_names_are_known_too(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
     data = arrays(tmp_path / "mnist.npz", "mnist")
     assert data.official_splits.tolist() == ["train"] * 6 + ["test"] * 2
+    np.savez(tmp_path / "hot.npz", x_train=x, y_train=np.eye(2)[y])
+    assert arrays(tmp_path / "hot.npz", "hot").labels.tolist() == y.tolist()
     np.savez(tmp_path / "whole.npz", images=x, labels=y)
     assert arrays(tmp_path / "whole.npz", "whole").official_splits is None
 
@@ -63,6 +65,7 @@ def test_a_task_is_learnt_from_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"train_labels": np.eye(3)[np.arange(30) % 3] * 0}, "FILE: train_labels has 3 labels"),
         ({"width": 14}, "FILE: train_labels has 14 labels a picture; raysel does single-label"),
         ({"shape": (28, 28, 28)}, "FILE: train_images is 30 x 28 x 28 x 28: neither grey nor RGB"),
         (
