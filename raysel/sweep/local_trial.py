@@ -23,6 +23,7 @@ from raysel.spec.sweep import Spec
 from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, source_training
 from raysel.sweep.source_gate import refuse_weak
+from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.source_model import (
     LINE_SECONDS,
@@ -46,15 +47,19 @@ def prepare_inputs(
     notify: Notify,
     opened: Callable[[DataSummary], None] | None = None,
     confirm: bool = False,
+    refuse: Callable[[Task], None] | None = None,
 ) -> SweepInputs:
     """Load the task; read, find or train the initial weights.
 
     Args:
         opened: called with what was read, before pictures are decoded.
         confirm: also what confirm runs need: their splits and source models.
+        refuse: called with the task before a source model is trained; it may raise.
     """
     splits = spec.confirm.most_splits if confirm else 0
     inputs = read_inputs(spec, code, opened=opened, splits=splits)
+    if refuse is not None:
+        refuse(inputs.task)
     for note in inputs.task.notes:
         notify(f"note     {note}")
     ready = ready_weights(spec, inputs.model_config, lambda note: notify(f"note     {note}"))

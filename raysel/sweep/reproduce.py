@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from raysel.spec.sweep import Spec
 from raysel.spec.trial_config import TrialConfig
 from raysel.sweep import local_trial
 from raysel.sweep.inputs import tested
+from raysel.sweep.split import refuse_changed_data
 from raysel.sweep.views import SweepView
 from raysel.training import environment as machine
 from raysel.training.features import READ, SECONDS
@@ -167,7 +169,8 @@ def run_again(
     spec = located(view.spec, view.folder)
     confirm = trial.phase == "confirm"
     code = user_code.read(spec.listed_code, view.folder.path)
-    inputs = local_trial.prepare_inputs(spec, code, notify, confirm=confirm)
+    unchanged = partial(refuse_changed_data, view.folder, recorded=view.sweep.split)
+    inputs = local_trial.prepare_inputs(spec, code, notify, confirm=confirm, refuse=unchanged)
     shared = inputs.shared(scratch)
     with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as shared:
         halved = trial.halved_at_epoch

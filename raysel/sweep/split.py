@@ -22,6 +22,7 @@ from raysel.record.layout import SweepFolder, write_json
 from raysel.record.state import SweepState
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
+from raysel.tasks.split_file import what_changed
 
 if TYPE_CHECKING:  # it imports torch
     from raysel.tasks.data import Task
@@ -63,8 +64,7 @@ def refuse_other_split(folder: SweepFolder, task: Task, recorded: str = "") -> N
         OperationalError: the file is damaged, and the record has no digest.
     """
     if recorded:
-        if digest_of(task.record) != recorded:
-            raise _other_data("the record has another split")
+        refuse_changed_data(folder, task, recorded)
         if _wrong(folder, recorded):
             _set_aside(folder)
         return
@@ -78,13 +78,31 @@ def refuse_other_split(folder: SweepFolder, task: Task, recorded: str = "") -> N
         )
         raise OperationalError(str(folder.split), f"{began}; {way_on}")
     if digest_of(began) != digest_of(task.record):
-        raise _other_data(str(folder.split))
+        raise _other_data(what_changed(began, task.record) or str(folder.split))
 
 
-def _other_data(where: str) -> UserError:
+def refuse_changed_data(folder: SweepFolder, task: Task, recorded: str) -> None:
+    """Refuse data that are not those of the sweep.
+
+    Args:
+        recorded: the digest in the record; empty in an older one: nothing is refused.
+
+    Raises:
+        UserError: they give another split, or the pictures have other names.
+    """
+    if not recorded:
+        return
+    found = read_split(folder.split)
+    own = None if isinstance(found, str) or digest_of(found) != recorded else found
+    changed = None if own is None else what_changed(own, task.record)
+    if changed or digest_of(task.record) != recorded:
+        raise _other_data(changed or "the record has another split")
+
+
+def _other_data(how: str) -> UserError:
     return user_error(
         "task.data",
-        f"the data are not those that the sweep began with ({where}): its trials could"
+        f"the data are not those that the sweep began with ({how}): its trials could"
         " not be compared. Bring the data back, or begin a new sweep: --set name=NAME",
     )
 

@@ -65,6 +65,11 @@ class ImageDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def names(self) -> Sequence[Path | StoredImage] | None:
+        """The files of all pictures; None of an array."""
+        return None if isinstance(self.sources, np.ndarray) else self.sources
+
     def read(self, index: int) -> Image.Image:
         """One picture, RGB.
 

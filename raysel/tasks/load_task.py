@@ -149,7 +149,7 @@ def _pictures(
     kept = found.parts
     good = Splits(**{n: kept[n].indices if n in kept else p for n, p in vars(parts).items()})
     mean, std = _statistics(spec, model, kept.get("source_train", kept["train"]))
-    record = split_record(spec, data.labels, data.classes, good, taken)
+    record = split_record(spec, data.labels, data.classes, good, taken, data.names)
     shares = share_notes(spec, data.official_splits)
     missing = missing_label_notes(data.classes)
     return {

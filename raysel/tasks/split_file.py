@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,18 +51,55 @@ def split_record(
     classes: Sequence[str],
     parts: Splits,
     draws: Sequence[SplitIndices] = (),
+    sources: Sequence[object] | None = None,
 ) -> dict[str, Any]:
     """What `split.json` holds: the indices of each part and of each draw of the confirm phase,
-    and by what to know the data set."""
+    and by what to know the data set.
+
+    Args:
+        sources: of pictures their files; None where they have no names.
+    """
     indices = {name: part.tolist() for name, part in asdict(parts).items()}
     return {
         "data": spec.name,
-        "examples": len(labels),
-        "fingerprint": fingerprint(labels, classes),
+        **identity(labels, classes, sources),
         "seed": spec.split.seed,
         "parts": indices,
         "draws": [{name: part.tolist() for name, part in vars(draw).items()} for draw in draws],
     }
+
+
+def identity(
+    labels: Labels, classes: Sequence[str], sources: Sequence[object] | None
+) -> dict[str, Any]:
+    """By what a data set is known: the number of its examples, `fingerprint`, and of pictures a
+    hash of their names in their order, below the folder that holds them all."""
+    facts: dict[str, Any] = {"examples": len(labels), "fingerprint": fingerprint(labels, classes)}
+    if sources is None:
+        return facts
+    paths = [str(source) for source in sources]
+    try:
+        root = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    except ValueError:  # absolute ones and others
+        root = ""
+    digest = hashlib.sha256("\0".join(path[len(root) :] for path in paths).encode(errors="replace"))
+    return facts | {"names": digest.hexdigest()[:32]}
+
+
+def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """In words, how a data set differs from the one of a split; None where it does not.
+
+    Args:
+        then: the content of `split.json`; of an older raysel without `names`.
+        now: its `identity`, or the content of another.
+    """
+    if then.get("examples") != now.get("examples"):
+        return f"{now.get('examples')} examples, {then.get('examples')} then"
+    if then.get("fingerprint") != now.get("fingerprint"):
+        return "as many examples, with other labels, other classes or in another order"
+    before, after = then.get("names"), now.get("names")
+    renamed = None not in (before, after) and before != after
+    return "as many pictures, under other names" if renamed else None
 
 
 def fingerprint(labels: Labels, classes: Sequence[str]) -> str:

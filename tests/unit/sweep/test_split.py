@@ -21,7 +21,7 @@ from raysel.spec.sweep import TaskSpec
 from raysel.sweep import reconcile
 from raysel.sweep.own_record import known_id
 from raysel.sweep.reconcile import reconcile_sweep
-from raysel.sweep.split import digest_of, keep_split, refuse_other_split
+from raysel.sweep.split import digest_of, keep_split, refuse_changed_data, refuse_other_split
 from raysel.sweep.views import read_sweep
 from raysel.tasks.data import Task
 from raysel.tasks.load_task import load_task
@@ -60,6 +60,25 @@ def test_other_data_or_another_split_do_not_go_on(task, folder, key):
     other = replace(task, record={**task.record, key: "other"})
     with pytest.raises(UserError, match=r"^task.data: the data are not those that the sweep began"):
         refuse_other_split(folder, other)
+
+
+def test_changed_data_are_told_before_a_trial_is_run_again(task, folder):
+    refuse_changed_data(folder, task, "")  # an older record does not know
+    refuse_changed_data(folder, task, digest_of(task.record))  # split.json is lost
+    keep_split(folder, task)
+    fewer = {**task.record, "examples": 1790, "fingerprint": "x", "parts": {}}
+    with pytest.raises(UserError, match=r"began with \(1790 examples, 1797 then\)"):
+        refuse_changed_data(folder, replace(task, record=fewer), digest_of(task.record))
+
+
+def test_pictures_under_other_names_do_not_go_on(task, folder):
+    named = replace(task, record={**task.record, "names": "then"})
+    keep_split(folder, named)
+    refuse_other_split(folder, named, digest_of(named.record))
+    refuse_other_split(folder, task, digest_of(task.record))  # an older raysel's
+    other = replace(task, record={**task.record, "names": "now"})
+    with pytest.raises(UserError, match=r"began with \(as many pictures, under other names\)"):
+        refuse_other_split(folder, other, digest_of(task.record))
 
 
 def test_the_split_of_the_first_attempt_is_kept(task, folder):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from raysel.spec.sweep import TaskSpec
 from raysel.tasks.data import Examples
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import open_task
-from raysel.tasks.split_file import divide, read_split, split_record
+from raysel.tasks.split_file import divide, identity, read_split, split_record, what_changed
 from raysel.tasks.splits import Splits
 
 LABELS = np.arange(60, dtype=np.int64) % 3
@@ -45,6 +46,29 @@ def test_a_split_that_is_read_back_is_the_very_same(record):
     for name in Splits.__annotations__:
         np.testing.assert_array_equal(getattr(again, name), getattr(parts, name))
         assert getattr(again, name).dtype == np.int64
+
+
+FILES = [Path("photos/cat") / f"{number:02}.png" for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "files", "words"),
+    [
+        (LABELS, CLASSES, FILES, None),
+        (LABELS, CLASSES, [Path("/moved") / file for file in FILES], None),
+        (LABELS, CLASSES, None, None),  # an older raysel's has no names
+        (LABELS[:58], CLASSES, FILES[:58], "58 examples, 60 then"),
+        (LABELS[::-1].copy(), CLASSES, FILES, "as many examples, with other labels"),
+        (LABELS, ("a", "b", "d"), FILES, "as many examples, with other labels, other classes"),
+        (LABELS, CLASSES, FILES[::-1], "as many pictures, under other names"),
+        (LABELS, CLASSES, [*FILES[:-1], Path("photos/cat/x.png")], "as many pictures, under"),
+    ],
+)
+def test_how_data_have_changed_is_told(labels, classes, files, words):
+    parts = divide(_spec(), LABELS, CLASSES)
+    then = json.loads(json.dumps(split_record(_spec(), LABELS, CLASSES, parts, (), FILES)))
+    found = what_changed(then, identity(labels, classes, files))
+    assert found is None if words is None else str(found).startswith(words)
 
 
 def test_other_data_are_refused(record):
