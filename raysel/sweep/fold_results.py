@@ -40,6 +40,7 @@ from raysel.sweep.results import (
     TrialResult,
     Verdict,
 )
+from raysel.sweep.split import digest_of
 from raysel.sweep.statistics.differences import overlap_correction
 from raysel.sweep.tuning_effort import efforts
 from raysel.sweep.verdict import improvements, interval, verdict
@@ -81,6 +82,7 @@ def fold_results(
         sweep_id=sweep_id,
         status="complete" if complete else "interrupted",
         data=None if data is None else data.to_dict(),
+        split=digest_of(inputs.task.record),
         objective=Objective(**spec.objective.model_dump()),
         layers=partition.names,
         layer_sizes=tuple(layer.size for layer in partition.layers),

@@ -57,6 +57,8 @@ class SweepResults(Part):
     Attributes:
         status: `complete`, or `interrupted` where there is more to do.
         data: what was read: a `DataSummary` as a dictionary.
+        split: digest of which examples were in which part, as the record has it; empty in older
+            results.
         layers: names of the model's layers, in forward order.
         layer_sizes: parameters of each of them.
         source: the source model, where the weights come from one.
@@ -75,6 +77,7 @@ class SweepResults(Part):
     sweep_id: str = ""
     status: str = "interrupted"
     data: dict[str, Any] | None = None
+    split: str = Field(default="", exclude_if=lambda digest: not digest)
     objective: Objective = Objective()
     layers: tuple[str, ...] = ()
     layer_sizes: tuple[int, ...] = ()

@@ -85,7 +85,7 @@ def results(*overrides: str) -> SweepResults:
         )
         for number, (_, run) in enumerate(runs_of(spec, chosen, search))
     ]
-    task: Any = SimpleNamespace(summary=None, draws=(), rest=0)
+    task: Any = SimpleNamespace(summary=None, draws=(), rest=0, record={})
     config: Any = None
     inputs = SweepInputs(spec, (), task, PARTITION, config)
     return fold_results(inputs, "toy-1", [*search, *runs], Spent(), {}, True)

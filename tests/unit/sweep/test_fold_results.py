@@ -118,7 +118,7 @@ def _results(
     complete: bool = True,
     data: DataSummary | None = None,
 ) -> dict[str, Any]:
-    task: Any = SimpleNamespace(summary=data, draws=(), rest=0)
+    task: Any = SimpleNamespace(summary=data, draws=(), rest=0, record={})
     config: Any = None
     source = SourceFacts(validation_accuracy=0.98, seconds=9.0)
     inputs = SweepInputs(spec, (), task, PARTITION, config, source=source)
@@ -332,7 +332,7 @@ def test_a_run_that_failed_is_named_in_the_verdict():
 
 
 def test_the_verdict_alone_is_the_one_of_the_results(monkeypatch):
-    task: Any = SimpleNamespace(summary=None, draws=(), rest=0)
+    task: Any = SimpleNamespace(summary=None, draws=(), rest=0, record={})
     config: Any = None
     inputs = SweepInputs(SPEC, (), task, PARTITION, config)
     trials = [*SEARCH, *CONFIRM]
@@ -419,7 +419,7 @@ def test_answers_that_cannot_be_read_are_named_in_the_verdict(tmp_path):
         labels = np.arange(100) % 4
         wrong = np.arange(100) < 100 * run.end_metrics["test/error"]
         write_answers(tmp_path / run.id, Answers(labels, labels + wrong, None))
-    task: Any = SimpleNamespace(summary=None, draws=(), rest=0)
+    task: Any = SimpleNamespace(summary=None, draws=(), rest=0, record={})
     config: Any = None
     inputs = SweepInputs(SPEC, (), task, PARTITION, config)
 
