@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +46,7 @@ def mistakes(
         raise user_error("--strategy", f'"{strategy}" was not confirmed; {hint}')
     found = found_mistakes(results, view.folder, view.spec, strategy)
     if as_json:
-        return print_json(asdict(found))
+        return print_json(found.to_dict())
     return _print_csv(found) if as_csv else _print_lists(found, most)
 
 

@@ -14,6 +14,7 @@ from raysel.report.tables import confirm_rows
 from raysel.sweep.outcome import Outcome
 from raysel.sweep.results import SweepResults
 from raysel.sweep.start_suite import SuiteOutcome
+from raysel.sweep.verdict_words import measure_in_words
 
 SHOWN = ("better", "worse")
 FRONT_ROWS = 10
@@ -29,13 +30,13 @@ def outcome_lines(console: TextConsole, outcome: Outcome) -> RenderableType:
     rows = confirm_rows(results)
     if rows:
         head = (
-            *("strategy", "test error", "minus full, points", "layers moved", "parameters"),
-            *("tuned on", "seconds"),
+            *("strategy", measure_in_words(results.verdict.measure), "minus full, points"),
+            *("layers moved", "parameters", "tuned on", "seconds"),
         )
         cells = [
             (
                 f"{row.strategy} ◂" if row.winner else row.strategy,
-                *(row.test_error, row.against_full, row.layers, row.parameters, row.tuned_on),
+                *(row.measured, row.against_full, row.layers, row.parameters, row.tuned_on),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
             )
             for row in rows

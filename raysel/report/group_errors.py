@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysel.report.table import Table, make
-from raysel.report.tables import plus_minus, ranked
-from raysel.sweep.results import ConfirmedStrategy, ConfirmRun, SweepResults
-from raysel.sweep.verdict import interval
+from raysel.report.tables import measured_in_words, plus_minus, ranked
+from raysel.sweep.results import ConfirmRun, SweepResults
 
 TITLE = "Groups"
+
+_WORST = "test/worst_group_error"
 
 SHOWN = 8
 """Groups with a column of their own: those with the largest errors."""
@@ -48,7 +49,9 @@ def group_table(results: SweepResults) -> GroupTable | None:
     shown = tuple(groups[:SHOWN])
     found = tuple(
         GroupRow(
-            row.strategy, _worst(row), tuple(plus_minus(own.get(name), None) for name in shown)
+            row.strategy,
+            measured_in_words(row, _WORST),
+            tuple(plus_minus(own.get(name), None) for name in shown),
         )
         for row, own in zip(rows, means, strict=True)
     )
@@ -75,15 +78,6 @@ def groups_for_paper(results: SweepResults) -> Table | None:
         {"strategy": False, "worst group": True, **dict.fromkeys(table.groups, True)},
         rows,
     )
-
-
-def _worst(entry: ConfirmedStrategy) -> str:
-    values = [run.test_worst_group_error for run in entry.runs]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return plus_minus(None, None)
-    mean, _, high = interval(known)
-    return plus_minus(mean, high)
 
 
 def _means(runs: Sequence[ConfirmRun]) -> dict[str, float]:

@@ -8,11 +8,13 @@ has a wrong label most often.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from raysel.common.errors import OperationalError, UserError
 from raysel.common.text import and_more
@@ -24,6 +26,8 @@ from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
 from raysel.sweep.split import read_split
 from raysel.tasks.datasets import is_pictures, open_pictures
+from raysel.tasks.image_dataset import ImageDataset
+from raysel.tasks.image_io import BadImage
 from raysel.training.answers import FILE, Answers
 from raysel.training.confusion import read_confusion
 
@@ -38,7 +42,7 @@ class WrongPicture:
         taken: the class that most of the wrong runs take it for.
         wrong, runs: how many of the strategy's runs are wrong, of how many.
         confidence: mean probability of the wrong class in these runs; None of older runs.
-        file: whether `picture` is a file.
+        file: whether `picture` is a file, or within one (`photos.zip/elm/1.jpg`).
     """
 
     picture: str
@@ -83,6 +87,8 @@ class Mistakes:
         model: what the strategy's best run says of every picture, in their order; of the winner
             the exported model is that run's. Empty where its answers are lost.
         unnamed: why pictures are called by their place; None where they have their names.
+        data: the pictures; None of embedded data, and where they are not here.
+        places: name of a picture in the lists -> its place in `data`.
     """
 
     strategy: str
@@ -95,6 +101,23 @@ class Mistakes:
     lost: tuple[str, ...] = ()
     unnamed: str | None = None
     model: tuple[Answered, ...] = field(default=(), repr=False)
+    data: ImageDataset | None = field(default=None, repr=False)
+    places: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        values = asdict(replace(self, data=None, places={}))
+        return {key: value for key, value in values.items() if key not in ("data", "places")}
+
+    def image(self, row: WrongPicture) -> Image.Image | None:
+        """A picture, by the data set's own reader; None where it is not here or cannot be read."""
+        place = self.places.get(row.picture)
+        if self.data is None or place is None:
+            return None
+        try:
+            return self.data.read(place)
+        except (BadImage, OSError):
+            return None
 
 
 def mistakes(
@@ -129,6 +152,8 @@ def mistakes(
         lost=tuple(run for run, one in read.items() if one is None),
         model=named.answered(read[_best_run(results, name)], answers[name]),
         unnamed=named.unnamed,
+        data=named.data,
+        places=named.places,
     )
     if other is None:
         return found
@@ -171,16 +196,22 @@ class _Named:
 
     Attributes:
         unnamed: why a place stands for the name of a picture.
+        data: the pictures, where they are here.
+        places: name -> place in the data set, of pictures whose places are known.
     """
 
     def __init__(self, folder: SweepFolder, spec: Spec, count: int, run: str) -> None:
         places, lost = _places(folder, count)
-        self._files = None if places is None else _files(spec, places)
+        self.data = None if places is None else _pictures(spec, places)
+        self._are_files = self.data is not None and not isinstance(self.data.sources, np.ndarray)
         self.unnamed = None
-        if is_pictures(spec.task) and self._files is None:
+        if is_pictures(spec.task) and not self._are_files:
             again = f"{folder.split} {lost}: {folder.command('reconcile')} writes it again"
             self.unnamed = again if lost else f"the data of {spec.task.name} are not here"
         self._names = [f"{spec.task.name} {place}" for place in places or range(count)]
+        if self._are_files and self.data is not None and places is not None:
+            self._names = [self.data.where(place) for place in places]
+        self.places = dict(zip(self._names, places or (), strict=False))
         confusion = read_confusion(folder.trial(run))
         self._classes = None if confusion is None else confusion[0]
 
@@ -198,7 +229,7 @@ class _Named:
         wrong = np.sum([other.wrong for other in every], axis=0)
         return tuple(
             Answered(
-                picture=self._picture(index),
+                picture=self._names[index],
                 given=self._class(int(one.labels[index])),
                 taken=self._class(int(one.predicted[index])),
                 confidence=None if one.confidence is None else float(one.confidence[index]),
@@ -207,9 +238,6 @@ class _Named:
             )
             for index in range(len(one.labels))
         )
-
-    def _picture(self, index: int) -> str:
-        return self._files[index] if self._files else self._names[index]
 
     def _row(self, answers: Sequence[Answers], index: int) -> WrongPicture:
         wrong = [one for one in answers if one.wrong[index]]
@@ -220,13 +248,13 @@ class _Named:
             if one.confidence is not None and one.predicted[index] == taken
         ]
         return WrongPicture(
-            picture=self._picture(index),
+            picture=self._names[index],
             given=self._class(int(wrong[0].labels[index])),
             taken=self._class(taken),
             wrong=len(wrong),
             runs=len(answers),
             confidence=sum(known) / len(known) if known else None,
-            file=self._files is not None,
+            file=self._are_files,
         )
 
     def _class(self, index: int) -> str:
@@ -248,12 +276,12 @@ def _places(folder: SweepFolder, count: int) -> tuple[list[int] | None, str]:
     return places, ""
 
 
-def _files(spec: Spec, places: Sequence[int]) -> list[str] | None:
-    """The file of each test example; None of arrays, and where the data are not here."""
+def _pictures(spec: Spec, places: Sequence[int]) -> ImageDataset | None:
+    """The data set; None of embedded data, where it is not here, and where it is another one."""
     if not is_pictures(spec.task):
         return None
     try:
-        sources = open_pictures(spec.task).sources
-        return None if isinstance(sources, np.ndarray) else [str(sources[p]) for p in places]
-    except (OSError, IndexError, UserError, OperationalError):
+        data = open_pictures(spec.task)
+    except (OSError, UserError, OperationalError):
         return None
+    return data if max(places) < len(data) else None

@@ -43,6 +43,7 @@ from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
 from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import NO_SPREAD
+from raysel.sweep.verdict_words import measure_in_words
 from raysel.tasks.data_summary import DataSummary
 
 _R = TypeVar("_R", bound=SweepResults)
@@ -146,6 +147,7 @@ def page(
             missing_parts=missing_parts(results),
             data=data_lines(results),
             metric=objective_in_words(results.objective.metric),
+            measure=measure_in_words(results.verdict.measure),
             confirm=confirm,
             cost=pareto.cost_rows(results),
             cost_title=pareto.TITLE,

@@ -25,6 +25,7 @@ from raysel.report.words import (
 )
 from raysel.spec.sweep import Spec, objective_in_words
 from raysel.sweep.results import Comparison, Interval, SweepResults
+from raysel.sweep.verdict_words import measure_in_words
 
 _MEASURES = ("test_error", "test_balanced_error", "test_top5_error")
 
@@ -65,10 +66,10 @@ def _differences(results: SweepResults) -> Table | None:
     return make(
         "differences",
         "What was shown",
-        f"Differences of test error in points, paired over {over}, with their"
-        f" {100 * (1 - verdict.level):.3g} % intervals; p is corrected for several comparisons"
-        " (Holm); detectable is the true difference that as many splits would show with a"
-        " probability of 80 %.",
+        f"Differences of {measure_in_words(verdict.measure)} in points, paired over {over}, with"
+        f" their {100 * (1 - verdict.level):.3g} % intervals; p is corrected for several"
+        " comparisons (Holm); detectable is the true difference that as many splits would show with"
+        " a probability of 80 %.",
         {
             "comparison": False,
             "points": True,

@@ -21,7 +21,7 @@ from raysel.sweep.results import (
     SweepResults,
     TrialResult,
 )
-from raysel.sweep.verdict import NO_SPREAD
+from raysel.sweep.verdict import NO_SPREAD, interval
 from raysel.sweep.verdict_words import points
 
 TRANSIENT = "select/transient_share"
@@ -45,11 +45,11 @@ class SearchRow:
 
 @dataclass(frozen=True)
 class ConfirmRow:
-    """One strategy in the confirm phase. `layers`, `parameters`: in words; `low` and `high`
-    are None where there is one run; `tests`: the test error of each run; `validation`: the
-    sweep's objective, mean over the runs; `against_full`: the difference of test error in points
-    with its interval; `tuned_on`: trials of the search; `at_edge`: searched values at an edge of
-    their range."""
+    """One strategy in the confirm phase. `layers`, `parameters`: in words; `low` and `high` are
+    None where there is one run; `tests`: the test error of each run; `measured`: the test metric
+    that the verdict compares, in words; `validation`: the sweep's objective, mean over the runs;
+    `against_full`: the difference of that metric in points with its interval; `tuned_on`: trials of
+    the search; `at_edge`: searched values at an edge of their range."""
 
     strategy: str
     winner: bool
@@ -60,6 +60,7 @@ class ConfirmRow:
     n: int
     tests: tuple[float, ...]
     test_error: str
+    measured: str
     layers: str
     parameters: str
     seconds: float | None
@@ -188,6 +189,17 @@ def plus_minus(mean: float | None, high: float | None) -> str:
     return f"{mean:.3f} ± {high - mean:.3f}" if high - mean > NO_SPREAD else f"{mean:.3f} each"
 
 
+def measured_in_words(entry: ConfirmedStrategy, measure: str) -> str:
+    """A test metric of a strategy, mean and half the 95 % interval over its runs; `–` where one of
+    them lacks it."""
+    values = [finite(run.metric(measure)) for run in entry.runs]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return plus_minus(None, None)
+    mean, _, high = interval(known)
+    return plus_minus(mean, high)
+
+
 def values_in_words(values: Mapping[str, Any]) -> str:
     """`learning_rate 0.021, ema_decay 0.93`."""
     shown = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
@@ -293,6 +305,7 @@ def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
         n=test.n,
         tests=tuple(entry.by_seed("test/error").values()),
         test_error=plus_minus(test.mean, test.high),
+        measured=measured_in_words(entry, results.verdict.measure),
         layers=in_words(entry.moved, results.layers),
         parameters="–" if share is None else percent(share),
         seconds=entry.seconds,

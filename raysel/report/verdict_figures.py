@@ -13,6 +13,7 @@ from raysel.report.drawing import INK, WIDTH, Style, legend, strategy_keys, styl
 from raysel.report.tables import strategies
 from raysel.spec.sweep import objective_in_words
 from raysel.sweep.results import Comparison, SweepResults
+from raysel.sweep.verdict_words import measure_in_words
 
 SHOWN = ("better", "worse", "no_relevant_difference")
 """Outcomes that say something: their intervals are drawn broad."""
@@ -31,9 +32,8 @@ def differences(results: SweepResults) -> Figure | None:
         mark_difference(axes, place, row, look[row.ours])
     confidence = f"{100 * (1 - verdict.level):.3g} %"
     over = f"{verdict.splits} splits" if verdict.splits > 1 else "training seeds on one split"
-    axes.set_xlabel(
-        f"difference of test error in points, mean and {confidence} interval over {over}"
-    )
+    what = f"difference of {measure_in_words(verdict.measure)} in points"
+    axes.set_xlabel(f"{what}, mean and {confidence} interval over {over}")
     return figure
 
 

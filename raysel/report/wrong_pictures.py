@@ -1,4 +1,5 @@
-"""The worst pictures on a sweep's page, with thumbnails where their files are here."""
+"""The worst pictures on a sweep's page, with thumbnails where the data are here: files, members of
+archives, rows of Parquet or of arrays, each read by the data set's own reader."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
+from PIL import Image
 
 from raysel.common.errors import OperationalError
 from raysel.common.text import one_line
@@ -17,7 +19,6 @@ from raysel.record.layout import SweepFolder, write_whole
 from raysel.report.mistakes import Mistakes, WrongPicture, mistakes
 from raysel.spec.sweep import Spec
 from raysel.sweep.results import SweepResults
-from raysel.tasks.image_io import BadImage, read_image
 
 _SHOWN = 12
 _SIDE = 112
@@ -26,7 +27,7 @@ _SIDE = 112
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: `image` is a data URI, None where its file is not here."""
+    """One picture: `image` is a data URI, None where the picture is not here."""
 
     image: Markup | None
     name: str
@@ -78,7 +79,7 @@ def wrong_pictures(found: Mistakes | None) -> list[Group]:
     """The groups that hold a picture."""
     if found is None:
         return []
-    return [_group(title, rows) for title, rows in titled(found) if rows]
+    return [_group(title, rows, found) for title, rows in titled(found) if rows]
 
 
 def titled(found: Mistakes) -> list[tuple[str, tuple[WrongPicture, ...]]]:
@@ -92,24 +93,21 @@ def titled(found: Mistakes) -> list[tuple[str, tuple[WrongPicture, ...]]]:
     return [*lists, (every, found.everywhere)]
 
 
-def _group(title: str, rows: Sequence[WrongPicture]) -> Group:
-    return Group(title, tuple(map(_shown, rows[:_SHOWN])), max(len(rows) - _SHOWN, 0))
+def _group(title: str, rows: Sequence[WrongPicture], found: Mistakes) -> Group:
+    shown = tuple(_shown(row, found.image(row)) for row in rows[:_SHOWN])
+    return Group(title, shown, max(len(rows) - _SHOWN, 0))
 
 
-def _shown(row: WrongPicture) -> Shown:
-    image = _thumbnail(Path(row.picture)) if row.file else None
+def _shown(row: WrongPicture, picture: Image.Image | None) -> Shown:
     sure = "" if row.confidence is None else f", {row.confidence:.0%} sure"
     often = f"{row.wrong} of {row.runs} runs{sure}"
     name = one_line(Path(row.picture).name if row.file else row.picture)
+    image = None if picture is None else _thumbnail(picture)
     return Shown(image, name, one_line(row.given), one_line(row.taken), often)
 
 
-def _thumbnail(file: Path) -> Markup | None:
-    """A data URI of a small JPEG; None where the file cannot be read."""
-    try:
-        picture = read_image(file)
-    except (BadImage, OSError):
-        return None
+def _thumbnail(picture: Image.Image) -> Markup:
+    """A data URI of a small JPEG."""
     picture.thumbnail((_SIDE, _SIDE))
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "JPEG", quality=80)

@@ -21,6 +21,11 @@ _MORE_SPLITS = "confirm.splits: 5 would compare over splits"
 Efforts = Mapping[str, StrategyEffort]
 
 
+def measure_in_words(measure: str) -> str:
+    """A test metric as a person says it: `worst-group test error`."""
+    return _IN_WORDS.get(measure.removeprefix("test/"), measure)
+
+
 def sentence_of(
     found: Verdict, headline: Comparison | None, question: Question, means: Mapping[str, float]
 ) -> str:
@@ -33,7 +38,7 @@ def sentence_of(
     """
     if found.winner is None:
         return "No strategy has a confirmed result."
-    what = _IN_WORDS[found.measure.removeprefix("test/")]
+    what = measure_in_words(found.measure)
     chosen = f"The search chose {found.winner} by {objective_in_words(question.metric)}"
     chosen += question.tie
     if found.chosen_by == "confirm":

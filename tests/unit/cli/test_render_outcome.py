@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,14 +20,22 @@ FULL = [0.300, 0.320, 0.280, 0.310, 0.290]
 CLEAR = [error - d for error, d in zip(FULL, [0.050, 0.052, 0.048, 0.051, 0.049], strict=True)]
 
 
-def shown(*contrasts: tuple[str, str], at_edge: tuple[str, ...] = (), **more: Any) -> list[str]:
-    """The lines over two strategies."""
-    entries = [entry("bvg_ls", CLEAR), entry("full", FULL)]
+def shown(
+    *contrasts: tuple[str, str],
+    at_edge: tuple[str, ...] = (),
+    measure: str = "test/error",
+    metric: str = "val/error",
+    **more: Any,
+) -> list[str]:
+    """The lines over two strategies, whose test error is 0.9 where another metric is compared."""
+    plainly = {} if measure == "test/error" else {"test/error": 0.9}
+    entries = [
+        entry(name, errors, measure=measure, **plainly)
+        for name, errors in (("bvg_ls", CLEAR), ("full", FULL))
+    ]
     efforts = {name: effort(name) for name in ("bvg_ls", "full")}
     efforts["bvg_ls"] = efforts["bvg_ls"].model_copy(update={"at_edge": at_edge})
-    question = Question(
-        "val/error", ("bvg_ls", "full"), splits=5, contrasts=contrasts, effort=efforts
-    )
+    question = Question(metric, ("bvg_ls", "full"), splits=5, contrasts=contrasts, effort=efforts)
     results = SweepResults(
         name="toy",
         **{"trials": ()} | more,
@@ -86,6 +95,18 @@ def test_a_shown_difference_has_a_star_that_is_explained() -> None:
     lines = shown()
     assert any(line.startswith("bvg_ls ◂") and "−5.0 (−5.2 to −4.8) *" in line for line in lines)
     assert any(line.startswith("* shown to differ from full fine-tuning") for line in lines)
+
+
+def test_the_table_shows_the_metric_that_the_points_are_of() -> None:
+    """Worst-group error as the objective: mean 0.25 and 0.30, Student's t over five runs."""
+    assert re.split(" {2,}", shown()[0])[1] == "test error"
+    lines = shown(measure="test/worst_group_error", metric="val/worst_group_error")
+    assert [cell.strip() for cell in re.split(" {2,}", lines[0])][:3] == [
+        *("strategy", "worst-group test error", "minus full, points")
+    ]
+    first = next(line for line in lines if line.startswith("bvg_ls ◂"))
+    assert re.split(" {2,}", first)[1] == "0.250 ± 0.018"
+    assert "0.900" not in first
 
 
 def test_a_value_at_an_edge_of_its_range_is_named_with_what_that_means() -> None:

@@ -8,10 +8,14 @@ import io
 import json
 import re
 import shutil
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from files_kit import scene
 from PIL import Image
@@ -24,6 +28,7 @@ from raysel.report.mistakes import mistakes
 from raysel.report.page import write_report
 from raysel.report.wrong_pictures import kept_mistakes, write_predictions, wrong_pictures
 from raysel.spec.reader import parse
+from raysel.spec.task import TaskSpec
 from raysel.training.answers import Answers, write_answers
 from raysel.training.confusion import write_confusion
 
@@ -160,6 +165,37 @@ def test_the_page_has_thumbnails_where_the_files_are_here(tmp_path):
     assert wrong_pictures(kept_mistakes(RESULTS, folder.path, spec))[0].pictures[0].image is None
 
 
+def _of_the_page(folder, spec) -> list[bytes]:
+    """The pixels of the thumbnails of the first list."""
+    found = wrong_pictures(kept_mistakes(RESULTS, folder.path, spec))[0].pictures
+    uris = [one.image for one in found]
+    assert None not in uris
+    files = [io.BytesIO(base64.b64decode(uri.partition(",")[2])) for uri in uris]
+    return [Image.open(file).tobytes() for file in files]
+
+
+def test_pictures_within_an_archive_a_table_of_bytes_or_an_array_have_thumbnails_too(tmp_path):
+    folder, spec = sweep(tmp_path)
+    expected = _of_the_page(folder, spec)
+    files = sorted((tmp_path / "data").rglob("*.png"))
+    names = [file.relative_to(tmp_path / "data").as_posix() for file in files]
+    with (
+        zipfile.ZipFile(tmp_path / "data.zip", "w") as packed,
+        tarfile.open(tmp_path / "data.tar", "w") as tar,
+    ):
+        for file, name in zip(files, names, strict=True):
+            packed.write(file, name)
+            tar.add(file, name)
+    labels = [name.split("/")[0] for name in names]
+    rows = {"image": [file.read_bytes() for file in files], "label": labels}
+    pq.write_table(pa.table(rows), tmp_path / "data.parquet", row_group_size=3)
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+    np.savez(tmp_path / "data.npz", x=pixels, y=[CLASSES.index(label) for label in labels])
+    for name in ("data.zip", "data.tar", "data.parquet", "data.npz"):
+        task = spec.task.model_copy(update={"data": TaskSpec(data=str(tmp_path / name)).data})
+        assert _of_the_page(folder, spec.model_copy(update={"task": task})) == expected, name
+
+
 def test_the_command_prints_lists_and_every_picture_as_csv(tmp_path, capsys, monkeypatch):
     from raysel.cli import mistakes_verb
     from raysel.sweep import views
@@ -172,6 +208,9 @@ def test_the_command_prints_lists_and_every_picture_as_csv(tmp_path, capsys, mon
     text = capsys.readouterr().out
     assert "ours: 3 of 6 test pictures are wrong in some run" in text
     assert "and 2 more: --most 3, or --csv" in text
+    mistakes_verb.mistakes("a", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["worst"][0]["picture"].endswith("6.png") and "data" not in found
     mistakes_verb.mistakes("a", as_csv=True)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["list"] for row in rows].count("worst") == 3
