@@ -78,7 +78,7 @@ def report(
         index = _comparison(read, to, storage)
     with _shown(*(view for view, _ in read)):
         files = _tables(read, tables) if tables is not None else []
-    problems = [line for view, _ in read for line in view.problems]
+    problems = [line for view, results in read for line in _problems(view, results)]
     if not as_json:
         for problem in problems:
             say_error(f"problem  {problem}")
@@ -93,6 +93,13 @@ def report(
     if tables is not None:
         found["tables"] = [str(path) for path in files]
     return print_json(found)
+
+
+def _problems(view: SweepView, results: SweepResults) -> list[str]:
+    from raysel.report.wrong_pictures import damaged_answers  # noqa: PLC0415
+
+    damaged = damaged_answers(results, view.folder)
+    return [*view.problems, *([damaged] if damaged else [])]
 
 
 def _own_page(read: Read) -> Path:

@@ -24,10 +24,11 @@ from raysel.spec.sweep import Spec
 from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.ranking import best_run
 from raysel.sweep.results import SweepResults
-from raysel.sweep.split import read_split
+from raysel.sweep.split import digest_of, read_split
 from raysel.tasks.datasets import is_pictures, open_pictures
 from raysel.tasks.image_dataset import ImageDataset
 from raysel.tasks.image_io import BadImage
+from raysel.tasks.split_file import identity, what_changed
 from raysel.training.answers import FILE, Answers
 from raysel.training.confusion import read_confusion
 
@@ -139,7 +140,7 @@ def mistakes(
     verdict = results.verdict
     beside = verdict.against if name == verdict.winner else verdict.baseline
     other = beside if beside != name and answers.get(beside or "") else None
-    named = _Named(folder, spec, len(answers[name][0].labels), runs[name][0])
+    named = _Named(folder, spec, results, len(answers[name][0].labels))
     ours = _share_wrong(answers[name])
     every = [one for some in answers.values() for one in some]
     whole = np.logical_and.reduce([one.wrong for one in every])
@@ -200,20 +201,21 @@ class _Named:
         places: name -> place in the data set, of pictures whose places are known.
     """
 
-    def __init__(self, folder: SweepFolder, spec: Spec, count: int, run: str) -> None:
-        places, lost = _places(folder, count)
-        self.data = None if places is None else _pictures(spec, places)
-        self._are_files = self.data is not None and not isinstance(self.data.sources, np.ndarray)
+    def __init__(self, folder: SweepFolder, spec: Spec, results: SweepResults, count: int) -> None:
+        split, lost = _split_of(folder, results, count)
+        places = None if split is None else [int(place) for place in split["parts"]["test"]]
+        self.data, changed = (None, "") if split is None else _pictures(spec, split)
+        self._are_files = self.data is not None and self.data.names is not None
         self.unnamed = None
-        if is_pictures(spec.task) and not self._are_files:
+        if is_pictures(spec.task) and (lost or changed):
             again = f"{folder.split} {lost}: {folder.command('reconcile')} writes it again"
-            self.unnamed = again if lost else f"the data of {spec.task.name} are not here"
+            self.unnamed = again if lost else f"the data of {spec.task.name} {changed}"
         self._names = [f"{spec.task.name} {place}" for place in places or range(count)]
         if self._are_files and self.data is not None and places is not None:
             self._names = [self.data.where(place) for place in places]
         self.places = dict(zip(self._names, places or (), strict=False))
-        confusion = read_confusion(folder.trial(run))
-        self._classes = None if confusion is None else confusion[0]
+        here = None if self.data is None else self.data.classes
+        self._classes = _classes(folder, results) or here
 
     def rows(
         self, answers: Sequence[Answers], chosen: NDArray[np.bool_]
@@ -261,27 +263,40 @@ class _Named:
         return str(index) if self._classes is None else self._classes[index]
 
 
-def _places(folder: SweepFolder, count: int) -> tuple[list[int] | None, str]:
-    """Where in the data set each test example lies; or None, and what is wrong with the split."""
+def _classes(folder: SweepFolder, results: SweepResults) -> Sequence[str] | None:
+    """The names of the classes, of whichever confirm run has them."""
+    confusions = (read_confusion(folder.trial(run.id)) for run in results.confirm_runs)
+    return next((found[0] for found in confusions if found is not None), None)
+
+
+def _split_of(
+    folder: SweepFolder, results: SweepResults, count: int
+) -> tuple[dict[str, Any] | None, str]:
+    """The content of the sweep's `split.json`; or None, and what is wrong with it."""
     found = read_split(folder.split)
     try:
         places = [] if isinstance(found, str) else [int(p) for p in found["parts"]["test"]]
     except (ValueError, KeyError, TypeError):
         places = []
-    if not places:
+    if isinstance(found, str) or not places:
         return None, "cannot be read"
     if len(places) != count:
         tested = f"its test part has {len(places):,} examples, not {count:,}"
         return None, f"is another split's ({tested})"
-    return places, ""
+    if results.split and digest_of(found) != results.split:
+        return None, "is another split's"
+    return found, ""
 
 
-def _pictures(spec: Spec, places: Sequence[int]) -> ImageDataset | None:
-    """The data set; None of embedded data, where it is not here, and where it is another one."""
+def _pictures(spec: Spec, split: Mapping[str, Any]) -> tuple[ImageDataset | None, str]:
+    """The pictures of the task; or None, and why: nothing for embedded data."""
     if not is_pictures(spec.task):
-        return None
+        return None, ""
     try:
         data = open_pictures(spec.task)
     except (OSError, UserError, OperationalError):
-        return None
-    return data if max(places) < len(data) else None
+        return None, "are not here"
+    changed = what_changed(split, identity(data.labels, data.classes, data.names))
+    if changed is None and max(split["parts"]["test"]) >= len(data):
+        changed = f"{len(data)} pictures"  # of an older split, which does not say how many
+    return (None, f"have changed since the sweep: {changed}") if changed else (data, "")

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from raysel.common.errors import UserError
 from raysel.common.text import count_of, lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
-from raysel.record.layout import write_whole
+from raysel.record.layout import SweepFolder, write_whole
 from raysel.record.state import PRUNED
 from raysel.report import drawing, figures, pareto, search_front, tables
 from raysel.report.confusions import (
@@ -35,6 +35,7 @@ from raysel.report.table_files import write_figures, write_tables
 from raysel.report.words import in_points, mebibytes, number, p_value, seconds, size_in_points
 from raysel.report.wrong_pictures import (
     Group,
+    damaged_answers,
     kept_mistakes,
     write_predictions,
     wrong_pictures,
@@ -86,7 +87,8 @@ def write_report(results: SweepResults, folder: Path, in_mlflow: Sequence[str] =
     index = own / "index.html"
     text = _spec_text(folder)
     found = kept_mistakes(shown, folder, readable(text))
-    write_predictions(found, own / "predictions.csv")
+    damaged = damaged_answers(shown, SweepFolder(folder))
+    write_predictions(found, own / "predictions.csv", is_damaged=damaged is not None)
     write_whole(index, page(shown, pictures, text, in_mlflow, wrong_pictures(found)))
     return index
 

@@ -14,11 +14,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from raysel.common.errors import OperationalError
-from raysel.common.text import one_line
+from raysel.common.text import and_more, one_line
+from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder, write_whole
 from raysel.report.mistakes import Mistakes, WrongPicture, mistakes
 from raysel.spec.sweep import Spec
+from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.results import SweepResults
+from raysel.training.answers import FILE
 
 _SHOWN = 12
 _SIDE = 112
@@ -60,9 +63,25 @@ def kept_mistakes(results: SweepResults, folder: Path, spec: Spec | None) -> Mis
         return None
 
 
-def write_predictions(found: Mistakes | None, file: Path) -> None:
+def damaged_answers(results: SweepResults, folder: SweepFolder) -> str | None:
+    """Which confirm runs have answers that cannot be used, in a line; None where none has."""
+    read = answers_of(results.confirm_runs, folder.trial)
+    damaged = [run for run, one in read.items() if not one and lies_there(folder.trial(run) / FILE)]
+    if not damaged:
+        return None
+    runs = and_more(damaged, 3)
+    return f"{FILE} of {runs} is damaged, or another run's: mistakes and their pages leave it out"
+
+
+def write_predictions(found: Mistakes | None, file: Path, is_damaged: bool = False) -> None:
     """What the exported model says of every picture of the test part, as CSV; where its run kept no
-    answers there is no such file."""
+    answers there is no such file.
+
+    Where answers are damaged, or the pictures' names are lost, a table that is there stays.
+    """
+    is_lost = bool(found.unnamed) if found is not None and found.model else is_damaged
+    if is_lost and file.exists():
+        return
     if found is None or not found.model:
         file.unlink(missing_ok=True)
         return

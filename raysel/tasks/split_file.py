@@ -25,6 +25,8 @@ PATH = "task.split.indices"
 
 _KEYS = {"data": str, "examples": int, "fingerprint": str, "parts": dict}
 
+_IDENTITY = ("examples", "fingerprint", "names")
+
 MOST_BYTES = 512 * MIB
 """Of a split: fifty million indices."""
 
@@ -90,16 +92,16 @@ def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """In words, how a data set differs from the one of a split; None where it does not.
 
     Args:
-        then: the content of `split.json`; of an older raysel without `names`.
+        then: the content of `split.json`; what it lacks is not compared (`names`, in an older one).
         now: its `identity`, or the content of another.
     """
-    if then.get("examples") != now.get("examples"):
-        return f"{now.get('examples')} examples, {then.get('examples')} then"
-    if then.get("fingerprint") != now.get("fingerprint"):
+    changed = {key for key in _IDENTITY if None not in (then.get(key), now.get(key))}
+    changed = {key for key in changed if then[key] != now[key]}
+    if "examples" in changed:
+        return f"{now['examples']} examples, {then['examples']} then"
+    if "fingerprint" in changed:
         return "as many examples, with other labels, other classes or in another order"
-    before, after = then.get("names"), now.get("names")
-    renamed = None not in (before, after) and before != after
-    return "as many pictures, under other names" if renamed else None
+    return "as many pictures, under other names" if changed else None
 
 
 def fingerprint(labels: Labels, classes: Sequence[str]) -> str:

@@ -26,9 +26,17 @@ from raysel.common.errors import OperationalError
 from raysel.record.layout import SweepFolder
 from raysel.report.mistakes import mistakes
 from raysel.report.page import write_report
-from raysel.report.wrong_pictures import kept_mistakes, write_predictions, wrong_pictures
+from raysel.report.wrong_pictures import (
+    damaged_answers,
+    kept_mistakes,
+    write_predictions,
+    wrong_pictures,
+)
 from raysel.spec.reader import parse
 from raysel.spec.task import TaskSpec
+from raysel.sweep.split import digest_of
+from raysel.tasks.datasets import open_pictures
+from raysel.tasks.split_file import identity
 from raysel.training.answers import Answers, write_answers
 from raysel.training.confusion import write_confusion
 
@@ -237,6 +245,54 @@ def test_a_table_of_answers_that_are_lost_goes(tmp_path):
     file.write_text("of another model")
     write_predictions(None, file)
     assert not file.exists()
+
+
+def test_a_table_stays_where_answers_are_damaged_or_names_are_lost(tmp_path):
+    own, spec = sweep(tmp_path)
+    own.spec.write_text(spec.to_yaml())
+    file = write_report(RESULTS, own.path).parent / "predictions.csv"
+    before = file.read_text()
+    (tmp_path / "data" / "oak" / "5.png").unlink()  # the other places are others' now
+    write_report(RESULTS, own.path)
+    assert file.read_text() == before
+    assert damaged_answers(RESULTS, own) is None
+    for name in SAID:
+        (own.trial(name) / "answers.npz").write_bytes(b"PK")
+    write_report(RESULTS, own.path)
+    assert file.read_text() == before
+    assert str(damaged_answers(RESULTS, own)).startswith(
+        "answers.npz of confirm-ours-s0, confirm-ours-s1, confirm-ours-s2 and 1 more is damaged"
+    )
+
+
+def test_the_classes_have_their_names_from_any_run(tmp_path):
+    own, spec = sweep(tmp_path)
+    for name in list(SAID)[:-1]:
+        (own.trial(name) / "confusion.csv").unlink()
+    assert {row.given for row in mistakes(RESULTS, own, spec).worst} <= set(CLASSES)
+    (own.trial("confirm-full-s0") / "confusion.csv").unlink()
+    assert {row.given for row in mistakes(RESULTS, own, spec).worst} <= set(CLASSES)
+    shutil.rmtree(tmp_path / "data")
+    assert {row.given for row in mistakes(RESULTS, own, spec).worst} == {"0", "1", "2"}
+
+
+def test_pictures_of_changed_data_or_another_split_have_no_names(tmp_path):
+    own, spec = sweep(tmp_path)
+    data = open_pictures(spec.task)
+    record = json.loads(own.split.read_text())
+    whole = record | identity(data.labels, data.classes, data.names)
+    own.split.write_text(json.dumps(whole))
+    own_results = RESULTS.model_copy(update={"split": digest_of(whole)})
+    assert mistakes(own_results, own, spec).unnamed is None
+    scene(9, 40, 30).save(tmp_path / "data" / "ash" / "new.png")
+    unnamed = mistakes(own_results, own, spec).unnamed
+    assert unnamed == "the data of data have changed since the sweep: 9 examples, 8 then"
+    (tmp_path / "data" / "ash" / "new.png").unlink()
+    (tmp_path / "data" / "ash" / "0.png").rename(tmp_path / "data" / "ash" / "9.png")
+    unnamed = mistakes(own_results, own, spec).unnamed
+    assert str(unnamed).endswith("as many pictures, under other names")
+    other = RESULTS.model_copy(update={"split": "of another"})
+    assert "is another split's: raysel reconcile" in str(mistakes(other, own, spec).unnamed)
 
 
 def test_answers_whose_folders_are_gone_are_said_to_be_gone(tmp_path):
