@@ -9,7 +9,7 @@ import typer
 
 from raysel.cli.arguments import AsJson, Storage, SweepName
 from raysel.common.errors import nearest, user_error
-from raysel.common.output import print_csv, print_json, print_table, say
+from raysel.common.output import print_csv, print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
     from raysel.report.mistakes import Mistakes, WrongPicture
@@ -47,7 +47,13 @@ def mistakes(
     found = found_mistakes(results, view.folder, view.spec, strategy)
     if as_json:
         return print_json(found.to_dict())
-    return _print_csv(found) if as_csv else _print_lists(found, most)
+    _print_csv(found) if as_csv else _print_lists(found, most)
+    note = say_error if as_csv else say
+    if found.unnamed:
+        note(f"note   pictures are called by their place: {found.unnamed}")
+    for run in found.lost:
+        note(f"note   the answers of {run} cannot be read or are another's; it is left out")
+    return None
 
 
 def _print_lists(found: Mistakes, most: int) -> None:
@@ -61,10 +67,6 @@ def _print_lists(found: Mistakes, most: int) -> None:
             _print_rows(rows[:most])
         if len(rows) > most:
             say(f"and {len(rows) - most:,} more: --most {len(rows)}, or --csv")
-    if found.unnamed:
-        say(f"note   pictures are called by their place: {found.unnamed}")
-    for run in found.lost:
-        say(f"note   the answers of {run} cannot be read or are another's; it is left out")
 
 
 def _print_rows(rows: Sequence[WrongPicture]) -> None:
