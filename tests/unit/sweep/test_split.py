@@ -62,7 +62,7 @@ def test_other_data_or_another_split_do_not_go_on(task, folder, key):
         refuse_other_split(folder, other)
 
 
-def test_changed_data_are_told_before_a_trial_is_run_again(task, folder):
+def test_changed_data_are_refused_before_a_trial_is_run_again(task, folder):
     refuse_changed_data(folder, task, "")  # an older record does not know
     refuse_changed_data(folder, task, digest_of(task.record))  # split.json is lost
     keep_split(folder, task)

@@ -64,7 +64,7 @@ FILES = [Path("photos/cat") / f"{number:02}.png" for number in range(60)]
         (LABELS, CLASSES, [*FILES[:-1], Path("photos/cat/x.png")], "as many pictures, under"),
     ],
 )
-def test_how_data_have_changed_is_told(labels, classes, files, words):
+def test_how_data_have_changed_is_said(labels, classes, files, words):
     parts = divide(_spec(), LABELS, CLASSES)
     then = json.loads(json.dumps(split_record(_spec(), LABELS, CLASSES, parts, (), FILES)))
     found = what_changed(then, identity(labels, classes, files))
