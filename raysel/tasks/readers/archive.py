@@ -25,7 +25,7 @@ from raysel.tasks.image_files import (
     reason_to_leave_out,
     reason_to_skip_folder,
 )
-from raysel.tasks.readers.samples import has_samples, samples
+from raysel.tasks.readers.samples import has_samples, refuse_dotted, samples
 from raysel.tasks.splits import POOL_OF_FOLDER, Pool
 from raysel.tasks.stored_images import StoredImage, TarMember, ZipMember
 
@@ -60,6 +60,7 @@ def archives(
     members = [member for file in files for member in _members(file, left_out)]
     if has_samples(members):
         return samples(files, members, name, classes)
+    refuse_dotted(members)
     if classes is not None:
         message = f"{files[0]} holds class folders, which have names; leave it out"
         raise user_error("task.data.classes", message)

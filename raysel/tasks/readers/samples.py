@@ -48,6 +48,22 @@ def has_samples(members: Sequence[StoredImage]) -> bool:
     return len(folders) == 1 and any(OBJECT in sample.members for sample in found)
 
 
+def refuse_dotted(members: Sequence[StoredImage]) -> None:
+    """Refuse classes whose names have further dots, `a.1.cls` beside `a.1.jpg`: webdataset's
+    samples end at the first one.
+
+    Raises:
+        UserError: there is one.
+    """
+    for member in members:
+        stem, _, ending = PurePosixPath(member.name).name.partition(".")
+        if stem and ending.endswith(f".{CLASS}"):
+            message = f"{quoted(member.name)}: a sample's name ends at its first dot"
+            own = f"{stem}.{ending}".removesuffix(f".{CLASS}").replace(".", "_")
+            hint = f"write no other dots, {own}.{CLASS} beside its picture"
+            raise _refused(member.file, f"{message}, so that all of {quoted(stem)} are one; {hint}")
+
+
 def samples(
     files: Sequence[Path],
     members: Sequence[StoredImage],

@@ -108,3 +108,15 @@ def test_annotations_beside_pictures_of_class_folders_are_no_samples(tmp_path):
             writer.write({"__key__": name, "png": pixels, "json": {"camera": 1}})
     data = archives([tmp_path / "s.tar"], "s.tar")
     assert data.classes == ("a", "b") and len(data) == 4
+
+
+def test_names_with_further_dots_are_refused_with_what_to_write(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for number in range(3):
+            for name, content in ((f"img.v{number}.png", b"x"), (f"img.v{number}.cls", b"1")):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    said = _refused(tmp_path / "s.tar")
+    assert said.startswith('FILE: "img.v0.cls": a sample\'s name ends at its first dot')
+    assert said.endswith("write no other dots, img_v0.cls beside its picture")
