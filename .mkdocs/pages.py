@@ -243,7 +243,9 @@ def strategies_page(strategies: dict[str, type[Strategy]]) -> str:
             " `search_spaces/strategies.yaml` runs them all.",
             table(("strategy", "what moves", "needs", "a step costs"), rows),
             "`search.sampler: cross_validation` is the surgical papers' cross-validation: a search"
-            " (one trial a layer on the same splits), not a strategy. Every strategy of a sweep"
+            " (one trial a layer on the same splits), not a strategy. `search.sampler: greedy` is"
+            " SubTuning's, which grows a [set of layers](../../compare.md#which-layers-together)."
+            " Every strategy of a sweep"
             " trains with the same batch-norm mode (`training.batch_norm`) unless the file says"
             " `published`. What the papers leave open is decided in"
             " [Algorithms](../../algorithms.md).",

@@ -23,6 +23,9 @@ INTERRUPTED = "INTERRUPTED"
 ENDED = frozenset({COMPLETE, PRUNED, FAILED})
 """Final states of a trial."""
 
+TO_BEAT = "greedy:to_beat"
+"""Among a trial's attributes: the error that its set of layers has to go below to be taken."""
+
 CLOSED = "closed by raysel reconcile"
 """The cause of a trial that was interrupted and that nobody will resume."""
 
@@ -78,6 +81,12 @@ class TrialState:
     end_metrics: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     halved_at_epoch: int | None = None
+
+    @property
+    def to_beat(self) -> float | None:
+        """The error that its set of layers has to go below to be taken (`search.sampler: greedy`);
+        None where there is no such bound."""
+        return self.attributes.get(TO_BEAT)
 
 
 @dataclass(frozen=True)

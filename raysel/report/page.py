@@ -355,7 +355,8 @@ def _size(size: int | float | str | None) -> str:
 def _trials(spec: Spec) -> str:
     if spec.search.sampler == "cross_validation":
         return "a trial for each single layer and training value"
-    return count_of(spec.search.num_trials, "trial")
+    most = "up to " if spec.search.sampler == "greedy" else ""
+    return most + count_of(spec.search.num_trials, "trial")
 
 
 def _epochs(spec: Spec) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 from raysel.common.errors import nearest, user_error
 from raysel.models.partition_types import Rule
-from raysel.search.space import CROSS_VALIDATION, described
+from raysel.search.distributions import described
+from raysel.search.layer_sets import GREEDY
+from raysel.search.space import CROSS_VALIDATION
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
 
@@ -62,11 +64,16 @@ def layer_table(model: str, rule: Rule, classes: int) -> LayerTable:
 
 SEARCHES = {
     CROSS_VALIDATION: "a search, not a strategy (search.sampler: cross_validation): one trial for"
-    " each single layer with surgical, on the same splits; the best layer by validation"
+    " each single layer with surgical, on the same splits; the best layer by validation",
+    GREEDY: "a search, not a strategy (search.sampler: greedy): the layers of surgical or blockwise"
+    " grow by one a round, until none lowers the validation error by its standard error",
 }
 """Methods of the papers that are a way to search."""
 
-_CROSS_VALIDATION_PAPER = "Lee et al., Surgical Fine-Tuning (Cross-Val)"
+_PAPERS = {
+    CROSS_VALIDATION: "Lee et al., Surgical Fine-Tuning (Cross-Val)",
+    GREEDY: "Kaplun et al., SubTuning, Algorithm 1",
+}
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def strategy_rows(own: Iterable[str] = ()) -> list[StrategyRow]:
         for name, strategy in registered().items()
     ]
     searches = (
-        StrategyRow(name, "search", words, "nothing", _CROSS_VALIDATION_PAPER)
+        StrategyRow(name, "search", words, "nothing", _PAPERS[name])
         for name, words in SEARCHES.items()
     )
     return [*rows, *searches]

@@ -39,6 +39,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats.qmc import Halton
 
 from raysel.search import allocation
+from raysel.search.layer_sets import GREEDY
 from raysel.search.space import Space
 from raysel.search.trial_budget import walks_every_point, walks_strategy
 from raysel.spec.sweep import PrunerSpec, SearchSpec
@@ -67,7 +68,7 @@ def sampler(
     seed = int(sequence.generate_state(1)[0])
     if walks_strategy(search, space, strategy) or walks_every_point(search, space):
         return _without_experimental_warning(lambda: ExhaustiveSampler(seed=seed))
-    if search.sampler == "random":
+    if search.sampler in ("random", GREEDY):  # whose sets of layers are given
         return RandomSampler(seed=seed)
     if search.sampler == "qmc":
         return QuasiRandomSampler(space.names, search.seed)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from raysel.search.distributions import count, described, largest, nearest_value, settled, top
+from raysel.search.layer_sets import GREEDY, KIND, LayerSet
 from raysel.spec.arms import BASELINES, SINGLE
 from raysel.spec.sweep import (
     SEARCH,
@@ -26,7 +28,6 @@ from raysel.spec.sweep import (
     TrainingSpec,
 )
 from raysel.spec.trial_config import TrialConfig
-from raysel.spec.yaml_core import in_a_line
 from raysel.strategies import Strategy, registered
 from raysel.strategies.base import Parameter
 
@@ -46,9 +47,12 @@ def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
     """The arms that are compared, by name: the file's own, then the baselines it omits.
 
     Under cross-validation one of `surgical` is among them, with every single layer as its block;
-    all layers together are `full` and no block (docs/algorithms.md, D11).
+    all layers together are `full` and no block (docs/algorithms.md, D11). Under `greedy` layers
+    that the file does not name are searched.
     """
     own = dict(spec.strategies)
+    if spec.search.sampler == GREEDY:
+        own = {name: _with_layers_searched(name, arm) for name, arm in own.items()}
     if spec.search.sampler == CROSS_VALIDATION:
         if SURGICAL not in map(strategy_of, own, own.values()):
             own[SURGICAL] = StrategySpec()
@@ -59,6 +63,13 @@ def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
     there = {*own, *map(strategy_of, own, own.values())}
     added = BASELINES if spec.search.baselines else ()
     return own | {name: StrategySpec() for name in added if name not in there}
+
+
+def _with_layers_searched(name: str, arm: StrategySpec) -> StrategySpec:
+    strategy = registered().get(strategy_of(name, arm))
+    named = (p.name for p in (strategy.parameters if strategy else ()) if p.kind == KIND)
+    searched = {name: SEARCH for name in named if arm.parameters.get(name) is None}
+    return arm.model_copy(update={"parameters": arm.parameters | searched}) if searched else arm
 
 
 def strategy_of(name: str, arm: StrategySpec) -> str:
@@ -91,14 +102,19 @@ def most_shots(spec: Spec) -> int | None:
     return max((largest(value) for value in given if value is not None), default=None)
 
 
-def declared(parameter: Parameter, value: Any, layers: Sequence[str]) -> Any:
-    """Resolve a value of the file: `search` is the strategy's own range."""
+def declared(parameter: Parameter, value: Any, layers: Sequence[str], grows: bool = False) -> Any:
+    """Resolve a value of the file: `search` is the strategy's own range.
+
+    Args:
+        grows: whether it is a set of layers where it stands for layers, else a single one.
+    """
     if value != SEARCH:
         return value
     if parameter.search is not None:
         return parameter.search
-    options = {"layers": tuple(layers), "bool": (False, True)}
-    return Choice(categorical=options.get(parameter.kind, parameter.options))
+    options = {KIND: tuple(layers), "bool": (False, True)}
+    kind = LayerSet if grows and parameter.kind == KIND else Choice
+    return kind(categorical=options.get(parameter.kind, parameter.options))
 
 
 @dataclass(frozen=True)
@@ -130,8 +146,22 @@ class SearchedValue:
                 return trial.suggest_float(self.scoped, low, top(real), step=step, log=log)
             case IntRange(bounds=(low, _), log=log, step=step) as whole:
                 return trial.suggest_int(self.scoped, low, int(top(whole)), step=step, log=log)
+            case LayerSet() as layers:
+                return layers.suggest(trial, self.scoped)
             case Choice(options=options):
                 return trial.suggest_categorical(self.scoped, options)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers of which it is a growing set; none where it is no such set."""
+        grows = isinstance(self.distribution, LayerSet)
+        return tuple(map(str, self.distribution.options)) if grows else ()
+
+    def in_study(self, value: Any) -> dict[str, Any]:
+        """A value under the study's names."""
+        if isinstance(self.distribution, LayerSet):
+            return dict(self.distribution.in_study(self.scoped, value))
+        return {self.scoped: value}
 
     def __str__(self) -> str:
         return f"{self.name} {described(self.distribution)}"
@@ -158,13 +188,16 @@ class Space:
         self._settings: dict[str, dict[str, Any]] = {}
         self.searched: dict[str, tuple[SearchedValue, ...]] = {}
         self.registered = registered_strategies(spec)
+        grows = spec.search.sampler == GREEDY
         for name, chosen in strategies_of(spec).items():
             strategy = registered()[self.registered[name]]
             parameters = {
-                p.name: _settled(declared(p, chosen.parameters.get(p.name, p.default), layers))
+                p.name: settled(
+                    declared(p, chosen.parameters.get(p.name, p.default), layers, grows)
+                )
                 for p in strategy.parameters
             }
-            settings = {key: _settled(value) for key, value in settings_of(spec, name).items()}
+            settings = {key: settled(value) for key, value in settings_of(spec, name).items()}
             self._constants[name], self._settings[name] = parameters, settings
             self.searched[name] = tuple(
                 _searched(name, strategy, value_name, value)
@@ -213,6 +246,12 @@ class Space:
         return choice + tuple(value.scoped for own in self.searched.values() for value in own)
 
     @property
+    def growing(self) -> dict[str, SearchedValue]:
+        """The arms whose set of layers grows, and that value of each."""
+        values = (value for own in self.searched.values() for value in own)
+        return {value.strategy: value for value in values if value.layers}
+
+    @property
     def max_epochs(self) -> int:
         """The most epochs that a trial may take."""
         arms = self.strategies or self.arms
@@ -248,8 +287,10 @@ class Space:
             return self.single[arm]
         from optuna.trial import FixedTrial  # noqa: PLC0415  (a check of the file needs none)
 
-        first = {value.scoped: value.published for value in self.searched[arm]}
-        return self.suggest(FixedTrial({STRATEGY: arm} | first | dict(other or {})))
+        given, params = other or {}, {STRATEGY: arm}
+        for value in self.searched[arm]:
+            params |= value.in_study(given.get(value.scoped, value.published))
+        return self.suggest(FixedTrial(params))
 
     def searched_values(self, config: TrialConfig) -> dict[str, Any]:
         """What was searched in a configuration: name without the arm's scope -> value."""
@@ -257,11 +298,13 @@ class Space:
         return {value.name: settled[value.name] for value in self.searched.get(config.arm, ())}
 
     def first_trials(self) -> list[dict[str, Any]]:
-        """For each arm what is tried first, as parameters for `study.enqueue_trial`."""
+        """For each arm what is tried first, as parameters for `study.enqueue_trial`; nothing for
+        an arm whose set of layers grows."""
         choice = len(self.searched) > 1
         return [
             ({STRATEGY: strategy} if choice else {}) | {v.scoped: v.published for v in own}
             for strategy, own in self.searched.items()
+            if strategy not in self.growing
         ]
 
     def size(self) -> int | None:
@@ -295,73 +338,6 @@ def _whose(distribution: Distribution) -> str:
     """Who says what is tried first: the file, or else the paper."""
     own = getattr(distribution, "first", None)
     return "the published" if own is None else "the first value of"
-
-
-# --- distributions ------------------------------------------------------------------------
-
-
-def described(distribution: Distribution) -> str:
-    """`[0.0001, 0.1] log`, `[1, 9] step 2`, `[0, 1] first 0.5`, `a | b`."""
-    if isinstance(distribution, Choice):
-        return " | ".join(o if isinstance(o, str) else in_a_line(o) for o in distribution.options)
-    low, high = distribution.bounds
-    log = " log" if distribution.log else ""
-    usual = 1 if isinstance(distribution, IntRange) else None
-    step = "" if distribution.step == usual else f" step {distribution.step:g}"
-    first = "" if distribution.first is None else f" first {distribution.first:g}"
-    return f"[{low:g}, {high:g}]{log}{step}{first}"
-
-
-def count(distribution: Distribution) -> int | None:
-    """How many values a distribution holds; None where they cannot be counted."""
-    if isinstance(distribution, Choice):
-        return len(distribution.options)
-    low, high = distribution.bounds
-    if low == high:
-        return 1
-    if distribution.step is None:
-        return None
-    return _steps(distribution) + 1
-
-
-def nearest_value(distribution: Distribution, value: Any) -> Any:
-    """The value of the distribution nearest to `value`; for None its middle, or first option."""
-    if isinstance(distribution, Choice):
-        return value if value in distribution.options else distribution.options[0]
-    low, high = distribution.bounds
-    if value is None:
-        value = math.sqrt(low * high) if distribution.log else (low + high) / 2
-    value = min(max(value, low), top(distribution))
-    if distribution.step is not None:
-        value = low + distribution.step * round((value - low) / distribution.step)
-    return int(value) if isinstance(distribution, IntRange) else float(value)
-
-
-def top(distribution: FloatRange | IntRange) -> float:
-    """The largest value that whole steps from the lower bound lead to."""
-    low, high = distribution.bounds
-    return high if distribution.step is None else low + distribution.step * _steps(distribution)
-
-
-def _steps(distribution: FloatRange | IntRange) -> int:
-    """How many whole steps there are from the lower to the upper bound."""
-    low, high = distribution.bounds
-    assert distribution.step is not None
-    return math.floor((high - low) / distribution.step + 1e-9)
-
-
-def _settled(value: Any) -> Any:
-    """A distribution of a single value is that value."""
-    if isinstance(value, Distribution) and count(value) == 1:
-        return nearest_value(value, None)
-    return value
-
-
-def largest(value: Any) -> int:
-    """The largest whole number that a constant or a distribution may give."""
-    if isinstance(value, Choice):
-        return max(int(option) for option in value.options)
-    return int(top(value)) if isinstance(value, IntRange) else int(value)
 
 
 def _searched(

@@ -4,8 +4,11 @@ the search begins, from the sweep file and its space alone."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from raysel.search.space import CROSS_VALIDATION, Space, count
+from raysel.search.distributions import count
+from raysel.search.layer_sets import GREEDY, most_trials, rounds_of
+from raysel.search.space import CROSS_VALIDATION, SearchedValue, Space
 from raysel.spec.sweep import Choice, SearchSpec
 
 _ENDLESS = 2**62
@@ -16,15 +19,19 @@ def walks_every_point(search: SearchSpec, space: Space) -> bool:
     size = space.size()
     if search.sampler in ("grid", CROSS_VALIDATION):
         return True
-    return search.sampler != "random" and size is not None and size <= search.num_trials
+    return (
+        search.sampler not in ("random", GREEDY) and size is not None and size <= search.num_trials
+    )
 
 
 def budget(search: SearchSpec, space: Space) -> int:
     """How many trials the search has: `num_trials`, or all points of a smaller space; under
-    cross-validation always all points."""
+    cross-validation always all points, and where sets of layers grow at most so many."""
     size = space.size()
     if not space.strategies:
         return 0
+    if search.sampler == GREEDY:
+        return sum(most_trials_of(search, space).values())
     if size is None or not walks_every_point(search, space):
         return search.num_trials
     return size if search.sampler == CROSS_VALIDATION else min(search.num_trials, size)
@@ -33,7 +40,7 @@ def budget(search: SearchSpec, space: Space) -> int:
 def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
     """The strategies with so few configurations that one may be tried twice, and how many they
     have; none where each is tried once."""
-    if walks_every_point(search, space):
+    if walks_every_point(search, space) or search.sampler == GREEDY:
         return {}
     points = {name: points_of(space, name) for name in space.strategies}
     return {
@@ -53,6 +60,9 @@ def space_notes(search: SearchSpec, space: Space) -> list[str]:
 def untried_notes(search: SearchSpec, space: Space) -> list[str]:
     """What a search has too few trials to try, in a sentence each: points of a grid, else options
     of an arm's choice."""
+    if search.sampler == GREEDY:
+        most = most_trials_of(search, space)
+        return [_growth_note(value, most) for value in space.growing.values()]
     if walks_every_point(search, space):
         size, trials = space.size() or 0, budget(search, space)
         return [] if size <= trials else [_grid_note(size, trials)]
@@ -65,6 +75,16 @@ def untried_notes(search: SearchSpec, space: Space) -> list[str]:
         if isinstance(value.distribution, Choice)
         and len(value.distribution.options) > most.get(arm, search.num_trials)
     ]
+
+
+def _growth_note(value: SearchedValue, most: Mapping[str, int]) -> str:
+    layers, trials = len(value.layers), most[value.strategy]
+    rounds = len(rounds_of(layers, trials))
+    held = "" if rounds == layers else f", which hold {rounds} of {layers} rounds"
+    return (
+        f"{value.strategy}: {value.name} grows by one layer a round, until none lowers the error by"
+        f" more than its standard error; {trials:,} trials at most{held}"
+    )
 
 
 def _grid_note(size: int, trials: int) -> str:
@@ -84,6 +104,16 @@ def shares(search: SearchSpec, space: Space) -> dict[str, int]:
     does not come out even."""
     whole, rest = divmod(search.num_trials, len(space.strategies))
     return {strategy: whole + (index < rest) for index, strategy in enumerate(space.strategies)}
+
+
+def most_trials_of(search: SearchSpec, space: Space) -> dict[str, int]:
+    """Of each arm, where sets of layers grow: what its share holds of whole rounds; one of an arm
+    without a set. It is less where a set stops to grow."""
+    growing, most = space.growing, shares(search, space)
+    return {
+        arm: most_trials(len(growing[arm].layers), most[arm]) if arm in growing else 1
+        for arm in space.strategies
+    }
 
 
 def points_of(space: Space, strategy: str) -> int:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from raysel.common.errors import Problem, nearest
-from raysel.search.space import (
-    CROSS_VALIDATION,
-    SURGICAL,
-    Space,
-    strategy_of,
-)
-from raysel.search.space import (
-    count as count_of,
-)
+from raysel.search.distributions import count as count_of
+from raysel.search.space import CROSS_VALIDATION, SURGICAL, Space, strategy_of
 from raysel.spec.confirm import BestBy
 from raysel.spec.sweep import SEARCH, Spec
 

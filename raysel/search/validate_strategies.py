@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from raysel.common.errors import Problem, nearest
 from raysel.models.partition_types import Partition
+from raysel.search.distributions import described
+from raysel.search.layer_sets import GREEDY
 from raysel.search.space import (
     CROSS_VALIDATION,
     Space,
-    described,
     registered_strategies,
     strategies_of,
     strategy_of,
@@ -48,8 +49,8 @@ def strategy_problems(
     path, wanted = f"strategies.{name}", strategy_of(name, chosen)
     given = f"{path}.strategy" if chosen.strategy else path
     strategy = registered().get(wanted)
-    if wanted == CROSS_VALIDATION:
-        message = "is a search and not a strategy; set search.sampler: cross_validation"
+    if wanted in (CROSS_VALIDATION, GREEDY):
+        message = f"is a search and not a strategy; set search.sampler: {wanted}"
         yield Problem(given, message)
         return
     if strategy is None:

@@ -67,11 +67,13 @@ from raysel.spec.values import IntRange as IntRange
 class SearchSpec(FrozenModel):
     """How the next trial is chosen."""
 
-    sampler: Literal["tpe", "random", "qmc", "nsga2", "grid", "cross_validation"] = Field(
+    sampler: Literal["tpe", "random", "qmc", "nsga2", "grid", "cross_validation", "greedy"] = Field(
         default="tpe",
         description="nsga2 is for several objectives, which tpe, random, qmc and grid take too;"
         " grid walks every point of a space without real numbers; cross_validation is the grid in"
-        " which surgical takes every single layer in turn",
+        " which surgical takes every single layer in turn; greedy grows the set of layers of"
+        " surgical or blockwise by one layer a round, until none lowers the validation error by"
+        " more than its standard error",
     )
     num_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] = 40
     allocation: Literal["adaptive", "equal"] = Field(

@@ -78,6 +78,7 @@ _KEYS: dict[str, str] = {
 }
 """The key that does it -> what others call it, without dashes and underscores."""
 
+_SOUP = "soup soups modelsoup modelsoups uniformsoup greedysoup"
 _AUGMENT = "task.auto_augment: rand_augment or trivial_augment"
 _NEAREST: dict[str, tuple[str, str]] = {
     "augmix colorjitter randomerasing cutout rotation": ("", _AUGMENT),
@@ -95,6 +96,7 @@ _NEAREST: dict[str, tuple[str, str]] = {
     "betas beta1 beta2 eps": ("setting for this", "training.momentum; adam has torch's own values"),
     "distillation teacher": ("", "the strategy lp_ft"),
     "maxsteps numsteps totalsteps iters maxiters": ("limit of steps", "training.epochs"),
+    _SOUP: ("mean of several runs' weights", "training.weight_averaging, along one run"),
     "numclasses nclasses classes": ("such key", "the classes are read from task.data"),
 }
 """What others call it -> (what raysel has not, in words, or "" for the given word; what comes
@@ -109,6 +111,13 @@ _VALUES: dict[str, str] = {
     "nsga2": "nsga nsgaii nsgaiisampler genetic",
 }
 """The value that is meant -> what others call it, likewise."""
+
+
+_NO_SOUP = (
+    "the confirm phase's runs are of different splits, and each trains on what another one is"
+    " validated with; nearest in purpose: training.weight_averaging, along one run"
+)
+"""Why no mean of several runs is made of them (docs/algorithms.md, D89)."""
 
 
 def unknown_key(key: str, known: Iterable[str], near: str) -> str:
@@ -139,6 +148,8 @@ def unknown_value(value: str, options: list[str]) -> str:
     """What to give in place of a value that is none of a key's."""
     if _plain(value) in _OTHER_TASKS.split():
         return ONLY
+    if _plain(value) in _SOUP.split():
+        return _NO_SOUP
     for meant, words in _VALUES.items():
         if meant in options and _plain(value) in words.split():
             return f"did you mean {quoted(meant)}?"

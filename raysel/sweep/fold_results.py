@@ -262,6 +262,7 @@ def trial_result(trial: TrialState, metric: str) -> TrialResult:
         searched=dict(trial.searched),
         value=trial.value,
         values=dict(trial.values),
+        to_beat=trial.to_beat,
         best_epoch=best_epoch(values) if values else None,
         seconds=_seconds(trial),
         epochs=tuple(dict(row) for row in trial.epochs),

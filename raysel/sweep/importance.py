@@ -80,7 +80,7 @@ def _sampled(space: Space, trial: TrialState) -> Sampled:
     asked = FixedTrial(dict(trial.suggested))
     space.suggest(asked)
     return {
-        scoped.rpartition(".")[2]: (value, asked.distributions[scoped])
+        scoped.partition(".")[2] or scoped: (value, asked.distributions[scoped])
         for scoped, value in asked.params.items()
     }
 

@@ -26,9 +26,11 @@ Rank = tuple[bool, float, float, int, float, int]
 def rank(trial: TrialState | TrialResult, metric: str) -> Rank:
     """The place of a trial with a value among others: the smaller the better.
 
-    A completed trial comes before a pruned one (or one that runs, with its value so far). Among
-    equals (a small validation split makes them common) the lower validation loss at the trial's
-    chosen epoch wins, then the earlier epoch, the smaller learning rate (D10), the earlier trial.
+    A completed trial comes before a pruned one (or one that runs, with its value so far), and
+    before one whose set of layers is not taken, as it does not go below what it has to
+    (`search.sampler: greedy`; D88). Among equals (a small validation split makes them common) the
+    lower validation loss at the trial's chosen epoch wins, then the earlier epoch, the smaller
+    learning rate (D10), the earlier trial.
     """
     value = math.inf if trial.value is None else trial.value
     # the first epoch with the trial's value is the one whose weights were kept
@@ -36,7 +38,7 @@ def rank(trial: TrialState | TrialResult, metric: str) -> Rank:
     loss = chosen.get("val/loss")
     training = trial.config.get("training") or {}
     return (
-        trial.status != COMPLETE,
+        trial.status != COMPLETE or (trial.to_beat is not None and value >= trial.to_beat),
         value,
         math.inf if loss is None else loss,
         int(chosen.get("epoch") or 0),

@@ -25,6 +25,8 @@ from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold
 from raysel.search import allocation
 from raysel.search.dominance import objectives_of
 from raysel.search.dominance_pruner import DominancePruner
+from raysel.search.greedy import note_to_beat
+from raysel.search.layer_sets import GREEDY
 from raysel.search.samplers import sampler
 from raysel.search.space import STRATEGY, Space
 from raysel.search.study import (
@@ -39,6 +41,7 @@ from raysel.search.study import (
 from raysel.search.trial_budget import budget, is_equal, walks_every_point
 from raysel.spec.sweep import Spec
 from raysel.spec.trial_config import TrialConfig
+from raysel.sweep.greedy_search import GreedySearch
 from raysel.sweep.ranking import best_epoch
 from raysel.training.worker_messages import EpochMessage
 
@@ -61,16 +64,20 @@ class _Live:
 class SearchController:
     """Ask-and-tell loop around the study; see `raysel.engine.trial_source.TrialSource`."""
 
-    def __init__(self, spec: Spec, space: Space, event_log: EventLog) -> None:
+    def __init__(self, spec: Spec, space: Space, event_log: EventLog, examples: int = 0) -> None:
         """
+        Args:
+            examples: of the validation part, where sets of layers grow.
+
         Raises:
             OperationalError: the record cannot be read, or misses a trial.
         """
         self._spec, self._space, self._event_log = spec, space, event_log
         self._metric, self._metrics = spec.objective.metric, spec.objective.metrics
         self._dominance = DominancePruner(spec.pruner) if spec.objective.is_multiple else None
-        states = fold(stored.event for stored in event_log.record.events())
-        searched = [trial for trial in states.values() if trial.phase == "search"]
+        grows = spec.search.sampler == GREEDY
+        self._greedy = GreedySearch(spec, space, examples) if grows else None
+        searched = self._searched()
         self.study = study_of(spec, space, searched)
         self._budget = budget(spec.search, space)
         self._arms = allocation.TrialsByArm()
@@ -215,10 +222,23 @@ class SearchController:
         waiting = [t for t in trials if t.state == OptunaState.WAITING]
         if not waiting and len(trials) >= self._budget:
             return None
+        if not waiting and self._greedy is not None:
+            return self._grown(self._greedy)
         number = min((t.number for t in waiting), default=len(trials))
         strategy = allocation.arm_of_trial(trials[number]) if waiting else self._whose_turn(trials)
         self.study.sampler = sampler(self._spec.search, self._space, number, strategy)
         return self.study.ask()
+
+    def _grown(self, greedy: GreedySearch) -> Trial | None:
+        """A trial of a set with one layer more; None while the sets wait for trials that run."""
+        addition = greedy.next_addition(self._searched())
+        if addition is None:
+            return None
+        self.study.enqueue_trial(addition.values)
+        self.study.sampler = RandomSampler(seed=0)  # all values are given
+        trial = self.study.ask()
+        note_to_beat(trial, addition.to_beat)
+        return trial
 
     def _whose_turn(self, trials: list[FrozenTrial]) -> str | None:
         """The strategy of the next trial, put into the study; None leaves it to the sampler."""
@@ -230,6 +250,10 @@ class SearchController:
         again = allocation.replicate_of(self._space, own, strategy) if strategy else None
         self.study.enqueue_trial({STRATEGY: strategy} if again is None else again)
         return strategy
+
+    def _searched(self) -> list[TrialState]:
+        states = fold(stored.event for stored in self._event_log.record.events())
+        return [trial for trial in states.values() if trial.phase == "search"]
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)

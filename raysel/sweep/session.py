@@ -280,7 +280,8 @@ class Session:
             yield from self._train_source(total)
         shared = self.inputs.shared(self.folder.path)
         shared = replace(shared, bucket=self.folder.bucket, token=token)
-        controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log)
+        examples = len(self.inputs.task.validation)
+        controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log, examples)
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         if count := max(total, len(done)):  # num_trials may be lowered; 0: nothing is searched
             self.reporter.phase("search", count, done)

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from raysel.record.state import COMPLETE, FAILED, PRUNED, TrialState
-from raysel.search.space import SearchedValue, Space, top
+from raysel.search.distributions import top
+from raysel.search.space import SearchedValue, Space
 from raysel.spec.sweep import Spec
 from raysel.spec.values import Choice, FloatRange
 from raysel.sweep.results import EffortCurve, StrategyEffort
@@ -19,7 +20,7 @@ from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
 _EDGE = 0.02
 """The share of a range, at each end, that counts as its edge."""
 
-_LEARNS = ("tpe", "nsga2")
+_LEARNS = ("tpe", "nsga2", "greedy")
 """Samplers whose next trial depends on those before."""
 
 

@@ -19,8 +19,9 @@ from raysel.engine.connect import connected, grows
 from raysel.engine.ray_processes import leave, watching
 from raysel.models.build import build
 from raysel.record.layout import SweepFolder
+from raysel.search.distributions import largest
 from raysel.search.pruning_simulation import pruning_keep_fraction
-from raysel.search.space import Space, largest, settings_of
+from raysel.search.space import Space, settings_of
 from raysel.search.trial_budget import space_notes
 from raysel.service.plan.estimate import Costs, Plan, StrategyPlan, disk, duration
 from raysel.service.plan.timing import SECONDS, Measured, Sample, Timing, measure

@@ -7,8 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysel.search.space import Space, count, settings_of
-from raysel.search.trial_budget import budget, is_equal, points_of, shares, walks_every_point
+from raysel.search.distributions import count
+from raysel.search.layer_sets import GREEDY
+from raysel.search.space import Space, settings_of
+from raysel.search.trial_budget import (
+    budget,
+    is_equal,
+    most_trials_of,
+    points_of,
+    shares,
+    walks_every_point,
+)
 from raysel.spec.confirm import FRONT, BestBy
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
 from raysel.training.batches import batches_per_epoch
@@ -109,9 +118,12 @@ def confirm_runs(spec: Spec, space: Space, arm: str, trials: float) -> int:
 
 def expected_trials(spec: Spec, space: Space) -> Mapping[str, float]:
     """Trials of each arm that is searched: exact where the search walks its points or gives equal
-    shares, else as if every strategy did equally well."""
+    shares, at most so many where sets of layers grow, else as if every strategy did equally
+    well."""
     if not space.strategies:
         return {}
+    if spec.search.sampler == GREEDY:
+        return dict(most_trials_of(spec.search, space))
     if walks_every_point(spec.search, space):
         points = {name: points_of(space, name) for name in space.strategies}
         share = budget(spec.search, space) / sum(points.values())

@@ -35,6 +35,7 @@ class TrialResult(Part):
         searched: the values that the search chose, by name.
         value: its objective; None where it has none.
         values: each of several objectives by name.
+        to_beat: what its set of layers has to go below to be taken (`search.sampler: greedy`).
         best_epoch: the first one with the lowest objective.
         epochs: the metrics of each epoch.
     """
@@ -49,6 +50,7 @@ class TrialResult(Part):
     searched: dict[str, Any] = Field(default_factory=dict)
     value: Number = None
     values: dict[str, float] = Field(default_factory=dict, exclude_if=lambda values: not values)
+    to_beat: Number = Field(default=None, exclude_if=lambda bound: bound is None)
     best_epoch: int | None = None
     seconds: Number = None
     epochs: tuple[dict[str, int | float | None], ...] = ()

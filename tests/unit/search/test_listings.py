@@ -68,12 +68,13 @@ def test_a_mistake_is_one_line(capsys, arguments, line):
     assert err.startswith(line)
 
 
-def test_every_strategy_is_listed_and_cross_validation_as_a_search():
+def test_every_strategy_is_listed_and_so_are_the_searches():
     rows = {row.name: row for row in strategy_rows()}
-    assert list(rows) == [*registered(), "cross_validation"]
+    assert list(rows) == [*registered(), "cross_validation", "greedy"]
     assert all(row.summary and row.paper and row.needs for row in rows.values())
-    assert rows["cross_validation"].kind == "search"
-    assert rows["cross_validation"].summary.startswith("a search, not a strategy")
+    for name in ("cross_validation", "greedy"):
+        assert rows[name].kind == "search"
+        assert rows[name].summary.startswith("a search, not a strategy")
     assert {row.kind for row in rows.values()} == {"strategy", "search"}
 
 

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import FixedTrial
 
 from raysel.common.errors import UserError
-from raysel.search.space import Space, declared, most_shots, nearest_value, strategies_of
+from raysel.search.distributions import nearest_value
+from raysel.search.space import Space, declared, most_shots, strategies_of
 from raysel.search.trial_budget import untried_notes
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec, TrainingOverride

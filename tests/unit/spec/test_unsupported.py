@@ -113,3 +113,9 @@ def test_no_word_has_two_answers():
     words = [word for group in (*_KEYS.values(), *_NEAREST) for word in group.split()]
     assert sorted({word for word in words if words.count(word) > 1}) == []
     assert all(word.isalnum() and word == word.lower() for word in words)
+
+
+def test_a_soup_is_refused_with_the_reason():
+    why = "the confirm phase's runs are of different splits"
+    assert why in reported("strategies.full.after.kind=soup")
+    assert "no mean of several runs' weights" in reported("confirm.model_soup=true")
