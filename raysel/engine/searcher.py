@@ -19,10 +19,9 @@ from ray.tune.result import TRAINING_ITERATION
 from ray.tune.search import Searcher
 
 from raysel.engine.trial_source import (
-    Assignment,
+    AnyAssignment,
     Lane,
     Phase,
-    SourceAssignment,
     StopRequest,
     TrialSource,
     Wait,
@@ -101,7 +100,7 @@ class OpenLane:
         """Whether it waits, for another lane or until its sweep is open."""
         return self._wait is not None and not self._wait.is_over()
 
-    def next(self) -> Assignment | SourceAssignment | None:
+    def next(self) -> AnyAssignment | None:
         """The lane's next trial; None where it has none for now, or has come to its end."""
         if self.is_over:
             return None
@@ -113,7 +112,7 @@ class OpenLane:
                 self.end()
             return None
 
-    def _next(self) -> Assignment | SourceAssignment | None:
+    def _next(self) -> AnyAssignment | None:
         while not self.stop.asked:
             if self.phase is not None:
                 assignment = self.phase.source.next_trial()
@@ -294,9 +293,7 @@ class LaneSearcher(DriverOnly, Searcher):
             following = self._concurrent
         return max(len(self.workers), min(self._concurrent, following))
 
-    def _assigned(
-        self, trial_id: str, lane: OpenLane, assignment: Assignment | SourceAssignment
-    ) -> dict[str, Any]:
+    def _assigned(self, trial_id: str, lane: OpenLane, assignment: AnyAssignment) -> dict[str, Any]:
         assert lane.phase is not None
         self.trials[trial_id] = Given(assignment.trial, lane.phase.source, lane)
         lane.in_progress.add(trial_id)

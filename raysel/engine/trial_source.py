@@ -34,6 +34,21 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class RangeAssignment:
+    """A range test to run: a name among the trials, the configuration whose learning rates are
+    tested, and its steps at most."""
+
+    trial: str
+    config: TrialConfig
+    steps: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a worker takes it."""
+        config = self.config.model_dump(mode="json")
+        return {"trial": self.trial, "config": config, "range_steps": self.steps}
+
+
+@dataclass(frozen=True)
 class SourceAssignment:
     """A source model to train: a name among the trials, and its number."""
 
@@ -45,12 +60,16 @@ class SourceAssignment:
         return {"trial": self.trial, "source_model": self.index}
 
 
+AnyAssignment = Assignment | RangeAssignment | SourceAssignment
+"""What a worker may be given."""
+
+
 class TrialSource(Protocol[Message]):
     """Decides which trials run, and takes their messages: an `EpochMessage` for each epoch, or
     those of a source model's training. A call that changes the record is written to the event log
     before it returns."""
 
-    def next_trial(self) -> Assignment | SourceAssignment | None:
+    def next_trial(self) -> AnyAssignment | None:
         """The next trial to run, None when there is none left."""
         ...
 
@@ -66,7 +85,7 @@ class TrialSource(Protocol[Message]):
 @dataclass(frozen=True)
 class Phase:
     """Trials that share a context: those of the search, or of a round of the confirm phase; or the
-    trainings of source models before them.
+    trainings of source models and the range tests before them.
 
     Attributes:
         size: how many trials it has at most.

@@ -36,6 +36,7 @@ from raysel.engine.trial_source import (
 from raysel.spec.sweep import ResourcesSpec
 from raysel.spec.trial_config import TrialConfig
 from raysel.training.gpu_share import keep_to_share
+from raysel.training.range_run import RangeRun
 from raysel.training.source_run import SourceContext, SourceMessage, SourceRun
 from raysel.training.trial import TrialRun
 from raysel.training.trial_worker import PhaseContext, TrialWorker
@@ -223,7 +224,7 @@ def _run(
 
 
 class TrialTrainable(tune.Trainable):
-    """Runs trials one after another in one process.
+    """Runs trials, and range tests before them, one after another in one process.
 
     The configuration is an assignment as a dict and `"context": a ContextRef`; a result is
     `{MESSAGE: a worker's message}`, or None for a worker that idles (`{"idle_seconds": seconds}`).
@@ -241,7 +242,7 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._run: TrialRun | SourceRun | None = None
+        self._run: TrialRun | RangeRun | SourceRun | None = None
         self._idle_seconds = config.get("idle_seconds", 0.0)
         if "source_model" in config:
             context: SourceContext = ray.get(config["context"].ref)
@@ -250,7 +251,10 @@ class TrialTrainable(tune.Trainable):
         elif "context" in config:
             asked = TrialConfig.model_validate(config["config"])
             worker = self._worker_of(config["context"])
-            self._run = TrialRun(worker, config["trial"], asked, config["reported_epochs"])
+            if "range_steps" in config:
+                self._run = RangeRun(worker, asked, config["range_steps"])
+            else:
+                self._run = TrialRun(worker, config["trial"], asked, config["reported_epochs"])
 
     def _worker_of(self, context: ContextRef) -> TrialWorker:
         """The one that keeps what trials of this context share."""
@@ -262,7 +266,7 @@ class TrialTrainable(tune.Trainable):
         return self._worker
 
     def step(self) -> dict[str, Any]:
-        """One epoch, a second of a source model's training, or a moment without a trial."""
+        """One epoch, a range test, a second of a source model's training, or a moment of none."""
         if self._run is None:
             time.sleep(self._idle_seconds)
             return {MESSAGE: None}

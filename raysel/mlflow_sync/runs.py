@@ -141,6 +141,8 @@ def run_name(trial: TrialState) -> str:
     """`07 bvg_ls lr=0.021 ema_decay=0.93`, or `confirm bvg_ls seed 1000`."""
     if trial.phase == "confirm":
         return f"confirm {trial.strategy} seed {trial.config.get('seed')}"
+    if trial.phase == "range":
+        return f"range test {trial.strategy}"
     return f"{trial.number:02d} {trial.label}"
 
 
@@ -181,6 +183,8 @@ def note(trial: TrialState, sweep: SweepState) -> str:
     }[trial.status]
     if trial.phase == "confirm":
         what = f"The best {trial.strategy} again, with seed {trial.config.get('seed')}"
+    elif trial.phase == "range":
+        what = f"The range test of {trial.strategy}, before the search {sweep.name}"
     else:
         what = f"Trial {trial.number} of the search {sweep.name}: {trial.label}"
     tested = trial.end_metrics.get("test/error")
@@ -201,7 +205,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, str]:
 def points(event: Event) -> list[Point]:
     """The metrics that an event brings; values that are not finite are left out.
 
-    Of the metrics of an `ended` event only `test/*` are new: the others are those of an epoch.
+    Of the metrics of an `ended` event only `test/*` and `range/*` are new: the others are those of
+    an epoch.
     The sweep's end brings the means of the confirm phase, `confirmed/test_error/<strategy>`.
     """
     metrics: Mapping[str, Any] = event.payload.get("metrics") or {}
@@ -212,7 +217,7 @@ def points(event: Event) -> list[Point]:
             for name in ("test_error", "validation")
         }
     elif event.kind == Kind.ENDED:
-        metrics = {name: v for name, v in metrics.items() if name.startswith("test/")}
+        metrics = {n: v for n, v in metrics.items() if n.startswith(("test/", "range/"))}
     elif event.kind != Kind.EPOCH:
         return []
     at = milliseconds(event.at)

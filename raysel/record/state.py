@@ -35,9 +35,9 @@ class TrialState:
     """One trial.
 
     Attributes:
-        id: `0007` in the search, `confirm-full-s0` in the confirm phase.
+        id: `0007` in the search, `confirm-full-s0` in the confirm phase, `range-full`.
         number: its place in its phase, from 0; -1 while it is not known.
-        phase: `search` or `confirm`.
+        phase: `search` or `confirm`; `range` of a range test before the search.
         strategy, label: its strategy, and a short description of its values.
         config: a `TrialConfig` as a dictionary.
         searched: the values that the search chose, by name.

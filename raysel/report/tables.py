@@ -285,9 +285,9 @@ def effort_in_words(effort: StrategyEffort) -> str:
     if effort.nothing_to_tune:
         return SINGLE
     words = f"{effort.trials} trial{'s' * (effort.trials != 1)}"
-    if effort.complete == effort.trials:
-        return words
-    return f"{words}, {effort.complete or 'none'} complete"
+    if effort.complete != effort.trials:
+        words += f", {effort.complete or 'none'} complete"
+    return f"{words}, a range test of {effort.range_steps} steps" if effort.range_steps else words
 
 
 def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from raysel.spec.values import Choice
@@ -32,9 +33,8 @@ class LayerSet(Choice):
         }
         return "+".join(layer for layer, moves in flags.items() if moves)
 
-    def in_study(self, name: str, value: str) -> dict[str, bool]:
-        """The values of a trial that is to have this set."""
-        chosen = value.split("+")
+    def in_study(self, name: str, chosen: Collection[str]) -> dict[str, bool]:
+        """The values of a trial that is to have these layers, under the study's names."""
         return {f"{name}.{layer}": layer in chosen for layer in map(str, self.options)}
 
 

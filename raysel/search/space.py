@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from raysel.search.distributions import count, described, largest, nearest_value, settled, top
+from raysel.search.distributions import count, described, largest, nearest_value, settled
 from raysel.search.layer_sets import GREEDY, KIND, LayerSet
+from raysel.search.searched_value import SearchedValue
 from raysel.spec.arms import BASELINES, SINGLE
 from raysel.spec.sweep import (
     SEARCH,
@@ -38,6 +40,8 @@ CROSS_VALIDATION = "cross_validation"
 """The search of the surgical papers: the grid in which `surgical` takes every single layer."""
 
 SURGICAL = "surgical"
+
+RATE = "learning_rate"
 
 STRATEGY = "strategy"
 """The name of the choice among the arms."""
@@ -115,56 +119,6 @@ def declared(parameter: Parameter, value: Any, layers: Sequence[str], grows: boo
     options = {KIND: tuple(layers), "bool": (False, True)}
     kind = LayerSet if grows and parameter.kind == KIND else Choice
     return kind(categorical=options.get(parameter.kind, parameter.options))
-
-
-@dataclass(frozen=True)
-class SearchedValue:
-    """One value that is searched for one arm.
-
-    Attributes:
-        strategy: the arm's name.
-        published: what is tried first: the file's own `first`, else the paper's value; the
-            nearest one that the distribution holds.
-        moved_from: that value itself, where the distribution does not hold it.
-    """
-
-    strategy: str
-    name: str
-    distribution: Distribution
-    published: Any
-    moved_from: Any = None
-
-    @property
-    def scoped(self) -> str:
-        """The name in the study."""
-        return f"{self.strategy}.{self.name}"
-
-    def suggest(self, trial: BaseTrial) -> Any:
-        """Let the trial choose."""
-        match self.distribution:
-            case FloatRange(bounds=(low, _), log=log, step=step) as real:
-                return trial.suggest_float(self.scoped, low, top(real), step=step, log=log)
-            case IntRange(bounds=(low, _), log=log, step=step) as whole:
-                return trial.suggest_int(self.scoped, low, int(top(whole)), step=step, log=log)
-            case LayerSet() as layers:
-                return layers.suggest(trial, self.scoped)
-            case Choice(options=options):
-                return trial.suggest_categorical(self.scoped, options)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers of which it is a growing set; none where it is no such set."""
-        grows = isinstance(self.distribution, LayerSet)
-        return tuple(map(str, self.distribution.options)) if grows else ()
-
-    def in_study(self, value: Any) -> dict[str, Any]:
-        """A value under the study's names."""
-        if isinstance(self.distribution, LayerSet):
-            return dict(self.distribution.in_study(self.scoped, value))
-        return {self.scoped: value}
-
-    def __str__(self) -> str:
-        return f"{self.name} {described(self.distribution)}"
 
 
 class Space:
@@ -250,6 +204,30 @@ class Space:
         """The arms whose set of layers grows, and that value of each."""
         values = (value for own in self.searched.values() for value in own)
         return {value.strategy: value for value in values if value.layers}
+
+    @property
+    def searched_rates(self) -> dict[str, SearchedValue]:
+        """The arms whose learning rate is searched in a range, and that value of each."""
+        values = (value for own in self.searched.values() for value in own)
+        return {
+            value.strategy: value
+            for value in values
+            if value.name == RATE and isinstance(value.distribution, FloatRange)
+        }
+
+    def beginning_at(self, rates: Mapping[str, float]) -> Space:
+        """The same space, where each of these arms first tries the value of its range that is
+        nearest to a learning rate."""
+
+        def moved(value: SearchedValue) -> SearchedValue:
+            if value != self.searched_rates.get(value.strategy) or value.strategy not in rates:
+                return value
+            first = nearest_value(value.distribution, rates[value.strategy])
+            return replace(value, published=first, moved_from=None)
+
+        space = copy(self)
+        space.searched = {arm: tuple(map(moved, own)) for arm, own in self.searched.items()}
+        return space
 
     @property
     def max_epochs(self) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from raysel.search.distributions import count
 from raysel.search.layer_sets import GREEDY, most_trials, rounds_of
-from raysel.search.space import CROSS_VALIDATION, SearchedValue, Space
-from raysel.spec.sweep import Choice, SearchSpec
+from raysel.search.searched_value import SearchedValue
+from raysel.search.space import CROSS_VALIDATION, Space
+from raysel.spec.sweep import RANGE_STEPS, RANGE_TEST, Choice, SearchSpec
 
 _ENDLESS = 2**62
 
@@ -53,7 +54,9 @@ def may_repeat(search: SearchSpec, space: Space) -> dict[str, int]:
 def space_notes(search: SearchSpec, space: Space) -> list[str]:
     """What a search leaves out or moves, in a sentence each."""
     alone = space.single_note()
-    found = [*space.moved_notes(), *untried_notes(search, space)]
+    tested = search.first == RANGE_TEST and ", ".join(space.searched_rates)
+    test = f"search.first: a range test of up to {RANGE_STEPS} steps before, of each of {tested}"
+    found = [*space.moved_notes(), *([test] if tested else []), *untried_notes(search, space)]
     return found if alone is None else [alone, *found]
 
 

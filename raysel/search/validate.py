@@ -41,6 +41,7 @@ from raysel.search.space import (
 from raysel.search.trial_budget import may_repeat, space_notes
 from raysel.search.validate_adapter import adapter_problems, package_problems
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
+from raysel.search.validate_first import first_problems
 from raysel.search.validate_greedy import greedy_problems, growth_problems
 from raysel.search.validate_objective import objective_notes, objective_problems
 from raysel.search.validate_recipe import recipe_problems
@@ -148,6 +149,7 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
         tried = space.strategies
         problems += [*grid_problems(spec, space), *alike_problems(spec, space)]
         problems += [*configuration_problems(spec, space), *growth_problems(spec, space)]
+        problems += first_problems(spec, space)
     rest = (
         source_problems(spec),
         budget_problems(spec, tried),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from raysel.common.errors import Problem
 from raysel.search.layer_sets import GREEDY, KIND, METRICS, most_trials, rounds_of
-from raysel.search.space import SearchedValue, Space
+from raysel.search.searched_value import SearchedValue
+from raysel.search.space import Space
 from raysel.search.trial_budget import shares
 from raysel.spec.sweep import Spec
 from raysel.strategies import registered

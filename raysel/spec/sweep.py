@@ -63,6 +63,12 @@ from raysel.spec.values import Distribution as Distribution
 from raysel.spec.values import FloatRange as FloatRange
 from raysel.spec.values import IntRange as IntRange
 
+RANGE_TEST = "range_test"
+"""`search.first`: where a learning-rate range test says."""
+
+RANGE_STEPS = 100
+"""Optimizer steps of such a test, at most."""
+
 
 class SearchSpec(FrozenModel):
     """How the next trial is chosen."""
@@ -81,6 +87,13 @@ class SearchSpec(FrozenModel):
         description="equal (the default): each strategy gets as many trials, for a fair"
         " comparison; adaptive: the sampler tries good strategies more, for the best model. A"
         " sampler that walks every point (grid, cross_validation) takes adaptive alone",
+    )
+    first: Literal["published", "range_test"] = Field(
+        default="published",
+        exclude_if=lambda first: first == "published",  # written as it was before there was one
+        description="where each arm begins: published, with its paper's values or the file's first;"
+        " range_test, at the learning rate that a range test of each arm suggests, which runs"
+        " before the search",
     )
     seed: Seed = 0
     run_single_configurations: StrictBool = Field(

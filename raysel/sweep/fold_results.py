@@ -68,8 +68,7 @@ def fold_results(
         folder: of a trial, by its id; without it test examples are not compared one by one.
     """
     spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
-    metric = spec.objective.metric
-    folded = _fold(inputs, trials)
+    metric, folded = spec.objective.metric, _fold(inputs, trials)
     counts = {
         "trials": len(folded.search),
         "runs": sum(t.phase == "confirm" for t in trials),
@@ -154,7 +153,7 @@ def _fold(inputs: SweepInputs, trials: Sequence[TrialState]) -> _Folded:
     rows = confirm_rows(origins, of_best, inputs.layers, metric)
     rest = [run for run in complete if run not in of_best and _is_among(run, asked)]
     others = confirm_rows(origins, rest, inputs.layers, metric)
-    effort = efforts(spec, inputs.space, search, best)
+    effort = efforts(spec, inputs.space, trials, best)
     failed = [t for t in runs if t.status == FAILED]
     return _Folded(search, best, effort, tuple(rows), tuple(others), failed)
 

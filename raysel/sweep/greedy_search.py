@@ -8,7 +8,8 @@ from typing import Any
 
 from raysel.record.state import COMPLETE, ENDED, TrialState
 from raysel.search.greedy import Round, TriedSet, current_round
-from raysel.search.space import STRATEGY, SearchedValue, Space
+from raysel.search.searched_value import SearchedValue
+from raysel.search.space import STRATEGY, Space
 from raysel.search.trial_budget import shares
 from raysel.spec.sweep import Spec
 from raysel.sweep.ranking import rank
@@ -60,13 +61,13 @@ class GreedySearch:
         found, value = rounds[arm], self._space.growing[arm]
         assert found is not None
         choice = {STRATEGY: arm} if len(self._space.strategies) > 1 else {}
-        return Addition(choice | value.in_study("+".join(found.sets[0])), found.to_beat)
+        return Addition(choice | value.set_in_study(found.sets[0]), found.to_beat)
 
     def _round(self, value: SearchedValue, own: Sequence[TrialState]) -> Round | None:
         ranked = sorted(own, key=lambda trial: rank(trial, self._metric))
         tried = [
             TriedSet(
-                frozenset(str(trial.searched[value.name]).split("+")),
+                value.named(str(trial.searched[value.name])),
                 trial.value if trial.status == COMPLETE else None,
                 trial.status in ENDED,
             )

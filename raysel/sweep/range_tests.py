@@ -14,8 +14,8 @@ from raysel.spec import user_code
 from raysel.spec.sweep import FloatRange, Spec
 from raysel.sweep import local_trial
 from raysel.tasks.data_summary import DataSummary
-from raysel.training.loop import FineTuning, TrialData
-from raysel.training.range_test import RangeTest, range_test
+from raysel.training.range_run import range_test_of
+from raysel.training.range_test import RangeTest
 from raysel.training.trial_worker import TrialWorker
 
 
@@ -51,24 +51,10 @@ def range_tests(
         worker, found = TrialWorker(inputs.shared(folder)), {}
         for name in space.arms if arm is None else (arm,):
             notify(f"range    {name}")
-            found[name] = _tested(worker, space, name, steps)
+            found[name] = range_test_of(worker, space.first_configuration(name), steps)
         return found
     finally:
         torch.set_num_threads(before)
-
-
-def _tested(worker: TrialWorker, space: Space, arm: str, steps: int) -> RangeTest:
-    config = space.first_configuration(arm)
-    data = worker.data(config)
-    one = data.validation.only(torch.arange(1))  # nothing is chosen by it
-    tuning = FineTuning(
-        config,
-        worker.model(config),
-        worker.shared.partition,
-        TrialData(data.train, one, data.source),
-        fresh_head=worker.has_fresh_head,
-    )
-    return range_test(tuning, steps)
 
 
 def in_the_file(spec: Spec, found: Mapping[str, RangeTest]) -> dict[str, str | None]:

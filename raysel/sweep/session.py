@@ -44,6 +44,7 @@ from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
 from raysel.sweep.progress_reporter import ProgressReporter
+from raysel.sweep.range_search import begun_space, range_phase
 from raysel.sweep.ray_gone import leave_without_ray
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
@@ -274,14 +275,16 @@ class Session:
         return writer
 
     def _phases(self, total: int, token: str | None) -> Generator[Phase | Wait]:
-        """Training of the source model, search, then the rounds of the confirm phase; only what
-        has not ended yet. Each is asked for when the trials of the one before have ended."""
+        """Training of the source model, range tests, search, then the rounds of the confirm phase;
+        only what has not ended yet. Each is asked for when the one before has ended."""
         if self.inputs.weights is None:
             yield from self._train_source(total)
         shared = self.inputs.shared(self.folder.path)
         shared = replace(shared, bucket=self.folder.bucket, token=token)
-        examples = len(self.inputs.task.validation)
-        controller = SearchController(self.spec, self.inputs.space, self.sweep.event_log, examples)
+        log, space, examples = self.sweep.event_log, self.inputs.space, self.inputs.task.validation
+        yield from range_phase(self.spec, space, log, self.reporter, shared, total)
+        space = begun_space(self.spec, space, self._trials())
+        controller = SearchController(self.spec, space, log, len(examples))
         done = [t for t in self._trials() if t.phase == "search" and t.status in ENDED]
         if count := max(total, len(done)):  # num_trials may be lowered; 0: nothing is searched
             self.reporter.phase("search", count, done)

@@ -11,9 +11,11 @@ from typing import Any
 
 from raysel.record.state import COMPLETE, FAILED, PRUNED, TrialState
 from raysel.search.distributions import top
-from raysel.search.space import SearchedValue, Space
+from raysel.search.searched_value import SearchedValue
+from raysel.search.space import Space
 from raysel.spec.sweep import Spec
 from raysel.spec.values import Choice, FloatRange
+from raysel.sweep.range_search import range_steps
 from raysel.sweep.results import EffortCurve, StrategyEffort
 from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
 
@@ -25,20 +27,25 @@ _LEARNS = ("tpe", "nsga2", "greedy")
 
 
 def efforts(
-    spec: Spec, space: Space, search: Sequence[TrialState], chosen: Sequence[TrialState]
+    spec: Spec, space: Space, trials: Sequence[TrialState], chosen: Sequence[TrialState]
 ) -> dict[str, StrategyEffort]:
     """The tuning of each strategy that has a configuration: in the order of `chosen`, then those
     that have but one and were not searched.
 
     Args:
-        search: the trials of the search.
+        trials: of all phases.
         chosen: the best trial of each strategy.
     """
     own: dict[str, list[TrialState]] = {}
-    for trial in sorted(search, key=lambda t: t.number):
+    for trial in sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number):
         own.setdefault(trial.strategy, []).append(trial)
-    learns = spec.search.sampler in _LEARNS
-    tuned = {best.strategy: _effort(best, own[best.strategy], space, learns) for best in chosen}
+    learns, steps = spec.search.sampler in _LEARNS, range_steps(trials)
+    tuned = {
+        best.strategy: _effort(best, own[best.strategy], space, learns).model_copy(
+            update={"range_steps": steps.get(best.strategy, 0)}
+        )
+        for best in chosen
+    }
     return tuned | {arm: StrategyEffort(strategy=arm) for arm in space.single}
 
 

@@ -93,7 +93,7 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
     source += costs.start if source else 0.0
 
     def whole(kept: float, trials: Mapping[str, float]) -> tuple[float, float]:
-        work = [trials[p.workload.strategy] * _trial(p, kept) for p in plans]
+        work = [trials[p.workload.strategy] * _trial(p, kept) + _range(p) for p in plans]
         search = _phase(work, sum(trials.values()), plans, costs)
         return search, overhead + source + search + confirm
 
@@ -108,7 +108,7 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
 
 def worker_hours(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> float:
     """Hours in which a worker of one trial's size is busy, all workers together."""
-    search = sum(p.workload.trials * _trial(p, costs.kept) for p in plans)
+    search = sum(p.workload.trials * _trial(p, costs.kept) + _range(p) for p in plans)
     return (source + search + sum(_confirm(p, costs) for p in plans)) / HOUR
 
 
@@ -116,6 +116,13 @@ def _trial(plan: StrategyPlan, kept: float = 1.0) -> float:
     """Seconds of one trial of the search."""
     assert plan.timing is not None
     return plan.timing.start + kept * plan.workload.epochs * (plan.timing.epoch + REPORT_SECONDS)
+
+
+def _range(plan: StrategyPlan) -> float:
+    """Seconds of the range test before the search."""
+    assert plan.timing is not None
+    epochs = plan.workload.range_epochs
+    return plan.timing.start + epochs * plan.timing.epoch if epochs else 0.0
 
 
 def _confirm(plan: StrategyPlan, costs: Costs) -> float:

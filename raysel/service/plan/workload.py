@@ -19,7 +19,7 @@ from raysel.search.trial_budget import (
     walks_every_point,
 )
 from raysel.spec.confirm import FRONT, BestBy
-from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec
+from raysel.spec.sweep import RANGE_STEPS, RANGE_TEST, Choice, FloatRange, IntRange, Spec
 from raysel.training.batches import batches_per_epoch
 
 
@@ -32,6 +32,7 @@ class StrategyWorkload:
         epochs: of a trial that nobody ends early, in expectation.
         steps: optimizer steps an epoch.
         confirm: runs of the confirm phase.
+        range_epochs: epochs of its range test, before the search.
     """
 
     strategy: str
@@ -39,10 +40,11 @@ class StrategyWorkload:
     epochs: float
     steps: float
     confirm: int
+    range_epochs: float = 0.0
 
     def epochs_in_all(self, kept: float) -> float:
-        """Of both phases, where the pruner lets that share of the search's run."""
-        return kept * self.search_epochs + self.confirm_epochs
+        """Of all phases, where the pruner lets that share of the search's run."""
+        return self.range_epochs + kept * self.search_epochs + self.confirm_epochs
 
     @property
     def search_epochs(self) -> float:
@@ -91,7 +93,10 @@ def _workload(
     )
     steps = math.ceil(batches_per_epoch(examples, batch) / group)
     runs = confirm_runs(spec, space, name, trials)
-    return StrategyWorkload(name, trials, mean(settings["epochs"]), steps, runs)
+    epochs = mean(settings["epochs"])
+    tested = spec.search.first == RANGE_TEST and name in space.searched_rates
+    range_epochs = min(RANGE_STEPS / steps, epochs) if tested else 0.0
+    return StrategyWorkload(name, trials, epochs, steps, runs, range_epochs)
 
 
 def confirm_runs(spec: Spec, space: Space, arm: str, trials: float) -> int:

@@ -99,6 +99,7 @@ class StrategyEffort(Part):
         epochs: trained in all of them.
         from_pruned: whether its configuration comes from a pruned trial.
         at_edge: searched values that lie at an edge of their range, as `name=value`.
+        range_steps: optimizer steps of its range test (`search.first: range_test`).
         searched: number of searched values; 0 is a configuration that was given.
         curve: best validation value by number of trials; None where no trial was complete.
     """
@@ -112,6 +113,7 @@ class StrategyEffort(Part):
     epochs: int = 0
     from_pruned: bool = False
     at_edge: tuple[str, ...] = ()
+    range_steps: int = Field(default=0, exclude_if=lambda steps: not steps)
     searched: int = 0
     curve: EffortCurve | None = None
 

@@ -31,7 +31,8 @@ def trial(number: int, rate: float, value: float | None, status: str = "COMPLETE
 
 def effort(*trials: TrialState, **settings: str) -> StrategyEffort:
     spec = sweep(*(f"{key.replace('__', '.')}={value}" for key, value in settings.items()))
-    best = list(leaders(trials, "val/error").values())
+    search = [one for one in trials if one.phase == "search"]
+    best = list(leaders(search, "val/error").values())
     return efforts(spec, Space(spec, LAYERS), trials, best)["full"]
 
 
@@ -46,6 +47,13 @@ def test_trials_are_counted_by_how_they_ended():
     assert (found.trials, found.complete, found.pruned, found.failed) == (4, 2, 1, 1)
     assert (found.replicates, found.epochs, found.searched) == (1, 14, 1)
     assert not found.from_pruned and found.at_edge == ()
+
+
+def test_the_steps_of_its_range_test_are_named_beside_its_trials():
+    test = TrialState("range-full", 0, "range", "full", end_metrics={"range/steps": 37.0})
+    found = effort(trial(0, 0.01, 0.3), test)
+    assert (found.trials, found.range_steps) == (1, 37)
+    assert "range_steps" not in effort(trial(0, 0.01, 0.3)).model_dump()
 
 
 def test_a_best_trial_that_was_pruned_and_one_at_an_edge_are_named():
