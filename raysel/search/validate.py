@@ -62,8 +62,8 @@ from raysel.search.validate_strategies import (
 )
 from raysel.search.validate_weights import weights_notes, weights_problems
 from raysel.spec import reader, user_code
+from raysel.spec.data_choice import FolderData
 from raysel.spec.sweep import Spec
-from raysel.spec.task import FolderData
 from raysel.strategies import registered
 from raysel.tasks.datasets import is_pictures
 from raysel.tasks.opened_task import OpenedTask, TaskShape, counted_task, open_task

@@ -20,10 +20,18 @@ from raysel.common.user_files import MIB, read_regular
 from raysel.spec import renamed_keys, yaml_core
 from raysel.spec.axes import AXES
 from raysel.spec.confirm import BestBy
+from raysel.spec.data_choice import (
+    ColouredDigits,
+    FileData,
+    FolderData,
+    FunctionData,
+    HubData,
+    TableData,
+    TfdsData,
+)
 from raysel.spec.model import PackageWeights
 from raysel.spec.renamed_keys import with_new_keys
 from raysel.spec.sweep import AfterSpec, CodeFile, Spec, TrainingOverride
-from raysel.spec.task import ColouredDigits, FileData, FolderData, FunctionData, TableData
 from raysel.spec.unsupported import unknown_key, unknown_value
 from raysel.spec.values import (
     A_CHOICE,
@@ -33,9 +41,11 @@ from raysel.spec.values import (
     A_FLOAT_RANGE,
     A_FOLDER,
     A_FUNCTION,
+    A_HUB_ID,
     A_LIST,
     A_PACKAGE,
     A_TABLE,
+    A_TFDS_NAME,
     A_VALUE,
     AN_INT_RANGE,
     BY_VALUES,
@@ -268,6 +278,8 @@ _MODEL_OF_ARM: dict[str, type[BaseModel]] = {
     A_CUE: ColouredDigits,
     A_DATA_FILE: FileData,
     A_FUNCTION: FunctionData,
+    A_HUB_ID: HubData,
+    A_TFDS_NAME: TfdsData,
     A_PACKAGE: PackageWeights,
 }
 _MODEL_OF_KEY: dict[str, type[BaseModel]] = {"after": AfterSpec}

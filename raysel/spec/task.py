@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
-    Tag,
     model_serializer,
     model_validator,
 )
 
+from raysel.spec.data_choice import DataChoice, PictureData, StoredData, name_of
 from raysel.spec.values import (
-    A_CUE,
-    A_DATA_FILE,
-    A_FOLDER,
-    A_FUNCTION,
-    A_TABLE,
-    A_VALUE,
     LARGEST_WHOLE,
     FrozenModel,
     LocalPath,
@@ -33,7 +24,6 @@ from raysel.spec.values import (
     StrictBool,
     StrictFloat,
     StrictInt,
-    not_empty,
 )
 
 
@@ -123,156 +113,6 @@ class SplitSpec(FrozenModel):
         return file
 
 
-Nested = Literal["merge", "classes"]
-"""What folders within class folders are."""
-
-
-ClassNames = Annotated[tuple[OneLine, ...], AfterValidator(not_empty)]
-
-
-class FolderData(FrozenModel):
-    """`{folder: PATH}`: image folders, a class each, with or without train and test folders."""
-
-    folder: LocalPath = Field(
-        description="PATH/<class>/*.jpg or PATH/{train,val,test,source}/<class>/*.jpg"
-    )
-    nested: Nested | None = Field(
-        default=None,
-        description="folders within class folders: merge (pictures of the class above) or classes"
-        " (a class each, such as animals/cat); several are refused, if nothing is given",
-    )
-
-
-def _listed(value: Any) -> Any:
-    """One name as a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-class TableData(FrozenModel):
-    """`{csv: PATH}`: a table with a column of files and one of labels, perhaps one of parts."""
-
-    csv: LocalPath = Field(
-        description="the table: CSV with commas, semicolons, tabs or bars, or JSON lines"
-    )
-    file_column: OneLine | None = Field(
-        default=None,
-        description="the column of files; by its name (file, file_name, path, image, id …), if"
-        " nothing is given",
-    )
-    label_column: OneLine | None = Field(
-        default=None,
-        description="the column of labels; by its name (label, class, category …), or columns of 0"
-        " and 1 with a single 1 a row, if nothing is given",
-    )
-    group_column: (
-        Annotated[tuple[OneLine, ...], BeforeValidator(_listed), AfterValidator(not_empty)] | None
-    ) = Field(
-        default=None,
-        description="the column of groups whose errors are measured apart, or a list of columns"
-        " whose combinations are the groups: [label, background]",
-    )
-    ending: OneLine | None = Field(
-        default=None, description="of the files, such as .jpg, where the table leaves it out"
-    )
-    root: LocalPath | None = Field(
-        default=None,
-        description="the folder that its files are relative to; the table's, if nothing is given",
-    )
-    classes: ClassNames | None = Field(
-        default=None,
-        description="names of the classes, in the order of their numbers; labels that look like"
-        " several are names where they are listed here",
-    )
-
-
-class FileData(FrozenModel):
-    """`{file: PATH}`: pictures within a file, or within several that a pattern names."""
-
-    file: LocalPath = Field(
-        description="an archive (.zip, .tar) of class folders or of webdataset's samples, Parquet"
-        " with bytes of pictures, or .npz of arrays; several: train-*.parquet, shard-{000..009}.tar"
-    )
-    image_column: OneLine | None = Field(
-        default=None, description="of Parquet: the pictures' column; found, if nothing is given"
-    )
-    label_column: OneLine | None = Field(
-        default=None, description="of Parquet: the labels' column; found, if nothing is given"
-    )
-    classes: ClassNames | None = Field(
-        default=None,
-        description="names of the classes, in the order of their numbers; not of class folders",
-    )
-
-
-class FunctionData(FrozenModel):
-    """`{function: NAME}`: what a function of one of `code_files` returns."""
-
-    function: OneLine = Field(
-        description="a function without arguments in a file of code_files; it returns the pictures'"
-        " paths, their labels, and perhaps the part of each (train, val, test)"
-    )
-    classes: ClassNames | None = Field(
-        default=None, description="names of the classes, in the order of their numbers"
-    )
-
-
-_FILE_ENDINGS = (".zip", ".tar", ".parquet", ".npz")
-_TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
-
-
-def _by_string(value: Any) -> Any:
-    """A path in the place of a data set's name, by its ending or its slash."""
-    if not isinstance(value, str) or not value:
-        return value
-    lower = value.lower()
-    if lower.endswith(_FILE_ENDINGS):
-        return {"file": value}
-    if lower.endswith(_TABLE_ENDINGS):
-        return {"csv": value}
-    if "/" in value and not value.startswith("hfds/"):  # timm's name of the hub's data sets
-        return {"folder": value}
-    return value
-
-
-class ColouredDigits(FrozenModel):
-    """`{coloured_digits: SHARE}`: digits whose colour gives the class away in the source."""
-
-    coloured_digits: Annotated[StrictFloat, Field(ge=0.5, le=1)] = Field(
-        description="share of the source's digits that have their class's colour: 0.5 no cue, 1 a"
-        " cue without exception; the target has every combination alike"
-    )
-
-
-def _kind_of_data(value: Any) -> str:
-    """Which member of the union is meant, so that a mistake in it is reported once."""
-    if isinstance(value, FolderData) or (isinstance(value, Mapping) and "folder" in value):
-        return A_FOLDER
-    if isinstance(value, TableData) or (isinstance(value, Mapping) and "csv" in value):
-        return A_TABLE
-    for model, key, tag in (
-        (ColouredDigits, "coloured_digits", A_CUE),
-        (FileData, "file", A_DATA_FILE),
-        (FunctionData, "function", A_FUNCTION),
-    ):
-        if isinstance(value, model) or (isinstance(value, Mapping) and key in value):
-            return tag
-    return "an unknown source of data" if isinstance(value, Mapping) else A_VALUE
-
-
-DataChoice = Annotated[
-    Annotated[OneLine, Tag(A_VALUE)]
-    | Annotated[FolderData, Tag(A_FOLDER)]
-    | Annotated[TableData, Tag(A_TABLE)]
-    | Annotated[ColouredDigits, Tag(A_CUE)]
-    | Annotated[FileData, Tag(A_DATA_FILE)]
-    | Annotated[FunctionData, Tag(A_FUNCTION)],
-    Discriminator(_kind_of_data),
-    BeforeValidator(_by_string),
-]
-
-PictureData = FolderData | TableData | FileData | FunctionData
-"""Pictures of one's own."""
-
 Duplicates = Literal["error", "drop", "keep"]
 PUBLISHED_NAMES = (
     *("flowers102", "flowers102_all", "pets", "dtd", "aircraft", "food101", "sun397"),
@@ -290,10 +130,13 @@ class TaskSpec(FrozenModel):
 
     data: DataChoice = Field(
         description="name of a data set, {folder: PATH}, {csv: PATH}, {file: PATH}, or the path"
-        " alone; {function: NAME} or {coloured_digits: SHARE}"
+        " alone; hfds/OWNER/NAME, tfds/NAME, {function: NAME} or {coloured_digits: SHARE}"
     )
     root: LocalPath = Field(default="data", description="the folder of the published data sets")
-    download: StrictBool = Field(default=False, description="fetch a published data set into root")
+    download: StrictBool = Field(
+        default=False,
+        description="fetch a published data set into root, one of the hub into its cache",
+    )
     image_size: Annotated[StrictInt, Field(gt=0, le=8192)] | None = Field(
         default=None, description="pixels a side; the model's own, if nothing is given"
     )
@@ -345,17 +188,9 @@ class TaskSpec(FrozenModel):
         """What is done where one picture is found in several places."""
         if self.duplicates is not None:
             return self.duplicates
-        return "keep" if isinstance(self.data, str) else "error"
+        return "keep" if isinstance(self.data, str | StoredData) else "error"
 
     @property
     def name(self) -> str:
         """The data set as one word: its name, or that of its folder or table."""
-        if isinstance(self.data, FolderData):
-            return Path(self.data.folder).name
-        if isinstance(self.data, ColouredDigits):
-            return "coloured_digits"
-        if isinstance(self.data, FileData):
-            return Path(self.data.file).name
-        if isinstance(self.data, FunctionData):
-            return self.data.function
-        return self.data if isinstance(self.data, str) else Path(self.data.csv).name
+        return name_of(self.data)

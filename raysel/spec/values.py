@@ -184,6 +184,8 @@ A_TABLE = "{csv: PATH}"
 A_CUE = "{coloured_digits: SHARE}"
 A_DATA_FILE = "{file: PATH}"
 A_FUNCTION = "{function: NAME}"
+A_HUB_ID = "{hub: OWNER/NAME}"
+A_TFDS_NAME = "{tfds: NAME}"
 A_PACKAGE = "{package: NAME}"
 BY_VALUES = "{by: [NAME]}"
 

@@ -13,28 +13,30 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from raysel.common.errors import Problem, nearest, user_error
-from raysel.common.text import quoted
-from raysel.spec.task import (
+from raysel.spec.data_choice import (
     ColouredDigits,
     FileData,
     FolderData,
     FunctionData,
-    Nested,
+    HubData,
     PictureData,
+    StoredData,
     TableData,
-    TaskSpec,
+    TfdsData,
 )
+from raysel.spec.task import TaskSpec
 from raysel.tasks.data import Dataset
 from raysel.tasks.data_paths import missing_path
 from raysel.tasks.decoding import CIFAR_F
 from raysel.tasks.file_kinds import remedy
 from raysel.tasks.image_dataset import ImageDataset
-from raysel.tasks.readers import archive, arrays, breeds, cifar_c, parquet
+from raysel.tasks.readers import archive, arrays, breeds, cifar_c, hub, parquet, tfds
 from raysel.tasks.readers.breeds import SUBPOPULATIONS
+from raysel.tasks.readers.byte_columns import AskedColumns, asked_columns
 from raysel.tasks.readers.file_patterns import files_of, is_pattern
 from raysel.tasks.readers.folder import image_folder
 from raysel.tasks.readers.function import from_function, why_no_function
-from raysel.tasks.readers.metadata import metadata_folder
+from raysel.tasks.readers.metadata import metadata_folder, with_groups
 from raysel.tasks.readers.published import PUBLISHED, Published
 from raysel.tasks.readers.published_counts import counted_pictures
 from raysel.tasks.readers.table import TableOptions, picture_table
@@ -83,10 +85,6 @@ def name_problems(spec: TaskSpec) -> list[Problem]:
     ]
     if isinstance(spec.data, str):
         named.insert(0, ("task.data", "data set", spec.data, (*_OPENERS, *NAMES)))
-    if isinstance(spec.data, str) and spec.data.startswith("hfds/"):
-        message = f"{quoted(spec.data)} is on the hub, which raysel does not read: download its"
-        hint = "Parquet files (huggingface-cli download --repo-type dataset), and give their folder"
-        return [Problem("task.data", f"{message} {hint}: task.data: {{folder: PATH}}")]
     return [
         Problem(path, f'no {what} is called "{given}"; {_meant(path, given, known)}')
         for path, what, given, known in named
@@ -133,7 +131,7 @@ def _source(spec: TaskSpec) -> _Source:
         folder = Path(data.folder)
         return _Source(
             lambda: missing_path(folder, "folder"),
-            lambda _: _folder(as_on_disk(folder), data.nested),
+            lambda _: _folder(as_on_disk(folder), data),
         )
     if isinstance(data, TableData):
         return _Source(
@@ -148,6 +146,8 @@ def _source(spec: TaskSpec) -> _Source:
         name = data.function
         classes = data.classes
         return _Source(lambda: why_no_function(name), lambda _: from_function(name, classes))
+    if isinstance(data, HubData | TfdsData):
+        return _stored(data)
     if data == CIFAR_C:
         return _Source(
             lambda: cifar_c.missing(root, shift.kind),
@@ -168,11 +168,28 @@ def _source(spec: TaskSpec) -> _Source:
     )
 
 
-def _folder(folder: Path, nested: Nested | None) -> ImageDataset:
-    """Folders a class each, or Hugging Face's forms: tables or Parquet in their place."""
+def _stored(data: StoredData) -> _Source:
+    """What another library keeps."""
+    count = len(data.classes) if data.classes else None
+    if isinstance(data, HubData):
+        return _Source(
+            lambda: hub.missing(data), lambda fetch: hub.hub_pictures(data, fetch), count
+        )
+    return _Source(lambda: tfds.missing(data), lambda _: tfds.named(data), count)
+
+
+def _folder(folder: Path, data: FolderData) -> ImageDataset:
+    """Folders a class each, or what other libraries write: tables or Parquet in their place, or
+    what TensorFlow Datasets has prepared."""
+    asked = AskedColumns(groups=data.group_column)
+    if tfds.is_prepared(folder):
+        return tfds.prepared(folder, asked)
     if files := parquet.files_in(folder):
-        return parquet.parquet(files, folder.resolve().name)
-    return metadata_folder(folder) or image_folder(folder, nested=nested)
+        return parquet.parquet(files, folder.resolve().name, asked)
+    if (found := metadata_folder(folder, data.group_column)) is not None:
+        return found
+    classes = image_folder(folder, nested=data.nested)
+    return with_groups(classes, folder, data.group_column) if data.group_column else classes
 
 
 def _missing_file(file: str) -> str | None:
@@ -195,8 +212,8 @@ def _file(data: FileData) -> ImageDataset:
         raise user_error("task.data.file", f"{message}; give files of one kind")
     (ending,) = endings
     if ending == parquet.ENDING:
-        return parquet.parquet(files, name, data.image_column, data.label_column, data.classes)
-    for key in ("image_column", "label_column"):
+        return parquet.parquet(files, name, asked_columns(data), data.classes)
+    for key in ("image_column", "label_column", "group_column"):
         if getattr(data, key) is not None:
             message = f"{ending or 'this file'} has no columns; leave it out"
             raise user_error(f"task.data.{key}", message)
@@ -257,6 +274,8 @@ def missing(spec: TaskSpec) -> str | None:
 
 def download_note(spec: TaskSpec) -> str | None:
     """What will be downloaded at the start of a sweep, where something will be."""
+    if spec.download and isinstance(spec.data, HubData):
+        return hub.download_note(spec.data)
     if not spec.download or spec.data not in (*PUBLISHED, CIFAR_F):
         return None
     name, known = _published(str(spec.data))
@@ -275,7 +294,8 @@ def open_pictures(spec: TaskSpec, download: bool = False) -> ImageDataset:
         UserError: it is not there, or something is wrong with it.
     """
     source = _source(spec)
-    is_fetched = download and spec.data in (*PUBLISHED, CIFAR_F)
+    can_be = isinstance(spec.data, HubData) or spec.data in (*PUBLISHED, CIFAR_F)
+    is_fetched = download and can_be
     if not is_fetched and (absent := source.missing()):
         raise user_error("task.data", absent)
     return source.open(download)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysel.common.errors import Problem, UserError, user_error
-from raysel.spec.task import FileData, FolderData, FunctionData, TableData, TaskSpec
+from raysel.spec.data_choice import FileData, FolderData, FunctionData, TableData
+from raysel.spec.task import TaskSpec
 from raysel.tasks.class_names import missing_label_notes
 from raysel.tasks.data import Dataset, Labels
 from raysel.tasks.data_paths import is_there
@@ -113,7 +114,7 @@ class OpenedTask:
         """Whether the data set has groups; of data that are not there, whether the file
         names a column of them."""
         if self.data is None:
-            return isinstance(self.spec.data, TableData) and bool(self.spec.data.group_column)
+            return bool(getattr(self.spec.data, "group_column", None))
         return self.data.groups is not None
 
     def draws(self, splits: int) -> tuple[SplitIndices, ...]:

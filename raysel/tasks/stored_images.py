@@ -63,8 +63,9 @@ class ZipMember(StoredImage):
 
 
 @dataclass(frozen=True)
-class TarMember(StoredImage):
-    """A member of a tar archive that is not compressed.
+class FileSlice(StoredImage):
+    """Bytes that lie in one piece in a file: a member of a tar archive that is not compressed, the
+    picture of a record.
 
     Attributes:
         offset, size: where its bytes are.
@@ -74,7 +75,7 @@ class TarMember(StoredImage):
     size: int = 0
 
     def read_bytes(self) -> bytes:
-        """The member."""
+        """The piece."""
         with self.file.open("rb") as file:
             file.seek(self.offset)
             content = file.read(self.size)
@@ -98,16 +99,38 @@ class ParquetRow(StoredImage):
 
     def read_bytes(self) -> bytes:
         """The picture's bytes."""
-        with _PARQUET:  # of several threads one reads, the others find it read
+        with _ARROW:  # of several threads one reads, the others find it read
             values = _row_group(self.file, _stamp(self.file), self.group, self.column)
-        content = values[self.row].as_py()
-        content = content.get("bytes") if isinstance(content, dict) else content
-        if content is None:
-            raise ValueError("the row holds no bytes")
-        return bytes(content)
+        return _bytes_of(values[self.row].as_py())
 
 
-_PARQUET = Lock()
+@dataclass(frozen=True)
+class ArrowRow(StoredImage):
+    """A row of an Arrow stream, as the library `datasets` keeps them, which is mapped into memory.
+
+    Attributes:
+        row: its number.
+        column: that of the pictures: bytes, or an object with `bytes`.
+    """
+
+    row: int = 0
+    column: str = field(default="image")
+
+    def read_bytes(self) -> bytes:
+        """The picture's bytes."""
+        with _ARROW:
+            table = arrow_stream(self.file)
+        return _bytes_of(table.column(self.column)[self.row].as_py())
+
+
+def _bytes_of(cell: Any) -> bytes:
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if content is None:
+        raise ValueError("the row holds no bytes")
+    return bytes(content)
+
+
+_ARROW = Lock()
 
 
 @lru_cache(maxsize=4)
@@ -122,6 +145,18 @@ def _row_group(file: Path, stamp: int, group: int, column: str) -> Any:
 
     with pq.ParquetFile(file) as opened:
         return opened.read_row_group(group, columns=[column]).column(0).combine_chunks()
+
+
+def arrow_stream(file: Path) -> Any:
+    """The table of an Arrow stream, whose memory is the file's."""
+    return _arrow_stream(file, _stamp(file))
+
+
+@lru_cache(maxsize=64)
+def _arrow_stream(file: Path, stamp: int) -> Any:
+    import pyarrow as pa  # noqa: PLC0415  (slow)
+
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
 
 
 def _stamp(file: Path) -> int:

@@ -143,6 +143,26 @@ def cells(table: TableText, wanted: ColumnNames) -> Columns:
     return Columns(files, labels, _flagged(table, flags) if flags else None, notes, groups)
 
 
+class Grouping(NamedTuple):
+    """A file for each row, and column -> value of the columns that make its group."""
+
+    files: list[str]
+    groups: dict[str, list[str]]
+
+
+def grouping_cells(table: TableText, columns: Sequence[str]) -> Grouping:
+    """The columns of files and groups, of a table that need not have labels.
+
+    Raises:
+        UserError: one is missing or could be several, or a cell is empty.
+    """
+    if not table.rows:
+        raise _without_rows(table)
+    files = table.column(_file_column(table, ColumnNames()))
+    places = {name: _given(table, "group_column", name) for name in columns}
+    return Grouping(files, {name: _full_column(table, place) for name, place in places.items()})
+
+
 def _full_column(table: TableText, place: int) -> list[str]:
     """A column without an empty cell."""
     cells = table.column(place)

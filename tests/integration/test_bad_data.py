@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pictures_kit as kit
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -185,3 +188,51 @@ def test_an_unusual_picture_is_no_bad_one(folder: Path, capsys: pytest.CaptureFi
     setting = ["--set", "task.max_unreadable_fraction=0", "--steps", "1"]
     assert main(["finetune", "sweep.yaml", *setting]) == 0
     assert "cannot be read" not in capsys.readouterr().err
+
+
+def parquet_without_pictures(folder: Path) -> str:
+    pq.write_table(pa.table({"file": ["a.png", "b.png"], "label": [0, 1]}), "x.parquet")
+    return "x.parquet"
+
+
+def tar_of_two_layouts(folder: Path) -> str:
+    sample = folder / "photos" / "cat" / "0.png"
+    (folder / "0.cls").write_text("0")
+    with tarfile.open("x.tar", "w") as tar:
+        tar.add(sample, "0.png")
+        tar.add("0.cls", "0.cls")
+        tar.add(sample, "cat/1.png")
+    return "x.tar"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (parquet_without_pictures, "task.data: x.parquet has no column of pictures (their bytes"),
+        (
+            tar_of_two_layouts,
+            "task.data: x.tar: holds samples (a picture with a .cls or .json",
+        ),
+        (lambda folder: "hfds/team/pond", "task.data: hfds/team/pond is not in the cache "),
+        (lambda folder: "tfds/pond", "task.data: tfds/pond is not below "),
+        (lambda folder: "hfds/a/b/c", "task.data.hub: give OWNER/NAME, the end of"),
+    ],
+)
+@pytest.mark.parametrize("download", ["false", "true"])
+def test_data_that_another_library_keeps(
+    folder: Path,
+    data: Callable[[Path], str],
+    line: str,
+    download: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a network; also where the file says that data may be fetched."""
+    datasets = pytest.importorskip("datasets", reason='pip install "raysel[hub]"')
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "hub")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
+    text = SWEEP.replace("{folder: photos}", f"{data(folder)}\n  download: {download}")
+    Path("sweep.yaml").write_text(text, encoding="utf-8")
+    said = refused(capsys)
+    assert said.startswith(line), said

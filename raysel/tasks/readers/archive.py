@@ -27,7 +27,7 @@ from raysel.tasks.image_files import (
 )
 from raysel.tasks.readers.samples import has_samples, refuse_dotted, samples
 from raysel.tasks.splits import POOL_OF_FOLDER, Pool
-from raysel.tasks.stored_images import StoredImage, TarMember, ZipMember
+from raysel.tasks.stored_images import FileSlice, StoredImage, ZipMember
 
 ENDINGS = (".zip", ".tar")
 _UNPACK = "unpack it, and give the folder: task.data: {folder: PATH}"
@@ -99,12 +99,12 @@ def _of_zip(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
 
 def _of_tar(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
     """A link is the file of the archive that it leads to."""
-    found: dict[str, TarMember] = {}
+    found: dict[str, FileSlice] = {}
     links = []
     with tarfile.open(file, "r:") as tar:
         for member in tar:
             if member.isfile():
-                here = TarMember(file, member.name, member.offset_data, member.size)
+                here = FileSlice(file, member.name, member.offset_data, member.size)
                 _place(found, here, left_out)
             elif member.issym() or member.islnk():
                 links.append(member)
@@ -115,7 +115,7 @@ def _of_tar(file: Path, left_out: LeftOutFiles) -> Iterable[StoredImage]:
         if target is None:
             left_out.add(_LINK, Path(f"{file}/{link.name}"))
         else:
-            here = TarMember(file, link.name, target.offset, target.size)
+            here = FileSlice(file, link.name, target.offset, target.size)
             _place(found, here, left_out)
     return found.values()
 

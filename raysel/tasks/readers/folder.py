@@ -9,7 +9,7 @@ import numpy as np
 
 from raysel.common.errors import user_error
 from raysel.common.text import quoted
-from raysel.spec.task import Nested
+from raysel.spec.data_choice import Nested
 from raysel.tasks.class_names import check_count, check_names, listed, normalised
 from raysel.tasks.folder_hints import (
     no_picture,

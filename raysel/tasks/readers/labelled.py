@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from raysel.tasks.groups import Groups
 from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.labels import Label, class_labels
 from raysel.tasks.splits import Pool
@@ -26,6 +27,7 @@ def labelled(
     pools: Sequence[Pool] | None = None,
     notes: Sequence[str] = (),
     left_out: Sequence[LeftOut] = (),
+    groups: Groups | None = None,
 ) -> ImageDataset:
     """The data set; no picture is decoded.
 
@@ -34,6 +36,7 @@ def labelled(
         where: what holds the labels, for messages.
         labels: a class's name or number for each picture; counted from 1 in messages.
         classes: their names, in the order of their numbers; those that occur, if nothing is given.
+        groups: of all pictures.
 
     Raises:
         UserError: a label is not one class, or none of the classes (path `task.data`).
@@ -48,4 +51,5 @@ def labelled(
         official_splits=None if pools is None else np.array(pools),
         notes=(*notes, *found.notes),
         left_out=tuple(left_out),
+        groups=groups,
     )

@@ -21,8 +21,8 @@ from raysel.tasks.image_dataset import ImageDataset, LeftOut
 from raysel.tasks.image_files import UNLISTED, LeftOutFiles, reason_to_leave_out
 from raysel.tasks.labels import Label, Labels, class_labels
 from raysel.tasks.splits import POOL_OF_FOLDER, Pool
-from raysel.tasks.table_columns import ColumnNames, cells, fits
-from raysel.tasks.table_files import locate
+from raysel.tasks.table_columns import ColumnNames, cells, fits, grouping_cells, has_files
+from raysel.tasks.table_files import Files, locate
 from raysel.tasks.table_layouts import layout_of
 from raysel.tasks.table_text import TableText, read_table, wrong_row
 
@@ -90,6 +90,33 @@ def picture_tables(
         left_out=tuple(left for one in read for left in one.left_out),
         groups=_groups([one.groups for one in read]),
     )
+
+
+def group_cells(
+    path: Path, root: Path, columns: Sequence[str], standing_in: str
+) -> dict[Path, dict[str, str]]:
+    """What a table without labels says of each file's group.
+
+    Args:
+        root: the folder to which its files are relative.
+        columns: those that make the groups.
+        standing_in: a name among `columns` that something else stands for where no column has it.
+
+    Returns:
+        file -> column -> value.
+
+    Raises:
+        UserError: a column is missing, or a cell is empty.
+    """
+    table = read_table(path, has_files)
+    own = [name for name in columns if name != standing_in or name in table.head]
+    found = grouping_cells(table, own)
+    files = Files(root)
+    rows: dict[Path, dict[str, str]] = {}
+    for place, name in enumerate(found.files):
+        for file in files.find(name):
+            rows[file] = {column: found.groups[column][place] for column in own}
+    return rows
 
 
 def _groups(parts: Sequence[Mapping[str, Sequence[str]] | None]) -> Groups | None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from raysel.common.errors import UserError
-from raysel.spec.task import FileData, FolderData, TaskSpec
+from raysel.spec.data_choice import FileData, FolderData
+from raysel.spec.task import TaskSpec
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import absolute, open_task
 from raysel.tasks.readers.archive import archives

@@ -11,7 +11,9 @@ from PIL import Image
 
 from raysel.common.errors import UserError
 from raysel.spec.reader import parse
+from raysel.spec.task import TaskSpec
 from raysel.tasks.datasets import open_pictures
+from raysel.tasks.opened_task import open_task
 from raysel.tasks.readers.metadata import metadata_folder
 
 
@@ -141,3 +143,92 @@ def test_what_is_wrong_in_one_part_is_said_of_its_table(tmp_path):
         pictures(tmp_path / part, list(labels))
         as_jsonl(tmp_path / part, labels)
     assert "test/metadata.jsonl line 2" in problem(tmp_path)
+
+
+def _groups_of(folder: Path, *columns: str) -> list[str]:
+    read = open_pictures(TaskSpec(data={"folder": str(folder), "group_column": columns}))
+    assert read.groups is not None and len(read.groups) == len(read)
+    return [read.groups.names[number] for number in read.groups.numbers]
+
+
+def test_a_column_of_the_table_makes_groups(tmp_path):
+    for part, labels in {"train": TRAIN, "test": TEST}.items():
+        pictures(tmp_path / part, list(labels))
+        as_csv(tmp_path / part, labels, camera=[f"c{n % 2}" for n in range(len(labels))])
+    assert _groups_of(tmp_path, "camera") == ["c0", "c1", "c0", "c0", "c1"]
+    expected = ["oak, c0", "elm, c1", "elm, c0", "elm, c0", "oak, c1"]
+    assert _groups_of(tmp_path, "label", "camera") == expected
+
+
+CLASSES = ["train/elm/0.png", "train/oak/1.png", "test/elm/2.png", "test/oak/3.png"]
+
+
+@pytest.fixture
+def class_folders(tmp_path):
+    pictures(tmp_path, CLASSES)
+    rows = {"file_name": list(reversed(CLASSES)), "camera": ["d", "c", "b", "a"]}
+    pd.DataFrame(rows).to_csv(tmp_path / "metadata.csv", index=False)
+    return tmp_path
+
+
+def test_a_table_beside_class_folders_makes_groups(class_folders):
+    # the data set's order: train before test, classes by name
+    assert _groups_of(class_folders, "camera") == ["a", "b", "c", "d"]
+    expected = ["elm, a", "oak, b", "elm, c", "oak, d"]
+    assert _groups_of(class_folders, "label", "camera") == expected
+
+
+def test_a_table_in_each_part_beside_class_folders_makes_groups(tmp_path):
+    pictures(tmp_path, CLASSES)
+    for part in ("train", "test"):
+        own = [name.removeprefix(f"{part}/") for name in CLASSES if name.startswith(part)]
+        rows = pd.DataFrame({"file_name": own, "camera": [part, "both"]})
+        rows.to_json(tmp_path / part / "metadata.jsonl", orient="records", lines=True)
+    assert _groups_of(tmp_path, "camera") == ["train", "both", "test", "both"]
+
+
+def test_what_is_no_group_of_class_folders_is_one_line(class_folders):
+    def refused(column: str) -> str:
+        (found,) = open_task(
+            TaskSpec(data={"folder": str(class_folders), "group_column": column})
+        ).problems
+        return str(found).replace(str(class_folders), "FOLDER")
+
+    assert 'has no column "camra"; did you mean "camera"?' in refused("camra")
+    table = class_folders / "metadata.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace(",b", ","))
+    assert 'metadata.csv line 4: "camera" is empty: no group' in refused("camera")
+    table.write_text(whole.replace("train/oak/1.png,b\n", ""))
+    assert refused("camera") == (
+        "task.data.group_column: metadata.csv in FOLDER has no row of train/oak/1.png, and so no"
+        " group of it"
+    )
+    table.unlink()
+    assert refused("camera") == (
+        "task.data.group_column: FOLDER holds no metadata.csv or metadata.jsonl, which has the"
+        " columns of groups"
+    )
+
+
+def test_without_groups_a_folder_is_written_as_it_always_was(tmp_path):
+    written = TaskSpec(data={"folder": "photos"}).model_dump(mode="json")["data"]
+    assert written == {"folder": "photos", "nested": None}
+    grouped = TaskSpec(data={"folder": "photos", "group_column": "camera"})
+    assert TaskSpec.model_validate(grouped.model_dump(mode="json")) == grouped
+
+
+def test_what_the_hubs_own_library_reads_is_read_so(tmp_path):
+    datasets = pytest.importorskip("datasets", reason='pip install "raysel[hub]"')
+    for part, labels in {"train": TRAIN, "test": TEST}.items():
+        pictures(tmp_path / "set" / part, list(labels))
+        as_jsonl(tmp_path / "set" / part, labels)
+    theirs = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    expected = {
+        (row["image"]["path"], row["label"], part)
+        for part, rows in theirs.items()
+        for row in rows.cast_column("image", datasets.Image(decode=False))
+    }
+    ours = open_pictures(TaskSpec(data={"folder": str(tmp_path / "set")}))
+    parts = zip(ours.sources, ours.labels, ours.official_splits, strict=True)
+    assert {(str(file), ours.classes[label], str(part)) for file, label, part in parts} == expected

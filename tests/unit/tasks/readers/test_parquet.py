@@ -12,8 +12,10 @@ from PIL import Image
 
 from raysel.common.errors import UserError
 from raysel.spec.task import TaskSpec
+from raysel.tasks.datasets import open_pictures
 from raysel.tasks.load_task import load_task
 from raysel.tasks.opened_task import open_task
+from raysel.tasks.readers.byte_columns import AskedColumns
 from raysel.tasks.readers.parquet import parquet
 
 
@@ -35,7 +37,7 @@ def _images(count, first=0):
 
 def _refused(path, **options) -> str:
     with pytest.raises(UserError) as caught:
-        parquet([path], path.name, **options)
+        parquet([path], path.name, AskedColumns(**options))
     (problem,) = caught.value.problems
     return f"{problem.path}: {problem.message}".replace(str(path), "FILE")
 
@@ -137,12 +139,64 @@ def test_what_is_not_one_picture_and_one_class_is_one_line(tmp_path, columns, sa
 
 def test_columns_may_be_named(tmp_path):
     path = _table(tmp_path / "x.parquet", left=_images(2), right=_images(2, 9), kind=["a", "b"])
-    data = parquet([path], "x", "right", "kind")
+    data = parquet([path], "x", AskedColumns("right", "kind"))
     np.testing.assert_array_equal(np.asarray(data.read(0)), kit.pixels(9, 8, 8))
     wrong = _refused(path, image="middle", label="kind")
     assert wrong.startswith('task.data.image_column: FILE has no column "middle"')
     assert "holds string, no pictures" in _refused(path, image="kind")
     assert _refused(path, image="left", label="sort").startswith("task.data.label_column: FILE")
+
+
+def test_a_column_makes_groups_by_the_names_of_its_classes(tmp_path):
+    datasets = pytest.importorskip("datasets", reason='pip install "raysel[hub]"')
+    kinds = {"label": datasets.ClassLabel(names=["newt", "axolotl"]), "image": datasets.Image()}
+    kinds |= {
+        "place": datasets.ClassLabel(names=["land", "water"]),
+        "year": datasets.Value("int32"),
+    }
+    columns = {
+        "image": [Image.fromarray(kit.pixels(n, 8, 8)) for n in range(12)],
+        "label": [n % 2 for n in range(12)],
+        "place": [n % 3 > 0 for n in range(12)],
+        "year": [2000 + n % 2 for n in range(12)],
+    }
+    made = datasets.Dataset.from_dict(columns, datasets.Features(kinds))
+    made.to_parquet(tmp_path / "x.parquet")
+    asked = AskedColumns(label="label", groups=("label", "place"))
+    data = parquet([tmp_path / "x.parquet"], "x", asked)
+    names = [data.groups.names[number] for number in data.groups.numbers]
+    expected = [f"{('newt', 'axolotl')[n % 2]}, {('land', 'water')[n % 3 > 0]}" for n in range(12)]
+    assert names == expected and data.groups.columns == ("label", "place")
+    by_year = parquet([tmp_path / "x.parquet"], "x", AskedColumns(label="label", groups=("year",)))
+    assert by_year.groups.names == ("2000", "2001")
+
+
+def test_the_groups_of_several_files_are_those_of_all(tmp_path):
+    for part, sites in (("train", "aab"), ("test", "cc")):
+        count = len(sites)
+        rows = {"image": _images(count), "label": [n % 2 for n in range(count)]}
+        _table(tmp_path / "set" / f"{part}-0.parquet", site=list(sites), **rows)
+    spec = TaskSpec(data={"folder": str(tmp_path / "set"), "group_column": "site"})
+    groups = open_pictures(spec).groups
+    assert groups.names == ("a", "b", "c") and groups.numbers.tolist() == [2, 2, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sites", "column", "said"),
+    [
+        (
+            ["a", "b"],
+            "sit",
+            'task.data.group_column: FILE has no column "sit"; did you mean "site"?',
+        ),
+        (["a", None], "site", 'task.data: FILE picture 2: "site" is empty: no group'),
+        (["a", "a"], "site", "task.data.group_column: site has the one value a; groups need two"),
+        ([[1], [2]], "site", 'task.data.group_column: FILE: column "site" holds list<'),
+    ],
+)
+def test_what_is_no_group_is_one_line(tmp_path, sites, column, said):
+    path = _table(tmp_path / "x.parquet", image=_images(2), label=[0, 1], site=sites)
+    assert _refused(path, label="label", groups=(column,)).startswith(said)
 
 
 def test_a_damaged_file_and_one_of_another_data_set_are_one_line(tmp_path):

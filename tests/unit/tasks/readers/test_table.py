@@ -2,6 +2,7 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pictures_kit import picture
 from table_kit import problem as _problem
@@ -175,6 +176,15 @@ ROWS = (("b.jpg", "dog"), ("x/a.jpg", "cat"), ("c.jpg", "dog"))
 def _is_the_table(pictures) -> bool:
     found = [pictures.classes[label] for label in pictures.labels]
     return found == ["dog", "cat", "dog"] and all(path.is_file() for path in pictures.sources)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_pandas_writes_is_read(tmp_path, delimiter):
+    rows = {"file": ["a.png", "b, c.png", "d;e.png"], "label": ["x", 'the "y"', "x"]}
+    text = pd.DataFrame(rows).to_csv(sep=delimiter, index=False)
+    data = _table(tmp_path, text, files=rows["file"])
+    assert [path.name for path in data.sources] == rows["file"]
+    assert [data.classes[label] for label in data.labels] == rows["label"]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
