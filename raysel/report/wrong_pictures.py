@@ -120,7 +120,10 @@ def _group(title: str, rows: Sequence[WrongPicture], found: Mistakes) -> Group:
 def _shown(row: WrongPicture, picture: Image.Image | None) -> Shown:
     sure = "" if row.confidence is None else f", {row.confidence:.0%} sure"
     often = f"{row.wrong} of {row.runs} runs{sure}"
-    name = one_line(Path(row.picture).name if row.file else row.picture)
+    path = Path(row.picture)
+    # a row of Parquet has a number alone: with its file's name
+    short = path.name if path.suffix else "/".join(path.parts[-2:])
+    name = one_line(short if row.file else row.picture)
     image = None if picture is None else _thumbnail(picture)
     return Shown(image, name, one_line(row.given), one_line(row.taken), often)
 
