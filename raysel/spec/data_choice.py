@@ -130,7 +130,7 @@ class FileData(_Grouped):
     )
 
 
-class _StoredData(FrozenModel):
+class _LibraryData(FrozenModel):
     """Pictures and labels in the columns of a data set that is kept by another library."""
 
     image_column: OneLine | None = Field(
@@ -151,7 +151,7 @@ def _hub_id(text: str) -> str:
     return text
 
 
-class HubData(_StoredData):
+class HubData(_LibraryData):
     """`hfds/OWNER/NAME` or `{hub: OWNER/NAME}`: a data set of the Hugging Face hub."""
 
     hub: Annotated[OneLine, AfterValidator(_hub_id)] = Field(
@@ -169,7 +169,7 @@ def _tfds_name(text: str) -> str:
     return text
 
 
-class TfdsData(_StoredData):
+class TfdsData(_LibraryData):
     """`tfds/NAME` or `{tfds: NAME}`: a data set that TensorFlow Datasets has prepared here."""
 
     tfds: Annotated[OneLine, AfterValidator(_tfds_name)] = Field(
@@ -249,10 +249,10 @@ DataChoice = Annotated[
     BeforeValidator(_by_string),
 ]
 
-StoredData = HubData | TfdsData
+LibraryData = HubData | TfdsData
 """Published pictures that another library keeps on this machine."""
 
-PictureData = FolderData | TableData | FileData | FunctionData | StoredData
+PictureData = FolderData | TableData | FileData | FunctionData | LibraryData
 """Pictures of one's own, or that another library keeps."""
 
 

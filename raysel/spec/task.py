@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from raysel.spec.data_choice import DataChoice, PictureData, StoredData, name_of
+from raysel.spec.data_choice import DataChoice, LibraryData, PictureData, name_of
 from raysel.spec.values import (
     LARGEST_WHOLE,
     FrozenModel,
@@ -188,7 +188,7 @@ class TaskSpec(FrozenModel):
         """What is done where one picture is found in several places."""
         if self.duplicates is not None:
             return self.duplicates
-        return "keep" if isinstance(self.data, str | StoredData) else "error"
+        return "keep" if isinstance(self.data, str | LibraryData) else "error"
 
     @property
     def name(self) -> str:

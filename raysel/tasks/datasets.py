@@ -19,8 +19,8 @@ from raysel.spec.data_choice import (
     FolderData,
     FunctionData,
     HubData,
+    LibraryData,
     PictureData,
-    StoredData,
     TableData,
     TfdsData,
 )
@@ -168,7 +168,7 @@ def _source(spec: TaskSpec) -> _Source:
     )
 
 
-def _stored(data: StoredData) -> _Source:
+def _stored(data: LibraryData) -> _Source:
     """What another library keeps."""
     count = len(data.classes) if data.classes else None
     if isinstance(data, HubData):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from raysel.common.errors import UserError, nearest, user_error
 from raysel.common.text import and_more, quoted
-from raysel.spec.data_choice import FileData, StoredData
+from raysel.spec.data_choice import FileData, LibraryData
 from raysel.tasks.groups import Groups, groups_of
 from raysel.tasks.table_columns import other_task, usual_file, usual_label
 
@@ -32,7 +32,7 @@ class AskedColumns(NamedTuple):
 NONE_ASKED = AskedColumns()
 
 
-def asked_columns(data: FileData | StoredData) -> AskedColumns:
+def asked_columns(data: FileData | LibraryData) -> AskedColumns:
     """The columns that the sweep file names."""
     return AskedColumns(data.image_column, data.label_column, data.group_column)
 

@@ -92,7 +92,7 @@ def _read(where: str, file: Path, data: HubData) -> tuple[Cells, list[Path | Sto
         cells = Cells(columns)
         cells.add(where, {name: table.column(name).to_pylist() for name in columns.read})
         paths = _paths(table.column(columns.image))
-    rows = [
+    rows: list[Path | StoredImage] = [
         Path(paths[row]) if row in paths else ArrowRow(file, f"{row}", row, columns.image)
         for row in range(table.num_rows)
     ]

@@ -159,7 +159,8 @@ def _schema(folder: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
     types = {"Image": pa.binary(), "ClassLabel": pa.int64(), "Text": pa.string()}
     found = json.loads((folder / FEATURES).read_text(encoding="utf-8"))
     described = found["featuresDict"]["features"]
-    fields, features = [], {}
+    fields: list[tuple[str, Any]] = []
+    features: dict[str, dict[str, Any]] = {}
     for name, one in described.items():
         kind = str(one["pythonClassName"]).rpartition(".")[2]
         is_number = kind in ("Scalar", "Tensor") and "dimensions" not in json.dumps(one)
@@ -167,9 +168,7 @@ def _schema(folder: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
         features[name] = {"_type": _KINDS.get(kind, kind)}
         names = folder / f"{name}.labels.txt"
         if kind == "ClassLabel" and names.is_file():
-            features[name]["names"] = names.read_text(encoding="utf-8").split("\n")
-            while features[name]["names"][-1:] == [""]:
-                features[name]["names"].pop()
+            features[name]["names"] = names.read_text(encoding="utf-8").rstrip("\n").split("\n")
     return pa.schema(fields), features
 
 
