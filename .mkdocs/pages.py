@@ -65,6 +65,8 @@ SECTIONS = {
     "TableData": "task.data: a table",
     "FileData": "task.data: a file of pictures",
     "FunctionData": "task.data: a function",
+    "HubData": "task.data: a data set of the hub",
+    "TfdsData": "task.data: a data set of TFDS",
     "ColouredDigits": "task.data: digits with a cue",
     "ShiftSpec": "task.shift",
     "SplitSpec": "task.split",
