@@ -196,7 +196,7 @@ def parquet_without_pictures(folder: Path) -> str:
 
 
 def tar_of_two_layouts(folder: Path) -> str:
-    sample = folder / "photos" / "cat" / "0.png"
+    sample = next((folder / "photos").rglob("*.png"))
     (folder / "0.cls").write_text("0")
     with tarfile.open("x.tar", "w") as tar:
         tar.add(sample, "0.png")
@@ -215,7 +215,10 @@ def tar_of_two_layouts(folder: Path) -> str:
         ),
         (lambda folder: "hfds/team/pond", "task.data: hfds/team/pond is not in the cache "),
         (lambda folder: "tfds/pond", "task.data: tfds/pond is not below "),
-        (lambda folder: "hfds/a/b/c", "task.data.hub: give OWNER/NAME, the end of"),
+        (
+            lambda folder: "hfds/a/b/c",
+            'task.data.hub: "a/b/c" is not accepted: give OWNER/NAME, the end of',
+        ),
     ],
 )
 @pytest.mark.parametrize("download", ["false", "true"])
