@@ -4,9 +4,9 @@ compares."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -36,49 +36,45 @@ from raysel.report.drawing import (
 from raysel.report.maps import OPACITY, opacity_legend, shade
 from raysel.report.tables import ConfirmRow, percent, strategies
 
-_DASHES = ("-", "--", ":", "-.")
-"""Of the lines of each model and data set."""
-
-
 _BESIDE = 1.02
 """How far each strategy stands beside the last at the same number of examples, as a factor: else
 their intervals would lie on one another."""
 
 
 def error_by_shots(sweeps: Sweeps) -> Figure | None:
-    """Test accuracy of each strategy against the sweeps' numbers of examples a class."""
-    counts = [sweep.shots for sweep in sweeps if sweep.shots is not None]
+    """Test accuracy of each strategy against the sweeps' numbers of examples a class; a panel for
+    each model and data set."""
+    counts = [float(sweep.shots) for sweep in sweeps if sweep.shots is not None]
     if len(set(counts)) < 2 or len(counts) < len(sweeps):
         return None
-    style_of = styles_of(sweeps)
-    figure, placed = panels(["accuracy"], height=3.2)
-    axes = placed["accuracy"]
-    lines = list(dict.fromkeys((sweep.model, sweep.data) for sweep in sweeps))
-    names = every_strategy(sweeps)
-    for place, name in enumerate(names):
-        beside = _BESIDE ** (place - (len(names) - 1) / 2)
-        for alike, dashes in zip(lines, cycle(_DASHES), strict=False):  # a line each
-            own = [s for s in sweeps if (s.model, s.data) == alike and name in s.confirmed]
-            points = sorted(_known([(s.shots, s.confirmed[name]) for s in own]))
-            x = [n * beside for n, _ in points]
-            y = [1 - row[0] for _, row in points]
-            color = style_of[name].light
-            axes.plot(x, y, dashes, marker=style_of[name].marker, ms=5, lw=1.4, color=color)
-            for at, (_, (_, low, high)) in zip(x, points, strict=True):
-                ends = [max(0.0, 1 - high), min(1.0, 1 - low)]
-                axes.plot([at, at], ends, color=color, lw=1, alpha=0.6)
-    shots_axis(axes, [float(n) for n in counts])
+    look, names = styles_of(sweeps), every_strategy(sweeps)
+    same_data = len({sweep.data for sweep in sweeps}) == 1
+    titles = [s.model if same_data else f"{s.model}, {s.data}" for s in sweeps]
+    figure, placed = panels(list(dict.fromkeys(titles)), height=3.2, share_y=True)
+    for title, axes in placed.items():
+        own = [sweep for sweep, of in zip(sweeps, titles, strict=True) if of == title]
+        for place, name in enumerate(names):
+            beside = _BESIDE ** (place - (len(names) - 1) / 2)
+            _by_shots(axes, own, name, look[name], beside)
+        shots_axis(axes, counts)
+        axes.set_title(title if len(placed) > 1 else "")
     several = any(row.low is not None for s in sweeps for row in s.confirmed.values())
-    axes.set_ylabel("test accuracy, 95 % interval" if several else "test accuracy, one seed")
-    keys = strategy_keys(names, style_of)
-    if len(lines) > 1:
-        same_data = len({data for _, data in lines}) == 1
-        keys += [
-            Line2D([], [], ls=dashes, color="0.4", label=model if same_data else f"{model}, {data}")
-            for (model, data), dashes in zip(lines, cycle(_DASHES), strict=False)
-        ]
-    legend(figure, keys, "outside lower right")
+    label = "test accuracy, 95 % interval" if several else "test accuracy, one seed"
+    label_outer(placed, placed[titles[0]].get_xlabel(), label)
+    legend(figure, strategy_keys(names, look), "outside lower right")
     return figure
+
+
+def _by_shots(axes: Axes, sweeps: Sweeps, name: str, style: Style, beside: float) -> None:
+    """A strategy's line with its intervals, its places times `beside`."""
+    own = [sweep for sweep in sweeps if name in sweep.confirmed]
+    points = sorted(_known([(sweep.shots, sweep.confirmed[name]) for sweep in own]))
+    x = [shots * beside for shots, _ in points]
+    y = [1 - mean for _, (mean, _, _) in points]
+    axes.plot(x, y, marker=style.marker, ms=5, lw=1.4, color=style.light)
+    for at, (_, (_, low, high)) in zip(x, points, strict=True):
+        ends = [max(0.0, 1 - high), min(1.0, 1 - low)]
+        axes.plot([at, at], ends, color=style.light, lw=1, alpha=0.6)
 
 
 def weights_by_shift(sweeps: Sweeps) -> Figure | None:
