@@ -75,6 +75,7 @@ def validate(
     """`raysel validate SUITE`."""
     try:
         checked = checked_suite(file, overrides, even_many, counted=without_data)
+        notes = _notes(checked)
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
@@ -83,7 +84,6 @@ def validate(
     from raysel.search.summary import summary  # noqa: PLC0415
 
     found = {cell.name: summary(cell.spec, cell.task) for cell in checked.cells}
-    notes = _notes(checked)
     valid = not absent or without_data
     warned = [*warnings, *(absent if valid else ())]
     if as_json:
@@ -122,9 +122,14 @@ def _absences(checked: CheckedSuite) -> tuple[list[Problem], list[Problem]]:
 
 def _notes(checked: CheckedSuite) -> list[str]:
     """The notes about the cells, each once."""
+    from raysel.cli.validate_verb import prior_notes  # noqa: PLC0415
     from raysel.search.validate import notes  # noqa: PLC0415
 
-    every = (note for cell in checked.cells for note in notes(cell.spec, cell.task))
+    every = (
+        note
+        for cell in checked.cells
+        for note in [*notes(cell.spec, cell.task), *prior_notes(cell.spec, cell.task)]
+    )
     return list(dict.fromkeys(every))
 
 

@@ -44,6 +44,7 @@ def validate(
     try:
         spec, task = checked_opened(file, set_ or (), counted=without_data)
         data = _data(spec, task)
+        earlier = prior_notes(spec, task)
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})
@@ -54,7 +55,8 @@ def validate(
 
     absent, warnings = absences.absences(spec, task), absences.resource_warnings(spec)
     valid = not absent or without_data
-    found, notes = summary(spec, task), validation.notes(spec, task)
+    found = summary(spec, task)
+    notes = [*validation.notes(spec, task), *earlier]
     if as_json:
         out: dict[str, Any] = {"valid": valid, "problems": [] if valid else _as_json(absent)}
         warned = {"warnings": _as_json([*warnings, *(absent if valid else ())])}
@@ -74,6 +76,19 @@ def _data(spec: Spec, task: OpenedTask) -> DataSummary | None:
     from raysel.search.validate import reads_source  # noqa: PLC0415
 
     return task.summary(facts_of(spec.model.name).input, reads_source(spec))
+
+
+def prior_notes(spec: Spec, task: OpenedTask) -> list[str]:
+    """What the sweep would take from earlier ones, a line each.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
+    if not spec.search.prior:
+        return []
+    from raysel.sweep.priors import notes_of  # noqa: PLC0415  (what it imports takes a second)
+
+    return notes_of(spec, task)
 
 
 def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

@@ -124,6 +124,9 @@ def trial_image(trial: TrialState, sweep: SweepState) -> RunImage:
         tags["raysel.registered_strategy"] = registered
     if trial.notes:
         tags["raysel.notes"] = "; ".join(trial.notes)
+    how, addresses = trial.earlier
+    if addresses:
+        tags["raysel.prior"] = f"{how}: {', '.join(addresses)}"
     if lost := _not_finite(trial):
         tags["raysel.non_finite_values"] = str(lost)
     return RunImage(

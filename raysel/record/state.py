@@ -26,6 +26,12 @@ ENDED = frozenset({COMPLETE, PRUNED, FAILED})
 TO_BEAT = "greedy:to_beat"
 """Among a trial's attributes: the error that its set of layers has to go below to be taken."""
 
+NOTED = "raysel:prior"
+"""Among a trial's attributes: the earlier sweeps it comes from (`sweeps`), and how (`as`)."""
+
+POINT, WARM = "point", "warm-up"
+"""A configuration of an earlier sweep; a suggestion of TPE that was given trials of some."""
+
 CLOSED = "closed by raysel reconcile"
 """The cause of a trial that was interrupted and that nobody will resume."""
 
@@ -88,6 +94,13 @@ class TrialState:
         None where there is no such bound."""
         return self.attributes.get(TO_BEAT)
 
+    @property
+    def earlier(self) -> tuple[str, tuple[str, ...]]:
+        """How it comes from earlier sweeps (`POINT`, `WARM`), and from which, by their addresses;
+        empty where from none."""
+        note = self.attributes.get(NOTED) or {}
+        return note.get("as", ""), tuple(note.get("sweeps", ()))
+
 
 @dataclass(frozen=True)
 class SweepState:
@@ -102,6 +115,7 @@ class SweepState:
         folder: where the sweep's files lie.
         metric: the objective; the smaller the better.
         secondary: the objectives beside it.
+        prior: what it took from earlier sweeps (`raysel.search.prior.Prior`); empty without.
         status: RUNNING, COMPLETE or INTERRUPTED.
         cause, verdict: sentences, once it has ended.
         confirmed: of each confirmed strategy its mean test error (`test_error`, with `low` and
@@ -121,6 +135,7 @@ class SweepState:
     folder: str = ""
     metric: str = ""
     secondary: tuple[str, ...] = ()
+    prior: Mapping[str, Any] = field(default_factory=dict)
     status: str = RUNNING
     cause: str | None = None
     verdict: str | None = None
@@ -184,6 +199,7 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             folder=payload.get("folder", ""),
             metric=objective.get("metric", ""),
             secondary=tuple(objective.get("secondary", ())),
+            prior=payload.get("prior") or {},
             started_at=event.at,
         )
     if event.kind == Kind.FINISHED:

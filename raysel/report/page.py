@@ -19,7 +19,7 @@ from raysel.common.text import count_of, lines, one_line, safe_tree
 from raysel.common.user_files import own_folder
 from raysel.record.layout import SweepFolder, write_whole
 from raysel.record.state import PRUNED
-from raysel.report import drawing, figures, pareto, search_front, tables
+from raysel.report import drawing, earlier_sweeps, figures, pareto, search_front, tables
 from raysel.report.confusions import (
     WithConfusions,
     commonest_mistakes,
@@ -167,6 +167,7 @@ def page(
             one_seed=all(row.n <= 1 for row in confirm),
             verdict=results.verdict,
             effort=results.effort,
+            earlier=earlier_sweeps.earlier_lines(results),
             improvement=results.improvement,
             others=tables.other_rows(results),
             some_pruned=_confirmed_pruned(results),

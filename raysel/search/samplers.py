@@ -40,8 +40,10 @@ from scipy.stats.qmc import Halton
 
 from raysel.search import allocation
 from raysel.search.layer_sets import GREEDY
+from raysel.search.prior import Prior
 from raysel.search.space import Space
-from raysel.search.trial_budget import walks_every_point, walks_strategy
+from raysel.search.trial_budget import is_warmed, walks_every_point, walks_strategy
+from raysel.search.warm_start import WarmStarted
 from raysel.spec.sweep import PrunerSpec, SearchSpec
 
 STARTUP_TRIALS = 10
@@ -57,12 +59,14 @@ def sampler(
     space: Space,
     trial_number: int,
     strategy: str | None = None,
+    prior: Prior | None = None,
 ) -> BaseSampler:
     """The sampler for one trial.
 
     Args:
         trial_number: Optuna's number of the trial that is about to be asked for.
         strategy: the trial's, where it is chosen already.
+        prior: what earlier sweeps know.
     """
     sequence = np.random.SeedSequence([search.seed, trial_number])
     seed = int(sequence.generate_state(1)[0])
@@ -74,7 +78,7 @@ def sampler(
         return QuasiRandomSampler(space.names, search.seed)
     if search.sampler == "nsga2":
         return GeneticSampler(seed)
-    return _without_experimental_warning(
+    tpe = _without_experimental_warning(
         lambda: TPESampler(
             n_startup_trials=STARTUP_TRIALS,
             n_ei_candidates=24,
@@ -84,6 +88,9 @@ def sampler(
             seed=seed,
         )
     )
+    if prior is None or not is_warmed(search, space):
+        return tpe
+    return WarmStarted(tpe, prior, space)
 
 
 def pruner(spec: PrunerSpec, max_epochs: int) -> BasePruner:

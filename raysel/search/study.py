@@ -8,7 +8,7 @@ too, so a rebuild asks neither, and a suggestion is a function of the events alo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -19,9 +19,20 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from raysel.common.errors import OperationalError
-from raysel.record.state import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, TrialState
+from raysel.record.state import (
+    COMPLETE,
+    FAILED,
+    INTERRUPTED,
+    NOTED,
+    POINT,
+    PRUNED,
+    RUNNING,
+    TrialState,
+)
+from raysel.search.prior import Prior
 from raysel.search.samplers import pruner
 from raysel.search.space import Space
+from raysel.search.warm_start import in_study
 from raysel.spec.sweep import Spec
 
 OPTUNA_STATE = {
@@ -39,11 +50,14 @@ def trial_id(number: int) -> str:
     return f"{number:04d}"
 
 
-def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
+def study_of(
+    spec: Spec, space: Space, trials: Iterable[TrialState], prior: Prior | None = None
+) -> Study:
     """The study of a sweep as the record has it.
 
     Args:
         trials: the trials of the search; none for a new sweep.
+        prior: what earlier sweeps know; their configurations come after the published ones.
 
     Raises:
         OperationalError: a trial is missing among them.
@@ -60,9 +74,22 @@ def study_of(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Study:
         if trial.number != number:
             raise OperationalError(spec.name, f"trial {trial_id(number)} is missing in its record")
         study.add_trial(frozen_trial(trial, spec.objective.metrics))
-    for parameters in space.first_trials()[len(known) :]:
-        study.enqueue_trial(parameters)
+    waiting = [*map(_waiting, space.first_trials()), *_points(space, prior)]
+    for trial in waiting[len(known) :]:
+        study.add_trial(trial)
     return study
+
+
+def _waiting(parameters: Mapping[str, Any], **attributes: Any) -> FrozenTrial:
+    """As `Study.enqueue_trial` makes one, which cannot set attributes of ours."""
+    fixed = {"fixed_params": dict(parameters)}
+    return create_trial(state=OptunaState.WAITING, system_attrs=fixed | attributes)
+
+
+def _points(space: Space, prior: Prior | None) -> Iterator[FrozenTrial]:
+    for point in prior.points if prior is not None else ():
+        note = {NOTED: {"as": POINT, "sweeps": [point.address]}}
+        yield _waiting(in_study(space, point.arm, point.values), **note)
 
 
 def name_metrics(study: Study, metrics: Sequence[str]) -> None:

@@ -102,6 +102,13 @@ def is_equal(search: SearchSpec, space: Space) -> bool:
     return search.allocation == "equal" and len(space.strategies) > 1
 
 
+def is_warmed(search: SearchSpec, space: Space) -> bool:
+    """Whether trials of earlier sweeps are given to the sampler: to tpe, and where it chooses
+    among strategies to none, for their values of two sweeps cannot be compared."""
+    alone = len(space.strategies) == 1
+    return search.sampler == "tpe" and (alone or is_equal(search, space))
+
+
 def shares(search: SearchSpec, space: Space) -> dict[str, int]:
     """Number of trials per strategy: equal, with one more for the first ones if it
     does not come out even."""

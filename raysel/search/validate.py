@@ -44,6 +44,7 @@ from raysel.search.validate_confirm import confirm_notes, confirm_problems, verd
 from raysel.search.validate_first import first_problems
 from raysel.search.validate_greedy import greedy_problems, growth_problems
 from raysel.search.validate_objective import objective_notes, objective_problems
+from raysel.search.validate_prior import prior_problems
 from raysel.search.validate_recipe import recipe_problems
 from raysel.search.validate_search import (
     allocation_problems,
@@ -156,6 +157,7 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
         cross_validation_problems(spec),
         greedy_problems(spec),
         allocation_problems(spec),
+        prior_problems(spec),
         confirm_problems(spec, task),
         verdict_problems(spec),
         objective_problems(spec, lambda: _shape(spec, task).class_count, task.has_groups),

@@ -15,7 +15,9 @@ from pydantic import (
     BaseModel,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -70,6 +72,16 @@ RANGE_STEPS = 100
 """Optimizer steps of such a test, at most."""
 
 
+def _storage(text: str) -> str:
+    if wrong := storage_problem(text):
+        raise ValueError(wrong)
+    return text if is_bucket(text) else plain(text)
+
+
+SweepAddress = Annotated[str, AfterValidator(_storage)]
+"""A sweep's folder, its name in the storage, or `s3://bucket/folder/NAME`."""
+
+
 class SearchSpec(FrozenModel):
     """How the next trial is chosen."""
 
@@ -104,6 +116,16 @@ class SearchSpec(FrozenModel):
     baselines: StrictBool = Field(
         default=True, description="full and linear_probe are added where the file omits them"
     )
+    prior: Annotated[tuple[SweepAddress, ...], Field(max_length=20)] = Field(
+        default=(),
+        description="earlier sweeps, by folder, by name in the storage or as s3://…/NAME: their"
+        " best configurations come after the published ones, and tpe is given their trials",
+    )
+    prior_weight: Annotated[NonNegativeReal, Field(le=10)] = Field(
+        default=1.0,
+        description="how many trials of earlier sweeps tpe is given, as a share of those that each"
+        " strategy has here; 0: their best configurations alone",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +134,13 @@ class SearchSpec(FrozenModel):
         if isinstance(given, dict) and given.get("sampler") in ("grid", "cross_validation"):
             return {"allocation": "adaptive"} | given
         return given
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without earlier sweeps it is written as it was before there were any."""
+        written: dict[str, Any] = handler(self)
+        unset = () if self.prior else ("prior", "prior_weight")
+        return {name: value for name, value in written.items() if name not in unset}
 
 
 class PrunerSpec(FrozenModel):
@@ -211,12 +240,6 @@ Code = Annotated[
     Annotated[LocalPath, Tag(A_VALUE)] | Annotated[CodeFile, Tag(A_FILE)],
     Discriminator(lambda value: A_FILE if isinstance(value, Mapping | BaseModel) else A_VALUE),
 ]
-
-
-def _storage(text: str) -> str:
-    if wrong := storage_problem(text):
-        raise ValueError(wrong)
-    return text if is_bucket(text) else plain(text)
 
 
 class Spec(FrozenModel):

@@ -60,6 +60,8 @@ _KEYS: dict[str, str] = {
     "model.partition": "layers layergroups blocks groups paramgroups",
     "model.adapter": "lora adapters peft loraconfig",
     "search.num_trials": "trials ntrials numsamples numtrials maxtrials",
+    "search.prior": "warmstart warmstarting transfer metalearning evaluatedrewards "
+    "pointstoevaluate initialpoints priors",
     "search.seed": "seed randomseed randomstate",
     "confirm.seeds": "seeds repeats nseeds replicates",
     "pruner.kind": "pruning asha hyperband",

@@ -16,7 +16,8 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record, StoredEvent
 from raysel.record.layout import SweepFolder, make_folder, write_json, write_whole
 from raysel.record.ownership import FileOwner, LeaseOwner, Owner
-from raysel.record.state import fold, fold_sweep
+from raysel.record.state import SweepState, fold, fold_sweep
+from raysel.search.prior import Prior, of_record
 from raysel.spec import user_code
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
@@ -31,6 +32,7 @@ from raysel.sweep.own_record import (
     refuse_lost,
     refuse_other,
 )
+from raysel.sweep.priors import read_prior
 from raysel.sweep.replica import BucketReplica, checkpoints, replica_of
 from raysel.sweep.split import digest_of, keep_split, refuse_other_split
 from raysel.sweep.storage_watch import StorageWatch
@@ -72,6 +74,7 @@ class OwnedSweep:
         backup_thread: keeps the second copy: of the record, and of the files in a bucket.
         watch: over the files that were opened.
         spent: seconds of earlier attempts.
+        prior: what it took from earlier sweeps when it began.
     """
 
     id: str
@@ -83,6 +86,7 @@ class OwnedSweep:
     watch: StorageWatch
     spent: float
     replica: BucketReplica | None = None
+    prior: Prior | None = None
 
     def discard_checkpoints(self, trial: str) -> None:
         """Delete the checkpoints of a trial that will not be resumed."""
@@ -207,6 +211,7 @@ def open_sweep(
         events = _own_events(spec, folder, record, notify)
         replica = replica_of(folder, spec.database_url is None)
         sweep = fold_sweep(stored.event for stored in events)
+        prior = _prior(inputs, sweep)
         facts = manifest() | {"code": user_code.hashes(inputs.code)}
         facts = first_manifest(sweep.manifest, facts)
         refuse_other_split(folder, inputs.task, sweep.split)
@@ -224,11 +229,19 @@ def open_sweep(
     event_log = EventLog(
         record, attempt, _observer(folder, replica, backup_thread, observe), watch.check
     )
-    _record_attempt(event_log, inputs, folder, facts, own_id)
+    _record_attempt(event_log, inputs, folder, facts, own_id, prior)
     spent = _spent(events)
     return OwnedSweep(
-        own_id, folder, record.url, event_log, owner, backup_thread, watch, spent, replica
+        own_id, folder, record.url, event_log, owner, backup_thread, watch, spent, replica, prior
     )
+
+
+def _prior(inputs: SweepInputs, sweep: SweepState) -> Prior | None:
+    """What the sweep took from earlier ones when it began; read from them if it begins now."""
+    if sweep.spec:
+        return of_record(sweep.prior) if sweep.prior else None
+    spec = inputs.spec
+    return read_prior(spec, inputs.space) if spec.search.prior else None
 
 
 def _refuse_other_layers(recorded: Sequence[str], now: Sequence[str], name: str) -> None:
@@ -319,6 +332,7 @@ def _record_attempt(
     folder: SweepFolder,
     facts: Mapping[str, Any],
     own_id: str,
+    prior: Prior | None,
 ) -> None:
     spec, layers = inputs.spec, inputs.layers
     split = digest_of(inputs.task.record)
@@ -333,6 +347,7 @@ def _record_attempt(
         "folder": str(folder.path),
         "objective": spec.objective.model_dump(),
         "split": split,
+        **({} if prior is None else {"prior": prior.to_dict()}),
     }
     if not event_log.write(SWEEP, Kind.SWEEP, 0, payload):
         again = {"spec": spec.to_yaml(), "folder": str(folder.path), "split": split}

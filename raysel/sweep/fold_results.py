@@ -10,6 +10,7 @@ from pathlib import Path
 from raysel.common.text import and_more
 from raysel.models.layers import Layer, Partition
 from raysel.record.state import COMPLETE, FAILED, TrialState
+from raysel.search.prior import Prior
 from raysel.spec.arms import arm_of
 from raysel.strategies import registered
 from raysel.strategies.rates import LayerRates
@@ -17,6 +18,7 @@ from raysel.sweep.confirm_answers import answers_of
 from raysel.sweep.confirm_rounds import level_of
 from raysel.sweep.importance import importance
 from raysel.sweep.inputs import SweepInputs
+from raysel.sweep.prior_use import prior_use
 from raysel.sweep.question import BASELINE, Question, tested_by
 from raysel.sweep.ranking import (
     best_epoch,
@@ -58,6 +60,7 @@ def fold_results(
     versions: Mapping[str, str],
     complete: bool,
     folder: Callable[[str], Path] | None = None,
+    prior: Prior | None = None,
 ) -> SweepResults:
     """The outcome of a sweep.
 
@@ -66,6 +69,7 @@ def fold_results(
         spent: the time; the counts are added here.
         complete: whether both phases ran to their end.
         folder: of a trial, by its id; without it test examples are not compared one by one.
+        prior: what the sweep took from earlier ones when it began.
     """
     spec, partition, data = inputs.spec, inputs.layers, inputs.task.summary
     metric, folded = spec.objective.metric, _fold(inputs, trials)
@@ -92,6 +96,7 @@ def fold_results(
         other_configurations=folded.others,
         verdict=_verdict(inputs, folded, folder),
         effort=tuple(folded.effort.values()),
+        prior=prior_use(prior, folded.search),
         improvement=tuple(improvements(folded.rows, tested_by(metric))),
         importance=tuple(importance(spec, inputs.space, folded.search)),
         spent=spent.model_copy(update=counts),

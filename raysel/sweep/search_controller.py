@@ -21,12 +21,13 @@ from raysel.engine.trial_source import Assignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
-from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold
+from raysel.record.state import COMPLETE, ENDED, PRUNED, TrialState, fold, fold_sweep
 from raysel.search import allocation
 from raysel.search.dominance import objectives_of
 from raysel.search.dominance_pruner import DominancePruner
 from raysel.search.greedy import note_to_beat
 from raysel.search.layer_sets import GREEDY
+from raysel.search.prior import of_record
 from raysel.search.samplers import sampler
 from raysel.search.space import STRATEGY, Space
 from raysel.search.study import (
@@ -77,8 +78,10 @@ class SearchController:
         self._dominance = DominancePruner(spec.pruner) if spec.objective.is_multiple else None
         grows = spec.search.sampler == GREEDY
         self._greedy = GreedySearch(spec, space, examples) if grows else None
+        kept = fold_sweep(stored.event for stored in event_log.record.events()).prior
+        self._prior = of_record(kept) if kept else None
         searched = self._searched()
-        self.study = study_of(spec, space, searched)
+        self.study = study_of(spec, space, searched, self._prior)
         self._budget = budget(spec.search, space)
         self._arms = allocation.TrialsByArm()
         begun = (t for t in self._trials() if t.state != OptunaState.WAITING)
@@ -226,7 +229,8 @@ class SearchController:
             return self._grown(self._greedy)
         number = min((t.number for t in waiting), default=len(trials))
         strategy = allocation.arm_of_trial(trials[number]) if waiting else self._whose_turn(trials)
-        self.study.sampler = sampler(self._spec.search, self._space, number, strategy)
+        prior = None if waiting else self._prior  # what waits is chosen already
+        self.study.sampler = sampler(self._spec.search, self._space, number, strategy, prior)
         return self.study.ask()
 
     def _grown(self, greedy: GreedySearch) -> Trial | None:

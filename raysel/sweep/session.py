@@ -43,6 +43,7 @@ from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
+from raysel.sweep.priors import prior_notes
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.range_search import begun_space, range_phase
 from raysel.sweep.ray_gone import leave_without_ray
@@ -174,7 +175,8 @@ class Session:
         self.reporter.began(spec, total, len(space.arms), concurrent)
         token = nodes.new_token(self.folder)
         of_space = space_notes(spec.search, space)
-        notes = (*self.inputs.task.notes, *of_space, nodes.check_storage(self.folder))
+        earlier = prior_notes(self.sweep.prior, spec.search, space)
+        notes = (*self.inputs.task.notes, *of_space, *earlier, nodes.check_storage(self.folder))
         for note in filter(None, notes):
             self.reporter.note(note)
         yield from self._phases(total, token)
@@ -226,7 +228,9 @@ class Session:
         inputs, complete = self.inputs, not self.stop.asked
         spent = Spent(seconds=self._spent(), planned=brief(read_plan(self.spec)))
         results = fold_results(
-            inputs, self.sweep.id, self._trials(), spent, versions(), complete, self.folder.trial
+            *(inputs, self.sweep.id, self._trials(), spent, versions(), complete),
+            self.folder.trial,
+            self.sweep.prior,
         )
         return Outcome(
             folder=self.folder,

@@ -16,6 +16,7 @@ from raysel.sweep.backup import restore
 from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.own_record import lost_spec, own_events, own_spec
+from raysel.sweep.priors import notes_of
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
 from raysel.sweep.session import run_session
@@ -46,7 +47,9 @@ def start(
         raise UserError(_exists(folder, stored))
     sources = user_code.read(spec.listed_code, Path())
     spec = user_code.located(spec, sources, CODE)
-    if stored is not None:
+    if stored is None:
+        notes_of(spec)  # refuses what cannot be used, before anything is spent
+    else:
         spec = continued(stored, spec)
     return run_session(spec, folder, reporter, sources, publish)
 

@@ -18,7 +18,7 @@ from raysel.common.locations import (
     working_folder,
 )
 from raysel.common.object_store import Bucket
-from raysel.common.paths import A_NAME, BESIDE_SWEEPS, is_a_path, is_text
+from raysel.common.paths import A_NAME, A_SWEEP, BESIDE_SWEEPS, is_a_path, is_text
 from raysel.common.text import and_more
 from raysel.common.user_files import lies_there
 from raysel.record.layout import SweepFolder
@@ -291,6 +291,32 @@ def read_sweep(storage: str, name: str) -> SweepView:
     if sweep.status != RUNNING:
         trials = {name: _left(trial) for name, trial in trials.items()}
     return SweepView(folder, spec, sweep, tuple(trials.values()), holder)
+
+
+def located_sweep(address: str, storage: str) -> tuple[str, str]:
+    """The storage and the name of a sweep, as `read_sweep` takes them.
+
+    Args:
+        address: `s3://bucket/folder/NAME`, the path of its folder, or its name in the storage
+            (`suite/cell` of a cell).
+
+    Raises:
+        UserError: the address of an object store names no sweep.
+        OperationalError: the bucket does not answer.
+    """
+    if is_bucket(address):
+        uri, mark, options = address.partition("?")
+        above, _, name = uri.rstrip("/").rpartition("/")
+        if above.endswith("/"):
+            raise user_error(address, f"names no sweep in its bucket; give {uri.rstrip('/')}/NAME")
+        return above + mark + options, name
+    folder = Path(address)
+    if "/" not in address:
+        return storage, address
+    first = address.partition("/")[0]
+    if not folder.is_dir() and A_SWEEP.fullmatch(address) and first in suites(storage):
+        return storage, address
+    return str(folder.parent), folder.name
 
 
 def read_all(storage: str, cells: bool) -> Iterator[tuple[str, SweepView | str]]:

@@ -31,6 +31,7 @@ from raysel.spec.sweep import Choice, Spec
 from raysel.spec.trial_config import TrialConfig
 from raysel.strategies import registered
 from raysel.sweep.inputs import SweepInputs, layers_of, read_inputs, source_training
+from raysel.sweep.priors import notes_of
 from raysel.tasks.data import Examples, Part, Task
 from raysel.tasks.data_summary import DataSummary
 from raysel.training.gpu_share import CONTEXT_BYTES
@@ -84,6 +85,7 @@ def estimate_sweeps(
     Args, Raises:
         As `estimate_sweep`.
     """
+    earlier = [notes_of(spec) for spec in specs]  # refused first
     first = read_inputs(specs[0], code, opened=opened)  # before Ray is started
     known: dict[str, _Calibrator] = {}
     trained: set[str] = set()
@@ -108,7 +110,7 @@ def estimate_sweeps(
                 budget=spec.budget.total,
                 price=price,
             )
-            yield _plan(inputs, work, costs, calibrator)
+            yield _plan(inputs, work, costs, calibrator, earlier[number])
 
 
 def _leave(what: str) -> None:
@@ -120,6 +122,7 @@ def _plan(
     work: Sequence[StrategyWorkload],
     costs: Costs,
     calibrator: _Calibrator,
+    earlier: Sequence[str],
 ) -> Plan:
     memories = calibrator.memories
     plans = tuple(
@@ -140,7 +143,7 @@ def _plan(
         why=calibrator.why,
         failures=calibrator.failures,
         data=inputs.task.summary,
-        notes=(*inputs.task.notes, *space_notes(inputs.spec.search, inputs.space)),
+        notes=(*inputs.task.notes, *space_notes(inputs.spec.search, inputs.space), *earlier),
     )
 
 

@@ -123,6 +123,27 @@ class StrategyEffort(Part):
         return not self.searched and not self.trials
 
 
+class PriorUse(Part):
+    """What the search took of one earlier sweep (`search.prior`) for one strategy. The earlier
+    trials are no effort of this sweep: every strategy has as many trials here.
+
+    Attributes:
+        sweep, sweep_id: the earlier sweep's address in the sweep file, and its permanent id.
+        trials: how many of its trials lie in this sweep's space.
+        first: ids of the trials that are configurations of it.
+        given: how many of its trials tpe is given while its order agrees with this sweep's trials.
+        warmed: ids of the trials that tpe suggested so.
+    """
+
+    sweep: str = ""
+    sweep_id: str = ""
+    strategy: str = ""
+    trials: int = 0
+    first: tuple[str, ...] = ()
+    given: int = 0
+    warmed: tuple[str, ...] = ()
+
+
 class Importance(Part):
     """How much each searched value decides whether a trial is among the best.
 

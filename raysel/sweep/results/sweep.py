@@ -12,6 +12,7 @@ from raysel.sweep.results.part import Number, Part
 from raysel.sweep.results.search import (
     Importance,
     Objective,
+    PriorUse,
     SourceFacts,
     StrategyEffort,
     TrialResult,
@@ -69,6 +70,7 @@ class SweepResults(Part):
         other_configurations: what else was confirmed (`confirm.configurations`), likewise; the
             verdict does not take part in it.
         effort: on how much tuning each of them rests; empty in older sweeps.
+        prior: what the search took of earlier sweeps (`search.prior`), by sweep and strategy.
         improvement: probability of improvement of each pair of them.
     """
 
@@ -88,6 +90,7 @@ class SweepResults(Part):
     other_configurations: tuple[ConfirmedStrategy, ...] = ()
     verdict: Verdict
     effort: tuple[StrategyEffort, ...] = ()
+    prior: tuple[PriorUse, ...] = Field(default=(), exclude_if=lambda used: not used)
     improvement: tuple[Improvement, ...] = ()
     importance: tuple[Importance, ...] = ()
     spent: Spent = Spent()

@@ -62,6 +62,13 @@ def test_a_trial_that_runs_again_has_no_cause_left():
     assert trial_image(TRIAL, SWEEP_STATE).tags["raysel.cause"] == ""
 
 
+def test_a_trial_that_comes_from_earlier_sweeps_says_so():
+    note = {"as": "warm-up", "sweeps": ["runs/a", "b"]}
+    tags = trial_image(replace(TRIAL, attributes={"raysel:prior": note}), SWEEP_STATE).tags
+    assert tags["raysel.prior"] == "warm-up: runs/a, b"
+    assert "raysel.prior" not in trial_image(TRIAL, SWEEP_STATE).tags
+
+
 def test_run_names():
     assert run_name(TRIAL) == "07 bvg_ls lr=0.021 ema_decay=0.93"
     assert run_name(replace(TRIAL, phase="confirm")) == "confirm bvg_ls seed 1000"

@@ -425,3 +425,16 @@ def test_a_detectable_difference_has_a_size_and_no_sign(results, show):
     row = {"ours": "bvg_ls", "theirs": "full", "difference": -0.02, "detectable": 0.0456}
     results["verdict"]["against_baseline"] = [row]
     assert "−2.0 – – no runs 4.6 Detectable" in show().words
+
+
+def test_trials_of_earlier_sweeps_are_named_and_said_to_be_no_effort(results, tmp_path):
+    used = {"sweep": "runs/before", "sweep_id": "before-1", "strategy": "full", "trials": 12}
+    used |= {"first": ["0005"], "given": 8, "warmed": ["0009", "0011"]}
+    words = Reader(page.page(typed(results | {"prior": [used]}), {})).words
+    assert (
+        "From earlier sweeps: runs/before, full: 12 trials; tried"
+        " first as 0005; tpe suggested 2 trials with 8 of them (0009, 0011)." in words
+    )
+    assert "Trials of earlier sweeps are not counted as effort here" in words
+    assert "Nothing was known of bvg_ls, bvg_ls_threshold, linear_probe and 1 more." in words
+    assert "earlier sweeps" not in Reader(page.page(typed(results), {})).words
