@@ -75,8 +75,8 @@ def study_of(
             raise OperationalError(spec.name, f"trial {trial_id(number)} is missing in its record")
         study.add_trial(frozen_trial(trial, spec.objective.metrics))
     waiting = [*map(_waiting, space.first_trials()), *_points(space, prior)]
-    for trial in waiting[len(known) :]:
-        study.add_trial(trial)
+    for next_trial in waiting[len(known) :]:
+        study.add_trial(next_trial)
     return study
 
 

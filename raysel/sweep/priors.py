@@ -156,7 +156,8 @@ def _inside(
 ) -> list[tuple[Configuration, Key]]:
     """The trials of an arm that lie in the space: under the study's names, and by what they are
     ordered."""
-    constants, found = _settled(space.first_configuration(arm)), []
+    constants = _settled(space.first_configuration(arm))
+    found: list[tuple[Configuration, Key]] = []
     for trial in trials:
         if (values := _values(trial, space.searched[arm], constants)) is not None:
             is_complete = trial.status == COMPLETE
