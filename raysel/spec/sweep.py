@@ -15,9 +15,7 @@ from pydantic import (
     BaseModel,
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
-    model_serializer,
     model_validator,
 )
 
@@ -118,11 +116,13 @@ class SearchSpec(FrozenModel):
     )
     prior: Annotated[tuple[SweepAddress, ...], Field(max_length=20)] = Field(
         default=(),
+        exclude_if=lambda addresses: not addresses,
         description="earlier sweeps, by folder, by name in the storage or as s3://…/NAME: their"
         " best configurations come after the published ones, and tpe is given their trials",
     )
     prior_weight: Annotated[NonNegativeReal, Field(le=10)] = Field(
         default=1.0,
+        exclude_if=lambda weight: weight == 1.0,
         description="how many trials of earlier sweeps tpe is given, as a share of those that each"
         " strategy has here; 0: their best configurations alone",
     )
@@ -134,13 +134,6 @@ class SearchSpec(FrozenModel):
         if isinstance(given, dict) and given.get("sampler") in ("grid", "cross_validation"):
             return {"allocation": "adaptive"} | given
         return given
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without earlier sweeps it is written as it was before there were any."""
-        written: dict[str, Any] = handler(self)
-        unset = () if self.prior else ("prior", "prior_weight")
-        return {name: value for name, value in written.items() if name not in unset}
 
 
 class PrunerSpec(FrozenModel):

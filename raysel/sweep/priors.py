@@ -23,6 +23,7 @@ from raysel.common.errors import (
 from raysel.common.locations import is_bucket, working_folder
 from raysel.common.text import and_more
 from raysel.record.state import COMPLETE, PRUNED, TrialState
+from raysel.search.distributions import nearest_value
 from raysel.search.prior import (
     Configuration,
     Key,
@@ -33,7 +34,7 @@ from raysel.search.prior import (
     placed,
     prior_from,
 )
-from raysel.search.space import SearchedValue, Space, nearest_value
+from raysel.search.space import SearchedValue, Space
 from raysel.search.trial_budget import is_warmed
 from raysel.search.validate import partition_for
 from raysel.spec.sweep import Choice, SearchSpec, Spec
