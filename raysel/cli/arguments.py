@@ -119,6 +119,19 @@ def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> 
     return spec.model_copy(update={name: getattr(wanted, name) for name in there})
 
 
+def prior_notes(spec: Spec, task: OpenedTask) -> list[str]:
+    """What the sweep would take from earlier ones, a line each.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
+    if not spec.search.prior:
+        return []
+    from raysel.sweep.priors import notes_of  # noqa: PLC0415  (what it imports takes a second)
+
+    return notes_of(spec, task)
+
+
 def day(at: float) -> str:
     """A time as a person reads it: `2026-11-21 19:40`."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

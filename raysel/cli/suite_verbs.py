@@ -122,7 +122,7 @@ def _absences(checked: CheckedSuite) -> tuple[list[Problem], list[Problem]]:
 
 def _notes(checked: CheckedSuite) -> list[str]:
     """The notes about the cells, each once."""
-    from raysel.cli.validate_verb import prior_notes  # noqa: PLC0415
+    from raysel.cli.arguments import prior_notes  # noqa: PLC0415
     from raysel.search.validate import notes  # noqa: PLC0415
 
     every = (

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raysel.cli import suite_verbs
-from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked_opened
+from raysel.cli.arguments import (
+    AsJson,
+    ManyCells,
+    Overrides,
+    SweepFile,
+    checked_opened,
+    prior_notes,
+)
 from raysel.common.errors import BAD_INPUT, Problem, UserError
 from raysel.common.output import print_json, print_table, say, say_error
 
@@ -76,19 +83,6 @@ def _data(spec: Spec, task: OpenedTask) -> DataSummary | None:
     from raysel.search.validate import reads_source  # noqa: PLC0415
 
     return task.summary(facts_of(spec.model.name).input, reads_source(spec))
-
-
-def prior_notes(spec: Spec, task: OpenedTask) -> list[str]:
-    """What the sweep would take from earlier ones, a line each.
-
-    Raises:
-        UserError: one of them cannot be used.
-    """
-    if not spec.search.prior:
-        return []
-    from raysel.sweep.priors import notes_of  # noqa: PLC0415  (what it imports takes a second)
-
-    return notes_of(spec, task)
 
 
 def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

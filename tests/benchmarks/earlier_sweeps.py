@@ -96,7 +96,7 @@ class World:
     height: float = 1.0
 
 
-class Bench:
+class Searches:
     """Searches of one arm."""
 
     def __init__(self, trials: int) -> None:
@@ -164,16 +164,16 @@ def _place(value: SearchedValue, number: float) -> float:
     return (number - low) / (high - low)
 
 
-def curves(bench: Bench, function: Callable[[Array], float], seed: int) -> dict[str, Array]:
+def curves(searches: Searches, function: Callable[[Array], float], seed: int) -> dict[str, Array]:
     """The logarithm of regret after each trial, without an earlier sweep and with each."""
     draw = np.random.default_rng([seed, 2])
     optimum = draw.uniform(0.15, 0.85, 3)
     moved = np.clip(optimum + draw.normal(0, MOVED, 3), 0.05, 0.95)
-    earlier, _ = bench.search(World(function, moved, 0.4), FIRST_EARLIER + seed, bench.trials)
-    world, longer = World(function, optimum), round(LONGER * bench.trials)
-    found = {"without": bench.search(world, seed, bench.trials)[1]}
-    for name, prior in bench.priors(earlier).items():
-        found[name] = bench.search(world, seed, longer, prior)[1]
+    earlier, _ = searches.search(World(function, moved, 0.4), FIRST_EARLIER + seed, searches.trials)
+    world, longer = World(function, optimum), round(LONGER * searches.trials)
+    found = {"without": searches.search(world, seed, searches.trials)[1]}
+    for name, prior in searches.priors(earlier).items():
+        found[name] = searches.search(world, seed, longer, prior)[1]
     return {name: np.log(np.maximum(own, 1e-6)) for name, own in found.items()}
 
 
@@ -215,9 +215,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--only", nargs="*", default=list(FUNCTIONS), choices=list(FUNCTIONS))
     options = parser.parse_args()
-    bench, everything = Bench(options.trials), []
+    searches, everything = Searches(options.trials), []
     for name in options.only:
-        own = [curves(bench, FUNCTIONS[name], seed) for seed in range(options.seeds)]
+        own = [curves(searches, FUNCTIONS[name], seed) for seed in range(options.seeds)]
         everything += own
         print(row(name, {kind: np.array([c[kind] for c in own]) for kind in own[0]}), flush=True)
     print(row("all", {k: np.array([c[k] for c in everything]) for k in everything[0]}))
