@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from raysel.common.errors import OperationalError
+from raysel.common.errors import OperationalError, user_error
 from raysel.common.text import one_line
 from raysel.common.user_files import any_error_as, irregular, reason
 from raysel.export import predict
@@ -60,11 +60,12 @@ class Predictor:
             folder: with `config.json`, `model.safetensors` and what else `raysel export` writes.
 
         Raises:
+            UserError: the model was converted: another way asks it.
             OperationalError: the folder holds no such model, or a damaged one.
         """
         if other := next((f for f in (ONNX, TORCHSCRIPT) if (folder / f).exists()), None):
             words = f"holds {other}: ask it by python {folder / 'predict.py'} PICTURE"
-            raise OperationalError(str(folder), words)
+            raise user_error(str(folder), words)
         if damage := damage_of(folder):
             raise OperationalError(str(folder), f"holds no model that can be used: {damage}")
         image_formats()  # registers the readers of further formats

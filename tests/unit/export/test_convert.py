@@ -156,7 +156,7 @@ def test_a_model_that_answers_otherwise_is_not_handed_over(out, tmp_path, monkey
 def test_raysel_predict_says_how_such_a_model_is_asked(converted, tmp_path, capsys):
     scene(1, 9, 9).save(tmp_path / "photo.jpg")
     folder = converted["onnx"]
-    assert main(["predict", str(folder), str(tmp_path / "photo.jpg")]) == 1
+    assert main(["predict", str(folder), str(tmp_path / "photo.jpg")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f"holds model.onnx: ask it by python {folder}/predict.py PICTURE")
 
