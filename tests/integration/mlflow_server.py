@@ -66,7 +66,7 @@ class MlflowServer:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not self.expected_outputs():
+        while not self.takes_connections():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("mlflow server did not start:\n" + self.words()[-2000:])
             time.sleep(0.1)
@@ -79,7 +79,7 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
-    def expected_outputs(self) -> bool:
+    def takes_connections(self) -> bool:
         """Whether it is there."""
         try:
             with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:

@@ -58,7 +58,7 @@ class Postgres:
                 **_not_root(),
             )
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not self.expected_outputs():
+        while not self.takes_connections():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("PostgreSQL did not start:\n" + self._log.read_text()[-2000:])
             time.sleep(0.05)
@@ -75,7 +75,7 @@ class Postgres:
         self.stop(at_once)
         self.start()
 
-    def expected_outputs(self) -> bool:
+    def takes_connections(self) -> bool:
         """Whether it takes a connection."""
         try:
             self._connected("postgres").close()
