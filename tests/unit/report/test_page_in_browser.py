@@ -78,7 +78,7 @@ def test_what_is_wider_than_a_telephone_scrolls_in_its_box_and_says_so(open_page
         assert box.evaluate("b => b.previousElementSibling.checkVisibility()")
         assert box.evaluate("b => getComputedStyle(b).maskImage").startswith("linear-gradient")
         box.evaluate("b => { b.scrollLeft = b.scrollWidth; }")
-    page.wait_for_function("document.querySelectorAll('.wide.more').length === 0")
+    page.wait_for_selector(".wide.more", state="detached")  # until none is left
     last = page.locator("#trials thead th").last.bounding_box()
     assert last["x"] + last["width"] <= 400  # the last column is in sight
 
