@@ -70,7 +70,7 @@ def dashboard(reference):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = "from optuna_dashboard._cli import main; main()"
-    arguments = ["--host", "127.0.0.1", "--port", str(port), sqlite_url(reference / "sweep.db")]
+    arguments = ["--host", "127.0.0.1", "--port", str(port), sqlite_url(reference / "optuna.db")]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdin=subprocess.DEVNULL,
