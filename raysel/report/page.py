@@ -87,8 +87,9 @@ def write_report(results: SweepResults, folder: Path, in_mlflow: Sequence[str] =
     index = own / "index.html"
     text = _spec_text(folder)
     found = kept_mistakes(shown, folder, readable(text))
-    damaged = damaged_answers(shown, SweepFolder(folder))
-    write_predictions(found, own / "predictions.csv", is_damaged=damaged is not None)
+    is_answered = found is not None and bool(found.model)
+    is_damaged = not is_answered and damaged_answers(shown, SweepFolder(folder)) is not None
+    write_predictions(found, own / "predictions.csv", is_damaged)
     write_whole(index, page(shown, pictures, text, in_mlflow, wrong_pictures(found)))
     return index
 

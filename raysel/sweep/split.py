@@ -64,8 +64,9 @@ def refuse_other_split(folder: SweepFolder, task: Task, recorded: str = "") -> N
         OperationalError: the file is damaged, and the record has no digest.
     """
     if recorded:
-        refuse_changed_data(folder, task, recorded)
-        if _wrong(folder, recorded):
+        own = _own_split(folder, recorded)
+        _refuse_change(own, task, recorded)
+        if own is None:
             _set_aside(folder)
         return
     if not folder.split.is_file():
@@ -90,10 +91,11 @@ def refuse_changed_data(folder: SweepFolder, task: Task, recorded: str) -> None:
     Raises:
         UserError: they give another split, or the pictures have other names.
     """
-    if not recorded:
-        return
-    found = read_split(folder.split)
-    own = None if isinstance(found, str) or digest_of(found) != recorded else found
+    if recorded:
+        _refuse_change(_own_split(folder, recorded), task, recorded)
+
+
+def _refuse_change(own: Mapping[str, Any] | None, task: Task, recorded: str) -> None:
     changed = None if own is None else what_changed(own, task.record)
     if changed or digest_of(task.record) != recorded:
         raise _other_data(changed or "the record has another split")
@@ -127,9 +129,10 @@ def split_problem(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | N
     return None
 
 
-def _wrong(folder: SweepFolder, recorded: str) -> bool:
+def _own_split(folder: SweepFolder, recorded: str) -> dict[str, Any] | None:
+    """The content of `split.json`; None where it is not there, damaged or another sweep's."""
     found = read_split(folder.split)
-    return isinstance(found, str) or digest_of(found) != recorded
+    return None if isinstance(found, str) or digest_of(found) != recorded else found
 
 
 def remake_split(folder: SweepFolder, spec: Spec, sweep: SweepState) -> str | None:
