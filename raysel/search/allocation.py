@@ -7,10 +7,9 @@ sampler nor the pruner should starve one because another is ahead early on
 
 from __future__ import annotations
 
-import copy
 import math
 from bisect import insort
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna import Study
@@ -18,6 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from raysel.search.space import STRATEGY, Space
+from raysel.search.study_view import seen_as
 from raysel.search.trial_budget import points_of, shares
 from raysel.spec.sweep import SearchSpec
 
@@ -112,10 +112,8 @@ def arm_of_trial(trial: FrozenTrial) -> str | None:
 
 def peers_of(study: Study, arms: TrialsByArm, arm: str) -> Study:
     """The study as if it had the trials of one arm only."""
-    peers = copy.copy(study)
-    peers._storage = _Peers(study._storage, arms, arm)  # type: ignore[assignment]
-    peers._thread_local = type(study._thread_local)()  # where it remembers all trials
-    return peers
+    storage = study._storage
+    return seen_as(study, lambda id: arms.of(storage.get_all_trials(id, deepcopy=False), arm))
 
 
 class WithinStrategy(BasePruner):
@@ -131,20 +129,3 @@ class WithinStrategy(BasePruner):
         if arm is None:  # there is one strategy
             return self.pruner.prune(study, trial)
         return self.pruner.prune(peers_of(study, self._arms, arm), trial)
-
-
-class _Peers:
-    """A storage that lists the trials of one strategy only."""
-
-    def __init__(self, storage: Any, arms: TrialsByArm, arm: str) -> None:
-        self._storage, self._arms, self._arm = storage, arms, arm
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        trials = self._arms.of(self._storage.get_all_trials(study_id, deepcopy=False), self._arm)
-        found = [trial for trial in trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found

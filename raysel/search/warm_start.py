@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from optuna import Study
@@ -22,6 +22,7 @@ from raysel.search.prior import (
     places,
 )
 from raysel.search.space import STRATEGY, Space
+from raysel.search.study_view import seen_as
 
 
 class WarmStarted(BaseSampler):
@@ -79,7 +80,7 @@ class WarmStarted(BaseSampler):
                 one.number = index - len(earlier)
             placed = {number: t for own in by_arm.values() for number, t in _placed(own).items()}
             rest = [placed.get(t.number, t) for t in trials]
-            self._seen = _seen(study, [*earlier, *rest]) if used else study
+            self._seen = seen_as(study, lambda _: [*earlier, *rest]) if used else study
         return self._seen
 
     def _noting(self, study: Study, trial: FrozenTrial) -> Study:
@@ -140,27 +141,3 @@ def _distributions(space: Space, values: Configuration) -> dict[str, BaseDistrib
     trial = FixedTrial(dict(values))
     space.suggest(trial)
     return dict(trial.distributions)
-
-
-def _seen(study: Study, trials: list[FrozenTrial]) -> Study:
-    """The study as if it had these trials."""
-    seen = copy.copy(study)
-    seen._storage = _Listed(study._storage, trials)  # type: ignore[assignment]
-    seen._thread_local = type(study._thread_local)()  # where it remembers all trials
-    return seen
-
-
-class _Listed:
-    """A storage that lists other trials than it has."""
-
-    def __init__(self, storage: Any, trials: list[FrozenTrial]) -> None:
-        self._storage, self._trials = storage, trials
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        found = [trial for trial in self._trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
