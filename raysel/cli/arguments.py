@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +118,20 @@ def _checked_but(file: Path, overrides: Sequence[str], apart: Sequence[str]) -> 
     spec = checked(file, [*overrides, *(f"{key}={here.get(key, '')}" for key in apart)])
     there = (key.partition(".")[0] for key in apart)
     return spec.model_copy(update={name: getattr(wanted, name) for name in there})
+
+
+@contextmanager
+def located(file: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Give what is raised within the lines of the sweep file: of problems that are seen after it
+    was read, such as those of earlier sweeps."""
+    from raysel.common.errors import UserError  # noqa: PLC0415
+
+    try:
+        yield
+    except UserError as error:
+        from raysel.spec import reader  # noqa: PLC0415
+
+        raise UserError(*reader.read(file, overrides).locate(error.problems)) from None
 
 
 def prior_notes(spec: Spec, task: OpenedTask) -> list[str]:

@@ -17,6 +17,7 @@ from raysel.cli.arguments import (
     SweepFile,
     SweepName,
     checked,
+    located,
 )
 from raysel.cli.cluster import Address, NoWait
 from raysel.common.errors import FAILED, INTERRUPTED, user_error
@@ -52,11 +53,12 @@ def run(
     spec = checked(file, set_ or ())
     from raysel.sweep import start  # noqa: PLC0415
 
-    return _session(
-        quiet,
-        as_json,
-        lambda reporter, publish: start.start(spec, reporter, publish, resume_if_exists),
-    )
+    with located(file, set_ or ()):
+        return _session(
+            quiet,
+            as_json,
+            lambda reporter, publish: start.start(spec, reporter, publish, resume_if_exists),
+        )
 
 
 def resume(

@@ -122,15 +122,21 @@ def _absences(checked: CheckedSuite) -> tuple[list[Problem], list[Problem]]:
 
 def _notes(checked: CheckedSuite) -> list[str]:
     """The notes about the cells, each once."""
-    from raysel.cli.arguments import prior_notes  # noqa: PLC0415
     from raysel.search.validate import notes  # noqa: PLC0415
 
-    every = (
-        note
-        for cell in checked.cells
-        for note in [*notes(cell.spec, cell.task), *prior_notes(cell.spec, cell.task)]
-    )
-    return list(dict.fromkeys(every))
+    every = [note for cell in checked.cells for note in notes(cell.spec, cell.task)]
+    return list(dict.fromkeys([*every, *_prior_notes(checked)]))
+
+
+def _prior_notes(checked: CheckedSuite) -> list[str]:
+    """What the cells would take from earlier sweeps; raises `UserError` where one of them cannot
+    be used."""
+    if not any(cell.spec.search.prior for cell in checked.cells):
+        return []
+    from raysel.sweep.priors import notes_of_cells  # noqa: PLC0415  (what it imports takes long)
+
+    specs, tasks = [cell.spec for cell in checked.cells], [cell.task for cell in checked.cells]
+    return notes_of_cells(checked.suite, specs, tasks)
 
 
 def _print(suite: Suite, found: dict[str, Summary], notes: Sequence[str]) -> None:
@@ -319,6 +325,7 @@ def plan(
     from raysel.spec.sweep import BudgetSpec  # noqa: PLC0415
     from raysel.sweep.plan_cache import write_plan  # noqa: PLC0415
 
+    _prior_notes(checked)  # refused before anything is measured
     specs = [cell.spec for cell in checked.cells]
     budget = specs[0].budget.total
     code = user_code.read(specs[0].listed_code, file.parent)

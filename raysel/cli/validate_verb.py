@@ -15,6 +15,7 @@ from raysel.cli.arguments import (
     Overrides,
     SweepFile,
     checked_opened,
+    located,
     prior_notes,
 )
 from raysel.common.errors import BAD_INPUT, Problem, UserError
@@ -51,7 +52,8 @@ def validate(
     try:
         spec, task = checked_opened(file, set_ or (), counted=without_data)
         data = _data(spec, task)
-        earlier = prior_notes(spec, task)
+        with located(file, set_ or ()):
+            earlier = prior_notes(spec, task)
     except UserError as error:
         if as_json:
             print_json({"valid": False, "problems": [asdict(p) for p in error.problems]})

@@ -156,12 +156,13 @@ class SweepFile:
             raise UserError(*self.locate(problems)) from None
 
     def locate(self, problems: Iterable[Problem]) -> list[Problem]:
-        """The problems with the lines on which their fields are, in the file's order.
+        """The problems with the lines on which their fields are, in the file's order; those that
+        have a line keep it.
 
         A field that the command line sets has no line: what is there is not the mistake.
         """
         root = yaml_core.compose(self.text)
-        located = [replace(problem, line=self._line(root, problem)) for problem in problems]
+        located = [replace(p, line=p.line or self._line(root, p)) for p in problems]
         return sorted(located, key=lambda problem: problem.line or 0)
 
     def _line(self, root: yaml.Node | None, problem: Problem) -> int | None:
@@ -235,9 +236,13 @@ def put(data: dict[str, Any], keys: Sequence[str], value: Any) -> str | None:
 
 
 def _line(node: yaml.Node | None, keys: list[str]) -> int | None:
-    """The line (from 1) of the deepest key on the path that is in the file."""
+    """The line (from 1) of the deepest key, or entry of a list, on the path that is in the file."""
     line = None
-    while isinstance(node, yaml.MappingNode):
+    while keys and isinstance(node, yaml.MappingNode | yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode):
+            node, keys = _node(node, keys[:1]), keys[1:]
+            line = line if node is None else node.start_mark.line + 1
+            continue
         below = {".".join(keys[: i + 1]): keys[i + 1 :] for i in range(len(keys))}
         # a key of the file may itself hold dots
         found = next((pair for pair in node.value if str(pair[0].value) in below), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,7 +38,8 @@ from raysel.search.prior import (
 from raysel.search.space import SearchedValue, Space
 from raysel.search.trial_budget import is_warmed
 from raysel.search.validate import partition_for
-from raysel.spec.sweep import Choice, SearchSpec, Spec
+from raysel.spec.suite import Suite, of_cells
+from raysel.spec.sweep import RANGE_TEST, Choice, SearchSpec, Spec
 from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.views import located_sweep, read_sweep
 from raysel.tasks.opened_task import OpenedTask, open_task
@@ -57,6 +59,29 @@ def notes_of(spec: Spec, task: OpenedTask | None = None) -> list[str]:
         return []
     space = Space(spec, partition_for(spec, task or open_task(spec.task)).names)
     return prior_notes(read_prior(spec, space), spec.search, space)
+
+
+def notes_of_cells(
+    suite: Suite, specs: Sequence[Spec], tasks: Sequence[OpenedTask] = ()
+) -> list[str]:
+    """The same of the cells of a suite.
+
+    Args:
+        specs: of the cells, in order.
+        tasks: theirs, where they were opened before.
+
+    Raises:
+        UserError: as `read_prior`; each problem once, with its cells and its line of the file.
+    """
+    found, problems = [], {}
+    for cell, spec, task in zip_longest(suite.cells, specs, tasks):
+        try:
+            found += notes_of(spec, task)
+        except UserError as error:
+            problems[cell.name] = error.problems
+    if problems:
+        raise UserError(*of_cells(problems, suite.axes, suite.file, len(suite.cells)))
+    return list(dict.fromkeys(found))
 
 
 def read_prior(spec: Spec, space: Space) -> Prior:
@@ -210,7 +235,9 @@ def prior_notes(prior: Prior | None, search: SearchSpec, space: Space) -> list[s
     lines = [_sweep_note(sweep, warmed) for sweep in prior.sweeps]
     points = Counter(point.arm for point in prior.points)
     first = ", ".join(f"{arm} {count}" for arm, count in points.items()) or "none"
-    lines.append(f"tried after the published configurations: {first}")
+    is_tested = search.first == RANGE_TEST
+    begun = "those of the range tests" if is_tested else "the published configurations"
+    lines.append(f"tried after {begun}: {first}")
     if not warmed:
         why = "strategies are compared" if search.sampler == "tpe" else "it learns from no trial"
         lines.append(f"{search.sampler} is given none of their trials, for {why}")

@@ -21,7 +21,7 @@ from raysel.spec.sweep import BudgetSpec, Spec
 from raysel.sweep import start
 from raysel.sweep.manifest import SENT_AS
 from raysel.sweep.outcome import Publish
-from raysel.sweep.priors import notes_of
+from raysel.sweep.priors import notes_of_cells
 from raysel.sweep.suite_folder import (
     CellView,
     StoredAxis,
@@ -94,8 +94,7 @@ def start_suite(
         begun = [cell.cell.name for cell in view.cells if cell.view is not None]
         wanted = merged(view.suite, wanted, begun, storage)
     else:
-        for spec in specs:
-            notes_of(spec)  # refuses what cannot be used
+        notes_of_cells(suite, specs)  # refuses what cannot be used
     folder.path.mkdir(parents=True, exist_ok=True)
     with closing(_Lock(folder)):
         for source in sources:

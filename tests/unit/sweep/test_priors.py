@@ -14,6 +14,7 @@ from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import read_events
 from raysel.record.state import POINT, WARM, TrialState, fold, fold_sweep
+from raysel.report.review import configuration
 from raysel.search.prior import Prior, believed, of_record
 from raysel.search.space import Space
 from raysel.search.trial_budget import shares
@@ -95,6 +96,9 @@ def test_the_best_of_an_arm_comes_after_the_published_ones(tmp_path):
     assert notes[:4] == [("", ())] * 4
     assert notes[4:8] == [(POINT, ("before",))] * 4
     assert notes[8][0] in (WARM, "")
+    shown = configuration(attempt.states["0004"])
+    assert shown["earlier sweeps"] == "a configuration of before"
+    assert "earlier sweeps" not in configuration(attempt.states["0000"])
 
 
 def order(trial: TrialState) -> tuple[bool, int, float]:
@@ -145,6 +149,13 @@ def test_trials_outside_the_space_are_counted_and_left_out(tmp_path):
     first, second, *_ = prior_notes(prior, spec.search, space)
     assert f"{outside} that lie outside this sweep's space are left out" in first
     assert second.startswith("search.prior: tried after the published configurations: surgical 1")
+
+
+def test_where_range_tests_come_first_they_are_said_to(tmp_path):
+    earlier(tmp_path)
+    spec = later(tmp_path, "search.first=range_test")
+    _, second, *_ = prior_notes(prior_of(spec), spec.search, Space(spec, LAYERS))
+    assert second.startswith("search.prior: tried after those of the range tests: surgical 1")
 
 
 def test_a_value_that_was_searched_and_is_a_constant_now_has_to_be_that(tmp_path):
@@ -308,3 +319,28 @@ def test_an_earlier_sweep_that_is_not_there_is_a_line_and_exit_code_2(
     assert 'search.prior.0: "befor": there is no sweep of that name in' in line
     assert 'did you mean "before"?' in line
     assert sorted(path.name for path in Path("runs").iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["validate", "run", "plan"])
+def test_the_lines_of_earlier_sweeps_that_cannot_be_used_are_said(
+    on_the_command_line, capsys, verb
+):
+    file = Path(on_the_command_line)
+    text = file.read_text(encoding="utf-8") + "\nsearch:\n  prior:\n    - befor\n"
+    file.write_text(text + "    - runs/gone\n", encoding="utf-8")
+    count = len(text.splitlines())
+    assert main([verb, str(file)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error  search.prior.0: ") and first.endswith(f"(line {count})")
+    assert second.startswith("error  search.prior.1: ") and second.endswith(f"(line {count + 1})")
+
+
+@pytest.mark.parametrize("verb", ["validate", "run", "plan"])
+def test_of_a_suite_they_are_said_once_for_all_cells(on_the_command_line, capsys, verb):
+    file = Path(on_the_command_line)
+    text = file.read_text(encoding="utf-8") + "\nsearch: {prior: [befor]}\n"
+    file.write_text(text + "axes: {training.epochs: [1, 2]}\n", encoding="utf-8")
+    assert main([verb, str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error  search.prior.0: "befor": there is no sweep')
+    assert line.endswith(f"(line {len(text.splitlines())})")
