@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysel.cli import suite_verbs
-from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked_opened
+from raysel.cli.arguments import AsJson, ManyCells, Overrides, SweepFile, checked_opened, located
 from raysel.common.output import print_json, print_table, say, say_error
+from raysel.common.text import count_of
 
 if TYPE_CHECKING:
     from raysel.service.plan.estimate import Plan, StrategyPlan
@@ -60,7 +61,8 @@ def plan(
             say_error("measuring a few steps of each strategy …")
 
     code = user_code.read(spec.listed_code, file.parent)
-    found = estimate_sweep(spec, code, gpus, price, opened=opened)
+    with located(file, set_ or ()):
+        found = estimate_sweep(spec, code, gpus, price, opened=opened)
     kept = found.as_json()
     write_plan(spec, kept)
     if as_json:
@@ -71,8 +73,10 @@ def plan(
 def _print(found: Plan) -> None:
     from raysel.report.words import hours, seconds, size  # noqa: PLC0415
 
-    head = f"{found.trials:.0f} trials, {found.runs} confirm runs · {found.epochs:,.0f} epochs"
-    say(f"{found.name} · {head}, {found.steps:,.0f} steps")
+    tests = f"{count_of(found.range_tests, 'range test')}, " if found.range_tests else ""
+    bound = "at most " if found.is_bound else ""
+    runs = f"{tests}{bound}{found.trials:.0f} trials, {found.runs} confirm runs"
+    say(f"{found.name} · {runs} · {found.epochs:,.0f} epochs, {found.steps:,.0f} steps")
     if found.costs.kept < 1:
         say(f"the pruner is expected to save {1 - found.costs.kept:.0%} of the search's epochs")
     rows = [_row(plan) for plan in found.strategies]

@@ -126,6 +126,13 @@ def most_trials_of(search: SearchSpec, space: Space) -> dict[str, int]:
     }
 
 
+def fewest_trials_of(search: SearchSpec, space: Space) -> dict[str, int]:
+    """Of each arm whose set of layers grows, what it has where the first layer is the only one: the
+    round that finds it, and the one in which no other is taken, where the share holds that."""
+    share = shares(search, space) if space.growing else {}
+    return {a: sum(rounds_of(len(v.layers), share[a])[:2]) for a, v in space.growing.items()}
+
+
 def points_of(space: Space, strategy: str) -> int:
     """How many configurations a strategy has; a number beyond every budget where a real
     number is searched."""

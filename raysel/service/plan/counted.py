@@ -97,7 +97,7 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
         epochs=total,
         steps=sum(one.steps * epochs[one.strategy] for one in work),
         trained=trained,
-        evaluated=validation * total + test * tested,
+        evaluated=validation * (total - sum(one.range_epochs for one in work)) + test * tested,
         downloads=_downloads(spec, task, weights),
         kept=RECORD_BYTES * total + 2 * weights,
         checkpoints=_CHECKPOINT * _WEIGHT_BYTES * partition.size * runs,

@@ -67,8 +67,9 @@ class Duration:
 
     Attributes:
         low: the pruner ends as many as estimated, the sampler spends every free trial on the
-            quickest strategy.
-        high: the pruner ends none, the sampler spends every free trial on the slowest.
+            quickest strategy; sets of layers have one layer.
+        high: the pruner ends none, the sampler spends every free trial on the slowest; sets of
+            layers grow as long as the trials last.
     """
 
     overhead: float
@@ -100,8 +101,12 @@ def duration(plans: Sequence[StrategyPlan], source: float, costs: Costs) -> Dura
     searched = [plan for plan in plans if plan.workload.trials] or plans
     expected = {plan.workload.strategy: plan.workload.trials for plan in plans}
     search, total = whole(costs.kept, expected)
-    low = whole(costs.kept, _all_to(min(searched, key=_trial), plans))[1]
-    high = whole(1.0, _all_to(max(searched, key=_trial), plans))[1]
+    if any(plan.workload.fewest is not None for plan in plans):
+        fewest = {p.workload.strategy: p.workload.fewest or p.workload.trials for p in plans}
+        low, high = whole(costs.kept, fewest)[1], whole(1.0, expected)[1]
+    else:
+        low = whole(costs.kept, _all_to(min(searched, key=_trial), plans))[1]
+        high = whole(1.0, _all_to(max(searched, key=_trial), plans))[1]
     bounds = [min(value, costs.budget or value) for value in (total, low, high)]
     return Duration(overhead, source, search, confirm, *bounds)
 
@@ -226,18 +231,28 @@ class Plan:
         return sum(plan.workload.trials for plan in self.strategies)
 
     @property
+    def range_tests(self) -> int:
+        """Before the search."""
+        return sum(plan.workload.range_epochs > 0 for plan in self.strategies)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the search may have fewer trials, as sets of layers stop to grow."""
+        return any(plan.workload.is_bound for plan in self.strategies)
+
+    @property
     def runs(self) -> int:
         """Of the confirm phase."""
         return int(_runs(self.strategies))
 
     @property
     def epochs(self) -> float:
-        """In expectation, of both phases."""
+        """In expectation, of all phases: range tests too, whose epochs are of steps alone."""
         return sum(plan.workload.epochs_in_all(self.costs.kept) for plan in self.strategies)
 
     @property
     def steps(self) -> float:
-        """Optimizer steps, in expectation, of both phases."""
+        """Optimizer steps, in expectation, of all phases."""
         workloads = [plan.workload for plan in self.strategies]
         return sum(a.steps * a.epochs_in_all(self.costs.kept) for a in workloads)
 
@@ -263,6 +278,7 @@ class Plan:
             "name": self.name,
             "data": self.data and asdict(self.data),
             "notes": list(self.notes),
+            "range_tests": self.range_tests,
             "trials": self.trials,
             "confirm_runs": self.runs,
             "epochs": self.epochs,

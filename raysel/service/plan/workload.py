@@ -12,6 +12,7 @@ from raysel.search.layer_sets import GREEDY
 from raysel.search.space import Space, settings_of
 from raysel.search.trial_budget import (
     budget,
+    fewest_trials_of,
     is_equal,
     most_trials_of,
     points_of,
@@ -28,11 +29,12 @@ class StrategyWorkload:
     """The work of one strategy.
 
     Attributes:
-        trials: of the search, in expectation.
+        trials: of the search, in expectation; at most so many where a set of layers grows.
         epochs: of a trial that nobody ends early, in expectation.
         steps: optimizer steps an epoch.
         confirm: runs of the confirm phase.
         range_epochs: epochs of its range test, before the search.
+        fewest: trials of a set of layers that takes one layer; None where none grows.
     """
 
     strategy: str
@@ -41,6 +43,12 @@ class StrategyWorkload:
     steps: float
     confirm: int
     range_epochs: float = 0.0
+    fewest: int | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it may have fewer trials than `trials`."""
+        return self.fewest is not None and self.fewest < self.trials
 
     def epochs_in_all(self, kept: float) -> float:
         """Of all phases, where the pruner lets that share of the search's run."""
@@ -96,7 +104,8 @@ def _workload(
     epochs = mean(settings["epochs"])
     tested = spec.search.first == RANGE_TEST and name in space.searched_rates
     range_epochs = min(RANGE_STEPS / steps, epochs) if tested else 0.0
-    return StrategyWorkload(name, trials, epochs, steps, runs, range_epochs)
+    fewest = fewest_trials_of(spec.search, space).get(name)
+    return StrategyWorkload(name, trials, epochs, steps, runs, range_epochs, fewest)
 
 
 def confirm_runs(spec: Spec, space: Space, arm: str, trials: float) -> int:

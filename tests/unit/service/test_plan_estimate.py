@@ -49,6 +49,15 @@ def test_the_bounds_are_those_of_a_sampler_that_goes_one_way():
     assert found.low < found.total < found.high
 
 
+def test_the_bounds_are_those_of_sets_that_stop_at_once_or_never():
+    growing = replace(SLOW, workload=StrategyWorkload("surgical", 6, 6, 5, 2, fewest=5))
+    found = duration([growing, QUICK], 0.0, replace(ALONE, kept=1.0))
+    assert found is not None
+    # 5 or 6 trials of a minute, and 4 of 6 s whatever becomes of the set
+    assert found.low == pytest.approx(FIXED + 132 + 5 * 60 + 4 * 6)
+    assert found.high == found.total == pytest.approx(FIXED + 132 + 6 * 60 + 4 * 6)
+
+
 def test_trials_side_by_side_share_the_time_and_wait_for_the_last():
     found = duration([SLOW], 0.0, replace(ALONE, concurrent=2, start=5.0))
     assert found is not None

@@ -83,3 +83,28 @@ def test_a_trial_of_few_shots_has_few_steps(shots, steps):
 )
 def test_the_mean_of_a_distribution(value, expected):
     assert mean(value) == pytest.approx(expected)
+
+
+def test_a_set_of_layers_has_at_most_whole_rounds_and_at_least_two():
+    greedy = ("search.sampler=greedy", "pruner.kind=none", "search.num_trials=30")
+    alone = ("strategies={surgical: {block: search}}", "search.baselines=false")
+    spec = parse(FILE, (*greedy, *alone))
+    (found,) = workloads(spec, Space(spec, LAYERS), 200, classes=10)
+    # 3 layers: rounds of 3, 2 and 1; it ends with the second where no layer is added
+    assert (found.trials, found.fewest, found.is_bound) == (6, 5, True)
+    spec = parse(FILE, (*greedy, *alone, "search.num_trials=4"))
+    (found,) = workloads(spec, Space(spec, LAYERS), 200, classes=10)
+    assert (found.trials, found.fewest, found.is_bound) == (3, 3, False)
+
+
+@pytest.mark.parametrize("epochs", [10, 20])
+def test_a_range_test_has_100_steps_or_those_of_a_trial(epochs):
+    rate = "training.learning_rate={float: [0.001, 0.1], log: true}"
+    given = ("search.first=range_test", f"training.epochs={epochs}", rate)
+    spec = parse(FILE, (*given, "strategies.full.training={learning_rate: 0.1}"))
+    found = {w.strategy: w for w in workloads(spec, Space(spec, LAYERS), 200, classes=10)}
+    assert found["full"].range_epochs == 0
+    assert found["surgical"].range_epochs == pytest.approx(min(epochs, 100 / 7))
+    assert found["surgical"].epochs_in_all(0.5) == pytest.approx(
+        min(epochs, 100 / 7) + (0.5 * found["surgical"].trials + 3) * epochs
+    )
