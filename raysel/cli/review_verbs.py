@@ -16,7 +16,7 @@ from raysel.common.output import ask, print_json, print_table, say
 
 if TYPE_CHECKING:
     from raysel.record.state import TrialState
-    from raysel.report.review import SweepRow, TrialLine
+    from raysel.report.review import RangeLine, SweepRow, TrialLine
     from raysel.sweep.gc import Leftover
     from raysel.sweep.views import SweepView
 
@@ -114,15 +114,20 @@ def show(
 
 
 def _show_sweep(view: SweepView, as_json: bool) -> None:
-    from raysel.report.review import sweep_row, trial_lines  # noqa: PLC0415
+    from raysel.report.review import range_lines, sweep_row, trial_lines  # noqa: PLC0415
 
-    row, lines = sweep_row(view), trial_lines(view)
+    row, lines, tests = sweep_row(view), trial_lines(view), range_lines(view)
     if as_json:
         listed = {"trials": [asdict(line) for line in lines], "problems": view.problems}
-        return print_json(asdict(row) | listed)
+        tested = {"range_tests": [asdict(test) for test in tests]} if tests else {}
+        return print_json(asdict(row) | tested | listed)
     say(f"{row.name} · {row.state} · {row.done}/{row.trials} trials · {row.metric}")
     for words in filter(None, _remarks(row)):
         say(words)
+    if tests:
+        say("")
+        columns = ("range test", "state", "steps", "suggested", "")
+        print_table(columns, list(map(_range_cells, tests)), numbers=(2, 3), whole=range(4))
     secondary = view.spec.objective.secondary
     for phase, measure, more in (("search", row.metric, secondary), ("confirm", "test/error", ())):
         head = (phase, "state", "epochs", measure, *more, "seconds", "")
@@ -138,6 +143,16 @@ def _show_sweep(view: SweepView, as_json: bool) -> None:
     for problem in view.problems:
         say("", f"problem  {problem}")
     return None
+
+
+def _range_cells(test: RangeLine) -> tuple[str, ...]:
+    return (
+        test.id,
+        test.state,
+        "" if test.steps is None else f"{test.steps}",
+        "" if test.suggested is None else f"{test.suggested:.2g}",
+        test.cause or ("nothing is suggested" if test.steps and test.suggested is None else ""),
+    )
 
 
 def _trial_cells(line: TrialLine, secondary: Sequence[str]) -> tuple[str, ...]:
@@ -159,12 +174,14 @@ def _trial_cells(line: TrialLine, secondary: Sequence[str]) -> tuple[str, ...]:
 
 
 def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
+    from raysel.record.state import RANGE  # noqa: PLC0415
     from raysel.report import plot, review  # noqa: PLC0415
 
     layers = view.sweep.layers
     rows = review.moved(trial, layers)
     if as_json:
-        line = asdict(next(line for line in review.trial_lines(view) if line.id == trial.id))
+        listed = {line.id: line for line in review.trial_lines(view)}
+        line = asdict(listed.get(trial.id) or review.trial_line(trial, on_front=False))
         out = {"config": trial.config, "searched": trial.searched, "notes": trial.notes}
         measured = {"curve": trial.epochs, "end_metrics": trial.end_metrics}
         moved = [asdict(row) for row in rows]
@@ -193,8 +210,9 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
             (name, f"{value:.4g}") for name, value in trial.end_metrics.items() if value is not None
         ]
         print_table(("at the end", ""), ends, numbers=(1,))
-    gone = ", which is gone: no trace of its layers is left here" if view.is_gone(trial) else ""
-    say("", f"files  {view.folder.trial(trial.id)}{gone}")
+    if trial.phase != RANGE:  # which has no files
+        gone = ", which is gone: no trace of its layers is left here" if view.is_gone(trial) else ""
+        say("", f"files  {view.folder.trial(trial.id)}{gone}")
     return None
 
 

@@ -16,13 +16,17 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from raysel.common.text import count_of
 from raysel.record.events import SWEEP, Event, Kind
 from raysel.record.state import (
     COMPLETE,
     FAILED,
     INTERRUPTED,
     PRUNED,
+    RANGE,
+    RANGE_SUGGESTED,
     RUNNING,
+    TESTED_STEPS,
     SweepState,
     TrialState,
 )
@@ -144,7 +148,7 @@ def run_name(trial: TrialState) -> str:
     """`07 bvg_ls lr=0.021 ema_decay=0.93`, or `confirm bvg_ls seed 1000`."""
     if trial.phase == "confirm":
         return f"confirm {trial.strategy} seed {trial.config.get('seed')}"
-    if trial.phase == "range":
+    if trial.phase == RANGE:
         return f"range test {trial.strategy}"
     return f"{trial.number:02d} {trial.label}"
 
@@ -172,27 +176,41 @@ def _confirmed_row(row: Mapping[str, Any]) -> str:
 
 def note(trial: TrialState, sweep: SweepState) -> str:
     """What the run was, in a sentence or two."""
-    done = len(trial.epochs)
-    epochs = f"{done} epoch" if done == 1 else f"{done} epochs"
+    after, found = _amount(trial), _found(trial, sweep)
     cause = f": {trial.cause}" if trial.cause else ""
-    # a confirm run has no value: its seed is not searched
-    value = "" if trial.value is None else f", {sweep.metric} {trial.value:.4g}"
     ending = {
         RUNNING: "Is running.",
-        COMPLETE: f"Complete after {epochs}{value}.",
-        PRUNED: f"Stopped by the pruner after {epochs}{value}.",
-        FAILED: f"Failed after {epochs}{cause}.",
-        INTERRUPTED: f"Left after {epochs}{cause}. `raysel resume {sweep.name}` takes it up.",
+        COMPLETE: f"Complete{after}{found}.",
+        PRUNED: f"Stopped by the pruner{after}{found}.",
+        FAILED: f"Failed{after}{cause}.",
+        INTERRUPTED: f"Left{after}{cause}. `raysel resume {sweep.name}` takes it up.",
     }[trial.status]
     if trial.phase == "confirm":
         what = f"The best {trial.strategy} again, with seed {trial.config.get('seed')}"
-    elif trial.phase == "range":
+    elif trial.phase == RANGE:
         what = f"The range test of {trial.strategy}, before the search {sweep.name}"
     else:
         what = f"Trial {trial.number} of the search {sweep.name}: {trial.label}"
     tested = trial.end_metrics.get("test/error")
     test = "" if tested is None else f" Test error {tested:.4g}."
     return f"{what}. {ending}{test}"
+
+
+def _amount(trial: TrialState) -> str:
+    """How long it ran, in epochs; of a range test in steps."""
+    if trial.phase != RANGE:
+        return f" after {count_of(len(trial.epochs), 'epoch')}"
+    steps = trial.end_metrics.get(TESTED_STEPS)
+    return "" if steps is None else f" after {count_of(int(steps), 'step')}"
+
+
+def _found(trial: TrialState, sweep: SweepState) -> str:
+    """The objective, of a range test its suggestion; a confirm run has none: its seed is not
+    searched."""
+    if trial.phase == RANGE:
+        rate = trial.end_metrics.get(RANGE_SUGGESTED)
+        return ", suggests none" if rate is None else f", suggests the learning rate {rate:.2g}"
+    return "" if trial.value is None else f", {sweep.metric} {trial.value:.4g}"
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:

@@ -32,6 +32,12 @@ NOTED = "raysel:prior"
 POINT, WARM = "point", "warm-up"
 """A configuration of an earlier sweep; a suggestion of TPE that was given trials of some."""
 
+RANGE = "range"
+"""The phase of range tests, and what their names begin with: `range-full`."""
+
+RANGE_SUGGESTED, TESTED_STEPS = "range/suggested", "range/steps"
+"""Of a range test's end: the learning rate, not there where it suggests none; its steps."""
+
 CLOSED = "closed by raysel reconcile"
 """The cause of a trial that was interrupted and that nobody will resume."""
 

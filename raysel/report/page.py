@@ -168,6 +168,7 @@ def page(
             one_seed=all(row.n <= 1 for row in confirm),
             verdict=results.verdict,
             effort=results.effort,
+            effort_remarks=tables.effort_remarks,
             earlier=earlier_sweeps.earlier_lines(results),
             improvement=results.improvement,
             others=tables.other_rows(results),

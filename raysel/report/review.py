@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysel.mlflow_sync.runs import note
-from raysel.record.state import COMPLETE, ENDED, TrialState
+from raysel.record.state import (
+    COMPLETE,
+    ENDED,
+    POINT,
+    RANGE,
+    RANGE_SUGGESTED,
+    TESTED_STEPS,
+    WARM,
+    TrialState,
+)
 from raysel.report.tables import layers_in_words, values_in_words, weights_in_words
 from raysel.sweep import ranking
 from raysel.sweep.views import SweepView
 
 _SECONDS = "cost/seconds"
+
+_EARLIER = {POINT: "a configuration of", WARM: "suggested by tpe with trials of"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,23 @@ class TrialLine:
 
 
 @dataclass(frozen=True)
+class RangeLine:
+    """One range test before the search.
+
+    Attributes:
+        steps: optimizer steps; None before it has ended.
+        suggested: the learning rate; None where it suggests none.
+    """
+
+    id: str
+    strategy: str
+    state: str
+    cause: str | None
+    steps: int | None
+    suggested: float | None
+
+
+@dataclass(frozen=True)
 class Moved:
     """A layer in one trial: its mean weight in each epoch, and over all."""
 
@@ -122,6 +150,18 @@ def trial_lines(view: SweepView) -> list[TrialLine]:
     return [trial_line(trial, trial.id in front) for trial in (*search, *view.phase("confirm"))]
 
 
+def range_lines(view: SweepView) -> list[RangeLine]:
+    """The range tests of a sweep, by arm in the order of the file."""
+    lines = []
+    for trial in view.phase(RANGE):
+        steps, suggested = (trial.end_metrics.get(name) for name in (TESTED_STEPS, RANGE_SUGGESTED))
+        taken = None if steps is None else int(steps)
+        lines.append(
+            RangeLine(trial.id, trial.strategy, trial.status, trial.cause, taken, suggested)
+        )
+    return lines
+
+
 def trial_line(trial: TrialState, on_front: bool) -> TrialLine:
     """One trial in a table."""
     training = trial.config.get("training") or {}
@@ -169,11 +209,13 @@ def configuration(trial: TrialState) -> dict[str, str]:
     """A trial's values in words: what was searched first, then the rest."""
     training: Mapping[str, Any] = trial.config.get("training") or {}
     parameters: Mapping[str, Any] = trial.config.get("parameters") or {}
+    how, addresses = trial.earlier
     rest = {k: v for k, v in {**parameters, **training}.items() if k not in trial.searched}
     facts = {
         "searched": values_in_words(trial.searched),
         "fixed": values_in_words({k: v for k, v in rest.items() if v is not None}),
         "seed": str(trial.config.get("seed")),
+        "earlier sweeps": f"{_EARLIER[how]} {', '.join(addresses)}" if how else "",
     }
     return {name: words for name, words in facts.items() if words}
 

@@ -98,11 +98,8 @@ def _effort(results: SweepResults) -> Table | None:
     rows = []
     for e in results.effort:
         counts = (e.trials, e.complete, e.pruned, e.failed, e.replicates, e.epochs, e.searched)
-        remarks = ["its best trial was pruned"] * e.from_pruned
-        remarks += [f"at an edge of its range: {', '.join(e.at_edge)}"] * bool(e.at_edge)
-        remarks += [f"a range test of {e.range_steps} steps before"] * bool(e.range_steps)
         values = e.model_dump(exclude={"curve"}) | {"at_edge": ", ".join(e.at_edge)}
-        rows.append(((e.strategy, *map(str, counts), "; ".join(remarks)), values))
+        rows.append(((e.strategy, *map(str, counts), "; ".join(tables.effort_remarks(e))), values))
     heads = ("trials", "complete", "pruned", "failed", "other seeds", "epochs", "values searched")
     return make(
         "effort",

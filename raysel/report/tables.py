@@ -290,6 +290,16 @@ def effort_in_words(effort: StrategyEffort) -> str:
     return f"{words}, a range test of {effort.range_steps} steps" if effort.range_steps else words
 
 
+def effort_remarks(effort: StrategyEffort) -> list[str]:
+    """What else is to be said of a strategy's tuning."""
+    return [
+        *[SINGLE] * effort.nothing_to_tune,
+        *["its best trial was pruned"] * effort.from_pruned,
+        *[f"at an edge of its range: {', '.join(effort.at_edge)}"] * bool(effort.at_edge),
+        *[f"a range test of {effort.range_steps} steps before"] * bool(effort.range_steps),
+    ]
+
+
 def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
     against = {c.ours: difference_in_words(c) for c in results.verdict.against_baseline}
     effort = next((e for e in results.effort if e.strategy == entry.strategy), None)

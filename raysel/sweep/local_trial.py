@@ -19,12 +19,13 @@ from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
 from raysel.search.space import Space
 from raysel.spec import user_code
-from raysel.spec.sweep import Spec
+from raysel.spec.sweep import RANGE_STEPS, Spec
 from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, source_training
 from raysel.sweep.source_gate import refuse_weak
 from raysel.tasks.data import Task
 from raysel.tasks.data_summary import DataSummary
+from raysel.training.range_run import RangeRun
 from raysel.training.source_model import (
     LINE_SECONDS,
     SourceModel,
@@ -126,6 +127,23 @@ def run(
                 return
     finally:
         torch.set_num_threads(before)
+
+
+def run_range_test(shared: PhaseContext, config: TrialConfig) -> EpochMessage | FailureMessage:
+    """What a range test before a search finds (`search.first: range_test`).
+
+    Raises:
+        OperationalError: the disk is full, say.
+    """
+    before = torch.get_num_threads()
+    try:
+        message = RangeRun(TrialWorker(shared), config, RANGE_STEPS).epoch()
+    finally:
+        torch.set_num_threads(before)
+    if isinstance(message, EnvironmentErrorMessage):
+        raise OperationalError(str(shared.folder), message.cause)
+    assert isinstance(message, EpochMessage | FailureMessage)
+    return message
 
 
 @dataclass(frozen=True)

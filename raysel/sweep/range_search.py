@@ -13,16 +13,20 @@ from raysel.engine.trial_source import Phase, RangeAssignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Kind
 from raysel.record.failure_kind import FailureKind, failed_end
-from raysel.record.state import COMPLETE, ENDED, TrialState, fold
+from raysel.record.state import (
+    COMPLETE,
+    ENDED,
+    RANGE,
+    RANGE_SUGGESTED,
+    TESTED_STEPS,
+    TrialState,
+    fold,
+)
 from raysel.search.space import Space
 from raysel.spec.sweep import RANGE_STEPS, RANGE_TEST, Spec
 from raysel.sweep.progress_reporter import ProgressReporter
-from raysel.training.range_run import STEPS, SUGGESTED
 from raysel.training.trial_worker import PhaseContext
 from raysel.training.worker_messages import EpochMessage
-
-RANGE = "range"
-"""The phase, and what the names of its tests begin with: `range-full`."""
 
 
 def range_phase(
@@ -101,14 +105,14 @@ class RangeController:
 
 def suggested_rates(trials: Iterable[TrialState]) -> dict[str, float]:
     """Arm -> the learning rate that its test suggests, to two digits; no key where none does."""
-    found = {t.strategy: t.end_metrics.get(SUGGESTED) for t in trials if t.phase == RANGE}
+    found = {t.strategy: t.end_metrics.get(RANGE_SUGGESTED) for t in trials if t.phase == RANGE}
     return {arm: float(f"{rate:.2g}") for arm, rate in found.items() if rate is not None}
 
 
 def range_steps(trials: Iterable[TrialState]) -> dict[str, int]:
     """Arm -> the optimizer steps of its test."""
     ended = (t for t in trials if t.phase == RANGE)
-    return {t.strategy: int(t.end_metrics.get(STEPS) or 0) for t in ended}
+    return {t.strategy: int(t.end_metrics.get(TESTED_STEPS) or 0) for t in ended}
 
 
 def begun_space(spec: Spec, space: Space, trials: Iterable[TrialState]) -> Space:

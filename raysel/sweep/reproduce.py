@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from raysel.common.errors import user_error
+from raysel.common.text import count_of
 from raysel.record.layout import SweepFolder
-from raysel.record.state import TrialState
+from raysel.record.state import RANGE, TrialState
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.spec.trial_config import TrialConfig
@@ -27,6 +28,7 @@ from raysel.training import environment as machine
 from raysel.training.features import READ, SECONDS
 from raysel.training.forgetting import AFTER, BEFORE, DISTANCE
 from raysel.training.trial import MACHINE, PEAK_MEMORY, TrialRun
+from raysel.training.trial_worker import PhaseContext
 from raysel.training.worker_messages import EpochMessage, FailureMessage
 
 CUDA_TOLERANCE = 0.02
@@ -35,7 +37,7 @@ in another order each time: |then - now| <= T * max(1, |then|, |now|)."""
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 
-_END = ("test/", "confirm/")
+_END = ("test/", "confirm/", "range/")
 _DIFFERS = ("cost/seconds", PEAK_MEMORY, READ, SECONDS)
 """From run to run."""
 
@@ -92,7 +94,7 @@ class Reproduction:
         return self.outcome != DIFFERENT
 
     def __str__(self) -> str:
-        count = f"{self.epochs} epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        count = count_of(self.epochs, "epoch") if self.epochs else "what the test found"
         if self.outcome == IDENTICAL:
             return f"identical: {count}, every number"
         if self.outcome == WITHIN:
@@ -133,6 +135,9 @@ def reproduce(
         UserError: the trial has no epoch, or its code or weights are not there any more.
     """
     with tempfile.TemporaryDirectory(prefix="raysel-reproduce-") as scratch:
+        if trial.phase == RANGE:
+            again = _range_test_again(view, trial, notify, Path(scratch))
+            return compared(view, trial, [again], tolerance)
         rows = []
         for row, _ in run_again(view, trial, notify, Path(scratch)):
             rows.append(row)
@@ -166,19 +171,38 @@ def run_again(
     expected = len(trial.epochs) + _fails_itself(trial)
     if not expected:
         raise user_error(trial.id, "has no epoch to compare with")
-    spec = located(view.spec, view.folder)
-    confirm = trial.phase == "confirm"
-    code = user_code.read(spec.listed_code, view.folder.path)
-    unchanged = partial(refuse_changed_data, view.folder, recorded=view.sweep.split)
-    inputs = local_trial.prepare_inputs(spec, code, notify, confirm=confirm, refuse=unchanged)
-    shared = inputs.shared(scratch)
-    with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as shared:
+    with _shared(view, trial, notify, scratch) as shared:
         halved = trial.halved_at_epoch
         again = local_trial.run(shared, trial.id, config_of(trial), halved_at_epoch=halved)
         for done, (message, steps) in enumerate(again, 1):
             yield message, steps
             if done >= expected:
                 return
+
+
+@contextmanager
+def _shared(
+    view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
+) -> Iterator[PhaseContext]:
+    """What the trial's worker had, with the test part where it is a confirm run."""
+    spec = located(view.spec, view.folder)
+    confirm = trial.phase == "confirm"
+    code = user_code.read(spec.listed_code, view.folder.path)
+    unchanged = partial(refuse_changed_data, view.folder, recorded=view.sweep.split)
+    inputs = local_trial.prepare_inputs(spec, code, notify, confirm=confirm, refuse=unchanged)
+    shared = inputs.shared(scratch)
+    with tested(shared, inputs.task, spec) if confirm else nullcontext(shared) as found:
+        yield found
+
+
+def _range_test_again(
+    view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
+) -> EpochMessage | FailureMessage:
+    """What a range test before the search finds, once more; it has no epochs."""
+    if not trial.end_metrics and not _fails_itself(trial):
+        raise user_error(trial.id, "has found nothing to compare with")
+    with _shared(view, trial, notify, scratch) as shared:
+        return local_trial.run_range_test(shared, config_of(trial))
 
 
 def located(spec: Spec, folder: SweepFolder) -> Spec:
@@ -226,6 +250,8 @@ def _pairs(trial: TrialState, rows: Messages) -> Iterator[tuple[int, str, Any, A
         now = rows[-1] if len(rows) > len(trial.epochs) else None
         failed = now.cause if isinstance(now, FailureMessage) else "an epoch"
         yield len(trial.epochs) + 1, "failure", trial.cause, failed
+    elif trial.end_metrics and isinstance(rows[-1], FailureMessage):  # of a range test
+        yield 0, "outcome", "a result", rows[-1].cause
     elif trial.end_metrics and isinstance(rows[-1], EpochMessage):
         last = rows[-1].metrics
         yield from _compared(0, trial.end_metrics, {n: last[n] for n in last if n.startswith(_END)})

@@ -9,6 +9,7 @@ import torch
 from raysel.common.code_exits import as_exceptions
 from raysel.common.disk_errors import of_the_disk
 from raysel.record.failure_kind import FailureKind
+from raysel.record.state import RANGE_SUGGESTED, TESTED_STEPS
 from raysel.spec.trial_config import TrialConfig
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.range_test import RangeTest, range_test
@@ -19,12 +20,6 @@ from raysel.training.worker_messages import (
     FailureMessage,
     WorkerMessage,
 )
-
-SUGGESTED = "range/suggested"
-"""The learning rate that a test suggests; not there where it suggests none."""
-
-STEPS = "range/steps"
-"""The optimizer steps of a test."""
 
 
 def range_test_of(worker: TrialWorker, config: TrialConfig, steps: int) -> RangeTest:
@@ -68,7 +63,7 @@ class RangeRun:
             return FailureMessage(0, FailureKind.ERROR, words[:2000])
         finally:
             gc.collect()  # a trial refers to itself
-        metrics = {STEPS: float(len(found.rates))}
+        metrics = {TESTED_STEPS: float(len(found.rates))}
         if found.suggested is not None:
-            metrics[SUGGESTED] = found.suggested
+            metrics[RANGE_SUGGESTED] = found.suggested
         return EpochMessage(1, metrics)

@@ -152,6 +152,32 @@ def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> 
         yield from _files(client, run, item.path) if item.is_dir else [Path(item.path)]
 
 
+def test_the_next_sweep_begins_with_range_tests_and_what_this_one_found(
+    finished: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from .conftest import SMALL
+
+    file = tmp_path / "next.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    chosen = (
+        *(f"storage={storage}", "name=next", "search.prior=[whole]", "search.first=range_test"),
+        *("strategies={full: , surgical: {block: search}}", "search.baselines=false"),
+        *("search.num_trials=6", "confirm.seeds=1"),
+    )
+    sets = [word for override in chosen for word in ("--set", override)]
+    assert main(["run", str(file), *sets, "--quiet"]) == 0
+    record = states(storage / "next")
+    search = sorted((t for t in record.values() if t.phase == "search"), key=lambda t: t.number)
+    for trial, arm in zip(search[:2], ("full", "surgical"), strict=True):
+        suggested = record[f"range-{arm}"].end_metrics["range/suggested"]
+        assert trial.strategy == arm and suggested is not None
+        assert trial.config["training"]["learning_rate"] == float(f"{suggested:.2g}")
+    assert [t.earlier for t in search[2:4]] == [("point", ("whole",))] * 2
+    capsys.readouterr()
+    assert main(["reproduce", "next", "range-full", "--storage", str(storage)]) == 0
+    assert "identical: what the test found, every number" in capsys.readouterr().out
+
+
 def test_the_best_model_loads_in_timm_and_scores_what_the_results_say(finished: Path) -> None:
     from raysel.spec.reader import load
     from raysel.sweep.ranking import best_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_a_script_has_them_too(storage: str, capsys: pytest.CaptureFixture[str])
     assert trials[2]["values"] == {"val/error": 0.4, "cost/seconds": 15.0}
     assert main(["show", "two", "1", "--storage", storage, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["on_front"] is True
+
+
+def test_range_tests_have_a_table_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"range/steps": 37.0, "range/suggested": 0.01234}
+    events = []
+    for number, (arm, metrics) in enumerate({"full": found, "surgical": None}.items()):
+        start = started(f"range-{arm}", number, arm)
+        events.append(replace(start, payload={**start.payload, "phase": "range"}))
+        if metrics:
+            facts = {"status": "COMPLETE", "value": None, "metrics": metrics, "cause": None}
+            events.append(Event(f"range-{arm}", Kind.ENDED, 0, 9.0, facts))
+    make(tmp_path, "one", *events)
+    assert main(["show", "one", "--storage", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    rows = {words[0]: words for line in out.splitlines() if (words := line.split())}
+    assert rows["range"] == ["range", "test", "state", "steps", "suggested"]
+    assert rows["range-full"] == ["range-full", "COMPLETE", "37", "0.012"]
+    assert rows["range-surgical"][:2] == ["range-surgical", "INTERRUPTED"]
+    assert main(["show", "one", "--storage", str(tmp_path), "--json"]) == 0
+    (full, _) = json.loads(capsys.readouterr().out)["range_tests"]
+    assert (full["steps"], full["suggested"]) == (37, 0.01234)
+    assert main(["show", "one", "range-full", "--storage", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["end_metrics"] == found
+    assert main(["show", "one", "range-full", "--storage", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Complete after 37 steps, suggests the learning rate 0.012." in out
+    assert "gone" not in out  # it has no files
 
 
 @pytest.mark.parametrize("verb", [["list"], ["show", "two"]], ids=" ".join)

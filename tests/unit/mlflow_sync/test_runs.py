@@ -116,6 +116,17 @@ def test_the_parent_carries_verdict_versions_and_commit():
             {"phase": "confirm", "status": "COMPLETE", "end_metrics": {"test/error": 0.2512}},
             "The best bvg_ls again, with seed 1000. Complete after 2 epochs. Test error 0.2512.",
         ),
+        (
+            {"phase": "range", "status": "COMPLETE"}
+            | {"end_metrics": {"range/steps": 37.0, "range/suggested": 0.01234}},
+            "The range test of bvg_ls, before the search digits. Complete after 37 steps, suggests"
+            " the learning rate 0.012.",
+        ),
+        (
+            {"phase": "range", "status": "COMPLETE", "end_metrics": {"range/steps": 1.0}},
+            "Complete after 1 step, suggests none.",
+        ),
+        ({"phase": "range", "status": "FAILED", "cause": "out of memory"}, "Failed: out of memory"),
     ],
 )
 def test_the_note_says_in_a_sentence_what_it_was(change, words):

@@ -427,6 +427,14 @@ def test_a_detectable_difference_has_a_size_and_no_sign(results, show):
     assert "−2.0 – – no runs 4.6 Detectable" in show().words
 
 
+def test_the_remarks_on_an_arms_tuning_name_its_range_test(results):
+    row = next(row for row in results["effort"] if row["strategy"] == "full")
+    row["range_steps"] = 37
+    words = Reader(page.page(typed(results), {})).words
+    remarks = "at an edge of its range: learning_rate=0.1; a range test of 37 steps before"
+    assert remarks in words
+
+
 def test_trials_of_earlier_sweeps_are_named_and_said_to_be_no_effort(results, tmp_path):
     used = {"sweep": "runs/before", "sweep_id": "before-1", "strategy": "full", "trials": 12}
     used |= {"first": ["0005"], "given": 8, "warmed": ["0009", "0011"]}

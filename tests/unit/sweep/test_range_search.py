@@ -9,7 +9,7 @@ from raysel.engine.trial_source import RangeAssignment
 from raysel.record.event_log import EventLog
 from raysel.record.events import Record, sqlite_url
 from raysel.record.failure_kind import FailureKind
-from raysel.record.state import fold
+from raysel.record.state import RANGE_SUGGESTED, TESTED_STEPS, fold
 from raysel.search.space import Space
 from raysel.search.validate import check
 from raysel.spec.reader import parse
@@ -22,7 +22,6 @@ from raysel.sweep.range_search import (
     suggested_rates,
 )
 from raysel.sweep.search_controller import SearchController
-from raysel.training.range_run import STEPS, SUGGESTED
 from raysel.training.worker_messages import EpochMessage
 
 TESTED = "search.first=range_test"
@@ -48,7 +47,9 @@ class Driver:
     def test(self, suggested: float | None) -> RangeAssignment | None:
         assignment = self.tests.next_trial()
         if assignment is not None:
-            found = {STEPS: 37.0} | ({} if suggested is None else {SUGGESTED: suggested})
+            found = {TESTED_STEPS: 37.0} | (
+                {} if suggested is None else {RANGE_SUGGESTED: suggested}
+            )
             assert self.tests.epoch(assignment.trial, EpochMessage(1, found))
         return assignment
 

@@ -164,3 +164,18 @@ def test_another_machine_is_reported_fact_by_fact(view):
     threads = environment.read(folder / MACHINE)[0]["threads"]
     (folder / MACHINE).write_text(noted.replace(f'"threads": "{threads}"', '"threads": "64"'))
     assert machine_differences(view, state) == {"threads": ("64", "1")}
+
+
+def test_a_range_test_is_held_to_what_it_found(view):
+    tested = replace(trial(range_steps=12.0, range_suggested=0.25), phase="range")
+    again = [EpochMessage(1, {"range/steps": 12.0, "range/suggested": 0.25})]
+    found = compared(view, tested, again, 0.0)
+    assert (found.outcome, str(found)) == (
+        IDENTICAL,
+        "identical: what the test found, every number",
+    )
+    other = [EpochMessage(1, {"range/steps": 12.0})]
+    assert str(compared(view, tested, other, 0.0)) == (
+        "different: at the end, range/suggested: 0.25 in the record, missing now"
+    )
+    assert "boom" in str(compared(view, tested, [failure("boom")], 0.0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from trial_kit import DATA, config, tiny, trial
 
+from raysel.record.state import RANGE_SUGGESTED, TESTED_STEPS
 from raysel.training import range_run
-from raysel.training.range_run import STEPS, SUGGESTED, RangeRun
+from raysel.training.range_run import RangeRun
 from raysel.training.range_test import RangeTest, range_test
 from raysel.training.worker_messages import (
     EnvironmentErrorMessage,
@@ -29,7 +30,7 @@ def test_it_says_what_the_test_found(monkeypatch):
     monkeypatch.setattr(range_run, "range_test_of", gives(found))
     message = RangeRun(None, config("full"), 20).epoch()
     assert isinstance(message, EpochMessage)
-    assert message.metrics == {STEPS: 20.0, SUGGESTED: found.suggested}
+    assert message.metrics == {TESTED_STEPS: 20.0, RANGE_SUGGESTED: found.suggested}
     assert len(DATA.train.labels) and found.suggested is not None
 
 
@@ -46,4 +47,4 @@ def test_what_went_wrong_is_a_message(monkeypatch, found, kind):
     message = RangeRun(None, config("full"), 20).epoch()
     assert isinstance(message, kind)
     if isinstance(message, EpochMessage):
-        assert message.metrics == {STEPS: 1.0}
+        assert message.metrics == {TESTED_STEPS: 1.0}
