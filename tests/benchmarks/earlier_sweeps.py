@@ -1,6 +1,6 @@
 """How many trials a search with an earlier sweep needs for the result of one without.
 
-    python tests/benchmarks/earlier_sweeps.py [--seeds 50] [--trials 30] [--only FUNCTION ...]
+    python tests/benchmarks/earlier_sweeps.py [--first 0] [--seeds 50] [--trials 30] [--only NAME]
 
 Sampler, study and what is taken from an earlier sweep are those of a sweep; the errors are made-up
 functions of three values (learning rate, weight decay, momentum) with noise. For each seed an
@@ -211,13 +211,15 @@ def row(name: str, found: Mapping[str, Array]) -> str:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--only", nargs="*", default=list(FUNCTIONS), choices=list(FUNCTIONS))
     options = parser.parse_args()
     searches, everything = Searches(options.trials), []
+    seeds = range(options.first, options.first + options.seeds)
     for name in options.only:
-        own = [curves(searches, FUNCTIONS[name], seed) for seed in range(options.seeds)]
+        own = [curves(searches, FUNCTIONS[name], seed) for seed in seeds]
         everything += own
         print(row(name, {kind: np.array([c[kind] for c in own]) for kind in own[0]}), flush=True)
     print(row("all", {k: np.array([c[k] for c in everything]) for k in everything[0]}))
