@@ -96,10 +96,11 @@ def report(
 
 
 def _problems(view: SweepView, results: SweepResults) -> list[str]:
-    from raysel.report.wrong_pictures import damaged_answers  # noqa: PLC0415
+    from raysel.report.wrong_pictures import changed_pictures, damaged_answers  # noqa: PLC0415
 
     damaged = damaged_answers(results, view.folder)
-    return [*view.problems, *([damaged] if damaged else [])]
+    changed = changed_pictures(results, view.folder, view.spec)
+    return [*view.problems, *filter(None, (damaged, changed))]
 
 
 def _own_page(read: Read) -> Path:

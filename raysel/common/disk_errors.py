@@ -60,6 +60,28 @@ def cannot(what: str, error: OSError, path: Path) -> str:
     return f"cannot {what} ({_DISK.get(error.errno or 0, why)})"
 
 
+def refused_access(path: Path, mode: int) -> OSError | None:
+    """What opening a file would answer this user; None where it may be opened.
+
+    The file is not opened for it: as soon as a process closes any handle of an SQLite database it
+    loses the locks of its connections to it (POSIX), and another process's last connection takes
+    the log away below them.
+
+    Args:
+        mode: `os.R_OK`, or with `os.W_OK`.
+    """
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if os.access(path, mode):
+            return None
+        read_only = mode & os.W_OK and os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError as error:
+        return error
+    kind = errno.EROFS if read_only else errno.EACCES
+    return OSError(kind, os.strerror(kind), str(path))
+
+
 def is_denied(error: BaseException) -> bool:
     """Whether it was refused to this user, and not gone or damaged."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)

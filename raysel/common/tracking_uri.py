@@ -43,6 +43,9 @@ def validate_tracking_uri(uri: str) -> str:
         )
     if scheme in (*_SERVERS, *_DATABASES) and (wrong := port_problem(uri)):
         raise PydanticCustomError(REFUSED, f"{wrong}; {_WAYS}")
+    if scheme == "sqlite" and _is_in_memory(uri):
+        message = "is a database in memory, which is gone with the process; give sqlite:///PATH"
+        raise PydanticCustomError(REFUSED, message)
     if scheme == "sqlite" and (wrong := path_problem(uri.partition("///")[2].partition("?")[0])):
         raise PydanticCustomError(REFUSED, f"the path of its file {wrong}")
     if uri.startswith("databricks") or scheme in (*_SERVERS, *_DATABASES):
@@ -52,6 +55,12 @@ def validate_tracking_uri(uri: str) -> str:
             REFUSED, f'"{uri}" is a folder, in which MLflow keeps no record any more; {_WAYS}'
         )
     raise PydanticCustomError(REFUSED, f"MLflow knows no {scheme}://…; {_WAYS}")
+
+
+def _is_in_memory(uri: str) -> bool:
+    """Whether SQLAlchemy takes an address of SQLite for a database without a file."""
+    file = uri.partition("//")[2].partition("/")[2]
+    return not file.partition("?")[0] or ":memory:" in file or "mode=memory" in file
 
 
 def mlflow_hint(uri: str) -> str:

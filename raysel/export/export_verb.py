@@ -36,6 +36,7 @@ from raysel.sweep.local_trial import Notify
 from raysel.sweep.own_record import best_problem, own_results
 from raysel.sweep.ranking import best_run
 from raysel.sweep.reproduce import Reproduction, located
+from raysel.sweep.split import refuse_changed_data
 from raysel.sweep.views import SweepView
 
 _STAGE = ".raysel-export"
@@ -178,6 +179,7 @@ def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPicture
     spec = located(view.spec, view.folder)
     user_code.load(user_code.read(spec.listed_code, view.folder.path))
     task = task_of(spec)
+    refuse_changed_data(view.folder, task, view.sweep.split)
     model = build(model_config_of(spec, task).plain, seed=0).eval()
     with any_error_as(lambda why: OperationalError(str(folder / WEIGHTS), f"does not fit: {why}")):
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))

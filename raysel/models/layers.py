@@ -132,7 +132,16 @@ def _partition(model: nn.Module, rule: Rule, trace: Trace | ForwardError) -> Par
     )
     unchecked = [f"whether the model runs on images of this size is not known: {trace}"]
     notes = unchecked if isinstance(trace, ForwardError) else []
-    return Partition(layers, head, (*notes, *_notes(model, layers, head), *ties))
+    unused = _unused(layers, trace)
+    if unused:
+        notes = [f"the model does not use {and_more(unused, 3)} for an answer: it cannot learn"]
+    return Partition(layers, head, (*notes, *_notes(model, layers, head), *ties), unused)
+
+
+def _unused(layers: Sequence[Layer], trace: Trace | ForwardError) -> tuple[str, ...]:
+    if isinstance(trace, ForwardError):
+        return ()
+    return tuple(one.name for one in layers if not any(p in trace.uses for p in one.parameters))
 
 
 def _last_used(groups: Sequence[Sequence[str]], trace: Trace | ForwardError) -> tuple[str, ...]:

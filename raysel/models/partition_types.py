@@ -68,11 +68,14 @@ class Partition:
         head: names of the classifier's own parameters (a part of the last layer where a
             final norm shares it); of all where a model has several.
         notes: what a user should know of it, in sentences.
+        unused: the layers none of whose parameters the forward pass uses; none where the model
+            could not be run.
     """
 
     layers: tuple[Layer, ...]
     head: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    unused: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -17,7 +17,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from raysel.common.disk_errors import cannot, is_absent
+from raysel.common.disk_errors import cannot, is_absent, refused_access
 from raysel.common.errors import OperationalError
 from raysel.common.locations import continue_command, secret_keys, storage_of, way_back
 
@@ -192,12 +192,10 @@ def _words(error: str, url: str) -> str:
 
 def _refused(first: str, file: Path) -> str:
     """Whether a SQLite file may not be read or not be written, and by whom it may."""
-    for what, way in (("be read", os.O_RDONLY), ("be written", os.O_RDWR)):
-        try:
-            os.close(os.open(file, way | os.O_NONBLOCK))
-        except OSError as error:
-            if not is_absent(error):
-                return cannot(what, error, file)
+    for what, mode in (("be read", os.R_OK), ("be written", os.R_OK | os.W_OK)):
+        error = refused_access(file, mode)
+        if error and not is_absent(error):
+            return cannot(what, error, file)
     try:
         with tempfile.TemporaryFile(dir=file.parent):  # its log lies beside it
             pass

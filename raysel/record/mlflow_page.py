@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
+from raysel.common.errors import OperationalError
+from raysel.common.locations import sqlite_file
 from raysel.common.tracking_uri import experiment_page, mlflow_hint
 from raysel.common.user_files import MIB, read_regular
 from raysel.record.layout import write_json
@@ -37,6 +40,21 @@ def noted_page(folder: Path, uri: str, port: int = 5000) -> str | None:
         if noted.get("uri") == uri and (experiment := noted.get("experiment_id")):
             return experiment_page(uri, experiment, port)
     return None
+
+
+def refuse_other_folder(folder: Path, uri: str) -> None:
+    """Refuse a store that a sweep has used, whose file is named relative to a working folder that
+    is not this one: MLflow would make another one here.
+
+    Raises:
+        OperationalError: it is not here.
+    """
+    file = sqlite_file(uri)
+    if file is None or file.is_absolute() or file.exists() or _noted(folder).get("uri") != uri:
+        return
+    words = f"is looked for in the working folder, {Path.cwd()}, and is not there; give this"
+    lost = f"command where the sweep ran, or, if it is lost there: touch {shlex.quote(str(file))}"
+    raise OperationalError(uri, f"{words} {lost}")
 
 
 def mlflow_lines(folder: Path, uri: str) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from raysel.common.disk_errors import cannot
+from raysel.common.disk_errors import cannot, refused_access
 from raysel.common.errors import OperationalError
 from raysel.record.database import engine_options, translate_db_errors
 from raysel.record.events import Event, cursor_is_behind, stored_events
@@ -100,13 +100,11 @@ def _read_only(url: str) -> sa.URL:
     if parsed.get_backend_name() != "sqlite":
         return parsed
     file = Path(parsed.database or "")
-    try:
-        with file.open("rb"):  # SQLite's own words do not tell reading from writing
-            pass
-    except FileNotFoundError:
-        raise OperationalError(str(file), "is not there") from None
-    except OSError as error:
-        raise OperationalError(str(file), cannot("be read", error, file)) from None
+    error = refused_access(file, os.R_OK)  # SQLite's own words do not tell reading from writing
+    if isinstance(error, FileNotFoundError):
+        raise OperationalError(str(file), "is not there")
+    if error:
+        raise OperationalError(str(file), cannot("be read", error, file))
     query = {"mode": "ro", "uri": "true"}
     if not os.access(file.parent, os.W_OK):
         query["immutable"] = "1"  # such a folder holds no live log: nobody else writes there either

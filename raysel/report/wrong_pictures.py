@@ -64,13 +64,26 @@ def kept_mistakes(results: SweepResults, folder: Path, spec: Spec | None) -> Mis
 
 
 def damaged_answers(results: SweepResults, folder: SweepFolder) -> str | None:
-    """Which confirm runs have answers that cannot be used, in a line; None where none has."""
+    """Which confirm runs have answers that cannot be used, in a line; None where none has.
+
+    A run without its file beside others that have theirs has lost it: an older raysel kept none.
+    """
     read = answers_of(results.confirm_runs, folder.trial)
-    damaged = [run for run, one in read.items() if not one and lies_there(folder.trial(run) / FILE)]
-    if not damaged:
+    lost = [run for run, one in read.items() if not one]
+    damaged = [run for run in lost if lies_there(folder.trial(run) / FILE)]
+    if not damaged and (not lost or len(lost) == len(read)):
         return None
-    runs = and_more(damaged, 3)
-    return f"{FILE} of {runs} is damaged, or another run's: mistakes and their pages leave it out"
+    how = "damaged, or another run's" if damaged else "gone"
+    runs = and_more(damaged or lost, 3)
+    return f"{FILE} of {runs} is {how}: mistakes and their pages leave it out"
+
+
+def changed_pictures(results: SweepResults, folder: SweepFolder, spec: Spec) -> str | None:
+    """Why the pictures on a sweep's page have no names, in a line; None where they have theirs."""
+    found = kept_mistakes(results, folder.path, spec)
+    if found is None or not found.unnamed:
+        return None
+    return f"{found.unnamed}: pictures on the page are called by their places"
 
 
 def write_predictions(found: Mistakes | None, file: Path, is_damaged: bool = False) -> None:

@@ -331,11 +331,8 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
     if bucket and (missing := missing_store(spec.storage)):
         yield Problem("storage", missing)
     folder = working_folder(spec.storage)
-    data = spec.task.data
-    if isinstance(data, FolderData) and lies_below(folder, Path(data.folder)):
-        where = f"the folder of the pictures, {data.folder}"
-        message = f'"{spec.storage}" lies in {where}, whose folders are'
-        yield Problem("storage", f"{message} its classes; choose one beside it")
+    if among := _among_pictures(spec, spec.storage, folder):
+        yield Problem("storage", among)
         return
     there = nearest_above(folder)
     length = len(os.fsencode(folder / spec.name))
@@ -354,9 +351,22 @@ def _storage_problems(spec: Spec) -> Iterator[Problem]:
         )
 
 
+def _among_pictures(spec: Spec, given: str, folder: Path) -> str | None:
+    """Why a folder that raysel writes may not lie where it was given; None where it may."""
+    data = spec.task.data
+    if not isinstance(data, FolderData) or not lies_below(folder, Path(data.folder)):
+        return None
+    where = f"the folder of the pictures, {data.folder}"
+    return f'"{given}" lies in {where}, whose folders are its classes; choose one beside it'
+
+
 def _cache_problems(spec: Spec) -> Iterator[Problem]:
-    if (cache := spec.task.cache) is not None and (why := why_not_made(Path(cache))):
+    if (cache := spec.task.cache) is None:
+        return
+    if why := why_not_made(Path(cache)):
         yield Problem("task.cache", f'"{cache}" cannot be made: {why}')
+    elif among := _among_pictures(spec, cache, Path(cache)):
+        yield Problem("task.cache", among)
 
 
 def _databricks_problems(spec: Spec) -> Iterator[Problem]:

@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from raysel.common.errors import Problem, nearest
-from raysel.models.partition_types import Partition
+from raysel.common.text import quoted
+from raysel.models.partition_types import Partition, joined_layers
 from raysel.search.distributions import described
-from raysel.search.layer_sets import GREEDY
+from raysel.search.layer_sets import GREEDY, KIND
 from raysel.search.space import (
     CROSS_VALIDATION,
     Space,
+    declared,
     registered_strategies,
     strategies_of,
     strategy_of,
@@ -75,6 +77,21 @@ def unsuited(spec: Spec, partition: Partition) -> Iterator[Problem]:
         if wrong := registered()[strategy].problem(partition):
             adapted = "; with model.adapter nothing else moves" if spec.model.adapter else ""
             yield Problem(f"strategies.{name}", f"{wrong}{adapted}")
+    for name, chosen in strategies_of(spec).items():
+        for parameter in registered()[strategy_of(name, chosen)].parameters:
+            if parameter.kind == KIND and (idle := _idle_block(parameter, chosen, partition)):
+                words = f"the model does not use {idle} for an answer; list other layers"
+                yield Problem(f"strategies.{name}.{parameter.name}", words)
+
+
+def _idle_block(parameter: Parameter, chosen: StrategySpec, partition: Partition) -> str | None:
+    """The first value of a block all of whose layers the forward pass does not use."""
+    given = chosen.parameters.get(parameter.name, parameter.default)
+    for option in _corners(declared(parameter, given, partition.names)):
+        named = joined_layers(option, partition.names) if option else partition.names
+        if set(named) <= set(partition.unused):
+            return str(option)
+    return None
 
 
 def _name_problems(path: str, name: str, strategy: str) -> Iterator[Problem]:
@@ -147,7 +164,19 @@ def _parameter_messages(
     if parameter.kind == "layers" and layers is None:
         return []
     messages = (parameter.problem(corner, layers or ()) for corner in _corners(value))
-    return list(filter(None, messages))[:1]
+    if found := list(filter(None, messages))[:1]:
+        return found
+    return _same_layers(_corners(value), layers or ()) if parameter.kind == KIND else []
+
+
+def _same_layers(values: Sequence[str], layers: Sequence[str]) -> list[str]:
+    """Of the options of a block two that are the same layers in another order."""
+    first: dict[frozenset[str], str] = {}
+    for value in values:
+        same = first.setdefault(frozenset(joined_layers(value, layers)), value)
+        if same is not value:
+            return [f"{quoted(value)} is {quoted(same)} again; leave one out"]
+    return []
 
 
 def _accepted(parameter: Parameter) -> str:

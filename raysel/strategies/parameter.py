@@ -101,9 +101,12 @@ class Parameter:
     def _layers_problem(self, value: Any, layers: list[str]) -> str | None:
         if not isinstance(value, str) or not value:
             return f"give one of {', '.join(layers)}, or several joined by +"
-        for name in joined_layers(value, layers):
+        named = joined_layers(value, layers)
+        for name in named:
             if name not in layers:
                 return f'the model has no layer "{name}"; it has {", ".join(layers)}'
+            if named.count(name) > 1:
+                return f'{in_a_line(value)} names "{name}" twice'
         return None
 
     def _paper(self) -> str:

@@ -75,6 +75,7 @@ def finetune(
         UserError: the sweep has no such strategy.
         OperationalError: the disk is full, say.
     """
+    local_trial.require_arm(spec, strategy)
     inputs = local_trial.prepare_inputs(
         spec, user_code.read(spec.listed_code, Path()), notify, opened
     )

@@ -17,7 +17,7 @@ import torch
 from raysel.common.errors import OperationalError, nearest, user_error
 from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
-from raysel.search.space import Space
+from raysel.search.space import Space, strategies_of
 from raysel.spec import user_code
 from raysel.spec.sweep import RANGE_STEPS, Spec
 from raysel.spec.trial_config import TrialConfig
@@ -158,6 +158,18 @@ class First:
     searched: dict[str, Any]
 
 
+def require_arm(spec: Spec, arm: str | None) -> None:
+    """Refuse an arm that the sweep has not, before anything is read or trained.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    arms = tuple(strategies_of(spec))
+    if arm is not None and arm not in arms:
+        hint = nearest(arm, arms)
+        raise user_error("--strategy", f'the sweep has no strategy "{arm}"; {hint}')
+
+
 def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
     """The first trial that a sweep gives a strategy: the paper's own values.
 
@@ -167,10 +179,7 @@ def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
     Raises:
         UserError: the sweep has no such strategy.
     """
+    require_arm(spec, strategy)
     space = Space(spec, layers.names)
-    name = space.arms[0] if strategy is None else strategy
-    if name not in space.arms:
-        hint = nearest(name, space.arms)
-        raise user_error("--strategy", f'the sweep has no strategy "{name}"; {hint}')
-    config = space.first_configuration(name)
+    config = space.first_configuration(space.arms[0] if strategy is None else strategy)
     return First(config, space.searched_values(config))

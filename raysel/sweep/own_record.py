@@ -257,6 +257,9 @@ def own_results(folder: SweepFolder, sweep: SweepState) -> SweepResults:
         there, own = (one_line(name, NAME) for name in (whose, sweep.id))
         words = f"is of the sweep {there}, and this is the folder of {own}; {again}"
         raise OperationalError(str(file), words)
+    if results.split and sweep.split and results.split != sweep.split:
+        words = "is of other examples than the record says the sweep was run with"
+        raise OperationalError(str(file), f"{words}; {again}")
     return results
 
 

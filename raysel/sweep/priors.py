@@ -154,8 +154,10 @@ def _shared(trials: Sequence[TrialState], space: Space) -> dict[str, list[TrialS
         if arm in space.searched and _strategy(found[0]) == space.registered[arm]
     }
     if not alike:
-        hint = nearest(next(iter(own)), space.strategies)
         words = f"has trials of {and_more(list(own), 3)}, and this sweep searches"
+        if not space.strategies:
+            raise user_error("", f"{words} nothing: leave search.prior out")
+        hint = nearest(next(iter(own)), space.strategies)
         raise user_error("", f"{words} {and_more(list(space.strategies), 3)}; {hint}")
     shared = {
         arm: found
@@ -167,8 +169,9 @@ def _shared(trials: Sequence[TrialState], space: Space) -> dict[str, list[TrialS
         here = [value.name for value in space.searched[arm]]
         there = list(found[0].searched)
         searched = and_more(there, 3) if there else "nothing"
-        words = f"searched {searched} of {arm}, and this sweep searches {and_more(here, 3)}"
-        hint = f"; {nearest(there[0], here)}" if there else ""
+        words = f"searched {searched} of {arm}, and this sweep searches"
+        words += f" {and_more(here, 3) if here else 'nothing'}"
+        hint = f"; {nearest(there[0], here)}" if there and here else ""
         raise user_error("", f"{words}: no value is searched in both{hint}")
     return shared
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from raysel.common.errors import nearest, user_error
 from raysel.common.locations import working_folder
 from raysel.search.space import Space, settings_of
 from raysel.spec import user_code
@@ -39,12 +38,10 @@ def range_tests(
     Raises:
         UserError: the sweep has no such arm.
     """
+    local_trial.require_arm(spec, arm)
     code = user_code.read(spec.listed_code, Path())
     inputs = local_trial.prepare_inputs(spec, code, notify, opened)
     space = Space(spec, inputs.layers.names)
-    if arm is not None and arm not in space.arms:
-        hint = nearest(arm, space.arms)
-        raise user_error("--strategy", f'the sweep has no strategy "{arm}"; {hint}')
     before = torch.get_num_threads()
     folder = working_folder(spec.storage) / f"{spec.name}.range"
     try:

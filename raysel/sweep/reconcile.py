@@ -20,6 +20,7 @@ from raysel.record.event_log import EventLog
 from raysel.record.events import SWEEP, Event, Kind, Record
 from raysel.record.failure_kind import FailureKind, failed_end
 from raysel.record.layout import SweepFolder, tracking_uri, write_json
+from raysel.record.mlflow_page import refuse_other_folder
 from raysel.record.ownership import OwnedElsewhere, Owner
 from raysel.record.read_only import is_behind
 from raysel.record.state import CLOSED, ENDED, RUNNING, TrialState, fold, fold_sweep
@@ -131,7 +132,7 @@ def _looked_at(folder: SweepFolder, spec: Spec, close: bool) -> Reconciled:
     if problem := split_problem(folder, spec, sweep):
         found.record.append(f"{folder.split} {problem}")
     try:
-        with _mlflow(spec) as (uri, experiment):
+        with _mlflow(spec, folder) as (uri, experiment):
             found.left += _differ(found, _audit(uri, experiment, events, folder), url)
     except OperationalError as error:
         found.mlflow_away = str(error)
@@ -151,16 +152,17 @@ def _unowned(events: Sequence[Event], close: bool) -> Iterator[tuple[TrialState 
 
 
 @contextmanager
-def _mlflow(spec: Spec) -> Iterator[tuple[str, str]]:
+def _mlflow(spec: Spec, folder: SweepFolder) -> Iterator[tuple[str, str]]:
     """MLflow's address and the experiment's name.
 
     Raises:
-        OperationalError: MLflow does not answer inside.
+        OperationalError: MLflow does not answer inside, or has its file elsewhere.
     """
     os.environ.update(environment(os.environ))  # short time-outs, no telemetry
     from raysel.mlflow_sync.error_messages import mlflow_errors  # noqa: PLC0415
 
     uri, experiment = tracking_uri(spec), spec.experiment
+    refuse_other_folder(folder.path, uri)
     with mlflow_errors(uri, experiment):
         yield uri, experiment
 
@@ -232,7 +234,7 @@ class _Mending:
     def mlflow(self, found: Reconciled) -> None:
         """Send again what differs in MLflow: what it has it keeps once."""
         record = self.event_log.record
-        with _mlflow(self.spec) as (uri, experiment):
+        with _mlflow(self.spec, self.folder) as (uri, experiment):
             audit, others = _audit(uri, experiment, self.events, self.folder), found.left
             found.left = others + _differ(found, audit, record.url)
             if not found.mlflow:

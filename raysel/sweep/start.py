@@ -7,7 +7,8 @@ from pathlib import Path
 
 from raysel.common.errors import Problem, UserError, user_error
 from raysel.common.locations import SPEC_FILE
-from raysel.record.layout import CODE, SweepFolder, write_whole
+from raysel.record.layout import CODE, SweepFolder, tracking_uri, write_whole
+from raysel.record.mlflow_page import refuse_other_folder
 from raysel.record.ownership import OwnedElsewhere
 from raysel.record.state import ENDED, fold
 from raysel.spec import reader, user_code
@@ -117,6 +118,7 @@ def resumed(
         restore(folder)
     if spec.database_url is None:
         own_events(folder, spec)  # before data are read
+    refuse_other_folder(folder.path, tracking_uri(spec))
     return folder, spec
 
 

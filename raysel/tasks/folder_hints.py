@@ -25,7 +25,11 @@ def no_picture(there: LeftOutFiles) -> str:
     """What is in a class folder that holds no picture."""
     endings = there.endings()
     if not endings:
-        return "is empty"
+        out = next(iter(there.by_reason()), None)
+        if out is None:
+            return "is empty"
+        files = f"{out.count:,} file{'s' * (out.count > 1)} {out.reason}"
+        return f"holds no picture but {files}, {out.examples[0]}"
     todo = remedy(endings)
     return f"holds no picture but {_counted(endings)}{f' ({todo})' if todo else ''}"
 

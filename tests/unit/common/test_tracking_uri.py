@@ -52,6 +52,15 @@ def test_a_secret_is_refused_and_not_repeated(uri, way_out):
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite://", "sqlite:///", "'sqlite:///:memory:'", "sqlite:///file:x?mode=memory&uri=true"],
+)
+def test_a_database_in_memory_is_refused(uri):
+    """raysel made a file called `:memory:`, and the command that it printed opened another."""
+    assert "is a database in memory" in reported(uri)
+
+
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns"])
 def test_a_folder_is_refused_with_what_to_give_instead(uri):
     assert "sqlite:///" in reported(uri)

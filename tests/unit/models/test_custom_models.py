@@ -81,6 +81,28 @@ def test_a_layer_that_forward_does_not_use_is_not_the_classifier(tmp_path):
     assert found.layers[found.head_layer].name == "head"
 
 
+@pytest.mark.parametrize(
+    ("block", "named"),
+    [("aux", "aux"), ("search", "aux"), ("{categorical: [stem, aux]}", "aux"), ("stem+aux", None)],
+)
+def test_a_block_that_forward_does_not_use_is_refused(tmp_path, block, named):
+    """Its trial had no gradient at all, which was noticed after the source model was trained."""
+    spec = sweep(tmp_path, "own_idle", more="self.aux = nn.Linear(8, 4)")
+    notes = validate.notes(spec, open_task(spec.task))
+    assert "model.partition: the model does not use aux for an answer: it cannot learn" in notes
+    file = (tmp_path / "own.yaml").read_text().replace("full: ", f"surgical: {{block: {block}}}")
+    (tmp_path / "own.yaml").write_text(file)
+    overrides = [f"storage={tmp_path / 'runs'}", "search.baselines=false"]
+    if named is None:
+        assert validate.read(tmp_path / "own.yaml", overrides)
+        return
+    with pytest.raises(UserError) as reported:
+        validate.read(tmp_path / "own.yaml", overrides)
+    (problem,) = reported.value.problems
+    assert problem.path == "strategies.surgical.block"
+    assert f"the model does not use {named} for an answer" in problem.message
+
+
 def test_parameters_that_the_code_holds_fixed_are_a_note(tmp_path):
     spec = sweep(tmp_path, "own_fixed", more="self.conv.requires_grad_(False)")
     (note,) = [n for n in validate.notes(spec, open_task(spec.task)) if "held fixed" in n]

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from raysel.record.mlflow_page import FILE, mlflow_lines, note_experiment, noted_page
+from raysel.common.errors import OperationalError
+from raysel.record.mlflow_page import (
+    FILE,
+    mlflow_lines,
+    note_experiment,
+    noted_page,
+    refuse_other_folder,
+)
 
 LOCAL = "sqlite:////runs/mlflow.db"
 VIEW = "viewStateShareKey=raysel-trials&workflowType=machine_learning"
@@ -57,3 +64,21 @@ def test_a_note_that_says_so_already_is_left(tmp_path: Path) -> None:
     before = (tmp_path / FILE).stat().st_mtime_ns
     note_experiment(tmp_path, LOCAL, "3")
     assert (tmp_path / FILE).stat().st_mtime_ns == before
+
+
+def test_a_store_beside_the_sweep_is_looked_for_where_it_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow made an empty one in whatever folder the command was given."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    monkeypatch.chdir(other)
+    refuse_other_folder(own, "sqlite:///rel.db")  # nothing was exported yet
+    note_experiment(own, "sqlite:///rel.db", "1")
+    with pytest.raises(OperationalError, match="give this command where the sweep ran"):
+        refuse_other_folder(own, "sqlite:///rel.db")
+    refuse_other_folder(own, "sqlite:////tmp/rel.db")
+    refuse_other_folder(own, "http://127.0.0.1:5000")
+    Path("rel.db").touch()
+    refuse_other_folder(own, "sqlite:///rel.db")

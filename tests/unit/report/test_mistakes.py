@@ -27,6 +27,7 @@ from raysel.record.layout import SweepFolder
 from raysel.report.mistakes import mistakes
 from raysel.report.page import write_report
 from raysel.report.wrong_pictures import (
+    changed_pictures,
     damaged_answers,
     kept_mistakes,
     write_predictions,
@@ -263,6 +264,23 @@ def test_a_table_stays_where_answers_are_damaged_or_names_are_lost(tmp_path):
     assert str(damaged_answers(RESULTS, own)).startswith(
         "answers.npz of confirm-ours-s0, confirm-ours-s1, confirm-ours-s2 and 1 more is damaged"
     )
+
+
+def test_answers_that_are_gone_beside_others_are_named(tmp_path):
+    own, spec = sweep(tmp_path)
+    assert changed_pictures(RESULTS, own, spec) is None
+    first = next(iter(SAID))
+    (own.trial(first) / "answers.npz").unlink()
+    assert str(damaged_answers(RESULTS, own)).startswith(f"answers.npz of {first} is gone: ")
+    for name in SAID:
+        (own.trial(name) / "answers.npz").unlink(missing_ok=True)
+    assert damaged_answers(RESULTS, own) is None  # an older raysel kept none
+
+
+def test_pictures_of_changed_data_are_said_to_have_no_names(tmp_path):
+    own, spec = sweep(tmp_path)
+    (tmp_path / "data" / "oak" / "5.png").unlink()
+    assert "have changed since the sweep" in str(changed_pictures(RESULTS, own, spec))
 
 
 def test_the_classes_have_their_names_from_any_run(tmp_path):

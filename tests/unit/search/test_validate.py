@@ -436,6 +436,30 @@ def test_a_storage_in_the_folder_of_the_pictures_is_refused(tmp_path, below):
     assert not any(line.startswith("storage") for line in problems(f"storage={tmp_path}/runs"))
 
 
+def test_a_cache_in_the_folder_of_the_pictures_is_refused(tmp_path):
+    """Its files would be a class of the next command's."""
+    where = tmp_path / "pictures"
+    where.mkdir()
+    task = f"task={{data: {{folder: '{where}'}}, cache: '{where}/cache'}}"
+    assert any(
+        "task.cache: " in x and "lies in the folder of the pictures" in x for x in problems(task)
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ("layer1+layer1", '"layer1+layer1" names "layer1" twice'),
+        (
+            "{categorical: [layer1+layer2, stem, layer2+layer1]}",
+            '"layer2+layer1" is "layer1+layer2" again; leave one out',
+        ),
+    ],
+)
+def test_a_block_names_each_layer_once_and_no_block_is_given_twice(block, words):
+    assert problems(f"strategies.surgical.block={block}") == [f"strategies.surgical.block: {words}"]
+
+
 @pytest.mark.parametrize("name", ["CPU", "gpu", "memory"])
 def test_a_resource_of_rays_own_is_no_custom_one(name):
     with pytest.raises(UserError, match=f"resources.custom: .*{name} is "):

@@ -35,3 +35,20 @@ def test_the_model_is_said_to_be_of_the_epoch_that_it_is_of(
     assert f"model (of epoch {epoch})" in capsys.readouterr().out
     result = json.loads(Path("runs/look.finetune/linear_probe/result.json").read_text())
     assert (result["best_epoch"], result["model_epoch"]) == (1, epoch)
+
+
+@pytest.mark.parametrize("verb", ["finetune", "range"])
+def test_an_arm_that_there_is_not_is_refused_before_a_source_model_is_trained(
+    verb: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = FILE.replace("start.safetensors", "source")
+    Path("sweep.yaml").write_text(source, encoding="utf-8")
+    assert main([verb, "sweep.yaml", "--strategy", "linear"]) == 2
+    said = capsys.readouterr()
+    assert 'the sweep has no strategy "linear"; did you mean "linear_probe"?' in said.err
+    assert "source" not in said.out + said.err
+    assert not Path("runs").exists()

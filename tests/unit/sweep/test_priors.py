@@ -281,6 +281,17 @@ def test_one_without_a_shared_value_is_refused(tmp_path):
     assert "searched learning_rate of full" in words
 
 
+def test_a_sweep_that_searches_nothing_is_told_to_leave_earlier_ones_out(tmp_path):
+    earlier(tmp_path)
+    only = [line for line in FILE.splitlines() if not line.startswith(("  ", "strategies"))]
+    only.append("strategies: {full: }")
+    values = (f"storage={tmp_path}", "search.prior=[before]", "name=after")
+    spec = parse(
+        "\n".join(only), [*values, "training.learning_rate=0.01", "search.baselines=false"]
+    )
+    assert "and this sweep searches nothing" in refused(spec)
+
+
 def test_one_whose_trials_all_lie_outside_is_refused(tmp_path):
     earlier(tmp_path)
     spec = later(tmp_path, "training.learning_rate={float: [0.2, 0.3]}")

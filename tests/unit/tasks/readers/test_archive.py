@@ -89,6 +89,7 @@ def test_folders_above_the_classes_are_parts(tmp_path, ending):
     ("files", "said"),
     [
         ({}, "FILE is empty"),
+        ({"../a/1.png": b"x", "../b/1.png": b"x"}, "FILE holds no picture but 2 files hidden (the"),
         ({"a/x.txt": b"x"}, 'FILE holds no picture but 1 file ".txt"'),
         ({"a/1.png": b"x", "a/2.png": b"x"}, 'FILE has one class alone, "a"'),
         (

@@ -367,7 +367,7 @@ def test_names_that_look_the_same_are_refused(tmp_path, one, other):
         ("a.dcm", 'but 1 file ".dcm" (medical images: save them as PNG of 16 bits)'),
         ("a.xyz", 'holds no picture but 1 file ".xyz"'),
         ("README", "holds no picture but 1 file of no ending"),
-        (".hidden.png", "is empty"),
+        (".hidden.png", "but 1 file hidden (the name begins with a dot), .hidden.png"),
     ],
 )
 def test_a_class_without_a_picture_says_what_lies_there(tmp_path, name, reported):
