@@ -281,7 +281,7 @@ def test_one_without_a_shared_value_is_refused(tmp_path):
     assert "searched learning_rate of full" in words
 
 
-def test_a_sweep_that_searches_nothing_is_told_to_leave_earlier_ones_out(tmp_path):
+def test_a_sweep_that_searches_nothing_is_said_to_search_nothing(tmp_path):
     earlier(tmp_path)
     only = [line for line in FILE.splitlines() if not line.startswith(("  ", "strategies"))]
     only.append("strategies: {full: }")

@@ -118,7 +118,7 @@ def test_files_are_sent_again_from_the_first_trial_that_lacks_one(
     files = SimpleNamespace(to_mend=["0001"], lost=[])
     audit = SimpleNamespace(differences=[], file_differences=["0001: MLflow lacks x"], files=files)
     audit.restore_traces = audit.remove_surplus = lambda: None
-    monkeypatch.setattr(reconcile, "_mlflow", lambda _: nullcontext(("http://mlflow", "a")))
+    monkeypatch.setattr(reconcile, "_mlflow", lambda *_: nullcontext(("http://mlflow", "a")))
     monkeypatch.setattr(reconcile, "_audit", lambda *_: audit)
     monkeypatch.setattr(reconcile._Mending, "_send", lambda *_: None)
     owner = FileOwner(folder.lock, "a")

@@ -125,7 +125,7 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def toy(finished, tmp_path, monkeypatch) -> SweepFolder:
     @contextmanager
-    def away(_):
+    def away(*_):
         raise OperationalError("mlflow", "is away")
         yield "", ""
 
