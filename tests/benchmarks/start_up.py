@@ -23,7 +23,7 @@ IMPORTS = [sys.executable, "-c", "import torch, timm"]
 FILE = """\
 name: start
 task: {data: digits, split: {train: 200, validation: 200, test: 400}}
-model: {name: resnet18, weights: random}
+model: {name: resnet18, weights: source}
 strategies: {surgical: {block: search}, bvg_ls: {ema_decay: search}, auto_rgn: {}}
 search: {num_trials: 8}
 """
