@@ -114,7 +114,7 @@ class ConsoleReporter:
         self._close()
         how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
         self._console.print(
-            f"source   {spec.model.name} on {examples} clean {spec.task.name}: "
+            f"source   {spec.model_name} on {examples} clean {spec.task.name}: "
             f"{100 * model.accuracy:.1f} % validation accuracy ({how})"
         )
 

@@ -10,6 +10,7 @@ from raysel.cli.arguments import AsJson, Overrides, SweepFile, checked
 from raysel.common.output import print_json, print_table, progress_stream, say
 
 if TYPE_CHECKING:
+    from raysel.spec.sweep import Spec
     from raysel.training.range_test import RangeTest
 
 
@@ -51,8 +52,18 @@ def range_(
     say("", "to try these first, write below strategies:", "")
     for arm, line in lines.items():
         if line is not None:
-            say(f"  {arm}: {{training: {{learning_rate: {line}}}}}")
+            say(f"  {arm}: {{{_with_model(spec, arm)}training: {{learning_rate: {line}}}}}")
     return 0
+
+
+def _with_model(spec: Spec, arm: str) -> str:
+    """What an arm of one of several models is in the file."""
+    from raysel.search.arms import strategies_of, strategy_of  # noqa: PLC0415
+
+    own = strategies_of(spec)[arm]
+    if arm in spec.strategies or own.model is None:
+        return ""
+    return f"strategy: {strategy_of(arm, own)}, model: {own.model}, "
 
 
 def _as_dict(test: RangeTest) -> dict[str, object]:

@@ -177,7 +177,7 @@ def _show_trial(view: SweepView, trial: TrialState, as_json: bool) -> None:
     from raysel.record.state import RANGE  # noqa: PLC0415
     from raysel.report import plot, review  # noqa: PLC0415
 
-    layers = view.sweep.layers
+    layers = view.sweep.layers_of(trial)
     rows = review.moved(trial, layers)
     if as_json:
         listed = {line.id: line for line in review.trial_lines(view)}

@@ -126,7 +126,7 @@ class CellReporter:
     def source(self, model: SourceModel, spec: Spec, examples: int) -> None:
         """A source model, once for all cells that share it."""
         accuracy = f"{100 * model.accuracy:.1f} % validation accuracy"
-        words = f"{spec.model.name} on {examples} clean {spec.task.name}: {accuracy}"
+        words = f"{spec.model_name} on {examples} clean {spec.task.name}: {accuracy}"
         self._suite.once(f"source   {words}")
 
     def phase(self, name: str, total: int, ended: Sequence[TrialState]) -> None:

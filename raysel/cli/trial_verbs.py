@@ -92,7 +92,7 @@ def write_finetuned(tuned: FineTuned, spec: Spec) -> Path | None:
         return None
     folder = tuned.folder / "model"
     where = model_origin(spec.name, "finetune", spec.model.adapter)
-    write_model(tuned.model, spec.model.name, tuned.task, where, folder)
+    write_model(tuned.model, tuned.model_name, tuned.task, where, folder)
     return folder
 
 

@@ -80,11 +80,11 @@ def validate(
 
 
 def _data(spec: Spec, task: OpenedTask) -> DataSummary | None:
-    """Summary of the data; None if they are not there."""
+    """Summary of the data, as the first model takes them; None if they are not there."""
     from raysel.models.known_models import facts_of  # noqa: PLC0415
     from raysel.search.validate import reads_source  # noqa: PLC0415
 
-    return task.summary(facts_of(spec.model.name).input, reads_source(spec))
+    return task.summary(facts_of(spec.model.names[0]).input, reads_source(spec))
 
 
 def _as_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

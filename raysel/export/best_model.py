@@ -44,22 +44,23 @@ def save_best(outcome: Outcome) -> Path | None:
     target = outcome.folder.best
     state = outcome.checkpoint(run.id)
     of_run = {"sweep": outcome.results.sweep_id, "run": run.id}
-    if state is None or outcome.inputs.weights is None:
+    inputs = outcome.inputs.of_arm(winner.strategy)
+    if state is None or inputs.weights is None:
         if origin_of(target) == of_run and _is_whole(target):
             return target
         model = _again(outcome, run.id) if outcome.complete else None
     else:
-        began = (outcome.inputs.weights, *outcome.inputs.more_weights)
+        began = (inputs.weights, *inputs.more_weights)
         arrays = began[state["config"].get("source_seed", 0)]
         initial = {name: torch.tensor(array) for name, array in arrays.items()}
-        model = build(outcome.inputs.model_config, run.seed, weights=initial)
+        model = build(inputs.model_config, run.seed, weights=initial)
         model.load_state_dict(state["best"][2] or state["model"], strict=False)
         merge_adapters(model)
     if model is None:
         return None
-    outputs = expected_outputs(model, outcome.inputs.task)
+    outputs = expected_outputs(model, inputs.task)
     of_the_sweep = sections(outcome.results, winner, run, outcome.folder.trial(run.id))
-    config, task = outcome.inputs.model_config, outcome.inputs.task
+    config, task = inputs.model_config, inputs.task
     where = model_origin(outcome.results.sweep_id, run.id, config.adapter)
     write_model(model, config.name, task, where, target, of_the_sweep)
     outputs.save(target)

@@ -77,9 +77,10 @@ def _chosen(results: SweepResults, arm: ConfirmedStrategy, run: ConfirmRun) -> l
     if results.verdict.sentence:
         lines.append(escaped(results.verdict.sentence))
     moved = [name for name, share in arm.moved.items() if share > 0]
-    if moved and len(moved) < len(results.layers):
+    layers = results.layers_of(arm.strategy)
+    if moved and len(moved) < len(layers):
         named = and_more([f"`{name}`" for name in moved], 12)
-        lines.append(f"Layers that moved: {named}, of {len(results.layers):,}.")
+        lines.append(f"Layers that moved: {named}, of {len(layers):,}.")
     return lines
 
 

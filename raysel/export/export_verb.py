@@ -30,12 +30,13 @@ from raysel.export.convert import Layout, convert, missing_packages
 from raysel.export.kept_model import Examined, examine
 from raysel.export.timm_layout import WEIGHTS, damage_of, model_origin, write_model
 from raysel.models.build import build
+from raysel.search.arms import of_model
 from raysel.spec import user_code
 from raysel.sweep.inputs import model_config_of, task_of
 from raysel.sweep.local_trial import Notify
 from raysel.sweep.own_record import best_problem, own_results
 from raysel.sweep.ranking import best_run
-from raysel.sweep.reproduce import Reproduction, located
+from raysel.sweep.reproduce import Reproduction, config_of, located
 from raysel.sweep.split import refuse_changed_data
 from raysel.sweep.views import SweepView
 
@@ -168,15 +169,17 @@ def _checked(view: SweepView, out: Exported) -> Checked:
     expected = out.expected or load_expected_outputs(view.folder.best, way_on)
     with tempfile.TemporaryDirectory(prefix="raysel-pictures-") as scratch:
         try:
-            pictures = _pictures(view, out.folder, Path(scratch))
+            pictures = _pictures(view, out, Path(scratch))
         except (UserError, OperationalError) as error:  # the data may lie on another machine
             why = f"no picture files were compared: {error}"
             return replace(check(out.folder, expected), note=" ".join(why.split()))
         return check(out.folder, expected, pictures)
 
 
-def _pictures(view: SweepView, folder: Path, scratch: Path) -> ValidationPictures:
-    spec = located(view.spec, view.folder)
+def _pictures(view: SweepView, out: Exported, scratch: Path) -> ValidationPictures:
+    folder = out.folder
+    model_name = config_of(view.trial(out.run)).model
+    spec = of_model(located(view.spec, view.folder), model_name)
     user_code.load(user_code.read(spec.listed_code, view.folder.path))
     task = task_of(spec)
     refuse_changed_data(view.folder, task, view.sweep.split)
@@ -253,8 +256,9 @@ def _run_again(
             f"re-running it did not reproduce the recorded metrics ({again.first});"
             " nothing was written",
         )
-    task = task_of(view.spec)
+    spec = of_model(view.spec, config_of(trial).model)
+    task = task_of(spec)
     expected = expected_outputs(model, task)
-    where = model_origin(view.sweep.id, name, view.spec.model.adapter)
-    write_model(model, view.spec.model.name, task, where, target, of_the_sweep)
+    where = model_origin(view.sweep.id, name, spec.model.adapter)
+    write_model(model, spec.model_name, task, where, target, of_the_sweep)
     return Exported(target, name, trial.strategy, expected, again)

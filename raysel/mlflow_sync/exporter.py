@@ -160,7 +160,7 @@ def _upload_trace(store: MlflowStore, sweep: SweepState, trial: TrialState) -> N
     parts = Path(sweep.folder) / "trials" / trial.id / "trace"
     with tempfile.TemporaryDirectory(prefix="raysel-") as folder:
         title = f"{run_name(trial)} · {trial.status.lower()}"
-        _draw(parts, sweep.layers, Path(folder), title)
+        _draw(parts, sweep.layers_of(trial), Path(folder), title)
         if any(Path(folder).iterdir()):
             store.upload(trial.id, Path(folder), "selection")
 

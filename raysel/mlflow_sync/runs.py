@@ -214,10 +214,12 @@ def _found(trial: TrialState, sweep: SweepState) -> str:
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    """A `TrialConfig` flat, as text: `strategy` (the arm's name), `seed`, `<arm>.<parameter>`,
-    `training.<setting>`."""
+    """A `TrialConfig` flat, as text: `strategy` (the arm's name), `seed`, `model` (in a sweep of
+    several), `<arm>.<parameter>`, `training.<setting>`."""
     arm = config.get("arm", config.get("strategy", ""))
     flat = {"strategy": arm, "seed": config.get("seed")}
+    if model := config.get("model"):  # one of several
+        flat["model"] = model
     flat |= {f"{arm}.{name}": v for name, v in (config.get("parameters") or {}).items()}
     flat |= {f"training.{name}": v for name, v in (config.get("training") or {}).items()}
     return {_key(name): _text(value)[:_VALUE_CHARACTERS] for name, value in flat.items()}

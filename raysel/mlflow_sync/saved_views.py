@@ -25,7 +25,7 @@ from raysel.common.errors import UserError
 from raysel.common.tracking_uri import TRIALS_VIEW
 from raysel.mlflow_sync.runs import best_key, milliseconds
 from raysel.record.state import SweepState
-from raysel.spec.arms import BASELINES
+from raysel.spec.arms import BASELINES, arm_with_model
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.spec.values import SEARCH, Distribution
@@ -169,7 +169,17 @@ def _spec(sweep: SweepState) -> Spec | None:
 def _groups(spec: Spec | None) -> tuple[str, ...]:
     """MLflow's names of the groups of runs of one strategy."""
     arms = dict.fromkeys((*BASELINES, *(spec.strategies if spec else ())))
-    return tuple(f"param.strategy.{arm}" for arm in arms)
+    return tuple(f"param.strategy.{name}" for arm in arms for name in _names(arm, spec))
+
+
+def _names(arm: str, spec: Spec | None) -> list[str]:
+    """An arm's names: with each of several models one, unless it is one model's."""
+    if spec is None or len(spec.model.names) == 1:
+        return [arm]
+    own = spec.strategies.get(arm)
+    if own is not None and own.model is not None:
+        return [arm]
+    return [arm_with_model(arm, model) for model in spec.model.names]
 
 
 def _searched(spec: Spec | None) -> tuple[str, ...]:
@@ -193,7 +203,7 @@ def _searched_names(spec: Spec) -> list[str]:
     for arm, its in spec.strategies.items():
         for name, value in its.parameters.items():
             if isinstance(value, Distribution) or value == SEARCH:
-                found.append(f"{arm}.{name}")
+                found += [f"{own}.{name}" for own in _names(arm, spec)]
     return found
 
 

@@ -58,6 +58,13 @@ class ModelFacts:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Computation:
+    """Of one image; None where it cannot be counted."""
+
+    multiply_adds: int | None
+
+
 def partition_of(
     name: str,
     rule: Rule,
@@ -78,6 +85,24 @@ def partition_of(
         return layers.partition_of(*question, *given)
 
     return _remembered(Partition, "partition", asked, ask)
+
+
+def multiply_adds_of(
+    name: str,
+    classes: int,
+    channels: int = 3,
+    head: Head = "linear",
+    image_size: tuple[int, int] | None = None,
+) -> int | None:
+    """`raysel.models.multiply_adds.multiply_adds_of`, remembered."""
+    question = (name, classes, channels, head, image_size)
+
+    def ask() -> _Computation:
+        from raysel.models import multiply_adds  # noqa: PLC0415  (slow)
+
+        return _Computation(multiply_adds.multiply_adds_of(*question))
+
+    return _remembered(_Computation, "multiply-adds", question, ask).multiply_adds
 
 
 def facts_of(name: str) -> ModelFacts:

@@ -115,7 +115,8 @@ class SweepState:
     Attributes:
         id, name, description: what identifies it.
         spec: the resolved sweep file, YAML.
-        layers: names of the model's layers, in forward order.
+        layers: names of the model's layers, in forward order; of several models those of all.
+        layers_by_model: of several models those of each; else empty.
         split: digest of which example is in which part; empty in the record of an older raysel.
         manifest: versions, git sha, command.
         folder: where the sweep's files lie.
@@ -136,6 +137,7 @@ class SweepState:
     description: str = ""
     spec: str = ""
     layers: tuple[str, ...] = ()
+    layers_by_model: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     folder: str = ""
@@ -149,6 +151,10 @@ class SweepState:
     model: str | None = None
     started_at: float | None = None
     ended_at: float | None = None
+
+    def layers_of(self, trial: TrialState) -> tuple[str, ...]:
+        """The layers of a trial's model, in forward order."""
+        return self.layers_by_model.get(str(trial.config.get("model", "")), self.layers)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -200,6 +206,10 @@ def _fold_sweep(sweep: SweepState, event: Event) -> SweepState:
             description=payload.get("description") or "",
             spec=payload.get("spec", ""),
             layers=tuple(payload.get("layers", ())),
+            layers_by_model={
+                model: tuple(layers)
+                for model, layers in (payload.get("layers_by_model") or {}).items()
+            },
             split=payload.get("split", ""),
             manifest=payload.get("manifest") or {},
             folder=payload.get("folder", ""),

@@ -80,9 +80,9 @@ def block_scores(results: SweepResults, arm: str) -> list[BlockScore]:
     for block in tested if all_tested else tried:
         errors = tested[block] if all_tested else None
         accuracy = _accuracy(tried.get(block, ()), errors, results.objective.metric)
-        place = _place(block, results.layers)
+        place = _place(block, results.layers_of(arm))
         if accuracy is not None and place is not None:
-            quarter = _quarter(block, results.layers, results.registered[arm])
+            quarter = _quarter(block, results.layers_of(arm), results.registered[arm])
             scores.append(BlockScore(block, place, quarter, accuracy, errors))
     return sorted(scores, key=lambda score: (score.place, score.block))
 
@@ -112,18 +112,24 @@ def _tested_blocks(results: SweepResults, arm: str) -> dict[str, Mapping[int, fl
     return found
 
 
-def baseline_accuracies(results: SweepResults, tested: bool = False) -> dict[str, float]:
-    """Baseline -> validation accuracy of its best complete trial, or its test accuracy."""
+def baseline_accuracies(
+    results: SweepResults, tested: bool = False, beside: str = ""
+) -> dict[str, float]:
+    """Baseline -> validation accuracy of its best complete trial, or its test accuracy.
+
+    Args:
+        beside: of several models that of this arm; none where nothing is given.
+    """
     if tested:
         entries = {entry.strategy: entry.test_error.mean for entry in results.confirm}
-        errors = {name: entries.get(results.arm_of(name) or "") for name in BASELINES}
+        errors = {name: entries.get(results.arm_of(name, beside) or "") for name in BASELINES}
         return {name: 1 - error for name, error in errors.items() if error is not None}
     best = leaders(completed(results), results.objective.metric)
-    arms = {name: results.arm_of(name) for name in BASELINES}
-    found = {name: accuracy_of(best[arm]) for name, arm in arms.items() if arm in best}
+    arms = {name: results.arm_of(name, beside) for name in BASELINES}
+    found = {name: accuracy_of(best[own]) for name, own in arms.items() if own in best}
     confirmed = {row.strategy: row.validation_error for row in results.confirm}
-    for name, arm in arms.items():  # without a search it has runs of the confirm phase alone
-        if name not in found and (error := confirmed.get(arm or "")) is not None:
+    for name, own in arms.items():  # without a search it has runs of the confirm phase alone
+        if name not in found and (error := confirmed.get(own or "")) is not None:
             found[name] = 1 - error
     return {name: value for name, value in found.items() if value is not None}
 
@@ -150,7 +156,7 @@ def accuracy_by_block(results: SweepResults) -> Figure | None:
         best = max(values)
         tops = [place for place, value in zip(places, values, strict=True) if value == best]
         axes.plot(tops, [best] * len(tops), "o", ms=11, mfc="none", color=INK)
-        levels |= (own := baseline_accuracies(results, scores[0].tested is not None))
+        levels |= (own := baseline_accuracies(results, scores[0].tested is not None, name))
         _baselines(axes, own, style_of)
         named = scores[tops[0] - 1].block if len(tops) == 1 else f"{len(tops)} blocks alike"
         axes.set_title(f"{name} · best: {named}")
@@ -178,7 +184,7 @@ def accuracy_by_quarter(results: SweepResults) -> Figure | None:
     for name, axes in placed.items():
         draw_boxes(axes, [boxes[name][q] for q in QUARTERS], style_of[name].light)
         axes.set_xticks(QUARTERS, [f"Q{q} ({len(boxes[name][q])})" for q in QUARTERS])
-        levels |= (own := baseline_accuracies(results, found[name][0].tested is not None))
+        levels |= (own := baseline_accuracies(results, found[name][0].tested is not None, name))
         _baselines(axes, own, style_of)
         axes.set_title(name)
         axes.set_xlabel("quarter of the model, from the input (blocks)")

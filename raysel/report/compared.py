@@ -30,8 +30,8 @@ class Compared:
 
     @property
     def model(self) -> str:
-        """timm's name without the tag of its weights."""
-        return self.spec.model.name.split(".")[0]
+        """timm's name without the tag of its weights; of several models their names."""
+        return ", ".join(name.split(".")[0] for name in self.spec.model.names)
 
     @property
     def shift(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def update_share(results: SweepResults) -> Figure | None:
     """How often each layer moved, strategy by layer: mean over the confirm runs, or over the
     epochs of the best trial where a strategy was not confirmed."""
     weighed = {entry.strategy for entry in results.confirm if entry.weighs_rates}
-    shares = _shares(results, results.layers)
+    shares = _shares(results)
 
     def words(strategy: str, value: float) -> str:
         return f"{value:.2g}" if strategy in weighed else percent(value)
@@ -71,7 +71,7 @@ def _grid(
     return figure
 
 
-def _shares(results: SweepResults, layers: Sequence[str]) -> ByLayer:
+def _shares(results: SweepResults) -> ByLayer:
     confirmed = {entry.strategy: entry.moved for entry in results.confirm if entry.moved}
     best = best_trials(results)
     shares: dict[str, Mapping[str, float]] = {}
@@ -79,7 +79,7 @@ def _shares(results: SweepResults, layers: Sequence[str]) -> ByLayer:
         if strategy in confirmed:
             shares[strategy] = confirmed[strategy]
         elif strategy in best:
-            names, grid = selection(best[strategy], layers)
+            names, grid = selection(best[strategy], results.layers_of(strategy))
             if names:
                 shares[strategy] = dict(zip(names, np.nanmean(grid, axis=1), strict=True))
     return shares

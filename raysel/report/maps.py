@@ -87,8 +87,8 @@ def selection(
 
 
 def _maps(results: SweepResults, prefix: str) -> Maps:
-    best = best_trials(results)
-    found = {name: selection(trial, results.layers, prefix) for name, trial in best.items()}
+    best, layers_of = best_trials(results), results.layers_of
+    found = {name: selection(trial, layers_of(name), prefix) for name, trial in best.items()}
     return {name: found[name] for name in ranked(results) if name in found and found[name][0]}
 
 

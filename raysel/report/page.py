@@ -42,7 +42,7 @@ from raysel.report.wrong_pictures import (
 )
 from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import FloatRange, IntRange, Spec, SplitSpec, objective_in_words
-from raysel.sweep.results import Spent, SweepResults
+from raysel.sweep.results import SourceFacts, Spent, SweepResults
 from raysel.sweep.verdict import NO_SPREAD
 from raysel.sweep.verdict_words import measure_in_words
 from raysel.tasks.data_summary import DataSummary
@@ -164,7 +164,7 @@ def page(
             styles=drawing.styles(tables.strategies(results), results.verdict.baseline),
             colours=drawing.css(),
             figures={name: Markup(svg) for name, svg in drawn.items()},
-            source=results.source,
+            sources=_sources(results),
             one_seed=all(row.n <= 1 for row in confirm),
             verdict=results.verdict,
             effort=results.effort,
@@ -289,6 +289,13 @@ def asked(spec_text: str | None) -> dict[str, str]:
         f" with {count_of(spec.confirm.seeds, 'seed')}, "
         f"tested at the {tested}",
     }
+
+
+def _sources(results: SweepResults) -> dict[str, SourceFacts]:
+    """The source models, by what follows these words: nothing, or of several models the name."""
+    if results.source is not None:
+        return {"": results.source}
+    return {f" {name}": facts for name, facts in results.source_by_model.items()}
 
 
 def _confirmed_pruned(results: SweepResults) -> list[str]:

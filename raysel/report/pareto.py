@@ -87,7 +87,7 @@ def not_measured(results: SweepResults) -> str:
     missing = [name for name in OBJECTIVES if name not in compared_in(rows)]
     if not rows or not missing:
         return ""
-    if missing == ["forgetting"] and results.source is None:
+    if missing == ["forgetting"] and results.source is None and not results.source_by_model:
         return (
             "Forgetting is not known here: the runs began with weights that no source part of the"
             " data can test."

@@ -117,7 +117,9 @@ def compare(results: SweepResults, spec: Spec) -> list[Comparison]:
     Args:
         spec: the sweep's file.
     """
-    model = spec.model.name.split(".")[0]
+    if len(spec.model.names) > 1:  # theirs chose among the strategies of one
+        return []
+    model = spec.model_name.split(".")[0]
     compared = []
     for table in published_tables():
         if table.data != spec.task.data or model not in table.models:

@@ -212,6 +212,7 @@ def configuration(trial: TrialState) -> dict[str, str]:
     how, addresses = trial.earlier
     rest = {k: v for k, v in {**parameters, **training}.items() if k not in trial.searched}
     facts = {
+        "model": str(trial.config.get("model", "")),  # of several
         "searched": values_in_words(trial.searched),
         "fixed": values_in_words({k: v for k, v in rest.items() if v is not None}),
         "seed": str(trial.config.get("seed")),

@@ -48,6 +48,8 @@ def blocks_against_full(cells: Sweeps) -> Figure | None:
 
 def _differences(cell: Compared) -> dict[str, list[float]]:
     """Block, from the input on, -> test error of full fine-tuning minus its own, by seed."""
+    if cell.results.models:
+        return {}  # a block is one model's
     entries = {entry.strategy: entry for entry in cell.results.confirm}
     full = entries.get(cell.results.arm_of("full") or "")
     scores = [s for arm in tuners(cell.results) for s in block_scores(cell.results, arm)]

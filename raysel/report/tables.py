@@ -297,6 +297,7 @@ def effort_remarks(effort: StrategyEffort) -> list[str]:
         *["its best trial was pruned"] * effort.from_pruned,
         *[f"at an edge of its range: {', '.join(effort.at_edge)}"] * bool(effort.at_edge),
         *[f"a range test of {effort.range_steps} steps before"] * bool(effort.range_steps),
+        *[f"a trial counts {effort.cost:.2g} times, by its model's cost"] * (effort.cost != 1),
     ]
 
 
@@ -316,7 +317,7 @@ def _confirm_row(entry: ConfirmedStrategy, results: SweepResults) -> ConfirmRow:
         tests=tuple(entry.by_seed("test/error").values()),
         test_error=plus_minus(test.mean, test.high),
         measured=measured_in_words(entry, results.verdict.measure),
-        layers=in_words(entry.moved, results.layers),
+        layers=in_words(entry.moved, results.layers_of(entry.strategy)),
         parameters="–" if share is None else percent(share),
         seconds=entry.seconds,
         against_full=against.get(entry.strategy, ""),

@@ -1,4 +1,5 @@
-"""Fair comparisons: an equal number of trials per strategy, each pruned against its own only.
+"""Fair comparisons: an equal number of trials per strategy, or of several models equal computation,
+each pruned against its own only.
 
 A strategy that starts slowly is not a bad one: where strategies are compared, neither the
 sampler nor the pruner should starve one because another is ahead early on
@@ -61,10 +62,13 @@ class TrialsByArm:
 def next_strategy(
     search: SearchSpec, space: Space, arms: TrialsByArm, trials: Sequence[FrozenTrial]
 ) -> str | None:
-    """The strategy of the next trial: of those with trials left the one with the fewest, the first
-    in the file among equals; None where every share is used up."""
+    """The strategy of the next trial: of those with trials left the one with the fewest, or that
+    has cost the least with one more where they are shared out by cost, the first in the file among
+    equals; None where every share is used up."""
     had = {name: arms.count(trials, name) for name in space.strategies}
     left = [name for name, share in shares(search, space).items() if had[name] < share]
+    if space.costs:
+        return min(left, key=lambda name: (had[name] + 1) * space.costs[name], default=None)
     return min(left, key=had.__getitem__, default=None)
 
 

@@ -13,10 +13,18 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from raysel.search.arms import CROSS_VALIDATION as CROSS_VALIDATION
+from raysel.search.arms import SURGICAL as SURGICAL
+from raysel.search.arms import fields_of, given_by
+from raysel.search.arms import most_shots as most_shots
+from raysel.search.arms import registered_strategies as registered_strategies
+from raysel.search.arms import settings_of as settings_of
+from raysel.search.arms import strategies_of as strategies_of
+from raysel.search.arms import strategy_of as strategy_of
 from raysel.search.distributions import count, described, largest, nearest_value, settled
 from raysel.search.layer_sets import GREEDY, KIND, LayerSet
 from raysel.search.searched_value import SearchedValue
-from raysel.spec.arms import BASELINES, SINGLE
+from raysel.spec.arms import SINGLE
 from raysel.spec.sweep import (
     SEARCH,
     Choice,
@@ -24,8 +32,6 @@ from raysel.spec.sweep import (
     FloatRange,
     IntRange,
     Spec,
-    StrategySpec,
-    TrainingOverride,
     TrainingSettings,
     TrainingSpec,
 )
@@ -36,74 +42,10 @@ from raysel.strategies.base import Parameter
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-CROSS_VALIDATION = "cross_validation"
-"""The search of the surgical papers: the grid in which `surgical` takes every single layer."""
-
-SURGICAL = "surgical"
-
 RATE = "learning_rate"
 
 STRATEGY = "strategy"
 """The name of the choice among the arms."""
-
-
-def strategies_of(spec: Spec) -> dict[str, StrategySpec]:
-    """The arms that are compared, by name: the file's own, then the baselines it omits.
-
-    Under cross-validation one of `surgical` is among them, with every single layer as its block;
-    all layers together are `full` and no block (docs/algorithms.md, D11). Under `greedy` layers
-    that the file does not name are searched.
-    """
-    own = dict(spec.strategies)
-    if spec.search.sampler == GREEDY:
-        own = {name: _with_layers_searched(name, arm) for name, arm in own.items()}
-    if spec.search.sampler == CROSS_VALIDATION:
-        if SURGICAL not in map(strategy_of, own, own.values()):
-            own[SURGICAL] = StrategySpec()
-        for name, arm in own.items():
-            if strategy_of(name, arm) == SURGICAL:
-                blocks = arm.parameters | {"block": SEARCH}
-                own[name] = arm.model_copy(update={"parameters": blocks})
-    there = {*own, *map(strategy_of, own, own.values())}
-    added = BASELINES if spec.search.baselines else ()
-    return own | {name: StrategySpec() for name in added if name not in there}
-
-
-def _with_layers_searched(name: str, arm: StrategySpec) -> StrategySpec:
-    strategy = registered().get(strategy_of(name, arm))
-    named = (p.name for p in (strategy.parameters if strategy else ()) if p.kind == KIND)
-    searched = {name: SEARCH for name in named if arm.parameters.get(name) is None}
-    return arm.model_copy(update={"parameters": arm.parameters | searched}) if searched else arm
-
-
-def strategy_of(name: str, arm: StrategySpec) -> str:
-    """The registered strategy of an arm."""
-    return arm.strategy or name
-
-
-def registered_strategies(spec: Spec) -> dict[str, str]:
-    """Each arm that is compared -> its registered strategy."""
-    return {name: strategy_of(name, arm) for name, arm in strategies_of(spec).items()}
-
-
-def settings_of(spec: Spec, name: str) -> dict[str, Any]:
-    """How the trials of an arm train: each field of `TrainingSettings`, a constant or a
-    distribution."""
-    arm = strategies_of(spec)[name]
-    strategy, chosen = registered()[strategy_of(name, arm)], arm.training
-    override = strategy.published if chosen == "published" else chosen or TrainingOverride()
-    settings = _fields(spec.training) | _given(override)
-    if arm.after is not None:
-        settings["wise_ft"] = arm.after.alpha
-    if settings["batch_norm"] == "published":
-        settings["batch_norm"] = strategy.batch_norm
-    return settings
-
-
-def most_shots(spec: Spec) -> int | None:
-    """The most examples of each class that a trial may ask for; None where none asks."""
-    given = (settings_of(spec, name)["shots"] for name in strategies_of(spec))
-    return max((largest(value) for value in given if value is not None), default=None)
 
 
 def declared(parameter: Parameter, value: Any, layers: Sequence[str], grows: bool = False) -> Any:
@@ -127,28 +69,40 @@ class Space:
     Attributes:
         searched: the searched values of each arm that the search tries, in a fixed order.
         registered: each arm's registered strategy, in the order of the file.
+        models: each arm's model, in a sweep of several; else empty.
+        costs: each arm's cost of a picture, where the trials are shared out by it; else empty.
         single: the configuration of each arm that has no other; such an arm is not tried in the
             search, unless the file says so (`search.run_single_configurations`).
     """
 
-    def __init__(self, spec: Spec, layers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        layers: Sequence[str] | Mapping[str, Sequence[str]],
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
         """
         Args:
             spec: a sweep that `raysel.search.validate` accepts.
-            layers: names of the model's layers, for `block: search`.
+            layers: names of the model's layers, for `block: search`; of several models those of
+                each.
+            costs: of a picture with each model, where the trials are shared out by it.
         """
         self._seed = spec.search.seed
+        several = len(spec.model.names) > 1
+        arms = strategies_of(spec)
+        self.models = {name: arm.model or "" for name, arm in arms.items()} if several else {}
+        self.costs = {name: costs[model] for name, model in self.models.items()} if costs else {}
         self._constants: dict[str, dict[str, Any]] = {}
         self._settings: dict[str, dict[str, Any]] = {}
         self.searched: dict[str, tuple[SearchedValue, ...]] = {}
         self.registered = registered_strategies(spec)
         grows = spec.search.sampler == GREEDY
-        for name, chosen in strategies_of(spec).items():
+        for name, chosen in arms.items():
             strategy = registered()[self.registered[name]]
+            own = layers[chosen.model or ""] if isinstance(layers, Mapping) else layers
             parameters = {
-                p.name: settled(
-                    declared(p, chosen.parameters.get(p.name, p.default), layers, grows)
-                )
+                p.name: settled(declared(p, chosen.parameters.get(p.name, p.default), own, grows))
                 for p in strategy.parameters
             }
             settings = {key: settled(value) for key, value in settings_of(spec, name).items()}
@@ -186,7 +140,8 @@ class Space:
         return pairs
 
     def _described(self, arm: str) -> tuple[Any, ...]:
-        return self.registered[arm], self._constants[arm], self._settings[arm]
+        facts = self.registered[arm], self._constants[arm], self._settings[arm]
+        return *facts, self.models.get(arm)
 
     @property
     def is_conditional(self) -> bool:
@@ -253,6 +208,7 @@ class Space:
                 {name: chosen.get(name, value) for name, value in settings.items()}
             ),
             seed=self._seed,  # one data order for all: the trials are compared in pairs
+            model=self.models.get(arm, ""),
         )
 
     def first_configuration(self, arm: str, other: Mapping[str, Any] | None = None) -> TrialConfig:
@@ -272,7 +228,7 @@ class Space:
 
     def searched_values(self, config: TrialConfig) -> dict[str, Any]:
         """What was searched in a configuration: name without the arm's scope -> value."""
-        settled = config.parameters | _fields(config.training)
+        settled = config.parameters | fields_of(config.training)
         return {value.name: settled[value.name] for value in self.searched.get(config.arm, ())}
 
     def first_trials(self) -> list[dict[str, Any]]:
@@ -324,7 +280,7 @@ def _searched(
     published = {
         p.name: p.published if p.default is None else p.default for p in strategy.parameters
     }
-    training = _defaults() | _given(strategy.published)
+    training = _defaults() | given_by(strategy.published)
     value = published[name] if name in published else training[name]
     if isinstance(distribution, FloatRange | IntRange) and distribution.first is not None:
         value = distribution.first
@@ -335,19 +291,5 @@ def _searched(
 
 def _defaults() -> dict[str, Any]:
     """raysel's own training constants, for what a paper leaves open."""
-    values = _fields(TrainingSpec())
+    values = fields_of(TrainingSpec())
     return {name: None if isinstance(v, Distribution) else v for name, v in values.items()}
-
-
-def _fields(model: TrainingSpec | TrainingSettings | TrainingOverride) -> dict[str, Any]:
-    """The values that a trial has; how it computes them (`cache_features`) is none of them."""
-    known = TrainingSettings.model_fields
-    fields = {name: getattr(model, name) for name in type(model).model_fields if name in known}
-    pull = None if isinstance(model, TrainingSettings) else model.pull
-    if pull is not None or isinstance(model, TrainingSpec):
-        fields["pull_strength"] = pull.strength if pull else 0.0
-    return fields
-
-
-def _given(override: TrainingOverride) -> dict[str, Any]:
-    return {name: value for name, value in _fields(override).items() if value is not None}

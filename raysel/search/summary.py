@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raysel.search.space import CROSS_VALIDATION, Space
+from raysel.search.arms import CROSS_VALIDATION, of_model
 from raysel.search.trial_budget import budget, walks_every_point
-from raysel.search.validate import partition_for
+from raysel.search.validate_model import partition_for, space_for
 from raysel.spec.sweep import Spec
 from raysel.tasks.opened_task import OpenedTask
 
@@ -16,7 +16,8 @@ class Summary:
     """Key figures of a valid sweep.
 
     Attributes:
-        layers: parameters of each layer, in forward order.
+        model: its name; of several their names.
+        layers: parameters of each layer, in forward order; of several models `model: layer`.
         strategies: what each one searches, in words; empty where it is one configuration.
         size: number of distinct configurations; None where a real number is searched.
         trials: how many of them are tried.
@@ -35,15 +36,21 @@ class Summary:
 
 def summary(spec: Spec, task: OpenedTask) -> Summary:
     """The figures of a sweep that `raysel.search.validate` accepts."""
-    partition = partition_for(spec, task)
-    space = Space(spec, partition.names)
+    space = space_for(spec, task)
+    each = [of_model(spec, model) for model in spec.model.names]
+    partitions = [partition_for(own, task) for own in each]
+    several = len(each) > 1
     walked = walks_every_point(spec.search, space)
     crossed = spec.search.sampler == CROSS_VALIDATION
     return Summary(
         name=spec.name,
-        model=spec.model.name,
-        parameters=partition.size,
-        layers={layer.name: layer.size for layer in partition.layers},
+        model=str(spec.model.name),
+        parameters=sum(partition.size for partition in partitions),
+        layers={
+            f"{own.model_name}: {layer.name}" if several else layer.name: layer.size
+            for own, partition in zip(each, partitions, strict=True)
+            for layer in partition.layers
+        },
         strategies=space.describe(),
         size=space.size(),
         trials=budget(spec.search, space),

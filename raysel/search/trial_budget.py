@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from raysel.search.distributions import count
 from raysel.search.layer_sets import GREEDY, most_trials, rounds_of
@@ -56,7 +57,9 @@ def space_notes(search: SearchSpec, space: Space) -> list[str]:
     alone = space.single_note()
     tested = search.first == RANGE_TEST and ", ".join(space.searched_rates)
     test = f"search.first: a range test of up to {RANGE_STEPS} steps before, of each of {tested}"
-    found = [*space.moved_notes(), *([test] if tested else []), *untried_notes(search, space)]
+    shared = cost_note(search, space)
+    said = [note for note in (shared, test if tested else None) if note]
+    found = [*space.moved_notes(), *said, *untried_notes(search, space)]
     return found if alone is None else [alone, *found]
 
 
@@ -99,7 +102,7 @@ def _grid_note(size: int, trials: int) -> str:
 
 def is_equal(search: SearchSpec, space: Space) -> bool:
     """Whether each strategy has a share of its own."""
-    return search.allocation == "equal" and len(space.strategies) > 1
+    return search.allocation != "adaptive" and len(space.strategies) > 1
 
 
 def is_warmed(search: SearchSpec, space: Space) -> bool:
@@ -111,9 +114,47 @@ def is_warmed(search: SearchSpec, space: Space) -> bool:
 
 def shares(search: SearchSpec, space: Space) -> dict[str, int]:
     """Number of trials per strategy: equal, with one more for the first ones if it
-    does not come out even."""
+    does not come out even; under `equal_cost` in inverse proportion to its model's cost (D92)."""
+    if space.costs:
+        costs = tuple((arm, space.costs[arm]) for arm in space.strategies)
+        return dict(_shares_by_cost(search.num_trials, costs))
     whole, rest = divmod(search.num_trials, len(space.strategies))
     return {strategy: whole + (index < rest) for index, strategy in enumerate(space.strategies)}
+
+
+@lru_cache(maxsize=16)  # asked for each trial
+def _shares_by_cost(trials: int, costs: tuple[tuple[str, float], ...]) -> Mapping[str, int]:
+    """One trial for each arm, and each further one for the arm that has cost the least with it, the
+    first among equals.
+
+    >>> _shares_by_cost(9, (("full-small", 1.0), ("full-large", 2.0)))
+    {'full-small': 6, 'full-large': 3}
+    """
+    of, given = dict(costs), dict.fromkeys(dict(costs), 1)
+    for _ in range(trials - len(of)):
+        given[min(of, key=lambda arm: (given[arm] + 1) * of[arm])] += 1
+    return given
+
+
+def cost_note(search: SearchSpec, space: Space) -> str | None:
+    """How the trials are shared out between models, in a sentence; None where they are not."""
+    if not space.costs or not space.strategies or walks_every_point(search, space):
+        return None
+    most, least = shares(search, space), min(space.costs.values())
+    own = [space.costs[arm] for arm in space.strategies]
+    even = math.ceil(sum(max(own) / cost for cost in own))  # one trial of the dearest model's arms
+    few = f"; from search.num_trials: {even} on it comes out even" * (search.num_trials < even)
+    words = []
+    for model in dict.fromkeys(space.models[arm] for arm in space.strategies):
+        arms = [arm for arm in space.strategies if space.models[arm] == model]
+        counts = sorted({most[arm] for arm in arms})
+        each = " or ".join(map(str, counts))
+        cost = space.costs[arms[0]]
+        words.append(f"{model} {each} an arm ({cost / 1e6:,.0f} M, {cost / least:.2g} times)")
+    return (
+        "search.allocation: equal_cost gives each arm as much computation, by the multiply-adds of"
+        f" a picture: trials of {', '.join(words)}{few}"
+    )
 
 
 def most_trials_of(search: SearchSpec, space: Space) -> dict[str, int]:

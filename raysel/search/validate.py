@@ -6,24 +6,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raysel.common.errors import Problem, UserError
-from raysel.models.known_models import facts_of, partition_of
-from raysel.models.partition_types import SIZE, Partition
-from raysel.models.patterns import PatternError, compiled
-from raysel.search.space import (
-    Space,
+from raysel.models.known_models import facts_of
+from raysel.search.arms import (
     most_shots,
+    of_model,
     registered_strategies,
     strategies_of,
+    strategy_of,
 )
 from raysel.search.trial_budget import may_repeat, space_notes
-from raysel.search.validate_adapter import adapter_problems, package_problems
+from raysel.search.validate_adapter import adapter_problems
 from raysel.search.validate_confirm import confirm_notes, confirm_problems, verdict_problems
 from raysel.search.validate_first import first_problems
 from raysel.search.validate_greedy import greedy_problems, growth_problems
+from raysel.search.validate_model import cost_problems, has_drop_path, model_problems, shape_of
+from raysel.search.validate_model import partition_for as partition_for
+from raysel.search.validate_model import space_for as space_for
 from raysel.search.validate_objective import objective_notes, objective_problems
 from raysel.search.validate_places import place_problems
 from raysel.search.validate_prior import prior_problems
@@ -35,6 +37,7 @@ from raysel.search.validate_search import (
     cross_validation_problems,
     grid_problems,
 )
+from raysel.search.validate_several import in_the_file, merged, several_problems
 from raysel.search.validate_source import source_problems
 from raysel.search.validate_strategies import (
     alike_problems,
@@ -43,12 +46,11 @@ from raysel.search.validate_strategies import (
     training_problems,
     unsuited,
 )
-from raysel.search.validate_weights import weights_notes, weights_problems
+from raysel.search.validate_weights import weights_notes
 from raysel.spec import reader, user_code
-from raysel.spec.sweep import Spec
+from raysel.spec.sweep import Spec, StrategySpec
 from raysel.strategies import registered
-from raysel.tasks.datasets import is_pictures
-from raysel.tasks.opened_task import OpenedTask, TaskShape, counted_task, open_task
+from raysel.tasks.opened_task import OpenedTask, counted_task, open_task
 from raysel.tasks.shots import shortage
 
 
@@ -102,7 +104,45 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
     task = task or open_task(spec.task)
     if counted and task.missing is not None and (known := counted_task(spec.task)) is not None:
         task = replace(task, problems=(*task.problems, *known.problems))
-    model = _model_problems(spec, task)
+    each = {name: of_model(spec, name) for name in spec.model.names}
+    checked = {name: _check_model(own, task) for name, own in each.items()}
+    found = {name: one.problems for name, one in checked.items()}
+    several = several_problems(spec)
+    problems = [*task.problems, *several, *merged(spec, found)]
+    tried = tuple(strategies_of(spec))
+    if all(one.has_space for one in checked.values()) and not several:
+        space = space_for(spec, task)
+        tried = space.strategies
+        of_space = [*grid_problems(spec, space), *alike_problems(spec, space)]
+        of_space += [*configuration_problems(spec, space), *growth_problems(spec, space)]
+        problems += in_the_file(spec, [*of_space, *first_problems(spec, space)])
+        problems += cost_problems(spec, task)
+    rest = (
+        merged(spec, {name: list(source_problems(own)) for name, own in each.items()}),
+        budget_problems(spec, tried),
+        cross_validation_problems(spec),
+        greedy_problems(spec),
+        allocation_problems(spec),
+        prior_problems(spec),
+        confirm_problems(spec, task),
+        verdict_problems(spec),
+        objective_problems(spec, lambda: _class_count(each.values(), task), task.has_groups),
+        place_problems(spec),
+    )
+    return [*problems, *itertools.chain(*rest)]
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What a sweep has wrong with one of its models, and whether its space can be made."""
+
+    problems: list[Problem]
+    has_space: bool
+
+
+def _check_model(spec: Spec, task: OpenedTask) -> _Checked:
+    """Check the model of a sweep of one, and its arms."""
+    model = model_problems(spec, task)
     partition = None if model else partition_for(spec, task)
     layers = None if partition is None else partition.names
     strategies = [
@@ -113,54 +153,46 @@ def check(spec: Spec, task: OpenedTask | None = None, counted: bool = False) -> 
     if partition is not None and not strategies:
         strategies = list(unsuited(spec, partition))
     training = list(training_problems("training", spec.training))
-    tried = tuple(strategies_of(spec))
-    problems = [*task.problems, *model, *strategies, *training]
+    problems = [*model, *strategies, *training]
     if not task.problems:
         problems += _source_problems(spec, task)
     if not strategies and not training and not model:
-        problems += recipe_problems(spec, lambda: _has_drop_path(spec.model.name))
+        problems += recipe_problems(spec, lambda: has_drop_path(spec.model_name))
         problems += adapter_problems(spec)
     if not task.problems and not strategies and not training:
         problems += _shots_problems(spec, task)
-    if layers is not None and not strategies and not training:
-        space = Space(spec, layers)
-        tried = space.strategies
-        problems += [*grid_problems(spec, space), *alike_problems(spec, space)]
-        problems += [*configuration_problems(spec, space), *growth_problems(spec, space)]
-        problems += first_problems(spec, space)
-    rest = (
-        source_problems(spec),
-        budget_problems(spec, tried),
-        cross_validation_problems(spec),
-        greedy_problems(spec),
-        allocation_problems(spec),
-        prior_problems(spec),
-        confirm_problems(spec, task),
-        verdict_problems(spec),
-        objective_problems(spec, lambda: _shape(spec, task).class_count, task.has_groups),
-        place_problems(spec),
-    )
-    return [*problems, *itertools.chain(*rest)]
+    return _Checked(problems, layers is not None and not strategies and not training)
+
+
+def _class_count(specs: Iterable[Spec], task: OpenedTask) -> int:
+    return shape_of(next(iter(specs)), task).class_count
 
 
 def notes(spec: Spec, task: OpenedTask) -> list[str]:
     """Notes about a valid sweep: defaults of omitted keys, what
     will be downloaded, layers that leave little to choose, configurations that may be tried
     twice."""
-    partition = partition_for(spec, task)
-    space = Space(spec, partition.names)
+    space = space_for(spec, task)
     few = may_repeat(spec.search, space)
     counts = ", ".join(f"{strategy} {count}" for strategy, count in few.items())
     repeats = (
         f"search: few configurations ({counts}): one that is chosen again runs as a replicate, "
         "with a seed of its own"
     )
-    mine = facts_of(spec.model.name).notes
-    layers = [f"model.partition: {note}" for note in partition.notes]
-    arms = [*baseline_notes(registered_strategies(spec)), *space_notes(spec.search, space)]
+    baselines = [] if space.models else baseline_notes(registered_strategies(spec))
+    arms = [*baselines, *space_notes(spec.search, space)]
     phase = [*objective_notes(spec), *confirm_notes(spec.confirm)]
-    notes = [*phase, *arms, *weights_notes(spec, _shape(spec, task)), *task.notes(), *mine, *layers]
+    each = [of_model(spec, name) for name in spec.model.names]
+    weights = dict.fromkeys(n for own in each for n in weights_notes(own, shape_of(own, task)))
+    mine = [note for own in each for note in facts_of(own.model_name).notes]
+    layers = [note for own in each for note in _layer_notes(own, task, len(each) > 1)]
+    notes = [*phase, *arms, *weights, *task.notes(), *mine, *layers]
     return notes + ([repeats] if few else [])
+
+
+def _layer_notes(spec: Spec, task: OpenedTask, of_several: bool) -> list[str]:
+    head = f"model.partition: {spec.model_name}: " if of_several else "model.partition: "
+    return [f"{head}{note}" for note in partition_for(spec, task).notes]
 
 
 def reads_source(spec: Spec) -> bool:
@@ -170,102 +202,16 @@ def reads_source(spec: Spec) -> bool:
 
 
 def needs_source(spec: Spec) -> bool:
-    """Whether a strategy of the sweep looks at the source part."""
-    return any(_needs_source(spec, arm) for arm in strategies_of(spec))
+    """Whether a strategy of the sweep looks at the source part; of one of several models also one
+    that is tried with another, for they share the data."""
+    every = {**spec.strategies, **strategies_of(spec)}
+    return any(_needs_source(name, arm) for name, arm in every.items())
 
 
-def _needs_source(spec: Spec, arm: str) -> bool:
+def _needs_source(name: str, arm: StrategySpec) -> bool:
     """Whether an arm looks at it."""
-    strategy = registered().get(registered_strategies(spec)[arm])
-    return strategy is not None and bool(strategy.needs_with(strategies_of(spec)[arm].parameters))
-
-
-def partition_for(spec: Spec, task: OpenedTask) -> Partition:
-    """The layers of the sweep's model for its task, without allocating its weights.
-
-    Raises:
-        UserError: there is no such model, it does not run on the task's images, or the
-            partition's patterns do not fit it.
-    """
-    shape = _shape(spec, task)
-    return partition_of(
-        spec.model.name,
-        spec.model.partition,
-        shape.class_count,
-        channels=shape.channels,
-        head=spec.model.head,
-        image_size=shape.image_size,
-        adapter=spec.model.adapter,
-    )
-
-
-def _shape(spec: Spec, task: OpenedTask) -> TaskShape:
-    """The task's shape; the model's own where the task is wrong, as the layers are the same."""
-    expected = facts_of(spec.model.name).input
-    try:
-        return task.shape(expected)
-    except UserError:
-        size = (expected.size, expected.size)
-        return TaskShape(channels=3, image_size=size, class_count=10)
-
-
-# --- the model ------------------------------------------------------------------------------
-
-
-def _model_problems(spec: Spec, task: OpenedTask) -> list[Problem]:
-    wrong = [*package_problems(spec), *_pattern_problems(spec)]
-    problems = wrong or list(_partition_problems(spec, task))
-    incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
-    return problems if incompatible else [*problems, *weights_problems(spec, _shape(spec, task))]
-
-
-def _own_model_problems(spec: Spec, task: OpenedTask, is_built: bool) -> Iterator[Problem]:
-    """Why a model of the user's own cannot be built or, where it can, cannot be trained."""
-    if is_built and not spec.listed_code:
-        return  # nothing is imported to look
-    from raysel.models import custom_models  # noqa: PLC0415  (imports torch and timm)
-
-    shape = _shape(spec, task)
-    if custom_models.is_custom(spec.model.name):
-        facts = (spec.model.name, shape.class_count, shape.channels, shape.image_size)
-        why = custom_models.why_not_trained if is_built else custom_models.why_not_built
-        yield from (Problem("model.name", reason) for reason in why(*facts))
-
-
-def _has_drop_path(name: str) -> bool:
-    from raysel.models.drop_path import has_drop_path  # noqa: PLC0415  (imports torch and timm)
-
-    return has_drop_path(name)
-
-
-def _pattern_problems(spec: Spec) -> Iterator[Problem]:
-    if isinstance(spec.model.partition, str):
-        return
-    for index, pattern in enumerate(spec.model.partition):
-        try:
-            compiled(pattern)
-        except PatternError as error:
-            yield Problem(f"model.partition.{index}", str(error))
-
-
-def _partition_problems(spec: Spec, task: OpenedTask) -> Iterable[Problem]:
-    try:
-        partition_for(spec, task)
-        return list(_own_model_problems(spec, task, is_built=True))
-    except UserError as error:
-        problems = [_of_fixed_size(spec, problem) for problem in error.problems]
-        incompatible = any(problem.path in ("model.name", SIZE) for problem in problems)
-        # of a model of the user's own more can be said
-        own = _own_model_problems(spec, task, is_built=False) if incompatible else ()
-        return list(own) or problems
-
-
-def _of_fixed_size(spec: Spec, problem: Problem) -> Problem:
-    """Rephrase a size problem for data of a fixed image size: another model is needed."""
-    if problem.path != SIZE or is_pictures(spec.task):
-        return problem
-    message = f"{problem.message}; the data's images are of one size, so take another model"
-    return Problem("model.name", message)
+    strategy = registered().get(strategy_of(name, arm))
+    return strategy is not None and bool(strategy.needs_with(arm.parameters))
 
 
 def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
@@ -275,8 +221,8 @@ def _source_problems(spec: Spec, task: OpenedTask) -> Iterator[Problem]:
     if spec.model.weights == "source":
         remedy = "give task.split.test or task.source a number, or take pretrained or a file here"
         yield Problem("model.weights", f"the task leaves no source part to train on; {remedy}")
-    for name in strategies_of(spec):
-        if _needs_source(spec, name):
+    for name, arm in strategies_of(spec).items():
+        if _needs_source(name, arm):
             yield Problem(f"strategies.{name}", "needs source data; the task has none")
 
 

@@ -57,7 +57,7 @@ def _search_problems(spec: Spec) -> Iterator[Problem]:
     if search.sampler not in SAMPLERS:
         message = f"{search.sampler} chooses by one objective, and {several}; give"
         yield Problem("search.sampler", f"{message} {', '.join(SAMPLERS[:-1])} or {SAMPLERS[-1]}")
-    if search.sampler == "nsga2" and search.allocation != "equal":
+    if search.sampler == "nsga2" and search.allocation == "adaptive":
         message = "nsga2 crosses configurations of one arm, so that each needs its share; give"
         yield Problem("search.allocation", f"{message} equal")
     if spec.pruner.kind not in PRUNERS:

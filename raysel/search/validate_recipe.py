@@ -18,7 +18,7 @@ def recipe_problems(spec: Spec, has_drop_path: Callable[[], bool]) -> list[Probl
     """
     found: dict[str, Problem] = {}
     for arm in strategies_of(spec):
-        for key, message in _arm_problems(settings_of(spec, arm), spec.model.name, has_drop_path):
+        for key, message in _arm_problems(settings_of(spec, arm), spec.model_name, has_drop_path):
             problem = Problem(_path(spec, arm, key), message)
             found.setdefault(problem.path, problem)
     return list(found.values())

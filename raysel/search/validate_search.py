@@ -8,7 +8,7 @@ from raysel.common.errors import Problem, nearest
 from raysel.search.distributions import count as count_of
 from raysel.search.space import CROSS_VALIDATION, SURGICAL, Space, strategy_of
 from raysel.spec.confirm import BestBy
-from raysel.spec.sweep import SEARCH, Spec
+from raysel.spec.sweep import EQUAL_COST, SEARCH, Spec
 
 MOST_GRID_VALUES = 10_000
 """Of one searched value, where every point is walked."""
@@ -78,8 +78,11 @@ def configuration_problems(spec: Spec, space: Space) -> Iterator[Problem]:
 
 
 def allocation_problems(spec: Spec) -> Iterator[Problem]:
-    """Equal shares for a sampler that has none."""
+    """Equal shares for a sampler that has none, or by a cost that is the same for all."""
     sampler = spec.search.sampler
-    if spec.search.allocation == "equal" and sampler in ("grid", CROSS_VALIDATION):
+    if spec.search.allocation == EQUAL_COST and len(spec.model.names) == 1:
+        message = "equal_cost shares trials out between models, and the sweep has one"
+        yield Problem("search.allocation", f"{message}; give equal, or leave it out")
+    elif spec.search.allocation != "adaptive" and sampler in ("grid", CROSS_VALIDATION):
         message = f"{sampler} tries every point of each strategy; take tpe, random or qmc"
         yield Problem("search.allocation", f"{message}, or leave it out")

@@ -63,8 +63,8 @@ def _weights_problems(spec: Spec) -> Iterator[Problem]:
     if weights == "random":
         return
     if weights == "pretrained":
-        if not facts_of(spec.model.name).has_weights:
-            message = f"timm has no weights for {spec.model.name}; give random or a file"
+        if not facts_of(spec.model_name).has_weights:
+            message = f"timm has no weights for {spec.model_name}; give random or a file"
             yield Problem(path, message)
     elif not names_weights(weights):
         hint = nearest(str(weights), ["random", "pretrained"])

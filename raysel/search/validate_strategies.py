@@ -144,7 +144,7 @@ def _unknown_parameters(
             yield Problem(f"{path}.{name}", f"it belongs below training: {path}.training.{name}")
         elif name not in declared:
             near = f"{strategy.name} has no such parameter; "
-            near += nearest(name, [*declared, "training", "after"])
+            near += nearest(name, [*declared, "model", "training", "after"])
             message = unknown_key(name, declared, near)
             yield Problem(f"{path}.{name}", message.removeprefix("unknown key; "))
 

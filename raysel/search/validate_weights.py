@@ -22,8 +22,8 @@ def weights_problems(spec: Spec, shape: TaskShape) -> Iterator[Problem]:
     if weights == "source":
         return
     if weights == "pretrained":
-        if not facts_of(spec.model.name).has_weights:
-            message = f"timm has no weights for {spec.model.name}; give source or a file"
+        if not facts_of(spec.model_name).has_weights:
+            message = f"timm has no weights for {spec.model_name}; give source or a file"
             yield Problem("model.weights", message)
     elif not isinstance(weights, str) or lies_there(Path(weights)):
         yield from _file_problems(spec, shape)
@@ -71,7 +71,7 @@ def _file_check(spec: Spec, shape: TaskShape) -> _FileCheck:
     file = Path(given) if isinstance(given, str) else weights_file(given)
     status = file.stat() if file.is_file() else None
     version = status and (status.st_mtime_ns, status.st_size)
-    question = (model.name, shape.class_count, shape.channels, model.head, shape.image_size)
+    question = (spec.model_name, shape.class_count, shape.channels, model.head, shape.image_size)
     return _checked_file(file, version, question)
 
 

@@ -1,7 +1,8 @@
 """The arms of a sweep: the entries below `strategies`, each under a name of its own.
 
 An arm's name stands for it everywhere: in the search space, the record, the tables. Its strategy is
-the registered one that `strategy:` names, or the one that it is named like.
+the registered one that `strategy:` names, or the one that it is named like. Of several models each
+has an arm of its own, `full-resnet10t`, unless the entry names one (`model:`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,22 @@ def name_problem(name: str) -> str | None:
         return f"its name has {len(name)} characters; {MOST_CHARACTERS} at most"
     near = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-") or "arm"
     return f'an arm\'s name is of letters, digits, _ and - alone, as in "{near}"'
+
+
+def arm_with_model(arm: str, model: str) -> str:
+    """An arm's name with one of several models: `full-resnet10t`. It may stand in names of folders
+    and parameters, as the arm's own.
+
+    >>> arm_with_model("full", "hf-hub:timm/resnet18.a1_in1k")
+    'full-resnet18_a1_in1k'
+    """
+    return f"{arm}-{label_of(model)}"
+
+
+def label_of(model: str) -> str:
+    """A model's name as a part of an arm's."""
+    own = model.rstrip("/").replace(":", "/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9]+", "_", own).strip("_")
 
 
 def arm_of(strategy: str, strategies: Mapping[str, str]) -> str | None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag
 
 from raysel.common.paths import file_beside, path_problem
+from raysel.spec import yaml_core
 from raysel.spec.values import (
+    A_CHOICE,
     A_LIST,
     A_PACKAGE,
     A_VALUE,
     FrozenModel,
     OneLine,
     PositiveWhole,
+    distinct,
     not_empty,
 )
 
@@ -79,6 +82,41 @@ SourceWeights = Annotated[
 """What a source model's training starts from."""
 
 
+def _several(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(distinct(names)) == 1:
+        raise ValueError(f"give several, or name: {names[0]}")
+    return names
+
+
+class ModelChoice(FrozenModel):
+    """`{categorical: [resnet10t, resnet18]}`: each of these models, in one search."""
+
+    options: Annotated[
+        tuple[Annotated[OneLine, Field(min_length=1)], ...], AfterValidator(_several)
+    ] = Field(alias="categorical")
+
+    def __str__(self) -> str:
+        return ", ".join(self.options)
+
+
+def _choice_or_word(value: Any) -> str:
+    return A_CHOICE if isinstance(value, Mapping | BaseModel) else A_VALUE
+
+
+def _no_list(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        each = yaml_core.in_a_line({"categorical": list(value)})
+        raise ValueError(f"{each} searches them together; below axes each has a sweep of its own")
+    return value
+
+
+_OneModel = Annotated[OneLine, BeforeValidator(_no_list), Tag(A_VALUE)]
+ModelName = Annotated[
+    _OneModel | Annotated[ModelChoice, Tag(A_CHOICE)],
+    Discriminator(_choice_or_word),
+]
+
+
 class AdapterSpec(FrozenModel):
     """Small matrices beside frozen weights, which move in their place."""
 
@@ -100,7 +138,10 @@ class AdapterSpec(FrozenModel):
 class ModelSpec(FrozenModel):
     """What is tuned."""
 
-    name: OneLine = Field(description="any timm model")
+    name: ModelName = Field(
+        description="any timm model; {categorical: [resnet10t, resnet18]} searches model and"
+        " strategy together: each arm is tried with each model"
+    )
     weights: Weights = Field(
         default=AUTO,
         description="source (train on the source part), pretrained (timm's), a file"
@@ -123,3 +164,8 @@ class ModelSpec(FrozenModel):
         description="{kind: lora, rank: 8, targets: attention}: adapters and the classifier move,"
         " all other weights stay (needs raysel[lora])",
     )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that are tried: one, or several."""
+        return self.name.options if isinstance(self.name, ModelChoice) else (self.name,)

@@ -30,12 +30,20 @@ Override = Annotated[
 ]
 
 
+_KEYS = ("strategy", "model", "training", "after")
+"""Beside the strategy's parameters in the file."""
+
+
 class StrategySpec(FrozenModel):
     """One arm of the comparison: its strategy, that one's parameters, and how it trains if
     differently."""
 
     strategy: OneLine | None = Field(
         default=None, description="a registered strategy; if not given, the one it is named like"
+    )
+    model: OneLine | None = Field(
+        default=None,
+        description="the one of several models that it is tried with; if not given, with each",
     )
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
     training: Override | None = None
@@ -51,12 +59,13 @@ class StrategySpec(FrozenModel):
             return {}
         if not isinstance(value, Mapping):
             raise ValueError("give the strategy's parameters below its name, or nothing")
-        own = {key: value.get(key) for key in ("strategy", "training", "after")}
+        own = {key: value.get(key) for key in _KEYS}
         return own | {"parameters": {key: v for key, v in value.items() if key not in own}}
 
     @model_serializer
     def _to_file(self) -> dict[str, Any]:
         file: dict[str, Any] = {"strategy": self.strategy} if self.strategy else {}
+        file |= {"model": self.model} if self.model else {}
         file |= {
             name: value.model_dump(mode="json", by_alias=True)
             if isinstance(value, BaseModel)
@@ -82,5 +91,5 @@ class StrategySpec(FrozenModel):
         fields = schema["properties"]
         schema["type"] = ["object", "null"]
         schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
-        schema["properties"] = {key: fields[key] for key in ("strategy", "training", "after")}
+        schema["properties"] = {key: fields[key] for key in _KEYS}
         return schema

@@ -29,6 +29,7 @@ from raysel.spec.confirm import SMALLEST_EFFECT as SMALLEST_EFFECT
 from raysel.spec.confirm import ConfirmSpec as ConfirmSpec
 from raysel.spec.confirm import VerdictSpec as VerdictSpec
 from raysel.spec.model import AUTO as AUTO  # a part of the file's grammar
+from raysel.spec.model import ModelChoice as ModelChoice
 from raysel.spec.model import ModelSpec as ModelSpec
 from raysel.spec.model import Partition as Partition
 from raysel.spec.node_labels import check_custom, check_labels
@@ -66,6 +67,9 @@ from raysel.spec.values import IntRange as IntRange
 RANGE_TEST = "range_test"
 """`search.first`: where a learning-rate range test says."""
 
+EQUAL_COST = "equal_cost"
+"""`search.allocation`: as much computation for each of several models."""
+
 RANGE_STEPS = 100
 """Optimizer steps of such a test, at most."""
 
@@ -92,10 +96,12 @@ class SearchSpec(FrozenModel):
         " more than its standard error",
     )
     num_trials: Annotated[StrictInt, Field(gt=0, le=100_000)] = 40
-    allocation: Literal["adaptive", "equal"] = Field(
+    allocation: Literal["adaptive", "equal", "equal_cost"] = Field(
         default="equal",
         description="equal (the default): each strategy gets as many trials, for a fair"
-        " comparison; adaptive: the sampler tries good strategies more, for the best model. A"
+        " comparison; equal_cost (of several models the default): each model gets as much"
+        " computation, so that the arms of a small one have more trials; adaptive: the sampler"
+        " tries good strategies more, for the best model. A"
         " sampler that walks every point (grid, cross_validation) takes adaptive alone",
     )
     first: Literal["published", "range_test"] = Field(
@@ -283,6 +289,27 @@ class Spec(FrozenModel):
             given = self.confirm.model_fields_set
             self.__dict__["confirm"] = ConfirmSpec.model_construct(_fields_set=given, **settled)
         return self
+
+    @model_validator(mode="after")
+    def _settle_allocation(self) -> Spec:
+        """Of several models effort is counted by cost, but where whole rounds are."""
+        given = "allocation" in self.search.model_fields_set
+        if len(self.model.names) > 1 and not given and self.search.sampler != "greedy":
+            settled = dict(self.search) | {"allocation": EQUAL_COST}
+            fields = self.search.model_fields_set
+            self.__dict__["search"] = SearchSpec.model_construct(_fields_set=fields, **settled)
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, where there is one.
+
+        Raises:
+            ValueError: there are several; `raysel.search.arms.of_model` has the sweep of one.
+        """
+        if len(self.model.names) > 1:
+            raise ValueError(f"{self.name} has several models: {self.model.name}")
+        return self.model.names[0]
 
     @property
     def experiment(self) -> str:

@@ -28,7 +28,8 @@ class TrialConfig(FrozenModel):
 
     Attributes:
         strategy: the registered one.
-        arm: the name below `strategies` in the sweep file.
+        arm: the name below `strategies` in the sweep file; of several models with the model's.
+        model: its name, in a sweep of several models; else empty.
     """
 
     strategy: str
@@ -40,13 +41,14 @@ class TrialConfig(FrozenModel):
         0  # of the confirm phase, from 1; 0: the search's
     )
     source_seed: Annotated[int, Strict(), Field(ge=0)] = 0  # which of the source models
+    model: str = ""
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is as it always was is written as before: the search's own split, an arm that is
-        named like its strategy."""
+        named like its strategy, the sweep's only model."""
         written: dict[str, Any] = handler(self)
-        usual = {"split": 0, "source_seed": 0, "arm": self.strategy}
+        usual = {"split": 0, "source_seed": 0, "arm": self.strategy, "model": ""}
         return {k: v for k, v in written.items() if k not in usual or v != usual[k]}
 
     def label(self, searched: Iterable[str] = ()) -> str:

@@ -55,7 +55,7 @@ _KEYS: dict[str, str] = {
     "task.preprocess": "normalize normalization mean std",
     "task.data": "dataset datasets datadir datapath imagefolder",
     "task.split": "splits valsplit trainsplit testsplit",
-    "model.name": "arch architecture backbone modelname timm",
+    "model.name": "arch architecture backbone modelname models timm",
     "model.weights": "checkpoint pretrained ckpt initcheckpoint",
     "model.partition": "layers layergroups blocks groups paramgroups",
     "model.adapter": "lora adapters peft loraconfig",

@@ -59,6 +59,10 @@ def register(strategy: type[Strategy]) -> type[Strategy]:
     return strategy
 
 
+_KEYS = ("strategy", "model", "training", "after")
+"""Of an arm in the sweep file, beside its strategy's parameters."""
+
+
 def _undeclared(strategy: type[Strategy]) -> str | None:
     """What is wrong with a class's attributes, in words; None if nothing is."""
     for name in ("name", "summary", "paper"):
@@ -75,7 +79,7 @@ def _undeclared(strategy: type[Strategy]) -> str | None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         return f'two parameters are named "{twice}"'
-    if key := next((name for name in names if name in ("strategy", "training", "after")), None):
+    if key := next((name for name in names if name in _KEYS), None):
         return f'no parameter can be named "{key}": it is a key of the sweep file'
     needs = get_args(Need)
     if isinstance(strategy.needs, str) or not set(strategy.needs) <= set(needs):

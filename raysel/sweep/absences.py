@@ -58,5 +58,6 @@ def _weights(spec: Spec) -> Iterator[Problem]:
         yield Problem("model.weights", why)
     elif weights == "source" and (why := why_absent(begun)):
         yield Problem("source.weights", why)
-    elif weights == "pretrained" and (reason := why_not_available(spec.model.name)):
-        yield Problem("model.weights", reason)
+    elif weights == "pretrained":
+        reasons = filter(None, map(why_not_available, spec.model.names))
+        yield from (Problem("model.weights", reason) for reason in reasons)

@@ -215,7 +215,9 @@ def open_sweep(
         facts = manifest() | {"code": user_code.hashes(inputs.code)}
         facts = first_manifest(sweep.manifest, facts)
         refuse_other_split(folder, inputs.task, sweep.split)
-        _refuse_other_layers(sweep.layers, inputs.layers.names, spec.name)
+        for own in inputs.each:
+            recorded = sweep.layers_by_model.get(own.model_config.name, sweep.layers)
+            _refuse_other_layers(recorded, own.layers.names, spec.name)
         own_id = sweep.id or known_id(folder) or new_sweep_id(spec.name)
         write_files = partial(_write_files, inputs, folder, facts | {ID: own_id})
         write_files()
@@ -334,15 +336,16 @@ def _record_attempt(
     own_id: str,
     prior: Prior | None,
 ) -> None:
-    spec, layers = inputs.spec, inputs.layers
+    spec = inputs.spec
     split = digest_of(inputs.task.record)
     payload = {
         "name": spec.name,
         ID: own_id,
         "description": spec.description,
         "spec": spec.to_yaml(),
-        "layers": list(layers.names),
-        "layer_sizes": [layer.size for layer in layers.layers],
+        "layers": list(inputs.every_layer),
+        "layer_sizes": list(inputs.layer_sizes),
+        **({"layers_by_model": inputs.layers_by_model} if inputs.by_model else {}),
         "manifest": facts,
         "folder": str(folder.path),
         "objective": spec.objective.model_dump(),

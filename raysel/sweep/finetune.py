@@ -38,7 +38,8 @@ class FineTuned:
         model: None after a failure.
         model_epoch: the epoch whose weights the model has, best or last as `confirm.epoch` has
             it; 0 after a failure.
-        partition_names: the layers, in forward order.
+        layers: in forward order.
+        model_name: timm's, of the arm's model.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class FineTuned:
     model_epoch: int
     task: Task
     layers: tuple[str, ...]
+    model_name: str
 
 
 def finetune(
@@ -75,11 +77,11 @@ def finetune(
         UserError: the sweep has no such strategy.
         OperationalError: the disk is full, say.
     """
-    local_trial.require_arm(spec, strategy)
+    spec, arm = local_trial.part_of(spec, strategy)
     inputs = local_trial.prepare_inputs(
         spec, user_code.read(spec.listed_code, Path()), notify, opened
     )
-    first = local_trial.published(spec, inputs.layers, strategy)
+    first = local_trial.published(inputs.space, arm)
     folder = working_folder(spec.storage) / f"{spec.name}{FINE_TUNED}" / first.config.arm
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier call left
     keep_best = spec.confirm.epoch == "best"
@@ -115,4 +117,5 @@ def finetune(
         model_epoch=model_epoch,
         task=inputs.task,
         layers=inputs.layers.names,
+        model_name=spec.model_name,
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from raysel.common.errors import OperationalError
-from raysel.engine.trial_source import Phase, SourceAssignment
+from raysel.engine.trial_source import Phase, SourceAssignment, Wait
 from raysel.record.failure_kind import FailureKind
 from raysel.sweep.inputs import SweepInputs, source_training
+from raysel.sweep.progress_reporter import ProgressReporter
+from raysel.sweep.source_gate import refuse_weak
 from raysel.training.source_model import (
     SourceModel,
     StepProgress,
@@ -29,6 +33,54 @@ SOURCE = "source-"
 """What the names of the trainings begin with; no trial's name does."""
 
 
+def source_phases(
+    inputs: SweepInputs,
+    cache: Path,
+    reporter: ProgressReporter,
+    in_training: set[Path],
+    next_size: int,
+) -> Generator[Phase | Wait, None, SweepInputs]:
+    """The phases that make the initial weights, one a model; the inputs with them.
+
+    Args:
+        cache: the folder of source models.
+        in_training: files of the source models that cells of a suite train now.
+        next_size: see `SourceModels.phase`.
+    """
+    trained = {}
+    for own in inputs.each:
+        trained[own.model_config.name] = yield from _trained(
+            own, cache, reporter, in_training, next_size
+        )
+    return inputs.mapped(lambda own: own.with_source(trained[own.model_config.name]))
+
+
+def _trained(
+    inputs: SweepInputs,
+    cache: Path,
+    reporter: ProgressReporter,
+    in_training: set[Path],
+    next_size: int,
+) -> Generator[Phase | Wait, None, list[SourceModel]]:
+    """The source models of one model, where they are not cached."""
+    source = SourceModels(inputs, cache, reporter.source_training)
+    while not in_training.isdisjoint(missing := source.missing):
+        yield Wait(partial(in_training.isdisjoint, missing))
+        source = SourceModels(inputs, cache, reporter.source_training)
+    in_training |= missing
+    try:
+        if (phase := source.phase(next_size)) is not None:
+            yield phase
+    finally:
+        in_training -= missing
+    task = inputs.task
+    examples = len(task.source_train or ()) + len(task.source_validation or ())
+    for model in source.models:
+        reporter.source(model, inputs.spec, examples)
+        refuse_weak(model, inputs.spec)
+    return source.models
+
+
 class SourceModels:
     """Assigns the trainings of a sweep's source models; see `raysel.engine.trial_source`.
 
@@ -40,6 +92,7 @@ class SourceModels:
     def __init__(self, inputs: SweepInputs, cache: Path, progress: StepProgress) -> None:
         spec = inputs.spec
         numbers = range(spec.confirm.source_seeds)
+        self._prefix = SOURCE + inputs.label
         self._context = SourceContext(
             task=replace(inputs.task, test=None),  # type: ignore[arg-type]  # sealed parts stay here
             model_config=inputs.model_config,
@@ -74,7 +127,7 @@ class SourceModels:
         """
         if not self._waiting:
             return None
-        self._steps = {_name(index): SourceProgressMessage(0, 0) for index in self._waiting}
+        self._steps = {self._name(index): SourceProgressMessage(0, 0) for index in self._waiting}
         return Phase(self, self._context, len(self._waiting), next_size=next_size)
 
     def next_trial(self) -> SourceAssignment | None:
@@ -82,7 +135,7 @@ class SourceModels:
         if not self._waiting:
             return None
         index = self._waiting.popleft()
-        return SourceAssignment(_name(index), index)
+        return SourceAssignment(self._name(index), index)
 
     def epoch(self, trial: str, message: SourceMessage) -> bool:
         """Take a message of a training; return whether it has ended.
@@ -96,7 +149,7 @@ class SourceModels:
             self._steps[trial] = message
             self._report()
             return False
-        self._keep(int(trial.removeprefix(SOURCE)), message)
+        self._keep(int(trial.removeprefix(self._prefix)), message)
         return True
 
     def failed(self, trial: str, kind: FailureKind, cause: str) -> None:
@@ -113,7 +166,7 @@ class SourceModels:
             self._progress(sum(steps.done for steps in self._steps.values()), total)
 
     def _keep(self, index: int, message: SourceModelMessage) -> None:
-        name, of_all = _name(index), max(steps.total for steps in self._steps.values())
+        name, of_all = self._name(index), max(steps.total for steps in self._steps.values())
         self._steps[name] = SourceProgressMessage(of_all, of_all)
         self._models[index] = message.model
         if self._cached(index) is None:  # the worker's disk has it
@@ -128,6 +181,5 @@ class SourceModels:
         how = context.trainings[index]
         return source_file(context.task, context.model_config, how, context.cache)
 
-
-def _name(index: int) -> str:
-    return f"{SOURCE}{index}"
+    def _name(self, index: int) -> str:
+        return f"{self._prefix}{index}"

@@ -116,8 +116,12 @@ def profile(
         The profile and its folder, with `profile.json` and the runs.
 
     Raises:
+        UserError: the sweep has several models.
         OperationalError: the runs of a mask diverged at every rate, or a run failed.
     """
+    if len(spec.model.names) > 1:
+        one = f"--set model.name={spec.model.names[0]}"
+        raise user_error("model.name", f"a profile is of one model; choose it: {one}")
     started = time.perf_counter()
     confirm = spec.confirm.model_copy(update={"splits": splits, "source_seeds": 1, "until": None})
     spec = spec.model_copy(update={"confirm": confirm})
@@ -136,7 +140,7 @@ def profile(
     found = replace(
         found,
         name=spec.name,
-        model=spec.model.name,
+        model=spec.model_name,
         seconds=time.perf_counter() - started,
     )
     write_json(folder / "profile.json", to_dict(found))

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from raysel.common.errors import OperationalError, nearest, user_error
-from raysel.models.layers import Partition
 from raysel.record.layout import SweepFolder
-from raysel.search.space import Space, strategies_of
+from raysel.search.arms import of_model, strategies_of
+from raysel.search.space import Space
 from raysel.spec import user_code
 from raysel.spec.sweep import RANGE_STEPS, Spec
 from raysel.spec.trial_config import TrialConfig
@@ -63,11 +63,15 @@ def prepare_inputs(
         refuse(inputs.task)
     for note in inputs.task.notes:
         notify(f"note     {note}")
-    ready = ready_weights(spec, inputs.model_config, lambda note: notify(f"note     {note}"))
-    if ready is not None:
-        return replace(inputs, weights=ready)
     count = spec.confirm.source_seeds if confirm else 1
-    return inputs.with_source([_source_model(inputs.seeded(i), notify) for i in range(count)])
+
+    def with_weights(own: SweepInputs) -> SweepInputs:
+        ready = ready_weights(own.spec, own.model_config, lambda note: notify(f"note     {note}"))
+        if ready is not None:
+            return replace(own, weights=ready)
+        return own.with_source([_source_model(own.seeded(i), notify) for i in range(count)])
+
+    return inputs.mapped(with_weights)
 
 
 def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:
@@ -77,7 +81,7 @@ def _source_model(inputs: SweepInputs, notify: Notify) -> SourceModel:
     arguments = (inputs.task, inputs.model_config, source_training(inputs), cache)
     model = cached_source_model(*arguments)
     if model is None:
-        notify(f"source   training {spec.model.name} on the source part …")
+        notify(f"source   training {spec.model_name} on the source part …")
         model = source_model(*arguments, progress=_throttled(notify))
     how = f"{model.seconds:.0f} s" if model.seconds else "kept from before"
     notify(f"source   {100 * model.accuracy:.1f} % validation accuracy ({how})")
@@ -158,20 +162,8 @@ class First:
     searched: dict[str, Any]
 
 
-def require_arm(spec: Spec, arm: str | None) -> None:
-    """Refuse an arm that the sweep has not, before anything is read or trained.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    arms = tuple(strategies_of(spec))
-    if arm is not None and arm not in arms:
-        hint = nearest(arm, arms)
-        raise user_error("--strategy", f'the sweep has no strategy "{arm}"; {hint}')
-
-
-def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
-    """The first trial that a sweep gives a strategy: the paper's own values.
+def part_of(spec: Spec, strategy: str | None) -> tuple[Spec, str]:
+    """An arm, and the part of the sweep that has its model: of one model the whole.
 
     Args:
         strategy: its name; None takes the file's first one.
@@ -179,7 +171,15 @@ def published(spec: Spec, layers: Partition, strategy: str | None) -> First:
     Raises:
         UserError: the sweep has no such strategy.
     """
-    require_arm(spec, strategy)
-    space = Space(spec, layers.names)
-    config = space.first_configuration(space.arms[0] if strategy is None else strategy)
+    arms = strategies_of(spec)
+    name = next(iter(arms)) if strategy is None else strategy
+    if name not in arms:
+        hint = nearest(name, arms)
+        raise user_error("--strategy", f'the sweep has no strategy "{name}"; {hint}')
+    return of_model(spec, arms[name].model or ""), name
+
+
+def published(space: Space, strategy: str) -> First:
+    """The first trial that a sweep gives a strategy: the paper's own values."""
+    config = space.first_configuration(strategy)
     return First(config, space.searched_values(config))

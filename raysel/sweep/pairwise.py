@@ -21,6 +21,8 @@ from raysel.sweep.statistics.differences import Difference, paired_difference
 from raysel.sweep.statistics.multiple import holm
 from raysel.sweep.statistics.sequential import ALPHA
 
+_ROUNDING = 1e-9  # of costs, which are quotients
+
 Losses = Mapping[str, NDArray[np.float64]]
 """Run id -> loss of each test example; their mean is the run's test error."""
 
@@ -193,7 +195,8 @@ class _Family:
 
 def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool:
     """Whether ours was tuned with less effort than theirs: on fewer trials (one less is what is
-    left of a budget that does not come out even), or on no complete one where theirs had some.
+    left of a budget that does not come out even), each counted by its model's cost, or on no
+    complete one where theirs had some.
 
     Unknown effort, that of an older record, is no less; nor is that of an arm with one
     configuration, of which there is nothing to tune.
@@ -202,4 +205,5 @@ def has_less(ours: StrategyEffort | None, theirs: StrategyEffort | None) -> bool
         return False
     if not ours.complete and theirs.complete:
         return True
-    return ours.trials + 1 < theirs.trials
+    with_one_more = (ours.trials + 1) * ours.cost
+    return with_one_more * (1 + _ROUNDING) < theirs.trials * theirs.cost

@@ -37,7 +37,7 @@ from raysel.search.prior import (
 )
 from raysel.search.space import SearchedValue, Space
 from raysel.search.trial_budget import is_warmed
-from raysel.search.validate import partition_for
+from raysel.search.validate_model import space_for
 from raysel.spec.suite import Suite, of_cells
 from raysel.spec.sweep import RANGE_TEST, Choice, SearchSpec, Spec
 from raysel.spec.trial_config import TrialConfig
@@ -57,7 +57,7 @@ def notes_of(spec: Spec, task: OpenedTask | None = None) -> list[str]:
     """
     if not spec.search.prior:
         return []
-    space = Space(spec, partition_for(spec, task or open_task(spec.task)).names)
+    space = space_for(spec, task or open_task(spec.task))
     return prior_notes(read_prior(spec, space), spec.search, space)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from raysel.search.space import Space
+from raysel.spec.arms import arm_of
 from raysel.spec.objective import WORST_GROUP
 from raysel.spec.sweep import SMALLEST_EFFECT
 from raysel.sweep.pairwise import Rule
@@ -70,6 +72,19 @@ class Question:
     def asked(self) -> frozenset[str]:
         """The strategies of the sweep."""
         return frozenset(self.strategies or self.ranking)
+
+
+def baseline_of(space: Space, ranking: Sequence[str]) -> str:
+    """The arm that stands for full fine-tuning; of several models the first in the ranking: who
+    does nothing but tune whole models takes the one that is best so (D93).
+
+    Args:
+        ranking: the arms, the best first.
+    """
+    full = [name for name in ranking if space.registered.get(name) == BASELINE]
+    if space.models and full:
+        return full[0]
+    return arm_of(BASELINE, space.registered) or BASELINE
 
 
 def tested_by(metric: str) -> str:

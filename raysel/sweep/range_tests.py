@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from raysel.common.locations import working_folder
-from raysel.search.space import Space, settings_of
+from raysel.search.space import settings_of
 from raysel.spec import user_code
 from raysel.spec.sweep import FloatRange, Spec
 from raysel.sweep import local_trial
@@ -38,10 +38,11 @@ def range_tests(
     Raises:
         UserError: the sweep has no such arm.
     """
-    local_trial.require_arm(spec, arm)
+    if arm is not None:  # refused before anything is read or trained
+        spec, _ = local_trial.part_of(spec, arm)
     code = user_code.read(spec.listed_code, Path())
     inputs = local_trial.prepare_inputs(spec, code, notify, opened)
-    space = Space(spec, inputs.layers.names)
+    space = inputs.space
     before = torch.get_num_threads()
     folder = working_folder(spec.storage) / f"{spec.name}.range"
     try:

@@ -17,6 +17,7 @@ from raysel.common.errors import user_error
 from raysel.common.text import count_of
 from raysel.record.layout import SweepFolder
 from raysel.record.state import RANGE, TrialState
+from raysel.search.arms import of_model
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
 from raysel.spec.trial_config import TrialConfig
@@ -185,7 +186,7 @@ def _shared(
     view: SweepView, trial: TrialState, notify: local_trial.Notify, scratch: Path
 ) -> Iterator[PhaseContext]:
     """What the trial's worker had, with the test part where it is a confirm run."""
-    spec = located(view.spec, view.folder)
+    spec = of_model(located(view.spec, view.folder), config_of(trial).model)
     confirm = trial.phase == "confirm"
     code = user_code.read(spec.listed_code, view.folder.path)
     unchanged = partial(refuse_changed_data, view.folder, recorded=view.sweep.split)

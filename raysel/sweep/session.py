@@ -38,8 +38,8 @@ from raysel.sweep.errors_in_words import in_words
 from raysel.sweep.existing import OwnedSweep, open_sweep
 from raysel.sweep.export_process import EXPORTER
 from raysel.sweep.fold_results import fold_results, fold_verdict
-from raysel.sweep.initial_weights import SOURCE, SourceModels
-from raysel.sweep.inputs import SweepInputs, read_inputs, ready_weights, tested
+from raysel.sweep.initial_weights import SOURCE, source_phases
+from raysel.sweep.inputs import SweepInputs, all_tested, read_inputs, ready_weights
 from raysel.sweep.manifest import versions
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.plan_cache import brief, read_plan
@@ -50,7 +50,6 @@ from raysel.sweep.ray_gone import leave_without_ray
 from raysel.sweep.repeated_failures import Failures
 from raysel.sweep.results import Spent
 from raysel.sweep.search_controller import SearchController
-from raysel.sweep.source_gate import refuse_weak
 from raysel.sweep.stopper import Stopper
 from raysel.sweep.verdict_words import round_in_words
 from raysel.training.trial_worker import PhaseContext
@@ -114,8 +113,11 @@ def inputs_of(
         reporter.note(f"{problem}; waiting for the autoscaler")
     if spec.model.weights == "pretrained":
         reporter.note(f"taking timm's weights of {spec.model.name} …")
-    # fetched before anything is left behind
-    return replace(inputs, weights=ready_weights(spec, inputs.model_config, reporter.note))
+
+    def with_weights(own: SweepInputs) -> SweepInputs:
+        return replace(own, weights=ready_weights(own.spec, own.model_config, reporter.note))
+
+    return inputs.mapped(with_weights)  # fetched before anything is left behind
 
 
 class Session:
@@ -193,26 +195,6 @@ class Session:
             self._interrupt_the_rest(self.sweep.event_log, self.stop.cause)
         return self._end(self._outcome(), publish)
 
-    def _train_source(self, total: int) -> Iterator[Phase | Wait]:
-        """The phase that makes the initial weights, where they are not cached."""
-        cache, progress = self.folder.source_cache, self.reporter.source_training
-        source = SourceModels(self.inputs, cache, progress)
-        while not self.in_training.isdisjoint(missing := source.missing):
-            yield Wait(partial(self.in_training.isdisjoint, missing))
-            source = SourceModels(self.inputs, cache, progress)
-        self.in_training |= missing
-        try:
-            if (phase := source.phase(total)) is not None:
-                yield phase
-        finally:
-            self.in_training -= missing
-        task = self.inputs.task
-        examples = len(task.source_train or ()) + len(task.source_validation or ())
-        for model in source.models:
-            self.reporter.source(model, self.spec, examples)
-            refuse_weak(model, self.spec)
-        self.inputs = self.inputs.with_source(source.models)
-
     def _leave(self, what: str) -> None:
         """Ray has ended under the sweep: record it and exit, because the main thread may wait for
         Ray for ever. A whole group of processes that is stopped (systemd, a container) ends so."""
@@ -282,9 +264,10 @@ class Session:
         """Training of the source model, range tests, search, then the rounds of the confirm phase;
         only what has not ended yet. Each is asked for when the one before has ended."""
         if self.inputs.weights is None:
-            yield from self._train_source(total)
-        shared = self.inputs.shared(self.folder.path)
-        shared = replace(shared, bucket=self.folder.bucket, token=token)
+            cache = self.folder.source_cache
+            training = source_phases(self.inputs, cache, self.reporter, self.in_training, total)
+            self.inputs = yield from training
+        shared = self.inputs.shared(self.folder.path).located(self.folder.bucket, token)
         log, space, examples = self.sweep.event_log, self.inputs.space, self.inputs.task.validation
         yield from range_phase(self.spec, space, log, self.reporter, shared, total)
         space = begun_space(self.spec, space, self._trials())
@@ -294,7 +277,7 @@ class Session:
             self.reporter.phase("search", count, done)
         if len(done) < total:
             yield Phase(controller, shared, total - len(done))
-        with tested(shared, self.inputs.task, self.spec) as unsealed:
+        with all_tested(shared, self.inputs) as unsealed:
             yield from self._confirm(unsealed)
 
     def _confirm(self, shared: PhaseContext) -> Iterator[Phase]:

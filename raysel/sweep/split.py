@@ -6,7 +6,6 @@ again from the data where these still give the same split.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from raysel.record.layout import SweepFolder, write_json
 from raysel.record.state import SweepState
 from raysel.spec import user_code
 from raysel.spec.sweep import Spec
+from raysel.tasks.split_file import digest_of as digest_of
 from raysel.tasks.split_file import what_changed
 
 if TYPE_CHECKING:  # it imports torch
@@ -33,16 +33,6 @@ _MOST_BYTES = 512 * MIB
 
 DENIED = "cannot be read (permission denied)"
 """How `split_problem` begins where the file is there, and this user may not read it."""
-
-
-def digest_of(record: Mapping[str, Any]) -> str:
-    """The same for every split of the same examples, whatever was drawn for the confirm phase.
-
-    Args:
-        record: the content of `split.json`.
-    """
-    facts = {key: record.get(key) for key in ("fingerprint", "parts")}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def keep_split(folder: SweepFolder, task: Task) -> None:

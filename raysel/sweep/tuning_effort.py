@@ -40,9 +40,13 @@ def efforts(
     for trial in sorted((t for t in trials if t.phase == "search"), key=lambda t: t.number):
         own.setdefault(trial.strategy, []).append(trial)
     learns, steps = spec.search.sampler in _LEARNS, range_steps(trials)
+    least = min(space.costs.values(), default=1.0)
     tuned = {
-        best.strategy: _effort(best, own[best.strategy], space, learns).model_copy(
-            update={"range_steps": steps.get(best.strategy, 0)}
+        (arm := best.strategy): _effort(best, own[arm], space, learns).model_copy(
+            update={
+                "range_steps": steps.get(arm, 0),
+                "cost": space.costs.get(arm, least) / least,
+            }
         )
         for best in chosen
     }

@@ -223,6 +223,8 @@ def _more_effort(known: Sequence[StrategyEffort]) -> str:
     """What makes the effort equal."""
     if none := [e.strategy for e in known if not e.complete]:
         return f"no trial of {none[0]} was complete: give it more (search.num_trials, pruner)"
+    if any(e.cost != 1 for e in known):
+        return "more trials (search.num_trials) come closer to equal computation"
     return "search.allocation: equal tunes each with as many trials"
 
 

@@ -88,6 +88,16 @@ def identity(
     return facts | {"names": digest.hexdigest()[:32]}
 
 
+def digest_of(record: Mapping[str, Any]) -> str:
+    """The same for every split of the same examples, whatever was drawn for the confirm phase.
+
+    Args:
+        record: the content of `split.json`.
+    """
+    facts = {key: record.get(key) for key in ("fingerprint", "parts")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def what_changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """In words, how a data set differs from the one of a split; None where it does not.
 

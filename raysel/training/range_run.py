@@ -28,6 +28,7 @@ def range_test_of(worker: TrialWorker, config: TrialConfig, steps: int) -> Range
     Args:
         steps: at most.
     """
+    worker.take(config)
     data = worker.data(config)
     one = data.validation.only(torch.arange(1))  # nothing is chosen by it
     tuning = FineTuning(

@@ -74,6 +74,7 @@ class TrialRun:
     def __init__(
         self, worker: TrialWorker, trial: str, asked: TrialConfig, reported_epochs: int = 0
     ) -> None:
+        worker.take(asked)
         self.trial, self.config = trial, asked
         self.tuning: FineTuning | None = None
         self._worker, self._shared, self._asked = worker, worker.shared, asked

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class PhaseContext:
             takes the search's own.
         more_weights: initial weights of the second source model, the third and so on.
         features: folder of the frozen layers' stored output on each node; None keeps none.
+        by_model: of a sweep of several models the context of each, whose trials name theirs; the
+            phase's own then is that of the first.
     """
 
     model_config: ModelConfig
@@ -76,6 +79,16 @@ class PhaseContext:
     source_validation: Part | None = None
     more_weights: tuple[dict[str, np.ndarray], ...] = ()
     features: Path | None = None
+    by_model: Mapping[str, PhaseContext] = field(default_factory=dict)
+
+    def of_model(self, model: str) -> PhaseContext:
+        """That of a trial's model, by its name; of a sweep of one model, the phase's."""
+        return self.by_model[model] if self.by_model else self
+
+    def located(self, bucket: Bucket | None, token: str | None) -> PhaseContext:
+        """The same with the place of the sweep's files, for each model."""
+        every = {model: own.located(bucket, token) for model, own in self.by_model.items()}
+        return replace(self, bucket=bucket, token=token, by_model=every)
 
     def initial_weights(self, config: TrialConfig) -> dict[str, np.ndarray]:
         """Those that a trial begins with."""
@@ -93,12 +106,13 @@ class TrialWorker:
             last epoch.
 
     Attributes:
+        shared: inputs of the last trial's model.
         away: the driver does not see the sweep's folder from here.
         features: the frozen layers' stored output; None where none is kept.
     """
 
     def __init__(self, shared: PhaseContext, step_limit: int | None = None) -> None:
-        self.shared, self.step_limit = shared, step_limit
+        self._phase, self.shared, self.step_limit = shared, shared, step_limit
         self.away = not sees(shared.folder, shared.token)
         self._last: TrialFiles | None = None
         self._data: tuple[int, TrialData] | None = None  # of the split of the last trial
@@ -108,6 +122,16 @@ class TrialWorker:
             self.features = FeatureCache(shared.features, shared.threads)
         torch.set_num_threads(shared.threads)
         user_code.load(shared.code)
+
+    def take(self, config: TrialConfig) -> None:
+        """Turn to a trial's model: what is kept of another one is given up, so that there are not
+        two of them at a time."""
+        shared = self._phase.of_model(config.model)
+        if shared is self.shared:
+            return
+        self.shared, self._model, self._data = shared, None, None
+        for kept in ("test", "source_validation", "_source"):
+            self.__dict__.pop(kept, None)
 
     def files_of(self, trial: str) -> TrialFiles:
         """The files of the next trial; those of the last one are left behind."""

@@ -101,9 +101,9 @@ def load_work(storage: Path, cache: Path, pruning: bool) -> Work:
     spec = reader.load(ROOT / "search_spaces" / "digits.yaml", overrides)
     task = load_task(spec.task)
     partition = partition_of(
-        spec.model.name, spec.model.partition, len(task.classes), task.channels
+        spec.model_name, spec.model.partition, len(task.classes), task.channels
     )
-    model_config = ModelConfig(spec.model.name, len(task.classes), task.channels, task.image_size)
+    model_config = ModelConfig(spec.model_name, len(task.classes), task.channels, task.image_size)
     space = Space(spec, partition.names)
     source = _source(task, model_config, spec, cache)
     return Work(spec, task, partition, model_config, space, points(space), source.weights)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from raysel.common.errors import user_error
+from raysel.search.arms import of_model
 from raysel.search.pruning_simulation import pruning_keep_fraction
 from raysel.search.space import Space
-from raysel.search.validate import partition_for
+from raysel.search.validate_model import partition_for, space_for
 from raysel.service.plan.estimate import HOUR, RECORD_BYTES
 from raysel.service.plan.workload import StrategyWorkload, trained_on, workloads
 from raysel.spec.sweep import Spec
@@ -75,8 +76,9 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
     if known is None:
         raise user_error("task.data", f"{task.missing}; without it nothing can be counted")
     data, parts = known.divided()
-    partition = partition_for(spec, task)
-    space = Space(spec, partition.names)
+    space = space_for(spec, task)
+    each = {model: of_model(spec, model) for model in spec.model.names}
+    tuned = {model: partition_for(own, task).size for model, own in each.items()}
     train, validation, test = len(parts.train), len(parts.validation), len(parts.test)
     work = workloads(spec, space, train, len(data.classes))
     kept = _kept(spec, space, work)
@@ -88,8 +90,14 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
         one.confirm_epochs if spec.confirm.test_every_epoch else one.confirm for one in work
     )
     if spec.model.weights == "source":
-        trained += len(parts.source_train) * spec.source.epochs * spec.confirm.source_seeds
-    weights = _WEIGHT_BYTES * partition_for(spec.without_adapter, task).size
+        one = len(parts.source_train) * spec.source.epochs * spec.confirm.source_seeds
+        trained += one * len(each)
+    weights = {
+        model: _WEIGHT_BYTES * partition_for(own.without_adapter, task).size
+        for model, own in each.items()
+    }
+    first = spec.model.names[0]
+    confirmed = sum(tuned[space.models.get(one.strategy, first)] * one.confirm for one in work)
     total, runs = sum(epochs.values()), sum(one.confirm for one in work)
     return Counted(
         trials=sum(one.trials for one in work),
@@ -99,8 +107,8 @@ def counted(spec: Spec, task: OpenedTask) -> Counted:
         trained=trained,
         evaluated=validation * (total - sum(one.range_epochs for one in work)) + test * tested,
         downloads=_downloads(spec, task, weights),
-        kept=RECORD_BYTES * total + 2 * weights,
-        checkpoints=_CHECKPOINT * _WEIGHT_BYTES * partition.size * runs,
+        kept=RECORD_BYTES * total + 2 * max(weights.values()),
+        checkpoints=_CHECKPOINT * _WEIGHT_BYTES * confirmed,
     )
 
 
@@ -125,11 +133,11 @@ def _kept(spec: Spec, space: Space, work: Sequence[StrategyWorkload]) -> float:
     return pruning_keep_fraction(spec, space.strategies, trials, max(epochs, 1), 1)
 
 
-def _downloads(spec: Spec, task: OpenedTask, weights: int) -> dict[str, int]:
+def _downloads(spec: Spec, task: OpenedTask, weights: Mapping[str, int]) -> dict[str, int]:
     """What is not here: name -> bytes."""
     found = {}
     if task.missing is not None and (size := download_bytes(spec.task)):
         found[spec.task.name] = size
     if spec.model.weights == "pretrained":
-        found[f"weights of {spec.model.name}"] = weights
+        found |= {f"weights of {model}": size for model, size in weights.items()}
     return found

@@ -98,7 +98,11 @@ def estimate_sweeps(
             task = inputs.task
             work = workloads(spec, inputs.space, len(task.train), len(task.classes))
             concurrent = _concurrent(spec, nodes, gpus)
-            calibrator = _known_or_measured(inputs, nodes, known, trained, seconds)
+            share = seconds / len(inputs.each)
+            measured = [
+                _known_or_measured(own, nodes, known, trained, share) for own in inputs.each
+            ]
+            calibrator = _together(measured)
             costs = Costs(
                 concurrent=concurrent,
                 cpus=spec.resources.cpus,
@@ -128,9 +132,8 @@ def _plan(
     plans = tuple(
         StrategyPlan(a, calibrator.timings.get(a.strategy), memories[a.strategy]) for a in work
     )
-    trained = calibrator.timings.get(SOURCE) if calibrator.source else None
     epochs = inputs.spec.source.epochs
-    source = trained.start + epochs * trained.epoch if trained else 0.0
+    source = sum(trained.start + epochs * trained.epoch for trained in calibrator.sources)
     return Plan(
         name=inputs.spec.name,
         costs=costs,
@@ -212,10 +215,10 @@ class _Calibrator:
 
     Attributes:
         timings: by strategy, and of the source model.
+        sources: of the source models that are still to be trained, one after the other.
         start: seconds until a worker ran its first line.
         device: None where nothing was measured, `why` then says why.
         memories: by strategy, of its largest trial.
-        source: whether the source model is still to be trained.
     """
 
     timings: dict[str, Timing]
@@ -224,7 +227,21 @@ class _Calibrator:
     why: str
     failures: dict[str, str]
     memories: dict[str, StepMemory | None] = field(default_factory=dict)
-    source: bool = False
+    sources: tuple[Timing, ...] = ()
+
+
+def _together(calibrators: Sequence[_Calibrator]) -> _Calibrator:
+    """What was measured of each model."""
+    first = calibrators[0]
+    return _Calibrator(
+        timings={name: t for one in calibrators for name, t in one.timings.items()},
+        start=max(one.start for one in calibrators),
+        device=first.device,
+        why=next((one.why for one in calibrators if one.why), ""),
+        failures={name: why for one in calibrators for name, why in one.failures.items()},
+        memories={name: m for one in calibrators for name, m in one.memories.items()},
+        sources=tuple(timing for one in calibrators for timing in one.sources),
+    )
 
 
 def _known_or_measured(
@@ -248,7 +265,8 @@ def _known_or_measured(
         memories = {name: _memory(inputs, name) for name in inputs.space.arms}
         found = known[key] = replace(_measured(inputs, nodes, wanted, seconds), memories=memories)
     trained |= {source} if source else set()
-    return replace(found, source=wanted)
+    timing = found.timings.get(SOURCE) if wanted else None
+    return replace(found, sources=() if timing is None else (timing,))
 
 
 def _measured_alike(inputs: SweepInputs) -> str:
@@ -346,7 +364,7 @@ def _source_to_train(inputs: SweepInputs) -> str | None:
         return None
     if spec.source.weights == "pretrained":
         # they are not fetched for an estimate
-        return f"pretrained {spec.model.name} {spec.task.model_dump_json(exclude={'shift'})}"
+        return f"pretrained {spec.model_name} {spec.task.model_dump_json(exclude={'shift'})}"
     cache = SweepFolder.of(spec.storage, spec.name).source_cache
     file = source_file(task, inputs.model_config, source_training(inputs), cache)
     return None if read_source_model(file) is not None else file.stem

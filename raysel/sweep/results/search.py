@@ -100,6 +100,8 @@ class StrategyEffort(Part):
         from_pruned: whether its configuration comes from a pruned trial.
         at_edge: searched values that lie at an edge of their range, as `name=value`.
         range_steps: optimizer steps of its range test (`search.first: range_test`).
+        cost: of a picture with its model, relative to that of the sweep's cheapest, where trials
+            are shared out between models by it (`search.allocation: equal_cost`); else 1.
         searched: number of searched values; 0 is a configuration that was given.
         curve: best validation value by number of trials; None where no trial was complete.
     """
@@ -114,6 +116,7 @@ class StrategyEffort(Part):
     from_pruned: bool = False
     at_edge: tuple[str, ...] = ()
     range_steps: int = Field(default=0, exclude_if=lambda steps: not steps)
+    cost: float = Field(default=1.0, exclude_if=lambda cost: cost == 1.0)
     searched: int = 0
     curve: EffortCurve | None = None
 

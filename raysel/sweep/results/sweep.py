@@ -60,9 +60,12 @@ class SweepResults(Part):
         data: what was read: a `DataSummary` as a dictionary.
         split: digest of which examples were in which part, as the record has it; empty in older
             results.
-        layers: names of the model's layers, in forward order.
-        layer_sizes: parameters of each of them.
+        layers: names of the model's layers, in forward order; of several models those of all.
+        layer_sizes: parameters of each of them; empty of several models.
+        models: of several models that of each arm; else empty.
+        layers_by_model: of several models the layers of each; else empty.
         source: the source model, where the weights come from one.
+        source_by_model: of several models that of each; else empty.
         trials: of the search, by number.
         pareto_front: of several objectives the ids of the trials that no other one dominates; the
             best by `objective.metric` first, then the farthest from those before.
@@ -83,7 +86,14 @@ class SweepResults(Part):
     objective: Objective = Objective()
     layers: tuple[str, ...] = ()
     layer_sizes: tuple[int, ...] = ()
+    models: dict[str, str] = Field(default_factory=dict, exclude_if=lambda models: not models)
+    layers_by_model: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, exclude_if=lambda layers: not layers
+    )
     source: SourceFacts | None = None
+    source_by_model: dict[str, SourceFacts] = Field(
+        default_factory=dict, exclude_if=lambda sources: not sources
+    )
     trials: tuple[TrialResult, ...]
     pareto_front: tuple[str, ...] = Field(default=(), exclude_if=lambda front: not front)
     confirm: tuple[ConfirmedStrategy, ...]
@@ -119,9 +129,19 @@ class SweepResults(Part):
         confirmed = {row.strategy: row.registered or row.strategy for row in self.confirm}
         return confirmed | {trial.strategy: trial.registered for trial in self.trials}
 
-    def arm_of(self, strategy: str) -> str | None:
-        """The arm that stands for a registered strategy; see `raysel.spec.arms.arm_of`."""
-        return arm_of(strategy, self.registered)
+    def layers_of(self, arm: str) -> tuple[str, ...]:
+        """The layers of an arm's model, in forward order."""
+        return self.layers_by_model.get(self.models.get(arm, ""), self.layers)
+
+    def arm_of(self, strategy: str, beside: str = "") -> str | None:
+        """The arm that stands for a registered strategy; see `raysel.spec.arms.arm_of`.
+
+        Args:
+            beside: of several models that of this arm.
+        """
+        model = self.models.get(beside)
+        own = {arm: its for arm, its in self.registered.items() if self.models.get(arm) == model}
+        return arm_of(strategy, own if model else self.registered)
 
     @property
     def winner(self) -> ConfirmedStrategy | None:

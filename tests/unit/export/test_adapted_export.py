@@ -109,7 +109,7 @@ def test_a_sweeps_best_model_is_merged_over_the_source_model_that_its_run_began_
         results=MagicMock(sweep_id="s"),
         folder=SimpleNamespace(best=tmp_path / "best", trial=lambda name: tmp_path / name),
         checkpoint=lambda name: state,
-        inputs=inputs,
+        inputs=SimpleNamespace(of_arm=lambda name: inputs),
     )
     run = SimpleNamespace(id="confirm-full-s1", seed=9)
     monkeypatch.setattr(best_model, "best_run", lambda runs, metric: run)

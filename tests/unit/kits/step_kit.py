@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 
 from raysel.models.build import ModelConfig, build
 from raysel.models.layers import Partition, partition_of
+from raysel.search.space import Space
 from raysel.spec.reader import parse
 from raysel.spec.trial_config import TrialConfig
-from raysel.sweep.local_trial import published
 from raysel.training.batches import Batch
 from raysel.training.loop import FineTuning, TrialData
 from raysel.training.modes import set_training_mode
@@ -25,7 +25,7 @@ def config_of(strategy: str, layers: Partition, **training: Any) -> TrialConfig:
         "name: x\ntask: {data: digits}\nmodel: {name: resnet10t}\nsearch: {baselines: false}\n"
         f"strategies: {{{strategy}: }}\n"
     )
-    config = published(spec, layers, strategy).config
+    config = Space(spec, layers.names).first_configuration(strategy)
     return config.model_copy(update={"training": config.training.model_copy(update=training)})
 
 

@@ -16,6 +16,7 @@ from raysel.spec.trial_config import TrialConfig
 from raysel.sweep.confirm import finalists, runs_of
 from raysel.sweep.fold_results import fold_results
 from raysel.sweep.inputs import SweepInputs
+from raysel.sweep.question import baseline_of
 from raysel.sweep.results import Spent, SweepResults
 from raysel.sweep.verdict import Question, verdict
 
@@ -142,6 +143,16 @@ def test_the_best_of_each_arm_takes_part_and_the_others_stand_apart():
     assert others == [("one", "0002", 0.3), ("one", "0000", 0.4)]
     assert {c.ours for c in found.verdict.against_baseline} == {"rgn", "one"}
     assert found.verdict.sentence == results().verdict.sentence
+
+
+def test_the_baseline_of_several_models_is_the_full_fine_tuning_that_comes_first():
+    models = "model.name={categorical: [resnet10t, test_vit]}"
+    layers = {"resnet10t": LAYERS, "test_vit": LAYERS}
+    several = Space(sweep(models, "search.allocation=equal"), layers)
+    ranking = ["linear_probe-resnet10t", "full-test_vit", "full-resnet10t"]
+    assert baseline_of(several, ranking) == "full-test_vit"
+    assert baseline_of(several, ranking[::-1]) == "full-resnet10t"
+    assert baseline_of(Space(sweep(), LAYERS), ["bvg_ls", "full"]) == "full"
 
 
 def test_there_are_no_others_where_nothing_is_said():

@@ -33,7 +33,7 @@ def models(tmp_path, monkeypatch, progress: Any = None, count: int = 3) -> Sourc
         confirm=SimpleNamespace(source_seeds=count), resources=SimpleNamespace(gpus=0)
     )
     inputs = SimpleNamespace(
-        spec=spec, task=TASK, model_config=BLUEPRINT, code=(), seeded=lambda index: index
+        spec=spec, task=TASK, model_config=BLUEPRINT, code=(), label="", seeded=lambda index: index
     )
     monkeypatch.setattr(initial_weights, "source_training", lambda index: how(seed=index, epochs=1))
     return SourceModels(cast(Any, inputs), tmp_path, progress or MagicMock())

@@ -92,3 +92,15 @@ def test_less_effort_is_two_trials_fewer_or_none_complete(ours, theirs, less):
     )
     assert has_less(first, second) is less
     assert not has_less(None, second) and not has_less(first, None)
+
+
+def test_trials_with_two_models_are_counted_by_their_cost():
+    dear = StrategyEffort(strategy="dear", trials=3, complete=3, cost=2.0)
+
+    def cheap(trials: int) -> StrategyEffort:
+        return StrategyEffort(strategy="cheap", trials=trials, complete=trials)
+
+    assert not has_less(cheap(6), dear) and not has_less(dear, cheap(6))
+    assert has_less(cheap(4), dear)  # with one more 5, against 3 * 2
+    assert not has_less(cheap(5), dear)
+    assert has_less(dear, cheap(9)) and not has_less(dear, cheap(8))  # with one more 4 * 2
