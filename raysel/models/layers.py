@@ -185,7 +185,7 @@ def _notes(model: nn.Module, layers: Sequence[Layer], head: Sequence[str]) -> It
     if blocks:
         more = f" and {len(blocks) - 1} more" if len(blocks) > 1 else ""
         held = f"the classifier and parts of blocks ({blocks[0]}{more})"
-        yield f"the layer {own.name} holds {held}; linear_probe moves all of it"
+        yield f"the layer {own.name} holds {held}; linear_probe moves the classifier alone"
 
 
 def _of_patterns(model: nn.Module, head: Layer, others: Sequence[str]) -> list[str]:

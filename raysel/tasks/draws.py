@@ -4,7 +4,9 @@ come from the rest.
 The rest is what the search's own training and validation parts could have been drawn from:
 neither the test part nor the source's, and nothing of the parts that a data set publishes as
 test or source. Each draw is as large as the search's own parts, stratified, and a function of
-the split's seed and the draw's number alone.
+the split's seed and the draw's number alone. Where the training part has as many of each class
+(`split.shots`) and a stratified validation part would leave a rare class fewer, the training part
+is drawn first.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def draw_splits(
     """
     rest = rest_of(parts, len(labels), official_splits)
     by_class = [rest[labels[rest] == c] for c in range(len(classes))]
-    _refuse_too_many(by_class, len(parts.validation), count)
+    _refuse_too_many(by_class, len(parts.validation), shots or 0, count)
     return tuple(
         _draw(by_class, parts, classes, shots, np.random.default_rng([seed, _STREAM, number]))
         for number in range(1, count + 1)
@@ -83,15 +85,28 @@ def _draw(
     random: np.random.Generator,
 ) -> SplitIndices:
     allocator = StratifiedAllocator([random.permutation(own) for own in by_class])
-    validation = allocator.take(len(parts.validation))
+    size = len(parts.validation)
     if shots is None:
+        validation = allocator.take(size)
         return SplitIndices(allocator.take(len(parts.train)), validation)
+    if _leaves_too_few(by_class, size, shots):
+        train = allocator.take_per_class(shots, classes)
+        return SplitIndices(train, allocator.take(size))
+    validation = allocator.take(size)
     return SplitIndices(allocator.take_per_class(shots, classes), validation)
 
 
-def _refuse_too_many(by_class: Sequence[Indices], validation: int, count: int) -> None:
+def _leaves_too_few(by_class: Sequence[Indices], validation: int, shots: int) -> bool:
+    """Whether a stratified validation part would leave a class fewer examples than the training
+    part is to have of it: a rare class has as many there as a frequent one."""
     sizes = np.array([len(own) for own in by_class])
-    taken = largest_remainder(validation, sizes)
+    return bool(np.any(sizes - largest_remainder(validation, sizes) < shots))
+
+
+def _refuse_too_many(by_class: Sequence[Indices], validation: int, shots: int, count: int) -> None:
+    sizes = np.array([len(own) for own in by_class])
+    kept = shots if _leaves_too_few(by_class, validation, shots) else 0
+    taken = largest_remainder(validation, sizes - kept)
     different = 1
     for size, some in zip(sizes.tolist(), taken.tolist(), strict=True):
         different *= comb(size, some)

@@ -82,6 +82,9 @@ def _pixels(file: Path, name: str, images: NDArray[np.generic]) -> NDArray[np.ui
     grey = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1)
     if not grey and not (images.ndim == 4 and images.shape[3] == 3):
         message = f"{file}: {name} is {shape}: neither grey nor RGB pictures"
+        if images.ndim == 4 and images.shape[1] in (1, 3):
+            turned = f"save {name}.transpose(0, 2, 3, 1)"
+            raise user_error("task.data", f"{message}; their channels stand first: {turned}")
         volumes = images.ndim >= 4 and images.shape[-1] > 4
         raise user_error("task.data", f"{message}{' but volumes' if volumes else ''}")
     pixels = images.reshape(*images.shape[:3], -1).astype(np.uint8)

@@ -190,7 +190,7 @@ def test_patterns_that_put_blocks_beside_the_classifier_are_noted(name, patterns
     notes = partition_of(name, patterns, 10).notes
     said = f"the layer {patterns[-1]} holds the classifier and parts of blocks ({held}"
     (note,) = (note for note in notes if note.startswith(said))
-    assert note.endswith("linear_probe moves all of it")
+    assert note.endswith("linear_probe moves the classifier alone")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "test_efficientnet"])

@@ -59,6 +59,20 @@ def test_shots_hold_in_each_draw():
         assert np.bincount(LABELS[draw.train]).tolist() == [7, 7, 7]
 
 
+@pytest.mark.parametrize("shots", [2, 4, 5, 8])
+def test_shots_hold_in_each_draw_of_classes_of_unequal_size(shots):
+    """A stratified validation part took more of the rare class than the search's own had."""
+    labels = np.repeat([0, 1], [20, 40])
+    spec = SplitSpec(seed=0, shots=shots, validation=4, test=8)
+    parts = split(labels, ("cat", "dog"), spec, None)
+    draws = draw_splits(labels, ("cat", "dog"), parts, 5, 0, shots)
+    assert len({draw.train.tobytes() for draw in draws}) == 5
+    for draw in draws:
+        assert np.bincount(labels[draw.train]).tolist() == [shots, shots]
+        assert len(draw.validation) == 4
+        assert not np.isin(draw.train, draw.validation).any()
+
+
 def test_what_a_data_set_publishes_as_test_is_never_drawn():
     official = np.where(np.arange(600) < 200, "test", "train")
     spec = SplitSpec(seed=1, train=150, validation=100, test=50)

@@ -69,6 +69,11 @@ def test_a_task_is_learnt_from_it(tmp_path):
         ({"width": 14}, "FILE: train_labels has 14 labels a picture; raysel does single-label"),
         ({"shape": (28, 28, 28)}, "FILE: train_images is 30 x 28 x 28 x 28: neither grey nor RGB"),
         (
+            {"shape": (3, 32, 32)},
+            "FILE: train_images is 30 x 3 x 32 x 32: neither grey nor RGB pictures; their channels"
+            " stand first: save train_images.transpose(0, 2, 3, 1)",
+        ),
+        (
             {"train_labels": np.zeros((30, 28, 28), np.uint8)},
             "FILE: train_labels has masks (segmentation); raysel does single-label classification",
         ),
