@@ -110,8 +110,8 @@ Schema from which this page is made, for editors that complete and check YAML wi
 A value that may be searched is a constant or a distribution: `{float: [1e-4, 1e-1], log: true}`,
 `{int: [low, high], step: 2}`, `{categorical: [a, b]}`; for a strategy's own parameters also the
 word `search`, which stands for the range that the strategy declares. An entry below `strategies`
-is named like its strategy, or says it: `last_two: {strategy: suffix, layers: 2}`; `model` is the one
-of several models that it is tried with. With `axes` a file is several sweeps, see
+is named like its strategy, or says it: `last_two: {strategy: suffix, layers: 2}`; `model` is the
+one of several models that it is tried with. With `axes` a file is several sweeps, see
 [Several sweeps in one file](../suites.md). Any value can be replaced on the command line:
 `raysel run sweep.yaml --set training.epochs=5`. The file is YAML 1.2: `1:30`, `off` and `1_000` are
 words, and `010` is ten.
