@@ -73,7 +73,8 @@ def refused_access(path: Path, mode: int) -> OSError | None:
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if os.access(path, mode):
+        effective = os.access in os.supports_effective_ids  # whose rights an opening has
+        if os.access(path, mode, effective_ids=effective):
             return None
         read_only = mode & os.W_OK and os.statvfs(path).f_flag & os.ST_RDONLY
     except OSError as error:

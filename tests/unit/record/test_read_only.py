@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from rights_kit import refused
 
 from raysel.common.disk_errors import refused_access
 from raysel.common.errors import OperationalError
@@ -44,9 +45,10 @@ def test_a_record_that_is_not_there_or_is_a_folder_is_named(tmp_path):
         read_events(sqlite_url(tmp_path / "other.db"))
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read everywhere")
 def test_a_file_that_may_not_be_read_is_refused_without_opening_it(tmp_path):
     file = tmp_path / "sweep.db"
-    file.touch(mode=0)
-    error = refused_access(file, os.R_OK)
+    file.touch()
+    assert refused_access(file, os.R_OK | os.W_OK) is None
+    with refused(file):
+        error = refused_access(file, os.R_OK)
     assert isinstance(error, PermissionError) and error.filename == str(file)
