@@ -19,7 +19,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-IMPORTS = [sys.executable, "-c", "import torch, timm"]
+COMPATIBLE = "from raysel.common.torchvision_compat import ensure_importable as e; e()"
+"""torchvision may be of another build than torch."""
+
+IMPORTS = [sys.executable, "-c", f"{COMPATIBLE}; import torch, timm"]
 FILE = """\
 name: start
 task: {data: digits, split: {train: 200, validation: 200, test: 400}}
