@@ -245,10 +245,13 @@ def _is_read_only(folder: Path) -> bool:
 
 
 def _remove_what_workers_left(folder: SweepFolder) -> None:
-    """Under the old name of a renamed folder: Ray's files, and what a trial wrote since then."""
+    """Under the old name of a renamed folder: Ray's files, and what a trial and the exporter of
+    the study for dashboards wrote since then."""
     if folder.spec.exists() or folder.record.exists():
         return
     for path in (folder.tune, folder.trials):
         shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
+        for file in folder.path.glob(f"{folder.study.name}*"):  # with what SQLite keeps beside it
+            file.unlink()
         folder.path.rmdir()

@@ -99,6 +99,18 @@ def test_a_file_that_was_put_in_the_records_place_is_kept(driver: Driver) -> Non
     assert [*driver.folder.path.glob("sweep.db.replaced-*")]
 
 
+def test_what_was_made_under_the_old_name_of_a_renamed_folder_goes(driver: Driver) -> None:
+    """A worker's trial brought the folder back, and the exporter its database of the study."""
+    driver.folder.path.rename(driver.folder.path.with_name("elsewhere"))
+    with pytest.raises(StorageGone):
+        driver.event_log.epoch("0000", 2, {}, None)
+    (driver.folder.trials / "0001").mkdir(parents=True)
+    for name in ("optuna.db", "optuna.db-journal"):
+        (driver.folder.path / name).touch()
+    driver.watch.close()
+    assert not driver.folder.path.exists()
+
+
 def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver) -> None:
     there = driver.folder.path.with_name("elsewhere")
     driver.folder.path.rename(there)
