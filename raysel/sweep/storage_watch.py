@@ -21,6 +21,7 @@ from raysel.common.errors import OperationalError
 from raysel.common.locations import resume_command
 from raysel.record.database import make_private
 from raysel.record.layout import SweepFolder
+from raysel.record.mlflow_page import FILE as MLFLOW_PAGE
 from raysel.sweep.backup import put_aside
 
 EVERY_SECONDS = 1.0
@@ -146,7 +147,7 @@ class StorageWatch:
                 way_on = resume_command(now_at.name, str(now_at.parent))
             words = f"was renamed to {now_at} while the sweep ran; go on there: {way_on}"
             return StorageGone(str(folder.path), words)
-        if not self._was_removed() or folder.path.exists():
+        if not self._was_removed() or (folder.path.exists() and not _made_by_workers(folder)):
             words = "is another folder than the sweep began in (is its disk mounted?); bring it "
             return StorageGone(str(folder.path), f"{words}back, then go on: {folder.resume()}")
         what = "was removed while the sweep ran"
@@ -244,14 +245,21 @@ def _is_read_only(folder: Path) -> bool:
         return False
 
 
+def _made_by_workers(folder: SweepFolder) -> bool:
+    """Whether what lies under a sweep's name is a folder that a trial or the exporter made again
+    for its own files, and no other sweep's."""
+    return not (folder.spec.exists() or folder.record.exists())
+
+
 def _remove_what_workers_left(folder: SweepFolder) -> None:
     """Under the old name of a renamed folder: Ray's files, and what a trial and the exporter of
     the study for dashboards wrote since then."""
-    if folder.spec.exists() or folder.record.exists():
+    if not _made_by_workers(folder):
         return
     for path in (folder.tune, folder.trials):
         shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
-        for file in folder.path.glob(f"{folder.study.name}*"):  # with what SQLite keeps beside it
-            file.unlink()
+        for name in (f"{folder.study.name}*", MLFLOW_PAGE):  # with what SQLite keeps beside it
+            for file in folder.path.glob(name):
+                file.unlink()
         folder.path.rmdir()

@@ -105,7 +105,7 @@ def test_what_was_made_under_the_old_name_of_a_renamed_folder_goes(driver: Drive
     with pytest.raises(StorageGone):
         driver.event_log.epoch("0000", 2, {}, None)
     (driver.folder.trials / "0001").mkdir(parents=True)
-    for name in ("optuna.db", "optuna.db-journal"):
+    for name in ("optuna.db", "optuna.db-journal", "mlflow.json"):
         (driver.folder.path / name).touch()
     driver.watch.close()
     assert not driver.folder.path.exists()
@@ -121,6 +121,14 @@ def test_a_renamed_folder_is_named_and_nothing_is_made_beside_it(driver: Driver)
     driver.close()
     assert [path.name for path in there.parent.iterdir()] == ["elsewhere"]
     assert len(read_events(sqlite_url(there / "sweep.db"))) == 1
+
+
+def test_a_removed_folder_that_a_worker_made_again_gets_its_record_back(driver: Driver) -> None:
+    shutil.rmtree(driver.folder.path)
+    (driver.folder.trials / "0001").mkdir(parents=True)  # before the watch has looked
+    with pytest.raises(StorageGone, match="the record was written anew"):
+        driver.event_log.epoch("0000", 2, {}, None)
+    assert driver.epochs >= 1
 
 
 def test_it_is_reported_without_an_event_too(driver: Driver) -> None:
