@@ -84,13 +84,15 @@ class SuiteProgress:
         """Show how far the cells are."""
         running = sum(len(cell.running) for cell in self._open.values())
         elapsed = clock(time.monotonic() - self._began)
+        open_ones = and_more([f"{name} {cell}" for name, cell in self._open.items()], 3)
         if self.console.is_terminal:
-            open_ones = [f"{name} {cell}" for name, cell in self._open.items()]
-            words = f"cells    {self._ended}/{self._cells} · {elapsed} · {and_more(open_ones, 3)}"
+            words = f"cells    {self._ended}/{self._cells} · {elapsed} · {open_ones}"
             self._show(plain(words, overflow="ellipsis"))
         elif now or time.monotonic() - self._beat > HEARTBEAT_SECONDS:
             self._beat = time.monotonic()
-            progress = Progress("cells", self._ended, self._cells, running, elapsed)
+            progress = Progress(
+                "cells", self._ended, self._cells, running, elapsed, cells=open_ones
+            )
             self.console.print(progress.line())
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _LINE = re.compile(
     r"^progress (?P<phase>\w+) (?P<done>\d+)/(?P<total>\d+), (?P<running>\d+) running"
     r", (?P<elapsed>[\d:]+)"
+    r"(?: \((?P<cells>.+)\))?"
     r"(?:, best (?P<metric>\S+) (?P<best>-?\d+\.\d+) (?P<label>.*))?$",
     re.MULTILINE,
 )
@@ -23,6 +24,7 @@ class Progress:
         elapsed: since the phase began in this job, `1:31`; empty where it is not known.
         best: the best value of `metric` so far, None while there is none.
         label: of the trial that has it.
+        cells: of a suite, those that are open and how far they are.
     """
 
     phase: str
@@ -33,10 +35,12 @@ class Progress:
     metric: str = ""
     best: float | None = None
     label: str = ""
+    cells: str = ""
 
     def __str__(self) -> str:
         words = f"{self.phase} {self.done}/{self.total}, {self.running} running"
         words += f", {self.elapsed}" if self.elapsed else ""
+        words += f" ({self.cells})" if self.cells else ""
         if self.best is None:
             return words
         return f"{words}, best {self.metric} {self.best:.3f} {self.label}"
@@ -61,4 +65,5 @@ def last_of(log: str) -> Progress | None:
         metric=found["metric"] or "",
         best=None if found["best"] is None else float(found["best"]),
         label=found["label"] or "",
+        cells=found["cells"] or "",
     )

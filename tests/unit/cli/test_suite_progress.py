@@ -49,6 +49,7 @@ def test_cells_beside_each_other_are_counted_apart():
     progress = last_of(shown)
     assert progress is not None
     assert (progress.phase, progress.done, progress.total, progress.running) == ("cells", 2, 3, 1)
+    assert progress.cells == "table/b search 0/2"
 
 
 def test_a_failed_trial_is_named_with_its_cell():

@@ -17,6 +17,7 @@ from raysel.service.progress import Progress, last_of
         Progress("search", 0, 30, 2, "0:00"),
         Progress("search", 12, 30, 2, "1:31", "val/error", 0.24, "surgical block=a+b lr=0.01"),
         Progress("confirm", 3, 3, 0, "2:05:00", "val/loss", -1.5, "full"),
+        Progress("cells", 0, 4, 0, "1:36", cells="noise source step 500/3,960, flip opening"),
     ],
 )
 def test_what_is_written_is_read(progress: Progress) -> None:
