@@ -92,6 +92,7 @@ class SourceModels:
     def __init__(self, inputs: SweepInputs, cache: Path, progress: StepProgress) -> None:
         spec = inputs.spec
         numbers = range(spec.confirm.source_seeds)
+        self._spec = spec
         self._prefix = SOURCE + inputs.label
         self._context = SourceContext(
             task=replace(inputs.task, test=None),  # type: ignore[arg-type]  # sealed parts stay here
@@ -142,6 +143,8 @@ class SourceModels:
 
         Raises:
             Exception: the training's own.
+            OperationalError: the model is worth less than `source.gate`; the trainings that have
+                not ended are not awaited, each of which may take an hour.
         """
         if isinstance(message, SourceErrorMessage):
             raise message.error
@@ -171,6 +174,7 @@ class SourceModels:
         self._models[index] = message.model
         if self._cached(index) is None:  # the worker's disk has it
             write_source_model(message.model, self._files[index])
+        refuse_weak(message.model, self._spec)
 
     def _cached(self, index: int) -> SourceModel | None:
         return read_source_model(self._files[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import MagicMock
@@ -28,9 +29,13 @@ def three(tmp_path, monkeypatch) -> SourceModels:
     return models(tmp_path, monkeypatch)
 
 
-def models(tmp_path, monkeypatch, progress: Any = None, count: int = 3) -> SourceModels:
+def models(tmp_path, monkeypatch, progress: Any = None, gate: float | None = None) -> SourceModels:
     spec = SimpleNamespace(
-        confirm=SimpleNamespace(source_seeds=count), resources=SimpleNamespace(gpus=0)
+        name="digits",
+        storage="runs",
+        source=SimpleNamespace(gate=gate),
+        confirm=SimpleNamespace(source_seeds=3),
+        resources=SimpleNamespace(gpus=0),
     )
     inputs = SimpleNamespace(
         spec=spec, task=TASK, model_config=BLUEPRINT, code=(), label="", seeded=lambda index: index
@@ -90,6 +95,17 @@ def test_the_error_of_a_training_is_raised(three):
     with pytest.raises(type(error)) as caught:
         three.epoch("source-0", SourceErrorMessage(error))
     assert caught.value is error
+
+
+def test_a_weak_model_ends_the_sweep_before_the_others_are_trained(tmp_path, monkeypatch):
+    source = models(tmp_path, monkeypatch, gate=0.75)
+    source.phase(30)
+    assert source.next_trial() == SourceAssignment("source-0", 0)
+    weak = replace(trained(tmp_path / "worker", 0), accuracy=0.74)
+    with pytest.raises(OperationalError, match=r"source.gate: .*74.0 % validation accuracy"):
+        source.epoch("source-0", SourceModelMessage(weak))
+    left = models(tmp_path, monkeypatch)
+    assert left.missing == source.missing and len(left.missing) == 2, "it is kept for a lower gate"
 
 
 def test_a_training_whose_worker_is_lost_again_and_again_ends_the_sweep(three):
