@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -75,9 +79,20 @@ def check_tag(name: str) -> None:
         raise user_error("model.name", f'timm has no weights "{tag}" of {model}; {hint}')
 
 
+def _of_folder(folder: Path) -> str:
+    """What to write in the place of timm's name of a folder with a model."""
+    architecture = "its architecture"
+    with suppress(OSError, ValueError, AttributeError):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = config.get("architecture", architecture)
+    return f"write model.name: {architecture}, and model.weights: {folder / 'model.safetensors'}"
+
+
 def _nearest_model(name: str) -> str:
     if advice := hint(name) or other_model(name):
         return advice
+    if name.startswith("local-dir:"):
+        return _of_folder(Path(name.partition(":")[2]))
     own = name.replace(":", "/").rpartition("/")[2]  # torchvision/resnet18, microsoft/resnet-18
     if own != name and timm.is_model(own):
         return f'did you mean "{own}"?'

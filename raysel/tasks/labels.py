@@ -148,8 +148,10 @@ def _number_notes(rows: Sequence[Label], whole: Sequence[int]) -> tuple[str, ...
         if other != row.text:
             message = f"labels {quoted(other)} and {quoted(row.text)} are one number, and one class"
             return (f"{message}; so are others that are written in two ways",)
-    odd = next((row.text for row in rows if not row.text.isdigit()), None)
-    return () if odd is None else (f"labels such as {quoted(odd)} are read as whole numbers",)
+    odd = next(((r.text, n) for r, n in zip(rows, whole, strict=True) if r.text != str(n)), None)
+    if odd is None:
+        return ()
+    return (f"labels such as {quoted(odd[0])} are read as whole numbers: the class is {odd[1]}",)
 
 
 def _value(label: str) -> float | None:

@@ -116,6 +116,10 @@ def test_a_sound_sweep_has_no_problem():
         ),
         ("training.epochs={int: [0, 5]}", "training.epochs: 0 is not accepted; give a number ab"),
         # the model
+        (
+            "model.name=local-dir:best",
+            'model.name: timm has no model "local-dir:best"; write model.name: its architecture',
+        ),
         ("model.name=resnet10", 'model.name: timm has no model "resnet10"; did you mean'),
         ("model.weights=sourc", 'model.weights: there is no file "sourc"; did you mean "source"?'),
         ("model.partition=[conv1]", "model.partition: no pattern matches the parameter"),

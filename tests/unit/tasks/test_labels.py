@@ -93,7 +93,13 @@ def test_one_number_in_two_spellings_is_one_class(tmp_path):
 def test_numbers_with_a_point_are_whole_numbers(tmp_path):
     pictures = _table(tmp_path, "file,label\na,1.0\nb,0.0\n")
     assert pictures.classes == ("0", "1")
-    assert pictures.notes == ('labels such as "1.0" are read as whole numbers',)
+    assert pictures.notes == ('labels such as "1.0" are read as whole numbers: the class is 1',)
+
+
+def test_zeros_in_front_of_a_number_are_not_in_the_class_and_a_note_says_so(tmp_path):
+    pictures = _table(tmp_path, "file,label\na,000\nb,001\n")
+    assert pictures.classes == ("0", "1")
+    assert pictures.notes == ('labels such as "000" are read as whole numbers: the class is 0',)
 
 
 # --- names in two forms ----------------------------------------------------------------------
