@@ -92,9 +92,10 @@ def _quality(
     if run.test_error is not None:
         words = f"Test error of this model: **{run.test_error:.3f}**."
         if mean.mean is not None and mean.low is not None and mean.high is not None:
+            low, high = max(mean.low, 0.0), min(mean.high, 1.0)  # few runs: Student's t leaves 0..1
             words += (
                 f" Of all {mean.n:,} runs of its strategy: {mean.mean:.3f} (95 % interval"
-                f" {mean.low:.3f} to {mean.high:.3f})."
+                f" {low:.3f} to {high:.3f})."
             )
         lines.append(words)
     if results.untouched:

@@ -51,6 +51,12 @@ def written(folder: Path, results=RESULTS) -> str:
     return sections(results, row, row.runs[1], folder)
 
 
+def test_an_interval_of_few_runs_stays_within_what_an_error_can_be(tmp_path):
+    wide = [CONFIRM[0] | {"test_error": {"mean": 0.2, "low": -0.3, "high": 0.7, "n": 2}}]
+    text = written(tmp_path, typed({"layers": ["stem"], "confirm": wide, "spent": {"trials": 2}}))
+    assert "0.200 (95 % interval 0.000 to 0.700)" in text
+
+
 def test_it_says_how_the_model_was_chosen_and_how_good_it_is(tmp_path):
     text = written(tmp_path)
     assert "compared `bvg_ls`, `full`; after 12 trials, `bvg_ls lr=0.01` was trained again" in text
