@@ -87,7 +87,18 @@ def checked_opened(
     """The same, with the data set that was opened for it; `counted`: see `validate.check`."""
     from raysel.search.validate import read_opened  # noqa: PLC0415
 
-    return read_opened(file, overrides, counted)
+    spec, task = read_opened(file, overrides, counted)
+    say_not_for_all(overrides, spec)
+    return spec, task
+
+
+def say_not_for_all(overrides: Sequence[str], spec: Spec) -> None:
+    """Say on standard error which values of the command line some arms do not take."""
+    from raysel.common.output import say_error  # noqa: PLC0415
+    from raysel.spec.strategy import not_for_all  # noqa: PLC0415
+
+    for sentence in not_for_all(overrides, spec.strategies):
+        say_error(f"note   {sentence}")
 
 
 def checked_for_there(file: Path, overrides: Sequence[str]) -> Spec:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysel.cli.arguments import say_not_for_all
 from raysel.common.errors import BAD_INPUT, FAILED, INTERRUPTED, Problem, UserError
 from raysel.common.output import PATH, print_json, print_table, say, say_error
 from raysel.common.text import count_of
@@ -37,7 +38,9 @@ def checked_suite(
     """Read and check a suite's file; `counted`: see `validate.check`."""
     from raysel.search import validate_suite  # noqa: PLC0415
 
-    return validate_suite.read(file, overrides, even_many, counted)
+    found = validate_suite.read(file, overrides, even_many, counted)
+    say_not_for_all(overrides, found.suite.cells[0].spec)
+    return found
 
 
 def checked_for_there(file: Path, overrides: Sequence[str], even_many: bool) -> Suite:

@@ -1,0 +1,23 @@
+"""How the verbs read sweep files."""
+
+from __future__ import annotations
+
+import json
+
+from raysel.cli.main import main
+
+
+def test_a_value_of_the_command_line_that_an_arm_has_of_its_own_is_told(tmp_path, capsys):
+    """Else a person believes that it was tried, and compares runs that are the same."""
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: a\ntask: {data: digits}\nmodel: {name: test_resnet}\n"
+        "strategies: {full: {training: {epochs: 3}}, linear_probe: }\n"
+    )
+    for command in ("validate", "plan"):
+        assert main([command, str(file), "--set", "training.epochs=5", "--json"]) == 0
+        said = capsys.readouterr()
+        note = "--set training.epochs: full has its own (--set strategies.full.training.epochs=5)"
+        assert said.err.count(note) == 1 and json.loads(said.out)
+    assert main(["validate", str(file), "--set", "training.batch_size=5", "--json"]) == 0
+    assert "has its own" not in capsys.readouterr().err
