@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.distributions import (
     BaseDistribution,
@@ -41,7 +42,7 @@ from scipy.stats.qmc import Halton
 from raysel.search import allocation
 from raysel.search.layer_sets import GREEDY
 from raysel.search.prior import Prior
-from raysel.search.space import Space
+from raysel.search.space import STRATEGY, Space
 from raysel.search.trial_budget import is_warmed, walks_every_point, walks_strategy
 from raysel.search.warm_start import WarmStarted
 from raysel.spec.sweep import PrunerSpec, SearchSpec
@@ -75,7 +76,7 @@ def sampler(
     if search.sampler in ("random", GREEDY):  # whose sets of layers are given
         return RandomSampler(seed=seed)
     if search.sampler == "qmc":
-        return QuasiRandomSampler(space.names, search.seed)
+        return QuasiRandomSampler(space, search.seed)
     if search.sampler == "nsga2":
         return GeneticSampler(seed)
     tpe = _without_experimental_warning(
@@ -198,16 +199,27 @@ class GeneticSampler(NSGAIISampler):
 
 
 class QuasiRandomSampler(BaseSampler):
-    """A scrambled Halton sequence over all names of the space; a trial takes the point of
-    its number.
+    """A scrambled Halton sequence for each arm, over its own values; a trial takes the point of
+    its place among the arm's trials.
 
-    Optuna's QMCSampler covers the values of the first trial's strategy only and keeps a
-    counter in the study; this one serves conditional spaces and needs no state.
+    One sequence over all arms' values would not do: an arm takes every n-th point of it, and of a
+    coordinate whose base shares a factor with n those lie close together. Optuna's QMCSampler
+    covers the values of the first trial's strategy only and keeps a counter in the study; this one
+    serves conditional spaces and needs no state.
+
+    Args:
+        space: the arms and their searched values.
+        seed: of the sequences.
     """
 
-    def __init__(self, names: Sequence[str], seed: int) -> None:
-        self._dimensions = {name: index for index, name in enumerate(names)}
+    def __init__(self, space: Space, seed: int) -> None:
         self._seed = seed
+        self._places = {
+            value.scoped: (arm, len(own), dimension)
+            for arm, own in space.searched.items()
+            for dimension, value in enumerate(own)
+        }
+        self._arms = tuple(space.searched)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -229,9 +241,22 @@ class QuasiRandomSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """The coordinate of the trial's point that belongs to this name."""
-        sequence = Halton(len(self._dimensions), scramble=True, seed=self._seed)
-        sequence.fast_forward(trial.number)
-        return at_quantile(param_distribution, sequence.random(1)[0, self._dimensions[param_name]])
+        if param_name == STRATEGY:
+            point = _halton_point(1, [self._seed], trial.number)
+            return at_quantile(param_distribution, point[0])
+        arm, dimensions, dimension = self._places[param_name]
+        before = study.get_trials(deepcopy=False)[: trial.number]
+        index = sum(allocation.arm_of_trial(one) in (arm, None) for one in before)
+        point = _halton_point(dimensions, [self._seed, 1 + self._arms.index(arm)], index)
+        return at_quantile(param_distribution, point[dimension])
+
+
+def _halton_point(dimensions: int, seed: Sequence[int], index: int) -> NDArray[np.float64]:
+    """A point of a scrambled Halton sequence, in [0, 1)."""
+    sequence = Halton(dimensions, scramble=True, rng=np.random.default_rng(seed))
+    sequence.fast_forward(index)
+    point: NDArray[np.float64] = sequence.random(1)[0]
+    return point
 
 
 def at_quantile(distribution: BaseDistribution, quantile: float) -> Any:

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -154,6 +155,30 @@ def test_the_quasi_random_sequence_spreads_each_strategys_values_evenly():
     rates = [t["full.learning_rate"] for t in trials if t["strategy"] == "full"]
     decades = Counter(next(d for d in (1e-3, 1e-2, 1e-1) if rate <= d) for rate in rates)
     assert all(abs(count - len(rates) / 3) <= 3 for count in decades.values())
+
+
+@pytest.mark.parametrize("arms", [2, 3, 7, 11, 14])
+def test_the_few_trials_of_each_of_many_arms_are_spread_over_its_range(arms):
+    """Eight points of an arm: one in each eighth of its range. They lay within a tenth of it where
+    the number of arms and a coordinate's base had a factor in common."""
+    named = ", ".join(f"arm{n}: {{strategy: full}}" for n in range(arms))
+    spec, space = sweep(
+        *("search.sampler=qmc", f"search.num_trials={8 * arms}", "search.baselines=false"),
+        *(f"strategies={{{named}}}", "training.learning_rate={float: [1e-4, 1e-1], log: true}"),
+    )
+    study = optuna.create_study()
+    for number in range(8 * arms):
+        study.enqueue_trial({"strategy": f"arm{number % arms}"})
+        study.sampler = sampler(spec.search, space, number)
+        trial = study.ask()
+        study.tell(trial, value(space.suggest(trial)))
+    trials = [trial.params for trial in study.trials]
+    for n in range(arms):
+        rates = [trial[f"arm{n}.learning_rate"] for trial in trials[n::arms]]
+        eighths = {int(8 * np.log(rate / 1e-4) / np.log(1e3)) for rate in rates}
+        assert len(eighths) == 8, sorted(rates)
+    firsts = {trials[n][f"arm{n}.learning_rate"] for n in range(arms)}
+    assert len(firsts) == arms, "each arm has points of its own"
 
 
 @pytest.mark.parametrize(
