@@ -7,7 +7,7 @@ import json
 from raysel.cli.main import main
 
 
-def test_a_value_of_the_command_line_that_an_arm_has_of_its_own_is_told(tmp_path, capsys):
+def test_a_value_of_the_command_line_that_an_arm_has_of_its_own_is_named(tmp_path, capsys):
     """Else a person believes that it was tried, and compares runs that are the same."""
     file = tmp_path / "sweep.yaml"
     file.write_text(
