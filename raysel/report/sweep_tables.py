@@ -98,7 +98,8 @@ def _effort(results: SweepResults) -> Table | None:
     rows = []
     for e in results.effort:
         counts = (e.trials, e.complete, e.pruned, e.failed, e.replicates, e.epochs, e.searched)
-        values = e.model_dump(exclude={"curve"}) | {"at_edge": ", ".join(e.at_edge)}
+        words = {"at_edge": ", ".join(e.at_edge), "outermost": "; ".join(e.outermost)}
+        values = e.model_dump(exclude={"curve"}) | words
         rows.append(((e.strategy, *map(str, counts), "; ".join(tables.effort_remarks(e))), values))
     heads = ("trials", "complete", "pruned", "failed", "other seeds", "epochs", "values searched")
     return make(

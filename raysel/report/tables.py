@@ -296,6 +296,7 @@ def effort_remarks(effort: StrategyEffort) -> list[str]:
         *[SINGLE] * effort.nothing_to_tune,
         *["its best trial was pruned"] * effort.from_pruned,
         *[f"at an edge of its range: {', '.join(effort.at_edge)}"] * bool(effort.at_edge),
+        *effort.outermost,
         *[f"a range test of {effort.range_steps} steps before"] * bool(effort.range_steps),
         *[f"a trial counts {effort.cost:.2g} times, by its model's cost"] * (effort.cost != 1),
     ]

@@ -22,6 +22,9 @@ from raysel.sweep.statistics.best_of_n import best_so_far, expected_best
 _EDGE = 0.02
 """The share of a range, at each end, that counts as its edge."""
 
+_FEW = 4
+"""Numbers that must have been tried before one of them is called the lowest or the highest."""
+
 _LEARNS = ("tpe", "nsga2", "greedy")
 """Samplers whose next trial depends on those before."""
 
@@ -74,6 +77,7 @@ def _effort(
             for value in searched
             if value.name in best.searched and _is_at_edge(value, best.searched[value.name])
         ),
+        outermost=tuple(filter(None, (_outermost(value, best, own) for value in searched))),
         searched=len(searched),
         curve=_curve(values, learns),
     )
@@ -99,6 +103,19 @@ def _is_at_edge(searched: SearchedValue, value: Any) -> bool:
         low, high, value = (math.log(number) for number in (low, high, value))
     margin = _EDGE * (high - low) if isinstance(distribution, FloatRange) else 0
     return not low + margin < value < high - margin
+
+
+def _outermost(searched: SearchedValue, best: TrialState, own: Sequence[TrialState]) -> str | None:
+    """Whether the best trial has the lowest or the highest number that was tried, though its range
+    goes on: a better one may lie between it and the range's end."""
+    if isinstance(searched.distribution, Choice) or searched.name not in best.searched:
+        return None
+    value = best.searched[searched.name]
+    tried = sorted({t.searched[searched.name] for t in own if searched.name in t.searched})
+    if len(tried) < _FEW or value not in (tried[0], tried[-1]) or _is_at_edge(searched, value):
+        return None
+    words = "lowest" if value == tried[0] else "highest"
+    return f"{searched.name}={_short(value)}, the {words} of {len(tried)} tried"
 
 
 def _short(value: Any) -> str:

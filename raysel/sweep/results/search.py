@@ -99,6 +99,8 @@ class StrategyEffort(Part):
         epochs: trained in all of them.
         from_pruned: whether its configuration comes from a pruned trial.
         at_edge: searched values that lie at an edge of their range, as `name=value`.
+        outermost: searched numbers of which the lowest or the highest that was tried was the best,
+            within their range, in words.
         range_steps: optimizer steps of its range test (`search.first: range_test`).
         cost: of a picture with its model, relative to that of the sweep's cheapest, where trials
             are shared out between models by it (`search.allocation: equal_cost`); else 1.
@@ -115,6 +117,7 @@ class StrategyEffort(Part):
     epochs: int = 0
     from_pruned: bool = False
     at_edge: tuple[str, ...] = ()
+    outermost: tuple[str, ...] = Field(default=(), exclude_if=lambda values: not values)
     range_steps: int = Field(default=0, exclude_if=lambda steps: not steps)
     cost: float = Field(default=1.0, exclude_if=lambda cost: cost == 1.0)
     searched: int = 0

@@ -67,6 +67,21 @@ def test_the_edge_of_a_logarithmic_range_is_a_share_of_its_decades(rate, edge):
     assert bool(effort(trial(0, rate, 0.3)).at_edge) is edge
 
 
+@pytest.mark.parametrize(
+    ("best", "rates", "words"),
+    [
+        (0.002, (0.002, 0.004, 0.02, 0.03), "learning_rate=0.002, the lowest of 4 tried"),
+        (0.03, (0.002, 0.004, 0.02, 0.03), "learning_rate=0.03, the highest of 4 tried"),
+        (0.004, (0.002, 0.004, 0.02, 0.03), None),
+        (0.002, (0.002, 0.002, 0.02, 0.03), None),  # three are too few to say so
+        (1e-4, (1e-4, 0.004, 0.02, 0.03), None),  # at the edge of the range, which is said instead
+    ],
+)
+def test_a_best_value_beyond_which_nothing_was_tried_is_named(best, rates, words):
+    trials = [trial(n, rate, 0.1 if rate == best else 0.3) for n, rate in enumerate(rates)]
+    assert effort(*trials).outermost == ((words,) if words else ())
+
+
 def test_the_curve_is_best_so_far_for_a_sampler_that_learns_and_expected_for_one_that_does_not():
     trials = [trial(n, 0.01, value) for n, value in enumerate((0.3, 0.4, 0.2))]
     tpe = effort(*trials).curve
