@@ -9,7 +9,7 @@ sampler nor the pruner should starve one because another is ahead early on
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +47,12 @@ class TrialsByArm:
         """How many trials an arm has."""
         self._update(trials)
         return len(self._numbers.get(arm, ()))
+
+    def place(self, trials: Sequence[FrozenTrial], arm: str, number: int) -> int:
+        """How many trials of an arm come before the trial `number`: all, where no trial says its
+        arm, as there is one."""
+        self._update(trials)
+        return bisect_left(self._numbers.get(arm, ()), number) if self._numbers else number
 
     def _update(self, trials: Sequence[FrozenTrial]) -> None:
         unknown = [*self._without, *range(self._seen, len(trials))]

@@ -61,6 +61,7 @@ def sampler(
     trial_number: int,
     strategy: str | None = None,
     prior: Prior | None = None,
+    arms: allocation.TrialsByArm | None = None,
 ) -> BaseSampler:
     """The sampler for one trial.
 
@@ -68,6 +69,7 @@ def sampler(
         trial_number: Optuna's number of the trial that is about to be asked for.
         strategy: the trial's, where it is chosen already.
         prior: what earlier sweeps know.
+        arms: what the caller knows of the arms' trials, which spares a walk over all of them.
     """
     sequence = np.random.SeedSequence([search.seed, trial_number])
     seed = int(sequence.generate_state(1)[0])
@@ -76,7 +78,7 @@ def sampler(
     if search.sampler in ("random", GREEDY):  # whose sets of layers are given
         return RandomSampler(seed=seed)
     if search.sampler == "qmc":
-        return QuasiRandomSampler(space, search.seed)
+        return QuasiRandomSampler(space, search.seed, arms or allocation.TrialsByArm())
     if search.sampler == "nsga2":
         return GeneticSampler(seed)
     tpe = _without_experimental_warning(
@@ -210,10 +212,11 @@ class QuasiRandomSampler(BaseSampler):
     Args:
         space: the arms and their searched values.
         seed: of the sequences.
+        trials: what is known of the arms' trials, which spares a walk over all of them.
     """
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, space: Space, seed: int, trials: allocation.TrialsByArm) -> None:
+        self._seed, self._trials = seed, trials
         self._places = {
             value.scoped: (arm, len(own), dimension)
             for arm, own in space.searched.items()
@@ -245,8 +248,7 @@ class QuasiRandomSampler(BaseSampler):
             point = _halton_point(1, [self._seed], trial.number)
             return at_quantile(param_distribution, point[0])
         arm, dimensions, dimension = self._places[param_name]
-        before = study.get_trials(deepcopy=False)[: trial.number]
-        index = sum(allocation.arm_of_trial(one) in (arm, None) for one in before)
+        index = self._trials.place(study.get_trials(deepcopy=False), arm, trial.number)
         point = _halton_point(dimensions, [self._seed, 1 + self._arms.index(arm)], index)
         return at_quantile(param_distribution, point[dimension])
 

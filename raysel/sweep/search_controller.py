@@ -230,7 +230,9 @@ class SearchController:
         number = min((t.number for t in waiting), default=len(trials))
         strategy = allocation.arm_of_trial(trials[number]) if waiting else self._whose_turn(trials)
         prior = None if waiting else self._prior  # what waits is chosen already
-        self.study.sampler = sampler(self._spec.search, self._space, number, strategy, prior)
+        self.study.sampler = sampler(
+            self._spec.search, self._space, number, strategy, prior, self._arms
+        )
         return self.study.ask()
 
     def _grown(self, greedy: GreedySearch) -> Trial | None:

@@ -33,7 +33,7 @@ search: {baselines: false}
 
 
 def regret(rate: float, best: float) -> float:
-    """Points of error above the arm's lowest; `best` is the logarithm of its best rate."""
+    """Error (0..1) above the arm's lowest; `best` is the logarithm of its best rate."""
     return DEPTH * (1 - float(np.exp(-(((np.log10(rate) - best) / WIDTH) ** 2))))
 
 
