@@ -95,9 +95,9 @@ def checked_opened(
 def say_not_for_all(overrides: Sequence[str], spec: Spec) -> None:
     """Say on standard error which values of the command line some arms do not take."""
     from raysel.common.output import say_error  # noqa: PLC0415
-    from raysel.spec.strategy import not_for_all  # noqa: PLC0415
+    from raysel.search.arms import not_for_all  # noqa: PLC0415
 
-    for sentence in not_for_all(overrides, spec.strategies):
+    for sentence in not_for_all(overrides, spec):
         say_error(f"note   {sentence}")
 
 

@@ -61,6 +61,7 @@ def checked_for_there(file: Path, overrides: Sequence[str], even_many: bool) -> 
         raise UserError(*given.locate(dict.fromkeys(found)))
     apart = ("database_url=", "tracking.uri=", f"storage={tempfile.gettempdir()}")
     checked = validate_suite.read(file, [*overrides, *apart], even_many)
+    say_not_for_all(overrides, first)
     code = checked.cells[0].spec.code_files
     cells = tuple(
         replace(cell, spec=cell.spec.model_copy(update={"code_files": code}))

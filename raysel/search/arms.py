@@ -4,9 +4,10 @@ each with each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from raysel.common.text import and_more
 from raysel.search.distributions import largest
 from raysel.search.layer_sets import GREEDY, KIND
 from raysel.spec.arms import BASELINES, arm_with_model
@@ -114,14 +115,40 @@ def settings_of(spec: Spec, name: str) -> dict[str, Any]:
     """How the trials of an arm train: each field of `TrainingSettings`, a constant or a
     distribution."""
     arm = strategies_of(spec)[name]
-    strategy, chosen = registered()[strategy_of(name, arm)], arm.training
-    override = strategy.published if chosen == "published" else chosen or TrainingOverride()
-    settings = fields_of(spec.training) | given_by(override)
+    strategy = registered()[strategy_of(name, arm)]
+    settings = fields_of(spec.training) | given_by(_own_training(name, arm))
     if arm.after is not None:
         settings["wise_ft"] = arm.after.alpha
     if settings["batch_norm"] == "published":
         settings["batch_norm"] = strategy.batch_norm
     return settings
+
+
+def _own_training(name: str, arm: StrategySpec) -> TrainingOverride:
+    if arm.training == "published":
+        return registered()[strategy_of(name, arm)].published
+    return arm.training or TrainingOverride()
+
+
+def not_for_all(overrides: Iterable[str], spec: Spec) -> list[str]:
+    """A sentence for each common training value that is given by `--set` while arms have one of
+    their own, which holds for them."""
+    own = {name: _own_training(name, arm) for name, arm in spec.strategies.items()}
+    sentences = []
+    for override in overrides:
+        path, _, value = override.partition("=")
+        first, _, key = path.strip().partition(".")
+        field = key.partition(".")[0]
+        arms = [
+            name for name, training in own.items() if getattr(training, field, None) is not None
+        ]
+        if first == "training" and arms:
+            have = "has its own" if len(arms) == 1 else "have their own"
+            published = spec.strategies[arms[0]].training == "published"
+            to_change = f"--set strategies.{arms[0]}.training.{key}={value}"
+            words = "training: published" if published else to_change
+            sentences.append(f"--set training.{key}: {and_more(arms)} {have} ({words})")
+    return sentences
 
 
 def most_shots(spec: Spec) -> int | None:

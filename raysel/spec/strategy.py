@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,7 +16,6 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from raysel.common.text import and_more
 from raysel.spec.training import AfterSpec, TrainingOverride
 from raysel.spec.values import A_VALUE, KEYS_BELOW, FrozenModel, OneLine, ParameterValue
 
@@ -94,29 +93,3 @@ class StrategySpec(FrozenModel):
         schema["additionalProperties"] = fields["parameters"]["additionalProperties"]
         schema["properties"] = {key: fields[key] for key in _KEYS}
         return schema
-
-
-def not_for_all(overrides: Iterable[str], arms: Mapping[str, StrategySpec]) -> list[str]:
-    """A sentence for each common training value that is given by `--set` while arms have one of
-    their own, which holds for them.
-
-    >>> arm = StrategySpec.model_validate({"training": {"epochs": 3}})
-    >>> not_for_all(["training.epochs=5"], {"full": arm, "other": StrategySpec()})
-    ['--set training.epochs: full has its own (--set strategies.full.training.epochs=5)']
-    """
-    sentences = []
-    for override in overrides:
-        path, _, value = override.partition("=")
-        first, _, key = path.strip().partition(".")
-        field = key.partition(".")[0]
-        own = [
-            name
-            for name, arm in arms.items()
-            if isinstance(arm.training, TrainingOverride)
-            and getattr(arm.training, field, None) is not None
-        ]
-        if first == "training" and own:
-            have = "has its own" if len(own) == 1 else "have their own"
-            words = f"--set strategies.{own[0]}.training.{key}={value}"
-            sentences.append(f"--set training.{key}: {and_more(own)} {have} ({words})")
-    return sentences

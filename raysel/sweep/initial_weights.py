@@ -77,7 +77,6 @@ def _trained(
     examples = len(task.source_train or ()) + len(task.source_validation or ())
     for model in source.models:
         reporter.source(model, inputs.spec, examples)
-        refuse_weak(model, inputs.spec)
     return source.models
 
 
@@ -125,7 +124,12 @@ class SourceModels:
 
         Args:
             next_size: how many trials come after it, for which workers start meanwhile.
+
+        Raises:
+            OperationalError: a cached one is worth less than `source.gate`; none is trained then.
         """
+        for model in self.models:
+            refuse_weak(model, self._spec)
         if not self._waiting:
             return None
         self._steps = {self._name(index): SourceProgressMessage(0, 0) for index in self._waiting}

@@ -108,6 +108,19 @@ def test_a_weak_model_ends_the_sweep_before_the_others_are_trained(tmp_path, mon
     assert left.missing == source.missing and len(left.missing) == 2, "it is kept for a lower gate"
 
 
+def test_a_weak_model_that_is_cached_ends_the_sweep_before_another_is_trained(
+    tmp_path, monkeypatch
+):
+    kept = trained(tmp_path, 1)
+    source = models(tmp_path, monkeypatch, gate=kept.accuracy + 0.01)
+    with pytest.raises(OperationalError, match=r"source.gate: .*% validation accuracy"):
+        source.phase(30)
+    for seed in (0, 2):
+        trained(tmp_path, seed)
+    with pytest.raises(OperationalError, match=r"source.gate"):
+        models(tmp_path, monkeypatch, gate=0.9999).phase(30)
+
+
 def test_a_training_whose_worker_is_lost_again_and_again_ends_the_sweep(three):
     with pytest.raises(OperationalError, match="worker lost: killed"):
         three.failed("source-0", FailureKind.WORKER_LOST, "worker lost: killed")
