@@ -1,14 +1,16 @@
 """A search of thousands of trials on a clock that jumps: what the driver costs, without a cluster.
 
     python tests/benchmarks/simulated_engine.py [--trials 20000] [--concurrent 1000]
-        [--sampler tpe|random] [--database sqlite|postgresql] [--kill]
+        [--sampler tpe|random] [--database sqlite|postgresql] [--export] [--kill]
 
 The search controller, the record and its database are those of a sweep; in the place of Ray and the
 workers stands a queue of events in simulated time, each trial an epoch a second or so, with errors
 that are made up. For every tenth of the trials it prints the events and their number a second, the
 driver's milliseconds a trial (wall time: the next trial, the reports of epochs, of both the
 database; and its processor time, which other work on the machine changes least) and its memory; at
-the end how long the exporter's reading of all events takes.
+the end how long the exporter's reading of all events takes. With --export the exporter then sends
+them to an MLflow database (SQLite, without a server), and the trials and events a second are
+printed: how fast a sweep may be before MLflow falls behind.
 
 With --kill a second process runs the search and is ended by SIGKILL at a random moment; whatever it
 had acknowledged on its output must be in the record.
@@ -35,8 +37,10 @@ from pathlib import Path
 import psutil
 
 from raysel.engine.trial_source import Assignment
+from raysel.mlflow_sync.client import MlflowStore
+from raysel.mlflow_sync.exporter import MlflowExporter
 from raysel.record.event_log import EventLog
-from raysel.record.events import Event, Kind, Record, sqlite_url
+from raysel.record.events import SWEEP, Event, Kind, Record, sqlite_url
 from raysel.record.read_only import read_events
 from raysel.search.space import Space
 from raysel.spec.reader import parse
@@ -187,12 +191,13 @@ def simulate(url: str, options: argparse.Namespace, acknowledge: Callable[[Event
     overrides = [f"search.num_trials={options.trials}", f"search.sampler={options.sampler}"]
     spec = parse(FILE, overrides)
     record = TimedRecord(url, costs, acknowledge)
+    facts = {"name": spec.name, "sweep_id": "simulated", "layers": list(LAYERS)}
+    record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, facts | {"spec": spec.to_yaml()}))
     source = SearchController(spec, Space(spec, LAYERS), EventLog(record, 1))
     engine = Engine(source, costs, options.concurrent)
     began = time.perf_counter()
     engine.run(max(1, options.trials // 10), options.seconds)
     whole = time.perf_counter() - began
-    record.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{engine.ended} trials, {costs.events} events in {whole:.1f} s ({costs.events / whole:.0f}"
@@ -204,6 +209,28 @@ def simulate(url: str, options: argparse.Namespace, acknowledge: Callable[[Event
     took = time.perf_counter() - began
     print(
         f"reading all events back, as the exporter does: {took:.2f} s, {count / took:.0f} a second"
+    )
+    if options.export:
+        export(record, engine.ended)
+    record.close()
+
+
+def export(record: Record, trials: int) -> None:
+    """Send all events to a new MLflow database, as the exporter's process does."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/mlflow.db"
+        exporter = MlflowExporter(
+            record, lambda sweep: MlflowStore(store, "simulated", f"{folder}/files", sweep)
+        )
+        exporter.export_events()  # the first batch makes the tables
+        sent, began = exporter.sent, time.perf_counter()
+        while exporter.export_events():
+            pass
+        took = time.perf_counter() - began
+    share = (exporter.sent - sent) / exporter.sent
+    print(
+        f"exporting to MLflow: {took:.1f} s, {share * trials / took:.1f} trials and"
+        f" {(exporter.sent - sent) / took:.0f} events a second"
     )
 
 
@@ -237,6 +264,7 @@ def main() -> None:
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop after so long")
+    parser.add_argument("--export", action="store_true", help="send the events to MLflow after it")
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
