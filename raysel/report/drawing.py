@@ -98,8 +98,8 @@ Place = Literal["outside upper left", "outside lower right"]
 def panels(
     names: Sequence[str], height: float, share_y: bool = False
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel (of a height in inches) a name, three in a row."""
-    columns = min(3, len(names))
+    """A figure with a panel (of a height in inches) a name, three in a row, of four two."""
+    columns = 2 if len(names) == 4 else min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure = Figure((WIDTH, 0.3 + height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=share_y, sharey=share_y, squeeze=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from raysel.report.compared import Sweeps
-from raysel.report.drawing import ACCENT, INK, Style
+from raysel.report.drawing import ACCENT, INK, Style, is_left, panels
 from raysel.report.table import Table, make
-from raysel.report.verdict_figures import difference_rows, mark_difference
+from raysel.report.verdict_figures import difference_rows, mark_difference, prepare_rows
 from raysel.report.words import in_points, p_value, size_in_points
 from raysel.sweep.averaged_contrasts import AveragedContrast, AveragedContrasts
 
@@ -22,17 +22,23 @@ _OVER = {
 
 _MEAN = Style(ACCENT, ACCENT, "o")
 
+MOST_PANELS = 9
+"""Cells of a suite whose differences are drawn, a panel each."""
 
-def contrast_table(cells: Sweeps, found: AveragedContrasts | None) -> Table | None:
+
+class SuiteContrasts(NamedTuple):
+    """What is compared, and the cells from which it was made, in their order."""
+
+    cells: Sweeps
+    found: AveragedContrasts | None
+
+
+def contrast_table(contrasts: SuiteContrasts) -> Table | None:
     """A row for each contrast that every cell has, then for each arm against full fine-tuning;
-    None without any.
-
-    Args:
-        cells: those that `found` was made from, in its order.
-    """
-    if found is None:
+    None without any."""
+    if (found := contrasts.found) is None:
         return None
-    names = [cell.name for cell in cells]
+    names = [cell.name for cell in contrasts.cells]
     heads = {"contrast": False, **dict.fromkeys(names, True)}
     heads |= {"average": True, "interval": True, "p (Holm)": True, "outcome": False}
     return make(
@@ -71,14 +77,13 @@ def _row(one: AveragedContrast, names: Sequence[str]) -> tuple[Sequence[str], di
     return words, c.model_dump() | dict(zip(names, one.of_cells, strict=True))
 
 
-def averaged_differences(found: AveragedContrasts | None) -> Figure | None:
+def averaged_differences(of: SuiteContrasts) -> Figure | None:
     """The rows of the table with their intervals, a dot for each cell; the arms against full
     fine-tuning from the lowest."""
-    if found is None:
+    if (found := of.found) is None:
         return None
-    contrasts, rows = list(found.contrasts), _each_once(found)
-    others = sorted(rows[len(contrasts) :], key=lambda one: one.comparison.difference or 0.0)
-    rows = [*contrasts, *others]
+    contrasts, rows = list(found.contrasts), _in_order(found)
+    others = rows[len(contrasts) :]
     figure, axes = difference_rows([one.comparison for one in rows], found.smallest_effect)
     for place, one in enumerate(rows):
         mark_difference(axes, place, one.comparison, _MEAN)
@@ -91,5 +96,39 @@ def averaged_differences(found: AveragedContrasts | None) -> Figure | None:
     return figure
 
 
-FIGURES = {"averaged_differences": averaged_differences}
+def _in_order(found: AveragedContrasts) -> list[AveragedContrast]:
+    """The contrasts, then the arms against full fine-tuning from the lowest."""
+    rows, contrasts = _each_once(found), len(found.contrasts)
+    others = sorted(rows[contrasts:], key=lambda one: one.comparison.difference or 0.0)
+    return [*rows[:contrasts], *others]
+
+
+def differences_of_cells(of: SuiteContrasts) -> Figure | None:
+    """The same rows, a panel a cell, with the cell's own interval and a scale of its own: where
+    layers that help in one cell hurt in another, the average says nothing. None of more than
+    `MOST_PANELS` cells."""
+    cells, found = of
+    if found is None or len(cells) > MOST_PANELS:
+        return None
+    rows = _in_order(found)
+    pairs = [(one.comparison.ours, one.comparison.theirs) for one in rows]
+    figure, placed = panels([cell.name for cell in cells], height=0.9 + 0.22 * len(rows))
+    for index, (cell, axes) in enumerate(zip(cells, placed.values(), strict=True)):
+        verdict = cell.results.verdict
+        own = {(c.ours, c.theirs): c for c in (*verdict.against_baseline, *verdict.contrasts)}
+        labels = [f"{ours} − {theirs}" for ours, theirs in pairs]
+        prepare_rows(
+            axes, labels if is_left(axes, index) else [""] * len(rows), found.smallest_effect
+        )
+        for place, pair in enumerate(pairs):
+            mark_difference(axes, place, own[pair], _MEAN)
+        axes.set_title(cell.name)
+    figure.supxlabel("difference of test error in points: mean and 95 % interval", size="medium")
+    return figure
+
+
+FIGURES = {
+    "averaged_differences": averaged_differences,
+    "differences_of_cells": differences_of_cells,
+}
 """By the name of its file."""

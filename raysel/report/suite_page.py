@@ -17,6 +17,7 @@ from raysel.report.comparison_figures import styles_of
 from raysel.report.comparison_tables import comparison_tables
 from raysel.report.drawing import css, drawn
 from raysel.report.page import safe, templates
+from raysel.report.suite_contrasts import SuiteContrasts
 from raysel.report.suite_figures import FIGURES
 from raysel.report.suite_table import (
     arm_rows,
@@ -29,7 +30,7 @@ from raysel.report.suite_table import (
 )
 from raysel.report.table import Table
 from raysel.report.table_files import write_figures, write_tables
-from raysel.sweep.averaged_contrasts import AveragedContrasts, averaged_contrasts, contrasted
+from raysel.sweep.averaged_contrasts import averaged_contrasts, contrasted
 from raysel.sweep.suite_folder import SuiteView, read_cells, read_suite
 
 
@@ -79,18 +80,20 @@ class _Read(NamedTuple):
     view: SuiteView
     cells: list[Compared]
     axes: dict[str, Mapping[str, Any]]
-    contrasts: AveragedContrasts | None
+    contrasts: SuiteContrasts
     problems: dict[str, str]
 
 
 def _read(storage: str, name: str) -> _Read:
     view = read_suite(storage, name)
     found, problems = read_cells(view)
+    cells = [Compared(one_line(c.name), safe(results), sweep.spec) for c, sweep, results in found]
+    averaged = averaged_contrasts([contrasted(safe(own), sweep.folder) for _, sweep, own in found])
     return _Read(
         view,
-        [Compared(one_line(c.name), safe(results), sweep.spec) for c, sweep, results in found],
+        cells,
         {one_line(cell.name): cell.settings for cell, _, _ in found},
-        averaged_contrasts([contrasted(safe(own), sweep.folder) for _, sweep, own in found]),
+        SuiteContrasts(cells, averaged),
         {one_line(name): one_line(why) for name, why in problems.items()},
     )
 
@@ -99,7 +102,7 @@ def _tables(read: _Read) -> list[Table]:
     cells = read.cells
     found = [
         suite_table(cells, read.axes),
-        suite_contrasts.contrast_table(cells, read.contrasts),
+        suite_contrasts.contrast_table(read.contrasts),
         configuration_table(cells),
         published_table(cells),
     ]
@@ -126,7 +129,7 @@ def _page(read: _Read, pictures: Mapping[str, str]) -> str:
             axes=[" with ".join(axis.keys) for axis in view.suite.axes],
             rows=arm_rows(cells),
             untouched=untouched_row(cells),
-            contrasts=suite_contrasts.contrast_table(cells, read.contrasts),
+            contrasts=suite_contrasts.contrast_table(read.contrasts),
             configurations=configuration_rows(cells),
             published=published_entries(cells),
             ranks=ranking(cells),

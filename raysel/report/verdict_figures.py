@@ -41,13 +41,18 @@ def difference_rows(rows: Sequence[Comparison], smallest_effect: float) -> tuple
     """An empty figure with a row for each comparison and the zone of no relevant difference."""
     figure = Figure((WIDTH, 0.9 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
+    prepare_rows(axes, [f"{row.ours} − {row.theirs}" for row in rows], smallest_effect)
+    return figure, axes
+
+
+def prepare_rows(axes: Axes, labels: Sequence[str], smallest_effect: float) -> None:
+    """Name the rows of a panel, and draw the zone of no relevant difference."""
     axes.axvspan(-100 * smallest_effect, 100 * smallest_effect, color=INK, alpha=0.08, lw=0)
     axes.axvline(0, color=INK, lw=0.9)
-    axes.set_yticks(range(len(rows)), [f"{row.ours} − {row.theirs}" for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    return figure, axes
 
 
 def mark_difference(axes: Axes, place: int, row: Comparison, style: Style) -> None:
