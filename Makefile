@@ -14,6 +14,9 @@ INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_PHOTOGRAPHS := $(VENV)/.installed-photographs
 PINS := pyproject.toml constraints.txt
 
+# What Python compiles of raysel and the tests is kept, for each process of a test imports it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The tests of a file stay in one of two processes, with the fixtures that they share.
 APART := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 

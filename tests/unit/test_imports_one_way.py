@@ -195,28 +195,31 @@ def heavy_at_start(sources: dict[str, Source], start: str) -> list[str]:
 
 # --- raysel -------------------------------------------------------------------------------------
 
-SOURCES = read(ROOT)
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, Source]:
+    return read(ROOT)
 
 
-def test_a_file_imports_from_its_own_floor_or_a_lower_one():
-    assert uphill(SOURCES) == []
+def test_a_file_imports_from_its_own_floor_or_a_lower_one(sources):
+    assert uphill(sources) == []
 
 
-def test_there_are_no_circles():
-    assert circles(SOURCES) == []
+def test_there_are_no_circles(sources):
+    assert circles(sources) == []
 
 
-def test_ray_mlflow_and_optuna_stay_where_they_belong():
-    assert misplaced(SOURCES) == []
+def test_ray_mlflow_and_optuna_stay_where_they_belong(sources):
+    assert misplaced(sources) == []
 
 
-@pytest.mark.skipif("raysel.cli.main" not in SOURCES, reason="there is no command line")
-def test_the_command_line_starts_without_anything_heavy():
-    assert heavy_at_start(SOURCES, "raysel.cli.main") == []
+def test_the_command_line_starts_without_anything_heavy(sources):
+    assert "raysel.cli.main" in sources
+    assert heavy_at_start(sources, "raysel.cli.main") == []
 
 
-def test_the_package_itself_imports_nothing_of_its_own():
-    found = {item.module for item in SOURCES[PACKAGE].imports if item.at_start}
+def test_the_package_itself_imports_nothing_of_its_own(sources):
+    found = {item.module for item in sources[PACKAGE].imports if item.at_start}
     assert found == {"__future__", "importlib", "typing"}
 
 

@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import pytest
-from few_kit import few
 
 from raysel.cli.live_table import ConsoleReporter, JsonReporter
 from raysel.common.rich_output import TextConsole
@@ -41,7 +40,8 @@ sys.stderr.write("went on")
 """
 
 
-@pytest.mark.parametrize("as_json", few(False, True))
+@pytest.mark.slow
+@pytest.mark.parametrize("as_json", [False, True])
 def test_a_reader_that_goes_away_does_not_end_the_sweep(as_json):
     """`| head`, or `| tee` at Ctrl-C: rich would raise SystemExit in the middle of an event."""
     command = [sys.executable, "-c", NOBODY_READS.format(as_json=as_json)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from few_kit import several
 from view_kit import FILE, FINISHED, make, started
 
 from raysel.cli.main import main
@@ -81,7 +82,7 @@ def test_range_tests_have_a_table_before_the_search(
     assert "gone" not in out  # it has no files
 
 
-@pytest.mark.parametrize("verb", [["list"], ["show", "two"]], ids=" ".join)
+@pytest.mark.parametrize("verb", several(1, [["list"], ["show", "two"]]), ids=" ".join)
 def test_a_look_loads_no_library_that_it_does_without(storage: str, verb: list[str]) -> None:
     heavy = ("torch", "timm", "ray", "mlflow", "optuna", "matplotlib", "pandas", "scipy.stats")
     script = (

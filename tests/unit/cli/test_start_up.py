@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from few_kit import few
+from few_kit import few, several
 
 HEAVY = ("torch", "timm", "ray", "mlflow", "optuna")
 
@@ -45,14 +45,17 @@ def loaded(folder, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["strategies"],
-        ["strategies", "bvg_ls"],
-        ["strategies", "--json"],
-        ["schema"],
-        ["init", "new.yaml"],
-        ["--help"],
-    ],
+    several(
+        2,
+        [
+            ["strategies"],
+            ["strategies", "bvg_ls"],
+            ["strategies", "--json"],
+            ["schema"],
+            ["init", "new.yaml"],
+            ["--help"],
+        ],
+    ),
     ids=" ".join,
 )
 def test_what_needs_no_model_loads_no_library_of_models(tmp_path, arguments):

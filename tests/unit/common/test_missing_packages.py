@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from few_kit import several
 
 from raysel.cli import main
 from raysel.cli.arguments import checked_for_there
@@ -51,12 +52,15 @@ def test_a_sweep_whose_record_is_in_postgresql_needs_it_too(folder, monkeypatch,
 
 @pytest.mark.parametrize(
     ("uri", "package"),
-    [
-        ("postgresql+psycopg://bob@host/db", "raysel[postgres]"),
-        ("postgresql+psycopg2://bob@host/db", "psycopg2-binary"),
-        ("mysql+pymysql://bob@host/db", "pymysql"),
-        ("mssql+pyodbc://bob@host/db", "pyodbc"),
-    ],
+    several(
+        2,
+        [
+            ("postgresql+psycopg://bob@host/db", "raysel[postgres]"),
+            ("postgresql+psycopg2://bob@host/db", "psycopg2-binary"),
+            ("mysql+pymysql://bob@host/db", "pymysql"),
+            ("mssql+pyodbc://bob@host/db", "pyodbc"),
+        ],
+    ),
 )
 def test_so_does_mlflows_database(folder, monkeypatch, capsys, uri, package):
     for name in ("psycopg", "psycopg2", "pymysql", "pyodbc"):

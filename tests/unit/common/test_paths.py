@@ -1,6 +1,7 @@
 """One rule for whatever is a path: the keys of the sweep file, --set, --storage, --to, --code."""
 
 import pytest
+from few_kit import crossed
 
 from raysel.cli import main
 from raysel.common.errors import UserError
@@ -165,21 +166,23 @@ def test_the_root_of_a_table_follows_the_rule():
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["list", "--storage"],
-        ["show", "a", "--storage"],
-        ["resume", "a", "--storage"],
-        ["rm", "a", "--storage"],
-        ["gc", "--storage"],
-        ["export", "a", "--to"],
-        ["report", "a", "b", "--to"],
-        ["fetch", "a", "--to"],
-        ["strategies", "--code"],
-        ["submit", "x.yaml", "--include"],
-    ],
+    ("arguments", "value"),
+    crossed(
+        [
+            ["list", "--storage"],
+            ["show", "a", "--storage"],
+            ["resume", "a", "--storage"],
+            ["rm", "a", "--storage"],
+            ["gc", "--storage"],
+            ["export", "a", "--to"],
+            ["report", "a", "b", "--to"],
+            ["fetch", "a", "--to"],
+            ["strategies", "--code"],
+            ["submit", "x.yaml", "--include"],
+        ],
+        ["", " ", "~/x", "$HOME/x", "file:///x", "C:\\x", "a\nb"],
+    ),
 )
-@pytest.mark.parametrize("value", ["", " ", "~/x", "$HOME/x", "file:///x", "C:\\x", "a\nb"])
 def test_every_option_that_is_a_path_follows_the_rule(
     tmp_path, monkeypatch, capsys, arguments, value
 ):
@@ -191,8 +194,13 @@ def test_every_option_that_is_a_path_follows_the_rule(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", [["show"], ["rm", "--yes"], ["resume"], ["reconcile"], ["report"]])
-@pytest.mark.parametrize("name", [".", "..", "a/../b", "runs/digits"])
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    crossed(
+        [["show"], ["rm", "--yes"], ["resume"], ["reconcile"], ["report"]],
+        [".", "..", "a/../b", "runs/digits"],
+    ),
+)
 def test_no_verb_takes_a_path_for_a_sweeps_name(tmp_path, monkeypatch, capsys, verb, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "digits").mkdir(parents=True)

@@ -69,6 +69,7 @@ def test_an_extension_is_tried_and_not_only_looked_for(tmp_path, extension, load
     assert extension_loads(_package(tmp_path, extension)) is loads
 
 
+@pytest.mark.slow
 def test_where_the_extension_loads_nothing_is_declared(tmp_path):
     assert _declared(tmp_path, "sound") == ["False False", "not there", "not there"]
 

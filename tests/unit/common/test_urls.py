@@ -93,9 +93,12 @@ def test_the_option_storage_refuses_a_secret(capsys, address):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://bob:hunter2@host:8265", "bob:hunter2@host:8265", "http://h:1?token=hunter2"]
+    ("address", "verb"),
+    crossed(
+        ["http://bob:hunter2@host:8265", "bob:hunter2@host:8265", "http://h:1?token=hunter2"],
+        [["list"], ["status", "x"], ["doctor"], ["stop", "x"]],
+    ),
 )
-@pytest.mark.parametrize("verb", [["list"], ["status", "x"], ["doctor"], ["stop", "x"]])
 def test_the_option_address_refuses_a_secret(capsys, verb, address):
     assert main.main([*verb, "--address", address]) == 2
     reported = capsys.readouterr().err

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from few_kit import several
 
 from raysel.cli import main
 from raysel.common.credentials import cluster_token
@@ -112,26 +113,35 @@ def odd(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        *(["validate", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".", "folder.py")),
-        *(["doctor", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".")),
-        *(
-            ["strategies", "--code", name]
-            for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
-        ),
-        *(
-            ["validate", "x.yaml", "--set", f"{key}={name}"]
-            for key, names in {
-                "task.split.indices": ("fifo", "zero", "huge", "."),
-                "model.weights": ("fifo.pt", "zero.pt", "zero.safetensors", "huge.pt", "folder.pt"),
-            }.items()
-            for name in names
-        ),
-        *(
-            ["validate", "x.yaml", "--set", f"code_files=[{name}]"]
-            for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
-        ),
-    ],
+    several(
+        10,
+        [
+            *(["validate", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".", "folder.py")),
+            *(["doctor", name] for name in ("fifo.yaml", "zero", "huge.yaml", ".")),
+            *(
+                ["strategies", "--code", name]
+                for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
+            ),
+            *(
+                ["validate", "x.yaml", "--set", f"{key}={name}"]
+                for key, names in {
+                    "task.split.indices": ("fifo", "zero", "huge", "."),
+                    "model.weights": (
+                        "fifo.pt",
+                        "zero.pt",
+                        "zero.safetensors",
+                        "huge.pt",
+                        "folder.pt",
+                    ),
+                }.items()
+                for name in names
+            ),
+            *(
+                ["validate", "x.yaml", "--set", f"code_files=[{name}]"]
+                for name in ("fifo.py", "zero.py", "huge.py", "folder.py")
+            ),
+        ],
+    ),
     ids=" ".join,
 )
 @pytest.mark.timeout(60)

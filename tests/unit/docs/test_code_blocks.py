@@ -123,6 +123,7 @@ def test_a_sweep_file_is_read_as_it_stands(block):
         assert check(spec) == []
 
 
+@pytest.mark.slow
 def test_the_strategy_of_the_guide_is_found_valid_with_its_sweep_file(tmp_path):
     page = "docs/write-a-strategy.md"
     of_page = {block.language: block.text for block in blocks() if block.page == page}
@@ -189,6 +190,7 @@ def run_python(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_python_that_fails_is_seen(tmp_path):
     assert run_python("import raysel\nraysel.nothing_of_this_name", tmp_path).returncode == 1
 

@@ -8,6 +8,7 @@ import ast
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def _sources() -> list[Path]:
     ]
 
 
+@cache
 def _imported(path: Path) -> list[str]:
     """The modules that a file imports, wherever, in the order of its lines."""
     found = []

@@ -48,6 +48,7 @@ training: {epochs: 2, batch_size: 10, learning_rate: 0.05}
 ADAPTED = "adapters (lora of rank 4 beside attention); they are merged into the weights"
 
 
+@pytest.mark.slow
 def test_plain_timm_in_a_process_of_its_own_gives_the_same_logits(tmp_path: Path) -> None:
     task = load_task(parse(FILE.replace("start.safetensors", "source")).task)
     config = ModelConfig(CONFIG.name, 10, 1, task.image_size, adapter=CONFIG.adapter)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from exported_kit import exported, validated
+from few_kit import several
 from files_kit import KINDS, write_pictures
 
 import raysel
@@ -178,12 +179,18 @@ def test_the_check_sees_a_transform_that_is_another(
 
 @pytest.mark.parametrize(
     ("task", "wanted"),
-    [
-        ({"image_size": 40}, {"input_size": [3, 40, 40], "crop_pct": 1.0}),
-        ({"preprocess": "unit"}, {"mean": [0.0] * 3, "std": [1.0] * 3, "crop_pct": 0.95}),
-        ({"preprocess": "data"}, {"crop_pct": 0.95}),
-        ({"shift": {"kind": "gaussian_noise"}}, {"crop_pct": 0.95, "interpolation": "bilinear"}),
-    ],
+    several(
+        2,
+        [
+            ({"image_size": 40}, {"input_size": [3, 40, 40], "crop_pct": 1.0}),
+            ({"preprocess": "unit"}, {"mean": [0.0] * 3, "std": [1.0] * 3, "crop_pct": 0.95}),
+            ({"preprocess": "data"}, {"crop_pct": 0.95}),
+            (
+                {"shift": {"kind": "gaussian_noise"}},
+                {"crop_pct": 0.95, "interpolation": "bilinear"},
+            ),
+        ],
+    ),
 )
 def test_what_the_file_asks_for_is_in_the_config(
     pictures: Path, tmp_path: Path, task: dict[str, object], wanted: dict[str, object]

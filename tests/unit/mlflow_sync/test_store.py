@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from few_kit import several
 
 from raysel.common.locations import mlflow_uri, sqlite_file, sqlite_url
 from raysel.common.tracking_uri import mlflow_hint
@@ -117,7 +118,9 @@ def test_a_record_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", ["jürgen a", "50%20off", "what? #1", """it's "{x}"&b=c+d"""])
+@pytest.mark.parametrize(
+    "name", several(1, [*reversed(["jürgen a", "50%20off", "what? #1", """it's "{x}"&b=c+d"""])])
+)
 def test_mlflow_keeps_runs_and_files_in_a_folder_of_any_name(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

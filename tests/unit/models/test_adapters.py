@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from adapter_kit import CONFIG, LORA, RANK, images, layers_of, logits, with_tuned_adapters
+from few_kit import several
 from torch import nn
 
 from raysel.common.errors import UserError
@@ -82,7 +83,10 @@ def test_an_adapter_is_of_the_layer_of_its_weight_and_nothing_else_moves():
 
 @pytest.mark.parametrize(
     ("targets", "count"),
-    [("attention", 12), ("mlp", 12), ("all", 24), (("qkv",), 6), (("blocks.1.attn", "fc1"), 8)],
+    several(
+        3,
+        [("attention", 12), ("mlp", 12), ("all", 24), (("qkv",), 6), (("blocks.1.attn", "fc1"), 8)],
+    ),
 )
 def test_which_layers_are_adapted(targets, count):
     found = partition_of("test_vit", "coarse", 4, adapter=AdapterSpec(rank=2, targets=targets))
@@ -128,15 +132,18 @@ def test_a_copy_is_apart_from_the_model():
 
 @pytest.mark.parametrize(
     ("model", "adapter", "path", "words"),
-    [
-        ("test_resnet", {}, "model.adapter", "no linear layer beside its classifier"),
-        ("test_convnext", {}, "model.adapter.targets", "no linear layer of kind attention"),
-        ("test_vit", {"rank": 65}, "model.adapter.rank", "give at most 64"),
-        ("test_vit", {"targets": ("qkx",)}, "model.adapter.targets", '"qkx" matches no linear'),
-        ("test_vit", {"targets": ("head",)}, "model.adapter.targets", "beside the classifier"),
-        ("test_vit", {"targets": ("(",)}, "model.adapter.targets", "no"),
-        ("beit_base_patch16_224", {}, "model.adapter.targets", "would do nothing"),
-    ],
+    several(
+        4,
+        [
+            ("test_resnet", {}, "model.adapter", "no linear layer beside its classifier"),
+            ("test_convnext", {}, "model.adapter.targets", "no linear layer of kind attention"),
+            ("test_vit", {"rank": 65}, "model.adapter.rank", "give at most 64"),
+            ("test_vit", {"targets": ("qkx",)}, "model.adapter.targets", '"qkx" matches no linear'),
+            ("test_vit", {"targets": ("head",)}, "model.adapter.targets", "beside the classifier"),
+            ("test_vit", {"targets": ("(",)}, "model.adapter.targets", "no"),
+            ("beit_base_patch16_224", {}, "model.adapter.targets", "would do nothing"),
+        ],
+    ),
 )
 def test_what_cannot_be_adapted_is_refused(model, adapter, path, words):
     with pytest.raises(UserError) as refused:

@@ -40,17 +40,20 @@ def _owners(layers: Partition, name: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "coarse", "fine"),
-    [
-        ("wide_resnet50_2", 6, 18),
-        ("vit_small_patch16_224", 14, 14),
-        ("vit_base_patch16_224", 14, 14),
-        ("convnext_tiny", 6, 20),
-        ("vgg16", 14, 14),
-        ("test_resnet", 6, 6),
-        ("test_vit", 8, 8),
-        ("test_convnext", 6, 11),
-        ("test_efficientnet", 7, 7),
-    ],
+    several(
+        3,
+        [
+            ("wide_resnet50_2", 6, 18),
+            ("vit_small_patch16_224", 14, 14),
+            ("vit_base_patch16_224", 14, 14),
+            ("convnext_tiny", 6, 20),
+            ("vgg16", 14, 14),
+            ("test_resnet", 6, 6),
+            ("test_vit", 8, 8),
+            ("test_convnext", 6, 11),
+            ("test_efficientnet", 7, 7),
+        ],
+    ),
 )
 def test_the_counts_are_those_of_the_notes(name, coarse, fine):
     """Section 2.1 (Table 2 of the paper: 6, 14, 14, 6) and section 5.5."""
@@ -104,7 +107,7 @@ def test_every_parameter_is_in_exactly_one_layer_of_a_name_of_its_own(name, rule
     }
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+@pytest.mark.parametrize("name", several(1, ["test_resnet", "test_vit", "test_convnext"]))
 def test_without_weights_the_layers_are_the_same(name):
     allocated = timm.create_model(name, num_classes=10, in_chans=1)
     assert partition_of(name, "coarse", 10, channels=1) == partition(allocated)
@@ -115,16 +118,19 @@ def test_without_weights_the_layers_are_the_same(name):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [
-        ("vit_small_patch16_224", "norm"),
-        ("test_vit", "norm"),
-        ("resnetv2_50", "norm"),
-        ("swin_tiny_patch4_window7_224", "norm"),
-        ("mixer_s16_224", "norm"),
-        ("convnext_tiny", "head.norm"),
-        ("densenet121", "features.norm5"),
-        ("pit_ti_224", "norm"),
-    ],
+    several(
+        3,
+        [
+            ("vit_small_patch16_224", "norm"),
+            ("test_vit", "norm"),
+            ("resnetv2_50", "norm"),
+            ("swin_tiny_patch4_window7_224", "norm"),
+            ("mixer_s16_224", "norm"),
+            ("convnext_tiny", "head.norm"),
+            ("densenet121", "features.norm5"),
+            ("pit_ti_224", "norm"),
+        ],
+    ),
 )
 @pytest.mark.parametrize("rule", few("coarse", "fine"))
 def test_a_norm_between_the_last_block_and_the_classifier_is_the_heads(name, norm, rule):
@@ -134,7 +140,9 @@ def test_a_norm_between_the_last_block_and_the_classifier_is_the_heads(name, nor
     assert f"{norm}.weight" not in layers.head  # linear probing leaves it
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenetv2_100", "test_efficientnet"])
+@pytest.mark.parametrize(
+    "name", several(1, ["efficientnet_b0", "mobilenetv2_100", "test_efficientnet"])
+)
 @pytest.mark.parametrize("rule", ["coarse", "fine"])
 def test_a_norm_after_a_convolution_stays_with_it(name, rule):
     """D1: conv_head and bn2 stand between the last block and the classifier."""
@@ -212,13 +220,16 @@ def test_children_with_parameters_are_the_layers_in_forward_order():
 @pytest.mark.parametrize("rule", few("delimiter", "coarse"))
 @pytest.mark.parametrize(
     ("name", "classifiers"),
-    [
-        ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
-        ("pit_ti_distilled_224", ("head", "head_dist")),
-        ("levit_128s", ("head.linear", "head_dist.linear")),
-        ("efficientformer_l1", ("head", "head_dist")),
-        ("crossvit_tiny_240", ("head.0", "head.1")),
-    ],
+    several(
+        2,
+        [
+            ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
+            ("pit_ti_distilled_224", ("head", "head_dist")),
+            ("levit_128s", ("head.linear", "head_dist.linear")),
+            ("efficientformer_l1", ("head", "head_dist")),
+            ("crossvit_tiny_240", ("head.0", "head.1")),
+        ],
+    ),
 )
 def test_two_classifiers_are_one_layer(name, classifiers, rule):
     """What is new with a new task is trained together, as `linear_probe` does."""
@@ -344,6 +355,7 @@ def test_patterns_are_layers_in_forward_order_whatever_their_place_in_the_list()
     assert not any("conv" in name for name in first.layers[1].parameters)
 
 
+@pytest.mark.slow
 def test_an_mlp_head_leaves_the_body_as_timm_cuts_it():
     linear, mlp = (
         partition_of("inception_resnet_v2", "coarse", 3, 3, head, (96, 96))

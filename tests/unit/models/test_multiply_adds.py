@@ -1,6 +1,7 @@
 """The multiply-adds of a picture, against published ones."""
 
 import pytest
+from few_kit import several
 
 from raysel.models.known_models import multiply_adds_of as remembered
 from raysel.models.multiply_adds import multiply_adds_of
@@ -8,12 +9,18 @@ from raysel.models.multiply_adds import multiply_adds_of
 
 @pytest.mark.parametrize(
     ("model", "published"),
-    [
-        ("resnet18", 1.8e9),  # He et al. 2016, table 1
-        ("resnet50", 4.1e9),  # timm's results table; 3.8e9 in the paper, which strides elsewhere
-        ("swin_tiny_patch4_window7_224", 4.5e9),  # Liu et al. 2021, table 1, attention included
-        ("vit_tiny_patch16_224", 1.3e9),  # Touvron et al. 2021, table 1 (DeiT-Ti)
-    ],
+    several(
+        2,
+        [
+            ("resnet18", 1.8e9),  # He et al. 2016, table 1
+            (
+                "resnet50",
+                4.1e9,
+            ),  # timm's results table; 3.8e9 in the paper, which strides elsewhere
+            ("swin_tiny_patch4_window7_224", 4.5e9),  # Liu et al. 2021, table 1, attention included
+            ("vit_tiny_patch16_224", 1.3e9),  # Touvron et al. 2021, table 1 (DeiT-Ti)
+        ],
+    ),
 )
 def test_they_are_the_published_ones(model, published):
     assert multiply_adds_of(model, 1000, image_size=(224, 224)) == pytest.approx(

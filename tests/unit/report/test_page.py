@@ -3,6 +3,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from few_kit import several
 from results_kit import typed, verdict_of
 
 from raysel.report import figures, page
@@ -260,7 +261,7 @@ def test_a_spec_of_another_version_is_shown_and_not_read():
     assert page.asked(None) == {}
 
 
-@pytest.mark.parametrize("outcome", page.BADGES)
+@pytest.mark.parametrize("outcome", several(3, page.BADGES))
 def test_every_outcome_has_a_badge(results, outcome):
     results["verdict"]["outcome"] = outcome
     assert page.BADGES[outcome][1] in page.page(typed(results), {})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from comparison_kit import FILE
+from few_kit import several
 from view_kit import make
 
 from raysel.cli.main import main
@@ -85,12 +86,15 @@ def test_several_are_set_side_by_side(storage, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("sweeps", "link"),
-    [
-        (["one"], "one/report"),
-        (["one"], "one/report/figures"),
-        (["one", "two"], "comparison"),
-        (["one", "two"], "comparison/figures"),
-    ],
+    several(
+        1,
+        [
+            (["one"], "one/report"),
+            (["one"], "one/report/figures"),
+            (["one", "two"], "comparison"),
+            (["one", "two"], "comparison/figures"),
+        ],
+    ),
 )
 def test_nothing_is_written_behind_a_link(storage, tmp_path, sweeps, link):
     elsewhere = tmp_path / "elsewhere"
@@ -115,13 +119,16 @@ def test_a_folder_that_was_asked_for_may_be_a_link(storage, tmp_path):
 
 @pytest.mark.parametrize(
     ("sweeps", "page", "figure"),
-    [
-        (["one"], "runs/one/report/index.html", "runs/one/report/figures/explored.png"),
-        (
-            *(["one", "two"], "runs/comparison/index.html"),
-            "runs/comparison/figures/weights_by_shift.png",
-        ),
-    ],
+    several(
+        1,
+        [
+            (["one"], "runs/one/report/index.html", "runs/one/report/figures/explored.png"),
+            (
+                *(["one", "two"], "runs/comparison/index.html"),
+                "runs/comparison/figures/weights_by_shift.png",
+            ),
+        ],
+    ),
 )
 def test_as_json_it_says_where_the_page_is_and_what_it_holds(storage, capsys, sweeps, page, figure):
     assert main(["report", *sweeps, "--json"]) == 0
@@ -179,6 +186,7 @@ def test_tables_and_figures_for_a_paper(storage, tmp_path, capsys, sweeps, table
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@pytest.mark.slow
 def test_the_files_of_before_are_replaced_and_others_stay(storage, tmp_path):
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "mine.tex").write_text("mine")
@@ -231,7 +239,7 @@ def test_a_disk_that_fills_up_is_one_line(storage, tmp_path, capsys, monkeypatch
 HOSTILE = "\x1b]0;owned\x07\u202e<b>bold</b>\nverdict  forged " + "x" * 1_000_000
 
 
-@pytest.mark.parametrize("sweeps", [["one"], ["one", "two"]])
+@pytest.mark.parametrize("sweeps", several(1, [["one"], ["one", "two"]]))
 def test_text_of_a_stranger_is_safe_and_short_on_the_page(storage, capsys, sweeps):
     """As somebody else's results.json may have it: escape sequences, a megabyte, forged lines."""
     path = storage / "one" / "results.json"

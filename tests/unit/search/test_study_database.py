@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from controller_kit import Attempt, begin, run, sweep, work
+from few_kit import several
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.trial_source import Assignment
@@ -49,7 +50,7 @@ def stored(file: Path) -> optuna.Study:
     return optuna.load_study(study_name="toy", storage=sqlite_url(file))
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
+@pytest.mark.parametrize("batch", several(1, [7, 1, 1000]))
 def test_it_shows_the_search_while_it_runs_and_when_it_has_ended(tmp_path, monkeypatch, batch):
     monkeypatch.setattr(study_database, "BATCH", batch)
     attempt, file = started(tmp_path), tmp_path / "optuna.db"

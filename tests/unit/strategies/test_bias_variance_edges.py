@@ -21,6 +21,7 @@ from bias_variance_oracle import (
     random_gradients,
     scores,
 )
+from few_kit import several
 from torch import Tensor
 
 from raysel.strategies.base import Decision
@@ -29,7 +30,7 @@ from raysel.strategies.base import Decision
 
 
 @pytest.mark.parametrize(("name", "ema_decay"), [("bvg_ls", 0.5), ("bvg_ls_threshold", 0.9)])
-@pytest.mark.parametrize("ema_init", INITS)
+@pytest.mark.parametrize("ema_init", several(1, INITS))
 def test_a_dead_layer_scores_zero_for_1500_steps(ema_init, ema_decay, name):
     """0.5^1100 is 0 in float64."""
     driver = Driver(name, [[3], [3]], ema_decay=ema_decay, ema_init=ema_init)
@@ -176,8 +177,8 @@ def test_the_default_threshold_lies_just_above_the_noise_floor(ema_decay, defaul
 # --- resuming -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("with_buffers", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("with_buffers", several(1, [False, True]))
+@pytest.mark.parametrize("dtype", several(1, [torch.float32, torch.float64]))
 @pytest.mark.parametrize("name", ["bvg_ls", "bvg_ls_threshold"])
 @pytest.mark.parametrize("ema_init", INITS)
 def test_a_resumed_strategy_goes_on_bit_for_bit(ema_init, name, dtype, with_buffers):

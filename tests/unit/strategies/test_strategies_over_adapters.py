@@ -24,7 +24,7 @@ from raysel.strategies import registered
 from raysel.training.loop import FineTuning
 
 FIRST = ["bvg_ls", "full", "auto_rgn", "surgical", "surprise", "criticality_random_target"]
-SUITED = [name for name in STRATEGIES if registered()[name].problem(layers_of()) is None]
+SUITED = [name for name in STRATEGIES if name not in ("norm_only", "bias_only", "mlp_only")]
 ORDERED = [*FIRST, *(name for name in SUITED if name not in FIRST)]
 
 
@@ -33,7 +33,8 @@ def begun(name: str) -> FineTuning:
 
 
 def test_strategies_of_what_adapters_are_not_say_so():
-    assert set(STRATEGIES) - set(SUITED) == {"norm_only", "bias_only", "mlp_only"}
+    layers = layers_of()
+    assert [name for name in STRATEGIES if registered()[name].problem(layers) is None] == SUITED
 
 
 @pytest.mark.parametrize("name", several(len(FIRST), ORDERED))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from controller_kit import FILE, LAYERS, Attempt, begin, error, run, sweep, work
+from few_kit import several
 
 from raysel.cli.main import main
 from raysel.common.errors import UserError
@@ -170,7 +171,7 @@ def test_a_value_that_was_searched_and_is_a_constant_now_has_to_be_that(tmp_path
     assert len(arms["bvg_ls"].trials if "bvg_ls" in arms else ()) == len(alike)
 
 
-@pytest.mark.parametrize("address", ["before", "{}/before", "./{}/before"])
+@pytest.mark.parametrize("address", several(1, ["before", "{}/before", "./{}/before"]))
 def test_a_sweep_is_found_by_name_and_by_folder(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path.parent)
     earlier(tmp_path)
@@ -320,7 +321,7 @@ def test_validate_says_what_earlier_sweeps_bring(on_the_command_line, capsys):
     assert "tried after the published configurations: surgical 1, bvg_ls 1, full 1" in lines[1]
 
 
-@pytest.mark.parametrize("verb", ["validate", "run", "plan"])
+@pytest.mark.parametrize("verb", several(1, ["validate", "run", "plan"]))
 def test_an_earlier_sweep_that_is_not_there_is_a_line_and_exit_code_2(
     on_the_command_line, capsys, verb
 ):
@@ -332,7 +333,7 @@ def test_an_earlier_sweep_that_is_not_there_is_a_line_and_exit_code_2(
     assert sorted(path.name for path in Path("runs").iterdir()) == before
 
 
-@pytest.mark.parametrize("verb", ["validate", "run", "plan"])
+@pytest.mark.parametrize("verb", several(1, ["validate", "run", "plan"]))
 def test_the_lines_of_earlier_sweeps_that_cannot_be_used_are_said(
     on_the_command_line, capsys, verb
 ):
@@ -346,7 +347,7 @@ def test_the_lines_of_earlier_sweeps_that_cannot_be_used_are_said(
     assert second.startswith("error  search.prior.1: ") and second.endswith(f"(line {count + 1})")
 
 
-@pytest.mark.parametrize("verb", ["validate", "run", "plan"])
+@pytest.mark.parametrize("verb", several(1, ["validate", "run", "plan"]))
 def test_of_a_suite_they_are_said_once_for_all_cells(on_the_command_line, capsys, verb):
     file = Path(on_the_command_line)
     text = file.read_text(encoding="utf-8") + "\nsearch: {prior: [befor]}\n"

@@ -22,6 +22,7 @@ from controller_kit import (
     sweep,
     work,
 )
+from few_kit import several
 from optuna.trial import TrialState as OptunaState
 
 from raysel.record.events import Event, Record
@@ -229,7 +230,9 @@ def uninterrupted(tmp_path_factory) -> tuple[list[tuple[Any, ...]], int]:
 
 
 # spread over the sweep: each kind of moment is met, early or late
-@pytest.mark.parametrize("moment", range(3, 94, 7))
+@pytest.mark.parametrize(
+    "moment", several(4, [*range(3, 94, 28), *(n for n in range(3, 94, 7) if (n - 3) % 28)])
+)
 def test_a_driver_that_dies_at_any_moment_changes_nothing(
     tmp_path, monkeypatch, uninterrupted, moment
 ):

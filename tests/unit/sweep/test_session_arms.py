@@ -63,6 +63,7 @@ def test_every_configuration_is_confirmed_and_the_next_attempt_makes_no_other_ru
     assert {run.id for run in again.confirm_runs} == before
 
 
+@pytest.mark.slow
 def test_a_source_model_below_the_gate_ends_the_sweep_before_any_trial(tmp_path):
     with pytest.raises(OperationalError, match=r"source\.gate: the source model has 50\.0 %"):
         run(tmp_path, None, lambda outcome: outcome, "source.gate=0.75")

@@ -131,6 +131,7 @@ def test_a_sweep_that_has_ended_goes_on_to_the_same_results(swept, monkeypatch):
     assert again.results.confirm == swept[1].results.confirm
 
 
+@pytest.mark.slow
 def test_more_trials_keep_those_that_there_are(swept, tmp_path, monkeypatch):
     without_ray(monkeypatch)
     first = run(tmp_path, MagicMock(), lambda outcome: outcome, *MODELS)
@@ -140,6 +141,7 @@ def test_more_trials_keep_those_that_there_are(swept, tmp_path, monkeypatch):
     assert len(more.results.trials) == 9
 
 
+@pytest.mark.slow
 def test_the_report_is_written(swept):
     folder, outcome = swept
     page = write_report(outcome.results, folder / "toy").read_text()

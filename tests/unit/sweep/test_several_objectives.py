@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from controller_kit import LAYERS, Attempt, Died, begin, start_one, sweep
+from few_kit import crossed, several
 from optuna.trial import TrialState as OptunaState
 
 from raysel.engine.trial_source import Assignment
@@ -121,8 +122,9 @@ def test_the_dashboards_database_has_both_objectives_and_true_states(tmp_path):
 # --- resume ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
-@pytest.mark.parametrize("lost", ["nothing", "the suggestion"])
+@pytest.mark.parametrize(
+    ("sampler", "lost"), crossed(["tpe", "nsga2"], ["nothing", "the suggestion"])
+)
 def test_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, sampler, lost):
     """Beyond the samplers' random starts: two generations of NSGA-II in each arm."""
     overrides = ("search.num_trials=60", "pruner.kind=none", "training.epochs=1")
@@ -148,7 +150,7 @@ def test_suggestions_do_not_depend_on_a_restart(tmp_path, monkeypatch, sampler, 
     assert outcome(second) == outcome(whole)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", several(1, ["tpe", "nsga2"]))
 def test_trials_that_end_out_of_order_are_resumed_to_the_same_end(tmp_path, sampler):
     """Five at a time; a generation's parents then depend on who has ended."""
     spec = sweep(*SEVERAL, "search.num_trials=50", f"search.sampler={sampler}")

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import suite_session_kit as kit
+from few_kit import several
 
 from raysel.common.errors import UserError
 from raysel.record.events import SWEEP, Record, sqlite_url
@@ -74,7 +75,7 @@ def test_resume_leaves_ended_cells_alone_and_goes_on_with_the_others(tmp_path):
     assert kinds(tmp_path, "shots1").count("resumed") == 1
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("whole", several(1, [False, True]))
 def test_a_cell_whose_driver_was_killed_before_its_file_was_written_begins_anew(tmp_path, whole):
     kit.run(tmp_path, None, fails_in("shots1", UserError()))
     folder = SweepFolder(tmp_path / "suite" / "shots1")
@@ -90,6 +91,7 @@ def test_a_cell_whose_driver_was_killed_before_its_file_was_written_begins_anew(
     assert kinds(tmp_path, "shots1") == ["sweep", "finished"]
 
 
+@pytest.mark.slow
 def test_a_cell_that_lost_its_file_and_record_but_no_trial_does_not_begin_anew(tmp_path):
     kit.run(tmp_path)
     folder = SweepFolder(tmp_path / "suite" / "shots1")
@@ -108,6 +110,7 @@ def test_an_error_of_raysels_own_is_raised_when_the_other_cells_are_done(tmp_pat
     assert states(tmp_path)["shots2"] == "COMPLETE"
 
 
+@pytest.mark.slow
 def test_a_suite_that_is_stopped_leaves_the_rest_for_resume(tmp_path):
     reporter = MagicMock()
     reporter.cell_ended.side_effect = lambda *_: os.kill(os.getpid(), signal.SIGINT)

@@ -28,6 +28,7 @@ def test_equal_strategies_are_seldom_said_to_differ(name):
     assert found["false in the table"] <= most(0.05)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_difference():
     found = row(BY_NAME["4 points"], SWEEPS)
     assert found["coverage"] >= 1 - most(0.05)

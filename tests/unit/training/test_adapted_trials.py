@@ -104,6 +104,7 @@ def test_the_weights_average_is_of_adapters_and_classifier(tmp_path):
         assert owner == "head" or torch.equal(kept, torch.tensor(array)), name
 
 
+@pytest.mark.slow
 def test_after_its_end_the_model_can_be_tested(tmp_path):
     given = {"test": examples(12, 300), "source_validation": examples(8, 50)}
     chosen = config("full", seed=1, **CHOSEN)
@@ -124,6 +125,7 @@ def test_every_criterion_measures_its_layers(tmp_path):
     assert min(found["gradient_norm"]) > 0
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step_has_gradients_of_what_moves_alone():
     large = ModelConfig("test_vit", 10, 3, (160, 160), adapter=CONFIG.adapter)
     found, plain = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from few_kit import count, crossed, few
+from few_kit import count, crossed, few, several
 from torch import nn
 from trial_kit import (
     DATA,
@@ -78,14 +78,17 @@ def test_a_trial_resumed_at_any_epoch_ends_as_one_that_never_stopped(tmp_path, n
 
 @pytest.mark.parametrize(
     "training",
-    [
-        {"weight_decay": 0.01, "clip_norm": 0.5},
-        {"precision": "bfloat16"},
-        {"batch_norm": "eval"},
-        {"batch_norm": "frozen_eval"},
-        {"momentum": 0.0},
-        {"epochs": 6, "batch_size": 13},
-    ],
+    several(
+        3,
+        [
+            {"weight_decay": 0.01, "clip_norm": 0.5},
+            {"precision": "bfloat16"},
+            {"batch_norm": "eval"},
+            {"batch_norm": "frozen_eval"},
+            {"momentum": 0.0},
+            {"epochs": 6, "batch_size": 13},
+        ],
+    ),
     ids=str,
 )
 def test_no_setting_of_the_training_breaks_a_resume(tmp_path, training):

@@ -263,7 +263,7 @@ def _pictures(root: Path, augmentation: str) -> TrialData:
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "read"), [("none", 64), ("flip", 64), ("random_resized_crop", 24)]
+    ("augmentation", "read"), several(2, [("none", 64), ("flip", 64), ("random_resized_crop", 24)])
 )
 def test_pictures_are_read_as_they_are_or_mirrored(tmp_path, photos, augmentation, read):
     data = _pictures(photos, augmentation)

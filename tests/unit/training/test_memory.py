@@ -178,6 +178,7 @@ def test_a_trial_killed_after_it_was_halved_goes_on_with_the_halved_batch(
     assert differences(*states) == []
 
 
+@pytest.mark.slow
 def test_the_epoch_of_the_halving_has_a_checkpoint(tmp_path: Path) -> None:
     rows(begun(tmp_path, asked()), 1)  # its process is gone
     again = begun(tmp_path, asked(), reported=1)
@@ -185,6 +186,7 @@ def test_the_epoch_of_the_halving_has_a_checkpoint(tmp_path: Path) -> None:
     assert again.config.training.batch_size == 10
 
 
+@pytest.mark.slow
 def test_half_the_batch_that_is_too_much_as_well_fails_the_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

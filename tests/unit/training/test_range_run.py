@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from few_kit import several
 from trial_kit import DATA, config, tiny, trial
 
 from raysel.record.state import RANGE_SUGGESTED, TESTED_STEPS
@@ -36,11 +37,14 @@ def test_it_says_what_the_test_found(monkeypatch):
 
 @pytest.mark.parametrize(
     ("found", "kind"),
-    [
-        (RangeTest((1e-6,), (1.0,), None, 1e-6), EpochMessage),
-        (RuntimeError("broken"), FailureMessage),
-        (OSError(28, "No space left on device"), EnvironmentErrorMessage),
-    ],
+    several(
+        2,
+        [
+            (RangeTest((1e-6,), (1.0,), None, 1e-6), EpochMessage),
+            (RuntimeError("broken"), FailureMessage),
+            (OSError(28, "No space left on device"), EnvironmentErrorMessage),
+        ],
+    ),
 )
 def test_what_went_wrong_is_a_message(monkeypatch, found, kind):
     monkeypatch.setattr(range_run, "range_test_of", gives(found))

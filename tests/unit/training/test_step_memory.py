@@ -59,6 +59,7 @@ def test_what_rests_takes_neither_gradients_nor_optimizer():
     assert found.gradients == found.optimizer == FLOAT * head
 
 
+@pytest.mark.slow
 def test_activations_grow_with_the_batch():
     layers = layers_of(CONVOLUTIONS)
     small, large = (
@@ -68,6 +69,7 @@ def test_activations_grow_with_the_batch():
     assert large.activations == pytest.approx(2 * small.activations, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_huge_step_is_estimated_without_being_taken():
     huge = ModelConfig("vit_base_patch16_224", 1000, 3, (224, 224))
     layers = layers_of(huge)

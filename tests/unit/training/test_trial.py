@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from few_kit import several
 from test_memory import begun, rows
 from trial_kit import config
 from trial_strategies import Alternating, registered_for_a_test
@@ -49,7 +50,8 @@ def test_epochs_that_the_record_lacks_are_reported_again_the_last_one_always(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "kept"), [(0.0, [1, 2, 3, 4]), (2.5, [3, 4]), (10.0, [4]), (0.5, [1, 2, 3, 4])]
+    ("seconds", "kept"),
+    several(2, [(0.0, [1, 2, 3, 4]), (2.5, [3, 4]), (10.0, [4]), (0.5, [1, 2, 3, 4])]),
 )
 def test_a_checkpoint_is_written_after_so_many_seconds_and_after_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: list[int]

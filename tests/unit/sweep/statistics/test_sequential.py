@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import statistics_oracle as oracle
+from few_kit import crossed
 from scipy import integrate, stats
 
 from raysel.sweep.statistics.sequential import crossing_probability, nominal_level
@@ -23,8 +24,9 @@ def test_the_published_levels(looks: int) -> None:
         assert level == pytest.approx(POCOCK[looks], abs=6e-5)
 
 
-@pytest.mark.parametrize("looks", [*UNEQUAL, tuple(range(3, 13)), (4,)])
-@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize(
+    ("looks", "alpha"), crossed([*UNEQUAL, tuple(range(3, 13)), (4,)], [0.01, 0.05, 0.1])
+)
 def test_the_level_agrees_with_gauss_legendre(looks: tuple[int, ...], alpha: float) -> None:
     assert nominal_level(looks, alpha) == pytest.approx(oracle.pocock_level(looks, alpha), abs=1e-9)
 
@@ -40,9 +42,11 @@ def test_the_crossing_probability_agrees_with_gauss_legendre(
 
 
 @pytest.mark.parametrize(
-    "looks", [(1, 2), (3, 5), (5, 6), (1, 50), (3, 4, 5), (1, 2, 3), (3, 6, 12)]
+    ("looks", "bound"),
+    crossed(
+        [(1, 2), (3, 5), (5, 6), (1, 50), (3, 4, 5), (1, 2, 3), (3, 6, 12)], [0.5, 1.96, 2.4, 3.5]
+    ),
 )
-@pytest.mark.parametrize("bound", [0.5, 1.96, 2.4, 3.5])
 def test_the_crossing_probability_agrees_with_the_joint_normal(
     looks: tuple[int, ...], bound: float
 ) -> None:
