@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from raysel.cli.publish_artifacts import publish_artifacts
 from raysel.engine.connect import connected
 from raysel.spec.reader import parse
 from raysel.spec.sweep import Spec
+from raysel.sweep import session
 from raysel.sweep.start import start
+from raysel.training.source_run import SourceContext
 
 from . import postgres as own_postgres
 from .arguments import Arguments
 from .head import Head
-from .helpers import publish_model, without_clocks
+from .helpers import without_clocks
 from .mlflow_server import MlflowServer
 from .object_store import CREDENTIALS, ObjectStore
 
@@ -108,10 +112,33 @@ def arguments() -> Arguments:
 
 
 @pytest.fixture(scope="session")
-def reference(ray_cluster: None, storage: Path, arguments: Arguments) -> Path:
-    """The folder of the small sweep, run one trial at a time by a driver that nobody stopped."""
+def phases() -> list[tuple[str, bool]]:
+    """(controller, whether the test split was there) of each phase of `reference`."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def reference(
+    ray_cluster: None, storage: Path, arguments: Arguments, phases: list[tuple[str, bool]]
+) -> Path:
+    """The folder of the small sweep, run one trial at a time by a driver that nobody stopped, with
+    its report and best model."""
+    real = session.run_phases
+
+    def watched(given: Any, *rest: Any) -> None:
+        def seen() -> Iterator[Any]:
+            for phase in given:
+                given_to = phase.context
+                inside = given_to.task if isinstance(given_to, SourceContext) else given_to
+                phases.append((type(phase.source).__name__, inside.test is not None))
+                yield phase
+
+        real(seen(), *rest)
+
     spec = parse(SMALL, [f"storage={storage}", "name=reference", *ONE_AT_A_TIME])
-    return start(spec, arguments, publish_model).folder.path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "run_phases", watched)
+        return start(spec, arguments, publish_artifacts).folder.path
 
 
 @pytest.fixture(scope="session")

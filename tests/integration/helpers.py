@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from raysel.export.best_model import save_best
 from raysel.record.events import Event, sqlite_url
 from raysel.record.layout import SweepFolder
 from raysel.record.read_only import is_behind, read_events
@@ -58,11 +56,6 @@ class Silent:
 def publish_nothing(outcome: Outcome) -> Outcome:
     """For tests that need neither report nor model."""
     return outcome
-
-
-def publish_model(outcome: Outcome) -> Outcome:
-    """For tests that need the best model and no report."""
-    return replace(outcome, model=save_best(outcome))
 
 
 def states(folder: Path) -> dict[str, TrialState]:

@@ -178,6 +178,7 @@ def test_checkpoints_of_an_ended_trial_go_with_the_push_that_knows_of_its_end(
     assert kept.newest() == (None, None)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_answer_is_reported_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from raysel.sweep.start import start
 
 from .chaos_driver import LAST_MOMENTS, SEARCH_MOMENTS
 from .conftest import ONE_AT_A_TIME, SMALL
+from .drivers import here, same, write
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
 from .mlflow_oracle import mlflow_differences
 from .study_oracle import study_differences
@@ -89,6 +90,17 @@ def check(spec: Spec, untouched: dict[str, TrialState]) -> None:
     assert mlflow_differences(uri, spec.name, events) == []
 
 
+def test_a_kill_leaves_no_trace(
+    tiny_reference: list[object], tmp_path: Path, storage: Path
+) -> None:
+    file, spec = write(tmp_path / "killed.yaml", "killed", storage)
+    assert killed(file, "after epoch", 5)
+    code, out, err = here("run", str(file), "--resume-if-exists", "--quiet")
+    assert code == 0, out + err
+    assert same(spec, tiny_reference)
+
+
+@pytest.mark.slow
 def test_a_few_kills_leave_no_trace(reference: Path, tmp_path: Path, storage: Path) -> None:
     file = written(tmp_path, storage)
     spec = parse(file.read_text(encoding="utf-8"))

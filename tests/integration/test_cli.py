@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from few_kit import several
 
 import raysel
 from raysel.cli import main
@@ -95,17 +96,20 @@ def test_the_schema_is_one_and_fits_the_files_as_they_are_written(starter, capsy
 
 @pytest.mark.parametrize(
     "override",
-    [
-        "training.epohcs=3",
-        "training.epochs=0",
-        "strategies.bvg=",
-        "strategies.bvg_ls.ema_deca=0.9",
-        "strategies.bvg_ls.ema_decay={flaot: [0, 1]}",
-        "strategies.full.training=publishd",
-        "strategies.full.training={epohcs: 3}",
-        "search.sampler=tp",
-        "training.learning_rate={int: [1, 2]}",
-    ],
+    several(
+        3,
+        [
+            "training.epohcs=3",
+            "training.epochs=0",
+            "strategies.bvg=",
+            "strategies.bvg_ls.ema_deca=0.9",
+            "strategies.bvg_ls.ema_decay={flaot: [0, 1]}",
+            "strategies.full.training=publishd",
+            "strategies.full.training={epohcs: 3}",
+            "search.sampler=tp",
+            "training.learning_rate={int: [1, 2]}",
+        ],
+    ),
 )
 def test_the_schema_refuses_what_the_grammar_refuses(starter, capsys, override):
     data = plain(starter.read_text())

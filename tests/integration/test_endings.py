@@ -87,12 +87,10 @@ def tag(spec: Spec, trial: str, name: str) -> str:
 # --- the sweep is ended ---------------------------------------------------------------------
 
 
+@pytest.mark.slow  # in passing: the sweep of test_reconcile is stopped by SIGINT
 @pytest.mark.parametrize(
     ("sign", "cause"),
-    [
-        pytest.param(signal.SIGINT, "stopped by Ctrl-C", marks=pytest.mark.slow),
-        (signal.SIGTERM, "stopped by SIGTERM"),
-    ],
+    [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")],
 )
 def test_b04_a_signal_ends_the_sweep_in_order_and_it_goes_on(
     tmp_path: Path, storage: Path, sign: signal.Signals, cause: str

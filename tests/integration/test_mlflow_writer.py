@@ -236,6 +236,7 @@ def test_a_deleted_experiment_is_taken_out_of_the_bin(sweep):
     assert sweep.run("0000").info.status == "RUNNING"
 
 
+@pytest.mark.slow
 def test_more_metrics_than_mlflow_takes_at_once_all_arrive(sweep):
     sweep.start("0000")
     metrics = {f"select/layer{number:04d}": 1.0 for number in range(1700)}

@@ -53,6 +53,7 @@ def test_the_process_sends_all_ends_by_itself_and_is_silent(sweep, capfd):
     assert sweep.log.read_text() == ""
 
 
+@pytest.mark.slow
 def test_b02_a_writer_killed_between_two_batches_leaves_no_second_run(sweep):
     sweep.start("0000")
     sweep.epoch("0000", 1)

@@ -33,6 +33,7 @@ def sets(*overrides: str) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
+@pytest.mark.slow
 def test_a_plan_counts_measures_and_is_kept_for_the_report(ray_cluster, file, capsys):
     assert main(["plan", str(file), *sets(*QUICK), "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from few_kit import few
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -243,7 +244,7 @@ def test_what_agrees_is_said_to_agree_and_left_alone(copy: Copy) -> None:
     assert copy.everything() == before
 
 
-QUICK = {"run deleted", "missing point"}
+QUICK = {"run deleted"}
 """The others are slow, for each sends what lacks from a process of its own."""
 
 
@@ -277,6 +278,7 @@ def test_a_planted_difference(copy: Copy, kind: str) -> None:
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
 
 
+@pytest.mark.slow
 def test_a_person_reads_a_line_a_difference(copy: Copy) -> None:
     wrong_status(copy)
     line = "mlflow  0000: RUNNING in MLflow, should be FINISHED"
@@ -305,7 +307,7 @@ def test_what_a_killed_driver_left_is_interrupted_in_all_three(copy: Copy) -> No
     assert copy.reconcile()[0] == 0
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", few(True, False))
 def test_b06_close_ends_what_was_left_in_all_three(copy: Copy, killed: bool) -> None:
     if killed:
         nobody_runs_it(copy)

@@ -138,6 +138,7 @@ def test_what_mlflow_lost_is_sent_again(
     assert len(file.read_bytes()) == len(content)
 
 
+@pytest.mark.slow
 def test_a_trace_that_the_folder_lost_comes_back_from_mlflow(
     swept: Swept, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +230,7 @@ def test_a_trace_that_was_changed_is_sent_again(
     assert 0.25 in weights.to_pylist()
 
 
+@pytest.mark.slow
 def test_a_storage_that_was_moved_has_its_files_where_it_is_now(
     swept: Swept, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,8 @@ CHANGES = {
     "papers/blockwise_caltech101": [*PICTURES, *model("test_resnet", 3)],
     "papers/blockwise_flowers": [*PICTURES, *model("test_resnet", 102)],
 }
+QUICK = {"digits", "photographs", "papers/bvg_ls_wrn", "papers/blockwise_flowers"}
+QUICK |= {"papers/surgical_cifar10c", "papers/automatic_living17"}
 # the seconds that a strategy of these takes to prepare (second derivatives, a tuned copy)
 LENGTHY = {"surprise": {"samples": 8}, "surprise_diff": {"samples": 8}}
 
@@ -70,10 +72,10 @@ def named(path: Path) -> str:
 
 
 def cases() -> Iterator[object]:
-    """Each file with its first strategy; with the others where there is time."""
+    """Each file with each strategy; a file of each paper with the first in `make test`."""
     for file in FILES:
         for place, strategy in enumerate(strategies_of(reader.read(file, ()).spec())):
-            marks = [pytest.mark.slow] if place else []
+            marks = [pytest.mark.slow] if place or named(file) not in QUICK else []
             yield pytest.param(file, strategy, marks=marks, id=f"{named(file)}-{strategy}")
 
 

@@ -15,9 +15,7 @@ from optuna.trial import TrialState as OptunaState
 from raysel.cli.main import main
 from raysel.models import timm
 from raysel.spec.sweep import Spec
-from raysel.sweep import session
 from raysel.sweep.start import start
-from raysel.training.source_run import SourceContext
 
 from .helpers import Silent, publish_nothing, states, study_of, without_clocks
 
@@ -31,41 +29,10 @@ OPTUNA = {
 MLFLOW = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAILED": "FAILED"}
 
 
-@pytest.fixture(scope="module")
-def phases() -> list[tuple[str, bool]]:
-    """(controller, whether the test split was there) of each phase of `finished`."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def finished(
-    ray_cluster: None,
-    storage: Path,
-    phases: list[tuple[str, bool]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The folder of a sweep that ran through the command line."""
-    from .conftest import SMALL
-
-    file = tmp_path_factory.mktemp("file") / "small.yaml"
-    file.write_text(SMALL, encoding="utf-8")
-    real = session.run_phases
-
-    def watched(given, *rest):  # type: ignore[no-untyped-def]
-        def seen():  # type: ignore[no-untyped-def]
-            for phase in given:
-                given_to = phase.context
-                inside = given_to.task if isinstance(given_to, SourceContext) else given_to
-                phases.append((type(phase.source).__name__, inside.test is not None))
-                yield phase
-
-        real(seen(), *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "run_phases", watched)
-        sets = ("--set", f"storage={storage}", "--set", "name=whole")
-        assert main(["run", str(file), *sets, "--quiet"]) == 0
-    return storage / "whole"
+@pytest.fixture
+def finished(reference: Path) -> Path:
+    """The folder of a sweep that ended."""
+    return reference
 
 
 def test_a_sweep_leaves_what_the_design_lists(finished: Path) -> None:
@@ -102,7 +69,7 @@ def test_the_verdict_follows_from_the_confirm_runs(finished: Path) -> None:
 
 def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
     record = states(finished)
-    study = study_of(finished, "whole")
+    study = study_of(finished, "reference")
     for trial in study.trials:
         reported = record[f"{trial.number:04d}"]
         assert trial.state == OPTUNA[reported.status]
@@ -111,7 +78,7 @@ def test_events_study_and_mlflow_agree(finished: Path, storage: Path) -> None:
         if reported.status == "COMPLETE":
             assert trial.value == min(values.values()) == reported.value
     client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    experiment = client.get_experiment_by_name("whole")
+    experiment = client.get_experiment_by_name("reference")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -137,7 +104,7 @@ def test_b12_weights_stay_in_the_storage_and_mlflow_says_where(
     finished: Path, storage: Path
 ) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    experiment = client.get_experiment_by_name("whole")
+    experiment = client.get_experiment_by_name("reference")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
@@ -152,6 +119,7 @@ def _files(client: mlflow.MlflowClient, run: str, folder: str | None = None) -> 
         yield from _files(client, run, item.path) if item.is_dir else [Path(item.path)]
 
 
+@pytest.mark.slow
 def test_the_next_sweep_begins_with_range_tests_and_what_this_one_found(
     finished: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +128,7 @@ def test_the_next_sweep_begins_with_range_tests_and_what_this_one_found(
     file = tmp_path / "next.yaml"
     file.write_text(SMALL, encoding="utf-8")
     chosen = (
-        *(f"storage={storage}", "name=next", "search.prior=[whole]", "search.first=range_test"),
+        *(f"storage={storage}", "name=next", "search.prior=[reference]", "search.first=range_test"),
         *("strategies={full: , surgical: {block: search}}", "search.baselines=false"),
         *("search.num_trials=6", "confirm.seeds=1"),
     )
@@ -172,7 +140,7 @@ def test_the_next_sweep_begins_with_range_tests_and_what_this_one_found(
         suggested = record[f"range-{arm}"].end_metrics["range/suggested"]
         assert trial.strategy == arm and suggested is not None
         assert trial.config["training"]["learning_rate"] == float(f"{suggested:.2g}")
-    assert [t.earlier for t in search[2:4]] == [("point", ("whole",))] * 2
+    assert [t.earlier for t in search[2:4]] == [("point", ("reference",))] * 2
     capsys.readouterr()
     assert main(["reproduce", "next", "range-full", "--storage", str(storage)]) == 0
     assert "identical: what the test found, every number" in capsys.readouterr().out
@@ -220,12 +188,12 @@ def test_a_name_that_has_a_sweep_is_refused(
     finished: Path, small_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = _left(finished)
-    code = main(["run", str(small_file), "--set", "name=whole"])
+    code = main(["run", str(small_file), "--set", "name=reference"])
     assert code == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        'error  a sweep named "whole" exists (8 of 8 trials done). '
-        f"Go on: raysel resume whole --storage {finished.parent}. New one: --set name=whole-2"
+        'error  a sweep named "reference" exists (8 of 8 trials done). Go on: raysel resume'
+        f" reference --storage {finished.parent}. New one: --set name=reference-2"
     ]
     assert _left(finished) == before
 

@@ -57,14 +57,9 @@ FILES = sorted(
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
-_SUSPECT = re.compile("|".join([WORDS.pattern, *sorted(NAMES | PARTS)]), re.IGNORECASE)
-
-
 def private_words(text: str) -> list[str]:
     """Where a source holds one of the words: `line: word`."""
-    found: list[str] = []
-    if not _SUSPECT.search(text):  # most do not, and taking a file apart takes long
-        return found
+    found = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         line = token.start[0]
         if token.type == tokenize.NAME:

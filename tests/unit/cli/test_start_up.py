@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from few_kit import few, several
+from few_kit import several
 
 HEAVY = ("torch", "timm", "ray", "mlflow", "optuna")
 
@@ -62,7 +62,8 @@ def test_what_needs_no_model_loads_no_library_of_models(tmp_path, arguments):
     assert loaded(tmp_path, *arguments) == []
 
 
-@pytest.mark.parametrize("partition", few("coarse", "[conv1, bn1, 'layer[1-4]', fc]"))
+@pytest.mark.slow
+@pytest.mark.parametrize("partition", ["coarse", "[conv1, bn1, 'layer[1-4]', fc]"])
 def test_a_file_whose_models_layers_are_known_is_checked_without_the_model(tmp_path, partition):
     (tmp_path / "a.yaml").write_text(FILE.replace("PARTITION", partition))
     first = loaded(tmp_path, "validate", "a.yaml")

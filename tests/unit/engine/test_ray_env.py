@@ -6,6 +6,7 @@ from raysel.engine.ray_env import AUTH_MODE, BINDING, prepare
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -90,7 +91,8 @@ def _is_ray(name: str) -> bool:
 
 
 def _importers() -> list[str]:
-    paths = [path for path in _sources() if any(map(_is_ray, _imported(path)))]
+    named = [path for path in _sources() if re.search(r"\bray\b", path.read_text("utf-8"))]
+    paths = [path for path in named if any(map(_is_ray, _imported(path)))]
     return [str(path.relative_to(ROOT)) for path in paths]
 
 

@@ -53,6 +53,7 @@ def test_the_probabilities_are_those_of_validation(out, capsys):
         assert row["classes"][0]["name"] == out.task.classes[int(np.argmax(probabilities))]
 
 
+@pytest.mark.slow
 def test_many_batches_and_half_batches_say_the_same(out, monkeypatch):
     monkeypatch.setattr("raysel.export.prediction._BATCH", 3)
     predictor, files = Predictor(out.folder), files_of(out)

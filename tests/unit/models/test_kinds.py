@@ -27,7 +27,7 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", several(3, KNOWN))
+@pytest.mark.parametrize("name", several(1, KNOWN))
 def test_attention_mlps_and_norms_are_those_of_the_names(name):
     names = [parameter for parameter, _ in shapes_of(name, 10).named_parameters()]
     for kind, pattern in zip(("attention", "mlp", "norm"), KNOWN[name], strict=True):
@@ -59,6 +59,7 @@ def test_an_mlp_that_is_the_classifier_is_none():
     assert "mlp" not in found.values()
 
 
+@pytest.mark.slow
 def test_the_partition_knows_them_however_fine_it_is():
     model = shapes_of("test_vit", 10)
     for rule in ("coarse", "fine", "delimiter"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from few_kit import several
 
 from raysel.models import adapter_package
 from raysel.search import validate
@@ -29,26 +30,41 @@ def problems(*overrides: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [
-        ("model.adapter.targets=all", None),
-        ("model.adapter.targets=[qkv]", None),
-        ("model.head=mlp", None),
-        ("strategies.full.training={weight_averaging: 0.9}", None),
-        ("training.pull={strength: 0}", None),
-        ("model.adapter.rank=0", "model.adapter.rank: 0 is not accepted; give a number above 0"),
-        ("model.adapter.rank=4.5", "model.adapter.rank: 4.5 is not accepted; give a whole number"),
-        ("model.adapter.rank=100", "model.adapter.rank: 100 is not a low rank"),
-        ("model.adapter.kind=dora", 'model.adapter.kind: "dora" is unknown'),
-        ("model.adapter.targets=atention", 'did you mean "attention"?'),
-        ("model.adapter.targets=[]", "give at least one"),
-        ("model.adapter.targets=[qvk]", 'model.adapter.targets: "qvk" matches no linear layer'),
-        ("model.adapter.ranks=4", 'did you mean "rank"?'),
-        ("model.name=test_resnet", "model.adapter: the model has no linear layer beside"),
-        ("training.pull.strength=0.1", "training.pull: draws weights to where they began"),
-        ("strategies.full.training={pull: {strength: 1}}", "strategies.full.training.pull: draws"),
-        ("strategies.wise={strategy: full, after: {kind: wise_ft}}", "strategies.wise.after: wise"),
-        ("strategies.norm_only={}", "with model.adapter nothing else moves"),
-    ],
+    several(
+        9,
+        [
+            ("model.adapter.targets=all", None),
+            ("model.adapter.targets=[qkv]", None),
+            ("model.head=mlp", None),
+            ("strategies.full.training={weight_averaging: 0.9}", None),
+            ("training.pull={strength: 0}", None),
+            (
+                "model.adapter.rank=0",
+                "model.adapter.rank: 0 is not accepted; give a number above 0",
+            ),
+            (
+                "model.adapter.rank=4.5",
+                "model.adapter.rank: 4.5 is not accepted; give a whole number",
+            ),
+            ("model.adapter.rank=100", "model.adapter.rank: 100 is not a low rank"),
+            ("model.adapter.kind=dora", 'model.adapter.kind: "dora" is unknown'),
+            ("model.adapter.targets=atention", 'did you mean "attention"?'),
+            ("model.adapter.targets=[]", "give at least one"),
+            ("model.adapter.targets=[qvk]", 'model.adapter.targets: "qvk" matches no linear layer'),
+            ("model.adapter.ranks=4", 'did you mean "rank"?'),
+            ("model.name=test_resnet", "model.adapter: the model has no linear layer beside"),
+            ("training.pull.strength=0.1", "training.pull: draws weights to where they began"),
+            (
+                "strategies.full.training={pull: {strength: 1}}",
+                "strategies.full.training.pull: draws",
+            ),
+            (
+                "strategies.wise={strategy: full, after: {kind: wise_ft}}",
+                "strategies.wise.after: wise",
+            ),
+            ("strategies.norm_only={}", "with model.adapter nothing else moves"),
+        ],
+    ),
 )
 def test_each_mistake_is_one_line(override, words):
     try:

@@ -9,7 +9,6 @@ from unittest.mock import MagicMock
 
 import pytest
 import suite_session_kit as kit
-from few_kit import several
 
 from raysel.common.errors import UserError
 from raysel.record.events import SWEEP, Record, sqlite_url
@@ -75,7 +74,8 @@ def test_resume_leaves_ended_cells_alone_and_goes_on_with_the_others(tmp_path):
     assert kinds(tmp_path, "shots1").count("resumed") == 1
 
 
-@pytest.mark.parametrize("whole", several(1, [False, True]))
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, True])
 def test_a_cell_whose_driver_was_killed_before_its_file_was_written_begins_anew(tmp_path, whole):
     kit.run(tmp_path, None, fails_in("shots1", UserError()))
     folder = SweepFolder(tmp_path / "suite" / "shots1")

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from few_kit import few
+from few_kit import count, few
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from verdict_calibration import WORLDS, row
 
-SWEEPS = 150
+SWEEPS = count(60, 150)
 BY_NAME = {world.name: world for world in WORLDS}
 
 

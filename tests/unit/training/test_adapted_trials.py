@@ -114,6 +114,7 @@ def test_after_its_end_the_model_can_be_tested(tmp_path):
     assert "confirm/distance/stem" not in last
 
 
+@pytest.mark.slow
 def test_every_criterion_measures_its_layers(tmp_path):
     worker = TrialWorker(context(tmp_path, source=examples(20, 500)))
     found = criteria_of(worker, config("full", seed=1, **CHOSEN))

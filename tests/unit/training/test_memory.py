@@ -203,6 +203,7 @@ def test_a_batch_of_one_cannot_be_halved(tmp_path: Path, monkeypatch: pytest.Mon
     assert isinstance(message, FailureMessage) and "OutOfMemoryError" in message.cause
 
 
+@pytest.mark.slow
 def test_the_next_trial_of_the_process_has_its_whole_batch_again(tmp_path: Path) -> None:
     worker = TrialWorker(shared(tmp_path))
     rows(TrialRun(worker, "0000", asked()), 1)

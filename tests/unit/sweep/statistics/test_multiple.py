@@ -39,7 +39,7 @@ def test_holm_of_one_is_itself_and_of_none_is_none() -> None:
 
 def test_ranks_agree_with_counting_and_with_scipy() -> None:
     random = np.random.default_rng(1)
-    for turn in range(count(6, 40)):
+    for turn in range(count(3, 40)):
         tasks, strategies = int(random.integers(2, 12)), 3 + turn % 6
         losses = random.uniform(size=(tasks, strategies))
         if turn % 2:
