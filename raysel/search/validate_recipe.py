@@ -6,8 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from raysel.common.errors import Problem
-from raysel.search.space import settings_of, strategies_of
+from raysel.search.space import settings_of, strategies_of, strategy_of
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec, TrainingOverride
+from raysel.strategies import Strategy, registered
+
+_NOT_COMPILED = (
+    "{arm} computes gradients of other layers from step to step, each set of which would be"
+    " compiled anew; give that arm training: {{compile: false}}"
+)
 
 
 def recipe_problems(spec: Spec, has_drop_path: Callable[[], bool]) -> list[Problem]:
@@ -18,10 +24,20 @@ def recipe_problems(spec: Spec, has_drop_path: Callable[[], bool]) -> list[Probl
     """
     found: dict[str, Problem] = {}
     for arm in strategies_of(spec):
-        for key, message in _arm_problems(settings_of(spec, arm), spec.model_name, has_drop_path):
+        settings = settings_of(spec, arm)
+        every = list(_arm_problems(settings, spec.model_name, has_drop_path))
+        if settings["compile"] and _changes_in_steps(spec, arm):
+            every.append(("compile", _NOT_COMPILED.format(arm=arm)))
+        for key, message in every:
             problem = Problem(_path(spec, arm, key), message)
             found.setdefault(problem.path, problem)
     return list(found.values())
+
+
+def _changes_in_steps(spec: Spec, arm: str) -> bool:
+    """Whether an arm's strategy computes other gradients from step to step."""
+    strategy = registered()[strategy_of(arm, strategies_of(spec)[arm])]
+    return strategy.needs_gradients is not Strategy.needs_gradients
 
 
 def _arm_problems(

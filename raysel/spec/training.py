@@ -48,6 +48,7 @@ _WITHOUT_RECIPE: dict[str, tuple[Any, ...]] = {
     "patience": (None,),
     "pull_strength": (0.0,),
     "wise_ft": ((), []),  # in Python, in JSON
+    "compile": (False,),
 }
 
 
@@ -114,6 +115,7 @@ class TrainingSettings(FrozenModel):
     patience: Epochs | None = None
     pull_strength: NonNegativeReal = 0.0
     wise_ft: tuple[Share, ...] = ()
+    compile: StrictBool = False
 
     def is_last(self, epoch: int, best_epoch: int) -> bool:
         """Whether a trial ends with an epoch.
@@ -212,6 +214,11 @@ class TrainingSpec(FrozenModel):
         description="what layers that never move give for each example is computed once a node,"
         " where it is the same in every epoch; off: in every epoch",
     )
+    compile: StrictBool = Field(
+        default=False,
+        description="forward and backward pass through torch.compile, for long trials: each trial"
+        " compiles first; needs a C++ compiler, on a GPU Triton too",
+    )
 
 
 class TrainingOverride(FrozenModel):
@@ -239,3 +246,4 @@ class TrainingOverride(FrozenModel):
     weight_averaging: SearchableReal[Fraction] | None = None
     patience: SearchableWhole[Epochs] | None = None
     pull: PullSpec | None = None
+    compile: StrictBool | None = None

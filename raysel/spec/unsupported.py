@@ -48,6 +48,7 @@ _KEYS: dict[str, str] = {
     "training.weight_averaging": "ema modelema emadecay modelemadecay swa polyak",
     "training.pull": "l2sp deltaweightdecay",
     "training.patience": "earlystopping earlystop earlystoppingpatience",
+    "training.compile": "torchcompile compiled inductor compilemodel",
     "training.shots": "fewshot kshot nshot samplesperclass",
     "task.augmentation": "augment augmentations aug transforms transform randomresizedcrop hflip",
     "task.auto_augment": "randaugment trivialaugment trivialaugmentwide aa",

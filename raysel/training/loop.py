@@ -30,6 +30,7 @@ from raysel.strategies.base import Step
 from raysel.strategies.registry import strategy_named
 from raysel.tasks.groups import Groups
 from raysel.training.batches import Batch, Data, batches_per_epoch, epoch_batches, seed_of, seeded
+from raysel.training.compiled import forward_of
 from raysel.training.diagnostics import Diagnostics
 from raysel.training.features import FeatureBatch, FeatureCache, TrialFeatures
 from raysel.training.metrics import Measured, MetricAccumulator
@@ -39,7 +40,7 @@ from raysel.training.modes import (
     memory_format,
     set_training_mode,
 )
-from raysel.training.nonfinite import Diverged, NonfiniteCounter
+from raysel.training.nonfinite import Diverged, NonfiniteCounter, mean_finite
 from raysel.training.optimizer import OPTIMIZERS
 from raysel.training.probe import TrialProbe
 from raysel.training.pull import Pull
@@ -50,6 +51,7 @@ from raysel.training.selection_trace import EpochTrace, by_layer
 from raysel.training.validated import ValidatedWeights
 
 _DROPOUT, _PROBE, _MIXED = 1, 2, 4  # purposes of the random numbers of an epoch; the probe has 3
+_EVALUATED = 256  # examples at a time
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class FineTuning:
             config.seed,
         )
         self._recipe = Recipe(self.settings, data.train, self.probe.model)
+        self._forward = forward_of(model, self.settings, _EVALUATED)
         self._feature_cache = None if self.settings.mixes else features
         self._features: TrialFeatures | None = None
         self.epoch, self.step = 0, 0
@@ -200,7 +203,7 @@ class FineTuning:
         self.nonfinite.check()
         trace.drop_nonfinite()
         trace.check_weights()
-        metrics = {"train/loss": _mean_finite(losses)}
+        metrics = {"train/loss": mean_finite(losses)}
         metrics |= self.validated.validate(self.epoch, self._validation, self.objective.metric)
         metrics |= self._account(trace)
         if self._features is not None:
@@ -218,7 +221,9 @@ class FineTuning:
 
     def _fine_tune_fully(self, model: nn.Module, epochs: int) -> None:
         """Train another model in place as this trial trains, every layer of it."""
-        config = self.config.model_copy(update={"strategy": "full", "parameters": {}})
+        settings = self.settings.model_copy(update={"compile": False})  # for few epochs
+        changed = {"strategy": "full", "parameters": {}, "training": settings}
+        config = self.config.model_copy(update=changed)
         trial = FineTuning(config, model, self.partition, self.data, self.objective)
         for _ in range(epochs):
             trial.run_epoch()
@@ -253,8 +258,7 @@ class FineTuning:
     def _logits(self, batch: Batch) -> Tensor:
         if isinstance(batch, FeatureBatch) and self._features is not None:
             return self._features.logits(batch)
-        logits: Tensor = self.model(self._laid_out(batch.images))
-        return logits
+        return self._forward(self._laid_out(batch.images))
 
     def _laid_out(self, images: Tensor) -> Tensor:
         if self.memory_format == torch.channels_last:
@@ -332,7 +336,7 @@ class FineTuning:
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
         tally = MetricAccumulator(self.device, answers, groups)
-        for batch in self._with_features(data).split(256):
+        for batch in self._with_features(data).split(_EVALUATED):
             with self._autocast():
                 logits = self._logits(batch).float()
             tally.add(logits, batch.labels)
@@ -393,9 +397,3 @@ class FineTuning:
     def _autocast(self) -> torch.autocast:
         reduced = self.settings.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
-
-
-def _mean_finite(losses: list[Tensor]) -> float:
-    """The mean of the finite losses of an epoch, read once."""
-    values = torch.stack(losses).double().cpu()
-    return float(values[torch.isfinite(values)].mean())

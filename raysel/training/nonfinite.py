@@ -66,3 +66,9 @@ class NonfiniteCounter:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the counters."""
         self._counts.copy_(state["counts"])
+
+
+def mean_finite(losses: list[Tensor]) -> float:
+    """The mean of the finite losses of an epoch, read once."""
+    values = torch.stack(losses).double().cpu()
+    return float(values[torch.isfinite(values)].mean())

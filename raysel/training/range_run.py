@@ -28,6 +28,8 @@ def range_test_of(worker: TrialWorker, config: TrialConfig, steps: int) -> Range
     Args:
         steps: at most.
     """
+    settings = config.training.model_copy(update={"compile": False})  # for so few steps
+    config = config.model_copy(update={"training": settings})
     worker.take(config)
     data = worker.data(config)
     one = data.validation.only(torch.arange(1))  # nothing is chosen by it

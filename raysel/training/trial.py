@@ -24,6 +24,7 @@ from raysel.spec.trial_config import TrialConfig
 from raysel.tasks.groups import Groups
 from raysel.training import environment, failures
 from raysel.training.answers import write_answers
+from raysel.training.compiled import of_the_compiler
 from raysel.training.confusion import write_confusion
 from raysel.training.forgetting import measure_forgetting
 from raysel.training.loop import FineTuning
@@ -113,12 +114,13 @@ class TrialRun:
             return self._give_up(error)
 
     def _environment_error(self, error: Exception) -> str | None:
-        """The storage failure behind the error: no fault of the trial's, which can continue
-        from its checkpoint; None where it is the trial's own."""
+        """The failure of the storage, or the missing compiler, behind the error: no fault of the
+        trial's, which can continue from its checkpoint; None where it is the trial's own."""
         folder = self._shared.folder
         if self._worker.lost_sight:
             return f"{folder} is not the folder any more in which the sweep began"
-        return of_the_disk(error) or failures.of_the_folder(error, folder)
+        of_a_file = of_the_disk(error) or failures.of_the_folder(error, folder)
+        return of_a_file or of_the_compiler(error)
 
     def _give_up(self, error: Exception) -> FailureMessage:
         """A deterministic failure: reported, not tried again."""

@@ -173,6 +173,7 @@ class _Calibrator:
             "gradient_accumulation_steps": gradient_accumulation_steps,
             "epochs": 1_000,
             "shots": None,
+            "compile": False,  # each of these short runs would be compiled
         }
         training = sample.config.training.model_copy(update=changed)
         config = sample.config.model_copy(update={"training": training})

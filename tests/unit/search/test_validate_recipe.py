@@ -54,6 +54,9 @@ def _elsewhere(tmp_path, monkeypatch):
         ("strategies.full.after={kind: wise_ft, alpha: 0.0}", "strategies.full.after.alpha"),
         ("strategies.full.after={kind: wise_ft, alpha: [0.5, 0.5]}", "listed twice"),
         ("strategies.full.after={kind: wise_ft, alpha: []}", "give at least one"),
+        ("training.compile=true", None),
+        ("training.compile=1", "training.compile: 1 is not accepted; give true or"),
+        ("training.torch_compile=true", "it is called compile here"),
         ("strategies.full.after={kind: swa}", 'strategies.full.after.kind: "swa" is unknown'),
         ("strategies.full.after={kind: wise_ft, alphas: 0.5}", 'did you mean "alpha"?'),
     ],
@@ -103,3 +106,15 @@ def test_an_arms_own_pull_replaces_the_common_one_and_is_searched_by_its_scope()
     assert space.first_configuration("full").training.pull_strength == 0.2
     assert "pull_strength" in [value.name for value in space.searched["bvg_ls"]]
     assert "bvg_ls.pull_strength" in space.names
+
+
+@pytest.mark.parametrize("strategy", ["bvg_ls_lazy", "lisa"])
+def test_other_gradients_from_step_to_step_are_not_compiled(strategy):
+    arm = f"strategies={{full: , mine: {{strategy: {strategy}}}}}"
+    (problem,) = problems(arm, "training.compile=true")
+    assert problem.startswith("training.compile: mine computes gradients of other layers")
+    assert problem.endswith("give that arm training: {compile: false}")
+    off = f"strategies={{full: , mine: {{strategy: {strategy}, training: {{compile: false}}}}}}"
+    assert not problems(off, "training.compile=true")
+    (own,) = problems(off.replace("false", "true"))
+    assert own.startswith("strategies.mine.training.compile: mine computes")
