@@ -11,7 +11,7 @@ from raysel.spec import user_code, yaml_core
 from raysel.spec.reader import SweepFile
 from raysel.spec.suite import Suite, is_suite, read_suite
 from raysel.spec.sweep import Spec
-from raysel.sweep.existing import continued
+from raysel.sweep.resumed_spec import continued
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from raysel.common.errors import Problem, UserError, user_error
+from raysel.common.errors import user_error
 from raysel.common.locations import sweep_url
 from raysel.common.text import and_more
 from raysel.record.event_log import EventLog
@@ -19,7 +19,6 @@ from raysel.record.ownership import FileOwner, LeaseOwner, Owner
 from raysel.record.state import SweepState, fold, fold_sweep
 from raysel.search.prior import Prior, of_record
 from raysel.spec import user_code
-from raysel.spec.reader import parse_resolved
 from raysel.spec.sweep import Spec
 from raysel.sweep.backup import BackupThread, backup_thread_of
 from raysel.sweep.copied import own_identity
@@ -27,8 +26,6 @@ from raysel.sweep.manifest import first_manifest, kept, manifest, new_sweep_id
 from raysel.sweep.own_record import (
     ID,
     known_id,
-    lost_spec,
-    own_spec,
     refuse_lost,
     refuse_other,
 )
@@ -40,24 +37,6 @@ from raysel.training import checkpoint
 
 if TYPE_CHECKING:
     from raysel.sweep.inputs import SweepInputs
-
-MAY_CHANGE = (
-    *("search.num_trials", "confirm.splits", "confirm.seeds", "budget"),
-    *("confirm.configurations", "source.gate"),
-    *("confirm.until", "confirm.max_runs", "confirm.smallest_effect", "verdict"),
-    "resources.max_concurrent_trials",
-    *("resources.custom", "resources.labels"),  # where a trial runs, not what it computes
-    "training.cache_features",
-    *("description", "tracking", "storage"),
-    *(
-        "task.root",
-        "task.cache",
-        "task.download",
-        "task.max_unreadable_fraction",
-    ),  # the split is the same
-)
-"""Keys that may change when a sweep is resumed: earlier results keep their meaning."""
-
 
 DELIVER_SECONDS = 60.0
 """How long a sweep that ends waits for its bucket."""
@@ -135,50 +114,6 @@ class OwnedSweep:
         self.watch.close()
         self.owner.release()
         self.event_log.record.close()
-
-
-def stored_spec(spec: Spec, folder: SweepFolder) -> Spec | None:
-    """The sweep of that name as it was last run, None if there is none.
-
-    One that is found in the record that `spec` names has its record there, wherever its own file
-    says that it was: a database may move. One in the folder alone has it where its file says.
-
-    Raises:
-        OperationalError: its file is lost, and its record has it.
-    """
-    lost = spec.database_url is None and lost_spec(folder) is not None
-    here = own_spec(folder) if lost or folder.spec.is_file() else None
-    if spec.database_url is None or (here is not None and here.database_url is None):
-        return here
-    record = Record(sweep_url(spec.database_url, folder.record, spec.name))
-    text = fold_sweep(stored.event for stored in record.events()).spec
-    record.close()
-    return (
-        parse_resolved(text).model_copy(update={"database_url": spec.database_url})
-        if text
-        else here
-    )
-
-
-def continued(stored: Spec, wanted: Spec) -> Spec:
-    """The sweep `stored` with the changes of `wanted`, as it will be resumed.
-
-    Raises:
-        UserError: something would change what the sweep's results mean.
-    """
-    before, now = _flat(stored.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
-    changed = [
-        Problem(
-            key,
-            f"{before.get(key)!r} in the sweep, {now.get(key)!r} now. Another value makes another "
-            f"sweep: raysel run FILE --set name={stored.name}-2",
-        )
-        for key in {**before, **now}
-        if before.get(key) != now.get(key) and not _free(key)
-    ]
-    if changed:
-        raise UserError(*changed)
-    return wanted
 
 
 def open_sweep(
@@ -392,14 +327,3 @@ def _spent(events: Iterable[StoredEvent]) -> float:
     starts = [index for index, event in enumerate(listed) if _begins(event)]
     attempts = pairwise([*starts, len(listed)])
     return sum(max(0.0, listed[end - 1].at - listed[start].at) for start, end in attempts)
-
-
-def _free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        items = [_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
-        return {key: item for part in items for key, item in part.items()}
-    return {path: value}

@@ -14,12 +14,12 @@ from raysel.record.state import ENDED, fold
 from raysel.spec import reader, user_code
 from raysel.spec.sweep import BudgetSpec, Spec
 from raysel.sweep.backup import restore
-from raysel.sweep.existing import continued, stored_spec
 from raysel.sweep.outcome import Outcome, Publish
 from raysel.sweep.own_record import lost_spec, own_events, own_spec
 from raysel.sweep.priors import notes_of
 from raysel.sweep.progress_reporter import ProgressReporter
 from raysel.sweep.replica import fetch
+from raysel.sweep.resumed_spec import continued, stored_spec
 from raysel.sweep.session import run_session
 from raysel.sweep.suite_folder import StoredCell, cell_not_begun, is_suite
 from raysel.sweep.views import folder_of, holder_of, refuse_link_to_nowhere, refuse_unreadable

@@ -13,8 +13,8 @@ from raysel.common.locations import sqlite_url
 from raysel.record.events import SWEEP, Event, Kind, Record
 from raysel.record.layout import SweepFolder
 from raysel.spec.reader import parse
-from raysel.sweep import existing
-from raysel.sweep.existing import continued, stored_spec
+from raysel.sweep import resumed_spec
+from raysel.sweep.resumed_spec import continued, stored_spec
 from raysel.sweep.start import start
 
 ELSEWHERE = "database_url=postgresql://nobody@127.0.0.1:1/none"
@@ -34,7 +34,7 @@ def test_a_database_that_has_moved_is_the_same_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = sqlite_url(tmp_path / "moved.db")
-    monkeypatch.setattr(existing, "sweep_url", lambda *_: url)
+    monkeypatch.setattr(resumed_spec, "sweep_url", lambda *_: url)
     before = parse(FILE.format("a"), ["database_url=postgresql://me@old/db"])
     record = Record(url)
     record.append(Event(SWEEP, Kind.SWEEP, 0, 0.0, {"spec": before.to_yaml()}))
