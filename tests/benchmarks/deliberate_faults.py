@@ -74,8 +74,8 @@ FAULTS = [
     ),
     Fault(
         "training/optimizer.py",
-        "parameter.copy_(torch.where(rate > 0, updated, parameter))",
-        "parameter.add_((updated - parameter) * (rate > 0))",
+        "                if own_rate > 0:",
+        "                if own_rate >= 0:",
         "strategies/test_every_strategy.py",
     ),
     Fault(
@@ -92,8 +92,8 @@ FAULTS = [
     ),
     Fault(
         "training/nonfinite.py",
-        "self._counts[1] = (self._counts[1] + 1) * bad",
-        "self._counts[1] = self._counts[1] + bad",
+        "self._in_a_row.add_(1).mul_(bad)",
+        "self._in_a_row.add_(bad)",
         "training/test_nonfinite.py",
     ),
     Fault(
@@ -104,7 +104,7 @@ FAULTS = [
     ),
     Fault(
         "training/torch_optimizers.py",
-        "return self._health.skipped",
+        "return self._nonfinite.skipped",
         "return 0",
         "training/test_torch_optimizers.py",
     ),

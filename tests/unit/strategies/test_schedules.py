@@ -41,6 +41,11 @@ def test_the_last_epoch_trains_every_layer(epochs, layers):
     assert table == sorted(table) and table[0] >= 1
 
 
+def test_a_stage_takes_the_epochs_that_are_asked_for():
+    assert _table(7, 3, epochs_per_stage=2) == [1, 1, 2, 2, 3, 3, 3]
+    assert _table(3, 3, epochs_per_stage=1) == [1, 2, 3]
+
+
 def test_each_layer_learns_2_6_times_slower_than_the_next():
     assert discriminative_rates(4, 2.6).tolist() == pytest.approx(
         [1 / 2.6**3, 1 / 2.6**2, 1 / 2.6, 1]
