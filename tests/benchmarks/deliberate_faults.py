@@ -193,16 +193,16 @@ FAULTS = [
         "models/test_patterns.py",
     ),
     Fault(
-        "search/allocation.py",
-        "min(whole + (index < rest),",
-        "min(whole,",
+        "search/trial_budget.py",
+        "strategy: whole + (index < rest) for",
+        "strategy: whole for",
         "sweep/test_equal_allocation.py",
     ),
     Fault(
-        "search/space.py",
+        "search/distributions.py",
         "return _steps(distribution) + 1",
         "return _steps(distribution)",
-        "search/test_space.py",
+        "search/test_space.py search/test_distributions.py",
     ),
     Fault(
         "record/events.py",

@@ -14,7 +14,7 @@ from raysel.models.patterns import PatternError, compiled, found_in
 LONG = ["layer1.0." + "a" * 40 + "!"] * 50
 
 
-@pytest.mark.parametrize("pattern", few("(?R)", "(a|aa)+$"))
+@pytest.mark.parametrize("pattern", few("(a|aa)+$", "(?R)"))
 def test_a_pattern_that_takes_exponential_time_is_refused(pattern):
     began = time.process_time()
     with pytest.raises(PatternError, match="takes more than"):
