@@ -65,6 +65,26 @@ class TrialsByArm:
                 insort(self._numbers.setdefault(arm, []), number)
 
 
+class WaitingTrials:
+    """The trials that are enqueued and not begun. One that has begun never waits again and is not
+    looked at any more: a study of thousands of trials is asked for each new one."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._waiting: list[int] = []
+
+    def first(self, trials: Sequence[FrozenTrial]) -> int | None:
+        """The lowest number of a trial that waits.
+
+        Args:
+            trials: as in `TrialsByArm.of`.
+        """
+        numbers = [*self._waiting, *range(self._seen, len(trials))]
+        self._seen = len(trials)
+        self._waiting = [n for n in numbers if trials[n].state == TrialState.WAITING]
+        return self._waiting[0] if self._waiting else None
+
+
 def next_strategy(
     search: SearchSpec, space: Space, arms: TrialsByArm, trials: Sequence[FrozenTrial]
 ) -> str | None:

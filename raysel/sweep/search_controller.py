@@ -83,7 +83,7 @@ class SearchController:
         searched = self._searched()
         self.study = study_of(spec, space, searched, self._prior)
         self._budget = budget(spec.search, space)
-        self._arms = allocation.TrialsByArm()
+        self._arms, self._waiting = allocation.TrialsByArm(), allocation.WaitingTrials()
         begun = (t for t in self._trials() if t.state != OptunaState.WAITING)
         self._tried = Counter(allocation.configuration_of(trial.params) for trial in begun)
         self._live: dict[str, _Live] = {}
@@ -222,14 +222,15 @@ class SearchController:
 
     def _ask(self, trials: list[FrozenTrial]) -> Trial | None:
         """A new trial; its suggestion is a function of the study alone."""
-        waiting = [t for t in trials if t.state == OptunaState.WAITING]
-        if not waiting and len(trials) >= self._budget:
+        waiting = self._waiting.first(trials)
+        if waiting is None and len(trials) >= self._budget:
             return None
-        if not waiting and self._greedy is not None:
+        if waiting is None and self._greedy is not None:
             return self._grown(self._greedy)
-        number = min((t.number for t in waiting), default=len(trials))
-        strategy = allocation.arm_of_trial(trials[number]) if waiting else self._whose_turn(trials)
-        prior = None if waiting else self._prior  # what waits is chosen already
+        if waiting is None:
+            number, strategy, prior = len(trials), self._whose_turn(trials), self._prior
+        else:  # what waits is chosen already
+            number, strategy, prior = waiting, allocation.arm_of_trial(trials[waiting]), None
         self.study.sampler = sampler(
             self._spec.search, self._space, number, strategy, prior, self._arms
         )

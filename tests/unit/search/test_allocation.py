@@ -9,7 +9,13 @@ import pytest
 from optuna.trial import TrialState
 
 from raysel.search import allocation
-from raysel.search.allocation import TrialsByArm, WithinStrategy, arm_of_trial, configuration_of
+from raysel.search.allocation import (
+    TrialsByArm,
+    WaitingTrials,
+    WithinStrategy,
+    arm_of_trial,
+    configuration_of,
+)
 from raysel.search.space import STRATEGY
 
 ARMS = ("full", "bvg_ls", "surgical")
@@ -79,3 +85,18 @@ def test_peers_may_be_asked_for_by_state():
 def test_a_configuration_is_its_values():
     assert configuration_of({"a": 1.5, "b": "x"}) == configuration_of({"b": "x", "a": 1.5})
     assert configuration_of({"a": 0.1 + 0.2}) != configuration_of({"a": 0.3})
+
+
+def test_the_first_that_waits_is_found_among_new_ones_and_those_that_still_wait():
+    study, waiting = optuna.create_study(), WaitingTrials()
+    assert waiting.first(study.trials) is None
+    study.ask()
+    for value in (0.1, 0.2):
+        study.enqueue_trial({"x": value})
+    assert waiting.first(study.trials) == waiting.first(study.trials) == 1
+    for left in (2, None):
+        study.ask()
+        assert waiting.first(study.trials) == left
+    study.ask()
+    study.enqueue_trial({"x": 0.3})
+    assert waiting.first(study.trials) == 4 and WaitingTrials().first(study.trials) == 4
