@@ -43,7 +43,7 @@ check: $(INSTALLED_TEST)  ## lint, types and the unit tests of what changed (und
 test-changed: $(INSTALLED_TEST)
 	@$(APART) -m "not slow" $$($(BIN)/python tests/changed.py)
 
-test: $(INSTALLED_TEST)  ## lint, types, unit and integration tests (5 to 6½ minutes)
+test: $(INSTALLED_TEST)  ## lint, types, unit and integration tests (about 10 minutes)
 	@$(MAKE) --no-print-directory -j 2 lint test-apart
 	@$(BIN)/python -m pytest tests/integration -m "ray and not slow"
 
