@@ -13,6 +13,7 @@ from raysel.report.table import Table, make
 from raysel.report.verdict_figures import difference_rows, mark_difference, prepare_rows
 from raysel.report.words import in_points, p_value, size_in_points
 from raysel.sweep.averaged_contrasts import AveragedContrast, AveragedContrasts
+from raysel.sweep.verdict_words import measure_in_words
 
 _OVER = {
     "split": "The cells have the same test examples and splits: the interval is over the splits and"
@@ -82,17 +83,16 @@ def averaged_differences(of: SuiteContrasts) -> Figure | None:
     fine-tuning from the lowest."""
     if (found := of.found) is None:
         return None
-    contrasts, rows = list(found.contrasts), _in_order(found)
-    others = rows[len(contrasts) :]
+    rows = _in_order(found)
     figure, axes = difference_rows([one.comparison for one in rows], found.smallest_effect)
     for place, one in enumerate(rows):
         mark_difference(axes, place, one.comparison, _MEAN)
         cells = [100 * value for value in one.of_cells]
         axes.plot(cells, [place] * len(cells), "|", color=INK, ms=7, mew=1)
-    if contrasts and others:
-        axes.axhline(len(contrasts) - 0.5, color=INK, lw=0.5, alpha=0.5)
+    if 0 < (contrasts := len(found.contrasts)) < len(rows):
+        axes.axhline(contrasts - 0.5, color=INK, lw=0.5, alpha=0.5)
     over = "splits and test examples" if found.unit == "split" else "cells"
-    axes.set_xlabel(f"difference of test error in points: cells, mean, 95 % interval over {over}")
+    axes.set_xlabel(f"{_what(of.cells)}: cells, mean, 95 % interval over {over}")
     return figure
 
 
@@ -101,6 +101,11 @@ def _in_order(found: AveragedContrasts) -> list[AveragedContrast]:
     rows, contrasts = _each_once(found), len(found.contrasts)
     others = sorted(rows[contrasts:], key=lambda one: one.comparison.difference or 0.0)
     return [*rows[:contrasts], *others]
+
+
+def _what(cells: Sweeps) -> str:
+    """What the axis of a difference shows, of cells that were tested alike."""
+    return f"difference of {measure_in_words(cells[0].results.verdict.measure)} in points"
 
 
 def differences_of_cells(of: SuiteContrasts) -> Figure | None:
@@ -112,18 +117,17 @@ def differences_of_cells(of: SuiteContrasts) -> Figure | None:
         return None
     rows = _in_order(found)
     pairs = [(one.comparison.ours, one.comparison.theirs) for one in rows]
+    labels = [f"{ours} − {theirs}" for ours, theirs in pairs]
     figure, placed = panels([cell.name for cell in cells], height=0.9 + 0.22 * len(rows))
     for index, (cell, axes) in enumerate(zip(cells, placed.values(), strict=True)):
         verdict = cell.results.verdict
         own = {(c.ours, c.theirs): c for c in (*verdict.against_baseline, *verdict.contrasts)}
-        labels = [f"{ours} − {theirs}" for ours, theirs in pairs]
-        prepare_rows(
-            axes, labels if is_left(axes, index) else [""] * len(rows), found.smallest_effect
-        )
+        shown = labels if is_left(axes, index) else [""] * len(labels)
+        prepare_rows(axes, shown, found.smallest_effect)
         for place, pair in enumerate(pairs):
             mark_difference(axes, place, own[pair], _MEAN)
         axes.set_title(cell.name)
-    figure.supxlabel("difference of test error in points: mean and 95 % interval", size="medium")
+    figure.supxlabel(f"{_what(cells)}: mean and the cell's own interval", size="medium")
     return figure
 
 

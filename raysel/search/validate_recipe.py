@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from raysel.common.errors import Problem
-from raysel.search.space import settings_of, strategies_of, strategy_of
+from raysel.search.space import registered_strategies, settings_of, strategies_of
 from raysel.spec.sweep import Choice, FloatRange, IntRange, Spec, TrainingOverride
 from raysel.strategies import Strategy, registered
 
@@ -23,10 +23,10 @@ def recipe_problems(spec: Spec, has_drop_path: Callable[[], bool]) -> list[Probl
         has_drop_path: whether the model has branches to skip; asked where a trial skips some.
     """
     found: dict[str, Problem] = {}
-    for arm in strategies_of(spec):
+    for arm, strategy in registered_strategies(spec).items():
         settings = settings_of(spec, arm)
         every = list(_arm_problems(settings, spec.model_name, has_drop_path))
-        if settings["compile"] and _changes_in_steps(spec, arm):
+        if settings["compile"] and _changes_in_steps(registered()[strategy]):
             every.append(("compile", _NOT_COMPILED.format(arm=arm)))
         for key, message in every:
             problem = Problem(_path(spec, arm, key), message)
@@ -34,9 +34,8 @@ def recipe_problems(spec: Spec, has_drop_path: Callable[[], bool]) -> list[Probl
     return list(found.values())
 
 
-def _changes_in_steps(spec: Spec, arm: str) -> bool:
-    """Whether an arm's strategy computes other gradients from step to step."""
-    strategy = registered()[strategy_of(arm, strategies_of(spec)[arm])]
+def _changes_in_steps(strategy: type[Strategy]) -> bool:
+    """Whether a strategy computes other gradients from step to step."""
     return strategy.needs_gradients is not Strategy.needs_gradients
 
 

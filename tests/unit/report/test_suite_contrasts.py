@@ -63,8 +63,9 @@ def test_without_contrasts_there_is_no_table_and_no_figure(results):
     assert averaged_differences(alone) is None and differences_of_cells(alone) is None
 
 
-def test_the_figure_has_a_row_for_each_and_a_stroke_for_each_cell():
-    figure = averaged_differences(SuiteContrasts([], FOUND))
+def test_the_figure_has_a_row_for_each_and_a_stroke_for_each_cell(results):
+    cells = [compared(results, name) for name in ("a", "b")]
+    figure = averaged_differences(SuiteContrasts(cells, FOUND))
     assert figure is not None
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
