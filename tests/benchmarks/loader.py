@@ -2,8 +2,9 @@
 
     python tests/benchmarks/loader.py FOLDER [--rounds 5] [--size 224] [--batch 64]
 
-FOLDER holds a folder of photographs a class. Both sides read the decoded pictures of one store, cut
-the same boxes, resize them by the same filter and give the same uint8 batches, which is
+FOLDER holds a folder of photographs a class. All sides read the decoded pictures of one store, cut
+the same boxes, resize them by the same filter and give the same uint8 batches: to a bit where
+torchvision resizes tensors, within two grey levels where it resizes Pillow's images, which is
 checked. The sides take turns. Then a device step is simulated by a sleep of 40 ms a batch, and the
 share of the time is measured in which the step waits for its batch, the first of the epoch too.
 """
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,32 +38,35 @@ from raysel.training.read_ahead import read_ahead
 ensure_importable()
 
 from torchvision.transforms import InterpolationMode  # noqa: E402
-from torchvision.transforms import functional as transforms  # noqa: E402
+from torchvision.transforms.v2 import functional as transforms  # noqa: E402
 
 STEP = 0.04
 
 
 class Crops(Dataset):
-    """The same pictures and crops, by torchvision's functions."""
+    """The same pictures and crops, by torchvision's functions, of Pillow's images or of tensors."""
 
-    def __init__(self, data: CachedData, size: int, epoch: int) -> None:
-        self.examples, self.size, self.epoch = data.examples, size, epoch
+    def __init__(self, data: CachedData, size: int, epoch: int, pillow: bool) -> None:
+        self.examples, self.size, self.epoch, self.pillow = data.examples, size, epoch, pillow
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, place: int) -> Tensor:
         examples = self.examples
-        image = Image.fromarray(examples.opened[examples.rows[place]])
+        kept = examples.opened[examples.rows[place]]
         generator = np.random.default_rng([0, self.epoch, int(examples.indices[place])])
-        left, top, right, bottom = crop_box(*image.size, generator)
+        left, top, right, bottom = crop_box(kept.shape[1], kept.shape[0], generator)
+        image: Any = Image.fromarray(kept) if self.pillow else torch.from_numpy(kept.copy())
+        if not self.pillow:
+            image = image.permute(2, 0, 1)
         sides = [self.size, self.size]
         cut = transforms.resized_crop(
             image, top, left, bottom - top, right - left, sides, InterpolationMode.BICUBIC
         )
         if generator.random() < 0.5:
-            cut = transforms.hflip(cut)
-        return transforms.pil_to_tensor(cut)
+            cut = transforms.horizontal_flip(cut)
+        return transforms.pil_to_tensor(cut) if self.pillow else cut
 
 
 def ours(data: CachedData, places: list[Tensor], epoch: int, threads: int) -> Iterator[Tensor]:
@@ -69,10 +74,10 @@ def ours(data: CachedData, places: list[Tensor], epoch: int, threads: int) -> It
 
 
 def theirs(
-    data: CachedData, places: list[Tensor], epoch: int, workers: int, size: int
+    data: CachedData, places: list[Tensor], epoch: int, workers: int, size: int, pillow: bool
 ) -> DataLoader:
     sampler = [place.tolist() for place in places]
-    return DataLoader(Crops(data, size, epoch), batch_sampler=sampler, num_workers=workers)
+    return DataLoader(Crops(data, size, epoch, pillow), batch_sampler=sampler, num_workers=workers)
 
 
 def speed(batches: Iterator[Tensor], batch: int) -> float:
@@ -119,14 +124,17 @@ def compare(data: CachedData, given: argparse.Namespace) -> None:
     sides: dict[str, Callable[[list[Tensor], int], Iterator[Tensor]]] = {}
     for count in (0, 1, 2):
         sides[f"raysel, {count} threads"] = lambda p, e, n=count: ours(data, p, e, n)
-        sides[f"DataLoader, {count} workers"] = lambda p, e, n=count: theirs(
-            data, p, e, n, given.size
-        )
+        for kind in ("Pillow", "tensors"):
+            sides[f"DataLoader ({kind}), {count} workers"] = lambda p, e, n=count, k=kind: theirs(
+                data, p, e, n, given.size, k == "Pillow"
+            )
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     waits: dict[str, list[float]] = {side: [] for side in sides}
     places = list(epoch_order(len(data), 0, 1).split(given.batch))
-    one, other = (next(iter(sides[side](places, 1))) for side in list(sides)[:2])
-    assert torch.equal(one.permute(0, 3, 1, 2), other), "not the same crops"
+    own, pillow, tensors = (next(iter(sides[side](places, 1))) for side in list(sides)[:3])
+    own = own.permute(0, 3, 1, 2)
+    assert torch.equal(own, tensors), "not the same crops"
+    assert (own.short() - pillow.short()).abs().max() <= 2, "not the same crops"
     for round_ in range(given.rounds):
         turn = round_ % len(sides)
         order = list(sides)[turn:] + list(sides)[:turn]
@@ -134,14 +142,16 @@ def compare(data: CachedData, given: argparse.Namespace) -> None:
             speeds[side].append(speed(sides[side](places, round_), given.batch))
         for side in order:
             waits[side].append(waiting(sides[side](places, round_)))
-    print("| side | pictures a second | of DataLoader's | waits at a step of 40 ms |")
-    print("|---|---|---|---|")
+    print("| side | pictures a second | of Pillow's | of tensors' | waits at a step of 40 ms |")
+    print("|---|---|---|---|---|")
     for side in sides:
-        rival = f"DataLoader, {side.split(', ')[1].split()[0]} workers"
-        pairs = zip(speeds[side], speeds[rival], strict=True)
-        ratio = statistics.median(a / b for a, b in pairs)
+        ratios = []
+        for kind in ("Pillow", "tensors"):
+            rival = f"DataLoader ({kind}), {side.split(', ')[1].split()[0]} workers"
+            pairs = zip(speeds[side], speeds[rival], strict=True)
+            ratios.append(f"{statistics.median(a / b for a, b in pairs):.2f}")
         print(
-            f"| {side} | {statistics.median(speeds[side]):.0f} | {ratio:.2f}"
+            f"| {side} | {statistics.median(speeds[side]):.0f} | {' | '.join(ratios)}"
             f" | {statistics.median(waits[side]):.1%} |",
             flush=True,
         )

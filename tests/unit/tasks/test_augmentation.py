@@ -1,10 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures_kit import pixels
+from PIL import Image
 
-from raysel.tasks.augmentation import AUGMENTATIONS, crop_box, flip, random_crop
+from raysel.tasks.augmentation import (
+    AUGMENTATIONS,
+    crop_box,
+    flip,
+    is_mirrored,
+    random_crop,
+    random_resized_crop,
+)
 from raysel.tasks.geometry import Geometry
 from raysel.tasks.model_input import ModelInput
 
@@ -73,6 +83,35 @@ def test_random_parts_are_of_8_to_100_percent_and_of_ratio_3_4_to_4_3():
     assert 0.75 < max(areas) <= 1.0
     assert 0.74 < min(ratios) < 0.78
     assert 1.28 < max(ratios) < 1.35
+
+
+def _photo(width: int, height: int) -> np.ndarray:
+    """Smooth with some noise, in memory that cannot be written, as that of a cache."""
+    generator = _rng(7)
+    small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    photo = (smooth + generator.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
+    photo.flags.writeable = False
+    return photo
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 2), ("box", 0)])
+@pytest.mark.parametrize("size", [16, 100])
+def test_a_resized_crop_is_pillows(interpolation, most, size):
+    kept = _photo(70, 55)
+    geometry = Geometry(replace(ModelInput(), interpolation=interpolation).resized(size))
+    means = []
+    for seed in range(40):
+        generator = _rng(seed)
+        cut = Image.fromarray(kept).crop(crop_box(70, 55, generator))
+        expected = np.asarray(cut.resize((size, size), geometry.resampling), np.int16)
+        if is_mirrored(generator):
+            expected = expected[:, ::-1]
+        off = np.abs(random_resized_crop(kept, geometry, _rng(seed)) - expected)
+        assert off.max() <= most
+        means.append(off.mean())
+    assert np.mean(means) < 0.02  # grey levels
 
 
 def test_a_part_that_never_fits_is_the_centre_as_in_torchvision():
