@@ -73,12 +73,13 @@ def report(
                 "--to",
                 "is for the comparison of several sweeps; the report of one lies in its own folder",
             )
-        index = _own_page(read)
+        index, changed = _own_page(read)
     else:
-        index = _comparison(read, to, storage)
+        index, changed = _comparison(read, to, storage), None
     with _shown(*(view for view, _ in read)):
         files = _tables(read, tables) if tables is not None else []
     problems = [line for view, results in read for line in _problems(view, results)]
+    problems += [changed] if changed else []
     if not as_json:
         for problem in problems:
             say_error(f"problem  {problem}")
@@ -96,23 +97,25 @@ def report(
 
 
 def _problems(view: SweepView, results: SweepResults) -> list[str]:
-    from raysel.report.wrong_pictures import changed_pictures, damaged_answers  # noqa: PLC0415
+    from raysel.report.wrong_pictures import damaged_answers  # noqa: PLC0415
 
     damaged = damaged_answers(results, view.folder)
-    changed = changed_pictures(results, view.folder, view.spec)
-    return [*view.problems, *filter(None, (damaged, changed))]
+    return [*view.problems, *filter(None, (damaged,))]
 
 
-def _own_page(read: Read) -> Path:
-    """The page of one sweep, in its folder."""
+def _own_page(read: Read) -> tuple[Path, str | None]:
+    """The page of one sweep, in its folder; and why its pictures have no names, where so."""
     from raysel.record.layout import tracking_uri  # noqa: PLC0415
     from raysel.record.mlflow_page import mlflow_lines  # noqa: PLC0415
     from raysel.report.page import write_report  # noqa: PLC0415
+    from raysel.report.wrong_pictures import changed_pictures, kept_mistakes  # noqa: PLC0415
 
     ((view, results),) = read
+    folder = view.folder.path
     with _shown(view):
-        lines = mlflow_lines(view.folder.path, tracking_uri(view.spec))
-        return write_report(results, view.folder.path, lines)
+        lines = mlflow_lines(folder, tracking_uri(view.spec))
+        found = kept_mistakes(results, folder, view.spec)
+        return write_report(results, folder, lines, found), changed_pictures(found)
 
 
 def _comparison(read: Read, to: Path | None, storage: str) -> Path:

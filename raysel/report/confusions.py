@@ -151,4 +151,5 @@ def _write(axes: Any, shares: np.ndarray) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.005:
             words = percent(float(share)).removesuffix(" %")
-            axes.text(column, row, words, ha="center", va="center", size=6)
+            text = axes.text(column, row, words, ha="center", va="center", size=6)
+            text.set_in_layout(False)

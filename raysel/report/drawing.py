@@ -171,6 +171,7 @@ LOOK: Any = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # no ticks above a panel with a title: need not be looked for
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -235,6 +236,7 @@ def to_svg(figure: Figure, name: str) -> str:
     """
     stream = io.StringIO()
     with mpl.rc_context({**LOOK, "svg.hashsalt": name}):
+        _lay_out(figure)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]  # no XML prologue inside HTML
@@ -262,12 +264,21 @@ def _save(figure: Figure, path: Path, **options: Any) -> Path:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with mpl.rc_context(LOOK):
+            _lay_out(figure)
             figure.savefig(partial, **options)
         return partial.replace(path)
     except OSError:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def _lay_out(figure: Figure) -> None:
+    """Put the panels in their places, once: most of the time of a figure goes to measuring texts
+    for it, and matplotlib would do it anew for each file."""
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -123,10 +123,13 @@ def explored(results: SweepResults) -> Figure | None:
     look = styles(strategies(results), results.verdict.baseline)
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
+    alike: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for trial, point in shown:
-        style, full = look[trial.strategy], trial.status == COMPLETE
+        alike.setdefault((trial.strategy, trial.status == COMPLETE), []).append(point)
+    for (strategy, full), group in alike.items():  # a line a trial is slow to draw
+        style = look[strategy]
         axes.plot(
-            *point,
+            *zip(*group, strict=True),
             style.marker,
             color=style.light,
             mfc=style.light if full else "none",

@@ -67,7 +67,7 @@ def _grid(
     for (row, column), value in np.ndenumerate(grid):
         if len(layers) <= _MOST_NUMBERS and not math.isnan(value):
             text = words(list(rows)[row], float(value))
-            axes.text(column, row, text, ha="center", va="center", size=8)
+            axes.text(column, row, text, ha="center", va="center", size=8).set_in_layout(False)
     return figure
 
 

@@ -28,6 +28,7 @@ from raysel.report.confusions import (
 )
 from raysel.report.drawing import drawn
 from raysel.report.group_errors import group_table
+from raysel.report.mistakes import Mistakes
 from raysel.report.older_results import missing_parts
 from raysel.report.published_tables import Comparison, compare
 from raysel.report.sweep_tables import sweep_tables
@@ -67,13 +68,19 @@ BADGES = {
 """Outcome of the verdict -> its tone and its two or three words on the page."""
 
 
-def write_report(results: SweepResults, folder: Path, in_mlflow: Sequence[str] = ()) -> Path:
+def write_report(
+    results: SweepResults,
+    folder: Path,
+    in_mlflow: Sequence[str] = (),
+    found: Mistakes | None = None,
+) -> Path:
     """Write the report of a sweep, complete or not.
 
     Args:
         folder: the sweep's folder; a `spec.yaml` in it becomes part of the page, and so do the
             confusion matrices of its runs.
         in_mlflow: how to see the sweep in MLflow: a command, an address, or one after the other.
+        found: the winner's mistakes, where they have been looked for already.
 
     Returns:
         `<folder>/report/index.html`. The figures are beside it as PNG in `figures/`, what the
@@ -86,7 +93,7 @@ def write_report(results: SweepResults, folder: Path, in_mlflow: Sequence[str] =
     pictures = drawn(figures.FIGURES, shown, own / "figures")
     index = own / "index.html"
     text = _spec_text(folder)
-    found = kept_mistakes(shown, folder, readable(text))
+    found = found or kept_mistakes(shown, folder, readable(text))
     is_answered = found is not None and bool(found.model)
     is_damaged = not is_answered and damaged_answers(shown, SweepFolder(folder)) is not None
     write_predictions(found, own / "predictions.csv", is_damaged)

@@ -112,10 +112,13 @@ def search_front(results: SweepResults) -> Figure | None:
     for index, (name, axes) in enumerate(zip(shown, placed.values(), strict=True)):
         points = [(trial.values[name], trial.values[metric]) for trial in complete]
         axes.plot(*zip(*pareto_front(points), strict=True), color=INK, lw=0.9, alpha=0.5)
+        alike: dict[tuple[str, bool], list[tuple[float, float]]] = {}
         for trial, point in zip(complete, points, strict=True):
-            style, best = look[trial.strategy], trial.id in front
+            alike.setdefault((trial.strategy, trial.id in front), []).append(point)
+        for (strategy, best), group in alike.items():  # a line a trial is slow to draw
+            style = look[strategy]
             axes.plot(
-                *point,
+                *zip(*group, strict=True),
                 style.marker,
                 color=style.light,
                 mfc=style.light if best else "none",

@@ -78,9 +78,8 @@ def damaged_answers(results: SweepResults, folder: SweepFolder) -> str | None:
     return f"{FILE} of {runs} is {how}: mistakes and their pages leave it out"
 
 
-def changed_pictures(results: SweepResults, folder: SweepFolder, spec: Spec) -> str | None:
+def changed_pictures(found: Mistakes | None) -> str | None:
     """Why the pictures on a sweep's page have no names, in a line; None where they have theirs."""
-    found = kept_mistakes(results, folder.path, spec)
     if found is None or not found.unnamed:
         return None
     return f"{found.unnamed}: pictures on the page are called by their places"

@@ -268,7 +268,7 @@ def test_a_table_stays_where_answers_are_damaged_or_names_are_lost(tmp_path):
 
 def test_answers_that_are_gone_beside_others_are_named(tmp_path):
     own, spec = sweep(tmp_path)
-    assert changed_pictures(RESULTS, own, spec) is None
+    assert changed_pictures(kept_mistakes(RESULTS, own.path, spec)) is None
     first = next(iter(SAID))
     (own.trial(first) / "answers.npz").unlink()
     assert str(damaged_answers(RESULTS, own)).startswith(f"answers.npz of {first} is gone: ")
@@ -280,7 +280,29 @@ def test_answers_that_are_gone_beside_others_are_named(tmp_path):
 def test_pictures_of_changed_data_are_said_to_have_no_names(tmp_path):
     own, spec = sweep(tmp_path)
     (tmp_path / "data" / "oak" / "5.png").unlink()
-    assert "have changed since the sweep" in str(changed_pictures(RESULTS, own, spec))
+    assert "have changed since the sweep" in str(
+        changed_pictures(kept_mistakes(RESULTS, own.path, spec))
+    )
+
+
+def test_the_pictures_are_looked_at_once_for_a_report(tmp_path, capsys, monkeypatch):
+    from raysel.cli.main import main
+    from raysel.report import mistakes as module
+    from raysel.sweep import views
+
+    own, spec = sweep(tmp_path)
+    own.spec.write_text(spec.to_yaml())
+    (tmp_path / "data" / "oak" / "5.png").unlink()
+    view = views.read_sweep(str(tmp_path / "s"), make(tmp_path / "s", "a", FINISHED).name)
+    view = replace(view, folder=own, spec=spec)
+    monkeypatch.setattr(views, "read_results", lambda storage, name: (view, RESULTS))
+    opened = []
+    monkeypatch.setattr(
+        module, "open_pictures", lambda task: opened.append(open_pictures(task)) or opened[-1]
+    )
+    assert main(["report", "a"]) == 0
+    assert "have changed since the sweep" in capsys.readouterr().err
+    assert len(opened) == 1
 
 
 def test_the_classes_have_their_names_from_any_run(tmp_path):

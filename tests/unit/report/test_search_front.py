@@ -38,10 +38,11 @@ def test_the_table_has_the_values_of_the_results(results):
 
 def test_the_figure_fills_the_front_and_leaves_out_what_was_pruned(results):
     (axes,) = draw_styled(figures.FIGURES["search_front"], typed(results)).axes
-    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    groups = [line for line in axes.lines if line.get_marker() != "None"]
     complete = [trial for trial in results["trials"] if trial["status"] == "COMPLETE"]
-    filled = [line for line in points if line.get_markerfacecolor() != "none"]
-    assert len(points) == len(complete) and len(filled) == len(results["pareto_front"])
+    filled = [line for line in groups if line.get_markerfacecolor() != "none"]
+    shown, best = (sum(len(g.get_xdata()) for g in some) for some in (groups, filled))
+    assert shown == len(complete) and best == len(results["pareto_front"])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("seconds a trial", "validation error")
 
 
