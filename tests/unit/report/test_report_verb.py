@@ -248,8 +248,9 @@ def test_text_of_a_stranger_is_safe_and_short_on_the_page(storage, capsys, sweep
     results["verdict"] |= {"sentence": HOSTILE}
     results["layers"][0] = HOSTILE
     results["confirm"][0]["label"] = HOSTILE
+    shorter = HOSTILE[:50_000]  # of each of 40 trials: any in full would make the page too long
     for trial in results["trials"]:
-        trial |= {"cause": HOSTILE, "searched": {HOSTILE: HOSTILE}}
+        trial |= {"cause": shorter, "searched": {shorter: shorter}}
     path.write_text(json.dumps(results))
     assert main(["report", *sweeps]) == 0
     page = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
