@@ -250,9 +250,13 @@ def to_svg(figure: Figure, name: str) -> str:
     return re.sub(r"((?:fill|stroke|color): )#([0-9a-f]{6})", _variable, svg)
 
 
+_DPI = 130
+"""Of a PNG, in pixels an inch."""
+
+
 def save_png(figure: Figure, path: Path) -> Path:
     """The figure on white; the file is there whole or not at all."""
-    return _save(figure, path, format="png", dpi=130, facecolor="white")
+    return _save(figure, path, format="png", dpi=_DPI, facecolor="white")
 
 
 def save_pdf(figure: Figure, path: Path) -> Path:
@@ -275,8 +279,10 @@ def _save(figure: Figure, path: Path, **options: Any) -> Path:
 
 def _lay_out(figure: Figure) -> None:
     """Put the panels in their places, once: most of the time of a figure goes to measuring texts
-    for it, and matplotlib would do it anew for each file."""
+    for it, and matplotlib would do it anew for each file. At the PNG's resolution, as small texts
+    are rounded to pixels: by another one, long labels would be cut."""
     if (engine := figure.get_layout_engine()) is not None:
+        figure.set_dpi(_DPI)
         engine.execute(figure)
         figure.set_layout_engine(None)
 
