@@ -113,4 +113,5 @@ def is_mirrored(generator: np.random.Generator) -> bool:
 def _mirrored(pixels: Pixels, generator: np.random.Generator) -> Pixels:
     if not is_mirrored(generator):
         return pixels
-    return torch.from_numpy(pixels.copy()).flip(1).numpy()  # a view of NumPy's is slow to copy
+    # a view of NumPy's is slow to copy, and torch's flip starts threads in each that reads ahead
+    return np.asarray(Image.fromarray(pixels).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
