@@ -35,8 +35,7 @@ from raysel.training.diagnostics import Diagnostics
 from raysel.training.features import FeatureBatch, FeatureCache, TrialFeatures
 from raysel.training.metrics import Measured, MetricAccumulator
 from raysel.training.modes import (
-    arithmetic,
-    deterministic_algorithms,
+    computing,
     memory_format,
     set_training_mode,
 )
@@ -174,8 +173,7 @@ class FineTuning:
             Diverged: the loss was not finite for too many steps in a row, or is not finite on
                 the validation examples.
         """
-        wanted, precision = self.settings.deterministic, self.settings.precision
-        with deterministic_algorithms(wanted), arithmetic(precision):
+        with computing(self.settings):
             return self._run_epoch()
 
     def _run_epoch(self) -> EpochResult:
@@ -336,10 +334,11 @@ class FineTuning:
         was_training = {module: module.training for module in self.model.modules()}
         self.model.eval()
         tally = MetricAccumulator(self.device, answers, groups)
-        for batch in self._with_features(data).split(_EVALUATED):
-            with self._autocast():
-                logits = self._logits(batch).float()
-            tally.add(logits, batch.labels)
+        with computing(self.settings):  # of a confirm run: the test comes after its epochs
+            for batch in self._with_features(data).split(_EVALUATED):
+                with self._autocast():
+                    logits = self._logits(batch).float()
+                tally.add(logits, batch.labels)
         for module, training in was_training.items():
             module.training = training
         return tally.measured()

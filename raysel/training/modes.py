@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raysel.spec.training import BatchNorm, Precision
+from raysel.spec.training import BatchNorm, Precision, TrainingSettings
 
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -45,6 +45,14 @@ def _eval_frozen_modules(model: nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
+
+
+@contextmanager
+def computing(settings: TrainingSettings) -> Iterator[None]:
+    """How a trial's training and its measurements compute (`training.precision`,
+    `training.deterministic`)."""
+    with deterministic_algorithms(settings.deterministic), arithmetic(settings.precision):
+        yield
 
 
 @contextmanager

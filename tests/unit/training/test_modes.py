@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from trial_kit import config, finished, tiny, trial, without_seconds
+from trial_kit import DATA, config, finished, tiny, trial, without_seconds
 
 from raysel.models import timm
 from raysel.models.shapes import shapes_of
@@ -104,6 +104,18 @@ def test_tf32_is_for_the_trial_alone(precision):
     with pytest.raises(ZeroDivisionError), arithmetic("tf32"):
         1 / 0  # noqa: B018
     assert _tf32() == before
+
+
+def test_a_test_part_is_measured_as_the_trial_trains():
+    run, during = trial(config(epochs=1, precision="tf32", deterministic=True)), []
+
+    def note(*_: object) -> None:
+        during.append((_tf32(), torch.are_deterministic_algorithms_enabled()))
+
+    run.model.register_forward_pre_hook(note)
+    run.measure(DATA.validation)  # as a confirm run's test, after its epochs
+    assert set(during) == {((True, True), True)}
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_cpu_computes_tf32_as_float32():
