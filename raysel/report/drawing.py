@@ -12,7 +12,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +145,37 @@ def legend(figure: Figure, handles: Sequence[Artist], place: Place) -> None:
             figure.set_figheight(figure.get_figheight() + size.height * (1 - 1 / rows) / figure.dpi)
             return
         keys.remove()
+
+
+def plot_trials(
+    axes: Axes,
+    trials: Iterable[tuple[str, bool, tuple[float, float]]],
+    look: Mapping[str, Style],
+    size: float,
+    **options: Any,
+) -> None:
+    """A point a trial in its strategy's style. Those that look alike are one line of matplotlib: a
+    line a trial is slow to draw.
+
+    Args:
+        trials: of each its strategy, whether it is filled (else hollow and smaller), x and y.
+        size: of a filled one, in points.
+        options: further ones of `axes.plot`.
+    """
+    alike: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    for strategy, filled, point in trials:
+        alike.setdefault((strategy, filled), []).append(point)
+    for (strategy, filled), points in alike.items():
+        style = look[strategy]
+        axes.plot(
+            *zip(*points, strict=True),
+            style.marker,
+            color=style.light,
+            mfc=style.light if filled else "none",
+            ms=size if filled else 4.5,
+            alpha=0.9 if filled else 0.55,
+            **options,
+        )
 
 
 def strategy_keys(names: Sequence[str], look: Mapping[str, Style]) -> list[Line2D]:

@@ -34,6 +34,7 @@ from raysel.report.drawing import (
     legend,
     panel_title,
     panels,
+    plot_trials,
     styles,
 )
 from raysel.report.layer_grids import distances, update_share
@@ -123,20 +124,8 @@ def explored(results: SweepResults) -> Figure | None:
     look = styles(strategies(results), results.verdict.baseline)
     figure = Figure((WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
-    alike: dict[tuple[str, bool], list[tuple[float, float]]] = {}
-    for trial, point in shown:
-        alike.setdefault((trial.strategy, trial.status == COMPLETE), []).append(point)
-    for (strategy, full), group in alike.items():  # a line a trial is slow to draw
-        style = look[strategy]
-        axes.plot(
-            *zip(*group, strict=True),
-            style.marker,
-            color=style.light,
-            mfc=style.light if full else "none",
-            ms=6 if full else 4.5,
-            mew=1.1,
-            alpha=0.9 if full else 0.55,
-        )
+    trials = ((trial.strategy, trial.status == COMPLETE, point) for trial, point in shown)
+    plot_trials(axes, trials, look, size=6, mew=1.1)
     axes.set_xscale("log")
     _plain_log(axes)
     axes.set_xlabel("learning rate")

@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from raysel.record.state import COMPLETE
-from raysel.report.drawing import INK, is_left, legend, panels, strategy_keys, styles
+from raysel.report.drawing import (
+    INK,
+    is_left,
+    legend,
+    panels,
+    plot_trials,
+    strategy_keys,
+    styles,
+)
 from raysel.report.pareto import pareto_front
 from raysel.report.table import Table, make
 from raysel.report.tables import plus_minus, ranked, strategies, values_in_words
@@ -112,19 +120,9 @@ def search_front(results: SweepResults) -> Figure | None:
     for index, (name, axes) in enumerate(zip(shown, placed.values(), strict=True)):
         points = [(trial.values[name], trial.values[metric]) for trial in complete]
         axes.plot(*zip(*pareto_front(points), strict=True), color=INK, lw=0.9, alpha=0.5)
-        alike: dict[tuple[str, bool], list[tuple[float, float]]] = {}
-        for trial, point in zip(complete, points, strict=True):
-            alike.setdefault((trial.strategy, trial.id in front), []).append(point)
-        for (strategy, best), group in alike.items():  # a line a trial is slow to draw
-            style = look[strategy]
-            axes.plot(
-                *zip(*group, strict=True),
-                style.marker,
-                color=style.light,
-                mfc=style.light if best else "none",
-                ms=7 if best else 4.5,
-                alpha=0.9 if best else 0.55,
-            )
+        pairs = zip(complete, points, strict=True)
+        trials = ((trial.strategy, trial.id in front, point) for trial, point in pairs)
+        plot_trials(axes, trials, look, size=7)
         axes.margins(x=0.08)
         axes.set_xlabel(objective_in_words(name))
         if is_left(axes, index):

@@ -24,6 +24,15 @@ def pixels(seed: int, width: int = 12, height: int = 10) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def photo(width: int, height: int, seed: int) -> Image.Image:
+    """Smooth with some noise, as photographs are."""
+    generator = np.random.default_rng(seed)
+    small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    noise = generator.integers(-20, 21, smooth.shape)
+    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
+
+
 def picture(path: Path, seed: int = 0, width: int = 12, height: int = 10) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed, width, height)).save(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures_kit import pixels
+from pictures_kit import photo, pixels
 from PIL import Image
 
 from raysel.tasks.augmentation import (
@@ -85,21 +85,12 @@ def test_random_parts_are_of_8_to_100_percent_and_of_ratio_3_4_to_4_3():
     assert 1.28 < max(ratios) < 1.35
 
 
-def _photo(width: int, height: int) -> np.ndarray:
-    """Smooth with some noise, in memory that cannot be written, as that of a cache."""
-    generator = _rng(7)
-    small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
-    photo = (smooth + generator.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
-    photo.flags.writeable = False
-    return photo
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 2), ("box", 0)])
 @pytest.mark.parametrize("size", [16, 100])
 def test_a_resized_crop_is_pillows(interpolation, most, size):
-    kept = _photo(70, 55)
+    kept = np.array(photo(70, 55, 7))
+    kept.flags.writeable = False  # as a cache's
     geometry = Geometry(replace(ModelInput(), interpolation=interpolation).resized(size))
     means = []
     for seed in range(40):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from few_kit import several
+from pictures_kit import photo
 from PIL import Image
 from test_image_batches import CPU, _net, _stored, _task, folder  # noqa: F401  (a fixture)
 from trial_kit import config, differences, finished, learnt, trial, without_seconds
@@ -29,15 +30,6 @@ FILTERS = {
 }
 
 
-def _photo(width: int, height: int, seed: int) -> Image.Image:
-    """Smooth with some noise, as photographs are."""
-    generator = np.random.default_rng(seed)
-    small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
-    noise = generator.integers(-20, 21, smooth.shape)
-    return Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8))
-
-
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize("size", [16, 60])
 def test_resized_crops_are_pillows(interpolation, size):
@@ -46,7 +38,7 @@ def test_resized_crops_are_pillows(interpolation, size):
     pictures = torch.zeros(len(sizes), 44, 50, 3, dtype=torch.uint8)
     expected = []
     for place, ((width, height), box) in enumerate(zip(sizes, boxes, strict=True)):
-        image = _photo(width, height, place)
+        image = photo(width, height, place)
         pictures[place, :height, :width] = torch.from_numpy(np.array(image))
         cut = image.crop(box).resize((size, size), FILTERS[interpolation])
         expected.append(np.asarray(cut, np.int16))
